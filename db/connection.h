@@ -1,0 +1,146 @@
+// One libpq connection, spoken to in trips: statements are queued, sent together behind one sync, and their results
+// read together. libpq-fe.h stays behind this header.
+//
+//   Queue(a) Queue(b)  ──Send()──▶  a b Sync  ──▶ PostgreSQL
+//   Receive()          ◀─────────   results of a, b, ReadyForQuery
+//
+// Waiting is done by poll on a non-blocking socket, against a deadline; a connection whose deadline passed is closed,
+// because nobody knows any more what it will answer next.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "absl/types/span.h"
+#include "db/statement.h"
+
+struct pg_conn;
+struct pg_result;
+
+namespace sessiond::db {
+
+// The binary parameters of one statement, in PostgreSQL's wire format. Arrays are added whole: one for each column of
+// a set-based statement. Offsets, not pointers, so that the buffer may grow.
+class Params {
+ public:
+  void AddInt2(int16_t value);
+  void AddInt4(int32_t value);
+  void AddInt8(int64_t value);
+  void AddText(absl::string_view value);
+  void AddInt2Array(absl::Span<const int16_t> values);
+  void AddInt4Array(absl::Span<const int32_t> values);
+  void AddInt8Array(absl::Span<const int64_t> values);
+  void AddBoolArray(absl::Span<const bool> values);
+  void AddTextArray(absl::Span<const absl::string_view> values);
+  // 16 raw bytes each.
+  void AddUuidArray(absl::Span<const absl::string_view> values);
+  // A missing value is SQL NULL.
+  void AddJsonbArray(absl::Span<const std::optional<std::string>> values);
+  // A missing value is SQL NULL; microseconds are kept, nanoseconds cut.
+  void AddTimestampArray(absl::Span<const std::optional<absl::Time>> values);
+
+  std::size_t bytes() const { return buffer_.size(); }
+
+ private:
+  friend class Connection;
+  void Begin();
+  void End();
+  void BeginArray(int32_t element_oid, std::size_t size, bool has_nulls);
+  void Append(absl::string_view bytes) { buffer_.append(bytes.data(), bytes.size()); }
+
+  std::string buffer_;
+  std::vector<std::size_t> ends_;
+  std::size_t begin_ = 0;
+};
+
+// The rows, or the command tag, of one statement. Columns are read in binary, by position; reading a column as another
+// type than its own is a defect and asserts.
+class Result {
+ public:
+  explicit Result(pg_result* result) : result_(result) {}
+  int rows() const;
+  bool IsNull(int row, int column) const;
+  bool Bool(int row, int column) const;
+  int16_t Int2(int row, int column) const;
+  int32_t Int4(int row, int column) const;
+  int64_t Int8(int row, int column) const;
+  absl::Time Timestamp(int row, int column) const;
+  // Also json and bytea. Valid as long as the result.
+  absl::string_view Text(int row, int column) const;
+  // jsonb, as its text. Valid as long as the result.
+  absl::string_view Jsonb(int row, int column) const;
+  // How many rows an INSERT, UPDATE or DELETE touched.
+  int64_t affected() const;
+  // The command's tag, for example `COMMIT`.
+  absl::string_view tag() const;
+
+ private:
+  struct Clear {
+    void operator()(pg_result* result) const;
+  };
+  std::unique_ptr<pg_result, Clear> result_;
+};
+
+struct ConnectionOptions {
+  // A libpq connection string or URL.
+  std::string dsn;
+  // Shown in pg_stat_activity.
+  std::string application_name = "sessiond";
+  // Settings of the session, by name, made when it opens.
+  std::vector<std::pair<std::string, std::string>> settings;
+  // Prepared when it opens.
+  absl::Span<const Statement* const> statements;
+};
+
+class Connection {
+ public:
+  // Connects, makes the settings and prepares the statements. UNAVAILABLE: nobody is there, or not ready by `deadline`.
+  // FAILED_PRECONDITION: the schema does not fit the statements.
+  static absl::StatusOr<std::unique_ptr<Connection>> Open(const ConnectionOptions& options, absl::Time deadline);
+  ~Connection();
+
+  // Puts a prepared statement into the next trip.
+  void Queue(const Statement& statement, Params params = {});
+  // Puts unprepared SQL with text parameters into the next trip (a missing value is SQL NULL); results are binary too.
+  void QueueSql(absl::string_view sql, absl::Span<const std::optional<std::string>> params = {});
+
+  // Sends what was queued, and a sync. Does not wait for the network.
+  absl::Status Send();
+  // Reads the results of what was sent, as many as were queued. An SQL error is a status with its SQLSTATE (see
+  // sql_error.h); the statements behind it were skipped. UNAVAILABLE: the connection is lost, and closed.
+  absl::StatusOr<std::vector<Result>> Receive(absl::Time deadline);
+  // Send and Receive.
+  absl::StatusOr<std::vector<Result>> Trip(absl::Time deadline);
+
+  // One or more SQL commands in one string, without parameters, in a transaction of their own.
+  absl::Status Execute(const std::string& sql, absl::Time deadline);
+
+  // False once the connection was lost or given up; it never comes back.
+  bool alive() const { return conn_ != nullptr; }
+
+ private:
+  Connection() = default;
+  absl::Status Lost(absl::string_view what);
+  absl::Status Flush(absl::Time deadline);
+  absl::Status WaitReadable(absl::Time deadline);
+  absl::Status SessionError(const pg_result* result) const;
+
+  struct Queued {
+    const Statement* statement = nullptr;
+    std::string sql;
+    Params params;
+    std::vector<std::optional<std::string>> text_params;
+  };
+  pg_conn* conn_ = nullptr;
+  std::vector<Queued> queued_;
+  std::size_t awaited_ = 0;
+};
+
+}  // namespace sessiond::db

@@ -1,0 +1,63 @@
+// Refusals: the one way this project says no. A refusal is an absl::Status whose payloads are the google.rpc details
+// that the caller will see; its code and category follow from its reason, by one table.
+#pragma once
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "google/rpc/error_details.pb.h"
+#include "sessiond/v1/error_reason.pb.h"
+
+namespace sessiond {
+
+// Who can fix it.
+enum class Category { kUserFixable, kAdminRequired, kTemporary };
+absl::string_view CategoryName(Category category);
+
+// What a reason always means: its gRPC code and who can fix it. REQUIRES: `reason` is not UNSPECIFIED.
+absl::StatusCode CodeOf(v1::ErrorReason reason);
+Category CategoryOf(v1::ErrorReason reason);
+
+// Builds a refusal:
+//
+//   return Refusal(v1::INVALID_TRANSITION, "Cannot transition from PAUSED to PAUSED: allowed are ACTIVE, STOPPED")
+//       .With("from", "PAUSED").With("to", "PAUSED").With("allowed", "ACTIVE,STOPPED");
+class Refusal {
+ public:
+  // `sentence` says what is wrong and what to do, for a person; it is cut at 1 KiB.
+  Refusal(v1::ErrorReason reason, std::string sentence);
+  // ErrorInfo.metadata.
+  Refusal&& With(absl::string_view key, absl::string_view value) &&;
+  // BadRequest.field_violations.
+  Refusal&& Violation(absl::string_view field, absl::string_view description) &&;
+  // PreconditionFailure.violations.
+  Refusal&& Precondition(absl::string_view type, absl::string_view subject, absl::string_view description) &&;
+  // ResourceInfo.
+  Refusal&& Resource(absl::string_view type, absl::string_view name) &&;
+  // RetryInfo.
+  Refusal&& RetryAfter(absl::Duration delay) &&;
+
+  // Implicit, so that a function may return a refusal where it returns a Status or StatusOr.
+  operator absl::Status() &&;  // NOLINT(google-explicit-constructor)
+
+ private:
+  v1::ErrorReason reason_;
+  std::string sentence_;
+  google::rpc::ErrorInfo info_;
+  google::rpc::BadRequest bad_request_;
+  google::rpc::PreconditionFailure precondition_;
+  google::rpc::ResourceInfo resource_;
+  google::rpc::RetryInfo retry_;
+};
+
+// The reason of a refusal; ERROR_REASON_UNSPECIFIED for OK and for statuses that no Refusal made.
+v1::ErrorReason ReasonOf(const absl::Status& status);
+
+// The ErrorInfo of a refusal; empty where there is none.
+google::rpc::ErrorInfo ErrorInfoOf(const absl::Status& status);
+
+}  // namespace sessiond
