@@ -1,11 +1,11 @@
-// One libpq connection, spoken to in trips: statements are queued, sent together behind one sync, and their results
-// read together. libpq-fe.h stays behind this header.
+// One libpq connection, spoken to in trips: statements are queued, sent together behind one sync,
+// and their results read together. libpq-fe.h stays behind this header.
 //
 //   Queue(a) Queue(b)  ──Send()──▶  a b Sync  ──▶ PostgreSQL
 //   Receive()          ◀─────────   results of a, b, ReadyForQuery
 //
-// Waiting is done by poll on a non-blocking socket, against a deadline; a connection whose deadline passed is closed,
-// because nobody knows any more what it will answer next.
+// Waiting is done by poll on a non-blocking socket, against a deadline; a connection whose deadline
+// passed is closed, because nobody knows any more what it will answer next.
 #pragma once
 
 #include <cstdint>
@@ -26,14 +26,15 @@ struct pg_result;
 
 namespace sessiond::db {
 
-// The binary parameters of one statement, in PostgreSQL's wire format. Arrays are added whole: one for each column of
-// a set-based statement. Offsets, not pointers, so that the buffer may grow.
+// The binary parameters of one statement, in PostgreSQL's wire format. Arrays are added whole: one
+// for each column of a set-based statement. Offsets, not pointers, so that the buffer may grow.
 class Params {
  public:
   void AddInt2(int16_t value);
   void AddInt4(int32_t value);
   void AddInt8(int64_t value);
   void AddText(absl::string_view value);
+  void AddTimestamp(absl::Time value);
   void AddInt2Array(absl::Span<const int16_t> values);
   void AddInt4Array(absl::Span<const int32_t> values);
   void AddInt8Array(absl::Span<const int64_t> values);
@@ -50,18 +51,16 @@ class Params {
 
  private:
   friend class Connection;
-  void Begin();
   void End();
   void BeginArray(int32_t element_oid, std::size_t size, bool has_nulls);
   void Append(absl::string_view bytes) { buffer_.append(bytes.data(), bytes.size()); }
 
   std::string buffer_;
   std::vector<std::size_t> ends_;
-  std::size_t begin_ = 0;
 };
 
-// The rows, or the command tag, of one statement. Columns are read in binary, by position; reading a column as another
-// type than its own is a defect and asserts.
+// The rows, or the command tag, of one statement. Columns are read in binary, by position; reading
+// a column as another type than its own is a defect and asserts.
 class Result {
  public:
   explicit Result(pg_result* result) : result_(result) {}
@@ -101,20 +100,23 @@ struct ConnectionOptions {
 
 class Connection {
  public:
-  // Connects, makes the settings and prepares the statements. UNAVAILABLE: nobody is there, or not ready by `deadline`.
-  // FAILED_PRECONDITION: the schema does not fit the statements.
-  static absl::StatusOr<std::unique_ptr<Connection>> Open(const ConnectionOptions& options, absl::Time deadline);
+  // Connects, makes the settings and prepares the statements. UNAVAILABLE: nobody is there, or not
+  // ready by `deadline`. FAILED_PRECONDITION: the schema does not fit the statements.
+  static absl::StatusOr<std::unique_ptr<Connection>> Open(const ConnectionOptions& options,
+                                                          absl::Time deadline);
   ~Connection();
 
   // Puts a prepared statement into the next trip.
   void Queue(const Statement& statement, Params params = {});
-  // Puts unprepared SQL with text parameters into the next trip (a missing value is SQL NULL); results are binary too.
+  // Puts unprepared SQL with text parameters into the next trip (a missing value is SQL NULL);
+  // results are binary too.
   void QueueSql(absl::string_view sql, absl::Span<const std::optional<std::string>> params = {});
 
   // Sends what was queued, and a sync. Does not wait for the network.
   absl::Status Send();
-  // Reads the results of what was sent, as many as were queued. An SQL error is a status with its SQLSTATE (see
-  // sql_error.h); the statements behind it were skipped. UNAVAILABLE: the connection is lost, and closed.
+  // Reads the results of what was sent, as many as were queued. An SQL error is a status with its
+  // SQLSTATE (see sql_error.h); the statements behind it were skipped. UNAVAILABLE: the connection
+  // is lost, and closed.
   absl::StatusOr<std::vector<Result>> Receive(absl::Time deadline);
   // Send and Receive.
   absl::StatusOr<std::vector<Result>> Trip(absl::Time deadline);

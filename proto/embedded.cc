@@ -2,11 +2,11 @@
 
 #include <cstddef>
 
-#define EMBEDDED(symbol)                                                   \
-  extern "C" const char symbol[];                                          \
-  extern "C" const char symbol##_end[];                                    \
-  static absl::string_view Get_##symbol() {                                \
-    return {symbol, static_cast<std::size_t>(symbol##_end - symbol)};      \
+#define EMBEDDED(symbol)                                              \
+  extern "C" const char symbol[];                                     \
+  extern "C" const char symbol##_end[];                               \
+  static absl::string_view Get_##symbol() {                           \
+    return {symbol, static_cast<std::size_t>(symbol##_end - symbol)}; \
   }
 
 EMBEDDED(sessiond_descriptor_set)

@@ -7,7 +7,8 @@
 
 namespace sessiond {
 
-// A serialized google.protobuf.FileDescriptorSet of the contract and the standard services, with their comments.
+// A serialized google.protobuf.FileDescriptorSet of the contract and the standard services, with
+// their comments.
 absl::string_view DescriptorSet();
 
 // The built-in workflow definitions, as textproto.

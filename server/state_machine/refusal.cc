@@ -51,8 +51,8 @@ const Meaning& MeaningOf(v1::ErrorReason reason) {
   std::abort();  // A reason without a meaning is a defect; refusal_test.cc asks for every one.
 }
 
-// Statuses longer than 8 KiB hide their code from gRPC clients, so that the sentence, the one part of free length, ends
-// well before.
+// Statuses longer than 8 KiB hide their code from gRPC clients, so that the sentence, the one part
+// of free length, ends well before.
 constexpr std::size_t kSentenceBytesMax = 1024;
 constexpr std::size_t kMetadataBytesMax = 512;
 constexpr int kViolationsMax = 20;
@@ -66,16 +66,20 @@ std::string Cut(absl::string_view text, std::size_t bytes_max) {
 
 template <class Detail>
 void Attach(absl::Status& status, const Detail& detail) {
-  status.SetPayload("type.googleapis.com/" + detail.GetTypeName(), absl::Cord(detail.SerializeAsString()));
+  status.SetPayload("type.googleapis.com/" + detail.GetTypeName(),
+                    absl::Cord(detail.SerializeAsString()));
 }
 
 }  // namespace
 
 absl::string_view CategoryName(Category category) {
   switch (category) {
-    case Category::kUserFixable: return "USER_FIXABLE";
-    case Category::kAdminRequired: return "ADMIN_REQUIRED";
-    case Category::kTemporary: return "TEMPORARY";
+    case Category::kUserFixable:
+      return "USER_FIXABLE";
+    case Category::kAdminRequired:
+      return "ADMIN_REQUIRED";
+    case Category::kTemporary:
+      return "TEMPORARY";
   }
   return "";
 }
@@ -90,43 +94,43 @@ Refusal::Refusal(v1::ErrorReason reason, std::string sentence)
   (*info_.mutable_metadata())["category"] = std::string(CategoryName(CategoryOf(reason)));
 }
 
-Refusal&& Refusal::With(absl::string_view key, absl::string_view value) && {
+Refusal& Refusal::With(absl::string_view key, absl::string_view value) {
   (*info_.mutable_metadata())[std::string(key)] = Cut(value, kMetadataBytesMax);
-  return std::move(*this);
+  return *this;
 }
 
-Refusal&& Refusal::Violation(absl::string_view field, absl::string_view description) && {
+Refusal& Refusal::Violation(absl::string_view field, absl::string_view description) {
   if (bad_request_.field_violations_size() < kViolationsMax) {
     auto* violation = bad_request_.add_field_violations();
     violation->set_field(Cut(field, kMetadataBytesMax / 4));
     violation->set_description(Cut(description, kMetadataBytesMax / 2));
   }
-  return std::move(*this);
+  return *this;
 }
 
-Refusal&& Refusal::Precondition(absl::string_view type, absl::string_view subject,
-                                absl::string_view description) && {
+Refusal& Refusal::Precondition(absl::string_view type, absl::string_view subject,
+                                absl::string_view description) {
   auto* violation = precondition_.add_violations();
   violation->set_type(std::string(type));
   violation->set_subject(Cut(subject, kMetadataBytesMax));
   violation->set_description(Cut(description, kMetadataBytesMax));
-  return std::move(*this);
+  return *this;
 }
 
-Refusal&& Refusal::Resource(absl::string_view type, absl::string_view name) && {
+Refusal& Refusal::Resource(absl::string_view type, absl::string_view name) {
   resource_.set_resource_type(std::string(type));
   resource_.set_resource_name(Cut(name, kMetadataBytesMax));
-  return std::move(*this);
+  return *this;
 }
 
-Refusal&& Refusal::RetryAfter(absl::Duration delay) && {
+Refusal& Refusal::RetryAfter(absl::Duration delay) {
   const int64_t nanos = absl::ToInt64Nanoseconds(delay);
   retry_.mutable_retry_delay()->set_seconds(nanos / 1'000'000'000);
   retry_.mutable_retry_delay()->set_nanos(static_cast<int32_t>(nanos % 1'000'000'000));
-  return std::move(*this);
+  return *this;
 }
 
-Refusal::operator absl::Status() && {
+Refusal::operator absl::Status() const {
   absl::Status status(CodeOf(reason_), sentence_);
   Attach(status, info_);
   if (bad_request_.field_violations_size() > 0) Attach(status, bad_request_);

@@ -1,5 +1,6 @@
-// Refusals: the one way this project says no. A refusal is an absl::Status whose payloads are the google.rpc details
-// that the caller will see; its code and category follow from its reason, by one table.
+// Refusals: the one way this project says no. A refusal is an absl::Status whose payloads are the
+// google.rpc details that the caller will see; its code and category follow from its reason, by one
+// table.
 #pragma once
 
 #include <string>
@@ -18,31 +19,34 @@ namespace sessiond {
 enum class Category { kUserFixable, kAdminRequired, kTemporary };
 absl::string_view CategoryName(Category category);
 
-// What a reason always means: its gRPC code and who can fix it. REQUIRES: `reason` is not UNSPECIFIED.
+// What a reason always means: its gRPC code and who can fix it. REQUIRES: `reason` is not
+// UNSPECIFIED.
 absl::StatusCode CodeOf(v1::ErrorReason reason);
 Category CategoryOf(v1::ErrorReason reason);
 
 // Builds a refusal:
 //
-//   return Refusal(v1::INVALID_TRANSITION, "Cannot transition from PAUSED to PAUSED: allowed are ACTIVE, STOPPED")
+//   return Refusal(v1::INVALID_TRANSITION, "Cannot transition from PAUSED to PAUSED: allowed are
+//   ACTIVE, STOPPED")
 //       .With("from", "PAUSED").With("to", "PAUSED").With("allowed", "ACTIVE,STOPPED");
 class Refusal {
  public:
   // `sentence` says what is wrong and what to do, for a person; it is cut at 1 KiB.
   Refusal(v1::ErrorReason reason, std::string sentence);
   // ErrorInfo.metadata.
-  Refusal&& With(absl::string_view key, absl::string_view value) &&;
+  Refusal& With(absl::string_view key, absl::string_view value);
   // BadRequest.field_violations.
-  Refusal&& Violation(absl::string_view field, absl::string_view description) &&;
+  Refusal& Violation(absl::string_view field, absl::string_view description);
   // PreconditionFailure.violations.
-  Refusal&& Precondition(absl::string_view type, absl::string_view subject, absl::string_view description) &&;
+  Refusal& Precondition(absl::string_view type, absl::string_view subject,
+                         absl::string_view description);
   // ResourceInfo.
-  Refusal&& Resource(absl::string_view type, absl::string_view name) &&;
+  Refusal& Resource(absl::string_view type, absl::string_view name);
   // RetryInfo.
-  Refusal&& RetryAfter(absl::Duration delay) &&;
+  Refusal& RetryAfter(absl::Duration delay);
 
   // Implicit, so that a function may return a refusal where it returns a Status or StatusOr.
-  operator absl::Status() &&;  // NOLINT(google-explicit-constructor)
+  operator absl::Status();  // NOLINT(google-explicit-constructor)
 
  private:
   v1::ErrorReason reason_;

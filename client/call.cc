@@ -1,0 +1,84 @@
+#include "sessiond/call.h"
+
+#include <algorithm>
+#include <cstdint>
+#include <random>
+
+#include "absl/strings/str_format.h"
+#include "absl/time/clock.h"
+#include "google/rpc/status.pb.h"
+
+namespace sessiond {
+namespace {
+
+std::mt19937_64& Random() {
+  thread_local std::mt19937_64 random{std::random_device{}()};
+  return random;
+}
+
+// Somewhere between half and the whole of `pause`.
+absl::Duration Jittered(absl::Duration pause) {
+  return pause * std::uniform_real_distribution<double>(0.5, 1.0)(Random());
+}
+
+absl::Duration RetryDelayOf(const absl::Status& status) {
+  const auto retry = GetDetail<google::rpc::RetryInfo>(status);
+  if (!retry.has_value()) return absl::ZeroDuration();
+  return absl::Seconds(retry->retry_delay().seconds()) +
+         absl::Nanoseconds(retry->retry_delay().nanos());
+}
+
+}  // namespace
+
+absl::Status CallWithRetries(const CallOptions& options,
+                             absl::FunctionRef<grpc::Status(grpc::ClientContext&)> attempt) {
+  const absl::Time deadline = absl::Now() + options.timeout;
+  absl::Duration backoff = options.backoff_initial;
+  while (true) {
+    grpc::ClientContext context;
+    context.set_deadline(absl::ToChronoTime(deadline));
+    absl::Status status = DecodeStatus(attempt(context));
+    if (!absl::IsUnavailable(status)) return status;
+
+    const absl::Duration pause = std::max(Jittered(backoff), RetryDelayOf(status));
+    if (absl::Now() + pause >= deadline) return status;
+    if (options.on_retry) options.on_retry(status, pause);
+    absl::SleepFor(pause);
+    backoff = std::min(backoff * 2, options.backoff_max);
+  }
+}
+
+std::string NewRequestId() {
+  std::random_device
+      entropy;  // Not the generator of the back-off: ids must not repeat across processes.
+  const uint32_t a = entropy(), b = entropy(), c = entropy(), d = entropy();
+  return absl::StrFormat("%08x-%04x-4%03x-%04x-%04x%08x", a, b >> 16, b & 0xfff,
+                         0x8000 | (c >> 16 & 0x3fff), c & 0xffff, d);
+}
+
+absl::Status DecodeStatus(const grpc::Status& status) {
+  // The numbers of the two codes are the same by definition.
+  absl::Status decoded(static_cast<absl::StatusCode>(status.error_code()), status.error_message());
+  google::rpc::Status details;
+  if (decoded.ok() || !details.ParseFromString(status.error_details())) return decoded;
+  for (const auto& detail : details.details()) {
+    decoded.SetPayload(detail.type_url(), absl::Cord(detail.value()));
+  }
+  return decoded;
+}
+
+v1::ErrorReason GetReason(const absl::Status& status) {
+  v1::ErrorReason reason = v1::ERROR_REASON_UNSPECIFIED;
+  const auto info = GetDetail<google::rpc::ErrorInfo>(status);
+  if (info.has_value()) v1::ErrorReason_Parse(info->reason(), &reason);
+  return reason;
+}
+
+std::string GetCategory(const absl::Status& status) {
+  const auto info = GetDetail<google::rpc::ErrorInfo>(status);
+  if (!info.has_value()) return "";
+  const auto category = info->metadata().find("category");
+  return category == info->metadata().end() ? "" : category->second;
+}
+
+}  // namespace sessiond

@@ -1,0 +1,134 @@
+#include "sessiond/client.h"
+
+#include <utility>
+
+#include "grpcpp/create_channel.h"
+#include "grpcpp/security/credentials.h"
+
+namespace sessiond {
+namespace {
+
+using Stub = v1::SessionService::StubInterface;
+
+// One RPC: a request_id where the request has room for one and none was given, then the call,
+// retried.
+template <class Request, class Response>
+absl::StatusOr<Response> Call(Stub& stub, const CallOptions& options, Request& request,
+                              grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&,
+                                                           Response*)) {
+  if constexpr (requires { request.set_request_id(""); }) {
+    if (request.request_id().empty()) request.set_request_id(NewRequestId());
+  }
+  Response response;
+  absl::Status status = CallWithRetries(options, [&](grpc::ClientContext& context) {
+    return (stub.*method)(&context, request, &response);
+  });
+  if (!status.ok()) return status;
+  return response;
+}
+
+template <class T>
+std::vector<T> TakeAll(google::protobuf::RepeatedPtrField<T>& items) {
+  return {std::make_move_iterator(items.begin()), std::make_move_iterator(items.end())};
+}
+
+}  // namespace
+
+std::shared_ptr<grpc::Channel> MakeChannel(const std::string& server) {
+  grpc::ChannelArguments arguments;
+  arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
+  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 1000);
+  arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 2000);
+  // 30 s: finds a dead peer behind a NAT, and is thrice what the daemon tolerates.
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 30'000);
+  return grpc::CreateCustomChannel(server, grpc::InsecureChannelCredentials(), arguments);
+}
+
+SessionClient::SessionClient(std::shared_ptr<grpc::ChannelInterface> channel, CallOptions options)
+    : SessionClient(std::shared_ptr<Stub>(v1::SessionService::NewStub(channel)),
+                    std::move(options)) {}
+
+SessionClient::SessionClient(std::shared_ptr<Stub> stub, CallOptions options)
+    : stub_(std::move(stub)), options_(std::move(options)) {}
+
+absl::StatusOr<v1::Session> SessionClient::CreateSession(v1::CreateSessionRequest request) const {
+  return Call(*stub_, options_, request, &Stub::CreateSession);
+}
+
+absl::StatusOr<v1::Session> SessionClient::ActivateSession(
+    v1::ActivateSessionRequest request) const {
+  return Call(*stub_, options_, request, &Stub::ActivateSession);
+}
+
+absl::StatusOr<v1::Session> SessionClient::GetSession(v1::GetSessionRequest request) const {
+  return Call(*stub_, options_, request, &Stub::GetSession);
+}
+
+absl::StatusOr<v1::LookupSessionsResponse> SessionClient::LookupSessions(
+    v1::LookupSessionsRequest request) const {
+  return Call(*stub_, options_, request, &Stub::LookupSessions);
+}
+
+absl::StatusOr<v1::CountSessionsResponse> SessionClient::CountSessions(
+    v1::CountSessionsRequest request) const {
+  return Call(*stub_, options_, request, &Stub::CountSessions);
+}
+
+absl::StatusOr<v1::Session> SessionClient::UpdateSession(v1::UpdateSessionRequest request) const {
+  return Call(*stub_, options_, request, &Stub::UpdateSession);
+}
+
+absl::StatusOr<v1::Session> SessionClient::AdvanceSession(v1::AdvanceSessionRequest request) const {
+  return Call(*stub_, options_, request, &Stub::AdvanceSession);
+}
+
+absl::StatusOr<v1::Session> SessionClient::PauseSession(v1::PauseSessionRequest request) const {
+  return Call(*stub_, options_, request, &Stub::PauseSession);
+}
+
+absl::StatusOr<v1::Session> SessionClient::ResumeSession(v1::ResumeSessionRequest request) const {
+  return Call(*stub_, options_, request, &Stub::ResumeSession);
+}
+
+absl::StatusOr<v1::Session> SessionClient::StopSession(v1::StopSessionRequest request) const {
+  return Call(*stub_, options_, request, &Stub::StopSession);
+}
+
+absl::StatusOr<v1::Session> SessionClient::FailSession(v1::FailSessionRequest request) const {
+  return Call(*stub_, options_, request, &Stub::FailSession);
+}
+
+absl::StatusOr<v1::Session> SessionClient::DeleteSession(v1::DeleteSessionRequest request) const {
+  return Call(*stub_, options_, request, &Stub::DeleteSession);
+}
+
+absl::StatusOr<v1::Session> SessionClient::UndeleteSession(
+    v1::UndeleteSessionRequest request) const {
+  return Call(*stub_, options_, request, &Stub::UndeleteSession);
+}
+
+StreamRange<v1::Session> SessionClient::ListSessions(v1::ListSessionsRequest request) const {
+  return StreamRange<v1::Session>([stub = stub_, options = options_, request = std::move(request)](
+                                      const std::string& page_token) mutable
+                                  -> absl::StatusOr<Page<v1::Session>> {
+    if (!page_token.empty()) request.set_page_token(page_token);
+    auto response = Call(*stub, options, request, &Stub::ListSessions);
+    if (!response.ok()) return response.status();
+    return Page<v1::Session>{TakeAll(*response->mutable_sessions()), response->next_page_token()};
+  });
+}
+
+StreamRange<v1::SessionEvent> SessionClient::ListSessionEvents(
+    v1::ListSessionEventsRequest request) const {
+  return StreamRange<v1::SessionEvent>(
+      [stub = stub_, options = options_, request = std::move(request)](
+          const std::string& page_token) mutable -> absl::StatusOr<Page<v1::SessionEvent>> {
+        if (!page_token.empty()) request.set_page_token(page_token);
+        auto response = Call(*stub, options, request, &Stub::ListSessionEvents);
+        if (!response.ok()) return response.status();
+        return Page<v1::SessionEvent>{TakeAll(*response->mutable_events()),
+                                      response->next_page_token()};
+      });
+}
+
+}  // namespace sessiond

@@ -1,0 +1,304 @@
+#include "client/sessionctl/errors.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <map>
+#include <numeric>
+#include <utility>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
+#include "google/rpc/status.pb.h"
+
+namespace sessiond::ctl {
+namespace {
+
+using Metadata = std::map<std::string, std::string>;
+
+absl::string_view Get(const Metadata& metadata, const std::string& key) {
+  const auto it = metadata.find(key);
+  return it == metadata.end() ? absl::string_view() : absl::string_view(it->second);
+}
+
+std::vector<std::string> ListOf(absl::string_view comma_separated) {
+  std::vector<std::string> items;
+  for (absl::string_view item : absl::StrSplit(comma_separated, ',', absl::SkipWhitespace())) {
+    items.emplace_back(absl::StripAsciiWhitespace(item));
+  }
+  return items;
+}
+
+// A command line to type, to the same daemon.
+std::string Typed(const Run& run, absl::string_view command) {
+  return absl::StrCat("sessionctl ", command,
+                      run.server == kDefaultServer ? "" : absl::StrCat(" --server ", run.server));
+}
+
+std::string Typed(const Run& run, absl::string_view verb, absl::string_view rest) {
+  return Typed(run, absl::StrCat("session ", verb, " ", run.session_id, rest));
+}
+
+// The command that takes a session from one state, or stage, to another.
+std::string CommandTo(const Run& run, absl::string_view from, const std::string& to) {
+  if (to == "ACTIVE") return Typed(run, from == "CREATING" ? "activate" : "resume", "");
+  if (to == "PAUSED") return Typed(run, "pause", "");
+  if (to == "STOPPED") return Typed(run, from == "DELETED" ? "undelete" : "stop", "");
+  if (to == "DELETED") return Typed(run, "delete", "");
+  return Typed(run, "advance", absl::StrCat(" --to ", to));
+}
+
+// `ResumeSession` → `sessionctl session resume ID`; nothing for RPCs that have no command of their
+// own.
+std::optional<std::string> CommandOfRpc(const Run& run, absl::string_view rpc) {
+  if (!absl::ConsumeSuffix(&rpc, "Session")) return std::nullopt;
+  return Typed(run, absl::AsciiStrToLower(rpc), rpc == "Update" ? " --set …" : "");
+}
+
+std::vector<std::string> AfterTransition(const Run& run, const Metadata& metadata) {
+  const absl::string_view from = Get(metadata, "from");
+  if (run.command_name == "session delete" && (from == "ACTIVE" || from == "PAUSED")) {
+    return {Typed(run, "delete", " --force")};
+  }
+  std::vector<std::string> next;
+  for (const std::string& to : ListOf(Get(metadata, "allowed")))
+    next.push_back(CommandTo(run, from, to));
+  if (next.empty()) next.push_back(Typed(run, "events", ""));
+  return next;
+}
+
+std::vector<std::string> AfterMissingFields(const Run& run, const Metadata& metadata) {
+  std::string sets;
+  for (const std::string& field : ListOf(Get(metadata, "fields"))) {
+    const bool of_session =
+        field == "owner_id" || field == "owner_display_name" || absl::StrContains(field, ".");
+    absl::StrAppend(&sets, " --set ", of_session ? "" : "context.", field, "=…");
+  }
+  if (run.session_id.empty()) return {absl::StrCat("the same command with", sets)};
+  return {Typed(run, "update", sets)};
+}
+
+std::vector<std::string> AfterNotActive(const Run& run, const Metadata& metadata) {
+  std::vector<std::string> next;
+  for (const std::string& rpc : ListOf(Get(metadata, "allowed"))) {
+    if (auto command = CommandOfRpc(run, rpc)) next.push_back(*command);
+  }
+  return next;
+}
+
+// For what passes by itself: the same again, and safely so.
+std::vector<std::string> AfterTrouble(const Run& run) {
+  if (run.request_id.empty()) return {"the same command, in a moment"};
+  return {absl::StrCat("the same command with --request-id ", run.request_id,
+                       ": nothing happens twice")};
+}
+
+std::vector<std::string> AfterRefusal(const Run& run, v1::ErrorReason reason,
+                                      const Metadata& metadata) {
+  switch (reason) {
+    case v1::INVALID_FORMAT:
+      return {Typed(run, "session list -o name") + ", for the ids there are"};
+    case v1::UNKNOWN_WORKFLOW: {
+      const auto meant = DidYouMean(Get(metadata, "workflow"), ListOf(Get(metadata, "known")));
+      if (!meant.has_value()) return {};
+      return {absl::StrCat("the same command with --workflow ", *meant)};
+    }
+    case v1::REQUEST_ID_REUSED:
+      return {"the same command with another --request-id, or none"};
+    case v1::NEVER_EXISTED:
+      return {Typed(run, "session list --namespace - --include-deleted")};
+    case v1::DELETED:
+      return {Typed(run, "get", " --include-deleted"), Typed(run, "undelete", "")};
+    case v1::ARCHIVED:
+      return {Typed(run, "lookup", "")};
+    case v1::SESSION_EXISTS:
+      return {Typed(run, "get", " --include-deleted")};
+    case v1::NOT_DELETED:
+      return {Typed(run, "get", "")};
+    case v1::INVALID_TRANSITION:
+      return AfterTransition(run, metadata);
+    case v1::STAGE_FIELDS_MISSING:
+      return AfterMissingFields(run, metadata);
+    case v1::SESSION_NOT_ACTIVE:
+      return AfterNotActive(run, metadata);
+    case v1::HOLD_ACTIVE:
+      return {Typed(run, "update", " --set hold=false")};
+    case v1::ETAG_MISMATCH:
+      return {Typed(run, "get", "") + ", then decide anew",
+              absl::StrCat("the same command with --etag '", Get(metadata, "current_etag"), "'")};
+    case v1::CONFLICT:
+    case v1::OVERLOADED:
+    case v1::DATABASE_UNAVAILABLE:
+    case v1::LOCK_TIMEOUT:
+    case v1::DRAINING:
+      return AfterTrouble(run);
+    case v1::CONSTRAINT_VIOLATION:
+      return {"read the daemon's log: it has the details"};
+    case v1::SCHEMA_MISMATCH:
+      return {"sessiond migrate up"};
+    default:
+      return {};
+  }
+}
+
+// For what did not come from the daemon, but from the way to it.
+std::vector<std::string> AfterNoAnswer(const Run& run, absl::StatusCode code) {
+  switch (code) {
+    case absl::StatusCode::kUnavailable:
+      return {"sessiond serve, to start the daemon",
+              "--server HOST:PORT, or SESSIOND_SERVER, to name another"};
+    case absl::StatusCode::kDeadlineExceeded: {
+      std::vector<std::string> next = AfterTrouble(run);
+      next.push_back("--timeout 1m, to wait longer");
+      return next;
+    }
+    case absl::StatusCode::kUnimplemented:
+      return {"sessiond version and sessionctl version: the daemon may be the older one"};
+    default:
+      return {};
+  }
+}
+
+// Lines of `label  text` below the sentence; a label that repeats is left out.
+class Details {
+ public:
+  void Add(absl::string_view label, absl::string_view text) {
+    if (text.empty()) return;
+    lines_.emplace_back(label == last_label_ ? "" : label, text);
+    last_label_ = std::string(label);
+  }
+  std::string Format() const {
+    std::size_t width = 0;
+    for (const auto& [label, text] : lines_) width = std::max(width, label.size());
+    std::string formatted;
+    for (const auto& [label, text] : lines_) {
+      absl::StrAppendFormat(&formatted, "  %-*s  %s\n", width, label, text);
+    }
+    return formatted;
+  }
+
+ private:
+  std::vector<std::pair<std::string, std::string>> lines_;
+  std::string last_label_;
+};
+
+absl::string_view WhoCanFixIt(absl::string_view category) {
+  if (category == "USER_FIXABLE") return "USER_FIXABLE: change what you ask for";
+  if (category == "ADMIN_REQUIRED") return "ADMIN_REQUIRED: ask whoever runs the service";
+  if (category == "TEMPORARY") return "TEMPORARY: it passes by itself";
+  return category;
+}
+
+std::string CodeName(absl::StatusCode code) { return absl::StatusCodeToString(code); }
+
+void AddRefusal(Details& details, const Run& run, const absl::Status& status) {
+  details.Add("code", CodeName(status.code()));
+  const auto info = GetDetail<google::rpc::ErrorInfo>(status);
+  if (!info.has_value()) {
+    for (const std::string& step : AfterNoAnswer(run, status.code())) details.Add("next", step);
+    return;
+  }
+  const Metadata metadata(info->metadata().begin(), info->metadata().end());
+  details.Add("reason", info->reason());
+  details.Add("category", WhoCanFixIt(Get(metadata, "category")));
+  for (const auto& [key, value] : metadata) {
+    // What was typed a moment ago, or stands among the violations, is not worth a line.
+    if (key != "category" && key != "session_id" && key != "position" && key != "field")
+      details.Add(key, value);
+  }
+  if (const auto bad_request = GetDetail<google::rpc::BadRequest>(status)) {
+    for (const auto& violation : bad_request->field_violations()) {
+      details.Add("field", absl::StrCat(violation.field(), ": ", violation.description()));
+    }
+  }
+  if (std::size_t position;
+      !run.filter.empty() && absl::SimpleAtoi(Get(metadata, "position"), &position)) {
+    details.Add("filter", run.filter);
+    details.Add("filter", std::string(std::min(position, run.filter.size()), ' ') + "^");
+  }
+  for (const std::string& step : AfterRefusal(run, GetReason(status), metadata))
+    details.Add("next", step);
+}
+
+std::string StatusJson(const absl::Status& status) {
+  google::rpc::Status message;
+  message.set_code(static_cast<int>(status.code()));
+  message.set_message(std::string(status.message()));
+  // Only what this program knows can be put into JSON.
+  const std::string prefix = "type.googleapis.com/";
+  status.ForEachPayload([&](absl::string_view type_url, const absl::Cord& payload) {
+    absl::string_view name = type_url;
+    if (!absl::ConsumePrefix(&name, prefix) ||
+        google::protobuf::DescriptorPool::generated_pool()->FindMessageTypeByName(
+            std::string(name)) == nullptr) {
+      return;
+    }
+    auto* detail = message.add_details();
+    detail->set_type_url(std::string(type_url));
+    detail->set_value(std::string(payload));
+  });
+  return ToJson(message, /*pretty=*/true);
+}
+
+void Say(absl::string_view sentence) {
+  const bool colored = Colored(stderr);
+  absl::FPrintF(stderr, "%serror:%s %s\n", colored ? color::kRed : "", colored ? color::kReset : "",
+                sentence);
+}
+
+std::size_t EditDistance(absl::string_view a, absl::string_view b) {
+  std::vector<std::size_t> row(b.size() + 1);
+  std::iota(row.begin(), row.end(), 0);
+  for (std::size_t i = 1; i <= a.size(); ++i) {
+    std::size_t diagonal = std::exchange(row[0], i);
+    for (std::size_t j = 1; j <= b.size(); ++j) {
+      const std::size_t replaced = diagonal + (a[i - 1] != b[j - 1]);
+      diagonal = row[j];
+      row[j] = std::min({row[j] + 1, row[j - 1] + 1, replaced});
+    }
+  }
+  return row.back();
+}
+
+}  // namespace
+
+int Explain(const Run& run, const absl::Status& status) {
+  if (run.format == Format::kJson || run.format == Format::kJsonLines) {
+    absl::FPrintF(stderr, "%s\n", absl::StripTrailingAsciiWhitespace(StatusJson(status)));
+  } else {
+    Say(status.message().empty() ? CodeName(status.code()) : status.message());
+    Details details;
+    AddRefusal(details, run, status);
+    absl::FPrintF(stderr, "%s", details.Format());
+  }
+  return kExitRefused + static_cast<int>(status.code());
+}
+
+int ExplainUsage(absl::string_view sentence, const std::vector<std::string>& hints) {
+  Say(sentence);
+  for (const std::string& hint : hints) absl::FPrintF(stderr, "  %s\n", hint);
+  return kExitUsage;
+}
+
+std::optional<std::string> DidYouMean(absl::string_view word,
+                                      const std::vector<std::string>& candidates) {
+  const std::string* best = nullptr;
+  std::size_t best_distance =
+      std::max<std::size_t>(1, word.size() / 3) + 1;  // At least this far is another word.
+  for (const std::string& candidate : candidates) {
+    const std::size_t distance =
+        EditDistance(absl::AsciiStrToLower(word), absl::AsciiStrToLower(candidate));
+    if (distance < best_distance) {
+      best = &candidate;
+      best_distance = distance;
+    }
+  }
+  if (best != nullptr) return *best;
+  return std::nullopt;
+}
+
+}  // namespace sessiond::ctl

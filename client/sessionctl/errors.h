@@ -1,0 +1,31 @@
+// What goes to stderr when a command fails: what is wrong, who can fix it, and what to type next.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
+#include "client/sessionctl/run.h"
+
+namespace sessiond::ctl {
+
+// Exit codes beside 0; a refusal's is kExitRefused + its gRPC code.
+constexpr int kExitNoOutput = 1;
+constexpr int kExitUsage = 2;
+constexpr int kExitNotServing = 4;
+constexpr int kExitRefused = 64;
+
+// Says on stderr what became of `run`; as google.rpc.Status in JSON if the output is JSON. Answers
+// the exit code.
+int Explain(const Run& run, const absl::Status& status);
+
+// Likewise for a command that could not be understood. `hints` are lines for below the sentence.
+int ExplainUsage(absl::string_view sentence, const std::vector<std::string>& hints);
+
+// The candidate that `word` is probably a slip of, if one is only a few letters away.
+std::optional<std::string> DidYouMean(absl::string_view word,
+                                      const std::vector<std::string>& candidates);
+
+}  // namespace sessiond::ctl

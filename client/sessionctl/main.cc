@@ -1,0 +1,185 @@
+// sessionctl: sessiond from the command line.
+#include <clocale>
+#include <cstdio>
+#include <cstdlib>
+
+#include "CLI/Config.hpp"
+#include "CLI/Formatter.hpp"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_replace.h"
+#include "absl/time/clock.h"
+#include "client/sessionctl/errors.h"
+#include "client/sessionctl/run.h"
+
+namespace sessiond::ctl {
+namespace {
+
+constexpr char kFooter[] = R"(Examples:
+  sessionctl session create -w ticket_export --owner u1 --owner-name Ada --label team=a
+  sessionctl session list --filter 'owner_id = "u1" AND state = "ACTIVE"'
+  sessionctl session advance SESSION --to upload
+  sessionctl session events SESSION
+  sessionctl call SessionService/GetSession -d '{"sessionId": "SESSION"}'
+
+The options above can be given after a command, too. Results go to stdout, all else to stderr.
+NO_COLOR turns colours off.
+
+Exit codes:
+  0       it went well
+  1       the result could not be written
+  2       the command line was not understood; nothing was sent
+  4       health: the answer is not SERVING
+  64 + N  refused, or not answered, with gRPC code N: 69 not found, 73 not now,
+          74 changed meanwhile, 78 unavailable)";
+
+constexpr char kCommandFooter[] =
+    "Options of every command, such as --server, --timeout and -o: sessionctl --help";
+
+absl::Duration ParseTimeout(const std::string& text) {
+  absl::Duration timeout;
+  if (!absl::ParseDuration(text, &timeout) || timeout <= absl::ZeroDuration()) {
+    throw CLI::ValidationError(
+        "--timeout", absl::StrCat("\"", text, "\" is not a duration; write 500ms or 10s"));
+  }
+  return timeout;
+}
+
+Format ParseFormat(const std::string& text) {
+  if (text == "table") return Format::kTable;
+  if (text == "json") return Format::kJson;
+  if (text == "jsonl") return Format::kJsonLines;
+  if (text == "name") return Format::kName;
+  throw CLI::ValidationError("--output", absl::StrCat("there is no format \"", text,
+                                                      "\", but table, json, jsonl and name"));
+}
+
+void AddGlobalOptions(CLI::App& app, Run& run) {
+  app.set_help_flag("-h,--help", "Say what can be given here, and leave");
+  app.add_option("--server", run.server,
+                 absl::StrCat("Where the daemon listens (default: $SESSIOND_SERVER, else ",
+                              kDefaultServer, ")"))
+      ->envname("SESSIOND_SERVER")
+      ->option_text("HOST:PORT|unix:PATH");
+  app.add_option_function<std::string>(
+         "--timeout", [&run](const std::string& text) { run.timeout = ParseTimeout(text); },
+         "How long to wait for an answer, retries included (default: 10s)")
+      ->option_text("DURATION");
+  app.add_option_function<std::string>(
+         "-o,--output", [&run](const std::string& text) { run.format = ParseFormat(text); },
+         "json and jsonl are Protobuf's JSON mapping, name is the ids alone (default: table)")
+      ->option_text("table|json|jsonl|name");
+  app.add_flag("-v,--verbose", run.verbose, "Say on stderr what is called, and what is retried");
+}
+
+std::vector<std::string> NamesOf(const CLI::App& app, bool options) {
+  std::vector<std::string> names;
+  if (options) {
+    for (const CLI::App* level = &app; level != nullptr; level = level->get_parent()) {
+      for (const CLI::Option* option : level->get_options()) {
+        for (const std::string& name : option->get_lnames()) names.push_back("--" + name);
+      }
+    }
+  } else {
+    for (const CLI::App* command : app.get_subcommands({})) names.push_back(command->get_name());
+  }
+  return names;
+}
+
+// The innermost command that was recognised, and its full name.
+std::pair<const CLI::App*, std::string> Innermost(const CLI::App& app) {
+  const CLI::App* command = &app;
+  std::string name = app.get_name();
+  while (!command->get_subcommands().empty()) {
+    command = command->get_subcommands().front();
+    absl::StrAppend(&name, " ", command->get_name());
+  }
+  return {command, name};
+}
+
+int ExplainParseError(const CLI::App& app, const CLI::ParseError& error) {
+  const auto [command, name] = Innermost(app);
+  const std::string help = absl::StrCat("see ", name, " --help");
+  const std::vector<std::string> unknown = app.remaining(/*recurse=*/true);
+  if (unknown.empty() || dynamic_cast<const CLI::ValidationError*>(&error) != nullptr) {
+    const bool unfinished = dynamic_cast<const CLI::RequiredError*>(&error) != nullptr &&
+                            !command->get_subcommands({}).empty();
+    return ExplainUsage(
+        unfinished ? absl::StrCat(name, " what? ", absl::StrJoin(NamesOf(*command, false), ", "))
+                   : error.what(),
+        {help});
+  }
+  const std::string word = std::string(unknown.front().substr(0, unknown.front().find('=')));
+  const bool option = absl::StartsWith(word, "-");
+  const char* kind = option                                 ? "option"
+                     : command->get_subcommands({}).empty() ? "argument"
+                                                            : "command";
+  std::vector<std::string> hints;
+  if (const auto meant = DidYouMean(word, NamesOf(*command, option))) {
+    hints.push_back(absl::StrCat("did you mean ", *meant, "?"));
+  }
+  hints.push_back(help);
+  return ExplainUsage(absl::StrCat(name, " has no ", kind, " \"", word, "\""), hints);
+}
+
+int RunCommand(Run& run) {
+  const absl::Time start = absl::Now();
+  const absl::Status status = run.command(run);
+  if (run.verbose) {
+    absl::FPrintF(stderr, "%s at %s: %s after %s%s\n", run.command_name, run.server,
+                  status.ok() ? "OK" : absl::StatusCodeToString(status.code()),
+                  absl::FormatDuration(absl::Trunc(absl::Now() - start, absl::Microseconds(100))),
+                  run.request_id.empty() ? "" : absl::StrCat(", request id ", run.request_id));
+  }
+  if (!status.ok()) return Explain(run, status);
+  if (std::fflush(stdout) != 0 || std::ferror(stdout)) {
+    absl::FPrintF(stderr, "error: the result could not be written to stdout\n");
+    return kExitNoOutput;
+  }
+  return run.exit_code;
+}
+
+// Column widths are counted in characters, for which the C library must know UTF-8.
+void ChooseLocale() {
+  std::setlocale(LC_CTYPE, "");
+  if (MB_CUR_MAX == 1) std::setlocale(LC_CTYPE, "C.UTF-8");
+}
+
+int Main(int argc, char** argv) {
+  ChooseLocale();
+  Run run;
+  CLI::App app("sessionctl: sessiond from the command line", "sessionctl");
+  app.get_formatter()->column_width(32);
+  app.require_subcommand(1);
+  app.fallthrough();
+  app.footer(kCommandFooter);  // What the commands inherit.
+  AddGlobalOptions(app, run);
+  AddSessionCommands(app, run);
+  AddCallCommand(app, run);
+  AddHealthCommand(app, run);
+  AddVersionCommand(app, run);
+  AddCompletionCommand(app, run);
+  app.footer(kFooter);
+
+  if (argc > 1 && absl::string_view(argv[1]) == "__complete") {
+    absl::PrintF("%s", Complete(app, {argv + 2, argv + argc}));
+    return 0;
+  }
+  try {
+    app.parse(argc, argv);
+    return RunCommand(run);
+  } catch (const CLI::CallForHelp&) {
+    absl::PrintF("%s", absl::StrReplaceAll(app.help(), {{"\n\n\n", "\n\n"}}));
+    return 0;
+  } catch (const CLI::ParseError& error) {
+    return ExplainParseError(app, error);
+  }
+}
+
+}  // namespace
+
+}  // namespace sessiond::ctl
+
+int main(int argc, char** argv) { return sessiond::ctl::Main(argc, argv); }

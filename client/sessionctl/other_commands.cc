@@ -1,0 +1,316 @@
+// `sessionctl call`, `health`, `version` and `completion`.
+#include <fstream>
+#include <iostream>
+#include <memory>
+#include <sstream>
+
+#include "CLI/App.hpp"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
+#include "absl/synchronization/notification.h"
+#include "client/sessionctl/errors.h"
+#include "client/sessionctl/run.h"
+#include "google/protobuf/descriptor.pb.h"
+#include "google/protobuf/dynamic_message.h"
+#include "google/protobuf/util/json_util.h"
+#include "grpc/health/v1/health.grpc.pb.h"
+#include "grpcpp/generic/generic_stub.h"
+#include "proto/embedded.h"
+
+namespace sessiond::ctl {
+namespace {
+
+using google::protobuf::Message;
+using google::protobuf::MethodDescriptor;
+
+// Every service of the contract, by name, from the descriptor set linked in: no RPC needs code of
+// its own here.
+class Contract {
+ public:
+  Contract() {
+    google::protobuf::FileDescriptorSet files;
+    files.ParseFromArray(DescriptorSet().data(), static_cast<int>(DescriptorSet().size()));
+    for (const auto& file : files.file()) {
+      const auto* built = pool_.BuildFile(file);
+      for (int i = 0; i < built->service_count(); ++i) AddMethods(*built->service(i));
+    }
+  }
+  const std::vector<const MethodDescriptor*>& Methods() const { return methods_; }
+  std::unique_ptr<Message> New(const google::protobuf::Descriptor* type) {
+    return std::unique_ptr<Message>(factory_.GetPrototype(type)->New());
+  }
+
+ private:
+  void AddMethods(const google::protobuf::ServiceDescriptor& service) {
+    for (int i = 0; i < service.method_count(); ++i) {
+      const MethodDescriptor* method = service.method(i);
+      if (!method->client_streaming() && !method->server_streaming()) methods_.push_back(method);
+    }
+  }
+  google::protobuf::DescriptorPool pool_;
+  google::protobuf::DynamicMessageFactory factory_{&pool_};
+  std::vector<const MethodDescriptor*> methods_;  // The unary ones.
+};
+
+std::string NameOf(const MethodDescriptor& method) {
+  return absl::StrCat(method.service()->full_name(), "/", method.name());
+}
+
+// By its full name, or by as much of its end as is given: SessionService/GetSession, GetSession.
+const MethodDescriptor* FindMethod(const Contract& contract, const std::string& name) {
+  std::vector<std::string> names;
+  for (const MethodDescriptor* method : contract.Methods()) {
+    const std::string full_name = NameOf(*method);
+    if (full_name == name || absl::EndsWith(full_name, absl::StrCat(".", name)) ||
+        absl::EndsWith(full_name, absl::StrCat("/", name))) {
+      return method;
+    }
+    names.push_back(full_name);
+    names.push_back(absl::StrCat(method->service()->name(), "/", method->name()));
+    names.push_back(method->name());
+  }
+  const auto meant = DidYouMean(name, names);
+  throw CLI::ValidationError(
+      "call", absl::StrCat("there is no method \"", name, "\"",
+                           meant.has_value() ? absl::StrCat("; did you mean ", *meant, "?")
+                                             : "; sessionctl call --list names them all"));
+}
+
+// `-d`: JSON as it stands, @FILE, or - for stdin.
+std::string ReadData(const std::string& data) {
+  std::ostringstream text;
+  if (data == "-") {
+    text << std::cin.rdbuf();
+  } else if (absl::StartsWith(data, "@")) {
+    std::ifstream file(data.substr(1));
+    if (!file)
+      throw CLI::ValidationError("-d", absl::StrCat("cannot read the file ", data.substr(1)));
+    text << file.rdbuf();
+  } else {
+    return data;
+  }
+  return text.str();
+}
+
+std::string FirstLine(const std::string& text) { return text.substr(0, text.find('\n')); }
+
+std::string TextField(const Message& message, const std::string& name) {
+  const auto* field = message.GetDescriptor()->FindFieldByName(name);
+  if (field == nullptr || field->is_repeated() || field->type() != field->TYPE_STRING) return "";
+  return message.GetReflection()->GetString(message, field);
+}
+
+// Notes what errors are explained with, and draws the request_id of a change that came without one.
+void Prepare(Run& run, Message& request) {
+  const auto* request_id = request.GetDescriptor()->FindFieldByName("request_id");
+  if (request_id != nullptr && TextField(request, "request_id").empty()) {
+    request.GetReflection()->SetString(&request, request_id, NewRequestId());
+  }
+  run.request_id = TextField(request, "request_id");
+  run.session_id = TextField(request, "session_id");
+  run.filter = TextField(request, "filter");
+}
+
+absl::Status Call(Run& run, const std::string& method_name, const std::string& data) {
+  Contract contract;
+  const MethodDescriptor* method = FindMethod(contract, method_name);
+  const auto request = contract.New(method->input_type());
+  const auto response = contract.New(method->output_type());
+  if (const auto parsed =
+          google::protobuf::util::JsonStringToMessage(ReadData(data), request.get());
+      !parsed.ok()) {
+    throw CLI::ValidationError(
+        "-d", absl::StrCat("does not make a ", method->input_type()->full_name(), ": ",
+                           FirstLine(std::string(parsed.message()))));
+  }
+  Prepare(run, *request);
+  auto channel = run.Connect();
+  if (!channel.ok()) return channel.status();
+  grpc::TemplatedGenericStub<Message, Message> stub(*channel);
+  const absl::Status status = CallWithRetries(run.Options(), [&](grpc::ClientContext& context) {
+    grpc::Status answer;
+    absl::Notification answered;
+    stub.UnaryCall(&context, "/" + NameOf(*method), {}, request.get(), response.get(),
+                   [&](grpc::Status status) {
+                     answer = std::move(status);
+                     answered.Notify();
+                   });
+    answered.WaitForNotification();
+    return answer;
+  });
+  if (!status.ok()) return status;
+  const std::string json = ToJson(*response, /*pretty=*/run.format != Format::kJsonLines);
+  std::cout << json << (absl::EndsWith(json, "\n") ? "" : "\n") << std::flush;
+  return absl::OkStatus();
+}
+
+absl::Status Health(Run& run, const grpc::health::v1::HealthCheckRequest& request) {
+  auto channel = run.Connect();
+  if (!channel.ok()) return channel.status();
+  const auto stub = grpc::health::v1::Health::NewStub(*channel);
+  grpc::health::v1::HealthCheckResponse response;
+  const absl::Status status = CallWithRetries(run.Options(), [&](grpc::ClientContext& context) {
+    return stub->Check(&context, request, &response);
+  });
+  if (!status.ok()) return status;
+  const bool serving = response.status() == grpc::health::v1::HealthCheckResponse::SERVING;
+  if (!serving) run.exit_code = kExitNotServing;
+  ListPrinter printer(run.format == Format::kJson ? Format::kJsonLines : run.format,
+                      {{.name = "HEALTH"}});
+  const std::string& name =
+      grpc::health::v1::HealthCheckResponse::ServingStatus_Name(response.status());
+  printer.Add(response, {{{name, serving ? color::kGreen : color::kRed}}}, name);
+  printer.Finish();
+  return absl::OkStatus();
+}
+
+absl::Status Version(Run& run) {
+  if (run.format == Format::kJson || run.format == Format::kJsonLines) {
+    std::cout << "{\"version\":\"" SESSIOND_VERSION "\"}\n";
+  } else {
+    std::cout << (run.format == Format::kName ? "" : "sessionctl ") << SESSIOND_VERSION "\n";
+  }
+  return absl::OkStatus();
+}
+
+// The scripts only ask `sessionctl __complete`, so that they never go out of date.
+constexpr char kBash[] =
+    R"(# bash completion of sessionctl. Try it: source <(sessionctl completion bash)
+_sessionctl() {
+  local IFS=$'\n'
+  COMPREPLY=($(sessionctl __complete "${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null | cut -f1))
+}
+complete -o default -F _sessionctl sessionctl
+)";
+constexpr char kZsh[] = R"(#compdef sessionctl
+# zsh completion of sessionctl. Try it: source <(sessionctl completion zsh)
+_sessionctl() {
+  local -a lines
+  lines=("${(@f)$(sessionctl __complete "${(@)words[2,CURRENT]}" 2>/dev/null)}")
+  lines=("${(@)lines//:/\\:}")
+  lines=("${(@)lines/$'\t'/:}")
+  _describe sessionctl lines
+}
+compdef _sessionctl sessionctl
+)";
+constexpr char kFish[] =
+    R"(# fish completion of sessionctl. Try it: sessionctl completion fish | source
+complete -c sessionctl -f -a '(sessionctl __complete (commandline -opc)[2..-1] (commandline -ct))'
+)";
+
+const CLI::App* FindCommand(const CLI::App& app, const std::string& name) {
+  for (const CLI::App* command : app.get_subcommands({})) {
+    if (command->get_name() == name) return command;
+  }
+  return nullptr;
+}
+
+void AppendCommands(const CLI::App& app, absl::string_view start, std::string& lines) {
+  for (const CLI::App* command : app.get_subcommands({})) {
+    if (absl::StartsWith(command->get_name(), start)) {
+      absl::StrAppend(&lines, command->get_name(), "\t", command->get_description(), "\n");
+    }
+  }
+}
+
+void AppendOptions(const CLI::App& app, absl::string_view start, std::string& lines) {
+  for (const CLI::App* level = &app; level != nullptr; level = level->get_parent()) {
+    for (const CLI::Option* option : level->get_options()) {
+      for (const std::string& name : option->get_lnames()) {
+        if (absl::StartsWith("--" + name, start)) {
+          absl::StrAppend(&lines, "--", name, "\t", option->get_description(), "\n");
+        }
+      }
+    }
+  }
+}
+
+}  // namespace
+
+std::vector<std::string> CallableMethods() {
+  std::vector<std::string> names;
+  for (const Contract contract; const MethodDescriptor* method : contract.Methods())
+    names.push_back(NameOf(*method));
+  return names;
+}
+
+std::string Complete(const CLI::App& app, const std::vector<std::string>& words) {
+  if (words.empty()) return "";
+  const CLI::App* command = &app;
+  for (std::size_t i = 0; i + 1 < words.size(); ++i) {
+    if (const CLI::App* below = FindCommand(*command, words[i])) command = below;
+  }
+  const std::string& start = words.back();
+  const std::string before = words.size() > 1 ? words[words.size() - 2] : "";
+  std::string lines;
+  if (before == "-o" || before == "--output") return "table\njson\njsonl\nname\n";
+  if (absl::StartsWith(start, "-")) {
+    AppendOptions(*command, start, lines);
+  } else if (command->get_name() == "call") {
+    for (const std::string& name : CallableMethods()) {
+      if (absl::StartsWith(name, start)) absl::StrAppend(&lines, name, "\n");
+    }
+  } else {
+    AppendCommands(*command, start, lines);
+  }
+  return lines;
+}
+
+void AddCallCommand(CLI::App& app, Run& run) {
+  auto method = std::make_shared<std::string>();
+  auto data = std::make_shared<std::string>("{}");
+  auto list = std::make_shared<bool>(false);
+  CLI::App& command = *AddCommand(
+      app, run, "call", "Call any RPC that answers once, in Protobuf's JSON", [=](Run& run) {
+        if (!*list && method->empty())
+          throw CLI::ValidationError("call", "which METHOD? sessionctl call --list names them all");
+        if (!*list) return Call(run, *method, *data);
+        std::cout << absl::StrJoin(CallableMethods(), "\n") << "\n";
+        return absl::OkStatus();
+      });
+  auto* name =
+      command.add_option("METHOD", *method, "SERVICE/METHOD, or METHOD where that is enough")
+          ->option_text("");
+  command.add_option("-d,--data", *data, "The request: JSON, @FILE, or - for stdin (default: {})")
+      ->option_text("DATA");
+  auto* lists = command.add_flag("--list", *list, "Name all methods, and leave");
+  name->excludes(lists);
+}
+
+void AddHealthCommand(CLI::App& app, Run& run) {
+  auto request = std::make_shared<grpc::health::v1::HealthCheckRequest>();
+  CLI::App& command =
+      *AddCommand(app, run, "health", "Ask whether the daemon, or one of its services, serves",
+                  [request](Run& run) { return Health(run, *request); });
+  command.footer(
+      absl::StrCat("Exits with 0 for SERVING, 4 for any other answer, and 64 + gRPC code for none: "
+                   "78 when nobody is\n"
+                   "there, 69 when there is no such service.\n\n",
+                   command.get_footer()));
+  command
+      .add_option_function<std::string>(
+          "SERVICE", [request](const std::string& service) { request->set_service(service); },
+          "A service's full name, such as sessiond.v1.SessionService (default: the whole daemon)")
+      ->option_text("");
+}
+
+void AddVersionCommand(CLI::App& app, Run& run) {
+  AddCommand(app, run, "version", "Print the version of sessionctl", Version);
+}
+
+void AddCompletionCommand(CLI::App& app, Run& run) {
+  auto shell = std::make_shared<std::string>();
+  CLI::App& command =
+      *AddCommand(app, run, "completion", "Print the completion script of a shell", [shell](Run&) {
+        std::cout << (*shell == "bash" ? kBash : *shell == "zsh" ? kZsh : kFish);
+        return absl::OkStatus();
+      });
+  command.add_option("SHELL", *shell, "bash, zsh or fish")
+      ->option_text("")
+      ->check(CLI::IsMember({"bash", "zsh", "fish"}))
+      ->required();
+}
+
+}  // namespace sessiond::ctl

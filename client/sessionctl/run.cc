@@ -1,0 +1,69 @@
+#include "client/sessionctl/run.h"
+
+#include <cstdio>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_split.h"
+#include "absl/time/clock.h"
+#include "grpc/health/v1/health.grpc.pb.h"
+
+namespace sessiond::ctl {
+
+CallOptions Run::Options() const {
+  CallOptions options{.timeout = timeout};
+  if (verbose || Colored(stderr)) {
+    options.on_retry = [](const absl::Status& status, absl::Duration pause) {
+      absl::FPrintF(stderr, "again in %s: %s\n",
+                    absl::FormatDuration(absl::Trunc(pause, absl::Milliseconds(1))),
+                    status.message());
+    };
+  }
+  return options;
+}
+
+absl::StatusOr<std::shared_ptr<grpc::Channel>> Run::Connect() const {
+  auto channel = MakeChannel(server);
+  const auto deadline = absl::ToChronoTime(absl::Now() + timeout);
+  auto state = channel->GetState(/*try_to_connect=*/true);
+  while (state != GRPC_CHANNEL_READY && state != GRPC_CHANNEL_TRANSIENT_FAILURE) {
+    if (!channel->WaitForStateChange(state, deadline)) {
+      return absl::UnavailableError(absl::StrCat("Nothing at ", server, " spoke gRPC within ",
+                                                 absl::FormatDuration(timeout)));
+    }
+    state = channel->GetState(true);
+  }
+  if (state == GRPC_CHANNEL_READY) return channel;
+
+  // The channel does not tell why; a call that fails at once does, after its last colon.
+  grpc::ClientContext context;
+  context.set_deadline(deadline);
+  grpc::health::v1::HealthCheckResponse response;
+  const grpc::Status status =
+      grpc::health::v1::Health::NewStub(channel)->Check(&context, {}, &response);
+  // Connected at the second attempt.
+  if (status.error_code() != grpc::StatusCode::UNAVAILABLE) return channel;
+  const std::vector<std::string> parts = absl::StrSplit(status.error_message(), ": ");
+  return absl::UnavailableError(absl::StrCat("No daemon answers at ", server, ": ", parts.back()));
+}
+
+absl::StatusOr<SessionClient> Run::Sessions() const {
+  auto channel = Connect();
+  if (!channel.ok()) return channel.status();
+  return SessionClient(*std::move(channel), Options());
+}
+
+CLI::App* AddCommand(CLI::App& parent, Run& run, const std::string& name,
+                     const std::string& description, std::function<absl::Status(Run&)> command) {
+  CLI::App* app = parent.add_subcommand(name, description);
+  const std::string group = parent.get_parent() == nullptr ? "" : parent.get_name() + " ";
+  app->callback([&run, full_name = group + name, command = std::move(command)] {
+    run.command_name = full_name;
+    run.command = command;
+  });
+  return app;
+}
+
+}  // namespace sessiond::ctl

@@ -1,0 +1,495 @@
+// `sessionctl session …`: one command for each RPC of SessionService. Flags are written straight
+// into the request.
+#include <iostream>
+#include <set>
+
+#include "CLI/App.hpp"
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
+#include "client/sessionctl/run.h"
+#include "google/protobuf/util/json_util.h"
+
+namespace sessiond::ctl {
+namespace {
+
+using Text = std::string;
+
+// An option with a value that `set` takes.
+CLI::Option* AddText(CLI::App& app, const Text& name, const Text& value_name,
+                     const Text& description, std::function<void(const Text&)> set) {
+  return app.add_option_function<Text>(name, std::move(set), description)->option_text(value_name);
+}
+
+// The same, as often as wanted.
+CLI::Option* AddTexts(CLI::App& app, const Text& name, const Text& value_name,
+                      const Text& description, std::function<void(const Text&)> set) {
+  const auto set_all = [set = std::move(set)](const std::vector<Text>& values) {
+    for (const Text& value : values) set(value);
+  };
+  return app.add_option_function<std::vector<Text>>(name, set_all, description)
+      ->option_text(value_name)
+      ->allow_extra_args(false);
+}
+
+template <class Request>
+void AddSessionId(CLI::App& app, Run& run, Request& request) {
+  AddText(app, "SESSION", "", "The session's id", [&run, &request](const Text& id) {
+    run.session_id = id;
+    if constexpr (requires { request.mutable_session(); }) {
+      request.mutable_session()->set_session_id(id);
+    } else {
+      request.set_session_id(id);
+    }
+  })->required();
+}
+
+template <class Request>
+void AddIncludeDeleted(CLI::App& app, Request& request) {
+  app.add_flag_callback(
+      "--include-deleted", [&request] { request.set_include_deleted(true); },
+      "Answer for soft-deleted sessions too");
+}
+
+template <class Request>
+void AddNamespace(CLI::App& app, const Text& description, Request& request) {
+  AddText(app, "-n,--namespace", "NAME", description,
+          [&request](const Text& name) { request.set_namespace_(name); });
+}
+
+// What every change carries.
+template <class Request>
+void AddChangeOptions(CLI::App& app, Request& request) {
+  const Text group = "Options of every change";
+  AddText(app, "--request-id", "ID",
+          "Makes repeating it safe: the same id changes nothing twice (default: drawn)",
+          [&request](const Text& id) { request.set_request_id(id); })
+      ->group(group);
+  if constexpr (requires { request.set_etag(""); }) {
+    AddText(app, "--etag", "ETAG", "Change it only if it still has this etag",
+            [&request](const Text& etag) { request.set_etag(etag); })
+        ->group(group);
+  }
+  AddText(app, "--actor", "WHO", "The end user on whose behalf it is done, for the audit",
+          [&request](const Text& actor) { request.set_actor(actor); })
+      ->group(group);
+  AddText(app, "--reason", "TEXT", "Why, for the audit", [&request](const Text& reason) {
+    request.set_reason(reason);
+  })->group(group);
+}
+
+// Makes a change and prints the session as it left it. The request_id is drawn here, so that an
+// error can name it.
+template <class Request>
+absl::Status Change(Run& run, Request& request,
+                    absl::StatusOr<v1::Session> (SessionClient::*method)(Request) const) {
+  auto client = run.Sessions();
+  if (!client.ok()) return client.status();
+  if (request.request_id().empty()) request.set_request_id(NewRequestId());
+  run.request_id = request.request_id();
+  auto session = ((*client).*method)(request);
+  if (!session.ok()) return session.status();
+  PrintSession(run.format, *session);
+  return absl::OkStatus();
+}
+
+// ---- --set and its relatives
+
+google::protobuf::Value StringValue(const Text& text) {
+  google::protobuf::Value value;
+  value.set_string_value(text);
+  return value;
+}
+
+google::protobuf::Value JsonValue(const Text& flag, const Text& json) {
+  google::protobuf::Value value;
+  const auto status = google::protobuf::util::JsonStringToMessage(json, &value);
+  if (!status.ok()) throw CLI::ValidationError(flag, absl::StrCat("\"", json, "\" is not JSON"));
+  return value;
+}
+
+struct Assignment {
+  Text path;
+  google::protobuf::Value value;
+};
+
+// `path=text`, or `path:=json`.
+Assignment ParseAssignment(const Text& flag, const Text& text) {
+  const std::size_t equals = text.find('=');
+  if (equals == Text::npos || equals == 0) {
+    throw CLI::ValidationError(
+        flag, absl::StrCat("\"", text, "\" is not an assignment; write NAME=VALUE"));
+  }
+  if (text[equals - 1] == ':') {
+    return {text.substr(0, equals - 1), JsonValue(flag, text.substr(equals + 1))};
+  }
+  return {text.substr(0, equals), StringValue(text.substr(equals + 1))};
+}
+
+bool ParseBool(const Text& path, const google::protobuf::Value& value) {
+  bool parsed = value.bool_value();
+  if (value.kind_case() == google::protobuf::Value::kBoolValue ||
+      absl::SimpleAtob(value.string_value(), &parsed)) {
+    return parsed;
+  }
+  throw CLI::ValidationError("--set", absl::StrCat(path, " is true or false"));
+}
+
+// Sets one field of a session, or one key of its three maps.
+void Assign(v1::Session& session, const Assignment& assignment) {
+  const auto& [path, value] = assignment;
+  absl::string_view key = path;
+  if (absl::ConsumePrefix(&key, "context.")) {
+    (*session.mutable_context()->mutable_fields())[Text(key)] = value;
+  } else if (absl::ConsumePrefix(&key, "labels.")) {
+    (*session.mutable_labels())[Text(key)] = value.string_value();
+  } else if (absl::ConsumePrefix(&key, "references.")) {
+    (*session.mutable_references())[Text(key)] = value.string_value();
+  } else if (path == "owner_id") {
+    session.set_owner_id(value.string_value());
+  } else if (path == "owner_display_name") {
+    session.set_owner_display_name(value.string_value());
+  } else if (path == "hold") {
+    session.set_hold(ParseBool(path, value));
+  } else {
+    throw CLI::ValidationError(
+        "--set",
+        absl::StrCat("\"", path,
+                     "\" cannot be set; there are context.NAME, labels.KEY, references.NAME, "
+                     "owner_id, owner_display_name and hold"));
+  }
+}
+
+// The path as an update mask takes it: keys with unusual characters in backticks.
+Text MaskPath(const Text& path) {
+  const std::size_t dot = path.find('.');
+  if (dot == Text::npos) return path;
+  const Text key = path.substr(dot + 1);
+  for (const char c : key) {
+    if (!absl::ascii_isalnum(c) && c != '_' && c != '-')
+      return absl::StrCat(path.substr(0, dot), ".`", key, "`");
+  }
+  return path;
+}
+
+// The options that fill a session, for create and update alike. `touched` is told the path of all
+// that is given.
+void AddSessionFields(CLI::App& app, v1::Session& session,
+                      std::function<void(const Text& path)> touched) {
+  AddText(app, "--owner-name", "NAME", "The owner's name for people to read",
+          [&session, touched](const Text& name) {
+            session.set_owner_display_name(name);
+            touched("owner_display_name");
+          });
+  AddText(app, "--context", "JSON",
+          "The workflow's own fields, all of them: '{\"site_name\": \"Berlin\"}'",
+          [&session, touched](const Text& json) {
+            const google::protobuf::Value value = JsonValue("--context", json);
+            if (!value.has_struct_value())
+              throw CLI::ValidationError("--context", "is a JSON object: {\"name\": \"value\"}");
+            *session.mutable_context() = value.struct_value();
+            touched("context");
+          });
+  const auto assign = [&session, touched](const Text& flag, const Text& prefix, const Text& text) {
+    Assignment assignment = ParseAssignment(flag, text);
+    assignment.path = prefix + assignment.path;
+    Assign(session, assignment);
+    touched(assignment.path);
+  };
+  AddTexts(app, "--set", "FIELD=VALUE",
+           "One field: context.NAME=TEXT, context.NAME:=JSON, hold=true, …; repeatable",
+           [assign](const Text& text) { assign("--set", "", text); });
+  AddTexts(app, "--label", "KEY=VALUE", "A label of your own; repeatable",
+           [assign](const Text& text) { assign("--label", "labels.", text); });
+  AddTexts(app, "--ref", "NAME=VALUE", "A reference to what another service owns; repeatable",
+           [assign](const Text& text) { assign("--ref", "references.", text); });
+}
+
+// ---- the commands
+
+void AddCreate(CLI::App& group, Run& run) {
+  auto request = std::make_shared<v1::CreateSessionRequest>();
+  CLI::App& app = *AddCommand(
+      group, run, "create", "Create a session at the first stage of its workflow",
+      [request](Run& run) { return Change(run, *request, &SessionClient::CreateSession); });
+  v1::Session& session = *request->mutable_session();
+  AddText(app, "-w,--workflow", "NAME",
+          "ticket_export, execution, interview, or one of your own (required)",
+          [&session](const Text& name) { session.set_workflow(name); })
+      ->required();
+  AddText(app, "--owner", "ID", "Whose session it is",
+          [&session](const Text& id) { session.set_owner_id(id); });
+  AddSessionFields(app, session, [](const Text&) {});
+  AddNamespace(app, "The namespace it lives in", session);
+  AddText(app, "--id", "SESSION", "An id of your own, in the workflow's format (default: drawn)",
+          [&run, request](const Text& id) {
+            run.session_id = id;
+            request->set_session_id(id);
+          });
+  app.add_flag_callback(
+      "--creating", [request] { request->set_creating(true); },
+      "Leave it in CREATING, to be filled and then activated");
+  AddChangeOptions(app, *request);
+}
+
+void AddGet(CLI::App& group, Run& run) {
+  auto request = std::make_shared<v1::GetSessionRequest>();
+  CLI::App& app =
+      *AddCommand(group, run, "get", "Show one session", [request](Run& run) -> absl::Status {
+        auto client = run.Sessions();
+        if (!client.ok()) return client.status();
+        const auto session = client->GetSession(*request);
+        if (!session.ok()) return session.status();
+        PrintSession(run.format, *session);
+        return absl::OkStatus();
+      });
+  AddSessionId(app, run, *request);
+  AddIncludeDeleted(app, *request);
+}
+
+absl::Status List(Run& run, v1::ListSessionsRequest request, int limit) {
+  auto client = run.Sessions();
+  if (!client.ok()) return client.status();
+  // One more than wanted, to know whether there are more; 1,000 is the largest page.
+  request.set_page_size(limit == 0 ? 1000 : std::min(limit + 1, 1000));
+  run.filter = request.order_by().empty() ? request.filter()
+                                          : "";  // Else the position may be one in order_by.
+  ListPrinter printer(run.format, SessionColumns());
+  int count = 0;
+  bool more = false;
+  for (const auto& session : client->ListSessions(request)) {
+    if (!session.ok()) return session.status();
+    if ((more = limit != 0 && count == limit)) break;
+    printer.Add(*session, {SessionRow(*session)}, session->session_id());
+    ++count;
+  }
+  printer.Finish();
+  if (more) std::cerr << "The first " << limit << "; there are more: --limit N, or 0 for all.\n";
+  if (count == 0 && run.format == Format::kTable) std::cerr << "No sessions.\n";
+  return absl::OkStatus();
+}
+
+void AddList(CLI::App& group, Run& run) {
+  auto request = std::make_shared<v1::ListSessionsRequest>();
+  auto limit = std::make_shared<int>(50);
+  CLI::App& app = *AddCommand(group, run, "list", "List sessions, newest first",
+                              [request, limit](Run& run) { return List(run, *request, *limit); });
+  AddText(app, "--filter", "FILTER",
+          "AIP-160: owner_id = \"u1\" AND status = \"failed\" AND labels.team = \"a\"",
+          [request](const Text& filter) { request->set_filter(filter); });
+  AddText(app, "--order-by", "FIELD",
+          "create_time, owner_id, status or state, with \" desc\" behind it for descending",
+          [request](const Text& order_by) { request->set_order_by(order_by); });
+  app.add_option("--limit", *limit, "How many to list at most; 0 for all")
+      ->check(CLI::NonNegativeNumber)
+      ->option_text("N (default 50)");
+  AddNamespace(app, "The namespace; - for all (default: default)", *request);
+  AddIncludeDeleted(app, *request);
+}
+
+void AddCount(CLI::App& group, Run& run) {
+  auto request = std::make_shared<v1::CountSessionsRequest>();
+  CLI::App& app =
+      *AddCommand(group, run, "count", "Count sessions", [request](Run& run) -> absl::Status {
+        auto client = run.Sessions();
+        if (!client.ok()) return client.status();
+        run.filter = request->filter();
+        const auto counts = client->CountSessions(*request);
+        if (!counts.ok()) return counts.status();
+        PrintCounts(run.format, v1::CountSessionsRequest::GroupBy_Name(request->group_by()),
+                    *counts);
+        return absl::OkStatus();
+      });
+  AddText(app, "--by", "workflow|state|stage|status|owner_id", "What to group by",
+          [request](const Text& field) {
+            v1::CountSessionsRequest::GroupBy group_by;
+            if (!v1::CountSessionsRequest::GroupBy_Parse(absl::AsciiStrToUpper(field), &group_by)) {
+              throw CLI::ValidationError(
+                  "--by", absl::StrCat("\"", field,
+                                       "\" cannot be grouped by; there are workflow, state, stage, "
+                                       "status and owner_id"));
+            }
+            request->set_group_by(group_by);
+          });
+  AddText(app, "--filter", "FILTER", "As in session list",
+          [request](const Text& filter) { request->set_filter(filter); });
+  AddNamespace(app, "The namespace; - for all (default: default)", *request);
+  AddIncludeDeleted(app, *request);
+}
+
+void AddLookup(CLI::App& group, Run& run) {
+  auto request = std::make_shared<v1::LookupSessionsRequest>();
+  CLI::App& app = *AddCommand(group, run, "lookup", "Say what became of each of up to 1,000 ids",
+                              [request](Run& run) -> absl::Status {
+                                auto client = run.Sessions();
+                                if (!client.ok()) return client.status();
+                                const auto response = client->LookupSessions(*request);
+                                if (!response.ok()) return response.status();
+                                ListPrinter printer(run.format, LookupColumns());
+                                for (const auto& lookup : response->results()) {
+                                  printer.Add(lookup, {LookupRow(lookup)},
+                                              lookup.found() ? lookup.session_id() : "");
+                                }
+                                printer.Finish();
+                                return absl::OkStatus();
+                              });
+  app.add_option_function<std::vector<Text>>(
+         "SESSION",
+         [request](const std::vector<Text>& ids) {
+           for (const Text& id : ids) {
+             if (id != "-") {
+               request->add_session_ids(id);
+             } else {
+               for (Text line; std::getline(std::cin, line);) request->add_session_ids(line);
+             }
+           }
+         },
+         "The ids; - reads them from stdin, one a line")
+      ->option_text("")
+      ->required();
+  AddIncludeDeleted(app, *request);
+}
+
+void AddUpdate(CLI::App& group, Run& run) {
+  auto request = std::make_shared<v1::UpdateSessionRequest>();
+  // In the order given; context as a whole makes its keys superfluous.
+  auto paths = std::make_shared<std::vector<Text>>();
+  CLI::App& app = *AddCommand(
+      group, run, "update", "Change fields, labels, references, the hold, or counters",
+      [request, paths](Run& run) -> absl::Status {
+        if (paths->empty() && request->counter_increments().empty()) {
+          throw CLI::ValidationError(
+              "update",
+              "what? Give --set, --unset, --context, --label, --ref, --owner-name or --increment");
+        }
+        const bool whole_context = std::count(paths->begin(), paths->end(), "context") > 0;
+        for (const Text& path : *paths) {
+          if (!whole_context || !absl::StartsWith(path, "context."))
+            request->mutable_update_mask()->add_paths(MaskPath(path));
+        }
+        return Change(run, *request, &SessionClient::UpdateSession);
+      });
+  AddSessionId(app, run, *request);
+  AddSessionFields(app, *request->mutable_session(),
+                   [paths](const Text& path) { paths->push_back(path); });
+  AddTexts(app, "--unset", "FIELD",
+           "Remove context.NAME, labels.KEY or references.NAME; repeatable",
+           [paths](const Text& path) { paths->push_back(path); });
+  AddTexts(app, "--increment", "COUNTER=N", "Add N to a counter; repeatable",
+           [request](const Text& text) {
+             const Assignment assignment = ParseAssignment("--increment", text);
+             int32_t by;
+             if (!absl::SimpleAtoi(assignment.value.string_value(), &by)) {
+               throw CLI::ValidationError(
+                   "--increment",
+                   absl::StrCat("\"", text, "\" does not end in a whole number; write COUNTER=1"));
+             }
+             (*request->mutable_counter_increments())[assignment.path] = by;
+           });
+  AddChangeOptions(app, *request);
+}
+
+// Without --to, the next stage is read first; naming it in the call is what makes a repetition
+// harmless.
+absl::Status Advance(Run& run, v1::AdvanceSessionRequest& request) {
+  if (request.target_stage().empty()) {
+    auto client = run.Sessions();
+    if (!client.ok()) return client.status();
+    v1::GetSessionRequest get;
+    get.set_session_id(request.session_id());
+    const auto session = client->GetSession(get);
+    if (!session.ok()) return session.status();
+    if (session->next_stage().empty()) {
+      return absl::FailedPreconditionError(
+          session->stage().empty()
+              ? absl::StrCat("Sessions of workflow ", session->workflow(), " have no stages")
+              : absl::StrCat("The session is at its last stage, ", session->stage()));
+    }
+    request.set_target_stage(session->next_stage());
+  }
+  return Change(run, request, &SessionClient::AdvanceSession);
+}
+
+// A command for a verb: the session's id, what every change carries, and nothing else.
+template <class Request>
+CLI::App* AddVerb(CLI::App& group, Run& run, const Text& name, const Text& description,
+                  std::shared_ptr<Request> request,
+                  absl::StatusOr<v1::Session> (SessionClient::*method)(Request) const) {
+  CLI::App* app = AddCommand(group, run, name, description,
+                             [request, method](Run& run) { return Change(run, *request, method); });
+  AddSessionId(*app, run, *request);
+  AddChangeOptions(*app, *request);
+  return app;
+}
+
+void AddAdvance(CLI::App& group, Run& run) {
+  auto request = std::make_shared<v1::AdvanceSessionRequest>();
+  CLI::App& app = *AddCommand(group, run, "advance",
+                              "Move to the next stage; reaching the last one completes the session",
+                              [request](Run& run) { return Advance(run, *request); });
+  AddSessionId(app, run, *request);
+  AddText(app, "--to", "STAGE", "The stage to go to (default: the next one)",
+          [request](const Text& stage) { request->set_target_stage(stage); });
+  AddChangeOptions(app, *request);
+}
+
+void AddDelete(CLI::App& group, Run& run) {
+  auto request = std::make_shared<v1::DeleteSessionRequest>();
+  CLI::App& app =
+      *AddVerb(group, run, "delete", "Soft-delete a stopped session; undelete brings it back",
+               request, &SessionClient::DeleteSession);
+  app.add_flag_callback(
+      "--force", [request] { request->set_force(true); }, "Stop it first, if need be");
+}
+
+void AddEvents(CLI::App& group, Run& run) {
+  auto request = std::make_shared<v1::ListSessionEventsRequest>();
+  CLI::App& app =
+      *AddCommand(group, run, "events", "Tell a session's history, oldest first",
+                  [request](Run& run) -> absl::Status {
+                    auto client = run.Sessions();
+                    if (!client.ok()) return client.status();
+                    request->set_page_size(1000);
+                    ListPrinter printer(run.format, EventColumns());
+                    for (const auto& event : client->ListSessionEvents(*request)) {
+                      if (!event.ok()) return event.status();
+                      printer.Add(*event, EventRows(*event), absl::StrCat(event->sequence()));
+                    }
+                    printer.Finish();
+                    return absl::OkStatus();
+                  });
+  AddSessionId(app, run, *request);
+  AddIncludeDeleted(app, *request);
+}
+
+}  // namespace
+
+void AddSessionCommands(CLI::App& app, Run& run) {
+  CLI::App& group = *app.add_subcommand("session", "Create, find, move and explain sessions");
+  group.require_subcommand(1);
+  AddCreate(group, run);
+  AddVerb(group, run, "activate", "CREATING → ACTIVE, when everything required is there",
+          std::make_shared<v1::ActivateSessionRequest>(), &SessionClient::ActivateSession);
+  AddGet(group, run);
+  AddList(group, run);
+  AddCount(group, run);
+  AddLookup(group, run);
+  AddUpdate(group, run);
+  AddAdvance(group, run);
+  AddVerb(group, run, "pause", "ACTIVE → PAUSED", std::make_shared<v1::PauseSessionRequest>(),
+          &SessionClient::PauseSession);
+  AddVerb(group, run, "resume", "PAUSED → ACTIVE", std::make_shared<v1::ResumeSessionRequest>(),
+          &SessionClient::ResumeSession);
+  AddVerb(group, run, "stop", "ACTIVE or PAUSED → STOPPED",
+          std::make_shared<v1::StopSessionRequest>(), &SessionClient::StopSession);
+  AddVerb(group, run, "fail", "Mark a session as failed, for the --reason given",
+          std::make_shared<v1::FailSessionRequest>(), &SessionClient::FailSession);
+  AddDelete(group, run);
+  AddVerb(group, run, "undelete", "DELETED → STOPPED, everything else as it was",
+          std::make_shared<v1::UndeleteSessionRequest>(), &SessionClient::UndeleteSession);
+  AddEvents(group, run);
+}
+
+}  // namespace sessiond::ctl

@@ -1,0 +1,38 @@
+// Submissions for threads that may wait: the daemon's own sweepers, and tests. Handlers await
+// instead (rpc/awaiters.h).
+#pragma once
+
+#include <utility>
+
+#include "absl/status/statusor.h"
+#include "absl/synchronization/notification.h"
+#include "db/session_store.h"
+
+namespace sessiond::db {
+
+// Submits, waits, and answers what became of it.
+inline absl::StatusOr<Outcome> SubmitAndWait(SessionStore& store, Command command) {
+  struct Waiting : Submission {
+    absl::Notification done;
+    void Done() noexcept override { done.Notify(); }
+  } waiting;
+  waiting.command = std::move(command);
+  if (auto taken = store.Submit(&waiting); !taken.ok()) return taken;
+  waiting.done.WaitForNotification();
+  return std::move(waiting.outcome);
+}
+
+// Looks one session up, and waits.
+inline absl::StatusOr<Aggregate> ReadAndWait(SessionStore& store, const std::string& session_id) {
+  struct Waiting : Lookup {
+    absl::Notification done;
+    void Done() noexcept override { done.Notify(); }
+  } waiting;
+  waiting.ids = {session_id};
+  if (auto taken = store.Submit(&waiting); !taken.ok()) return taken;
+  waiting.done.WaitForNotification();
+  if (!waiting.found.ok()) return waiting.found.status();
+  return std::move(waiting.found->front());
+}
+
+}  // namespace sessiond::db

@@ -1,0 +1,410 @@
+#include "db/connection.h"
+
+#include <endian.h>
+#include <libpq-fe.h>
+#include <poll.h>
+
+#include <cassert>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "absl/base/internal/endian.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "db/sql_error.h"
+
+namespace sessiond::db {
+namespace {
+
+// PostgreSQL's type oids (pg_type.dat); fixed for ever.
+constexpr int32_t kBoolOid = 16, kInt8Oid = 20, kInt2Oid = 21, kInt4Oid = 23, kTextOid = 25,
+                  kUuidOid = 2950, kTimestamptzOid = 1184, kJsonbOid = 3802;
+
+constexpr int kBinary = 1;
+
+// Times travel as microseconds since 2000-01-01 UTC.
+const absl::Time kPostgresEpoch = absl::FromUnixSeconds(946684800);
+
+// What poll is told to wait; rounded up so that a deadline is never missed by spinning.
+int PollMillis(absl::Time deadline) {
+  const absl::Duration left = deadline - absl::Now();
+  if (left <= absl::ZeroDuration()) return 0;
+  return static_cast<int>(std::min<int64_t>(absl::ToInt64Milliseconds(left) + 1, 60'000));
+}
+
+// Waits until `events` are there. False at the deadline.
+bool WaitFor(int socket, short events, absl::Time deadline) {
+  for (;;) {
+    pollfd fd{socket, events, 0};
+    const int ready = poll(&fd, 1, PollMillis(deadline));
+    if (ready > 0) return true;
+    if (ready < 0 && errno != EINTR) return false;
+    if (absl::Now() >= deadline) return false;
+  }
+}
+
+std::string Trimmed(const char* message) {
+  std::string text(message == nullptr ? "" : message);
+  while (!text.empty() && (text.back() == '\n' || text.back() == ' ')) text.pop_back();
+  return text;
+}
+
+}  // namespace
+
+// ----------------------------------------------------------------------------------------------------------
+// Params
+
+void Params::End() { ends_.push_back(buffer_.size()); }
+
+namespace {
+
+template <class Big>
+void AppendRaw(std::string& buffer, Big big) {
+  buffer.append(reinterpret_cast<const char*>(&big), sizeof big);
+}
+void Append4(std::string& buffer, int32_t value) {
+  AppendRaw(buffer, htobe32(static_cast<uint32_t>(value)));
+}
+void Append8(std::string& buffer, int64_t value) {
+  AppendRaw(buffer, htobe64(static_cast<uint64_t>(value)));
+}
+
+constexpr int32_t kNull = -1;
+
+}  // namespace
+
+void Params::AddInt2(int16_t value) {
+  AppendRaw(buffer_, htobe16(static_cast<uint16_t>(value)));
+  End();
+}
+void Params::AddInt4(int32_t value) {
+  Append4(buffer_, value);
+  End();
+}
+void Params::AddInt8(int64_t value) {
+  Append8(buffer_, value);
+  End();
+}
+void Params::AddTimestamp(absl::Time value) {
+  AddInt8(absl::ToInt64Microseconds(value - kPostgresEpoch));
+}
+void Params::AddText(absl::string_view value) {
+  Append(value);
+  End();
+}
+
+// An array on the wire: dimensions (1), whether it has nulls, element type, then for the dimension
+// its size and its lower bound, then each element behind its length (array_recv in PostgreSQL's
+// arrayfuncs.c).
+void Params::BeginArray(int32_t element_oid, std::size_t size, bool has_nulls) {
+  Append4(buffer_, 1);
+  Append4(buffer_, has_nulls ? 1 : 0);
+  Append4(buffer_, element_oid);
+  Append4(buffer_, static_cast<int32_t>(size));
+  Append4(buffer_, 1);
+}
+
+void Params::AddInt2Array(absl::Span<const int16_t> values) {
+  BeginArray(kInt2Oid, values.size(), false);
+  for (const int16_t value : values) {
+    Append4(buffer_, 2);
+    AppendRaw(buffer_, htobe16(static_cast<uint16_t>(value)));
+  }
+  End();
+}
+void Params::AddInt4Array(absl::Span<const int32_t> values) {
+  BeginArray(kInt4Oid, values.size(), false);
+  for (const int32_t value : values) {
+    Append4(buffer_, 4);
+    Append4(buffer_, value);
+  }
+  End();
+}
+void Params::AddInt8Array(absl::Span<const int64_t> values) {
+  BeginArray(kInt8Oid, values.size(), false);
+  for (const int64_t value : values) {
+    Append4(buffer_, 8);
+    Append8(buffer_, value);
+  }
+  End();
+}
+void Params::AddBoolArray(absl::Span<const bool> values) {
+  BeginArray(kBoolOid, values.size(), false);
+  for (const bool value : values) {
+    Append4(buffer_, 1);
+    buffer_.push_back(value ? 1 : 0);
+  }
+  End();
+}
+void Params::AddTextArray(absl::Span<const absl::string_view> values) {
+  BeginArray(kTextOid, values.size(), false);
+  for (const absl::string_view value : values) {
+    Append4(buffer_, static_cast<int32_t>(value.size()));
+    Append(value);
+  }
+  End();
+}
+void Params::AddUuidArray(absl::Span<const absl::string_view> values) {
+  BeginArray(kUuidOid, values.size(), false);
+  for (const absl::string_view value : values) {
+    assert(value.size() == 16);
+    Append4(buffer_, 16);
+    Append(value);
+  }
+  End();
+}
+void Params::AddJsonbArray(absl::Span<const std::optional<std::string>> values) {
+  BeginArray(kJsonbOid, values.size(), true);
+  for (const std::optional<std::string>& value : values) {
+    if (!value.has_value()) {
+      Append4(buffer_, kNull);
+      continue;
+    }
+    Append4(buffer_, static_cast<int32_t>(value->size() + 1));
+    buffer_.push_back(1);  // The version of jsonb's wire format.
+    Append(*value);
+  }
+  End();
+}
+void Params::AddTimestampArray(absl::Span<const std::optional<absl::Time>> values) {
+  BeginArray(kTimestamptzOid, values.size(), true);
+  for (const std::optional<absl::Time>& value : values) {
+    if (!value.has_value()) {
+      Append4(buffer_, kNull);
+      continue;
+    }
+    Append4(buffer_, 8);
+    Append8(buffer_, absl::ToInt64Microseconds(*value - kPostgresEpoch));
+  }
+  End();
+}
+
+// ----------------------------------------------------------------------------------------------------------
+// Result
+
+void Result::Clear::operator()(pg_result* result) const { PQclear(result); }
+
+int Result::rows() const { return PQntuples(result_.get()); }
+bool Result::IsNull(int row, int column) const {
+  return PQgetisnull(result_.get(), row, column) != 0;
+}
+
+bool Result::Bool(int row, int column) const {
+  assert(PQftype(result_.get(), column) == kBoolOid);
+  return *PQgetvalue(result_.get(), row, column) != 0;
+}
+int16_t Result::Int2(int row, int column) const {
+  assert(PQftype(result_.get(), column) == kInt2Oid);
+  return static_cast<int16_t>(absl::big_endian::Load16(PQgetvalue(result_.get(), row, column)));
+}
+int32_t Result::Int4(int row, int column) const {
+  assert(PQftype(result_.get(), column) == kInt4Oid);
+  return static_cast<int32_t>(absl::big_endian::Load32(PQgetvalue(result_.get(), row, column)));
+}
+int64_t Result::Int8(int row, int column) const {
+  assert(PQftype(result_.get(), column) == kInt8Oid);
+  return static_cast<int64_t>(absl::big_endian::Load64(PQgetvalue(result_.get(), row, column)));
+}
+absl::Time Result::Timestamp(int row, int column) const {
+  assert(PQftype(result_.get(), column) == kTimestamptzOid);
+  const uint64_t micros = absl::big_endian::Load64(PQgetvalue(result_.get(), row, column));
+  return kPostgresEpoch + absl::Microseconds(static_cast<int64_t>(micros));
+}
+absl::string_view Result::Text(int row, int column) const {
+  return {PQgetvalue(result_.get(), row, column),
+          static_cast<std::size_t>(PQgetlength(result_.get(), row, column))};
+}
+absl::string_view Result::Jsonb(int row, int column) const {
+  assert(PQftype(result_.get(), column) == kJsonbOid);
+  return Text(row, column).substr(1);  // Behind the version of jsonb's wire format.
+}
+int64_t Result::affected() const { return std::strtoll(PQcmdTuples(result_.get()), nullptr, 10); }
+absl::string_view Result::tag() const { return PQcmdStatus(result_.get()); }
+
+// ------------------------------------------------------------------------------------------------------
+// Connection
+
+absl::StatusOr<std::unique_ptr<Connection>> Connection::Open(const ConnectionOptions& options,
+                                                             absl::Time deadline) {
+  auto connection = std::unique_ptr<Connection>(new Connection);
+  // A name given in the connection string wins over ours.
+  const char* const keywords[] = {"fallback_application_name", "dbname", nullptr};
+  const char* const values[] = {options.application_name.c_str(), options.dsn.c_str(), nullptr};
+  connection->conn_ = PQconnectStartParams(keywords, values, /*expand_dbname=*/1);
+  pg_conn* conn = connection->conn_;
+  if (conn == nullptr || PQstatus(conn) == CONNECTION_BAD) return connection->Lost("connecting");
+  // libpq ignores connect_timeout when connecting step by step, so that the deadline is kept here.
+  PQsetNoticeReceiver(
+      conn, [](void*, const PGresult*) {}, nullptr);
+  for (PostgresPollingStatusType step = PGRES_POLLING_WRITING; step != PGRES_POLLING_OK;
+       step = PQconnectPoll(conn)) {
+    if (step == PGRES_POLLING_FAILED) return connection->Lost("connecting");
+    const short events = step == PGRES_POLLING_READING ? POLLIN : POLLOUT;
+    if (!WaitFor(PQsocket(conn), events, deadline))
+      return connection->Lost("connecting: timed out");
+  }
+  if (PQsetnonblocking(conn, 1) != 0 || PQenterPipelineMode(conn) != 1)
+    return connection->Lost("connecting");
+
+  for (const auto& [name, value] : options.settings) {
+    connection->QueueSql("SELECT set_config($1, $2, false)", {{name, value}});
+  }
+  if (!options.settings.empty()) {
+    if (auto done = connection->Trip(deadline); !done.ok()) return done.status();
+  }
+  for (const Statement* statement : options.statements) {
+    PQsendPrepare(conn, statement->name, statement->sql, 0, nullptr);
+    ++connection->awaited_;
+  }
+  if (!options.statements.empty()) {
+    if (auto sent = connection->Send(); !sent.ok()) return sent;
+    if (auto prepared = connection->Receive(deadline); !prepared.ok()) return prepared.status();
+  }
+  return connection;
+}
+
+Connection::~Connection() {
+  if (conn_ != nullptr) PQfinish(conn_);
+}
+
+absl::Status Connection::Lost(absl::string_view what) {
+  const std::string message =
+      absl::StrCat(what, ": ", Trimmed(conn_ == nullptr ? "out of memory" : PQerrorMessage(conn_)));
+  if (conn_ != nullptr) PQfinish(conn_);
+  conn_ = nullptr;
+  queued_.clear();
+  awaited_ = 0;
+  return ConnectionLost(message);
+}
+
+void Connection::Queue(const Statement& statement, Params params) {
+  queued_.push_back({.statement = &statement, .params = std::move(params)});
+}
+
+void Connection::QueueSql(absl::string_view sql,
+                          absl::Span<const std::optional<std::string>> params) {
+  queued_.push_back({.sql = std::string(sql), .text_params = {params.begin(), params.end()}});
+}
+
+absl::Status Connection::Send() {
+  if (conn_ == nullptr) return ConnectionLost("already lost");
+  std::vector<const char*> values;
+  std::vector<int> lengths, formats;
+  for (const Queued& queued : queued_) {
+    values.clear();
+    lengths.clear();
+    int sent = 0;
+    if (queued.statement != nullptr) {
+      std::size_t begin = 0;
+      for (const std::size_t end : queued.params.ends_) {
+        values.push_back(queued.params.buffer_.data() + begin);
+        lengths.push_back(static_cast<int>(end - begin));
+        begin = end;
+      }
+      formats.assign(values.size(), kBinary);
+      sent = PQsendQueryPrepared(conn_, queued.statement->name, static_cast<int>(values.size()),
+                                 values.data(), lengths.data(), formats.data(), kBinary);
+    } else {
+      for (const auto& param : queued.text_params)
+        values.push_back(param ? param->c_str() : nullptr);
+      sent = PQsendQueryParams(conn_, queued.sql.c_str(), static_cast<int>(values.size()), nullptr,
+                               values.data(), nullptr, nullptr, kBinary);
+    }
+    if (sent != 1) return Lost("sending");
+  }
+  awaited_ += queued_.size();
+  queued_.clear();
+  if (PQpipelineSync(conn_) != 1) return Lost("sending");
+  return absl::OkStatus();
+}
+
+// Reads while it writes: with both directions full, neither side could go on otherwise.
+absl::Status Connection::Flush(absl::Time deadline) {
+  for (;;) {
+    const int left = PQflush(conn_);
+    if (left == 0) return absl::OkStatus();
+    if (left < 0) return Lost("sending");
+    if (!WaitFor(PQsocket(conn_), POLLIN | POLLOUT, deadline)) return Lost("sending: timed out");
+    if (PQconsumeInput(conn_) != 1) return Lost("receiving");
+  }
+}
+
+absl::Status Connection::WaitReadable(absl::Time deadline) {
+  while (PQisBusy(conn_) != 0) {
+    if (!WaitFor(PQsocket(conn_), POLLIN, deadline)) return Lost("receiving: timed out");
+    if (PQconsumeInput(conn_) != 1) return Lost("receiving");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Connection::SessionError(const pg_result* result) const {
+  const char* sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+  return SqlError(sqlstate == nullptr ? "08006" : sqlstate, "a trip",
+                  Trimmed(PQresultErrorMessage(result)));
+}
+
+absl::StatusOr<std::vector<Result>> Connection::Receive(absl::Time deadline) {
+  if (conn_ == nullptr) return ConnectionLost("already lost");
+  if (auto flushed = Flush(deadline); !flushed.ok()) return flushed;
+  std::vector<Result> results;
+  results.reserve(awaited_);
+  absl::Status error;
+  // Each statement yields its result, then a null; the sync yields PGRES_PIPELINE_SYNC alone.
+  for (;;) {
+    if (auto readable = WaitReadable(deadline); !readable.ok()) return readable;
+    PGresult* raw = PQgetResult(conn_);
+    if (raw == nullptr) {
+      // Also what a connection answers that died in the middle.
+      if (PQstatus(conn_) == CONNECTION_BAD) return Lost("receiving");
+      continue;
+    }
+    Result result(raw);
+    switch (PQresultStatus(raw)) {
+      case PGRES_PIPELINE_SYNC:
+        awaited_ = 0;
+        if (!error.ok()) return error;
+        return results;
+      case PGRES_COMMAND_OK:
+      case PGRES_TUPLES_OK:
+        results.push_back(std::move(result));
+        break;
+      case PGRES_PIPELINE_ABORTED:
+        break;
+      default:
+        if (error.ok()) error = SessionError(raw);
+        if (PQstatus(conn_) == CONNECTION_BAD) {
+          const absl::Status lost = Lost("receiving");
+          return SqlStateOf(error).empty() ? lost : error;
+        }
+    }
+  }
+}
+
+absl::StatusOr<std::vector<Result>> Connection::Trip(absl::Time deadline) {
+  if (auto sent = Send(); !sent.ok()) return sent;
+  return Receive(deadline);
+}
+
+absl::Status Connection::Execute(const std::string& sql, absl::Time deadline) {
+  if (conn_ == nullptr) return ConnectionLost("already lost");
+  if (PQexitPipelineMode(conn_) != 1 || PQsendQuery(conn_, sql.c_str()) != 1)
+    return Lost("sending");
+  if (auto flushed = Flush(deadline); !flushed.ok()) return flushed;
+  absl::Status error;
+  for (;;) {
+    if (auto readable = WaitReadable(deadline); !readable.ok()) return readable;
+    PGresult* raw = PQgetResult(conn_);
+    if (raw == nullptr) break;
+    const Result result(raw);
+    const ExecStatusType status = PQresultStatus(raw);
+    if (status != PGRES_COMMAND_OK && status != PGRES_TUPLES_OK && error.ok())
+      error = SessionError(raw);
+    if (PQstatus(conn_) == CONNECTION_BAD) return Lost("receiving");
+  }
+  if (PQstatus(conn_) == CONNECTION_BAD || PQenterPipelineMode(conn_) != 1)
+    return Lost("receiving");
+  return error;
+}
+
+}  // namespace sessiond::db

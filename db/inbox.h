@@ -1,0 +1,94 @@
+// Where work waits for a lane: many threads put in, one takes out, and takes all there is, up to a
+// group's limits.
+#pragma once
+
+#include <cstddef>
+#include <deque>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+
+namespace sessiond::db {
+
+struct InboxOptions {
+  // More than this many items, or bytes, waiting is overload.
+  std::size_t items_max = 4096;
+  std::size_t bytes_max = 64 << 20;
+  // What is taken out at once.
+  std::size_t group_items_max = 256;
+  std::size_t group_bytes_max = 1 << 20;
+};
+
+// `Item` is cheap to copy: a pointer to what waits.
+template <class Item>
+class Inbox {
+ public:
+  explicit Inbox(InboxOptions options) : options_(options) {}
+
+  enum class Pushed { kYes, kFull, kClosed };
+  Pushed Push(Item item, std::size_t bytes) {
+    absl::MutexLock lock(&mutex_);
+    if (closed_) return Pushed::kClosed;
+    if (waiting_.size() >= options_.items_max || bytes_ + bytes > options_.bytes_max)
+      return Pushed::kFull;
+    waiting_.push_back({item, bytes});
+    bytes_ += bytes;
+    if (waiting_.size() == 1) arrived_.Signal();
+    return Pushed::kYes;
+  }
+
+  // Waits for at least one item, then takes the oldest ones into `group`: at most group_items_max,
+  // and no more once group_bytes_max is reached. False when the inbox is closed and empty.
+  bool Take(std::vector<Item>* group) {
+    absl::MutexLock lock(&mutex_);
+    while (waiting_.empty() && !closed_) arrived_.Wait(&mutex_);
+    return TakeLocked(group);
+  }
+
+  // The same, without waiting; false also when nothing is there.
+  bool TryTake(std::vector<Item>* group) {
+    absl::MutexLock lock(&mutex_);
+    return TakeLocked(group);
+  }
+
+  // From now on nothing is let in; what waits is still taken.
+  void Close() {
+    absl::MutexLock lock(&mutex_);
+    closed_ = true;
+    arrived_.SignalAll();
+  }
+
+  std::size_t size() const {
+    absl::MutexLock lock(&mutex_);
+    return waiting_.size();
+  }
+
+ private:
+  struct Entry {
+    Item item;
+    std::size_t bytes;
+  };
+
+  bool TakeLocked(std::vector<Item>* group) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    group->clear();
+    std::size_t bytes = 0;
+    while (!waiting_.empty() && group->size() < options_.group_items_max &&
+           bytes < options_.group_bytes_max) {
+      bytes += waiting_.front().bytes;
+      group->push_back(waiting_.front().item);
+      waiting_.pop_front();
+    }
+    bytes_ -= bytes;
+    return !group->empty();
+  }
+
+  const InboxOptions options_;
+  mutable absl::Mutex mutex_;
+  absl::CondVar arrived_;
+  std::deque<Entry> waiting_ ABSL_GUARDED_BY(mutex_);
+  std::size_t bytes_ ABSL_GUARDED_BY(mutex_) = 0;
+  bool closed_ ABSL_GUARDED_BY(mutex_) = false;
+};
+
+}  // namespace sessiond::db

@@ -1,0 +1,183 @@
+#include "db/lane.h"
+
+#include <spdlog/spdlog.h>
+
+#include <utility>
+
+#include "absl/strings/match.h"
+#include "absl/time/clock.h"
+#include "db/sql_error.h"
+#include "db/statements.h"
+#include "server/state_machine/refusal.h"
+
+namespace sessiond::db {
+namespace {
+
+// PostgreSQL restarts in about half a second: for this long a lane holds on to a group whose
+// connection was lost.
+constexpr absl::Duration kPatience = absl::Seconds(2);
+constexpr absl::Duration kReconnectPause = absl::Milliseconds(50);
+constexpr absl::Duration kConnectTimeout = absl::Seconds(2);
+
+// Races that PostgreSQL decides by rolling one side back (class 40) are run again this often.
+constexpr int kRacesMax = 5;
+
+bool ConnectionIsGone(const absl::Status& status) {
+  const std::string sqlstate = SqlStateOf(status);
+  return absl::StartsWith(sqlstate, "08") || absl::StartsWith(sqlstate, "57P") ||
+         sqlstate == "25P03" || sqlstate == "25006";
+}
+
+bool RaceWasLost(const absl::Status& status) { return absl::StartsWith(SqlStateOf(status), "40"); }
+
+}  // namespace
+
+Lane::Lane(LaneOptions options, WorkflowCatalog& catalog)
+    : options_(std::move(options)),
+      catalog_(catalog),
+      inbox_(options_.inbox),
+      thread_([this] { Run(); }) {}
+
+Lane::~Lane() { Drain(); }
+
+absl::Status Lane::Submit(Submission* submission) {
+  const std::size_t bytes = std::visit([](const auto& request) { return request.ByteSizeLong(); },
+                                       submission->command.request);
+  switch (inbox_.Push(submission, bytes)) {
+    case Inbox<Submission*>::Pushed::kYes:
+      return absl::OkStatus();
+    case Inbox<Submission*>::Pushed::kFull:
+      return Refusal(v1::OVERLOADED,
+                     "More changes are waiting than the daemon takes on. Wait, then retry.")
+          .RetryAfter(absl::Milliseconds(500));
+    case Inbox<Submission*>::Pushed::kClosed:
+      break;
+  }
+  return Refusal(v1::DRAINING,
+                 "This daemon is going down. Retry at another one, with the same request_id.")
+      .RetryAfter(absl::Milliseconds(500));
+}
+
+void Lane::Drain() {
+  inbox_.Close();
+  if (thread_.joinable()) thread_.join();
+}
+
+void Lane::Run() {
+  if (auto connected = Connect(); !connected.ok()) spdlog::warn("lane: {}", connected.ToString());
+  std::vector<Submission*> group;
+  while (inbox_.Take(&group)) {
+    // What nobody waits for any more does not reach the database.
+    const absl::Time now = absl::Now();
+    const auto expired = std::partition(group.begin(), group.end(),
+                                        [&](Submission* s) { return s->deadline > now; });
+    for (auto late = expired; late != group.end(); ++late) {
+      (*late)->outcome =
+          absl::DeadlineExceededError("The deadline passed while the call waited for its turn.");
+      (*late)->Done();
+    }
+    group.erase(expired, group.end());
+    if (group.empty()) continue;
+    Settle(group);
+    for (Submission* submission : group) submission->Done();
+  }
+}
+
+// Afterwards every outcome of the group is final.
+void Lane::Settle(Group group) {
+  absl::Status status;
+  const absl::Time give_up = absl::Now() + kPatience;
+  for (int races = 0;;) {
+    const absl::Time begin = absl::Now();
+    status = CommitOnce(group);
+    options_.on_group(
+        {.commands = group.size(), .duration = absl::Now() - begin, .committed = status.ok()});
+    if (status.ok()) return;
+    if (RaceWasLost(status) && ++races < kRacesMax) continue;
+    // Whether it committed is unknown, or known not to be: either way it is run again, and the
+    // request rows tell.
+    if (ConnectionIsGone(status) && absl::Now() < give_up &&
+        lost_since_ > absl::Now() - kPatience) {
+      absl::SleepFor(kReconnectPause);
+      continue;
+    }
+    break;
+  }
+  if (RaceWasLost(status)) {
+    return AnswerAll(
+        group, Refusal(v1::CONFLICT,
+                       "A race was lost five times in a row. Retry with the same request_id."));
+  }
+  const bool someone_is_to_blame = CategoryOf(ReasonOf(status)) == Category::kAdminRequired;
+  if (group.size() == 1 || !someone_is_to_blame) return AnswerAll(group, status);
+  Settle(group.first(group.size() / 2));
+  Settle(group.subspan(group.size() / 2));
+}
+
+void Lane::AnswerAll(Group group, const absl::Status& status) {
+  for (Submission* submission : group) submission->outcome = status;
+}
+
+absl::Status Lane::Connect() {
+  auto connection = Connection::Open(LaneConnection(options_.settings, "sessiond lane"),
+                                     absl::Now() + kConnectTimeout);
+  if (!connection.ok()) {
+    if (lost_since_ == absl::InfiniteFuture()) lost_since_ = absl::Now();
+    return connection.status();
+  }
+  if (lost_since_ != absl::InfiniteFuture()) spdlog::info("lane: connected to the database again");
+  lost_since_ = absl::InfiniteFuture();
+  connection_ = *std::move(connection);
+  return absl::OkStatus();
+}
+
+absl::Status Lane::CommitOnce(Group submissions) {
+  if (connection_ == nullptr || !connection_->alive()) {
+    if (auto connected = Connect(); !connected.ok()) return connected;
+  }
+  CommitGroup group(submissions, catalog_);
+  const absl::Status status = Trips(group);
+  if (status.ok()) return status;
+  if (ConnectionIsGone(status)) {
+    if (lost_since_ == absl::InfiniteFuture()) {
+      lost_since_ = absl::Now();
+      spdlog::warn("lane: the connection to the database is lost ({})", SqlStateOf(status));
+    }
+    connection_.reset();
+  } else {
+    // The sync ended the skipping, not the transaction.
+    connection_->Queue(kRollback);
+    if (!connection_->Trip(absl::Now() + options_.settings.statement_timeout).ok())
+      connection_.reset();
+  }
+  return status;
+}
+
+absl::Status Lane::Trips(CommitGroup& group) {
+  // Each trip waits for at most one lock and some statements; the margin lets PostgreSQL's own
+  // timeouts answer first.
+  const auto deadline = [this] {
+    return absl::Now() + options_.settings.lock_timeout + 2 * options_.settings.statement_timeout;
+  };
+  group.QueueLoad(*connection_);
+  auto loaded = connection_->Trip(deadline());
+  if (!loaded.ok()) return loaded.status();
+  group.TakeLoaded(*loaded);
+
+  if (group.QueueMissing(*connection_)) {
+    auto missing = connection_->Trip(deadline());
+    if (!missing.ok()) return missing.status();
+    group.TakeMissing(*missing);
+  }
+
+  if (!group.Decide()) {
+    connection_->Queue(kRollback);
+    return connection_->Trip(deadline()).status();
+  }
+  group.QueueWrites(*connection_);
+  auto written = connection_->Trip(deadline());
+  if (!written.ok()) return written.status();
+  return group.CheckWritten(*written);
+}
+
+}  // namespace sessiond::db

@@ -1,0 +1,25 @@
+// How lanes, for writing and for reading, connect.
+#pragma once
+
+#include <string>
+
+#include "absl/time/time.h"
+#include "db/connection.h"
+
+namespace sessiond::db {
+
+struct LaneSettings {
+  std::string dsn;
+  // How long a statement waits for somebody else's lock.
+  absl::Duration lock_timeout = absl::Seconds(2);
+  // How long a statement may take.
+  absl::Duration statement_timeout = absl::Seconds(5);
+};
+
+// Statements are planned once and generically, and never by a scan: they are prepared on tables
+// that may still be empty, where the planner would keep sequential scans for good, and planning
+// anew costs about a millisecond a group. A daemon that is frozen in the middle of a transaction
+// loses it after 5 s, so that its partitions are free again.
+ConnectionOptions LaneConnection(const LaneSettings& settings, absl::string_view application_name);
+
+}  // namespace sessiond::db

@@ -1,0 +1,186 @@
+#include "db/query_pool.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "db/sql_error.h"
+#include "server/state_machine/refusal.h"
+
+namespace sessiond::db {
+namespace {
+
+// After a failed attempt to connect. The first is shorter than a restart of PostgreSQL takes (about
+// 0.1 s), the last short enough to be serving again within 2 s of it.
+constexpr absl::Duration kBackOffMin = absl::Milliseconds(50);
+constexpr absl::Duration kBackOffMax = absl::Seconds(1);
+
+// An attempt to connect takes milliseconds where somebody listens.
+constexpr absl::Duration kConnectTimeMax = absl::Seconds(2);
+
+// How long after its deadline a trip is listened to: for PostgreSQL's own word that it stopped,
+// which saves the connection.
+constexpr absl::Duration kStopGrace = absl::Milliseconds(50);
+
+// SQLSTATE query_canceled: statement_timeout.
+constexpr absl::string_view kQueryCanceled = "57014";
+
+absl::Status DeadlineExceeded() {
+  return absl::DeadlineExceededError(
+      "The query took longer than the call's deadline: narrow its filter, or allow more time");
+}
+
+absl::Status Draining() {
+  return Refusal(v1::DRAINING, "This daemon is going down: ask another one")
+      .RetryAfter(absl::Seconds(1));
+}
+
+absl::Status Unavailable(absl::Duration retry_after) {
+  return Refusal(v1::DATABASE_UNAVAILABLE, "The database cannot be reached: try again")
+      .RetryAfter(std::max(retry_after, kBackOffMin));
+}
+
+ConnectionOptions OptionsOf(const QueryPoolOptions& options) {
+  return {
+      .dsn = options.dsn,
+      .application_name = "sessiond queries",
+      .settings =
+          {
+              // A page rides its order's index and ends after as many rows as it shows; on tables
+              // without statistics, or with few rows, the planner would read everything and sort.
+              {"enable_seqscan", "off"},
+              // One core a query: two would be all of a small machine's.
+              {"max_parallel_workers_per_gather", "0"},
+              // Compiling takes longer than a page.
+              {"jit", "off"},
+              {"default_transaction_read_only", "on"},
+          },
+      .statements = {},
+  };
+}
+
+}  // namespace
+
+// One thread's connection, and what it knows of the database's being there.
+class QueryPool::Worker {
+ public:
+  explicit Worker(const QueryPoolOptions& options) : options_(OptionsOf(options)) {}
+
+  Results Serve(const Entry& entry) {
+    if (absl::Now() >= entry.deadline) return DeadlineExceeded();
+    Results results = Attempt(entry);
+    // The connection had died, perhaps long ago: reading again does no harm, and on a new
+    // connection it may go well.
+    if (absl::IsUnavailable(results.status()) && tripped_ && absl::Now() < entry.deadline) {
+      results = Attempt(entry);
+    }
+    return results;
+  }
+
+ private:
+  Results Attempt(const Entry& entry) {
+    tripped_ = false;
+    if (absl::Status connected = Connect(entry.deadline); !connected.ok()) return connected;
+    tripped_ = true;
+    const int64_t left_ms =
+        std::max<int64_t>(1, absl::ToInt64Milliseconds(entry.deadline - absl::Now()));
+    connection_->QueueSql("SELECT set_config('statement_timeout', $1, true)",
+                          {{absl::StrCat(left_ms)}});
+    for (const Sql& sql : entry.trip) connection_->QueueSql(sql.text, sql.params);
+    Results results = connection_->Trip(entry.deadline + kStopGrace);
+    if (results.ok()) {
+      results->erase(results->begin());
+      return results;
+    }
+    if (SqlStateOf(results.status()) == kQueryCanceled) return DeadlineExceeded();
+    // Also where it is not closed yet: a server that shuts down says so first.
+    if (absl::IsUnavailable(results.status())) connection_.reset();
+    if (absl::Now() >= entry.deadline) return DeadlineExceeded();
+    return results;
+  }
+
+  // While the database is away, attempts keep a distance that grows, and callers are refused at
+  // once in between.
+  absl::Status Connect(absl::Time deadline) {
+    if (connection_ != nullptr && connection_->alive()) return absl::OkStatus();
+    const absl::Time now = absl::Now();
+    if (now < next_attempt_) return Unavailable(next_attempt_ - now);
+    auto opened = Connection::Open(options_, std::min(deadline, now + kConnectTimeMax));
+    if (opened.ok()) {
+      connection_ = *std::move(opened);
+      back_off_ = kBackOffMin;
+      return absl::OkStatus();
+    }
+    connection_.reset();
+    next_attempt_ = absl::Now() + back_off_;
+    back_off_ = std::min(back_off_ * 2, kBackOffMax);
+    return absl::IsUnavailable(opened.status()) ? Unavailable(back_off_) : opened.status();
+  }
+
+  const ConnectionOptions options_;
+  std::unique_ptr<Connection> connection_;
+  // Whether the last attempt got as far as sending.
+  bool tripped_ = false;
+  absl::Time next_attempt_ = absl::InfinitePast();
+  absl::Duration back_off_ = kBackOffMin;
+};
+
+QueryPool::QueryPool(QueryPoolOptions options) : options_(std::move(options)) {
+  for (int i = 0; i < options_.connections; ++i) {
+    threads_.emplace_back([this] {
+      Worker worker(options_);
+      while (const std::unique_ptr<Entry> entry = Next()) entry->done(worker.Serve(*entry));
+    });
+  }
+}
+
+QueryPool::~QueryPool() { Shutdown(); }
+
+void QueryPool::Run(std::vector<Sql> trip, absl::Time deadline, Done done) {
+  auto entry = std::make_unique<Entry>();
+  entry->trip = std::move(trip);
+  entry->deadline = std::min(deadline, absl::Now() + options_.trip_time_max);
+  absl::Status refused;
+  {
+    absl::MutexLock lock(&mutex_);
+    if (draining_) {
+      refused = Draining();
+    } else if (waiting_.size() >= static_cast<std::size_t>(options_.waiting_max)) {
+      refused = Refusal(v1::OVERLOADED,
+                        "More lists and counts are waiting than the daemon takes on: try again")
+                    .RetryAfter(absl::Milliseconds(500));
+    } else {
+      entry->done = std::move(done);
+      waiting_.push_back(std::move(entry));
+    }
+  }
+  if (!refused.ok()) done(std::move(refused));
+}
+
+std::unique_ptr<QueryPool::Entry> QueryPool::Next() {
+  absl::MutexLock lock(&mutex_);
+  const auto ready = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    return draining_ || !waiting_.empty();
+  };
+  mutex_.Await(absl::Condition(&ready));
+  if (waiting_.empty() || draining_) return nullptr;
+  std::unique_ptr<Entry> entry = std::move(waiting_.front());
+  waiting_.pop_front();
+  return entry;
+}
+
+void QueryPool::Shutdown() {
+  std::deque<std::unique_ptr<Entry>> left;
+  {
+    absl::MutexLock lock(&mutex_);
+    draining_ = true;
+    left.swap(waiting_);
+  }
+  for (const auto& entry : left) entry->done(Draining());
+  for (std::thread& thread : threads_) {
+    if (thread.joinable()) thread.join();
+  }
+}
+
+}  // namespace sessiond::db

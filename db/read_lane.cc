@@ -1,0 +1,150 @@
+#include "db/read_lane.h"
+
+#include <set>
+#include <utility>
+
+#include "absl/time/clock.h"
+#include "db/session_rows.h"
+#include "db/sql_error.h"
+#include "db/statements.h"
+#include "db/workflow_rows.h"
+#include "server/state_machine/refusal.h"
+
+namespace sessiond::db {
+namespace {
+
+constexpr absl::Duration kConnectTimeout = absl::Seconds(2);
+
+// Which id of which lookup a row of the statement's parameters stands for.
+struct Place {
+  std::size_t lookup;
+  std::size_t index;
+};
+
+Params IdParams(const std::vector<Lookup*>& group, const std::vector<Place>& places) {
+  std::vector<int16_t> partitions;
+  std::vector<absl::string_view> ids;
+  std::vector<int32_t> numbers;
+  for (const Place& place : places) {
+    partitions.push_back(group[place.lookup]->partitions[place.index]);
+    ids.push_back(group[place.lookup]->ids[place.index]);
+    numbers.push_back(static_cast<int32_t>(numbers.size()));
+  }
+  const std::set<int16_t> distinct(partitions.begin(), partitions.end());
+  Params params;
+  params.AddInt2Array(std::vector<int16_t>(distinct.begin(), distinct.end()));
+  params.AddInt2Array(partitions);
+  params.AddTextArray(ids);
+  params.AddInt4Array(numbers);
+  return params;
+}
+
+}  // namespace
+
+ReadLane::ReadLane(LaneSettings settings, InboxOptions inbox, WorkflowCatalog& catalog)
+    : settings_(std::move(settings)),
+      catalog_(catalog),
+      inbox_(inbox),
+      thread_([this] { Run(); }) {}
+
+ReadLane::~ReadLane() { Drain(); }
+
+absl::Status ReadLane::Submit(Lookup* lookup) {
+  // A result takes about a kilobyte of memory while it waits to be sent.
+  switch (inbox_.Push(lookup, lookup->ids.size() << 10)) {
+    case Inbox<Lookup*>::Pushed::kYes:
+      return absl::OkStatus();
+    case Inbox<Lookup*>::Pushed::kFull:
+      return Refusal(v1::OVERLOADED,
+                     "More reads are waiting than the daemon takes on. Wait, then retry.")
+          .RetryAfter(absl::Milliseconds(500));
+    case Inbox<Lookup*>::Pushed::kClosed:
+      break;
+  }
+  return Refusal(v1::DRAINING, "This daemon is going down. Retry at another one.")
+      .RetryAfter(absl::Milliseconds(500));
+}
+
+void ReadLane::Drain() {
+  inbox_.Close();
+  if (thread_.joinable()) thread_.join();
+}
+
+void ReadLane::Run() {
+  std::vector<Lookup*> group;
+  while (inbox_.Take(&group)) {
+    if (const absl::Status status = ReadGroup(group); !status.ok()) {
+      for (Lookup* lookup : group) lookup->found = status;
+    }
+    for (Lookup* lookup : group) lookup->Done();
+  }
+}
+
+// A connection that turns out to be dead is replaced once; a read may always be run again.
+absl::Status ReadLane::ReadGroup(const std::vector<Lookup*>& group) {
+  absl::Status status;
+  for (int attempt = 0; attempt < 2; ++attempt) {
+    if (connection_ == nullptr || !connection_->alive()) {
+      auto opened = Connection::Open(LaneConnection(settings_, "sessiond reads"),
+                                     absl::Now() + kConnectTimeout);
+      if (!opened.ok()) return opened.status();
+      connection_ = *std::move(opened);
+    }
+    status = ReadOnce(group);
+    if (status.ok() || connection_->alive()) return status;
+  }
+  return status;
+}
+
+absl::Status ReadLane::ReadOnce(const std::vector<Lookup*>& group) {
+  std::vector<Place> places;
+  for (std::size_t lookup = 0; lookup < group.size(); ++lookup) {
+    group[lookup]->found = std::vector<Aggregate>(group[lookup]->ids.size());
+    for (std::size_t index = 0; index < group[lookup]->ids.size(); ++index)
+      places.push_back({lookup, index});
+  }
+  connection_->Queue(kLoadSessions, IdParams(group, places));
+  const auto results = connection_->Trip(absl::Now() + 2 * settings_.statement_timeout);
+  if (!results.ok()) return results.status();
+
+  const Result& rows = (*results)[0];
+  const absl::Time now = absl::Now();
+  for (int row = 0; row < rows.rows(); ++row) {
+    const Place place = places[rows.Int4(row, 0)];
+    v1::Session& session = (*group[place.lookup]->found)[place.index].session.emplace();
+    ReadSession(rows, row, 1, &session);
+    auto workflow = catalog_.Find(session.workflow(), session.workflow_revision());
+    if (workflow == nullptr) {
+      // Another daemon made a new revision.
+      connection_->Queue(kLoadWorkflows);
+      const auto loaded = connection_->Trip(absl::Now() + 2 * settings_.statement_timeout);
+      if (!loaded.ok()) return loaded.status();
+      AddWorkflows((*loaded)[0], catalog_);
+      workflow = catalog_.Find(session.workflow(), session.workflow_revision());
+    }
+    if (workflow != nullptr) Present(*workflow, now, &session);
+  }
+  return FindTombstones(group);
+}
+
+absl::Status ReadLane::FindTombstones(const std::vector<Lookup*>& group) {
+  std::vector<Place> missing;
+  for (std::size_t lookup = 0; lookup < group.size(); ++lookup) {
+    for (std::size_t index = 0; index < group[lookup]->ids.size(); ++index) {
+      if (!(*group[lookup]->found)[index].session.has_value()) missing.push_back({lookup, index});
+    }
+  }
+  if (missing.empty()) return absl::OkStatus();
+  connection_->Queue(kFindTombstones, IdParams(group, missing));
+  const auto results = connection_->Trip(absl::Now() + 2 * settings_.statement_timeout);
+  if (!results.ok()) return results.status();
+  const Result& rows = (*results)[0];
+  for (int row = 0; row < rows.rows(); ++row) {
+    const Place place = missing[rows.Int4(row, 0)];
+    (*group[place.lookup]->found)[place.index].tombstone =
+        Tombstone{.archive_time = rows.Timestamp(row, 1)};
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace sessiond::db

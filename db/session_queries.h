@@ -1,0 +1,74 @@
+// The queries that callers shape: lists and counts of sessions, lists of events. Each is compiled
+// into one statement from a closed vocabulary of columns; what callers said travels in parameters,
+// never in the text.
+//
+// A list is paged by key: the next page begins behind the last row of this one, found by one step
+// into the index that the order rides, and so neither skips nor repeats a session while others are
+// created. The statement itself ends a page early by bytes (kPageBytesMax), so that a thousand
+// large rows never meet in memory:
+//
+//   by order and key, one row more than asked  →  has each a next one? how many bytes before it?  →
+//   those that fit
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "db/connection.h"
+#include "db/sql_text.h"
+#include "server/state_machine/filter.h"
+#include "sessiond/v1/session_service.pb.h"
+
+namespace sessiond::db {
+
+// Which sessions are meant; what ListSessions and CountSessions have in common.
+struct SessionSelection {
+  // `-`: all.
+  std::string namespace_name = "default";
+  Filter filter;
+  bool include_deleted = false;
+  // Of the database.
+  int partition_count = 1;
+};
+
+// Where a page of sessions ended: what its order compares.
+struct SessionPageKey {
+  // owner_id, status, or the state's number; empty in the order by create_time.
+  std::string value;
+  absl::Time create_time;
+  std::string session_id;
+};
+
+// The key of a page's last session, as the values that a page token carries, and back. Nothing if
+// the values are not a key of this order.
+std::vector<std::string> PageKeyValues(const Order& order, const v1::Session& last);
+std::optional<SessionPageKey> ParsePageKey(const Order& order,
+                                           const std::vector<std::string>& values);
+
+// One page, from the beginning or behind `after`; read it with ReadSessionPage. REQUIRES: 1 <=
+// page_size.
+Sql ListSessionsSql(const SessionSelection& selection, const Order& order,
+                    const std::optional<SessionPageKey>& after, int page_size);
+
+// Takes up to `page_size` sessions, and kPageBytesMax bytes, but at least one. True: there are more
+// behind them.
+bool ReadSessionPage(const Result& result, int page_size, v1::ListSessionsResponse* response);
+
+// Read it with ReadCounts.
+Sql CountSessionsSql(const SessionSelection& selection, v1::CountSessionsRequest::GroupBy group_by);
+
+// Counts beyond int32 are answered as its maximum.
+void ReadCounts(const Result& result, v1::CountSessionsResponse* response);
+
+// One page of a session's events, those behind `after_sequence` (0 for all). Whether there is such
+// a session, and whether it may be seen, is not asked here. REQUIRES: 1 <= page_size.
+Sql ListSessionEventsSql(absl::string_view session_id, int partition_count, int32_t after_sequence,
+                         int page_size);
+
+// As ReadSessionPage.
+bool ReadEventPage(const Result& result, int page_size, v1::ListSessionEventsResponse* response);
+
+}  // namespace sessiond::db

@@ -1,0 +1,154 @@
+#include "db/session_store.h"
+
+#include <openssl/sha.h>
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "db/statements.h"
+#include "db/workflow_rows.h"
+#include "google/protobuf/io/coded_stream.h"
+#include "google/protobuf/io/zero_copy_stream_impl_lite.h"
+#include "server/state_machine/session_id.h"
+
+namespace sessiond::db {
+namespace {
+
+// The first 16 bytes: 2^64 requests before two are expected to meet.
+std::string Digest(absl::Span<const absl::string_view> parts) {
+  std::string bytes;
+  for (const absl::string_view part : parts) absl::StrAppend(&bytes, part.size(), ":", part);
+  unsigned char digest[SHA256_DIGEST_LENGTH];
+  SHA256(reinterpret_cast<const unsigned char*>(bytes.data()), bytes.size(), digest);
+  return std::string(reinterpret_cast<const char*>(digest), 16);
+}
+
+// Map entries in order, unlike SerializeAsString. Unknown fields were dropped when the request was
+// read.
+std::string Canonical(const google::protobuf::Message& message) {
+  std::string bytes;
+  google::protobuf::io::StringOutputStream stream(&bytes);
+  google::protobuf::io::CodedOutputStream coded(&stream);
+  coded.SetSerializationDeterministic(true);
+  message.SerializeToCodedStream(&coded);
+  coded.Trim();
+  return bytes;
+}
+
+// Whether the caller brought the request id, or it was drawn.
+bool BringsRequestId(const Command& command) {
+  return std::visit([](const auto& request) { return !request.request_id().empty(); },
+                    command.request);
+}
+
+absl::BitGen& Random() {
+  thread_local absl::BitGen random;
+  return random;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<SessionStore>> SessionStore::Open(SessionStoreOptions options,
+                                                                 absl::Time deadline) {
+  auto store = std::unique_ptr<SessionStore>(new SessionStore(std::move(options)));
+  if (auto loaded = store->Load(deadline); !loaded.ok()) return loaded;
+  const SessionStoreOptions& opened = store->options_;
+  for (int i = 0; i < opened.lanes; ++i) {
+    store->lanes_.push_back(std::make_unique<Lane>(
+        LaneOptions{
+            .settings = opened.settings, .inbox = opened.inbox, .on_group = opened.on_group},
+        *store->catalog_));
+  }
+  store->reads_ = std::make_unique<ReadLane>(opened.settings, opened.inbox, *store->catalog_);
+  store->queries_ = std::make_unique<QueryPool>(
+      QueryPoolOptions{.dsn = opened.settings.dsn, .connections = opened.query_connections});
+  return store;
+}
+
+SessionStore::~SessionStore() { Drain(); }
+
+absl::Status SessionStore::Load(absl::Time deadline) {
+  auto connection = Connection::Open(LaneConnection(options_.settings, "sessiond start"), deadline);
+  if (!connection.ok()) return connection.status();
+  for (const v1::Workflow& workflow : options_.workflows) {
+    if (auto stored = StoreWorkflow(**connection, workflow, deadline); !stored.ok()) return stored;
+  }
+  (*connection)->Queue(kLoadIdentity);
+  (*connection)->Queue(kLoadWorkflows);
+  const auto results = (*connection)->Trip(deadline);
+  if (!results.ok()) return results.status();
+  const Result& identity = (*results)[0];
+  if (identity.rows() != 1)
+    return absl::FailedPreconditionError("The database has no identity. Run: sessiond migrate up");
+  partition_count_ = identity.Int2(0, 0);
+  page_tokens_ = std::make_unique<PageTokens>(std::string(identity.Text(0, 1)));
+  catalog_ = std::make_unique<WorkflowCatalog>();
+  AddWorkflows((*results)[1], *catalog_);
+  return absl::OkStatus();
+}
+
+absl::Status SessionStore::Submit(Submission* submission) {
+  Address(submission);
+  return lanes_[submission->partition % lanes_.size()]->Submit(submission);
+}
+
+void SessionStore::Address(Submission* submission) const {
+  Command& command = submission->command;
+  const bool brings_request_id = BringsRequestId(command);
+  if (command.request_id.empty()) {
+    command.request_id = MakeSessionId(v1::Workflow::UUID, absl::Now(), Random()(), Random()());
+  }
+  const auto* creation = std::get_if<v1::CreateSessionRequest>(&command.request);
+  const absl::string_view scope = creation != nullptr ? "" : absl::string_view(command.session_id);
+  submission->request_key = Digest({command.caller, scope, command.request_id});
+  submission->fingerprint = std::visit(
+      [](const auto& request) {
+        return Digest({request.GetTypeName(), Canonical(request)});
+      },
+      command.request);
+
+  // A creation's retry must find its request row whatever session id it brings or draws.
+  if (creation != nullptr && (brings_request_id || command.session_id.empty())) {
+    submission->request_partition = PartitionOf(submission->request_key, partition_count_);
+    if (command.session_id.empty()) {
+      command.session_id_drawn = true;
+      command.session_id =
+          DrawSessionId(command.workflow->definition().id_format(), submission->request_partition);
+    }
+    submission->partition = PartitionOf(command.session_id, partition_count_);
+  } else {
+    submission->partition = PartitionOf(command.session_id, partition_count_);
+    submission->request_partition = submission->partition;
+  }
+}
+
+// One draw in `partition_count_` falls into the partition: microseconds.
+std::string SessionStore::DrawSessionId(v1::Workflow::IdFormat format, int16_t partition) const {
+  const absl::Time now = absl::Now();
+  for (;;) {
+    std::string id = MakeSessionId(format, now, Random()(), Random()());
+    if (PartitionOf(id, partition_count_) == partition) return id;
+  }
+}
+
+absl::Status SessionStore::Submit(Lookup* lookup) {
+  lookup->partitions.clear();
+  for (const std::string& id : lookup->ids)
+    lookup->partitions.push_back(PartitionOf(id, partition_count_));
+  return reads_->Submit(lookup);
+}
+
+std::size_t SessionStore::waiting() const {
+  std::size_t waiting = 0;
+  for (const auto& lane : lanes_) waiting += lane->waiting();
+  return waiting;
+}
+
+void SessionStore::Drain() {
+  for (auto& lane : lanes_) lane->Drain();
+  if (reads_ != nullptr) reads_->Drain();
+  if (queries_ != nullptr) queries_->Shutdown();
+}
+
+}  // namespace sessiond::db

@@ -1,0 +1,78 @@
+// Everything the daemon keeps: changes go through lanes, reads by id through the read lane, lists
+// and counts through the query pool. The one door to the database for everybody outside of db/.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/random/random.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "db/lane.h"
+#include "db/lane_settings.h"
+#include "db/query_pool.h"
+#include "db/read_lane.h"
+#include "db/submission.h"
+#include "server/state_machine/page_token.h"
+#include "server/state_machine/workflow_catalog.h"
+
+namespace sessiond::db {
+
+struct SessionStoreOptions {
+  LaneSettings settings;
+  // 2: one group on the wire while another fills; more only make the groups smaller (four lost 15
+  // %, eight 37 %).
+  int lanes = 2;
+  InboxOptions inbox;
+  int query_connections = 2;
+  // Called on the lanes' threads.
+  std::function<void(const GroupReport&)> on_group = [](const GroupReport&) {};
+  // Created at start where their content is new, as CreateWorkflow would.
+  std::vector<v1::Workflow> workflows;
+};
+
+class SessionStore {
+ public:
+  // UNAVAILABLE: the database cannot be reached. SCHEMA_MISMATCH: it is not migrated.
+  static absl::StatusOr<std::unique_ptr<SessionStore>> Open(SessionStoreOptions options,
+                                                            absl::Time deadline);
+  ~SessionStore();
+
+  // Gives the command its request id, its session id if it is a creation without one, its keys and
+  // its partitions, and puts it into its lane. A refusal (OVERLOADED, DRAINING) means that it was
+  // not taken on.
+  absl::Status Submit(Submission* submission);
+
+  // Puts a look-up into the read lane; fills in its partitions. A refusal means that it was not
+  // taken on.
+  absl::Status Submit(Lookup* lookup);
+
+  QueryPool& queries() { return *queries_; }
+  const WorkflowCatalog& catalog() const { return *catalog_; }
+  const PageTokens& page_tokens() const { return *page_tokens_; }
+  int partition_count() const { return partition_count_; }
+  // How many changes wait in the lanes.
+  std::size_t waiting() const;
+
+  // Lets nothing in any more, and waits until what was let in is done.
+  void Drain();
+
+ private:
+  explicit SessionStore(SessionStoreOptions options) : options_(std::move(options)) {}
+  absl::Status Load(absl::Time deadline);
+  void Address(Submission* submission) const;
+  std::string DrawSessionId(v1::Workflow::IdFormat format, int16_t partition) const;
+
+  const SessionStoreOptions options_;
+  int partition_count_ = 0;
+  std::unique_ptr<PageTokens> page_tokens_;
+  std::unique_ptr<WorkflowCatalog> catalog_;
+  std::vector<std::unique_ptr<Lane>> lanes_;
+  std::unique_ptr<ReadLane> reads_;
+  std::unique_ptr<QueryPool> queries_;
+};
+
+}  // namespace sessiond::db

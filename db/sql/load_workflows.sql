@@ -1,0 +1,3 @@
+SELECT name, revision, definition
+FROM workflows
+ORDER BY name, revision

@@ -1,0 +1,7 @@
+-- A bounded batch of request rows that are old enough to be forgotten. Rides session_requests_by_created.
+DELETE FROM session_requests
+WHERE ctid = ANY (ARRAY(
+  SELECT r.ctid
+  FROM session_requests r
+  WHERE r.created_at < $1::timestamptz
+  LIMIT 5000))

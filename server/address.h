@@ -1,0 +1,34 @@
+// Addresses to listen on, as people write them: `127.0.0.1:7377`, `localhost:7377`, `[::1]:7377`,
+// `0.0.0.0:0`.
+#pragma once
+
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+
+namespace sessiond {
+
+struct Address {
+  // Without brackets.
+  std::string host;
+  // 0: any free one.
+  int port = 0;
+};
+
+// INVALID_ARGUMENT: not HOST:PORT.
+absl::StatusOr<Address> ParseAddress(absl::string_view text);
+
+// With brackets where they are needed.
+std::string ToString(const Address& address);
+
+// Whether only this machine can reach it: localhost, 127.0.0.0/8 and ::1.
+bool IsLoopback(const Address& address);
+
+// Tries to bind the address and lets go of it again. ALREADY_EXISTS: somebody listens there; the
+// sentence names the process where it can be seen, and `option`, with which another address is
+// chosen. UNAVAILABLE: it cannot be bound.
+absl::Status ProbeAddress(const Address& address, absl::string_view option);
+
+}  // namespace sessiond

@@ -1,0 +1,381 @@
+#include "server/config.h"
+
+#include <toml++/toml.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+#include <sstream>
+#include <utility>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_replace.h"
+#include "server/address.h"
+
+namespace sessiond {
+namespace {
+
+bool Anything(const Config&) { return true; }
+
+template <std::string Config::*member>
+bool IsAddress(const Config& config) {
+  return ParseAddress(config.*member).ok();
+}
+
+template <std::string Config::*member>
+bool IsAddressOrEmpty(const Config& config) {
+  return (config.*member).empty() || IsAddress<member>(config);
+}
+
+template <int Config::*member, int min, int max>
+bool IsBetween(const Config& config) {
+  return config.*member >= min && config.*member <= max;
+}
+
+template <absl::Duration Config::*member>
+bool IsUpToAnHour(const Config& config) {
+  return config.*member >= absl::ZeroDuration() && config.*member <= absl::Hours(1);
+}
+
+template <absl::Duration Config::*member>
+bool IsPositiveUpToAnHour(const Config& config) {
+  return config.*member >= absl::Milliseconds(1) && config.*member <= absl::Hours(1);
+}
+
+bool IsLogLevel(const Config& config) {
+  const std::string& level = config.log_level;
+  return level == "debug" || level == "info" || level == "warn" || level == "error";
+}
+
+bool IsLogFormat(const Config& config) {
+  return config.log_format == "auto" || config.log_format == "text" || config.log_format == "json";
+}
+
+constexpr char kDataDirDefault[] = "";  // Depends on the environment: see DefaultDataDir.
+
+// clang-format off
+constexpr Option kOptions[] = {
+    {"grpc-listen", &Config::grpc_listen, "127.0.0.1:7377", "HOST:PORT", IsAddress<&Config::grpc_listen>,
+     "Where gRPC listens; port 0 takes a free one. Off loopback it needs --insecure."},
+    {"insecure", &Config::insecure, "false", "true or false", Anything,
+     "Listen off loopback although calls are neither encrypted nor authenticated."},
+    {"admin-listen", &Config::admin_listen, "127.0.0.1:8377", "HOST:PORT, or nothing for none", IsAddressOrEmpty<&Config::admin_listen>,
+     "Where /livez, /readyz and /metrics are served over HTTP."},
+    {"data-dir", &Config::data_dir, kDataDirDefault, "a directory", Anything,
+     "Where the embedded PostgreSQL keeps its data. By default $STATE_DIRECTORY, else $XDG_DATA_HOME/sessiond, else "
+     "/var/lib/sessiond for root and ~/.local/share/sessiond for others."},
+    {"ephemeral", &Config::ephemeral, "false", "true or false", Anything,
+     "Keep the embedded PostgreSQL's data in a temporary directory and throw it away at the end."},
+    {"db-url", &Config::db_url, "", "a PostgreSQL URL, for example postgresql://sessiond@db/sessiond", Anything,
+     "The PostgreSQL to use; without it the daemon runs one of its own.", /*secret=*/true},
+    {"pg-bin-dir", &Config::pg_bin_dir, "", "a directory", Anything,
+     "Where initdb and postgres are found for the embedded PostgreSQL; by default where distributions put them."},
+    {"lanes", &Config::lanes, "2", "a number from 1 to 64", IsBetween<&Config::lanes, 1, 64>,
+     "Threads that write, each with a connection of its own. More than calls in flight / 64 makes groups smaller and "
+     "writing slower."},
+    {"partitions", &Config::partitions, "64", "a number from 1 to 1024", IsBetween<&Config::partitions, 1, 1024>,
+     "Partitions of a database made by this daemon; an existing database keeps the number it was made with."},
+    {"group-commands-max", &Config::group_commands_max, "256", "a number from 1 to 4096", IsBetween<&Config::group_commands_max, 1, 4096>,
+     "The most commands that a lane commits together."},
+    {"query-connections", &Config::query_connections, "2", "a number from 1 to 64", IsBetween<&Config::query_connections, 1, 64>,
+     "Connections for reads."},
+    {"lock-timeout", &Config::lock_timeout, "2s", "a duration from 1ms to 1h, for example 2s", IsPositiveUpToAnHour<&Config::lock_timeout>,
+     "How long a group waits for its partitions before its callers are told LOCK_TIMEOUT."},
+    {"statement-timeout", &Config::statement_timeout, "5s", "a duration from 1ms to 1h, for example 5s", IsPositiveUpToAnHour<&Config::statement_timeout>,
+     "How long one statement may run."},
+    {"drain-delay", &Config::drain_delay, "0s", "a duration of at most 1h, for example 5s", IsUpToAnHour<&Config::drain_delay>,
+     "How long, after SIGTERM, the daemon serves on as not ready, so that load balancers notice."},
+    {"shutdown-grace", &Config::shutdown_grace, "10s", "a duration of at most 1h, for example 10s", IsUpToAnHour<&Config::shutdown_grace>,
+     "How long, after that, calls in flight may take to finish."},
+    {"log-level", &Config::log_level, "info", "debug, info, warn or error", IsLogLevel,
+     "The least level that is written; the audit is always written."},
+    {"log-format", &Config::log_format, "auto", "auto, text or json", IsLogFormat,
+     "How log lines look; auto is text on a terminal and json elsewhere."},
+};
+// clang-format on
+
+// Sets an option's member from text. False: not of its type.
+struct Parse {
+  Config& config;
+  absl::string_view text;
+
+  bool operator()(std::string Config::*member) const {
+    config.*member = std::string(text);
+    return true;
+  }
+  bool operator()(bool Config::*member) const { return absl::SimpleAtob(text, &(config.*member)); }
+  bool operator()(int Config::*member) const { return absl::SimpleAtoi(text, &(config.*member)); }
+  bool operator()(absl::Duration Config::*member) const {
+    return absl::ParseDuration(text, &(config.*member));
+  }
+};
+
+std::string Show(const Option& option, const std::string& text) {
+  if (option.secret) return text.empty() ? "" : "(set)";
+  return text;
+}
+
+absl::Status Set(const Option& option, const std::string& text, const std::string& origin,
+                 Config& config) {
+  if (std::visit(Parse{config, text}, option.member) && option.accepts(config))
+    return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(option.name, " cannot be `", Show(option, text),
+                                                 "` (from ", origin, "): expected ",
+                                                 option.expected));
+}
+
+const Option* FindOption(absl::string_view name) {
+  const auto found = std::find_if(std::begin(kOptions), std::end(kOptions),
+                                  [name](const Option& option) { return option.name == name; });
+  return found == std::end(kOptions) ? nullptr : found;
+}
+
+std::string FileNameOf(const Option& option) { return absl::StrCat(option.name, "-file"); }
+
+// Whether the name is of an option, or of the file of a secret one.
+bool IsKnown(absl::string_view name) {
+  if (FindOption(name) != nullptr) return true;
+  const Option* secret =
+      absl::EndsWith(name, "-file") ? FindOption(name.substr(0, name.size() - 5)) : nullptr;
+  return secret != nullptr && secret->secret;
+}
+
+std::vector<std::string> KnownNames() {
+  std::vector<std::string> names;
+  for (const Option& option : kOptions) {
+    names.emplace_back(option.name);
+    if (option.secret) names.push_back(FileNameOf(option));
+  }
+  return names;
+}
+
+absl::StatusOr<std::string> ReadFile(const std::string& path, absl::string_view what) {
+  std::ifstream file(path, std::ios::binary);
+  std::stringstream content;
+  content << file.rdbuf();
+  if (!file)
+    return absl::NotFoundError(
+        absl::StrCat("cannot read ", what, " ", path, ": ", std::strerror(errno)));
+  return content.str();
+}
+
+struct Value {
+  std::string text;
+  std::string origin;
+};
+using Values = std::map<std::string, Value, std::less<>>;
+
+// The file's values by name, the tables' names put in front.
+absl::Status Flatten(const toml::table& table, const std::string& prefix, const std::string& path,
+                     Values& values) {
+  for (const auto& [key, node] : table) {
+    const std::string name = prefix + std::string(key.str());
+    const std::string origin = absl::StrCat(path, ":", node.source().begin.line);
+    if (const toml::table* inner = node.as_table()) {
+      if (absl::Status status = Flatten(*inner, absl::StrCat(name, "-"), path, values);
+          !status.ok())
+        return status;
+      continue;
+    }
+    if (!IsKnown(name)) {
+      const std::string near = Nearest(name, KnownNames());
+      return absl::InvalidArgumentError(
+          absl::StrCat(origin, ": there is no option `", name, "`",
+                       near.empty() ? "; `sessiond config` lists them all"
+                                    : absl::StrCat("; did you mean `", near, "`?")));
+    }
+    Value value{"", origin};
+    if (const auto text = node.value_exact<std::string>()) {
+      value.text = *text;
+    } else if (const auto number = node.value_exact<int64_t>()) {
+      value.text = absl::StrCat(*number);
+    } else if (const auto flag = node.value_exact<bool>()) {
+      value.text = *flag ? "true" : "false";
+    } else {
+      return absl::InvalidArgumentError(
+          absl::StrCat(origin, ": ", name, " must be text, a whole number, or true or false"));
+    }
+    if (!values.emplace(name, std::move(value)).second) {
+      return absl::InvalidArgumentError(absl::StrCat(origin, ": ", name, " is given twice"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<Values> ReadConfigFile(const std::string& path) {
+  auto content = ReadFile(path, "the configuration file");
+  if (!content.ok()) return content.status();
+  Values values;
+  try {
+    const toml::table table = toml::parse(*content, path);
+    if (absl::Status status = Flatten(table, "", path, values); !status.ok()) return status;
+  } catch (const toml::parse_error& error) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(path, ":", error.source().begin.line, ": ", std::string(error.description())));
+  }
+  return values;
+}
+
+// What one layer (flags, environment, file) says of an option, directly or, for a secret, by naming
+// a file.
+absl::StatusOr<std::optional<Value>> Ask(
+    const Option& option, const std::function<std::optional<Value>(const std::string&)>& layer) {
+  std::optional<Value> direct = layer(std::string(option.name));
+  const std::optional<Value> named = option.secret ? layer(FileNameOf(option)) : std::nullopt;
+  if (!named.has_value()) return direct;
+  if (direct.has_value()) {
+    return absl::InvalidArgumentError(absl::StrCat(option.name, " is given twice, by ",
+                                                   direct->origin, " and by ", named->origin,
+                                                   ": give one"));
+  }
+  auto content = ReadFile(named->text, absl::StrCat("the file of ", named->origin, ","));
+  if (!content.ok()) return content.status();
+  return Value{std::string(absl::StripAsciiWhitespace(*content)),
+               absl::StrCat(named->origin, " ", named->text)};
+}
+
+// $CREDENTIALS_DIRECTORY/NAME, as systemd's LoadCredential leaves it.
+std::optional<Value> Credential(const Option& option, const ConfigSources& sources) {
+  const auto directory =
+      option.secret ? sources.environment("CREDENTIALS_DIRECTORY") : std::nullopt;
+  if (!directory.has_value()) return std::nullopt;
+  const std::string path = absl::StrCat(*directory, "/", option.name);
+  const auto content = ReadFile(path, "the credential");
+  if (!content.ok()) return std::nullopt;
+  return Value{std::string(absl::StripAsciiWhitespace(*content)), path};
+}
+
+std::string DefaultDataDir(const ConfigSources& sources) {
+  if (const auto state = sources.environment("STATE_DIRECTORY");
+      state.has_value() && !state->empty()) {
+    return state->substr(0, state->find(':'));  // systemd joins several with colons.
+  }
+  if (const auto data = sources.environment("XDG_DATA_HOME"); data.has_value() && !data->empty()) {
+    return absl::StrCat(*data, "/sessiond");
+  }
+  const auto home = sources.environment("HOME");
+  if (geteuid() == 0 || !home.has_value() || home->empty()) return "/var/lib/sessiond";
+  return absl::StrCat(*home, "/.local/share/sessiond");
+}
+
+Value DefaultOf(const Option& option, const ConfigSources& sources) {
+  if (option.name == "data-dir") return {DefaultDataDir(sources), "default"};
+  return {std::string(option.value_default), "default"};
+}
+
+// The edit distance of Levenshtein.
+std::size_t Distance(absl::string_view a, absl::string_view b) {
+  std::vector<std::size_t> row(b.size() + 1);
+  for (std::size_t j = 0; j <= b.size(); ++j) row[j] = j;
+  for (std::size_t i = 1; i <= a.size(); ++i) {
+    std::size_t diagonal = row[0];
+    row[0] = i;
+    for (std::size_t j = 1; j <= b.size(); ++j) {
+      const std::size_t above = row[j];
+      row[j] = std::min({above + 1, row[j - 1] + 1, diagonal + (a[i - 1] == b[j - 1] ? 0 : 1)});
+      diagonal = above;
+    }
+  }
+  return row[b.size()];
+}
+
+}  // namespace
+
+absl::Span<const Option> Options() { return kOptions; }
+
+std::string EnvironmentName(absl::string_view option) {
+  return absl::StrCat("SESSIOND_",
+                      absl::AsciiStrToUpper(absl::StrReplaceAll(option, {{"-", "_"}})));
+}
+
+std::string Nearest(absl::string_view word, absl::Span<const std::string> candidates) {
+  std::string nearest;
+  std::size_t distance_max =
+      word.size() / 3 + 1;  // One slip in three letters is a slip, more is another word.
+  for (const std::string& candidate : candidates) {
+    const std::size_t distance = Distance(word, candidate);
+    if (distance > distance_max || (distance == distance_max && !nearest.empty())) continue;
+    nearest = candidate;
+    distance_max = distance;
+  }
+  return nearest;
+}
+
+absl::StatusOr<EffectiveConfig> ResolveConfig(const ConfigSources& sources) {
+  Values file;
+  const std::string path =
+      sources.file.empty() ? sources.environment("SESSIOND_CONFIG").value_or("") : sources.file;
+  if (!path.empty()) {
+    auto read = ReadConfigFile(path);
+    if (!read.ok()) return read.status();
+    file = *std::move(read);
+  }
+
+  using Layer = std::function<std::optional<Value>(const std::string&)>;
+  const Layer flag_layer = [&](const std::string& name) -> std::optional<Value> {
+    const auto found = sources.flags.find(name);
+    if (found == sources.flags.end()) return std::nullopt;
+    return Value{found->second, absl::StrCat("--", name)};
+  };
+  const Layer environment_layer = [&](const std::string& name) -> std::optional<Value> {
+    const auto text = sources.environment(EnvironmentName(name));
+    if (!text.has_value()) return std::nullopt;
+    return Value{*text, EnvironmentName(name)};
+  };
+  const Layer file_layer = [&](const std::string& name) -> std::optional<Value> {
+    const auto found = file.find(name);
+    if (found == file.end()) return std::nullopt;
+    return found->second;
+  };
+
+  EffectiveConfig effective;
+  for (const Option& option : kOptions) {
+    std::optional<Value> value;
+    for (const Layer& layer : {flag_layer, environment_layer, file_layer}) {
+      auto answer = Ask(option, layer);
+      if (!answer.ok()) return answer.status();
+      if (!value.has_value()) value = *std::move(answer);
+    }
+    if (!value.has_value()) value = Credential(option, sources);
+    if (!value.has_value()) value = DefaultOf(option, sources);
+    if (absl::Status status = Set(option, value->text, value->origin, effective.config);
+        !status.ok())
+      return status;
+    effective.settings.push_back({&option, Show(option, value->text), value->origin});
+  }
+  return effective;
+}
+
+std::string ConfigReference() {
+  std::string page =
+      "# Configuration\n\n"
+      "Every option is a flag, a variable and a key of the file given with `--config FILE` (or "
+      "`SESSIOND_CONFIG`), a "
+      "TOML file.\nA flag wins over a variable, a variable over the file, the file over the "
+      "default. An unknown key in "
+      "the file is an error.\nIn the file a table's name is the first part of the names in it: "
+      "`[grpc]` `listen = \"…\"` "
+      "says `grpc-listen`.\n`sessiond config` shows the effective values and where each came "
+      "from.\n\n"
+      "Secrets are never printed. They may be given as files too: `--NAME-file`, "
+      "`SESSIOND_NAME_FILE`, the key "
+      "`NAME-file`, or\nsystemd's `$CREDENTIALS_DIRECTORY/NAME`.\n\n"
+      "This page is made from the daemon's own table of options, and a test keeps it so.\n\n"
+      "| flag and key | variable | default | expected | what it does |\n|---|---|---|---|---|\n";
+  for (const Option& option : kOptions) {
+    const std::string value_default =
+        option.value_default.empty() ? "" : absl::StrCat("`", option.value_default, "`");
+    absl::StrAppend(&page, "| `--", option.name, "` | `", EnvironmentName(option.name), "` | ",
+                    value_default, " | ", option.expected, " | ", option.help,
+                    option.secret ? " Secret." : "", " |\n");
+  }
+  return page;
+}
+
+}  // namespace sessiond

@@ -1,0 +1,108 @@
+// The daemon's configuration. One table of options (config.cc) makes the command line flags, the
+// SESSIOND_* variables, the keys of the TOML file, `--help`, `sessiond config` and
+// docs/configuration.md:
+//
+//   --grpc-listen ADDRESS   >   SESSIOND_GRPC_LISTEN   >   grpc-listen = "ADDRESS" in the file   >
+//   its default
+//
+// In the file a table's name is the first part of the names in it: `[grpc]` `listen = …` says the
+// same.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "absl/types/span.h"
+
+namespace sessiond {
+
+// The effective values. What each means, its unit and its default is in the table.
+struct Config {
+  std::string grpc_listen;
+  bool insecure = false;
+  std::string admin_listen;
+  std::string data_dir;
+  bool ephemeral = false;
+  std::string db_url;
+  std::string pg_bin_dir;
+  int lanes = 0;
+  int partitions = 0;
+  int group_commands_max = 0;
+  int query_connections = 0;
+  absl::Duration lock_timeout;
+  absl::Duration statement_timeout;
+  absl::Duration drain_delay;
+  absl::Duration shutdown_grace;
+  std::string log_level;
+  std::string log_format;
+};
+
+// A row of the table.
+struct Option {
+  using Member =
+      std::variant<std::string Config::*, bool Config::*, int Config::*, absl::Duration Config::*>;
+
+  // As on the command line, without the dashes; also the key in the file.
+  absl::string_view name;
+  Member member;
+  // As one would type it.
+  absl::string_view value_default;
+  // What a value looks like, completing "expected …".
+  absl::string_view expected;
+  // Whether the value, of the right type already, is one of those expected.
+  bool (*accepts)(const Config& config);
+  absl::string_view help;
+  // Never printed; also read from a file: --NAME-file, SESSIOND_NAME_FILE, or
+  // $CREDENTIALS_DIRECTORY/NAME.
+  bool secret = false;
+};
+
+absl::Span<const Option> Options();
+
+// SESSIOND_GRPC_LISTEN for grpc-listen.
+std::string EnvironmentName(absl::string_view option);
+
+// An option's effective value and where it came from, for people.
+struct Setting {
+  const Option* option;
+  // Secrets: `(set)` or nothing.
+  std::string shown;
+  // For example `default`, `--lanes`, `SESSIOND_LANES`, `/etc/sessiond.toml:3`.
+  std::string origin;
+};
+
+struct EffectiveConfig {
+  Config config;
+  std::vector<Setting> settings;
+};
+
+// Where values come from. Names are those of the table, or `NAME-file` for a secret.
+struct ConfigSources {
+  // Given on the command line, by name.
+  std::map<std::string, std::string, std::less<>> flags;
+  // --config; empty: none, or SESSIOND_CONFIG.
+  std::string file;
+  // Nothing if not set. Injected so that tests need not touch their own environment.
+  std::function<std::optional<std::string>(const std::string& name)> environment;
+};
+
+// Puts the sources together. INVALID_ARGUMENT: a value that is not of the kind expected, an unknown
+// key in the file, one option given twice. NOT_FOUND: a file that was named cannot be read. The
+// message is one sentence that names option, origin and what is expected.
+absl::StatusOr<EffectiveConfig> ResolveConfig(const ConfigSources& sources);
+
+// docs/configuration.md.
+std::string ConfigReference();
+
+// The candidate nearest to `word`, for "did you mean"; empty if none is near.
+std::string Nearest(absl::string_view word, absl::Span<const std::string> candidates);
+
+}  // namespace sessiond

@@ -1,0 +1,328 @@
+#include "server/daemon.h"
+
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <system_error>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "db/migrate.h"
+#include "proto/embedded.h"
+#include "server/ops/log.h"
+#include "server/rpc/session_methods.h"
+#include "server/rpc/session_methods.h"
+#include "server/state_machine/workflow.h"
+#include "sessiond/v1/session_service.pb.h"
+
+namespace sessiond {
+namespace {
+
+// A database that does not answer within this has something the matter.
+constexpr absl::Duration kConnectTimeout = absl::Seconds(10);
+constexpr absl::Duration kProbePeriod = absl::Seconds(1);
+constexpr absl::Duration kProbeTimeout = absl::Seconds(2);
+
+// Taken from its descriptor, so that the linker keeps what reflection and metrics look up by name.
+std::string SessionServiceName() {
+  return v1::GetSessionRequest::descriptor()->file()->service(0)->full_name();
+}
+
+std::vector<std::string> ServedServices() {
+  return {SessionServiceName(), "grpc.health.v1.Health"};
+}
+
+absl::Status CheckLoopback(const Address& address, absl::string_view option, bool insecure) {
+  if (insecure || IsLoopback(address)) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      absl::StrCat("--", option, " ", ToString(address),
+                   " can be reached from other machines, and calls are neither encrypted nor "
+                   "authenticated: listen on "
+                   "loopback, or say --insecure if the network in between is to be trusted"));
+}
+
+absl::Status CheckOptions(const Config& config) {
+  if (!config.db_url.empty() && config.ephemeral) {
+    return absl::FailedPreconditionError(
+        "--ephemeral is for the embedded PostgreSQL and --db-url names another: give one of them");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckAddress(const std::string& text, absl::string_view option, bool insecure) {
+  const Address address = ParseAddress(text).value();  // The table of options has accepted it.
+  if (absl::Status status = CheckLoopback(address, option, insecure); !status.ok()) return status;
+  return ProbeAddress(address, absl::StrCat("--", option));
+}
+
+// The first that exists of a directory and those above it decides whether the rest can be made.
+absl::Status CheckWritable(const std::string& directory) {
+  std::filesystem::path path = std::filesystem::absolute(directory);
+  std::error_code unused;
+  while (!std::filesystem::exists(path, unused) && path.has_relative_path())
+    path = path.parent_path();
+  if (access(path.c_str(), W_OK | X_OK) == 0) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      absl::StrCat("the data directory ", directory, " cannot be written to (", path.string(), ": ",
+                   std::strerror(errno), "): choose another with --data-dir"));
+}
+
+// An unmigrated database of our own is migrated; one that others may use is not, unless asked to.
+absl::Status PrepareSchema(const Database& database, const Config& config) {
+  if (database.embedded != nullptr)
+    return db::Migrate(database.dsn, {.partition_count = config.partitions});
+  const auto status = db::GetMigrationStatus(database.dsn, {.timeout = kConnectTimeout});
+  return status.ok() ? db::CheckMigrated(*status) : status.status();
+}
+
+absl::StatusOr<std::vector<v1::Workflow>> ParseBuiltinWorkflows() {
+  std::vector<v1::Workflow> workflows;
+  for (const absl::string_view text : BuiltinWorkflows()) {
+    const auto workflow = Workflow::Parse(text);
+    if (!workflow.ok()) return workflow.status();
+    workflows.push_back((*workflow)->definition());
+  }
+  return workflows;
+}
+
+absl::Status CheckDurable(const std::string& dsn) {
+  const absl::Time deadline = absl::Now() + kConnectTimeout;
+  const auto connection =
+      db::Connection::Open({.dsn = dsn, .application_name = "sessiond doctor"}, deadline);
+  return connection.ok() ? db::CheckDurability(**connection, deadline) : connection.status();
+}
+
+// As a person would type it to get here: a wildcard is no place to go.
+std::string Reachable(const Address& address) {
+  const bool wildcard = address.host == "0.0.0.0" || address.host == "::";
+  return ToString({wildcard ? "localhost" : address.host, address.port});
+}
+
+}  // namespace
+
+absl::StatusOr<Database> OpenDatabase(const Config& config, db::PostgresSupervisor* supervisor) {
+  if (!config.db_url.empty()) return Database{config.db_url, nullptr};
+  auto embedded = db::EmbeddedPostgres::Start(
+      {.data_dir = config.data_dir, .ephemeral = config.ephemeral, .bin_dir = config.pg_bin_dir},
+      *supervisor);
+  if (!embedded.ok()) return embedded.status();
+  const std::string dsn = (*embedded)->dsn();
+  return Database{dsn, *std::move(embedded)};
+}
+
+absl::Status CheckAddresses(const Config& config) {
+  if (absl::Status status = CheckOptions(config); !status.ok()) return status;
+  if (absl::Status status = CheckAddress(config.grpc_listen, "grpc-listen", config.insecure);
+      !status.ok()) {
+    return status;
+  }
+  if (config.admin_listen.empty()) return absl::OkStatus();
+  return CheckAddress(config.admin_listen, "admin-listen", config.insecure);
+}
+
+std::vector<Finding> Examine(const Config& config, db::PostgresSupervisor* supervisor) {
+  std::vector<Finding> findings;
+  findings.push_back({"options fit together", CheckOptions(config)});
+  findings.push_back({absl::StrCat("gRPC can listen on ", config.grpc_listen),
+                      CheckAddress(config.grpc_listen, "grpc-listen", config.insecure)});
+  if (!config.admin_listen.empty()) {
+    findings.push_back({absl::StrCat("admin HTTP can listen on ", config.admin_listen),
+                        CheckAddress(config.admin_listen, "admin-listen", config.insecure)});
+  }
+  if (!config.db_url.empty()) {
+    findings.push_back(
+        {"the database has the schema", PrepareSchema({config.db_url, nullptr}, config)});
+    findings.push_back({"the database keeps what it acknowledged", CheckDurable(config.db_url)});
+    return findings;
+  }
+  findings.push_back(
+      {absl::StrCat("data can be kept in ", config.data_dir), CheckWritable(config.data_dir)});
+  // The whole way, beside the data that is there.
+  const auto trial =
+      db::EmbeddedPostgres::Start({.ephemeral = true, .bin_dir = config.pg_bin_dir}, *supervisor);
+  findings.push_back({absl::StrCat("PostgreSQL ", trial.ok() ? (*trial)->version() : "", " starts"),
+                      trial.status()});
+  return findings;
+}
+
+// ----------------------------------------------------------------------------------------------------
+// start
+
+Daemon::Daemon(Config config)
+    : config_(std::move(config)),
+      metrics_({SessionServiceName()}),
+      health_(ServedServices()),
+      reflection_(DescriptorSet(), ServedServices()),
+      journal_(metrics_) {}
+
+absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(Config config,
+                                                      db::PostgresSupervisor* supervisor) {
+  if (absl::Status status = CheckAddresses(config); !status.ok()) return status;
+  std::unique_ptr<Daemon> daemon(new Daemon(std::move(config)));
+  auto database = OpenDatabase(daemon->config_, supervisor);
+  if (!database.ok()) return database.status();
+  daemon->database_ = *std::move(database);
+  if (absl::Status status = PrepareSchema(daemon->database_, daemon->config_); !status.ok())
+    return status;
+  for (const auto step : {&Daemon::OpenStore, &Daemon::StartRpc, &Daemon::StartAdmin}) {
+    if (absl::Status status = (daemon.get()->*step)(); !status.ok()) return status;
+  }
+  daemon->sweeper_ = std::make_unique<Sweeper>(
+      SweeperOptions{.settings = {.dsn = daemon->database_.dsn}}, *daemon->store_);
+  daemon->StartMonitor();
+  Log(LogLevel::kInfo, "daemon", "ready",
+      {{"version", SESSIOND_VERSION},
+       {"grpc", ToString(daemon->grpc_address_)},
+       {"admin", daemon->admin_ == nullptr ? "" : ToString(daemon->admin_->address())},
+       {"database", daemon->database_.embedded == nullptr ? "--db-url"
+                                                          : daemon->database_.embedded->data_dir()},
+       {"seconds", absl::ToDoubleSeconds(absl::Now() - daemon->started_)}});
+  return daemon;
+}
+
+absl::Status Daemon::OpenStore() {
+  auto workflows = ParseBuiltinWorkflows();
+  if (!workflows.ok()) return workflows.status();
+  db::SessionStoreOptions options;
+  options.settings = {.dsn = database_.dsn,
+                      .lock_timeout = config_.lock_timeout,
+                      .statement_timeout = config_.statement_timeout};
+  options.lanes = config_.lanes;
+  options.inbox.group_items_max = config_.group_commands_max;
+  options.query_connections = config_.query_connections;
+  options.workflows = *std::move(workflows);
+  options.on_group = [this](const db::GroupReport& group) {
+    if (group.committed) metrics_.Group(static_cast<int>(group.commands), group.duration);
+  };
+  auto store = db::SessionStore::Open(std::move(options), absl::Now() + kConnectTimeout);
+  if (!store.ok()) return store.status();
+  store_ = *std::move(store);
+  metrics_.OnScrape([this] { metrics_.SetLaneInbox(store_->waiting()); });
+  return absl::OkStatus();
+}
+
+absl::Status Daemon::StartRpc() {
+  sessions_ = std::make_unique<rpc::SessionService>(*store_, journal_);
+  rpc::ServerOptions options{.listen = config_.grpc_listen,
+                             .services = {rpc::SessionMethods(*sessions_)},
+                             .standard_services = reflection_.services()};
+  options.standard_services.push_back(&health_);
+  grpc::EnableDefaultHealthCheckService(false);
+  auto server = rpc::Server::Start(std::move(options), metrics_, journal_);
+  if (!server.ok()) return server.status();
+  rpc_ = *std::move(server);
+  grpc_address_ = {ParseAddress(config_.grpc_listen)->host, rpc_->port()};
+  return absl::OkStatus();
+}
+
+absl::Status Daemon::StartAdmin() {
+  if (config_.admin_listen.empty()) return absl::OkStatus();
+  auto admin = AdminHttp::Start({.listen = ParseAddress(config_.admin_listen).value(),
+                                 .readiness = &readiness_,
+                                 .metrics = [this] { return metrics_.Text(); }});
+  if (!admin.ok()) return admin.status();
+  admin_ = *std::move(admin);
+  return absl::OkStatus();
+}
+
+// ----------------------------------------------------------------------------------------------------
+// monitor
+
+void Daemon::StartMonitor() {
+  Observe();  // Once before we are called ready.
+  monitor_ = std::thread([this] {
+    while (!stop_monitor_.WaitForNotificationWithTimeout(kProbePeriod)) Observe();
+  });
+}
+
+void Daemon::Observe() {
+  readiness_.Observe(Probe(), absl::Now());
+  health_.SetReady(readiness_.ready(absl::Now()));
+}
+
+absl::StatusOr<int> Daemon::Probe() {
+  const absl::Time deadline = absl::Now() + kProbeTimeout;
+  if (probe_ == nullptr || !probe_->alive()) {
+    auto connection = db::Connection::Open(
+        {.dsn = database_.dsn, .application_name = "sessiond health"}, deadline);
+    if (!connection.ok()) return connection.status();
+    probe_ = *std::move(connection);
+  }
+  probe_->QueueSql("SELECT max(version)::int FROM schema_migrations");
+  const auto answer = probe_->Trip(deadline);
+  if (!answer.ok()) return answer.status();
+  const db::Result& versions = answer->front();
+  return versions.IsNull(0, 0) ? 0 : versions.Int4(0, 0);
+}
+
+// ----------------------------------------------------------------------------------------------------
+// end
+
+void Daemon::Drain() {
+  Log(LogLevel::kInfo, "daemon", "draining");
+  readiness_.StartDraining();
+  health_.SetReady(false);
+  absl::SleepFor(config_.drain_delay);
+
+  health_.EndStreams();
+  reflection_.EndStreams();
+  sweeper_.reset();
+  rpc_->Stop(config_.shutdown_grace);
+  store_->Drain();
+  admin_.reset();
+  stop_monitor_.Notify();
+  monitor_.join();
+  probe_.reset();
+  rpc_.reset();
+  sessions_.reset();
+  store_.reset();
+  if (database_.embedded != nullptr) {
+    if (const absl::Status status = database_.embedded->Stop(); !status.ok()) {
+      Log(LogLevel::kError, "daemon", status.message());
+    }
+  }
+  Log(LogLevel::kInfo, "daemon", "stopped");
+}
+
+Daemon::~Daemon() {
+  if (!monitor_.joinable()) return;
+  stop_monitor_.Notify();
+  monitor_.join();
+}
+
+// ----------------------------------------------------------------------------------------------------
+// banner
+
+std::string Daemon::Banner() const {
+  const std::string grpc = Reachable(grpc_address_);
+  std::string text = absl::StrCat("sessiond ", SESSIOND_VERSION, "  plaintext, no authentication",
+                                  IsLoopback(grpc_address_) ? ", loopback only" : "", "\n");
+  absl::StrAppend(&text, "  gRPC      ", ToString(grpc_address_), "\n");
+  if (admin_ != nullptr) {
+    absl::StrAppend(&text, "  Admin     http://", Reachable(admin_->address()),
+                    "/readyz?verbose  /livez  /metrics\n");
+  }
+  if (database_.embedded == nullptr) {
+    absl::StrAppend(&text, "  Database  the one of --db-url\n");
+  } else {
+    absl::StrAppend(
+        &text, "  Database  PostgreSQL ", database_.embedded->version(),
+        " of its own; look inside: ", database_.embedded->psql_command(), "\n  Data      ",
+        database_.embedded->data_dir(),
+        config_.ephemeral ? " (thrown away at the end)\n" : " (kept across restarts)\n");
+  }
+  absl::StrAppend(&text, "  Try       sessionctl session create --workflow interview --owner ada\n",
+                  "            grpcurl -plaintext -d "
+                  "'{\"session\":{\"workflow\":\"interview\",\"owner_id\":\"ada\"}}' ",
+                  grpc, " ", SessionServiceName(), "/CreateSession\n");
+  absl::StrAppend(&text, "Ready in ",
+                  absl::FormatDuration(absl::Trunc(absl::Now() - started_, absl::Milliseconds(1))),
+                  ". Ctrl-C ends it", database_.embedded == nullptr ? "" : ", and its PostgreSQL",
+                  ".\n");
+  return text;
+}
+
+}  // namespace sessiond

@@ -1,0 +1,112 @@
+// The daemon: owns every part, starts them in order, and ends them in reverse.
+//
+//   embedded PostgreSQL ─▶ schema ─▶ SessionStore ─▶ RPC server ─▶ admin HTTP ─▶ monitor ─▶ ready
+//   stop it             ◀─            drain it    ◀─ finish calls ◀─ stop      ◀─ stop   ◀─ not
+//   ready
+#pragma once
+
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/synchronization/notification.h"
+#include "absl/time/time.h"
+#include "db/connection.h"
+#include "db/embedded_postgres.h"
+#include "db/postgres_supervisor.h"
+#include "db/session_store.h"
+#include "server/address.h"
+#include "server/config.h"
+#include "server/ops/admin_http.h"
+#include "server/ops/health.h"
+#include "server/ops/metrics.h"
+#include "server/ops/reflection.h"
+#include "server/rpc/journal.h"
+#include "server/rpc/server.h"
+#include "server/rpc/session_service.h"
+#include "server/ops/sweeper.h"
+#include "server/rpc/journal.h"
+#include "server/rpc/server.h"
+#include "server/rpc/session_service.h"
+
+namespace sessiond {
+
+// Where the database is: the one the configuration names, or one of our own that ends with this.
+struct Database {
+  std::string dsn;
+  // Null for --db-url.
+  std::unique_ptr<db::EmbeddedPostgres> embedded;
+};
+
+// Starts the embedded PostgreSQL where there is no --db-url. `supervisor`: null with --db-url.
+absl::StatusOr<Database> OpenDatabase(const Config& config, db::PostgresSupervisor* supervisor);
+
+// What would keep `serve` from listening, found out without starting anything: an address that is
+// taken, one off loopback without --insecure, options that contradict each other.
+absl::Status CheckAddresses(const Config& config);
+
+// What `sessiond doctor` looks at: everything that serve needs, each by itself.
+struct Finding {
+  std::string what;
+  // When not OK, its message says the way out.
+  absl::Status status;
+};
+std::vector<Finding> Examine(const Config& config, db::PostgresSupervisor* supervisor);
+
+class Daemon {
+ public:
+  // Returns when the daemon serves. Otherwise the message is one sentence with the way out, and
+  // nothing is left behind. `supervisor` is null with --db-url, and outlives the daemon.
+  static absl::StatusOr<std::unique_ptr<Daemon>> Start(Config config,
+                                                       db::PostgresSupervisor* supervisor);
+  ~Daemon();
+  Daemon(const Daemon&) = delete;
+  Daemon& operator=(const Daemon&) = delete;
+
+  // What a person wants to know now: where it listens, where the data is, what to type first.
+  std::string Banner() const;
+
+  // Tells everyone that it is not ready, serves on for drain_delay, lets calls finish for
+  // shutdown_grace, ends streams, and stops everything. Once.
+  void Drain();
+
+ private:
+  explicit Daemon(Config config);
+
+  // The steps of a start, in order.
+  absl::Status OpenStore();
+  absl::Status StartRpc();
+  absl::Status StartAdmin();
+  void StartMonitor();
+
+  // Asks the database, on the monitor's thread. The version of its schema.
+  absl::StatusOr<int> Probe();
+  void Observe();
+
+  const Config config_;
+  const absl::Time started_ = absl::Now();
+  Address grpc_address_;
+
+  Metrics metrics_;
+  Readiness readiness_;
+  HealthService health_;
+  Reflection reflection_;
+
+  Database database_;
+  std::unique_ptr<db::SessionStore> store_;
+  std::unique_ptr<Sweeper> sweeper_;
+  std::unique_ptr<rpc::Journal> journal_;
+  std::unique_ptr<rpc::SessionService> sessions_;
+  std::unique_ptr<rpc::Server> rpc_;
+  std::unique_ptr<AdminHttp> admin_;
+
+  absl::Notification stop_monitor_;
+  // Monitor's thread only, once it runs.
+  std::unique_ptr<db::Connection> probe_;
+  std::thread monitor_;
+};
+
+}  // namespace sessiond

@@ -1,0 +1,279 @@
+// sessiond's command line. What can be configured is one table (config.h); this file gives it to
+// every command, and turns what a command found in its way into one sentence and an exit code: 0
+// all is well, 1 it is not, 2 usage.
+#include <semaphore.h>
+#include <signal.h>
+#include <systemd/sd-daemon.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "db/migrate.h"
+#include "db/postgres_supervisor.h"
+#include "server/config.h"
+#include "server/daemon.h"
+#include "server/ops/log.h"
+
+namespace sessiond {
+namespace {
+
+constexpr int kOk = 0;
+constexpr int kInTheWay = 1;
+constexpr int kUsage = 2;
+
+int Complain(const absl::Status& status, int code = kInTheWay) {
+  absl::FPrintF(stderr, "sessiond: %s\n", status.message());
+  return code;
+}
+
+// ----------------------------------------------------------------------------------------------------
+// signals
+
+// The first SIGTERM or SIGINT asks for a drain, the second leaves at once: the supervisor then
+// stops PostgreSQL.
+sem_t stop_asked;
+std::atomic<int> signals_seen = 0;
+static_assert(std::atomic<int>::is_always_lock_free);
+
+void OnStopSignal(int signal) {
+  if (signals_seen.fetch_add(1) > 0) _exit(128 + signal);
+  sem_post(&stop_asked);
+}
+
+// Before it is called, that is while the daemon starts, these signals end the process as they
+// always do.
+void CatchStopSignals() {
+  sem_init(&stop_asked, 0, 0);
+  struct sigaction action = {};
+  action.sa_handler = OnStopSignal;
+  action.sa_flags = SA_RESTART;
+  sigaction(SIGTERM, &action, nullptr);
+  sigaction(SIGINT, &action, nullptr);
+}
+
+void AwaitStopSignal() {
+  while (sem_wait(&stop_asked) != 0 && errno == EINTR) continue;
+}
+
+// ----------------------------------------------------------------------------------------------------
+// commands
+
+// What a command gets: the configuration, and whoever runs PostgreSQL for it (null with --db-url).
+struct Context {
+  const EffectiveConfig& effective;
+  db::PostgresSupervisor* supervisor;
+
+  const Config& config() const { return effective.config; }
+};
+
+int Serve(const Context& context) {
+  auto daemon = Daemon::Start(context.config(), context.supervisor);
+  if (!daemon.ok()) return Complain(daemon.status());
+  CatchStopSignals();
+  absl::FPrintF(stdout, "%s", (*daemon)->Banner());
+  std::fflush(stdout);
+  sd_notify(0, "READY=1\nSTATUS=serving");
+  AwaitStopSignal();
+  sd_notify(0, "STOPPING=1\nSTATUS=draining");
+  (*daemon)->Drain();
+  return kOk;
+}
+
+int MigrateStatus(const Context& context) {
+  const auto database = OpenDatabase(context.config(), context.supervisor);
+  if (!database.ok()) return Complain(database.status());
+  const auto status = db::GetMigrationStatus(database->dsn);
+  if (!status.ok()) return Complain(status.status());
+  for (const db::AppliedMigration& each : status->applied) {
+    absl::PrintF("%04d  %-30s  applied %s\n", each.version, each.name,
+                 absl::FormatTime("%Y-%m-%d %H:%M:%S UTC", each.applied_at, absl::UTCTimeZone()));
+  }
+  for (const auto& each : status->pending)
+    absl::PrintF("%04d  %-30s  pending\n", each.version, each.name);
+  if (!status->pending.empty())
+    absl::FPrintF(stderr, "Apply what is pending with: sessiond migrate up\n");
+  return kOk;
+}
+
+int MigrateUp(const Context& context) {
+  const auto database = OpenDatabase(context.config(), context.supervisor);
+  if (!database.ok()) return Complain(database.status());
+  const auto before = db::GetMigrationStatus(database->dsn);
+  if (!before.ok()) return Complain(before.status());
+  const absl::Status status =
+      db::Migrate(database->dsn, {.partition_count = context.config().partitions});
+  if (!status.ok()) return Complain(status);
+  if (before->pending.empty()) {
+    absl::PrintF("schema %d: nothing to do\n", before->current());
+  } else {
+    absl::PrintF("schema %d → %d\n", before->current(), before->needed());
+  }
+  return kOk;
+}
+
+int ShowConfig(const Context& context) {
+  for (const Setting& setting : context.effective.settings) {
+    absl::PrintF("%-20s %-40s %s\n", setting.option->name,
+                 setting.shown.empty() ? "-" : setting.shown, setting.origin);
+  }
+  return kOk;
+}
+
+int Doctor(const Context& context) {
+  int code = kOk;
+  for (const Finding& finding : Examine(context.config(), context.supervisor)) {
+    const std::string why = finding.status.ok() ? "" : absl::StrCat(": ", finding.status.message());
+    absl::PrintF("[%s] %s%s\n", finding.status.ok() ? "+" : "-", finding.what, why);
+    if (!finding.status.ok()) code = kInTheWay;
+  }
+  return code;
+}
+
+int Version() {
+  const auto migrations = db::BuiltInMigrations();
+  absl::PrintF("sessiond %s\nschema %d\n", SESSIOND_VERSION,
+               migrations.empty() ? 0 : migrations.back().version);
+  return kOk;
+}
+
+// ----------------------------------------------------------------------------------------------------
+// the line
+
+struct CommandLine {
+  ConfigSources sources;
+  // The command that was asked for.
+  std::function<int(const Context&)> run;
+  bool needs_postgres = false;
+};
+
+std::string MetavarOf(const Option& option) {
+  struct Visitor {
+    std::string operator()(std::string Config::*) const { return "TEXT"; }
+    std::string operator()(bool Config::*) const { return ""; }
+    std::string operator()(int Config::*) const { return "NUMBER"; }
+    std::string operator()(absl::Duration Config::*) const { return "DURATION"; }
+  };
+  return std::visit(Visitor{}, option.member);
+}
+
+void AddFlag(CLI::App& app, const Option& option, ConfigSources& sources) {
+  const std::string name(option.name);
+  std::string help(option.help);
+  absl::StrAppend(&help, " [", EnvironmentName(name), option.value_default.empty() ? "" : ", ",
+                  option.value_default, "]");
+  const auto take = [&sources, name](const std::string& value) { sources.flags[name] = value; };
+  if (std::holds_alternative<bool Config::*>(option.member)) {
+    // CLI11 counts a flag, and `--name=false` backwards.
+    const auto count = [take](int64_t n) { take(n > 0 ? "true" : "false"); };
+    app.add_flag_function("--" + name, count, help);
+  } else {
+    app.add_option_function<std::string>("--" + name, take, help)->type_name(MetavarOf(option));
+  }
+  if (!option.secret) return;
+  const auto take_file = [&sources, name](const std::string& path) {
+    sources.flags[name + "-file"] = path;
+  };
+  app.add_option_function<std::string>("--" + name + "-file", take_file,
+                                       "A file that holds it, out of sight of ps.")
+      ->type_name("FILE");
+}
+
+CLI::App* AddCommand(CLI::App& app, CommandLine& line, const char* name, const char* help,
+                     int (*run)(const Context&), bool needs_postgres) {
+  CLI::App* command = app.add_subcommand(name, help);
+  command->add_option("--config", line.sources.file, "A TOML file of options. [SESSIOND_CONFIG]")
+      ->type_name("FILE");
+  for (const Option& option : Options()) AddFlag(*command, option, line.sources);
+  command->callback([&line, run, needs_postgres] {
+    line.run = run;
+    line.needs_postgres = needs_postgres;
+  });
+  return command;
+}
+
+// The flag or command nearest to the first word that is neither.
+std::string Suggestion(const CLI::App& app, const std::vector<std::string>& words) {
+  std::vector<std::string> known = {"--help", "--version", "--config"};
+  for (const Option& option : Options()) known.push_back(absl::StrCat("--", option.name));
+  for (const CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; })) {
+    known.push_back(command->get_name());
+  }
+  for (const std::string& word : words) {
+    const std::string name = word.substr(0, word.find('='));
+    if (std::find(known.begin(), known.end(), name) != known.end()) continue;
+    if (const std::string near = Nearest(name, known); !near.empty())
+      return absl::StrCat("; did you mean ", near, "?");
+  }
+  return "";
+}
+
+std::optional<std::string> ReadEnvironment(const std::string& name) {
+  const char* value = std::getenv(name.c_str());
+  if (value == nullptr) return std::nullopt;
+  return value;
+}
+
+int RunCommand(CommandLine& line) {
+  line.sources.environment = ReadEnvironment;
+  const auto effective = ResolveConfig(line.sources);
+  if (!effective.ok()) return Complain(effective.status(), kUsage);
+  // While there is only one thread: PostgreSQL's keeper is forked.
+  std::unique_ptr<db::PostgresSupervisor> supervisor;
+  if (line.needs_postgres && effective->config.db_url.empty()) {
+    auto forked = db::PostgresSupervisor::Fork();
+    if (!forked.ok()) return Complain(forked.status());
+    supervisor = *std::move(forked);
+  }
+  SetUpLogging({.level = effective->config.log_level, .format = effective->config.log_format});
+  return line.run({*effective, supervisor.get()});
+}
+
+int Main(int argc, char** argv) {
+  CLI::App app("sessiond tracks long-lived user sessions, over gRPC, in PostgreSQL.");
+  app.require_subcommand(1);
+  app.set_version_flag("--version", "sessiond " SESSIOND_VERSION);
+  app.footer("First time? Type: sessiond serve");
+  CommandLine line;
+  AddCommand(app, line, "serve", "Serve; without --db-url, on a PostgreSQL of its own.", Serve,
+             true);
+  CLI::App* migrate =
+      app.add_subcommand("migrate", "Look at the database's schema, and bring it up to date.");
+  migrate->require_subcommand(1);
+  AddCommand(*migrate, line, "status", "What is applied, and what is pending.", MigrateStatus,
+             true);
+  AddCommand(*migrate, line, "up", "Apply what is pending.", MigrateUp, true);
+  AddCommand(app, line, "config", "Show the effective options, and where each came from.",
+             ShowConfig, false);
+  AddCommand(app, line, "doctor",
+             "Look at everything that serve needs, and say what is in the way.", Doctor, true);
+  bool version = false;
+  app.add_subcommand("version", "Say what this is.")->callback([&version] { version = true; });
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::Success& success) {
+    return app.exit(success);  // --help and --version.
+  } catch (const CLI::ParseError& error) {
+    absl::FPrintF(stderr, "sessiond: %s%s\n", error.what(),
+                  Suggestion(app, {argv + 1, argv + argc}));
+    return kUsage;
+  }
+  return version ? Version() : RunCommand(line);
+}
+
+}  // namespace
+}  // namespace sessiond
+
+int main(int argc, char** argv) { return sessiond::Main(argc, argv); }

@@ -1,0 +1,386 @@
+#include "server/ops/log.h"
+
+#include <google/protobuf/stubs/logging.h>
+#include <grpc/support/log.h>
+#include <spdlog/formatter.h>
+#include <spdlog/sinks/base_sink.h>
+#include <spdlog/sinks/stdout_sinks.h>
+#include <spdlog/spdlog.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstdlib>
+#include <memory>
+#include <mutex>
+#include <utility>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/container/flat_hash_map.h"
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
+#include "absl/types/span.h"
+
+namespace sessiond {
+namespace {
+
+constexpr std::size_t kMessageBytesMax = 4096;
+constexpr std::size_t kValueBytesMax = 256;
+constexpr std::size_t kFreeTextBytesMax = 200;
+
+enum class Format { kText, kJson };
+
+// ----------------------------------------------------------------------------------------------------
+// escaping
+
+struct Decoded {
+  char32_t code_point = 0;
+  std::size_t bytes = 1;
+  bool valid = false;
+};
+
+// The first code point of `text`, by RFC 3629: no overlong forms, no surrogates, nothing above
+// U+10FFFF. REQUIRES: `text` is not empty.
+Decoded Decode(absl::string_view text) {
+  const auto byte = [text](std::size_t i) { return static_cast<unsigned char>(text[i]); };
+  const unsigned char lead = byte(0);
+  if (lead < 0x80) return {lead, 1, true};
+  const std::size_t length = lead >= 0xF0 ? 4 : lead >= 0xE0 ? 3 : 2;
+  if (lead < 0xC2 || lead > 0xF4 || text.size() < length) return {};
+  char32_t code_point = lead & (0xFF >> (length + 1));
+  for (std::size_t i = 1; i < length; ++i) {
+    if ((byte(i) & 0xC0) != 0x80) return {};
+    code_point = code_point << 6 | (byte(i) & 0x3F);
+  }
+  constexpr std::array<char32_t, 5> kSmallest = {0, 0, 0x80, 0x800, 0x10000};
+  const bool surrogate = code_point >= 0xD800 && code_point <= 0xDFFF;
+  if (code_point < kSmallest[length] || surrogate || code_point > 0x10FFFF) return {};
+  return {code_point, length, true};
+}
+
+// Whether a character could end a line, move the cursor, turn the reading direction or hide: C0,
+// DEL, C1, and the invisible formatting characters (zero width, line and paragraph separators, bidi
+// controls, byte order mark).
+bool Deceives(char32_t c) {
+  return c < 0x20 || (c >= 0x7F && c <= 0x9F) || c == 0xAD || c == 0x61C ||
+         (c >= 0x200B && c <= 0x200F) || (c >= 0x2028 && c <= 0x202E) ||
+         (c >= 0x2060 && c <= 0x206F) || c == 0xFEFF || (c >= 0xE0000 && c <= 0xE007F);
+}
+
+void AppendEscape(std::string& out, char32_t c) {
+  switch (c) {
+    case '\n':
+      out += "\\n";
+      return;
+    case '\r':
+      out += "\\r";
+      return;
+    case '\t':
+      out += "\\t";
+      return;
+    default:
+      break;
+  }
+  if (c < 0x10000) {
+    absl::StrAppendFormat(&out, "\\u%04x", static_cast<unsigned>(c));
+  } else {
+    const unsigned offset = static_cast<unsigned>(c) - 0x10000;
+    absl::StrAppendFormat(&out, "\\u%04x\\u%04x", 0xD800 + (offset >> 10),
+                          0xDC00 + (offset & 0x3FF));
+  }
+}
+
+// Appends `text`, cut at `bytes_max` of its own bytes, with everything that deceives escaped.
+// `quoted`: it will stand between double quotes, so that quotes and backslashes are escaped too, as
+// JSON has it.
+void AppendEscaped(std::string& out, absl::string_view text, std::size_t bytes_max, Format format,
+                   bool quoted) {
+  std::size_t at = 0;
+  while (at < text.size()) {
+    const Decoded next = Decode(text.substr(at));
+    if (at + next.bytes > bytes_max) {
+      out += "…";
+      return;
+    }
+    if (!next.valid && format == Format::kJson) {
+      out += "\\ufffd";
+    } else if (!next.valid) {
+      absl::StrAppendFormat(&out, "\\x%02x", static_cast<unsigned char>(text[at]));
+    } else if (Deceives(next.code_point)) {
+      AppendEscape(out, next.code_point);
+    } else {
+      if (quoted && (text[at] == '"' || text[at] == '\\')) out += '\\';
+      absl::StrAppend(&out, text.substr(at, next.bytes));
+    }
+    at += next.bytes;
+  }
+}
+
+// ----------------------------------------------------------------------------------------------------
+// lines
+
+// The fields of the event being written. spdlog's messages carry none, and its loggers here are
+// synchronous: the formatter runs on the thread that logs.
+thread_local absl::Span<const LogField> current_fields;
+
+absl::string_view LevelName(spdlog::level::level_enum level) {
+  switch (level) {
+    case spdlog::level::trace:
+    case spdlog::level::debug:
+      return "debug";
+    case spdlog::level::info:
+      return "info";
+    case spdlog::level::warn:
+      return "warn";
+    default:
+      return "error";
+  }
+}
+
+absl::string_view LevelColour(spdlog::level::level_enum level) {
+  switch (level) {
+    case spdlog::level::trace:
+    case spdlog::level::debug:
+      return "\033[2m";
+    case spdlog::level::info:
+      return "\033[32m";
+    case spdlog::level::warn:
+      return "\033[33m";
+    default:
+      return "\033[31m";
+  }
+}
+
+absl::string_view View(spdlog::string_view_t text) { return {text.data(), text.size()}; }
+
+class LineFormatter final : public spdlog::formatter {
+ public:
+  LineFormatter(Format format, bool colour) : format_(format), colour_(colour) {}
+
+  void format(const spdlog::details::log_msg& message, spdlog::memory_buf_t& dest) override {
+    const std::string line = format_ == Format::kJson ? Json(message) : Text(message);
+    dest.append(line.data(), line.data() + line.size());
+  }
+
+  std::unique_ptr<spdlog::formatter> clone() const override {
+    return std::make_unique<LineFormatter>(format_, colour_);
+  }
+
+ private:
+  static std::string Json(const spdlog::details::log_msg& message) {
+    std::string line =
+        absl::StrCat("{\"time\":\"",
+                     absl::FormatTime("%Y-%m-%d%ET%H:%M:%E6SZ", absl::FromChrono(message.time),
+                                      absl::UTCTimeZone()),
+                     "\",\"level\":\"", LevelName(message.level), "\",\"logger\":");
+    AppendQuoted(line, View(message.logger_name), Format::kJson, kValueBytesMax);
+    line += ",\"msg\":";
+    AppendQuoted(line, View(message.payload), Format::kJson, kMessageBytesMax);
+    for (const LogField& field : current_fields) {
+      line += ',';
+      AppendQuoted(line, field.name, Format::kJson, kValueBytesMax);
+      line += ':';
+      AppendValue(line, field.value, Format::kJson);
+    }
+    line += "}\n";
+    return line;
+  }
+
+  std::string Text(const spdlog::details::log_msg& message) const {
+    const std::string level = absl::AsciiStrToUpper(LevelName(message.level));
+    std::string line =
+        absl::FormatTime("%H:%M:%E3S ", absl::FromChrono(message.time), absl::LocalTimeZone());
+    absl::StrAppend(&line, colour_ ? LevelColour(message.level) : "",
+                    absl::StrFormat("%-5s", level), colour_ ? "\033[0m" : "",
+                    absl::StrFormat(" %-8s ", View(message.logger_name)));
+    AppendEscaped(line, View(message.payload), kMessageBytesMax, Format::kText, /*quoted=*/false);
+    for (const LogField& field : current_fields) {
+      line += &field == current_fields.data() ? "  " : " ";
+      absl::StrAppend(&line, field.name, "=");
+      AppendValue(line, field.value, Format::kText);
+    }
+    line += '\n';
+    return line;
+  }
+
+  static void AppendQuoted(std::string& line, absl::string_view text, Format format,
+                           std::size_t bytes_max) {
+    line += '"';
+    AppendEscaped(line, text, bytes_max, format, /*quoted=*/true);
+    line += '"';
+  }
+
+  static void AppendValue(std::string& line, const LogField::Value& value, Format format) {
+    if (const auto* flag = std::get_if<bool>(&value)) {
+      line += *flag ? "true" : "false";
+    } else if (const auto* integer = std::get_if<int64_t>(&value)) {
+      absl::StrAppend(&line, *integer);
+    } else if (const auto* number = std::get_if<double>(&value)) {
+      line += std::isfinite(*number) ? absl::StrFormat("%.6g", *number) : "null";
+    } else {
+      const absl::string_view text = std::get<absl::string_view>(value);
+      const bool bare = format == Format::kText && !text.empty() &&
+                        text.find_first_of(" =\"\\") == absl::string_view::npos;
+      if (bare) {
+        AppendEscaped(line, text, kValueBytesMax, format, /*quoted=*/false);
+      } else {
+        AppendQuoted(line, text, format, kValueBytesMax);
+      }
+    }
+  }
+
+  const Format format_;
+  const bool colour_;
+};
+
+// ----------------------------------------------------------------------------------------------------
+// repetition
+
+// Counts errors that repeat. A table of few entries: only errors come here, and a daemon has few
+// kinds of them.
+class Repetitions {
+ public:
+  // How many were suppressed since the last one written; -1: this one is to be suppressed as well.
+  int Admit(absl::string_view logger, absl::string_view message) {
+    const absl::Time now = absl::Now();
+    absl::MutexLock lock(&mutex_);
+    if (windows_.size() >= kKindsMax) windows_.clear();
+    Window& window = windows_[absl::StrCat(logger, "\n", message)];
+    if (now - window.begin >= kWindow) {
+      const int suppressed = std::max(0, window.count - kLinesPerWindow);
+      window = {now, 1};
+      return suppressed;
+    }
+    return ++window.count <= kLinesPerWindow ? 0 : -1;
+  }
+
+ private:
+  static constexpr int kLinesPerWindow = 10;
+  static constexpr absl::Duration kWindow = absl::Seconds(10);
+  static constexpr std::size_t kKindsMax = 256;
+
+  struct Window {
+    absl::Time begin = absl::InfinitePast();
+    int count = 0;
+  };
+  absl::Mutex mutex_;
+  absl::flat_hash_map<std::string, Window> windows_ ABSL_GUARDED_BY(mutex_);
+};
+
+// ----------------------------------------------------------------------------------------------------
+// loggers
+
+spdlog::level::level_enum ToSpdlog(LogLevel level) {
+  switch (level) {
+    case LogLevel::kDebug:
+      return spdlog::level::debug;
+    case LogLevel::kInfo:
+      return spdlog::level::info;
+    case LogLevel::kWarn:
+      return spdlog::level::warn;
+    case LogLevel::kError:
+      return spdlog::level::err;
+  }
+  return spdlog::level::err;
+}
+
+spdlog::level::level_enum ParseLevel(absl::string_view level) {
+  if (level == "debug") return spdlog::level::debug;
+  if (level == "warn") return spdlog::level::warn;
+  if (level == "error") return spdlog::level::err;
+  return spdlog::level::info;
+}
+
+class StringSink final : public spdlog::sinks::base_sink<std::mutex> {
+ public:
+  explicit StringSink(std::string* lines) : lines_(lines) {}
+
+ protected:
+  void sink_it_(const spdlog::details::log_msg& message) override {
+    spdlog::memory_buf_t line;
+    formatter_->format(message, line);
+    lines_->append(line.data(), line.size());
+  }
+  void flush_() override {}
+
+ private:
+  std::string* const lines_;
+};
+
+void GrpcLine(gpr_log_func_args* args) {
+  const LogLevel level = args->severity == GPR_LOG_SEVERITY_ERROR  ? LogLevel::kError
+                         : args->severity == GPR_LOG_SEVERITY_INFO ? LogLevel::kInfo
+                                                                   : LogLevel::kDebug;
+  Log(level, "grpc", args->message, {{"file", args->file}, {"line", args->line}});
+}
+
+void ProtobufLine(google::protobuf::LogLevel level, const char* file, int line,
+                  const std::string& message) {
+  Log(level == google::protobuf::LOGLEVEL_INFO ? LogLevel::kInfo : LogLevel::kError, "protobuf",
+      message, {{"file", file}, {"line", line}});
+}
+
+void Install(const LogOptions& options, Format format, bool colour, spdlog::sink_ptr sink) {
+  sink->set_formatter(std::make_unique<LineFormatter>(format, colour));
+  auto logger = std::make_shared<spdlog::logger>("sessiond", std::move(sink));
+  logger->set_level(ParseLevel(options.level));
+  logger->flush_on(spdlog::level::trace);  // stderr: nobody waits for a buffer to fill.
+  spdlog::set_default_logger(std::move(logger));
+  gpr_set_log_function(GrpcLine);
+  google::protobuf::SetLogHandler(ProtobufLine);
+}
+
+}  // namespace
+
+bool LogEnabled(LogLevel level, absl::string_view logger) {
+  return logger == "audit" || spdlog::default_logger_raw()->should_log(ToSpdlog(level));
+}
+
+void Log(LogLevel level, absl::string_view logger, absl::string_view message,
+         std::initializer_list<LogField> fields) {
+  static Repetitions& repetitions = *new Repetitions;
+  if (!LogEnabled(level, logger)) return;
+  std::vector<LogField> all(fields);
+  if (level == LogLevel::kError) {
+    const int suppressed = repetitions.Admit(logger, message);
+    if (suppressed < 0) return;
+    if (suppressed > 0) all.emplace_back("suppressed", suppressed);
+  }
+  // Straight to the sinks: a logger object for each name would only repeat what the name says.
+  spdlog::details::log_msg line({}, spdlog::string_view_t(logger.data(), logger.size()),
+                                ToSpdlog(level),
+                                spdlog::string_view_t(message.data(), message.size()));
+  current_fields = all;
+  for (const spdlog::sink_ptr& sink : spdlog::default_logger_raw()->sinks()) {
+    sink->log(line);
+    sink->flush();
+  }
+  current_fields = {};
+}
+
+std::string FreeText(absl::string_view text) {
+  std::string out;
+  AppendEscaped(out, text, kFreeTextBytesMax, Format::kText, /*quoted=*/false);
+  return out;
+}
+
+void SetUpLogging(const LogOptions& options) {
+  const bool terminal = isatty(STDERR_FILENO) == 1;
+  const bool text = options.format == "text" || (options.format == "auto" && terminal);
+  const bool colour = text && terminal && std::getenv("NO_COLOR") == nullptr;
+  Install(options, text ? Format::kText : Format::kJson, colour,
+          std::make_shared<spdlog::sinks::stderr_sink_mt>());
+}
+
+void SetUpLoggingForTest(const LogOptions& options, std::string* lines) {
+  Install(options, options.format == "json" ? Format::kJson : Format::kText, /*colour=*/false,
+          std::make_shared<StringSink>(lines));
+}
+
+}  // namespace sessiond

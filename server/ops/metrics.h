@@ -1,0 +1,100 @@
+// What the daemon counts, for Prometheus. The grpc_server_* names, labels and pre-zeroed series are
+// those of go-grpc-middleware, so that existing dashboards fit; the rest is ours. docs/metrics.md
+// lists them all, from this code.
+//
+// On the hot path nothing is looked up by text: an RPC is handed its counters once, and counting is
+// an atomic addition. No label ever holds an id, an owner or free text.
+#pragma once
+
+#include <array>
+#include <deque>
+#include <functional>
+#include <string>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/container/flat_hash_map.h"
+#include "absl/strings/string_view.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "absl/types/span.h"
+#include "prometheus/counter.h"
+#include "prometheus/family.h"
+#include "prometheus/gauge.h"
+#include "prometheus/histogram.h"
+#include "prometheus/registry.h"
+#include "sessiond/v1/error_reason.pb.h"
+
+namespace sessiond {
+
+// The counters of one RPC. Cheap, thread-safe, valid as long as the Metrics they came from.
+class MethodMetrics {
+ public:
+  void Started() { started_->Increment(); }
+  // `code`: a gRPC status code, 0 to 16. `duration`: from the first byte to the status.
+  void Handled(int code, absl::Duration duration) {
+    handled_[code]->Increment();
+    seconds_->Observe(absl::ToDoubleSeconds(duration));
+  }
+
+ private:
+  friend class Metrics;
+  prometheus::Counter* started_ = nullptr;
+  std::array<prometheus::Counter*, 17> handled_ = {};
+  prometheus::Histogram* seconds_ = nullptr;
+};
+
+// Thread-safe.
+class Metrics {
+ public:
+  // `services`: full names of services known to Protobuf; every method of theirs begins at zero.
+  explicit Metrics(absl::Span<const std::string> services);
+
+  // REQUIRES: the method belongs to one of the services.
+  MethodMetrics& Method(absl::string_view service, absl::string_view method);
+
+  // A session moved. `kind`: state, stage or status; `from` is empty for a creation.
+  void Transition(absl::string_view kind, absl::string_view from, absl::string_view to);
+  // A call was refused. UNSPECIFIED: by none of our reasons.
+  void Refused(v1::ErrorReason reason);
+  // A call named a session in neither id format.
+  void InvalidId() { invalid_ids_->Increment(); }
+  // A lane committed a group.
+  void Group(int commands, absl::Duration duration);
+  // Commands that wait in the lanes' inboxes.
+  void SetLaneInbox(std::size_t commands) { lane_inbox_->Set(static_cast<double>(commands)); }
+
+  // Called before every scrape: for what is asked rather than told. REQUIRES: nobody scrapes yet.
+  void OnScrape(std::function<void()> update) { updates_.push_back(std::move(update)); }
+
+  // The page of /metrics, in Prometheus' text format.
+  std::string Text() const;
+
+ private:
+  using TransitionKey = std::tuple<absl::string_view, absl::string_view, absl::string_view>;
+
+  void AddMethods(absl::Span<const std::string> services);
+
+  prometheus::Registry registry_;
+  prometheus::Family<prometheus::Counter>& transitions_family_;
+  absl::flat_hash_map<std::pair<std::string, std::string>, MethodMetrics> methods_;
+  std::array<prometheus::Counter*, v1::ErrorReason_ARRAYSIZE> refusals_ = {};
+  prometheus::Counter* invalid_ids_ = nullptr;
+  prometheus::Counter* groups_ = nullptr;
+  prometheus::Histogram* group_commands_ = nullptr;
+  prometheus::Histogram* group_seconds_ = nullptr;
+  prometheus::Gauge* lane_inbox_ = nullptr;
+  std::vector<std::function<void()>> updates_;
+
+  absl::Mutex mutex_;
+  // The keys' text lives in names_, which never moves what it holds.
+  std::deque<std::string> names_ ABSL_GUARDED_BY(mutex_);
+  absl::flat_hash_map<TransitionKey, prometheus::Counter*> transitions_ ABSL_GUARDED_BY(mutex_);
+};
+
+// docs/metrics.md.
+std::string MetricsReference();
+
+}  // namespace sessiond

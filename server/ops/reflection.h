@@ -1,0 +1,41 @@
+// Server reflection, so that grpcurl, grpcui, buf and Postman need no .proto files:
+// grpc.reflection.v1 and, for older tools, v1alpha. Own code, because the packaged gRPC has v1alpha
+// only and answers from descriptors without comments; these come from the embedded descriptor set
+// and have them.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/strings/string_view.h"
+#include "absl/types/span.h"
+
+namespace grpc {
+class Service;
+}
+
+namespace sessiond {
+
+// Both versions of the service. Outlives the server that serves it. Thread-safe.
+class Reflection {
+ public:
+  // `services`: the full names of what is really served, beside reflection itself.
+  // `descriptor_set`: a serialized FileDescriptorSet that holds them, with everything they import;
+  // it lives at least as long.
+  Reflection(absl::string_view descriptor_set, absl::Span<const std::string> services);
+  ~Reflection();
+
+  // To be registered with the server.
+  std::vector<grpc::Service*> services();
+
+  // Ends every stream, and those to come, with UNAVAILABLE, so that Server::Shutdown need not wait
+  // for them.
+  void EndStreams();
+
+ private:
+  struct Parts;
+  std::unique_ptr<Parts> parts_;
+};
+
+}  // namespace sessiond

@@ -1,0 +1,36 @@
+#include "server/rpc/grpc_status.h"
+
+#include <string>
+
+#include "absl/strings/match.h"
+#include "google/rpc/status.pb.h"
+#include "server/ops/log.h"
+#include "server/state_machine/refusal.h"
+
+namespace sessiond::rpc {
+
+grpc::Status ToGrpcStatus(const absl::Status& status) {
+  if (status.ok()) return grpc::Status::OK;
+  if (status.code() == absl::StatusCode::kDeadlineExceeded ||
+      status.code() == absl::StatusCode::kCancelled) {
+    return {static_cast<grpc::StatusCode>(status.code()), std::string(status.message())};
+  }
+  if (ReasonOf(status) == v1::ERROR_REASON_UNSPECIFIED) {
+    Log(LogLevel::kError, "rpc", "a status without a reason", {{"status", status.ToString()}});
+    return ToGrpcStatus(Refusal(v1::CONSTRAINT_VIOLATION,
+                                "The daemon met a defect of its own. Its log says more."));
+  }
+  google::rpc::Status details;
+  details.set_code(static_cast<int>(status.code()));
+  details.set_message(std::string(status.message()));
+  status.ForEachPayload([&](absl::string_view type_url, const absl::Cord& payload) {
+    if (!absl::StartsWith(type_url, "type.googleapis.com/")) return;  // Ours alone: the SQLSTATE.
+    auto* detail = details.add_details();
+    detail->set_type_url(std::string(type_url));
+    detail->set_value(std::string(payload));
+  });
+  return {static_cast<grpc::StatusCode>(status.code()), std::string(status.message()),
+          details.SerializeAsString()};
+}
+
+}  // namespace sessiond::rpc

@@ -1,0 +1,28 @@
+// What operators read and count of the calls: transitions, refusals, malformed ids. The sentences
+// are the ones they search for.
+#pragma once
+
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
+#include "db/submission.h"
+#include "server/ops/metrics.h"
+
+namespace sessiond::rpc {
+
+class Journal {
+ public:
+  explicit Journal(Metrics& metrics) : metrics_(metrics) {}
+
+  // A change was committed.
+  void Changed(const db::Outcome& outcome);
+  // A call ended with something else than OK.
+  void Refused(absl::string_view method, const absl::Status& status);
+
+ private:
+  void Moved(absl::string_view kind, const v1::Session& session, absl::string_view from,
+             absl::string_view to);
+
+  Metrics& metrics_;
+};
+
+}  // namespace sessiond::rpc

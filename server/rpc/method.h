@@ -1,0 +1,57 @@
+// A method as the server sees it: bytes in, bytes out. What all methods share happens here once:
+// parse, validate, handle, serialize.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "google/protobuf/descriptor.h"
+#include "server/rpc/call.h"
+#include "server/rpc/parse.h"
+#include "server/rpc/task.h"
+#include "server/rpc/validate.h"
+
+namespace sessiond::rpc {
+
+using Bytes = absl::StatusOr<grpc::ByteBuffer>;
+
+struct Method {
+  std::string name;
+  // The buffer outlives the task.
+  std::function<Task<Bytes>(CallInfo, grpc::ByteBuffer&)> handle;
+};
+
+// The methods of one service.
+struct ServiceMethods {
+  const google::protobuf::ServiceDescriptor* descriptor;
+  std::vector<Method> methods;
+};
+
+template <class Service, class Request, class Reply>
+Task<Bytes> HandleBytes(Service& service,
+                        Task<absl::StatusOr<Reply>> (Service::*method)(CallInfo, Request),
+                        CallInfo call, grpc::ByteBuffer& bytes) {
+  Request request;
+  if (auto parsed = ParseRequest(bytes, &request); !parsed.ok()) co_return parsed;
+  if (auto valid = Validate(request); !valid.ok()) co_return valid;
+  const absl::StatusOr<Reply> reply =
+      co_await (service.*method)(std::move(call), std::move(request));
+  if (!reply.ok()) co_return reply.status();
+  grpc::ByteBuffer serialized;
+  if (auto small = SerializeReply(*reply, &serialized); !small.ok()) co_return small;
+  co_return serialized;
+}
+
+// A row of a service's table: {"GetSession", &SessionService::GetSession}.
+template <class Service, class Request, class Reply>
+Method Bind(std::string name, Service& service,
+            Task<absl::StatusOr<Reply>> (Service::*method)(CallInfo, Request)) {
+  return {std::move(name), [&service, method](CallInfo call, grpc::ByteBuffer& bytes) {
+            return HandleBytes(service, method, std::move(call), bytes);
+          }};
+}
+
+}  // namespace sessiond::rpc

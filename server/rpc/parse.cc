@@ -1,0 +1,123 @@
+#include "server/rpc/parse.h"
+
+#include <grpcpp/impl/codegen/proto_buffer_reader.h>
+#include <grpcpp/support/slice.h>
+
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "google/protobuf/descriptor.h"
+#include "google/protobuf/io/coded_stream.h"
+#include "google/protobuf/wire_format_lite.h"
+#include "server/rpc/utf8.h"
+#include "server/state_machine/limits.h"
+#include "server/state_machine/refusal.h"
+
+namespace sessiond::rpc {
+namespace {
+
+using google::protobuf::Descriptor;
+using google::protobuf::FieldDescriptor;
+using google::protobuf::internal::WireFormatLite;
+using google::protobuf::io::CodedInputStream;
+
+// A level of a Struct is three messages deep (Struct, entry, Value). Deeper than this is refused
+// while it is read; the limit that callers know, 16 levels of a Struct, is checked with all others
+// in validate.cc.
+constexpr int kMessageDepthMax = 3 * (kStructDepthMax + 4);
+
+absl::Status TooLarge(std::size_t size, absl::string_view what) {
+  return Refusal(v1::PAYLOAD_TOO_LARGE,
+                 absl::StrCat("The ", what, " has ", size, " bytes, and may have ",
+                              kMessageBytesMax, "."))
+      .With("size", absl::StrCat(size))
+      .With("limit", absl::StrCat(kMessageBytesMax));
+}
+
+std::string Join(absl::string_view path, absl::string_view name) {
+  return path.empty() ? std::string(name) : absl::StrCat(path, ".", name);
+}
+
+// Walks the bytes as a parser would, and stops at the first thing that is wrong.
+WireProblem Walk(absl::string_view bytes, const Descriptor& type, const std::string& path,
+                 int depth) {
+  if (depth > kMessageDepthMax) return {path, "is nested too deeply"};
+  CodedInputStream stream(reinterpret_cast<const uint8_t*>(bytes.data()),
+                          static_cast<int>(bytes.size()));
+  while (const uint32_t tag = stream.ReadTag()) {
+    const FieldDescriptor* field = type.FindFieldByNumber(WireFormatLite::GetTagFieldNumber(tag));
+    const std::string here = field == nullptr ? path : Join(path, field->name());
+    if (WireFormatLite::GetTagWireType(tag) != WireFormatLite::WIRETYPE_LENGTH_DELIMITED) {
+      if (!WireFormatLite::SkipField(&stream, tag)) return {here, "ends in the middle"};
+      continue;
+    }
+    uint32_t length = 0;
+    if (!stream.ReadVarint32(&length) || length > bytes.size() - stream.CurrentPosition()) {
+      return {here, "ends in the middle"};
+    }
+    const absl::string_view content = bytes.substr(stream.CurrentPosition(), length);
+    stream.Skip(static_cast<int>(length));
+    if (field == nullptr) continue;
+    if (field->type() == FieldDescriptor::TYPE_STRING && !IsValidUtf8(content))
+      return {here, "is not valid UTF-8"};
+    if (field->type() == FieldDescriptor::TYPE_MESSAGE) {
+      WireProblem problem = Walk(content, *field->message_type(), here, depth + 1);
+      if (!problem.sentence.empty()) return problem;
+    }
+  }
+  if (!stream.ConsumedEntireMessage()) return {path, "is not a Protobuf message of its type"};
+  return {};
+}
+
+}  // namespace
+
+WireProblem ExplainWire(absl::string_view bytes, const Descriptor& type) {
+  return Walk(bytes, type, "", 0);
+}
+
+absl::Status ParseRequest(grpc::ByteBuffer& bytes, google::protobuf::Message* request) {
+  const std::size_t size = bytes.Length();
+  if (size > kMessageBytesMax) return TooLarge(size, "request");
+  // One slice, mostly; several are put together, which costs less than reading a message across
+  // them.
+  grpc::Slice slice;
+  absl::string_view content;
+  std::string joined;
+  if (bytes.TrySingleSlice(&slice).ok()) {
+    content = {reinterpret_cast<const char*>(slice.begin()), slice.size()};
+  } else {
+    std::vector<grpc::Slice> slices;
+    if (bytes.Dump(&slices).ok()) {
+      joined.reserve(size);
+      for (const grpc::Slice& part : slices)
+        joined.append(reinterpret_cast<const char*>(part.begin()), part.size());
+    }
+    content = joined;
+  }
+  CodedInputStream stream(reinterpret_cast<const uint8_t*>(content.data()),
+                          static_cast<int>(content.size()));
+  stream.SetRecursionLimit(kMessageDepthMax);
+  if (request->ParseFromCodedStream(&stream) && stream.ConsumedEntireMessage()) {
+    request->DiscardUnknownFields();
+    return absl::OkStatus();
+  }
+  const WireProblem problem = ExplainWire(content, *request->GetDescriptor());
+  const std::string sentence =
+      problem.sentence.empty() ? "is not a Protobuf message of its type" : problem.sentence;
+  return Refusal(
+             v1::INVALID_FIELD,
+             absl::StrCat(problem.path.empty() ? "The request" : problem.path, " ", sentence, "."))
+      .With("field", problem.path)
+      .Violation(problem.path, sentence);
+}
+
+absl::Status SerializeReply(const google::protobuf::Message& reply, grpc::ByteBuffer* bytes) {
+  const std::size_t size = reply.ByteSizeLong();
+  if (size > kMessageBytesMax) return TooLarge(size, "reply");
+  grpc::Slice slice(size);
+  reply.SerializeWithCachedSizesToArray(const_cast<uint8_t*>(slice.begin()));
+  *bytes = grpc::ByteBuffer(&slice, 1);
+  return absl::OkStatus();
+}
+
+}  // namespace sessiond::rpc

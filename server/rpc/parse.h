@@ -1,0 +1,31 @@
+// Bytes → request, and what is wrong with bytes that are none.
+#pragma once
+
+#include <grpcpp/support/byte_buffer.h>
+
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
+#include "google/protobuf/message.h"
+
+namespace sessiond::rpc {
+
+// PAYLOAD_TOO_LARGE: more bytes than a request may have; nothing was parsed. INVALID_FIELD: the
+// bytes are not a message of this type; the violation names the field at which they stop being one.
+// Unknown fields are dropped.
+absl::Status ParseRequest(grpc::ByteBuffer& bytes, google::protobuf::Message* request);
+
+// The first thing that keeps `bytes` from being a message of this type: a path such as
+// `session.owner_id` (empty for the message itself) and what is wrong there. Empty sentence:
+// nothing was found.
+struct WireProblem {
+  std::string path;
+  std::string sentence;
+};
+WireProblem ExplainWire(absl::string_view bytes, const google::protobuf::Descriptor& type);
+
+// PAYLOAD_TOO_LARGE: the reply is larger than a reply may be.
+absl::Status SerializeReply(const google::protobuf::Message& reply, grpc::ByteBuffer* bytes);
+
+}  // namespace sessiond::rpc

@@ -1,0 +1,167 @@
+#include "server/rpc/server.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "server/rpc/grpc_status.h"
+#include "server/state_machine/limits.h"
+#include "server/state_machine/refusal.h"
+
+namespace sessiond::rpc {
+namespace {
+
+// Accepts that wait for each method on each queue: enough that a burst never waits for one to be
+// armed again.
+constexpr int kAcceptsPerMethod = 16;
+
+// A call without a deadline gets this one; one with a later one than the longest is cut.
+constexpr absl::Duration kDeadlineDefault = absl::Seconds(15);
+constexpr absl::Duration kDeadlineMax = absl::Seconds(60);
+
+absl::Time DeadlineOf(const grpc::ServerContext& context) {
+  const auto given = context.deadline();
+  if (given == std::chrono::system_clock::time_point::max()) return absl::Now() + kDeadlineDefault;
+  return std::min(absl::FromChrono(given), absl::Now() + kDeadlineMax);
+}
+
+absl::Status Draining() {
+  return Refusal(v1::DRAINING,
+                 "This daemon is going down. Retry at another one, with the same request_id.")
+      .RetryAfter(absl::Milliseconds(500));
+}
+
+void Configure(grpc::ServerBuilder& builder) {
+  // Above our own limit, so that the refusal is ours and says why; gRPC's own is the backstop.
+  builder.SetMaxReceiveMessageSize(2 * kMessageBytesMax);
+  // A megabyte inflates to a gigabyte before anybody has seen its size.
+  builder.SetCompressionAlgorithmSupportStatus(GRPC_COMPRESS_GZIP, false);
+  builder.SetCompressionAlgorithmSupportStatus(GRPC_COMPRESS_DEFLATE, false);
+  // Otherwise two daemons share one port without a word.
+  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+  // Clients ping every 10 s and more often than they talk; the default answers that with GOAWAY.
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 10'000);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, 60'000);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 20'000);
+  builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, 1'000);
+  builder.AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, 10'000);
+}
+
+}  // namespace
+
+struct Server::Calls {
+  // One call of `served`, from its acceptance to its end. Once accepted it arms the next one.
+  static Detached Serve(Server& server, const Served& served, grpc::ServerCompletionQueue& queue) {
+    grpc::ServerContext context;
+    grpc::ByteBuffer request;
+    grpc::ServerAsyncResponseWriter<grpc::ByteBuffer> writer(&context);
+    Completion accepted([&](void* tag) {
+      served.service->Accept(served.index, &context, &request, &writer, &queue, tag);
+    });
+    if (!co_await accepted) co_return;  // Shutting down.
+    Serve(server, served, queue);
+
+    const absl::Time begin = absl::Now();
+    server.CallBegins();
+    served.metrics->Started();
+    CallInfo call{.deadline = DeadlineOf(context)};
+    Bytes reply = Draining();
+    if (call.deadline <= begin) {
+      reply = absl::DeadlineExceededError("The deadline had passed when the call arrived.");
+    } else if (!server.draining()) {
+      Task<Bytes> handling = served.method->handle(std::move(call), request);
+      reply = co_await handling;
+    }
+    if (!reply.ok()) server.journal_.Refused(served.method->name, reply.status());
+    const grpc::Status status = ToGrpcStatus(reply.status());
+    served.metrics->Handled(status.error_code(), absl::Now() - begin);
+    Completion finished([&](void* tag) {
+      if (reply.ok()) {
+        writer.Finish(*reply, status, tag);
+      } else {
+        writer.FinishWithError(status, tag);
+      }
+    });
+    co_await finished;
+    server.CallEnds();
+  }
+};
+
+absl::StatusOr<std::unique_ptr<Server>> Server::Start(ServerOptions options, Metrics& metrics,
+                                                      Journal& journal) {
+  auto server = std::unique_ptr<Server>(new Server(metrics, journal));
+  server->options_ = std::move(options);
+  grpc::ServerBuilder builder;
+  Configure(builder);
+  builder.AddListeningPort(server->options_.listen, grpc::InsecureServerCredentials(),
+                           &server->port_);
+  for (const ServiceMethods& service : server->options_.services) {
+    auto raw = std::make_unique<RawService>(service.descriptor);
+    for (const Method& method : service.methods) {
+      server->served_.push_back(
+          {.method = &method,
+           .metrics = &metrics.Method(service.descriptor->full_name(), method.name),
+           .service = raw.get(),
+           .index = service.descriptor->FindMethodByName(method.name)->index()});
+    }
+    builder.RegisterService(raw.get());
+    server->raw_services_.push_back(std::move(raw));
+  }
+  for (grpc::Service* standard : server->options_.standard_services)
+    builder.RegisterService(standard);
+  for (int i = 0; i < server->options_.queues; ++i)
+    server->queues_.push_back(builder.AddCompletionQueue());
+  server->server_ = builder.BuildAndStart();
+  if (server->server_ == nullptr || server->port_ == 0) {
+    for (auto& queue : server->queues_) queue->Shutdown();
+    server->stopped_ = true;
+    return absl::UnavailableError(absl::StrCat("cannot listen on ", server->options_.listen));
+  }
+  for (auto& queue : server->queues_) {
+    for (const Served& served : server->served_) {
+      for (int i = 0; i < kAcceptsPerMethod; ++i) Calls::Serve(*server, served, *queue);
+    }
+    server->threads_.emplace_back([&queue] { Drive(*queue); });
+  }
+  return server;
+}
+
+Server::~Server() { Stop(absl::ZeroDuration()); }
+
+void Server::RefuseNewCalls() {
+  absl::MutexLock lock(&mutex_);
+  draining_ = true;
+}
+
+bool Server::draining() const {
+  absl::ReaderMutexLock lock(&mutex_);
+  return draining_;
+}
+
+void Server::CallBegins() {
+  absl::MutexLock lock(&mutex_);
+  ++calls_;
+}
+
+void Server::CallEnds() {
+  absl::MutexLock lock(&mutex_);
+  --calls_;
+}
+
+void Server::Stop(absl::Duration grace) {
+  if (std::exchange(stopped_, true)) return;
+  RefuseNewCalls();
+  server_->Shutdown(absl::ToChronoTime(absl::Now() + grace));
+  // A cancelled call still waits for its lane; its queue must be there when it ends.
+  {
+    absl::MutexLock lock(&mutex_);
+    mutex_.Await(absl::Condition(
+        +[](int* calls) { return *calls == 0; }, &calls_));
+  }
+  for (auto& queue : queues_) queue->Shutdown();
+  for (std::thread& thread : threads_) thread.join();
+}
+
+}  // namespace sessiond::rpc

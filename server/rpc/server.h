@@ -1,0 +1,80 @@
+// The gRPC server: accepts calls on completion queues, runs each as one coroutine, and drains.
+#pragma once
+
+#include <grpcpp/grpcpp.h>
+
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "server/ops/metrics.h"
+#include "server/rpc/journal.h"
+#include "server/rpc/method.h"
+#include "server/rpc/raw_service.h"
+
+namespace sessiond::rpc {
+
+struct ServerOptions {
+  // host:port; port 0 for any.
+  std::string listen = "127.0.0.1:7377";
+  // 2: one for each core that the small machines have; handlers never block in them.
+  int queues = 2;
+  std::vector<ServiceMethods> services;
+  // Health and reflection, served by gRPC itself. They outlive the server.
+  std::vector<grpc::Service*> standard_services;
+};
+
+class Server {
+ public:
+  // REQUIRES: metrics and journal outlive the server. UNAVAILABLE: the address cannot be listened
+  // on.
+  static absl::StatusOr<std::unique_ptr<Server>> Start(ServerOptions options, Metrics& metrics,
+                                                       Journal& journal);
+  ~Server();
+
+  // From now on every new call is answered UNAVAILABLE / DRAINING.
+  void RefuseNewCalls();
+  // Finishes the calls under way, cancels what has not ended after `grace`, and stops.
+  void Stop(absl::Duration grace);
+
+  // The port it listens on.
+  int port() const { return port_; }
+
+ private:
+  struct Served {
+    const Method* method;
+    MethodMetrics* metrics;
+    RawService* service;
+    int index;
+  };
+  // A coroutine; defined in server.cc.
+  struct Calls;
+
+  Server(Metrics& metrics, Journal& journal) : metrics_(metrics), journal_(journal) {}
+
+  void CallBegins();
+  void CallEnds();
+  bool draining() const;
+
+  Metrics& metrics_;
+  Journal& journal_;
+  ServerOptions options_;
+  int port_ = 0;
+  std::vector<std::unique_ptr<RawService>> raw_services_;
+  std::vector<Served> served_;
+  std::vector<std::unique_ptr<grpc::ServerCompletionQueue>> queues_;
+  std::unique_ptr<grpc::Server> server_;
+  std::vector<std::thread> threads_;
+
+  mutable absl::Mutex mutex_;
+  int calls_ ABSL_GUARDED_BY(mutex_) = 0;
+  bool draining_ ABSL_GUARDED_BY(mutex_) = false;
+  bool stopped_ = false;
+};
+
+}  // namespace sessiond::rpc

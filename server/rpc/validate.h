@@ -1,0 +1,14 @@
+// Whether a request can be taken at all: everything that can be said without the session. One table
+// of field rules, one walk over the message, every violation at once.
+#pragma once
+
+#include "absl/status/status.h"
+#include "google/protobuf/message.h"
+
+namespace sessiond::rpc {
+
+// INVALID_FORMAT: the id of the session that the request is about (checked first). INVALID_FIELD:
+// everything else, listed in BadRequest. INVALID_FIELD_MASK: of an update.
+absl::Status Validate(const google::protobuf::Message& request);
+
+}  // namespace sessiond::rpc

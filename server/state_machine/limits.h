@@ -1,0 +1,30 @@
+// The limits of what callers may send, in one place. Requirements: R-56.
+#pragma once
+
+#include <cstddef>
+
+#include "google/protobuf/struct.pb.h"
+
+namespace sessiond {
+
+inline constexpr std::size_t kMessageBytesMax = 4 << 20;  // A request, and a reply.
+inline constexpr std::size_t kPageBytesMax =
+    3 << 20;  // A page ends early here, well below a reply's limit.
+inline constexpr std::size_t kStructBytesMax = 64 << 10;  // A Struct, as JSON.
+inline constexpr int kStructDepthMax = 16;                // A Struct: levels of objects and lists.
+inline constexpr int kMapEntriesMax = 64;                 // Labels, references.
+inline constexpr std::size_t kMapKeyBytesMax = 63;
+inline constexpr std::size_t kShortStringBytesMax =
+    256;  // Ids of others, names, values of labels and references.
+inline constexpr std::size_t kLongStringBytesMax = 4 << 10;  // Reasons, filters.
+inline constexpr std::size_t kRequestIdBytesMax = 128;
+inline constexpr std::size_t kEtagBytesMax = 64;
+inline constexpr int kLookupIdsMax = 1000;
+inline constexpr int kPageSizeDefault = 50;
+inline constexpr int kPageSizeMax = 1000;
+
+// Whether a Struct is longer than `bytes_max` as JSON. Small ones are not even written out: JSON's
+// longest escape makes six bytes of one, so that what is a sixth of it on the wire always fits.
+bool JsonBytesExceed(const google::protobuf::Struct& fields, std::size_t bytes_max);
+
+}  // namespace sessiond

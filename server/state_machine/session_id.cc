@@ -1,0 +1,101 @@
+#include "server/state_machine/session_id.h"
+
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/time/civil_time.h"
+#include "server/state_machine/refusal.h"
+
+namespace sessiond {
+namespace {
+
+// In a pattern: x a lower-case hexadecimal digit, d a decimal digit, everything else itself.
+constexpr absl::string_view kUuidPattern = "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx";
+constexpr absl::string_view kExecPattern = "exec_dddddddd_dddddd_xxxxxxxx";
+constexpr absl::string_view kNilUuid = "00000000-0000-0000-0000-000000000000";
+
+constexpr bool IsDigit(char c) { return c >= '0' && c <= '9'; }
+constexpr bool IsLowerHex(char c) { return IsDigit(c) || (c >= 'a' && c <= 'f'); }
+
+bool Fits(absl::string_view id, absl::string_view pattern) {
+  if (id.size() != pattern.size()) return false;
+  // `exec_` has an x of its own: the first five characters of that pattern are themselves.
+  const std::size_t literal = pattern.front() == 'e' ? 5 : 0;
+  for (std::size_t i = 0; i < id.size(); ++i) {
+    const char p = pattern[i];
+    const bool fits = i < literal ? id[i] == p
+                      : p == 'x'  ? IsLowerHex(id[i])
+                      : p == 'd'  ? IsDigit(id[i])
+                                  : id[i] == p;
+    if (!fits) return false;
+  }
+  return true;
+}
+
+absl::Status InvalidFormat(absl::string_view id, absl::string_view expected) {
+  const std::string shown = absl::CHexEscape(id.substr(0, 64));
+  return Refusal(v1::INVALID_FORMAT,
+                 absl::StrCat("The session id \"", shown, id.size() > 64 ? "…" : "", "\" must be ",
+                              expected, "."))
+      .With("session_id", shown)
+      .With("expected", expected)
+      .Violation("session_id", absl::StrCat("must be ", expected));
+}
+
+}  // namespace
+
+bool HasFormat(absl::string_view id, v1::Workflow::IdFormat format) {
+  switch (format) {
+    case v1::Workflow::UUID:
+      return Fits(id, kUuidPattern) && id != kNilUuid;
+    case v1::Workflow::EXEC:
+      return Fits(id, kExecPattern);
+    default:
+      return false;
+  }
+}
+
+bool IsSessionId(absl::string_view id) {
+  return HasFormat(id, v1::Workflow::UUID) || HasFormat(id, v1::Workflow::EXEC);
+}
+
+absl::string_view FormatDescription(v1::Workflow::IdFormat format) {
+  return format == v1::Workflow::EXEC
+             ? "exec_YYYYMMDD_HHMMSS_xxxxxxxx (digits, then 8 of a-f and 0-9)"
+             : "a lower-case UUID, 8-4-4-4-12 hexadecimal digits";
+}
+
+absl::Status CheckSessionId(absl::string_view id) {
+  if (IsSessionId(id)) return absl::OkStatus();
+  return InvalidFormat(id, absl::StrCat(FormatDescription(v1::Workflow::UUID), ", or ",
+                                        FormatDescription(v1::Workflow::EXEC)));
+}
+
+absl::Status CheckSessionId(absl::string_view id, v1::Workflow::IdFormat format) {
+  if (HasFormat(id, format)) return absl::OkStatus();
+  return InvalidFormat(id, FormatDescription(format));
+}
+
+std::string MakeSessionId(v1::Workflow::IdFormat format, absl::Time now, uint64_t random_high,
+                          uint64_t random_low) {
+  if (format == v1::Workflow::EXEC) {
+    const absl::CivilSecond utc = absl::ToCivilSecond(now, absl::UTCTimeZone());
+    return absl::StrFormat("exec_%04d%02d%02d_%02d%02d%02d_%08x", utc.year(), utc.month(),
+                           utc.day(), utc.hour(), utc.minute(), utc.second(),
+                           static_cast<uint32_t>(random_low));
+  }
+  const uint64_t millis = static_cast<uint64_t>(absl::ToUnixMillis(now)) & 0xFFFFFFFFFFFF;
+  return absl::StrFormat(
+      "%08x-%04x-7%03x-%04x-%012x", static_cast<uint32_t>(millis >> 16),
+      static_cast<uint32_t>(millis & 0xFFFF), static_cast<uint32_t>(random_high & 0xFFF),
+      static_cast<uint32_t>(0x8000 | ((random_high >> 12) & 0x3FFF)), random_low & 0xFFFFFFFFFFFF);
+}
+
+int16_t PartitionOf(absl::string_view id, int count) {
+  uint64_t hash = 14695981039346656037ULL;
+  for (const char c : id) hash = (hash ^ static_cast<unsigned char>(c)) * 1099511628211ULL;
+  const uint32_t folded = static_cast<uint32_t>(hash ^ (hash >> 32));
+  return static_cast<int16_t>(folded % static_cast<uint32_t>(count));
+}
+
+}  // namespace sessiond

@@ -1,0 +1,39 @@
+// Session ids: two formats, fixed by the workflow, and the partition that an id belongs to.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "sessiond/v1/workflow.pb.h"
+
+namespace sessiond {
+
+// Whether `id` is, whole and in ASCII, of this format. UUID: canonical lower-case 8-4-4-4-12, not
+// all zeros. EXEC: `exec_` 8 digits `_` 6 digits `_` 8 of [a-f0-9]; the pattern only, the date need
+// not exist.
+bool HasFormat(absl::string_view id, v1::Workflow::IdFormat format);
+
+// Whether `id` is of any format.
+bool IsSessionId(absl::string_view id);
+
+// What ids of a format look like, for people.
+absl::string_view FormatDescription(v1::Workflow::IdFormat format);
+
+// Refuses with INVALID_FORMAT what is in neither format.
+absl::Status CheckSessionId(absl::string_view id);
+// Refuses with INVALID_FORMAT what is not in this format.
+absl::Status CheckSessionId(absl::string_view id, v1::Workflow::IdFormat format);
+
+// An id made of a time and 128 random bits, of which it uses as many as it has room for. UUID:
+// version 7 (RFC 9562, section 5.7), so that ids of one moment lie side by side in an index.
+std::string MakeSessionId(v1::Workflow::IdFormat format, absl::Time now, uint64_t random_high,
+                          uint64_t random_low);
+
+// The partition of an id, or of a request: FNV-1a (64 bit, Fowler/Noll/Vo) folded to 32 bits,
+// modulo `count`. Written into databases: never to be changed.
+int16_t PartitionOf(absl::string_view id, int count);
+
+}  // namespace sessiond

@@ -1,0 +1,34 @@
+// google.protobuf.Struct ↔ JSON text, as the database keeps it.
+#pragma once
+
+#include <map>
+#include <string>
+
+#include "absl/strings/string_view.h"
+#include "google/protobuf/map.h"
+#include "google/protobuf/struct.pb.h"
+
+namespace sessiond {
+
+using google::protobuf::Struct;
+using google::protobuf::Value;
+
+// Compact JSON with sorted keys; whole numbers up to 2^53 without a fraction.
+// REQUIRES: valid UTF-8, finite numbers, no unset Value (see rpc/validate).
+std::string ToJson(const Struct& fields);
+
+// REQUIRES: `json` is an object, as the database answers it.
+Struct StructFromJson(absl::string_view json);
+
+std::string ToJson(const google::protobuf::Map<std::string, std::string>& map);
+std::string ToJson(const google::protobuf::Map<std::string, int32_t>& map);
+void MapFromJson(absl::string_view json, google::protobuf::Map<std::string, std::string>* map);
+void MapFromJson(absl::string_view json, google::protobuf::Map<std::string, int32_t>* map);
+
+// Values for building changes.
+Value StringValue(absl::string_view value);
+Value NumberValue(double value);
+Value BoolValue(bool value);
+Value NullValue();
+
+}  // namespace sessiond

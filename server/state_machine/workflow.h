@@ -1,0 +1,75 @@
+// A workflow definition, checked and ready to be asked. Immutable.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "google/protobuf/struct.pb.h"
+#include "sessiond/v1/session.pb.h"
+#include "sessiond/v1/workflow.pb.h"
+
+namespace sessiond {
+
+// All that a session's status is derived from.
+struct Standing {
+  v1::Session::State state;
+  absl::string_view stage;
+  // The type of the task that runs; empty when none does.
+  absl::string_view running_task;
+  bool failed = false;
+  bool completed = false;
+};
+
+class Workflow {
+ public:
+  // INVALID_ARGUMENT: the definition contradicts itself; the sentence says where.
+  static absl::StatusOr<std::shared_ptr<const Workflow>> Make(v1::Workflow definition);
+  // The same, from textproto.
+  static absl::StatusOr<std::shared_ptr<const Workflow>> Parse(absl::string_view textproto);
+
+  const v1::Workflow& definition() const { return definition_; }
+  const std::string& name() const { return definition_.name(); }
+  int32_t revision() const { return definition_.revision(); }
+
+  // The stage a session begins at; null when the workflow has none.
+  const v1::Stage* FirstStage() const;
+  // The only stage reachable from `stage`; null at the last one.
+  const v1::Stage* NextStage(absl::string_view stage) const;
+  // Null when there is no such stage.
+  const v1::Stage* FindStage(absl::string_view stage) const;
+  bool IsLastStage(absl::string_view stage) const;
+
+  // The derived third state machine: the first status whose conditions all hold.
+  const std::string& StatusOf(const Standing& standing) const;
+  // Whether sessions can be marked as failed.
+  bool HasFailedStatus() const;
+
+  bool HasCounter(absl::string_view name) const;
+  bool HasReference(absl::string_view name) const;
+
+  // Every way in which `context` does not fit the field list, as path → what is wrong.
+  using Violations = std::vector<std::pair<std::string, std::string>>;
+  Violations CheckContext(const google::protobuf::Struct& context) const;
+
+  // What `session` lacks to be in `stage`: the owner, and what that stage and those before it
+  // require.
+  std::vector<std::string> MissingFields(const v1::Session& session, absl::string_view stage) const;
+
+  // absl::InfiniteDuration() for never.
+  absl::Duration recovery_window() const;
+  absl::Duration after_end() const;
+  absl::Duration after_delete() const;
+
+ private:
+  explicit Workflow(v1::Workflow definition) : definition_(std::move(definition)) {}
+  int StageIndex(absl::string_view stage) const;
+
+  const v1::Workflow definition_;
+};
+
+}  // namespace sessiond

@@ -1,0 +1,195 @@
+#include "sessiond/client.h"
+
+#include <unistd.h>
+
+#include <regex>
+
+#include "absl/time/clock.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "server/state_machine/refusal.h"
+#include "tests/fake_session_service.h"
+
+namespace sessiond {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::Ge;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
+
+absl::Status Draining(absl::Duration retry_after = absl::ZeroDuration()) {
+  return Refusal(v1::DRAINING, "This daemon is going down").RetryAfter(retry_after);
+}
+
+v1::Session SessionNamed(const std::string& id) {
+  v1::Session session;
+  session.set_session_id(id);
+  return session;
+}
+
+v1::GetSessionRequest Get(const std::string& id) {
+  v1::GetSessionRequest request;
+  request.set_session_id(id);
+  return request;
+}
+
+v1::PauseSessionRequest Pause(const std::string& id) {
+  v1::PauseSessionRequest request;
+  request.set_session_id(id);
+  return request;
+}
+
+class ClientTest : public testing::Test {
+ protected:
+  SessionClient Client(absl::Duration timeout = absl::Seconds(10)) {
+    CallOptions options{.timeout = timeout, .backoff_initial = absl::Milliseconds(1)};
+    options.on_retry = [this](const absl::Status&, absl::Duration pause) {
+      pauses_.push_back(pause);
+    };
+    return SessionClient(MakeChannel(server_.Address()), options);
+  }
+
+  FakeServer server_;
+  std::vector<absl::Duration> pauses_;
+};
+
+TEST_F(ClientTest, AnswersWithTheSession) {
+  const auto session = Client().GetSession(Get("s1"));
+  ASSERT_TRUE(session.ok()) << session.status();
+  EXPECT_EQ(session->session_id(), "s1");
+}
+
+TEST_F(ClientTest, ARefusalTellsReasonCategoryMetadataAndDetails) {
+  server_.sessions.RefuseNext(Refusal(v1::INVALID_TRANSITION, "Cannot transition")
+                                  .With("from", "PAUSED")
+                                  .With("allowed", "ACTIVE,STOPPED")
+                                  .Violation("target_stage", "is not the next one"));
+  const absl::Status status = Client().PauseSession(Pause("s1")).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(status.message(), "Cannot transition");
+  EXPECT_EQ(GetReason(status), v1::INVALID_TRANSITION);
+  EXPECT_EQ(GetCategory(status), "USER_FIXABLE");
+  EXPECT_EQ(GetDetail<google::rpc::ErrorInfo>(status)->metadata().at("allowed"), "ACTIVE,STOPPED");
+  EXPECT_EQ(GetDetail<google::rpc::BadRequest>(status)->field_violations(0).field(),
+            "target_stage");
+  EXPECT_FALSE(GetDetail<google::rpc::RetryInfo>(status).has_value());
+}
+
+TEST_F(ClientTest, AStatusThatNoDaemonMadeHasNoReason) {
+  const absl::Status status = absl::UnavailableError("Connection refused");
+  EXPECT_EQ(GetReason(status), v1::ERROR_REASON_UNSPECIFIED);
+  EXPECT_EQ(GetCategory(status), "");
+}
+
+TEST_F(ClientTest, OneRequestIdIsDrawnAndKeptThroughRetries) {
+  server_.sessions.RefuseNext(Draining(), 3);
+  ASSERT_TRUE(Client().PauseSession(Pause("s1")).ok());
+  const auto ids = server_.sessions.RequestIds();
+  ASSERT_THAT(ids, SizeIs(4));
+  EXPECT_FALSE(ids[0].empty());
+  EXPECT_THAT(ids, ElementsAre(ids[0], ids[0], ids[0], ids[0]));
+}
+
+TEST_F(ClientTest, EveryCallDrawsAnotherRequestId) {
+  ASSERT_TRUE(Client().PauseSession(Pause("s1")).ok());
+  ASSERT_TRUE(Client().PauseSession(Pause("s1")).ok());
+  EXPECT_NE(server_.sessions.RequestIds()[0], server_.sessions.RequestIds()[1]);
+}
+
+TEST_F(ClientTest, TheCallersRequestIdIsSentAsItIs) {
+  v1::PauseSessionRequest request = Pause("s1");
+  request.set_request_id("mine");
+  ASSERT_TRUE(Client().PauseSession(request).ok());
+  EXPECT_THAT(server_.sessions.RequestIds(), ElementsAre("mine"));
+}
+
+TEST_F(ClientTest, NothingButUnavailableIsRetried) {
+  for (const auto reason : {v1::CONFLICT, v1::OVERLOADED, v1::ETAG_MISMATCH, v1::NEVER_EXISTED}) {
+    server_.sessions.RefuseNext(Refusal(reason, "no"));
+    EXPECT_EQ(GetReason(Client().GetSession(Get("s1")).status()), reason);
+  }
+  EXPECT_THAT(pauses_, IsEmpty());
+}
+
+TEST_F(ClientTest, PausesGrowAndRetryInfoMakesThemLonger) {
+  server_.sessions.RefuseNext(Draining(), 4);
+  server_.sessions.RefuseNext(Draining(absl::Milliseconds(90)));
+  ASSERT_TRUE(Client().GetSession(Get("s1")).ok());
+  ASSERT_THAT(pauses_, SizeIs(5));
+  EXPECT_GT(pauses_[2], pauses_[0]);  // Four times as long, less half of it at most.
+  EXPECT_LT(pauses_[3], absl::Milliseconds(90));
+  EXPECT_EQ(pauses_[4], absl::Milliseconds(90));
+}
+
+TEST_F(ClientTest, RetriesEndWithTheDeadline) {
+  server_.sessions.RefuseNext(Draining(), 1'000'000);
+  const absl::Time start = absl::Now();
+  const absl::Status status = Client(absl::Milliseconds(200)).GetSession(Get("s1")).status();
+  EXPECT_EQ(GetReason(status), v1::DRAINING);
+  EXPECT_LT(absl::Now() - start, absl::Milliseconds(300));
+  EXPECT_THAT(pauses_, SizeIs(Ge(2)));
+}
+
+TEST_F(ClientTest, APauseBeyondTheDeadlineIsNotBegun) {
+  server_.sessions.RefuseNext(Draining(absl::Seconds(60)));
+  EXPECT_EQ(GetReason(Client().GetSession(Get("s1")).status()), v1::DRAINING);
+  EXPECT_THAT(pauses_, IsEmpty());
+}
+
+TEST(Client, ADaemonThatComesLateIsFound) {
+  const std::string address =
+      absl::StrCat("unix:", testing::TempDir(), "sessiond_client_test.", getpid());
+  std::unique_ptr<FakeServer> server;
+  CallOptions options;
+  options.on_retry = [&](const absl::Status&, absl::Duration) {
+    if (server == nullptr) server = std::make_unique<FakeServer>(address);
+  };
+  const auto session = SessionClient(MakeChannel(address), options).GetSession(Get("s1"));
+  EXPECT_TRUE(session.ok()) << session.status();
+  EXPECT_NE(server, nullptr);
+}
+
+TEST(Client, WithoutADaemonTheLastAnswerSaysWhy) {
+  const std::string address =
+      absl::StrCat("unix:", testing::TempDir(), "sessiond_nobody.", getpid());
+  const auto session = SessionClient(MakeChannel(address), {.timeout = absl::Milliseconds(200)})
+                           .GetSession(Get("s1"));
+  EXPECT_EQ(session.status().code(), absl::StatusCode::kUnavailable);
+  EXPECT_THAT(std::string(session.status().message()), HasSubstr("failed to connect"));
+}
+
+TEST_F(ClientTest, AListIsReadPageAfterPageAndEmptyPagesArePassedOver) {
+  server_.sessions.HoldPages({{SessionNamed("a"), SessionNamed("b")}, {}, {SessionNamed("c")}, {}});
+  std::vector<std::string> ids;
+  for (const auto& session : Client().ListSessions({})) {
+    ASSERT_TRUE(session.ok()) << session.status();
+    ids.push_back(session->session_id());
+  }
+  EXPECT_THAT(ids, ElementsAre("a", "b", "c"));
+  EXPECT_THAT(server_.sessions.Requests(), SizeIs(4));
+}
+
+TEST_F(ClientTest, AListThatBreaksOffEndsWithTheRefusal) {
+  server_.sessions.HoldPages({{SessionNamed("a")}, {SessionNamed("b")}});
+  std::vector<std::string> seen;
+  for (const auto& session : Client().ListSessions({})) {
+    if (session.ok()) server_.sessions.RefuseNext(Refusal(v1::INVALID_PAGE_TOKEN, "Unknown token"));
+    seen.push_back(session.ok() ? session->session_id() : std::string(session.status().message()));
+  }
+  EXPECT_THAT(seen, ElementsAre("a", "Unknown token"));
+}
+
+TEST_F(ClientTest, AnEmptyListIsEmpty) {
+  auto range = Client().ListSessions({});
+  EXPECT_TRUE(range.begin() == range.end());
+}
+
+TEST(Client, RequestIdsAreUuidsOfVersion4) {
+  const std::regex uuid("[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}");
+  for (int i = 0; i < 100; ++i) EXPECT_TRUE(std::regex_match(NewRequestId(), uuid));
+}
+
+}  // namespace
+}  // namespace sessiond

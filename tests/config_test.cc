@@ -1,0 +1,218 @@
+// The table of options, and the order in which flags, variables, the file and defaults win.
+#include "server/config.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+
+#include "absl/strings/str_cat.h"
+#include "server/address.h"
+#include "server/ops/metrics.h"
+#include "tests/golden.h"
+
+namespace sessiond {
+namespace {
+
+using testing::HasSubstr;
+
+class ConfigTest : public testing::Test {
+ protected:
+  ConfigTest() {
+    sources_.environment = [this](const std::string& name) -> std::optional<std::string> {
+      const auto found = environment_.find(name);
+      if (found == environment_.end()) return std::nullopt;
+      return found->second;
+    };
+    environment_["HOME"] = "/home/ada";
+  }
+
+  std::string Write(const std::string& name, const std::string& content) {
+    const std::string path = testing::TempDir() + "/" + name;
+    std::ofstream(path) << content;
+    return path;
+  }
+
+  Config Resolved() {
+    auto effective = ResolveConfig(sources_);
+    EXPECT_TRUE(effective.ok()) << effective.status();
+    return effective.ok() ? effective->config : Config();
+  }
+
+  std::string Complaint() {
+    const auto effective = ResolveConfig(sources_);
+    EXPECT_FALSE(effective.ok());
+    return std::string(effective.status().message());
+  }
+
+  Setting SettingOf(absl::string_view name) {
+    auto effective = ResolveConfig(sources_);
+    EXPECT_TRUE(effective.ok()) << effective.status();
+    for (const Setting& setting : effective->settings) {
+      if (setting.option->name == name) return setting;
+    }
+    ADD_FAILURE() << "no option " << name;
+    return {};
+  }
+
+  std::map<std::string, std::string> environment_;
+  ConfigSources sources_;
+};
+
+TEST_F(ConfigTest, DefaultsAreAccepted) {
+  const Config config = Resolved();
+  EXPECT_EQ(config.grpc_listen, "127.0.0.1:7377");
+  EXPECT_EQ(config.lanes, 2);
+  EXPECT_EQ(config.lock_timeout, absl::Seconds(2));
+  EXPECT_FALSE(config.insecure);
+}
+
+TEST_F(ConfigTest, AFlagWinsOverAVariableOverTheFileOverTheDefault) {
+  EXPECT_EQ(SettingOf("lanes").origin, "default");
+  sources_.file = Write("order.toml", "\nlanes = 3\n");
+  EXPECT_EQ(Resolved().lanes, 3);
+  EXPECT_EQ(SettingOf("lanes").origin, sources_.file + ":2");
+  environment_["SESSIOND_LANES"] = "4";
+  EXPECT_EQ(Resolved().lanes, 4);
+  EXPECT_EQ(SettingOf("lanes").origin, "SESSIOND_LANES");
+  sources_.flags["lanes"] = "5";
+  EXPECT_EQ(Resolved().lanes, 5);
+  EXPECT_EQ(SettingOf("lanes").origin, "--lanes");
+}
+
+TEST_F(ConfigTest, ATablesNameIsTheFirstPartOfItsKeys) {
+  environment_["SESSIOND_CONFIG"] = Write(
+      "tables.toml",
+      "insecure = true\n[grpc]\nlisten = '0.0.0.0:1'\n[log]\nlevel = 'debug'\nformat = 'json'\n");
+  const Config config = Resolved();
+  EXPECT_TRUE(config.insecure);
+  EXPECT_EQ(config.grpc_listen, "0.0.0.0:1");
+  EXPECT_EQ(config.log_level, "debug");
+}
+
+TEST_F(ConfigTest, AnUnknownKeyIsAnErrorWithASuggestion) {
+  sources_.file = Write("unknown.toml", "grpc-lisen = '127.0.0.1:1'\n");
+  EXPECT_EQ(Complaint(),
+            sources_.file + ":1: there is no option `grpc-lisen`; did you mean `grpc-listen`?");
+  sources_.file = Write("unknown.toml", "colour = 'red'\n");
+  EXPECT_THAT(Complaint(), HasSubstr("`sessiond config` lists them all"));
+}
+
+TEST_F(ConfigTest, ABadValueNamesOptionValueOriginAndWhatIsExpected) {
+  struct Case {
+    const char* name;
+    const char* value;
+    const char* expected;
+  };
+  for (const Case& each :
+       {Case{"lanes", "many", "a number from 1 to 64"}, Case{"lanes", "0", "a number from 1 to 64"},
+        Case{"lanes", "3000000000", "a number from 1 to 64"},
+        Case{"grpc-listen", "7377", "HOST:PORT"}, Case{"grpc-listen", "::1:7377", "HOST:PORT"},
+        Case{"grpc-listen", "localhost:65536", "HOST:PORT"},
+        Case{"insecure", "perhaps", "true or false"},
+        Case{"lock-timeout", "2", "a duration from 1ms to 1h"},
+        Case{"lock-timeout", "-2s", "a duration from 1ms to 1h"},
+        Case{"lock-timeout", "inf", "a duration from 1ms to 1h"},
+        Case{"log-level", "loud", "debug, info, warn or error"},
+        Case{"log-format", "xml", "auto, text or json"}}) {
+    sources_.flags = {{each.name, each.value}};
+    EXPECT_THAT(Complaint(),
+                HasSubstr(absl::StrCat(each.name, " cannot be `", each.value, "` (from --",
+                                       each.name, "): expected ", each.expected)));
+  }
+}
+
+TEST_F(ConfigTest, AValueOfAnotherTypeInTheFileIsAnError) {
+  sources_.file = Write("types.toml", "lanes = 2.5\n");
+  EXPECT_THAT(Complaint(), HasSubstr("lanes must be text, a whole number, or true or false"));
+  sources_.file = Write("types.toml", "lock-timeout = 2\n");
+  EXPECT_THAT(Complaint(), HasSubstr("expected a duration"));
+}
+
+TEST_F(ConfigTest, ABrokenOrMissingFileIsNamed) {
+  sources_.file = Write("broken.toml", "lanes = 2\nlanes = = 3\n");
+  EXPECT_THAT(Complaint(), HasSubstr(sources_.file + ":2: "));
+  sources_.file = "/nowhere/sessiond.toml";
+  EXPECT_THAT(Complaint(),
+              HasSubstr("cannot read the configuration file /nowhere/sessiond.toml: No such file"));
+}
+
+TEST_F(ConfigTest, OneOptionGivenTwiceInTheFileIsAnError) {
+  sources_.file = Write("twice.toml", "grpc-listen = 'a:1'\n[grpc]\nlisten = 'b:1'\n");
+  EXPECT_THAT(Complaint(), HasSubstr("grpc-listen is given twice"));
+}
+
+TEST_F(ConfigTest, SecretsComeFromFilesTooAndAreNeverShown) {
+  const std::string secret = "postgresql://u:canary@h/d";
+  const std::string path = Write("secret", secret + "\n");
+  sources_.flags["db-url-file"] = path;
+  EXPECT_EQ(Resolved().db_url, secret);
+  EXPECT_EQ(SettingOf("db-url").shown, "(set)");
+  EXPECT_EQ(SettingOf("db-url").origin, "--db-url-file " + path);
+
+  sources_.flags.clear();
+  environment_["SESSIOND_DB_URL_FILE"] = path;
+  EXPECT_EQ(Resolved().db_url, secret);
+
+  environment_.erase("SESSIOND_DB_URL_FILE");
+  sources_.file = Write("secret.toml", "[db]\nurl-file = '" + path + "'\n");
+  EXPECT_EQ(Resolved().db_url, secret);
+
+  sources_.file.clear();
+  Write("db-url", secret);
+  environment_["CREDENTIALS_DIRECTORY"] = testing::TempDir();
+  EXPECT_EQ(Resolved().db_url, secret);
+}
+
+TEST_F(ConfigTest, ASecretGivenTwiceInOneLayerIsAnErrorThatDoesNotShowIt) {
+  sources_.flags["db-url"] = "postgresql://u:canary@h/d";
+  sources_.flags["db-url-file"] = Write("secret", "x");
+  EXPECT_THAT(Complaint(), HasSubstr("given twice, by --db-url and by --db-url-file"));
+  EXPECT_THAT(Complaint(), Not(HasSubstr("canary")));
+}
+
+TEST_F(ConfigTest, AFileOfASecretThatCannotBeReadIsNamed) {
+  environment_["SESSIOND_DB_URL_FILE"] = "/nowhere/url";
+  EXPECT_THAT(Complaint(), HasSubstr("SESSIOND_DB_URL_FILE, /nowhere/url: No such file"));
+}
+
+TEST_F(ConfigTest, DataGoesWhereTheEnvironmentSays) {
+  environment_["XDG_DATA_HOME"] = "/data";
+  EXPECT_EQ(Resolved().data_dir, "/data/sessiond");
+  environment_["STATE_DIRECTORY"] = "/var/lib/mine:/var/lib/other";
+  EXPECT_EQ(Resolved().data_dir, "/var/lib/mine");
+  environment_["SESSIOND_DATA_DIR"] = "/here";
+  EXPECT_EQ(Resolved().data_dir, "/here");
+}
+
+TEST(Address, IsReadAndWrittenAsPeopleWriteIt) {
+  for (const char* text : {"127.0.0.1:7377", "[::1]:7377", "localhost:0", "db.example:65535"}) {
+    const auto address = ParseAddress(text);
+    ASSERT_TRUE(address.ok()) << address.status();
+    EXPECT_EQ(ToString(*address), text);
+  }
+}
+
+TEST(Address, OnlyThisMachinesOwnAreLoopback) {
+  EXPECT_TRUE(IsLoopback({"127.1.2.3", 1}));
+  EXPECT_TRUE(IsLoopback({"::1", 1}));
+  EXPECT_TRUE(IsLoopback({"localhost", 1}));
+  EXPECT_FALSE(IsLoopback({"0.0.0.0", 1}));
+  EXPECT_FALSE(IsLoopback({"::", 1}));
+  EXPECT_FALSE(IsLoopback({"10.0.0.1", 1}));
+  EXPECT_FALSE(IsLoopback({"127.0.0.1.example.com", 1}));
+}
+
+TEST(Reference, OfTheConfigurationIsUpToDate) {
+  EXPECT_TRUE(MatchesGolden("docs/configuration.md", ConfigReference()));
+}
+
+TEST(Reference, OfTheMetricsIsUpToDate) {
+  EXPECT_TRUE(MatchesGolden("docs/metrics.md", MetricsReference()));
+}
+
+}  // namespace
+}  // namespace sessiond

@@ -1,0 +1,192 @@
+// A SessionService in this process, for the tests of the client: it refuses as told, and remembers
+// what it was asked.
+#pragma once
+
+#include <deque>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
+#include "google/rpc/status.pb.h"
+#include "grpc/health/v1/health.grpc.pb.h"
+#include "grpcpp/server_builder.h"
+#include "sessiond/v1/session_service.grpc.pb.h"
+
+namespace sessiond {
+
+// As the wire carries a refusal.
+inline grpc::Status OnTheWire(const absl::Status& status) {
+  google::rpc::Status details;
+  details.set_code(static_cast<int>(status.code()));
+  details.set_message(std::string(status.message()));
+  status.ForEachPayload([&](absl::string_view type_url, const absl::Cord& payload) {
+    auto* detail = details.add_details();
+    detail->set_type_url(std::string(type_url));
+    detail->set_value(std::string(payload));
+  });
+  return {static_cast<grpc::StatusCode>(status.code()), std::string(status.message()),
+          details.SerializeAsString()};
+}
+
+class FakeSessionService final : public v1::SessionService::Service {
+ public:
+  // The next calls are answered with these, in this order, and those after them go well.
+  void RefuseNext(absl::Status status, int times = 1) {
+    absl::MutexLock lock(&mutex_);
+    refusals_.insert(refusals_.end(), times, OnTheWire(status));
+  }
+  // What GetSession, changes and LookupSessions answer with, under the id that was asked for.
+  void Hold(v1::Session session) {
+    absl::MutexLock lock(&mutex_);
+    session_ = std::move(session);
+  }
+  // What lists answer with, a page each.
+  void HoldPages(std::vector<std::vector<v1::Session>> pages) {
+    absl::MutexLock lock(&mutex_);
+    pages_ = std::move(pages);
+  }
+  void HoldEvents(std::vector<v1::SessionEvent> events) {
+    absl::MutexLock lock(&mutex_);
+    events_ = std::move(events);
+  }
+  // Requests as short debug strings, oldest first; and the request ids of those that carry one.
+  std::vector<std::string> Requests() const {
+    absl::MutexLock lock(&mutex_);
+    return requests_;
+  }
+  std::vector<std::string> RequestIds() const {
+    absl::MutexLock lock(&mutex_);
+    return request_ids_;
+  }
+
+  using Context = grpc::ServerContext;
+  grpc::Status CreateSession(Context*, const v1::CreateSessionRequest* request,
+                             v1::Session* response) override {
+    return Change(*request, request->session_id(), response);
+  }
+  grpc::Status UpdateSession(Context*, const v1::UpdateSessionRequest* request,
+                             v1::Session* response) override {
+    return Change(*request, request->session().session_id(), response);
+  }
+  grpc::Status AdvanceSession(Context*, const v1::AdvanceSessionRequest* request,
+                              v1::Session* response) override {
+    return Change(*request, request->session_id(), response);
+  }
+  grpc::Status PauseSession(Context*, const v1::PauseSessionRequest* request,
+                            v1::Session* response) override {
+    return Change(*request, request->session_id(), response);
+  }
+  grpc::Status DeleteSession(Context*, const v1::DeleteSessionRequest* request,
+                             v1::Session* response) override {
+    return Change(*request, request->session_id(), response);
+  }
+  grpc::Status GetSession(Context*, const v1::GetSessionRequest* request,
+                          v1::Session* response) override {
+    absl::MutexLock lock(&mutex_);
+    if (const grpc::Status status = Next(*request); !status.ok()) return status;
+    *response = session_;
+    response->set_session_id(request->session_id());
+    return grpc::Status::OK;
+  }
+  grpc::Status LookupSessions(Context*, const v1::LookupSessionsRequest* request,
+                              v1::LookupSessionsResponse* response) override {
+    absl::MutexLock lock(&mutex_);
+    if (const grpc::Status status = Next(*request); !status.ok()) return status;
+    for (const std::string& id : request->session_ids()) {
+      auto* result = response->add_results();
+      result->set_session_id(id);
+      result->set_reason(v1::SessionLookup::NEVER_EXISTED);
+    }
+    return grpc::Status::OK;
+  }
+  grpc::Status ListSessions(Context*, const v1::ListSessionsRequest* request,
+                            v1::ListSessionsResponse* response) override {
+    absl::MutexLock lock(&mutex_);
+    if (const grpc::Status status = Next(*request); !status.ok()) return status;
+    const std::size_t page = request->page_token().empty() ? 0 : std::stoul(request->page_token());
+    if (page >= pages_.size()) return grpc::Status::OK;
+    for (const v1::Session& session : pages_[page]) *response->add_sessions() = session;
+    if (page + 1 < pages_.size()) response->set_next_page_token(absl::StrCat(page + 1));
+    return grpc::Status::OK;
+  }
+  grpc::Status CountSessions(Context*, const v1::CountSessionsRequest* request,
+                             v1::CountSessionsResponse*) override {
+    absl::MutexLock lock(&mutex_);
+    return Next(*request);
+  }
+  grpc::Status ListSessionEvents(Context*, const v1::ListSessionEventsRequest* request,
+                                 v1::ListSessionEventsResponse* response) override {
+    absl::MutexLock lock(&mutex_);
+    if (const grpc::Status status = Next(*request); !status.ok()) return status;
+    for (const v1::SessionEvent& event : events_) *response->add_events() = event;
+    return grpc::Status::OK;
+  }
+
+ private:
+  template <class Request>
+  grpc::Status Next(const Request& request) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    requests_.push_back(request.ShortDebugString());
+    if (refusals_.empty()) return grpc::Status::OK;
+    grpc::Status status = std::move(refusals_.front());
+    refusals_.pop_front();
+    return status;
+  }
+  template <class Request>
+  grpc::Status Change(const Request& request, const std::string& session_id,
+                      v1::Session* response) {
+    absl::MutexLock lock(&mutex_);
+    request_ids_.push_back(request.request_id());
+    if (const grpc::Status status = Next(request); !status.ok()) return status;
+    *response = session_;
+    if (!session_id.empty()) response->set_session_id(session_id);
+    return grpc::Status::OK;
+  }
+
+  mutable absl::Mutex mutex_;
+  std::deque<grpc::Status> refusals_ ABSL_GUARDED_BY(mutex_);
+  v1::Session session_ ABSL_GUARDED_BY(mutex_);
+  std::vector<std::vector<v1::Session>> pages_ ABSL_GUARDED_BY(mutex_);
+  std::vector<v1::SessionEvent> events_ ABSL_GUARDED_BY(mutex_);
+  std::vector<std::string> requests_ ABSL_GUARDED_BY(mutex_);
+  std::vector<std::string> request_ids_ ABSL_GUARDED_BY(mutex_);
+};
+
+class FakeHealth final : public grpc::health::v1::Health::Service {
+ public:
+  grpc::Status Check(grpc::ServerContext*, const grpc::health::v1::HealthCheckRequest* request,
+                     grpc::health::v1::HealthCheckResponse* response) override {
+    using Response = grpc::health::v1::HealthCheckResponse;
+    if (request->service() == "unknown") return {grpc::StatusCode::NOT_FOUND, "unknown service"};
+    response->set_status(request->service() == "ill" ? Response::NOT_SERVING : Response::SERVING);
+    return grpc::Status::OK;
+  }
+};
+
+// Serves both on a free port of the loopback, or where told, until it is destroyed.
+class FakeServer {
+ public:
+  explicit FakeServer(const std::string& address = "127.0.0.1:0") {
+    grpc::ServerBuilder builder;
+    builder.AddListeningPort(address, grpc::InsecureServerCredentials(), &port_);
+    builder.RegisterService(&sessions);
+    builder.RegisterService(&health);
+    server_ = builder.BuildAndStart();
+  }
+  ~FakeServer() { server_->Shutdown(); }
+
+  std::string Address() const { return absl::StrCat("127.0.0.1:", port_); }
+
+  FakeSessionService sessions;
+  FakeHealth health;
+
+ private:
+  int port_ = 0;
+  std::unique_ptr<grpc::Server> server_;
+};
+
+}  // namespace sessiond

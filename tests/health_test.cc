@@ -1,0 +1,184 @@
+// grpc.health.v1 as clients see it, and what makes the daemon ready.
+#include "server/ops/health.h"
+
+#include <gtest/gtest.h>
+#include <httplib.h>
+
+#include <memory>
+
+#include "grpcpp/grpcpp.h"
+#include "server/ops/admin_http.h"
+#include "tests/service_host.h"
+
+namespace sessiond {
+namespace {
+
+using grpc::health::v1::Health;
+using grpc::health::v1::HealthCheckRequest;
+using grpc::health::v1::HealthCheckResponse;
+
+HealthCheckRequest For(const std::string& service) {
+  HealthCheckRequest request;
+  request.set_service(service);
+  return request;
+}
+
+class HealthTest : public testing::Test {
+ protected:
+  grpc::Status Check(const std::string& service) {
+    grpc::ClientContext context;
+    return stub_->Check(&context, For(service), &response_);
+  }
+
+  HealthService service_{{"sessiond.v1.SessionService"}};
+  ServiceHost host_{{&service_}};
+  std::unique_ptr<Health::Stub> stub_ = Health::NewStub(host_.channel());
+  HealthCheckResponse response_;
+};
+
+TEST_F(HealthTest, ServicesAreAsReadyAsTheDaemonAndLivenessAlwaysServes) {
+  for (const bool ready : {false, true, false}) {
+    service_.SetReady(ready);
+    for (const char* service : {"", "sessiond.v1.SessionService"}) {
+      ASSERT_TRUE(Check(service).ok());
+      EXPECT_EQ(response_.status(),
+                ready ? HealthCheckResponse::SERVING : HealthCheckResponse::NOT_SERVING);
+    }
+    ASSERT_TRUE(Check("liveness").ok());
+    EXPECT_EQ(response_.status(), HealthCheckResponse::SERVING);
+  }
+}
+
+TEST_F(HealthTest, CheckOfAnUnknownServiceIsNotFound) {
+  EXPECT_EQ(Check("sessiond.v1.Nothing").error_code(), grpc::StatusCode::NOT_FOUND);
+}
+
+TEST_F(HealthTest, WatchTellsEveryChangeAndNothingElse) {
+  grpc::ClientContext context;
+  const auto stream = stub_->Watch(&context, For(""));
+  ASSERT_TRUE(stream->Read(&response_));
+  EXPECT_EQ(response_.status(), HealthCheckResponse::NOT_SERVING);
+  service_.SetReady(false);
+  service_.SetReady(true);
+  ASSERT_TRUE(stream->Read(&response_));
+  EXPECT_EQ(response_.status(), HealthCheckResponse::SERVING);
+  service_.SetReady(true);
+  service_.SetReady(false);
+  ASSERT_TRUE(stream->Read(&response_));
+  EXPECT_EQ(response_.status(), HealthCheckResponse::NOT_SERVING);
+  context.TryCancel();
+  EXPECT_FALSE(stream->Read(&response_));
+}
+
+TEST_F(HealthTest, WatchOfAnUnknownServiceSaysSoAndStaysOpen) {
+  grpc::ClientContext context;
+  const auto stream = stub_->Watch(&context, For("sessiond.v1.Nothing"));
+  ASSERT_TRUE(stream->Read(&response_));
+  EXPECT_EQ(response_.status(), HealthCheckResponse::SERVICE_UNKNOWN);
+  context.TryCancel();
+  EXPECT_EQ(stream->Finish().error_code(), grpc::StatusCode::CANCELLED);
+}
+
+TEST_F(HealthTest, ADrainTellsWatchersAndEndsTheirStreams) {
+  service_.SetReady(true);
+  grpc::ClientContext context;
+  const auto stream = stub_->Watch(&context, For(""));
+  ASSERT_TRUE(stream->Read(&response_));
+  service_.SetReady(false);
+  service_.EndStreams();
+  ASSERT_TRUE(stream->Read(&response_));
+  EXPECT_EQ(response_.status(), HealthCheckResponse::NOT_SERVING);
+  EXPECT_FALSE(stream->Read(&response_));
+  EXPECT_EQ(stream->Finish().error_code(), grpc::StatusCode::UNAVAILABLE);
+
+  // One who comes late is told the same.
+  grpc::ClientContext late_context;
+  const auto late = stub_->Watch(&late_context, For(""));
+  ASSERT_TRUE(late->Read(&response_));
+  EXPECT_EQ(response_.status(), HealthCheckResponse::NOT_SERVING);
+  EXPECT_EQ(late->Finish().error_code(), grpc::StatusCode::UNAVAILABLE);
+}
+
+TEST_F(HealthTest, ShutdownDoesNotWaitForWatchers) {
+  grpc::ClientContext context;
+  const auto stream = stub_->Watch(&context, For(""));
+  ASSERT_TRUE(stream->Read(&response_));
+  service_.EndStreams();
+  host_.server().Shutdown();  // Without a deadline: it returns when the last call has ended.
+  EXPECT_EQ(stream->Finish().error_code(), grpc::StatusCode::UNAVAILABLE);
+}
+
+class ReadinessTest : public testing::Test {
+ protected:
+  absl::Time At(int second) const { return begin_ + absl::Seconds(second); }
+
+  const absl::Time begin_ = absl::FromUnixSeconds(1'700'000'000);
+  const absl::Status out_ = absl::UnavailableError("connection refused");
+  Readiness readiness_{absl::Seconds(10)};
+};
+
+TEST_F(ReadinessTest, ItIsNotReadyBeforeTheDatabaseHasAnswered) {
+  EXPECT_FALSE(readiness_.ready(At(0)));
+  readiness_.Observe(out_, At(0));
+  EXPECT_FALSE(readiness_.ready(At(0)));
+  readiness_.Observe(1, At(1));
+  EXPECT_TRUE(readiness_.ready(At(1)));
+}
+
+TEST_F(ReadinessTest, TheDatabaseMayBeOutOfReachForTheGrace) {
+  readiness_.Observe(1, At(0));
+  readiness_.Observe(out_, At(1));
+  EXPECT_TRUE(readiness_.ready(At(10)));
+  EXPECT_FALSE(readiness_.ready(At(11)));
+  EXPECT_EQ(readiness_.Checks(At(12))[0].detail, "out of reach for 12s: connection refused");
+  readiness_.Observe(1, At(13));
+  EXPECT_TRUE(readiness_.ready(At(13)));
+}
+
+TEST_F(ReadinessTest, AnotherSchemaIsNeverReady) {
+  readiness_.Observe(1, At(0));
+  readiness_.Observe(absl::FailedPreconditionError("run: sessiond migrate up"), At(1));
+  EXPECT_FALSE(readiness_.ready(At(1)));
+  EXPECT_EQ(readiness_.Checks(At(1))[0].detail, "run: sessiond migrate up");
+}
+
+TEST_F(ReadinessTest, ADrainingDaemonIsNeverReadyAgain) {
+  readiness_.Observe(1, At(0));
+  readiness_.StartDraining();
+  readiness_.Observe(1, At(1));
+  EXPECT_FALSE(readiness_.ready(At(1)));
+}
+
+TEST(AdminHttp, AnswersProbesAndScrapes) {
+  Readiness readiness;
+  const auto admin =
+      AdminHttp::Start({.listen = {"127.0.0.1", 0}, .readiness = &readiness, .metrics = [] {
+                          return std::string("up 1\n");
+                        }});
+  ASSERT_TRUE(admin.ok()) << admin.status();
+  httplib::Client client((*admin)->address().host, (*admin)->address().port);
+  EXPECT_EQ(client.Get("/livez")->status, 200);
+  EXPECT_EQ(client.Get("/readyz")->status, 503);
+  EXPECT_EQ(client.Get("/readyz")->body, "[-] database: never reached: not asked yet\nnot ready\n");
+  readiness.Observe(1, absl::Now());
+  EXPECT_EQ(client.Get("/readyz")->status, 200);
+  EXPECT_EQ(client.Get("/readyz")->body, "ready\n");
+  EXPECT_EQ(client.Get("/readyz?verbose")->body,
+            "[+] database: reachable, schema 1\n[+] serving: not draining\nready\n");
+  EXPECT_EQ(client.Get("/metrics")->body, "up 1\n");
+  EXPECT_EQ(client.Get("/nothing")->status, 404);
+  EXPECT_EQ(client.Post("/livez", "", "text/plain")->status, 404);
+}
+
+TEST(AdminHttp, RefusesAPortThatIsTaken) {
+  Readiness readiness;
+  const auto first = AdminHttp::Start({.listen = {"127.0.0.1", 0}, .readiness = &readiness});
+  ASSERT_TRUE(first.ok()) << first.status();
+  const auto second = AdminHttp::Start({.listen = (*first)->address(), .readiness = &readiness});
+  EXPECT_EQ(second.status().code(), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(ProbeAddress((*first)->address(), "--admin-listen").code(),
+            absl::StatusCode::kAlreadyExists);
+}
+
+}  // namespace
+}  // namespace sessiond

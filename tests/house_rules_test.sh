@@ -1,0 +1,53 @@
+#!/usr/bin/env bash
+# The rules of the house that a compiler does not check: who may include what, and how a file looks.
+set -uo pipefail
+shopt -s lastpipe  # so that the rule at the end of a pipe can remember that it was broken
+cd "$(dirname "$0")/.."
+export LC_ALL=C.UTF-8
+broken=0
+
+# rule TEXT: fails, with the text, when stdin has lines: those that break it.
+rule() {
+  local lines
+  lines=$(head -n 20)
+  [ -z "$lines" ] && return
+  printf '%s\n%s\n\n' "$1" "$lines"
+  broken=1
+}
+
+cpp=(--include=*.h --include=*.cc)
+everything=("${cpp[@]}" --include=*.{proto,sql,sh,py,txt,md})
+folders=(client db deploy proto server tests)
+
+grep -rn "${cpp[@]}" 'libpq' "${folders[@]}" | grep '#include' | grep -Ev '^(db|tests)/' |
+  rule 'libpq is included under db/ only: all else speaks to the database through its classes.'
+
+grep -rnE "${cpp[@]}" '#include [<"](grpc|libpq|spdlog|db/|server/(rpc|ops|watch))' \
+  server/state_machine |
+  rule 'The state machine is pure: it includes neither gRPC nor libpq nor logs, nor what does.'
+
+grep -rnE "${cpp[@]}" 'absl::Now\(|system_clock|steady_clock|std::random_device|absl::BitGen' \
+  server/state_machine |
+  rule 'The state machine is pure: times and random ids are handed to it.'
+
+grep -rnE "${cpp[@]}" '#include [<"](grpcpp|server/)' db | grep -v '"server/state_machine/' |
+  rule 'db/ knows the state machine, and neither gRPC nor the daemon.'
+
+find "${folders[@]}" \( -name '*.h' -o -name '*.proto' -o -name '*.sql' -o -name '*.textproto' \) |
+  while read -r file; do
+    [[ $file =~ ^(proto/google|proto/grpc|db/sql)/ ]] && continue
+    head -n 1 "$file" | grep -qE '^(//|--|#) ' || echo "$file"
+  done |
+  rule 'A file opens with a comment that says why it exists.'
+
+grep -rL --include=*.h '^#pragma once$' "${folders[@]}" |
+  rule 'A header has #pragma once.'
+
+grep -rnP "${cpp[@]}" '^.{101,}' "${folders[@]}" | cut -c -120 |
+  rule 'A line of C++ has 100 columns at most.'
+
+grep -rnwE "${everything[@]}" 'TODO|FIXME|XXX|HACK' "${folders[@]}" ./*.md |
+  grep -v '^tests/house_rules_test.sh:' |
+  rule 'What is left to do is said elsewhere than in the tree.'
+
+exit "$broken"
