@@ -73,7 +73,7 @@ std::string NameOf(uid_t uid) {
   return user == nullptr ? absl::StrCat("with uid ", uid) : absl::StrCat("`", user->pw_name, "`");
 }
 
-// ----------------------------------------------------------------------------------------------------------
+// ------------------------------------------------------------------------------------------------ 
 // Programs
 
 struct Programs {
@@ -149,7 +149,7 @@ std::map<int, Programs> FindAllPrograms(const std::string& bin_dir) {
   return found;
 }
 
-// -------------------------------------------------------------------------------------------------------
+// ------------------------------------------------------------------------------------------------ 
 // Directories
 
 // May this user look into a directory? By its permission bits; the last word has PostgreSQL.
@@ -190,7 +190,7 @@ absl::Status MakePrivateDir(const std::string& dir, uid_t uid, gid_t gid) {
                    "XDG_RUNTIME_DIR"));
 }
 
-// ----------------------------------------------------------------------------------------------------------
+// ------------------------------------------------------------------------------------------------ 
 // Processes
 
 // Is it a PostgreSQL that runs? A zombie is dead: it waits for its parent, not for us.
@@ -234,7 +234,7 @@ std::string Quoted(absl::string_view value) {
 
 }  // namespace
 
-// -----------------------------------------------------------------------------------------------------------
+// ------------------------------------------------------------------------------------------------ 
 // Lifecycle
 
 absl::StatusOr<std::unique_ptr<EmbeddedPostgres>> EmbeddedPostgres::Start(
@@ -312,7 +312,7 @@ absl::Status EmbeddedPostgres::Failed(absl::string_view what) const {
       absl::StrCat(what, "; the end of ", Path("log"), ":\n", absl::StripAsciiWhitespace(tail)));
 }
 
-// -------------------------------------------------------------------------------------------------
+// ------------------------------------------------------------------------------------------------ 
 // The steps of a start
 
 absl::Status EmbeddedPostgres::FindUser() {

@@ -209,7 +209,8 @@ absl::Status CheckDurability(Connection& connection, absl::Time deadline) {
       FROM pg_settings
       WHERE (name IN ('fsync', 'full_page_writes', 'synchronous_commit') AND setting = 'off')
          OR (name = 'data_sync_retry' AND setting = 'on')
-         OR (name = 'synchronous_commit' AND setting = 'local' AND current_setting('synchronous_standby_names') <> '')
+         OR (name = 'synchronous_commit' AND setting = 'local'
+             AND current_setting('synchronous_standby_names') <> '')
       UNION ALL
       SELECT 'in recovery (a standby)' WHERE pg_is_in_recovery()
       ORDER BY 1)",

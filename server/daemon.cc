@@ -14,7 +14,6 @@
 #include "proto/embedded.h"
 #include "server/ops/log.h"
 #include "server/rpc/session_methods.h"
-#include "server/rpc/session_methods.h"
 #include "server/state_machine/workflow.h"
 #include "sessiond/v1/session_service.pb.h"
 
@@ -148,8 +147,7 @@ std::vector<Finding> Examine(const Config& config, db::PostgresSupervisor* super
   return findings;
 }
 
-// ----------------------------------------------------------------------------------------------------
-// start
+// ----------------------------------------------------------------------------------------- start
 
 Daemon::Daemon(Config config)
     : config_(std::move(config)),
@@ -228,8 +226,7 @@ absl::Status Daemon::StartAdmin() {
   return absl::OkStatus();
 }
 
-// ----------------------------------------------------------------------------------------------------
-// monitor
+// --------------------------------------------------------------------------------------- monitor
 
 void Daemon::StartMonitor() {
   Observe();  // Once before we are called ready.
@@ -258,8 +255,7 @@ absl::StatusOr<int> Daemon::Probe() {
   return versions.IsNull(0, 0) ? 0 : versions.Int4(0, 0);
 }
 
-// ----------------------------------------------------------------------------------------------------
-// end
+// ------------------------------------------------------------------------------------------- end
 
 void Daemon::Drain() {
   Log(LogLevel::kInfo, "daemon", "draining");
@@ -293,8 +289,7 @@ Daemon::~Daemon() {
   monitor_.join();
 }
 
-// ----------------------------------------------------------------------------------------------------
-// banner
+// ---------------------------------------------------------------------------------------- banner
 
 std::string Daemon::Banner() const {
   const std::string grpc = Reachable(grpc_address_);

@@ -24,9 +24,6 @@
 #include "server/ops/health.h"
 #include "server/ops/metrics.h"
 #include "server/ops/reflection.h"
-#include "server/rpc/journal.h"
-#include "server/rpc/server.h"
-#include "server/rpc/session_service.h"
 #include "server/ops/sweeper.h"
 #include "server/rpc/journal.h"
 #include "server/rpc/server.h"
@@ -94,11 +91,11 @@ class Daemon {
   Readiness readiness_;
   HealthService health_;
   Reflection reflection_;
+  rpc::Journal journal_;
 
   Database database_;
   std::unique_ptr<db::SessionStore> store_;
   std::unique_ptr<Sweeper> sweeper_;
-  std::unique_ptr<rpc::Journal> journal_;
   std::unique_ptr<rpc::SessionService> sessions_;
   std::unique_ptr<rpc::Server> rpc_;
   std::unique_ptr<AdminHttp> admin_;

@@ -39,8 +39,7 @@ int Complain(const absl::Status& status, int code = kInTheWay) {
   return code;
 }
 
-// ----------------------------------------------------------------------------------------------------
-// signals
+// --------------------------------------------------------------------------------------- signals
 
 // The first SIGTERM or SIGINT asks for a drain, the second leaves at once: the supervisor then
 // stops PostgreSQL.
@@ -68,8 +67,7 @@ void AwaitStopSignal() {
   while (sem_wait(&stop_asked) != 0 && errno == EINTR) continue;
 }
 
-// ----------------------------------------------------------------------------------------------------
-// commands
+// -------------------------------------------------------------------------------------- commands
 
 // What a command gets: the configuration, and whoever runs PostgreSQL for it (null with --db-url).
 struct Context {
@@ -149,8 +147,7 @@ int Version() {
   return kOk;
 }
 
-// ----------------------------------------------------------------------------------------------------
-// the line
+// -------------------------------------------------------------------------------------- the line
 
 struct CommandLine {
   ConfigSources sources;

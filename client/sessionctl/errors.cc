@@ -11,6 +11,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "google/rpc/status.pb.h"
@@ -43,12 +44,16 @@ std::string Typed(const Run& run, absl::string_view verb, absl::string_view rest
   return Typed(run, absl::StrCat("session ", verb, " ", run.session_id, rest));
 }
 
-// The command that takes a session from one state, or stage, to another.
-std::string CommandTo(const Run& run, absl::string_view from, const std::string& to) {
+// The command that takes a session from one state, or stage, to another; nothing for what has none.
+std::optional<std::string> CommandTo(const Run& run, absl::string_view from,
+                                     const std::string& to) {
   if (to == "ACTIVE") return Typed(run, from == "CREATING" ? "activate" : "resume", "");
   if (to == "PAUSED") return Typed(run, "pause", "");
   if (to == "STOPPED") return Typed(run, from == "DELETED" ? "undelete" : "stop", "");
+  if (to == "FAILED") return Typed(run, "fail", " --reason …");
   if (to == "DELETED") return Typed(run, "delete", "");
+  if (to == "DELETED (force)") return Typed(run, "delete", " --force");
+  if (absl::ascii_isupper(to[0])) return std::nullopt;
   return Typed(run, "advance", absl::StrCat(" --to ", to));
 }
 
@@ -61,12 +66,14 @@ std::optional<std::string> CommandOfRpc(const Run& run, absl::string_view rpc) {
 
 std::vector<std::string> AfterTransition(const Run& run, const Metadata& metadata) {
   const absl::string_view from = Get(metadata, "from");
+  // Who wanted to delete it still does.
   if (run.command_name == "session delete" && (from == "ACTIVE" || from == "PAUSED")) {
     return {Typed(run, "delete", " --force")};
   }
   std::vector<std::string> next;
-  for (const std::string& to : ListOf(Get(metadata, "allowed")))
-    next.push_back(CommandTo(run, from, to));
+  for (const std::string& to : ListOf(Get(metadata, "allowed"))) {
+    if (auto command = CommandTo(run, from, to)) next.push_back(*command);
+  }
   if (next.empty()) next.push_back(Typed(run, "events", ""));
   return next;
 }
@@ -195,6 +202,12 @@ absl::string_view WhoCanFixIt(absl::string_view category) {
 
 std::string CodeName(absl::StatusCode code) { return absl::StatusCodeToString(code); }
 
+// Whether the sentence has it already, be it with its commas apart.
+bool Says(const absl::Status& status, const std::string& text) {
+  return absl::StrContains(status.message(), text) ||
+         absl::StrContains(status.message(), absl::StrReplaceAll(text, {{",", ", "}}));
+}
+
 void AddRefusal(Details& details, const Run& run, const absl::Status& status) {
   details.Add("code", CodeName(status.code()));
   const auto info = GetDetail<google::rpc::ErrorInfo>(status);
@@ -206,12 +219,14 @@ void AddRefusal(Details& details, const Run& run, const absl::Status& status) {
   details.Add("reason", info->reason());
   details.Add("category", WhoCanFixIt(Get(metadata, "category")));
   for (const auto& [key, value] : metadata) {
-    // What was typed a moment ago, or stands among the violations, is not worth a line.
-    if (key != "category" && key != "session_id" && key != "position" && key != "field")
-      details.Add(key, value);
+    if (key == "category" || key == "position" || key == "field") continue;  // Told otherwise.
+    if (!Says(status, value)) details.Add(key, value);
   }
   if (const auto bad_request = GetDetail<google::rpc::BadRequest>(status)) {
     for (const auto& violation : bad_request->field_violations()) {
+      if (Says(status, violation.description()) && bad_request->field_violations_size() == 1) {
+        continue;
+      }
       details.Add("field", absl::StrCat(violation.field(), ": ", violation.description()));
     }
   }

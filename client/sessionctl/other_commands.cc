@@ -85,8 +85,9 @@ std::string ReadData(const std::string& data) {
     text << std::cin.rdbuf();
   } else if (absl::StartsWith(data, "@")) {
     std::ifstream file(data.substr(1));
-    if (!file)
+    if (!file) {
       throw CLI::ValidationError("-d", absl::StrCat("cannot read the file ", data.substr(1)));
+    }
     text << file.rdbuf();
   } else {
     return data;
@@ -142,7 +143,7 @@ absl::Status Call(Run& run, const std::string& method_name, const std::string& d
   });
   if (!status.ok()) return status;
   const std::string json = ToJson(*response, /*pretty=*/run.format != Format::kJsonLines);
-  std::cout << json << (absl::EndsWith(json, "\n") ? "" : "\n") << std::flush;
+  Print(absl::StrCat(json, absl::EndsWith(json, "\n") ? "" : "\n"));
   return absl::OkStatus();
 }
 
@@ -157,20 +158,22 @@ absl::Status Health(Run& run, const grpc::health::v1::HealthCheckRequest& reques
   if (!status.ok()) return status;
   const bool serving = response.status() == grpc::health::v1::HealthCheckResponse::SERVING;
   if (!serving) run.exit_code = kExitNotServing;
-  ListPrinter printer(run.format == Format::kJson ? Format::kJsonLines : run.format,
-                      {{.name = "HEALTH"}});
-  const std::string& name =
-      grpc::health::v1::HealthCheckResponse::ServingStatus_Name(response.status());
-  printer.Add(response, {{{name, serving ? color::kGreen : color::kRed}}}, name);
-  printer.Finish();
+  if (run.format == Format::kJson || run.format == Format::kJsonLines) {
+    Print(absl::StrCat(ToJson(response, /*pretty=*/false), "\n"));
+    return absl::OkStatus();
+  }
+  const char* paint = !Colored(stdout) ? "" : serving ? color::kGreen : color::kRed;
+  Print(absl::StrCat(paint,
+                     grpc::health::v1::HealthCheckResponse::ServingStatus_Name(response.status()),
+                     *paint == '\0' ? "" : color::kReset, "\n"));
   return absl::OkStatus();
 }
 
 absl::Status Version(Run& run) {
   if (run.format == Format::kJson || run.format == Format::kJsonLines) {
-    std::cout << "{\"version\":\"" SESSIOND_VERSION "\"}\n";
+    Print("{\"version\":\"" SESSIOND_VERSION "\"}\n");
   } else {
-    std::cout << (run.format == Format::kName ? "" : "sessionctl ") << SESSIOND_VERSION "\n";
+    Print(absl::StrCat(run.format == Format::kName ? "" : "sessionctl ", SESSIOND_VERSION "\n"));
   }
   return absl::OkStatus();
 }
@@ -264,10 +267,11 @@ void AddCallCommand(CLI::App& app, Run& run) {
   auto list = std::make_shared<bool>(false);
   CLI::App& command = *AddCommand(
       app, run, "call", "Call any RPC that answers once, in Protobuf's JSON", [=](Run& run) {
-        if (!*list && method->empty())
+        if (!*list && method->empty()) {
           throw CLI::ValidationError("call", "which METHOD? sessionctl call --list names them all");
+        }
         if (!*list) return Call(run, *method, *data);
-        std::cout << absl::StrJoin(CallableMethods(), "\n") << "\n";
+        Print(absl::StrCat(absl::StrJoin(CallableMethods(), "\n"), "\n"));
         return absl::OkStatus();
       });
   auto* name =
@@ -304,7 +308,7 @@ void AddCompletionCommand(CLI::App& app, Run& run) {
   auto shell = std::make_shared<std::string>();
   CLI::App& command =
       *AddCommand(app, run, "completion", "Print the completion script of a shell", [shell](Run&) {
-        std::cout << (*shell == "bash" ? kBash : *shell == "zsh" ? kZsh : kFish);
+        Print(*shell == "bash" ? kBash : *shell == "zsh" ? kZsh : kFish);
         return absl::OkStatus();
       });
   command.add_option("SHELL", *shell, "bash, zsh or fish")

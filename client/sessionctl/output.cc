@@ -22,8 +22,6 @@
 namespace sessiond::ctl {
 namespace {
 
-void Print(absl::string_view text) { std::fwrite(text.data(), 1, text.size(), stdout); }
-
 constexpr char kGap[] = "  ";
 // Lets a list of sessions fit 80 columns, the narrowest terminal that is common.
 constexpr std::size_t kCutWidthMin = 7;
@@ -63,8 +61,9 @@ std::vector<std::size_t> FitWidths(const std::vector<Column>& columns, const std
   while (too_wide()) {
     std::size_t* widest = nullptr;
     for (std::size_t i = 0; i < columns.size(); ++i) {
-      if (columns[i].fit == Column::kCut && (widest == nullptr || widths[i] > *widest))
+      if (columns[i].fit == Column::kCut && (widest == nullptr || widths[i] > *widest)) {
         widest = &widths[i];
+      }
     }
     if (widest == nullptr || *widest <= kCutWidthMin) break;
     --*widest;
@@ -99,8 +98,9 @@ std::string FormatTable(const std::vector<Column>& columns, const std::vector<Ro
     for (std::size_t i = 0; i < row.size(); ++i) {
       const bool cut = columns[i].fit == Column::kCut && WidthOf(row[i].text) > widths[i];
       scols_line_set_data(line, i, cut ? Cut(row[i].text, widths[i]).c_str() : row[i].text.c_str());
-      if (colored && *row[i].color != '\0')
+      if (colored && *row[i].color != '\0') {
         scols_cell_set_color(scols_line_get_cell(line, i), row[i].color);
+      }
     }
   }
   char* text = nullptr;
@@ -141,7 +141,7 @@ std::string Past(const google::protobuf::Timestamp& time) {
 }
 
 std::string Future(const google::protobuf::Timestamp& time) {
-  const absl::Duration left = TimeOf(time) - absl::Now();
+  const absl::Duration left = absl::Ceil(TimeOf(time) - absl::Now(), absl::Minutes(1));
   return absl::StrCat(ShortTime(time), left > absl::ZeroDuration()
                                            ? absl::StrCat(" (in ", ShortDuration(left), ")")
                                            : "");
@@ -184,19 +184,35 @@ std::string ValueText(const google::protobuf::Value& value) {
   return ToJson(value, /*pretty=*/false);
 }
 
+bool IsEmpty(const google::protobuf::Value& value) {
+  using google::protobuf::Value;
+  switch (value.kind_case()) {
+    case Value::kStringValue:
+      return value.string_value().empty();
+    case Value::kBoolValue:
+      return !value.bool_value();
+    case Value::kStructValue:
+      return value.struct_value().fields().empty();
+    default:
+      return false;
+  }
+}
+
 // What an event changed, a fact each: where the session moved, then the fields, then why.
 std::vector<std::string> FactsOf(const v1::SessionEvent& event) {
   std::vector<std::string> facts;
   const auto moved = [&facts](absl::string_view what, absl::string_view before,
                               absl::string_view after) {
-    if (before != after)
+    if (before != after) {
       facts.push_back(absl::StrCat(what, " ", before, before.empty() ? "" : " → ", after));
+    }
   };
   moved("state", StateName(event.old_state()), StateName(event.new_state()));
   moved("stage", event.old_stage(), event.new_stage());
   moved("status", event.old_status(), event.new_status());
   for (const auto& [path, value] : Sorted(event.changes().fields())) {
     if (path == "state" || path == "stage" || path == "status") continue;
+    if (event.type() == v1::SessionEvent::CREATED && IsEmpty(value)) continue;  // It began without.
     facts.push_back(value.has_null_value() ? absl::StrCat(path, " removed")
                                            : absl::StrCat(path, " = ", ValueText(value)));
   }
@@ -209,8 +225,9 @@ class Card {
  public:
   // Nothing at all for an empty text.
   void Add(absl::string_view label, absl::string_view text, const char* color = "") {
-    if (!text.empty())
+    if (!text.empty()) {
       rows_.push_back({{std::string(label), color::kDim}, {std::string(text), color}});
+    }
   }
   // One line per key, the label before the first.
   template <class Map, class ToText>
@@ -273,6 +290,8 @@ std::string CardOf(const v1::Session& session) {
 
 }  // namespace
 
+void Print(absl::string_view text) { std::fwrite(text.data(), 1, text.size(), stdout); }
+
 bool Colored(std::FILE* stream) {
   const char* no_color = std::getenv("NO_COLOR");
   const char* term = std::getenv("TERM");
@@ -313,8 +332,9 @@ void ListPrinter::Add(const google::protobuf::Message& message, std::vector<Row>
 
 void ListPrinter::Finish() {
   if (format_ == Format::kJson) Print(json_.empty() ? "[]\n" : absl::StrCat("[", json_, "\n]\n"));
-  if (format_ == Format::kTable && !rows_.empty())
+  if (format_ == Format::kTable && !rows_.empty()) {
     Print(FormatTable(columns_, rows_, /*headings=*/true));
+  }
 }
 
 std::vector<Column> SessionColumns() {
@@ -391,10 +411,12 @@ void PrintSession(Format format, const v1::Session& session) {
 void PrintCounts(Format format, absl::string_view group_by,
                  const v1::CountSessionsResponse& counts) {
   if (format == Format::kJson) return Print(ToJson(counts, /*pretty=*/true));
-  if (format == Format::kJsonLines)
+  if (format == Format::kJsonLines) {
     return Print(absl::StrCat(ToJson(counts, /*pretty=*/false), "\n"));
-  if (format == Format::kName || counts.groups().empty())
+  }
+  if (format == Format::kName || counts.groups().empty()) {
     return Print(absl::StrCat(counts.total(), "\n"));
+  }
   const std::string heading = absl::AsciiStrToUpper(group_by);
   std::vector<Row> rows;
   for (const auto& group : counts.groups())

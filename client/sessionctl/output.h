@@ -14,6 +14,8 @@ namespace sessiond::ctl {
 
 enum class Format { kTable, kJson, kJsonLines, kName };
 
+void Print(absl::string_view text);
+
 // Whether escape sequences are welcome: on a terminal, unless NO_COLOR is set or TERM is dumb.
 bool Colored(std::FILE* stream);
 

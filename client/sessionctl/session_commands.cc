@@ -168,8 +168,9 @@ Text MaskPath(const Text& path) {
   if (dot == Text::npos) return path;
   const Text key = path.substr(dot + 1);
   for (const char c : key) {
-    if (!absl::ascii_isalnum(c) && c != '_' && c != '-')
+    if (!absl::ascii_isalnum(c) && c != '_' && c != '-') {
       return absl::StrCat(path.substr(0, dot), ".`", key, "`");
+    }
   }
   return path;
 }
@@ -187,8 +188,9 @@ void AddSessionFields(CLI::App& app, v1::Session& session,
           "The workflow's own fields, all of them: '{\"site_name\": \"Berlin\"}'",
           [&session, touched](const Text& json) {
             const google::protobuf::Value value = JsonValue("--context", json);
-            if (!value.has_struct_value())
+            if (!value.has_struct_value()) {
               throw CLI::ValidationError("--context", "is a JSON object: {\"name\": \"value\"}");
+            }
             *session.mutable_context() = value.struct_value();
             touched("context");
           });
@@ -366,8 +368,9 @@ void AddUpdate(CLI::App& group, Run& run) {
         }
         const bool whole_context = std::count(paths->begin(), paths->end(), "context") > 0;
         for (const Text& path : *paths) {
-          if (!whole_context || !absl::StartsWith(path, "context."))
+          if (!whole_context || !absl::StartsWith(path, "context.")) {
             request->mutable_update_mask()->add_paths(MaskPath(path));
+          }
         }
         return Change(run, *request, &SessionClient::UpdateSession);
       });

@@ -10,8 +10,7 @@ namespace sessiond {
 using grpc::health::v1::HealthCheckRequest;
 using grpc::health::v1::HealthCheckResponse;
 
-// ----------------------------------------------------------------------------------------------------
-// Readiness
+// ------------------------------------------------------------------------------------- Readiness
 
 void Readiness::Observe(const absl::StatusOr<int>& schema_version, absl::Time now) {
   absl::MutexLock lock(&mutex_);
@@ -48,8 +47,7 @@ bool Readiness::ready(absl::Time now) const {
   return !draining_ && DatabaseCheck(now).ok;
 }
 
-// ----------------------------------------------------------------------------------------------------
-// HealthService
+// --------------------------------------------------------------------------------- HealthService
 
 // One Watch. Writes one status at a time; what changes meanwhile is written next, and only the last
 // of it.

@@ -36,8 +36,7 @@ constexpr std::size_t kFreeTextBytesMax = 200;
 
 enum class Format { kText, kJson };
 
-// ----------------------------------------------------------------------------------------------------
-// escaping
+// -------------------------------------------------------------------------------------- escaping
 
 struct Decoded {
   char32_t code_point = 0;
@@ -122,8 +121,7 @@ void AppendEscaped(std::string& out, absl::string_view text, std::size_t bytes_m
   }
 }
 
-// ----------------------------------------------------------------------------------------------------
-// lines
+// ----------------------------------------------------------------------------------------- lines
 
 // The fields of the event being written. spdlog's messages carry none, and its loggers here are
 // synchronous: the formatter runs on the thread that logs.
@@ -239,8 +237,7 @@ class LineFormatter final : public spdlog::formatter {
   const bool colour_;
 };
 
-// ----------------------------------------------------------------------------------------------------
-// repetition
+// ------------------------------------------------------------------------------------ repetition
 
 // Counts errors that repeat. A table of few entries: only errors come here, and a daemon has few
 // kinds of them.
@@ -273,8 +270,7 @@ class Repetitions {
   absl::flat_hash_map<std::string, Window> windows_ ABSL_GUARDED_BY(mutex_);
 };
 
-// ----------------------------------------------------------------------------------------------------
-// loggers
+// --------------------------------------------------------------------------------------- loggers
 
 spdlog::level::level_enum ToSpdlog(LogLevel level) {
   switch (level) {

@@ -90,8 +90,7 @@ std::string TypeOf(const google::protobuf::MethodDescriptor& method) {
   return method.server_streaming() ? "server_stream" : "unary";
 }
 
-// ----------------------------------------------------------------------------------------------------
-// the process
+// ----------------------------------------------------------------------------------- the process
 
 prometheus::MetricFamily Family(const char* name, prometheus::MetricType type, double value) {
   prometheus::ClientMetric metric;

@@ -46,7 +46,7 @@ class Refusal {
   Refusal& RetryAfter(absl::Duration delay);
 
   // Implicit, so that a function may return a refusal where it returns a Status or StatusOr.
-  operator absl::Status();  // NOLINT(google-explicit-constructor)
+  operator absl::Status() const;  // NOLINT(google-explicit-constructor)
 
  private:
   v1::ErrorReason reason_;

@@ -6,9 +6,10 @@ calls take and answer Protobuf's JSON as dictionaries. What is tested is what go
 
 import os
 import pathlib
-import signal
-import socket
+import re
+import shutil
 import subprocess
+import tempfile
 
 import grpc
 import pytest
@@ -16,8 +17,9 @@ from google.protobuf import descriptor_pb2, descriptor_pool, json_format, messag
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get("SESSIOND_BUILD", ROOT / "build/release"))
-# What a start, with the making of a database, may take on a machine that has other things to do.
-START_SECONDS = 60
+# What the calls in flight and then PostgreSQL may take to end.
+STOP_SECONDS = 60
+CALL_SECONDS = 10
 
 
 class Contract:
@@ -76,7 +78,7 @@ class Client:
         self._contract = contract
         self._channel = grpc.insecure_channel(address)
 
-    def call(self, method, request=None, wait=False, timeout=10):
+    def call(self, method, request=None):
         """Calls `Method` of SessionService, or `package.Service/Method`. Raises Refused."""
         if "/" not in method:
             method = "sessiond.v1.SessionService/" + method
@@ -90,7 +92,7 @@ class Client:
             request or {}, request_type(), descriptor_pool=self._contract.pool
         )
         try:
-            reply = stub(message, timeout=timeout, wait_for_ready=wait)
+            reply = stub(message, timeout=CALL_SECONDS)
         except grpc.RpcError as error:
             raise Refused(self._contract, error) from None
         return json_format.MessageToDict(reply, descriptor_pool=self._contract.pool)
@@ -102,53 +104,60 @@ class Client:
 
 
 class Daemon:
-    """`sessiond serve` with a data directory of its own."""
+    """`sessiond serve` with a data directory of its own, which a PostgreSQL that root may not be
+    can enter too."""
 
-    def __init__(self, contract, directory):
+    def __init__(self, contract):
         self._contract = contract
-        self._directory = directory
-        self.log = directory / "log"
-        self.address = f"127.0.0.1:{free_port()}"
-        self.admin = f"127.0.0.1:{free_port()}"
-        self.process = None
+        self._directory = pathlib.Path(tempfile.mkdtemp(prefix="sessiond-e2e-"))
+        self._directory.chmod(0o755)
+        self._process = None
+        # Where it listens, once it has started.
+        self.address = self.admin = None
 
     def start(self):
-        """Starts it and returns a client when it is ready."""
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
+        """Starts it, on free ports, and returns a client when it says that it is ready."""
+        log = self._directory / "log"
+        with log.open("ab") as stderr:
+            self._process = subprocess.Popen(
                 [
                     BUILD / "server/sessiond",
                     "serve",
-                    f"--grpc-listen={self.address}",
-                    f"--admin-listen={self.admin}",
+                    "--grpc-listen=127.0.0.1:0",
+                    "--admin-listen=127.0.0.1:0",
                     f"--data-dir={self._directory / 'data'}",
                 ],
-                stdout=log,
-                stderr=log,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                text=True,
             )
-        client = Client(self._contract, self.address)
-        try:
-            health = client.call("grpc.health.v1.Health/Check", wait=True, timeout=START_SECONDS)
-        except Refused as refused:
-            self.kill()
-            raise AssertionError(f"no daemon: {refused}\n{self.log.read_text()}") from None
-        assert health == {"status": "SERVING"}
-        return client
+        banner = ""
+        for line in self._process.stdout:
+            banner += line
+            if line.startswith("Ready in "):
+                break
+        else:
+            raise AssertionError(f"The daemon did not start: {log.read_text()}")
+        self.address = re.search(r"gRPC +(\S+)", banner)[1]
+        self.admin = re.search(r"Admin +http://([^/]+)/", banner)[1]
+        return Client(self._contract, self.address)
 
     def stop(self):
         """SIGTERM; answers with the exit code."""
-        self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(timeout=START_SECONDS)
+        self._process.terminate()
+        self._process.stdout.close()
+        return self._process.wait(timeout=STOP_SECONDS)
 
     def kill(self):
-        self.process.kill()
-        self.process.wait()
+        self._process.kill()
+        self._process.stdout.close()
+        self._process.wait()
 
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    def remove(self):
+        """Stops it if it runs, and throws its data away."""
+        if self._process and self._process.poll() is None:
+            self.stop()
+        shutil.rmtree(self._directory)
 
 
 @pytest.fixture(scope="session")
@@ -157,21 +166,20 @@ def contract():
 
 
 @pytest.fixture
-def own_daemon(contract, tmp_path):
+def own_daemon(contract):
     """A daemon for one test alone, which starts it, and may kill it."""
-    daemon = Daemon(contract, tmp_path)
+    daemon = Daemon(contract)
     yield daemon
-    if daemon.process and daemon.process.poll() is None:
-        daemon.stop()
+    daemon.remove()
 
 
 @pytest.fixture(scope="session")
-def daemon(contract, tmp_path_factory):
+def daemon(contract):
     """A daemon that all tests share; nobody stops it."""
-    daemon = Daemon(contract, tmp_path_factory.mktemp("daemon"))
+    daemon = Daemon(contract)
     daemon.client = daemon.start()
     yield daemon
-    assert daemon.stop() == 0
+    daemon.remove()
 
 
 @pytest.fixture(scope="session")
