@@ -73,8 +73,7 @@ std::string NameOf(uid_t uid) {
   return user == nullptr ? absl::StrCat("with uid ", uid) : absl::StrCat("`", user->pw_name, "`");
 }
 
-// ------------------------------------------------------------------------------------------------ 
-// Programs
+// ---------------------------------------------------------------------------------------- Programs
 
 struct Programs {
   std::string bin_dir;
@@ -149,8 +148,7 @@ std::map<int, Programs> FindAllPrograms(const std::string& bin_dir) {
   return found;
 }
 
-// ------------------------------------------------------------------------------------------------ 
-// Directories
+// ------------------------------------------------------------------------------------- Directories
 
 // May this user look into a directory? By its permission bits; the last word has PostgreSQL.
 bool MayEnter(const std::string& dir, uid_t uid, gid_t gid, const std::string& user) {
@@ -190,8 +188,7 @@ absl::Status MakePrivateDir(const std::string& dir, uid_t uid, gid_t gid) {
                    "XDG_RUNTIME_DIR"));
 }
 
-// ------------------------------------------------------------------------------------------------ 
-// Processes
+// --------------------------------------------------------------------------------------- Processes
 
 // Is it a PostgreSQL that runs? A zombie is dead: it waits for its parent, not for us.
 bool RunsPostgres(pid_t pid) {
@@ -234,8 +231,7 @@ std::string Quoted(absl::string_view value) {
 
 }  // namespace
 
-// ------------------------------------------------------------------------------------------------ 
-// Lifecycle
+// --------------------------------------------------------------------------------------- Lifecycle
 
 absl::StatusOr<std::unique_ptr<EmbeddedPostgres>> EmbeddedPostgres::Start(
     EmbeddedPostgresOptions options, PostgresSupervisor& supervisor) {
@@ -312,8 +308,7 @@ absl::Status EmbeddedPostgres::Failed(absl::string_view what) const {
       absl::StrCat(what, "; the end of ", Path("log"), ":\n", absl::StripAsciiWhitespace(tail)));
 }
 
-// ------------------------------------------------------------------------------------------------ 
-// The steps of a start
+// ---------------------------------------------------------------------------- The steps of a start
 
 absl::Status EmbeddedPostgres::FindUser() {
   const bool root = geteuid() == 0;

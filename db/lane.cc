@@ -2,6 +2,7 @@
 
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/match.h"
@@ -64,27 +65,46 @@ void Lane::Drain() {
 }
 
 void Lane::Run() {
-  if (auto connected = Connect(); !connected.ok()) spdlog::warn("lane: {}", connected.ToString());
-  std::vector<Submission*> group;
-  while (inbox_.Take(&group)) {
-    // What nobody waits for any more does not reach the database.
-    const absl::Time now = absl::Now();
-    const auto expired = std::partition(group.begin(), group.end(),
-                                        [&](Submission* s) { return s->deadline > now; });
-    for (auto late = expired; late != group.end(); ++late) {
-      (*late)->outcome =
-          absl::DeadlineExceededError("The deadline passed while the call waited for its turn.");
-      (*late)->Done();
-    }
-    group.erase(expired, group.end());
-    if (group.empty()) continue;
-    Settle(group);
-    for (Submission* submission : group) submission->Done();
+  if (auto connected = Connect(); !connected.ok()) {
+    spdlog::warn("lane: {}", std::string(connected.message()));
   }
+  std::vector<Submission*> group, next;
+  while (!group.empty() || inbox_.Take(&group)) {
+    if (begun_ == nullptr) AnswerExpired(&group);
+    Settle(group);
+    // Answering a large group takes as long as the next one's first trip: they go together.
+    if (inbox_.TryTake(&next)) {
+      AnswerExpired(&next);
+      BeginAhead(next);
+    }
+    for (Submission* submission : group) submission->Done();
+    group.swap(next);
+  }
+}
+
+// What nobody waits for any more does not reach the database.
+void Lane::AnswerExpired(std::vector<Submission*>* group) {
+  const absl::Time now = absl::Now();
+  const auto late = std::stable_partition(group->begin(), group->end(),
+                                          [&](Submission* s) { return s->deadline > now; });
+  for (auto expired = late; expired != group->end(); ++expired) {
+    (*expired)->outcome =
+        absl::DeadlineExceededError("The deadline passed while the call waited for its turn.");
+    (*expired)->Done();
+  }
+  group->erase(late, group->end());
+}
+
+// Sends a group's first trip, if that can be done without waiting; Settle goes on from there.
+void Lane::BeginAhead(Group submissions) {
+  if (submissions.empty() || connection_ == nullptr || !connection_->alive()) return;
+  begun_ = std::make_unique<CommitGroup>(submissions, catalog_);
+  if (!Begin(*begun_).ok()) begun_.reset();
 }
 
 // Afterwards every outcome of the group is final.
 void Lane::Settle(Group group) {
+  if (group.empty()) return;
   absl::Status status;
   const absl::Time give_up = absl::Now() + kPatience;
   for (int races = 0;;) {
@@ -132,40 +152,51 @@ absl::Status Lane::Connect() {
 }
 
 absl::Status Lane::CommitOnce(Group submissions) {
-  if (connection_ == nullptr || !connection_->alive()) {
-    if (auto connected = Connect(); !connected.ok()) return connected;
+  std::unique_ptr<CommitGroup> group = std::move(begun_);
+  absl::Status status;
+  if (group == nullptr) {
+    if (connection_ == nullptr || !connection_->alive()) {
+      if (auto connected = Connect(); !connected.ok()) return connected;
+    }
+    group = std::make_unique<CommitGroup>(submissions, catalog_);
+    status = Begin(*group);
   }
-  CommitGroup group(submissions, catalog_);
-  const absl::Status status = Trips(group);
+  if (status.ok()) status = Finish(*group);
   if (status.ok()) return status;
   if (ConnectionIsGone(status)) {
     if (lost_since_ == absl::InfiniteFuture()) {
       lost_since_ = absl::Now();
-      spdlog::warn("lane: the connection to the database is lost ({})", SqlStateOf(status));
+      spdlog::warn("lane: the connection to the database is lost (sqlstate {})",
+                   SqlStateOf(status));
     }
     connection_.reset();
   } else {
     // The sync ended the skipping, not the transaction.
     connection_->Queue(kRollback);
-    if (!connection_->Trip(absl::Now() + options_.settings.statement_timeout).ok())
+    if (!connection_->Trip(absl::Now() + options_.settings.statement_timeout).ok()) {
       connection_.reset();
+    }
   }
   return status;
 }
 
-absl::Status Lane::Trips(CommitGroup& group) {
+absl::Status Lane::Begin(CommitGroup& group) {
+  group.QueueLoad(*connection_);
+  return connection_->Send();
+}
+
+absl::Status Lane::Finish(CommitGroup& group) {
   // Each trip waits for at most one lock and some statements; the margin lets PostgreSQL's own
   // timeouts answer first.
   const auto deadline = [this] {
     return absl::Now() + options_.settings.lock_timeout + 2 * options_.settings.statement_timeout;
   };
-  group.QueueLoad(*connection_);
-  auto loaded = connection_->Trip(deadline());
+  const auto loaded = connection_->Receive(deadline());
   if (!loaded.ok()) return loaded.status();
   group.TakeLoaded(*loaded);
 
   if (group.QueueMissing(*connection_)) {
-    auto missing = connection_->Trip(deadline());
+    const auto missing = connection_->Trip(deadline());
     if (!missing.ok()) return missing.status();
     group.TakeMissing(*missing);
   }
@@ -175,7 +206,7 @@ absl::Status Lane::Trips(CommitGroup& group) {
     return connection_->Trip(deadline()).status();
   }
   group.QueueWrites(*connection_);
-  auto written = connection_->Trip(deadline());
+  const auto written = connection_->Trip(deadline());
   if (!written.ok()) return written.status();
   return group.CheckWritten(*written);
 }

@@ -29,8 +29,8 @@ bool IsAddress(const Config& config) {
 }
 
 template <std::string Config::*member>
-bool IsAddressOrEmpty(const Config& config) {
-  return (config.*member).empty() || IsAddress<member>(config);
+bool IsAddressOrOff(const Config& config) {
+  return config.*member == "off" || IsAddress<member>(config);
 }
 
 template <int Config::*member, int min, int max>
@@ -65,7 +65,7 @@ constexpr Option kOptions[] = {
      "Where gRPC listens; port 0 takes a free one. Off loopback it needs --insecure."},
     {"insecure", &Config::insecure, "false", "true or false", Anything,
      "Listen off loopback although calls are neither encrypted nor authenticated."},
-    {"admin-listen", &Config::admin_listen, "127.0.0.1:8377", "HOST:PORT, or nothing (`--admin-listen=`) for none", IsAddressOrEmpty<&Config::admin_listen>,
+    {"admin-listen", &Config::admin_listen, "127.0.0.1:8377", "HOST:PORT, or off", IsAddressOrOff<&Config::admin_listen>,
      "Where /livez, /readyz and /metrics are served over HTTP."},
     {"data-dir", &Config::data_dir, kDataDirDefault, "a directory", Anything,
      "Where the embedded PostgreSQL keeps its data. By default $STATE_DIRECTORY, else $XDG_DATA_HOME/sessiond, else "

@@ -118,7 +118,7 @@ absl::Status CheckAddresses(const Config& config) {
       !status.ok()) {
     return status;
   }
-  if (config.admin_listen.empty()) return absl::OkStatus();
+  if (config.admin_listen == "off") return absl::OkStatus();
   return CheckAddress(config.admin_listen, "admin-listen", config.insecure);
 }
 
@@ -127,7 +127,7 @@ std::vector<Finding> Examine(const Config& config, db::PostgresSupervisor* super
   findings.push_back({"options fit together", CheckOptions(config)});
   findings.push_back({absl::StrCat("gRPC can listen on ", config.grpc_listen),
                       CheckAddress(config.grpc_listen, "grpc-listen", config.insecure)});
-  if (!config.admin_listen.empty()) {
+  if (config.admin_listen != "off") {
     findings.push_back({absl::StrCat("admin HTTP can listen on ", config.admin_listen),
                         CheckAddress(config.admin_listen, "admin-listen", config.insecure)});
   }
@@ -217,7 +217,7 @@ absl::Status Daemon::StartRpc() {
 }
 
 absl::Status Daemon::StartAdmin() {
-  if (config_.admin_listen.empty()) return absl::OkStatus();
+  if (config_.admin_listen == "off") return absl::OkStatus();
   auto admin = AdminHttp::Start({.listen = ParseAddress(config_.admin_listen).value(),
                                  .readiness = &readiness_,
                                  .metrics = [this] { return metrics_.Text(); }});

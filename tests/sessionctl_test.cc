@@ -215,8 +215,15 @@ TEST_F(SessionctlTest, ARefusalSaysWhatWhyWhoAndWhatNext) {
   EXPECT_THAT(outcome.err,
               AllOf(HasSubstr("error: Cannot transition from PAUSED to PAUSED\n"),
                     HasSubstr("FAILED_PRECONDITION"), HasSubstr("INVALID_TRANSITION"),
-                    HasSubstr("USER_FIXABLE"), HasSubstr("sessionctl session resume s1 --server "),
+                    HasSubstr("USER_FIXABLE"), HasSubstr("sessionctl session resume s1\n"),
                     HasSubstr("sessionctl session stop s1")));
+}
+
+TEST_F(SessionctlTest, TheNextStepGoesToTheSameDaemon) {
+  server_.sessions.RefuseNext(Refusal(v1::NOT_DELETED, "No"));
+  const std::string server = absl::StrCat(" --server ", server_.Address());
+  EXPECT_THAT(Sessionctl("session pause s1" + server).err,
+              HasSubstr(absl::StrCat("sessionctl session get s1", server, "\n")));
 }
 
 struct NextStep {
@@ -240,6 +247,10 @@ TEST_F(SessionctlTest, EveryReasonThatCanBeHelpedProposesTheNextStep) {
        {{"from", "upload"}, {"allowed", "processing"}},
        "session advance s1 --to x",
        "session advance s1 --to processing"},
+      {v1::INVALID_TRANSITION,
+       {{"from", "PAUSED"}, {"allowed", "ACTIVE,STOPPED,FAILED,DELETED (force)"}},
+       "session pause s1",
+       "session fail s1 --reason …\n             sessionctl session delete s1 --force"},
       {v1::STAGE_FIELDS_MISSING,
        {{"fields", "jira_project_key"}},
        "session advance s1",
@@ -257,7 +268,7 @@ TEST_F(SessionctlTest, EveryReasonThatCanBeHelpedProposesTheNextStep) {
       {v1::OVERLOADED,
        {},
        "session pause s1 --request-id r",
-       "--request-id r: nothing happens twice"},
+       "--request-id r, so that nothing happens twice"},
       {v1::SCHEMA_MISMATCH, {}, "session get s1", "sessiond migrate up"},
   };
   for (const NextStep& step : kSteps) {

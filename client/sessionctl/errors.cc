@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <cstdlib>
 #include <map>
 #include <numeric>
 #include <utility>
@@ -36,8 +37,11 @@ std::vector<std::string> ListOf(absl::string_view comma_separated) {
 
 // A command line to type, to the same daemon.
 std::string Typed(const Run& run, absl::string_view command) {
+  const char* from_environment = std::getenv("SESSIOND_SERVER");
+  const bool implied =
+      run.server == (from_environment == nullptr ? kDefaultServer : from_environment);
   return absl::StrCat("sessionctl ", command,
-                      run.server == kDefaultServer ? "" : absl::StrCat(" --server ", run.server));
+                      implied ? "" : absl::StrCat(" --server ", run.server));
 }
 
 std::string Typed(const Run& run, absl::string_view verb, absl::string_view rest) {
@@ -101,14 +105,14 @@ std::vector<std::string> AfterNotActive(const Run& run, const Metadata& metadata
 std::vector<std::string> AfterTrouble(const Run& run) {
   if (run.request_id.empty()) return {"the same command, in a moment"};
   return {absl::StrCat("the same command with --request-id ", run.request_id,
-                       ": nothing happens twice")};
+                       ", so that nothing happens twice")};
 }
 
 std::vector<std::string> AfterRefusal(const Run& run, v1::ErrorReason reason,
                                       const Metadata& metadata) {
   switch (reason) {
     case v1::INVALID_FORMAT:
-      return {Typed(run, "session list -o name") + ", for the ids there are"};
+      return {Typed(run, "session list -o name") + "  # the ids there are"};
     case v1::UNKNOWN_WORKFLOW: {
       const auto meant = DidYouMean(Get(metadata, "workflow"), ListOf(Get(metadata, "known")));
       if (!meant.has_value()) return {};
@@ -135,7 +139,7 @@ std::vector<std::string> AfterRefusal(const Run& run, v1::ErrorReason reason,
     case v1::HOLD_ACTIVE:
       return {Typed(run, "update", " --set hold=false")};
     case v1::ETAG_MISMATCH:
-      return {Typed(run, "get", "") + ", then decide anew",
+      return {Typed(run, "get", "") + "  # then decide anew",
               absl::StrCat("the same command with --etag '", Get(metadata, "current_etag"), "'")};
     case v1::CONFLICT:
     case v1::OVERLOADED:
@@ -156,15 +160,15 @@ std::vector<std::string> AfterRefusal(const Run& run, v1::ErrorReason reason,
 std::vector<std::string> AfterNoAnswer(const Run& run, absl::StatusCode code) {
   switch (code) {
     case absl::StatusCode::kUnavailable:
-      return {"sessiond serve, to start the daemon",
-              "--server HOST:PORT, or SESSIOND_SERVER, to name another"};
+      return {"sessiond serve  # starts the daemon",
+              "the same command with --server HOST:PORT, for another daemon"};
     case absl::StatusCode::kDeadlineExceeded: {
       std::vector<std::string> next = AfterTrouble(run);
-      next.push_back("--timeout 1m, to wait longer");
+      next.push_back("the same command with --timeout 1m, to wait longer");
       return next;
     }
     case absl::StatusCode::kUnimplemented:
-      return {"sessiond version and sessionctl version: the daemon may be the older one"};
+      return {"sessiond version; sessionctl version  # the daemon may be the older one"};
     default:
       return {};
   }

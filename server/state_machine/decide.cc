@@ -137,10 +137,7 @@ std::vector<std::string> Reachable(Situation situation, const Workflow& workflow
   for (int i = 0; i < kCalls; ++i) {
     const Call call = static_cast<Call>(i);
     if (kCallFacts[i].to.empty() || (call == Call::kFail && !workflow.HasFailedStatus())) continue;
-    const Verdict verdict = VerdictOf(situation, call);
-    if (verdict == Verdict::kAccepted) reachable.emplace_back(kCallFacts[i].to);
-    if (verdict == Verdict::kWithForce)
-      reachable.push_back(absl::StrCat(kCallFacts[i].to, " (force)"));
+    if (VerdictOf(situation, call) == Verdict::kAccepted) reachable.emplace_back(kCallFacts[i].to);
   }
   return reachable;
 }
@@ -234,7 +231,7 @@ absl::Status CheckState(const Workflow& workflow, const Session& session, Call c
     case Verdict::kWithForce:
       if (force) return absl::OkStatus();
       return InvalidTransition(StateName(session.state()), facts.to, Reachable(situation, workflow),
-                               " while it is not stopped");
+                               " while it is not stopped (set force to stop it first)");
     case Verdict::kNotActive:
       return NotActive(session, situation, facts.rpc);
     case Verdict::kNotDeleted:

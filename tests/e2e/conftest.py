@@ -43,6 +43,11 @@ class Contract:
             self.message(descriptor.output_type.full_name),
         )
 
+    def request(self, method, fields):
+        """The bytes of a method's request."""
+        message = self.method(method)[0]()
+        return json_format.ParseDict(fields, message, descriptor_pool=self.pool).SerializeToString()
+
 
 class Refused(Exception):
     """An answer other than OK: its code, its sentence, and its google.rpc details by their name."""
@@ -70,6 +75,12 @@ class Refused(Exception):
     def metadata(self):
         return self.details.get("ErrorInfo", {}).get("metadata", {})
 
+    @property
+    def fields(self):
+        """The paths of the fields that BadRequest complains about, in its order."""
+        violations = self.details.get("BadRequest", {}).get("fieldViolations", [])
+        return [violation.get("field", "") for violation in violations]
+
 
 class Client:
     """One channel to a daemon."""
@@ -78,23 +89,22 @@ class Client:
         self._contract = contract
         self._channel = grpc.insecure_channel(address)
 
-    def call(self, method, request=None):
+    def send(self, path, request, **options):
+        """Sends bytes to a path, and answers with bytes. Raises Refused."""
+        stub = self._channel.unary_unary(path)
+        try:
+            return stub(request, **{"timeout": CALL_SECONDS, **options})
+        except grpc.RpcError as error:
+            raise Refused(self._contract, error) from None
+
+    def call(self, method, request=None, **options):
         """Calls `Method` of SessionService, or `package.Service/Method`. Raises Refused."""
         if "/" not in method:
             method = "sessiond.v1.SessionService/" + method
-        request_type, reply_type = self._contract.method(method)
-        stub = self._channel.unary_unary(
-            "/" + method,
-            request_serializer=request_type.SerializeToString,
-            response_deserializer=reply_type.FromString,
+        reply = self._contract.method(method)[1]()
+        reply.MergeFromString(
+            self.send("/" + method, self._contract.request(method, request or {}), **options)
         )
-        message = json_format.ParseDict(
-            request or {}, request_type(), descriptor_pool=self._contract.pool
-        )
-        try:
-            reply = stub(message, timeout=CALL_SECONDS)
-        except grpc.RpcError as error:
-            raise Refused(self._contract, error) from None
         return json_format.MessageToDict(reply, descriptor_pool=self._contract.pool)
 
     def create(self, **fields):
@@ -111,14 +121,15 @@ class Daemon:
         self._contract = contract
         self._directory = pathlib.Path(tempfile.mkdtemp(prefix="sessiond-e2e-"))
         self._directory.chmod(0o755)
+        # What it says on stderr: a JSON object a line.
+        self.log = self._directory / "log"
         self._process = None
         # Where it listens, once it has started.
         self.address = self.admin = None
 
     def start(self):
         """Starts it, on free ports, and returns a client when it says that it is ready."""
-        log = self._directory / "log"
-        with log.open("ab") as stderr:
+        with self.log.open("ab") as stderr:
             self._process = subprocess.Popen(
                 [
                     BUILD / "server/sessiond",
@@ -137,7 +148,7 @@ class Daemon:
             if line.startswith("Ready in "):
                 break
         else:
-            raise AssertionError(f"The daemon did not start: {log.read_text()}")
+            raise AssertionError(f"The daemon did not start: {self.log.read_text()}")
         self.address = re.search(r"gRPC +(\S+)", banner)[1]
         self.admin = re.search(r"Admin +http://([^/]+)/", banner)[1]
         return Client(self._contract, self.address)

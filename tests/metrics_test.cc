@@ -1,0 +1,101 @@
+// What Prometheus is told.
+#include "server/ops/metrics.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "sessiond/v1/session_service.pb.h"
+
+namespace sessiond {
+namespace {
+
+using testing::HasSubstr;
+using testing::Not;
+
+class MetricsTest : public testing::Test {
+ protected:
+  const std::string service_ = v1::GetSessionRequest::descriptor()->file()->service(0)->full_name();
+  Metrics metrics_{{service_}};
+};
+
+TEST_F(MetricsTest, EveryMethodAndEveryReasonBeginsAtZero) {
+  const std::string page = metrics_.Text();
+  const std::string labels =
+      "{grpc_method=\"GetSession\",grpc_service=\"sessiond.v1.SessionService\",grpc_type="
+      "\"unary\"}";
+  EXPECT_THAT(page, HasSubstr("grpc_server_started_total" + labels + " 0\n"));
+  EXPECT_THAT(page, HasSubstr("grpc_server_handling_seconds_count" + labels + " 0\n"));
+  EXPECT_THAT(page, HasSubstr("grpc_server_handled_total{grpc_code=\"Unauthenticated\",grpc_method="
+                              "\"DeleteSession\""));
+  EXPECT_THAT(page, HasSubstr("sessiond_refusals_total{reason=\"NEVER_EXISTED\"} 0\n"));
+}
+
+TEST_F(MetricsTest, CallsAreCountedByTheirCode) {
+  MethodMetrics& get = metrics_.Method(service_, "GetSession");
+  get.Started();
+  get.Handled(5, absl::Milliseconds(2));
+  const std::string page = metrics_.Text();
+  EXPECT_THAT(page, HasSubstr("grpc_server_started_total{grpc_method=\"GetSession\",grpc_service="
+                              "\"sessiond.v1.SessionService\",grpc_type=\"unary\"} 1\n"));
+  EXPECT_THAT(page,
+              HasSubstr("grpc_server_handled_total{grpc_code=\"NotFound\",grpc_method="
+                        "\"GetSession\",grpc_service=\"sessiond.v1.SessionService\",grpc_type="
+                        "\"unary\"} 1\n"));
+  EXPECT_THAT(page, HasSubstr("\"unary\",le=\"0.001\"} 0\n"));
+  EXPECT_THAT(page, HasSubstr("\"unary\",le=\"0.0025\"} 1\n"));
+}
+
+TEST_F(MetricsTest, TransitionsAreCountedByKindAndEnds) {
+  for (int i = 0; i < 3; ++i) {
+    // Of other addresses each time: the counter is found by what the names say.
+    metrics_.Transition(std::string("state"), std::string("active"), std::string("paused"));
+  }
+  metrics_.Transition("status", "active", "paused");
+  const std::string page = metrics_.Text();
+  EXPECT_THAT(
+      page,
+      HasSubstr("sessiond_transitions_total{from=\"active\",kind=\"state\",to=\"paused\"} 3\n"));
+  EXPECT_THAT(
+      page,
+      HasSubstr("sessiond_transitions_total{from=\"active\",kind=\"status\",to=\"paused\"} 1\n"));
+}
+
+TEST_F(MetricsTest, AReasonOfANewerContractIsCountedAsNone) {
+  metrics_.Refused(v1::NEVER_EXISTED);
+  metrics_.Refused(static_cast<v1::ErrorReason>(100'000));
+  EXPECT_THAT(metrics_.Text(), HasSubstr("sessiond_refusals_total{reason=\"NEVER_EXISTED\"} 1\n"));
+  EXPECT_THAT(metrics_.Text(),
+              HasSubstr("sessiond_refusals_total{reason=\"ERROR_REASON_UNSPECIFIED\"} 1\n"));
+}
+
+TEST_F(MetricsTest, WhatIsAskedIsAskedAtEveryScrape) {
+  int waiting = 0;
+  metrics_.OnScrape([&] { metrics_.SetLaneInbox(++waiting); });
+  EXPECT_THAT(metrics_.Text(), HasSubstr("sessiond_lane_inbox 1\n"));
+  EXPECT_THAT(metrics_.Text(), HasSubstr("sessiond_lane_inbox 2\n"));
+}
+
+TEST_F(MetricsTest, EveryMetricOfTheReferenceIsServed) {
+  metrics_.Transition("state", "", "active");
+  const std::string page = metrics_.Text();
+  const std::string reference = MetricsReference();
+  int documented = 0;
+  for (std::size_t at = reference.find("| `"); at != std::string::npos;
+       at = reference.find("| `", at + 1)) {
+    const std::string name = reference.substr(at + 3, reference.find('`', at + 3) - at - 3);
+    EXPECT_THAT(page, HasSubstr("# TYPE " + name + " ")) << name;
+    ++documented;
+  }
+  EXPECT_GT(documented, 10);
+}
+
+TEST_F(MetricsTest, TheProcessesOwnFiguresArePlausible) {
+  const std::string page = metrics_.Text();
+  for (const char* name : {"process_resident_memory_bytes", "process_open_fds", "process_threads",
+                           "process_start_time_seconds"}) {
+    EXPECT_THAT(page, Not(HasSubstr(std::string("\n") + name + " 0\n")));
+  }
+}
+
+}  // namespace
+}  // namespace sessiond
