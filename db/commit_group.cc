@@ -42,6 +42,14 @@ absl::Status RequestIdReused(const std::string& request_id) {
       .Violation("request_id", "was used with another method or payload");
 }
 
+// A newer daemon made it.
+absl::Status NotUnderstood(const Session& session) {
+  return Refusal(v1::SCHEMA_MISMATCH,
+                 absl::StrCat("This daemon does not understand revision ",
+                              session.workflow_revision(), " of workflow ", session.workflow(),
+                              ", which the session keeps. Upgrade the daemon."));
+}
+
 // One column after another, of rows that are read once for each column.
 template <class Row>
 class Columns {
@@ -177,10 +185,13 @@ bool CommitGroup::QueueMissing(Connection& connection) {
     const auto request = requests_.find(submission->request_key);
     if (request != requests_.end()) {
       // A creation whose id was drawn: the retry has drawn another one.
-      if (!entries_.contains(request->second.session_id)) {
-        entries_[request->second.session_id].partition = submission->request_partition;
-        missing_sessions_.push_back(request->second.session_id);
+      const std::string& id = request->second.session_id;
+      if (!entries_.contains(id)) {
+        entries_[id].partition = submission->request_partition;
+        missing_sessions_.push_back(id);
       }
+      // By now it may have been archived.
+      if (!entries_[id].aggregate.session.has_value()) missing_tombstones_.push_back(id);
       continue;
     }
     const Entry& entry = entries_[submission->command.session_id];
@@ -250,9 +261,14 @@ absl::StatusOr<Outcome> CommitGroup::DecideOne(Submission& submission) {
     const Session& session = *entry.aggregate.session;
     workflow = catalog_.Find(session.workflow(), session.workflow_revision());
   }
-  // Without a session there is nothing that a workflow could say.
-  if (workflow == nullptr)
-    return CheckExists(command.session_id, entry.aggregate, /*include_deleted=*/true);
+  if (workflow == nullptr) {
+    // Without a session there is nothing that a workflow could say.
+    if (auto exists = CheckExists(command.session_id, entry.aggregate, /*include_deleted=*/true);
+        !exists.ok()) {
+      return exists;
+    }
+    return NotUnderstood(*entry.aggregate.session);
+  }
 
   absl::StatusOr<Decision> decision = sessiond::Decide(*workflow, entry.aggregate, command, now_);
   if (!decision.ok()) return decision.status();

@@ -12,6 +12,7 @@ namespace sessiond::db {
 namespace {
 
 constexpr absl::string_view kSqlStatePayload = "sessiond/sqlstate";
+constexpr absl::string_view kTroublePayload = "sessiond/connection-trouble";
 
 // How long a caller should wait before it tries again: PostgreSQL restarts in about half a second.
 constexpr absl::Duration kRetryDelay = absl::Milliseconds(500);
@@ -65,8 +66,15 @@ std::string SqlStateOf(const absl::Status& status) {
   return payload.has_value() ? std::string(*payload) : "";
 }
 
+std::string ConnectionTroubleOf(const absl::Status& status) {
+  const auto payload = status.GetPayload(kTroublePayload);
+  return payload.has_value() ? std::string(*payload) : "";
+}
+
 absl::Status ConnectionLost(absl::string_view what) {
-  return SqlError("08006", "connection", what);
+  absl::Status status = SqlError("08006", "connection", what);
+  status.SetPayload(kTroublePayload, absl::Cord(what));
+  return status;
 }
 
 }  // namespace sessiond::db

@@ -17,6 +17,10 @@ absl::Status SqlError(absl::string_view sqlstate, absl::string_view statement,
 // The SQLSTATE of a status made by SqlError; empty for others.
 std::string SqlStateOf(const absl::Status& status);
 
+// What libpq said of a connection that could not be made or was lost, for the operator; empty for
+// every other status. Never sent to callers.
+std::string ConnectionTroubleOf(const absl::Status& status);
+
 // For a lost connection: SQLSTATE 08006.
 absl::Status ConnectionLost(absl::string_view what);
 

@@ -11,9 +11,11 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "db/migrate.h"
+#include "db/sql_error.h"
 #include "proto/embedded.h"
 #include "server/ops/log.h"
 #include "server/rpc/session_methods.h"
+#include "server/state_machine/refusal.h"
 #include "server/state_machine/workflow.h"
 #include "sessiond/v1/session_service.pb.h"
 
@@ -87,6 +89,17 @@ absl::StatusOr<std::vector<v1::Workflow>> ParseBuiltinWorkflows() {
   return workflows;
 }
 
+// The URL may hold a password, and what libpq says may hold the URL: neither is repeated here.
+absl::Status CheckReachable(const std::string& dsn) {
+  const auto connection = db::Connection::Open({.dsn = dsn, .application_name = "sessiond start"},
+                                               absl::Now() + kConnectTimeout);
+  if (connection.ok()) return absl::OkStatus();
+  return absl::UnavailableError(
+      "the database of --db-url does not let us in: --log-level debug shows what PostgreSQL says, "
+      "and `psql` with "
+      "the same URL should do so too");
+}
+
 absl::Status CheckDurable(const std::string& dsn) {
   const absl::Time deadline = absl::Now() + kConnectTimeout;
   const auto connection =
@@ -103,7 +116,10 @@ std::string Reachable(const Address& address) {
 }  // namespace
 
 absl::StatusOr<Database> OpenDatabase(const Config& config, db::PostgresSupervisor* supervisor) {
-  if (!config.db_url.empty()) return Database{config.db_url, nullptr};
+  if (!config.db_url.empty()) {
+    if (absl::Status status = CheckReachable(config.db_url); !status.ok()) return status;
+    return Database{config.db_url, nullptr};
+  }
   auto embedded = db::EmbeddedPostgres::Start(
       {.data_dir = config.data_dir, .ephemeral = config.ephemeral, .bin_dir = config.pg_bin_dir},
       *supervisor);
@@ -132,6 +148,7 @@ std::vector<Finding> Examine(const Config& config, db::PostgresSupervisor* super
                         CheckAddress(config.admin_listen, "admin-listen", config.insecure)});
   }
   if (!config.db_url.empty()) {
+    findings.push_back({"the database can be reached", CheckReachable(config.db_url)});
     findings.push_back(
         {"the database has the schema", PrepareSchema({config.db_url, nullptr}, config)});
     findings.push_back({"the database keeps what it acknowledged", CheckDurable(config.db_url)});
@@ -206,8 +223,7 @@ absl::Status Daemon::StartRpc() {
   sessions_ = std::make_unique<rpc::SessionService>(*store_, journal_);
   rpc::ServerOptions options{.listen = config_.grpc_listen,
                              .services = {rpc::SessionMethods(*sessions_)},
-                             .standard_services = reflection_.services()};
-  options.standard_services.push_back(&health_);
+                             .standard_services = {&health_, &reflection_}};
   grpc::EnableDefaultHealthCheckService(false);
   auto server = rpc::Server::Start(std::move(options), metrics_, journal_);
   if (!server.ok()) return server.status();
@@ -236,12 +252,33 @@ void Daemon::StartMonitor() {
 }
 
 void Daemon::Observe() {
-  readiness_.Observe(Probe(), absl::Now());
+  const absl::StatusOr<int> schema_version = Probe();
+  readiness_.Observe(schema_version, absl::Now());
   health_.SetReady(readiness_.ready(absl::Now()));
+  if (schema_version.ok() == database_answers_) return;
+  database_answers_ = schema_version.ok();
+  if (database_answers_) {
+    Log(LogLevel::kInfo, "daemon", "the database answers again");
+  } else {
+    Log(LogLevel::kWarn, "daemon", "the database does not answer",
+        {{"error", schema_version.status().message()}});
+  }
 }
 
 absl::StatusOr<int> Daemon::Probe() {
-  const absl::Time deadline = absl::Now() + kProbeTimeout;
+  const absl::StatusOr<int> version = AskSchemaVersion(absl::Now() + kProbeTimeout);
+  const int needed = db::BuiltInMigrations().back().version;
+  if (ReasonOf(version.status()) == v1::SCHEMA_MISMATCH || (version.ok() && *version < needed)) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("it does not have schema ", needed, ": run `sessiond migrate up`"));
+  }
+  // What the status says is meant for callers.
+  if (!version.ok())
+    return absl::UnavailableError(absl::StrCat("SQLSTATE ", db::SqlStateOf(version.status())));
+  return version;
+}
+
+absl::StatusOr<int> Daemon::AskSchemaVersion(absl::Time deadline) {
   if (probe_ == nullptr || !probe_->alive()) {
     auto connection = db::Connection::Open(
         {.dsn = database_.dsn, .application_name = "sessiond health"}, deadline);
@@ -263,8 +300,6 @@ void Daemon::Drain() {
   health_.SetReady(false);
   absl::SleepFor(config_.drain_delay);
 
-  health_.EndStreams();
-  reflection_.EndStreams();
   sweeper_.reset();
   rpc_->Stop(config_.shutdown_grace);
   store_->Drain();

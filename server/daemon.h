@@ -21,11 +21,12 @@
 #include "server/address.h"
 #include "server/config.h"
 #include "server/ops/admin_http.h"
-#include "server/ops/health.h"
 #include "server/ops/metrics.h"
-#include "server/ops/reflection.h"
+#include "server/ops/readiness.h"
 #include "server/ops/sweeper.h"
+#include "server/rpc/health_service.h"
 #include "server/rpc/journal.h"
+#include "server/rpc/reflection.h"
 #include "server/rpc/server.h"
 #include "server/rpc/session_service.h"
 
@@ -79,8 +80,10 @@ class Daemon {
   absl::Status StartAdmin();
   void StartMonitor();
 
-  // Asks the database, on the monitor's thread. The version of its schema.
+  // Asks the database for the version of its schema; the answer is for Readiness.
   absl::StatusOr<int> Probe();
+  absl::StatusOr<int> AskSchemaVersion(absl::Time deadline);
+  // Asks, tells everyone, and logs what is news.
   void Observe();
 
   const Config config_;
@@ -89,8 +92,8 @@ class Daemon {
 
   Metrics metrics_;
   Readiness readiness_;
-  HealthService health_;
-  Reflection reflection_;
+  rpc::HealthService health_;
+  rpc::Reflection reflection_;
   rpc::Journal journal_;
 
   Database database_;
@@ -103,6 +106,7 @@ class Daemon {
   absl::Notification stop_monitor_;
   // Monitor's thread only, once it runs.
   std::unique_ptr<db::Connection> probe_;
+  bool database_answers_ = true;
   std::thread monitor_;
 };
 

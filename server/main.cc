@@ -23,6 +23,7 @@
 #include "absl/strings/str_format.h"
 #include "db/migrate.h"
 #include "db/postgres_supervisor.h"
+#include "db/sql_error.h"
 #include "server/config.h"
 #include "server/daemon.h"
 #include "server/ops/log.h"
@@ -35,7 +36,9 @@ constexpr int kInTheWay = 1;
 constexpr int kUsage = 2;
 
 int Complain(const absl::Status& status, int code = kInTheWay) {
-  absl::FPrintF(stderr, "sessiond: %s\n", status.message());
+  const std::string trouble = db::ConnectionTroubleOf(status);
+  absl::FPrintF(stderr, "sessiond: %s%s\n", status.message(),
+                trouble.empty() ? "" : absl::StrCat(" (", trouble, ")"));
   return code;
 }
 

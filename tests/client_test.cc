@@ -1,3 +1,4 @@
+// The client library against a fake daemon: retries, request ids, refusals, and lists.
 #include "sessiond/client.h"
 
 #include <unistd.h>

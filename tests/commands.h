@@ -17,11 +17,12 @@
 
 namespace sessiond {
 
-// The seed of a test that draws: SESSIOND_TEST_SEED, else drawn itself. Printed, so that what failed
-// once can be run again.
+// The seed of a test that draws: SESSIOND_TEST_SEED, else drawn itself. Printed, so that what
+// failed once can be run again.
 inline uint64_t TestSeed() {
   const char* given = std::getenv("SESSIOND_TEST_SEED");
-  const uint64_t seed = given != nullptr ? std::strtoull(given, nullptr, 10) : std::random_device()();
+  const uint64_t seed =
+      given != nullptr ? std::strtoull(given, nullptr, 10) : std::random_device()();
   std::cout << "SESSIOND_TEST_SEED=" << seed << std::endl;
   return seed;
 }
@@ -51,8 +52,7 @@ Command About(const std::string& session_id, Request request = {}) {
   } else {
     request.set_session_id(session_id);
   }
-  Command command{
-      .caller = "tester", .request_id = request.request_id(), .session_id = session_id};
+  Command command{.caller = "tester", .request_id = request.request_id(), .session_id = session_id};
   command.request = std::move(request);
   return command;
 }

@@ -1,5 +1,5 @@
 // grpc.health.v1 as clients see it, and what makes the daemon ready.
-#include "server/ops/health.h"
+#include "server/ops/readiness.h"
 
 #include <gtest/gtest.h>
 #include <httplib.h>
@@ -8,10 +8,13 @@
 
 #include "grpcpp/grpcpp.h"
 #include "server/ops/admin_http.h"
+#include "server/rpc/health_service.h"
 #include "tests/service_host.h"
 
 namespace sessiond {
 namespace {
+
+using rpc::HealthService;
 
 using grpc::health::v1::Health;
 using grpc::health::v1::HealthCheckRequest;

@@ -1,5 +1,5 @@
 // Server reflection as grpcurl and its like use it, in both versions.
-#include "server/ops/reflection.h"
+#include "server/rpc/reflection.h"
 
 #include <gmock/gmock.h>
 #include <google/protobuf/descriptor.pb.h>
@@ -16,6 +16,8 @@
 
 namespace sessiond {
 namespace {
+
+using rpc::Reflection;
 
 using google::protobuf::FileDescriptorProto;
 using testing::Contains;
@@ -62,7 +64,7 @@ class ReflectionTest : public testing::Test {
   }
 
   Reflection reflection_{DescriptorSet(), {"sessiond.v1.SessionService", "grpc.health.v1.Health"}};
-  ServiceHost host_{reflection_.services()};
+  ServiceHost host_{{&reflection_}};
   std::unique_ptr<typename Version::Service::Stub> stub_ =
       Version::Service::NewStub(host_.channel());
   grpc::ClientContext context_;
@@ -163,14 +165,14 @@ TYPED_TEST(ReflectionTest, ShutdownDoesNotWaitForClientsWhoSayNothing) {
   this->AskForSymbol("sessiond.v1.Session");
   this->reflection_.EndStreams();
   this->host_.server().Shutdown();  // Without a deadline: it returns when the last call has ended.
-  EXPECT_EQ(this->stream_->Finish().error_code(), grpc::StatusCode::UNAVAILABLE);
+  EXPECT_EQ(this->stream_->Finish().error_code(), grpc::StatusCode::CANCELLED);
 }
 
 TYPED_TEST(ReflectionTest, AStreamThatComesAfterTheEndIsEndedAtOnce) {
   this->reflection_.EndStreams();
   grpc::ClientContext context;
   const auto late = this->stub_->ServerReflectionInfo(&context);
-  EXPECT_EQ(late->Finish().error_code(), grpc::StatusCode::UNAVAILABLE);
+  EXPECT_EQ(late->Finish().error_code(), grpc::StatusCode::CANCELLED);
 }
 
 }  // namespace

@@ -2,29 +2,43 @@
 #pragma once
 
 #include <memory>
+#include <thread>
 #include <vector>
 
 #include "grpcpp/grpcpp.h"
+#include "server/rpc/call.h"
+#include "server/rpc/standard_service.h"
 
 namespace sessiond {
 
 class ServiceHost {
  public:
   // The services outlive it.
-  explicit ServiceHost(const std::vector<grpc::Service*>& services) {
+  explicit ServiceHost(const std::vector<rpc::StandardService*>& services) {
     grpc::ServerBuilder builder;
-    for (grpc::Service* service : services) builder.RegisterService(service);
+    for (rpc::StandardService* standard : services) {
+      for (grpc::Service* service : standard->services()) builder.RegisterService(service);
+    }
+    queue_ = builder.AddCompletionQueue();
     server_ = builder.BuildAndStart();
+    for (rpc::StandardService* standard : services) standard->Accept(*queue_);
+    thread_ = std::thread([this] { rpc::Drive(*queue_); });
     channel_ = server_->InProcessChannel({});
   }
-  ~ServiceHost() { server_->Shutdown(); }
+  ~ServiceHost() {
+    server_->Shutdown();
+    queue_->Shutdown();
+    thread_.join();
+  }
 
   grpc::Server& server() { return *server_; }
   const std::shared_ptr<grpc::Channel>& channel() const { return channel_; }
 
  private:
+  std::unique_ptr<grpc::ServerCompletionQueue> queue_;
   std::unique_ptr<grpc::Server> server_;
   std::shared_ptr<grpc::Channel> channel_;
+  std::thread thread_;
 };
 
 }  // namespace sessiond

@@ -36,8 +36,8 @@ bool IsExec(const std::string& id) {
 }
 
 TEST(SessionId, HasOneOfTwoFormatsWholeAndInAscii) {
-  for (const char* id : {kUuid, "ffffffff-ffff-ffff-ffff-ffffffffffff",
-                         "00000000-0000-0000-0000-000000000001"}) {
+  for (const char* id :
+       {kUuid, "ffffffff-ffff-ffff-ffff-ffffffffffff", "00000000-0000-0000-0000-000000000001"}) {
     EXPECT_TRUE(HasFormat(id, v1::Workflow::UUID)) << id;
     EXPECT_FALSE(HasFormat(id, v1::Workflow::EXEC)) << id;
   }
@@ -142,9 +142,8 @@ TEST(SessionId, UuidsOfLaterMomentsSortBehindEarlierOnes) {
   std::mt19937_64 random(7);
   std::string last;
   for (int i = 0; i < 1'000; ++i) {
-    const std::string id =
-        MakeSessionId(v1::Workflow::UUID, absl::FromUnixMillis(1'767'225'600'000 + i * 7), random(),
-                      random());
+    const std::string id = MakeSessionId(
+        v1::Workflow::UUID, absl::FromUnixMillis(1'767'225'600'000 + i * 7), random(), random());
     EXPECT_LT(last, id);
     last = id;
   }

@@ -229,15 +229,17 @@ TEST(SessionQueries, EveryRestrictionSelectsWhatMatchesInMemory) {
   const std::vector<v1::Session> all = world.All();
   ASSERT_EQ(all.size(), 280u);
   int telling = 0;
-  for (const std::string& restriction : EveryRestriction(100)) {
-    for (const std::string& filter : {restriction, absl::StrCat("NOT ", restriction)}) {
-      const SessionSelection selection = Selection(filter);
-      const auto expected = ExpectedIds(all, selection, Order());
-      EXPECT_EQ(world.Ids(selection, Order(), 1000), expected) << filter;
-      telling += !expected.empty() && expected.size() < all.size();
-    }
+  std::vector<std::string> filters = EveryRestriction(100);
+  for (const std::string& restriction : EveryRestriction(2)) {
+    filters.push_back(absl::StrCat("NOT ", restriction));
   }
-  EXPECT_GT(telling, 250) << "most filters should select some sessions, not all or none";
+  for (const std::string& filter : filters) {
+    const SessionSelection selection = Selection(filter);
+    const auto expected = ExpectedIds(all, selection, Order());
+    EXPECT_EQ(world.Ids(selection, Order(), 1000), expected) << filter;
+    telling += !expected.empty() && expected.size() < all.size();
+  }
+  EXPECT_GT(telling, 150) << "most filters should select some sessions, not all or none";
 }
 
 std::string RandomFilter(const std::vector<std::string>& restrictions, int depth,
@@ -280,8 +282,7 @@ TEST(SessionQueries, EveryOrderPagesThroughEverySessionOnce) {
         for (const bool include_deleted : {false, true}) {
           const auto selection = Selection(filter, namespace_name, include_deleted);
           const auto expected = ExpectedIds(all, selection, order);
-          for (const int page_size : {1, 7, 50, 1000}) {
-            if (page_size == 1 && *filter == '\0') continue;  // 120 trips that say nothing new.
+          for (const int page_size : {7, 1000}) {
             EXPECT_EQ(world.Ids(selection, order, page_size), expected)
                 << static_cast<int>(order.field) << order.descending << " " << filter << " "
                 << namespace_name << " " << include_deleted << " " << page_size;
@@ -332,7 +333,7 @@ TEST(SessionQueries, PagesAreStableWhileOthersAreCreated) {
 }
 
 TEST(SessionQueries, APageEndsEarlyAtItsBytes) {
-  World world(120);
+  World world(60);
   // Where JSON and Protobuf say the same in as many bytes; where JSON takes two for one; and where
   // it takes two for eleven.
   for (const char* value : {"to_jsonb(repeat('x', 65000))", "to_jsonb(repeat('\"', 32000))",
@@ -355,8 +356,8 @@ TEST(SessionQueries, APageEndsEarlyAtItsBytes) {
       ++pages;
     } while (after.has_value());
     EXPECT_EQ(seen, expected) << value;
-    EXPECT_GE(pages, 3) << value;
-    EXPECT_LE(pages, 12) << value;
+    EXPECT_GE(pages, 2) << value;
+    EXPECT_LE(pages, 6) << value;
   }
 }
 
@@ -423,7 +424,7 @@ FROM generate_series(1, $1::bigint) AS i
 TEST(SessionQueries, EventsComeInOrderAndWhole) {
   World world(1);
   world.Ask({kInsertEvents, {"400", "10"}});
-  for (const int page_size : {1, 50, 199, 200, 201, 1000}) {
+  for (const int page_size : {1, 199, 200, 201, 1000}) {
     std::vector<v1::SessionEvent> events;
     bool more = true;
     while (more) {

@@ -250,7 +250,7 @@ TEST_F(SessionctlTest, EveryReasonThatCanBeHelpedProposesTheNextStep) {
       {v1::INVALID_TRANSITION,
        {{"from", "PAUSED"}, {"allowed", "ACTIVE,STOPPED,FAILED,DELETED (force)"}},
        "session pause s1",
-       "session fail s1 --reason …\n             sessionctl session delete s1 --force"},
+       "session fail s1 --reason …\n            sessionctl session delete s1 --force"},
       {v1::STAGE_FIELDS_MISSING,
        {{"fields", "jira_project_key"}},
        "session advance s1",

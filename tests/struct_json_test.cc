@@ -73,8 +73,8 @@ TEST(StructJson, NumbersComeBackTheSame) {
 }
 
 Value RandomValue(std::mt19937_64& random, int depth) {
-  static const char* const kTexts[] = {"", "a", "\"", "\\", "\n\t\r\b\f", "ä€😀", "\x01\x1F\x7F",
-                                       "</script>", "\u2028"};
+  static const char* const kTexts[] = {
+      "", "a", "\"", "\\", "\n\t\r\b\f", "ä€😀", "\x01\x1F\x7F", "</script>", "\u2028"};
   Value value;
   switch (random() % (depth == 0 ? 4 : 6)) {
     case 0:

@@ -52,12 +52,37 @@ TEST(UpdateMask, NamesFieldsAndKeys) {
 }
 
 TEST(UpdateMask, RefusesWhatDoesNotExistOrCannotBeSet) {
-  for (const char* path :
-       {"", "*", ".", "state", "stage", "status", "session_id", "namespace", "workflow", "counters",
-        "counters.total_tickets_generated", "etag", "purge_time", "session.labels", "Labels",
-        "labels.", "labels..", "labels.a.b", "labels.a b", "labels.`", "labels.``", "labels.`a",
-        "labels.a`", "labels.`a`b`", "labels.`a`.b", "hold.x", "owner_id.x", "labels.ä",
-        "context.a.b", " labels", "labels "}) {
+  for (const char* path : {"",
+                           "*",
+                           ".",
+                           "state",
+                           "stage",
+                           "status",
+                           "session_id",
+                           "namespace",
+                           "workflow",
+                           "counters",
+                           "counters.total_tickets_generated",
+                           "etag",
+                           "purge_time",
+                           "session.labels",
+                           "Labels",
+                           "labels.",
+                           "labels..",
+                           "labels.a.b",
+                           "labels.a b",
+                           "labels.`",
+                           "labels.``",
+                           "labels.`a",
+                           "labels.a`",
+                           "labels.`a`b`",
+                           "labels.`a`.b",
+                           "hold.x",
+                           "owner_id.x",
+                           "labels.ä",
+                           "context.a.b",
+                           " labels",
+                           "labels "}) {
     const auto paths = Parse({"hold", path});
     EXPECT_EQ(ReasonOf(paths.status()), v1::INVALID_FIELD_MASK) << path;
     EXPECT_EQ(paths.status().code(), absl::StatusCode::kInvalidArgument);
@@ -67,12 +92,9 @@ TEST(UpdateMask, RefusesWhatDoesNotExistOrCannotBeSet) {
 
 TEST(UpdateMask, RefusesPathsThatCoverEachOther) {
   const std::vector<std::vector<std::string>> twice = {
-      {"hold", "hold"},
-      {"labels", "labels.a"},
-      {"labels.a", "labels"},
-      {"labels.a", "labels.a"},
-      {"labels.a", "labels.`a`"},
-      {"labels.`a.b`", "hold", "labels.`a.b`"},
+      {"hold", "hold"},           {"labels", "labels.a"},
+      {"labels.a", "labels"},     {"labels.a", "labels.a"},
+      {"labels.a", "labels.`a`"}, {"labels.`a.b`", "hold", "labels.`a.b`"},
       {"context.x", "context"},
   };
   for (const auto& paths : twice) {

@@ -1,5 +1,5 @@
-// Workflow definitions: what contradicts itself is refused with a sentence that says where, and what
-// is taken answers as it says.
+// Workflow definitions: what contradicts itself is refused with a sentence that says where, and
+// what is taken answers as it says.
 #include "server/state_machine/workflow.h"
 
 #include <gmock/gmock.h>

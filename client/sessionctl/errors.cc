@@ -224,7 +224,7 @@ void AddRefusal(Details& details, const Run& run, const absl::Status& status) {
   details.Add("category", WhoCanFixIt(Get(metadata, "category")));
   for (const auto& [key, value] : metadata) {
     if (key == "category" || key == "position" || key == "field") continue;  // Told otherwise.
-    if (!Says(status, value)) details.Add(key, value);
+    if (value != run.session_id && !Says(status, value)) details.Add(key, value);
   }
   if (const auto bad_request = GetDetail<google::rpc::BadRequest>(status)) {
     for (const auto& violation : bad_request->field_violations()) {

@@ -104,12 +104,13 @@ int ExplainParseError(const CLI::App& app, const CLI::ParseError& error) {
   const std::string help = absl::StrCat("see ", name, " --help");
   const std::vector<std::string> unknown = app.remaining(/*recurse=*/true);
   if (unknown.empty() || dynamic_cast<const CLI::ValidationError*>(&error) != nullptr) {
-    const bool unfinished = dynamic_cast<const CLI::RequiredError*>(&error) != nullptr &&
-                            !command->get_subcommands({}).empty();
-    return ExplainUsage(
-        unfinished ? absl::StrCat(name, " what? ", absl::StrJoin(NamesOf(*command, false), ", "))
-                   : error.what(),
-        {help});
+    if (dynamic_cast<const CLI::RequiredError*>(&error) == nullptr) {
+      return ExplainUsage(error.what(), {help});
+    }
+    const std::vector<std::string> below = NamesOf(*command, /*options=*/false);
+    return ExplainUsage(below.empty() ? absl::StrCat(name, ": ", error.what())
+                                      : absl::StrCat(name, " what? ", absl::StrJoin(below, ", ")),
+                        {help});
   }
   const std::string word = std::string(unknown.front().substr(0, unknown.front().find('=')));
   const bool option = absl::StartsWith(word, "-");

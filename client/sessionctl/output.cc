@@ -277,7 +277,7 @@ std::string CardOf(const v1::Session& session) {
   card.Add("Updated", Past(session.update_time()));
   if (session.has_complete_time()) card.Add("Completed", Past(session.complete_time()));
   if (session.has_delete_time()) card.Add("Deleted", Past(session.delete_time()));
-  if (session.has_purge_time()) card.Add("Purged", Future(session.purge_time()));
+  if (session.has_purge_time()) card.Add("Purge due", Future(session.purge_time()));
   if (session.recoverable()) {
     card.Add("Recoverable", session.has_recover_before_time()
                                 ? absl::StrCat("until ", Future(session.recover_before_time()))

@@ -43,8 +43,11 @@ absl::StatusOr<std::shared_ptr<grpc::Channel>> Run::Connect() const {
   grpc::health::v1::HealthCheckResponse response;
   const grpc::Status status =
       grpc::health::v1::Health::NewStub(channel)->Check(&context, {}, &response);
-  // Connected at the second attempt.
-  if (status.error_code() != grpc::StatusCode::UNAVAILABLE) return channel;
+  // Any other answer is a daemon's: the second attempt to connect went well.
+  if (status.error_code() != grpc::StatusCode::UNAVAILABLE &&
+      status.error_code() != grpc::StatusCode::DEADLINE_EXCEEDED) {
+    return channel;
+  }
   const std::vector<std::string> parts = absl::StrSplit(status.error_message(), ": ");
   return absl::UnavailableError(absl::StrCat("No daemon answers at ", server, ": ", parts.back()));
 }

@@ -9,7 +9,7 @@
 
 #include "absl/status/statusor.h"
 #include "server/address.h"
-#include "server/ops/health.h"
+#include "server/ops/readiness.h"
 
 namespace sessiond {
 

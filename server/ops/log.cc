@@ -19,7 +19,6 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
-#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/synchronization/mutex.h"
@@ -95,6 +94,18 @@ void AppendEscape(std::string& out, char32_t c) {
   }
 }
 
+// How many bytes at the beginning of `text` are printable ASCII that needs no escape: nearly all
+// that is ever logged.
+std::size_t PlainBytes(absl::string_view text, bool quoted) {
+  std::size_t length = 0;
+  while (length < text.size()) {
+    const char c = text[length];
+    if (c < 0x20 || c > 0x7E || (quoted && (c == '"' || c == '\\'))) break;
+    ++length;
+  }
+  return length;
+}
+
 // Appends `text`, cut at `bytes_max` of its own bytes, with everything that deceives escaped.
 // `quoted`: it will stand between double quotes, so that quotes and backslashes are escaped too, as
 // JSON has it.
@@ -102,6 +113,10 @@ void AppendEscaped(std::string& out, absl::string_view text, std::size_t bytes_m
                    bool quoted) {
   std::size_t at = 0;
   while (at < text.size()) {
+    const std::size_t plain = PlainBytes(text.substr(at, bytes_max - at), quoted);
+    out.append(text.data() + at, plain);
+    at += plain;
+    if (at == text.size()) return;
     const Decoded next = Decode(text.substr(at));
     if (at + next.bytes > bytes_max) {
       out += "…";
@@ -141,6 +156,21 @@ absl::string_view LevelName(spdlog::level::level_enum level) {
   }
 }
 
+// As wide as the widest.
+absl::string_view PaddedLevelName(spdlog::level::level_enum level) {
+  switch (level) {
+    case spdlog::level::trace:
+    case spdlog::level::debug:
+      return "DEBUG";
+    case spdlog::level::info:
+      return "INFO ";
+    case spdlog::level::warn:
+      return "WARN ";
+    default:
+      return "ERROR";
+  }
+}
+
 absl::string_view LevelColour(spdlog::level::level_enum level) {
   switch (level) {
     case spdlog::level::trace:
@@ -171,12 +201,11 @@ class LineFormatter final : public spdlog::formatter {
   }
 
  private:
-  static std::string Json(const spdlog::details::log_msg& message) {
-    std::string line =
-        absl::StrCat("{\"time\":\"",
-                     absl::FormatTime("%Y-%m-%d%ET%H:%M:%E6SZ", absl::FromChrono(message.time),
-                                      absl::UTCTimeZone()),
-                     "\",\"level\":\"", LevelName(message.level), "\",\"logger\":");
+  std::string Json(const spdlog::details::log_msg& message) {
+    const absl::Time time = absl::FromChrono(message.time);
+    std::string line = absl::StrCat("{\"time\":\"", Second(time), ".",
+                                    absl::Dec(Microseconds(time), absl::kZeroPad6),
+                                    "Z\",\"level\":\"", LevelName(message.level), "\",\"logger\":");
     AppendQuoted(line, View(message.logger_name), Format::kJson, kValueBytesMax);
     line += ",\"msg\":";
     AppendQuoted(line, View(message.payload), Format::kJson, kMessageBytesMax);
@@ -190,21 +219,44 @@ class LineFormatter final : public spdlog::formatter {
     return line;
   }
 
-  std::string Text(const spdlog::details::log_msg& message) const {
-    const std::string level = absl::AsciiStrToUpper(LevelName(message.level));
+  std::string Text(const spdlog::details::log_msg& message) {
+    const absl::Time time = absl::FromChrono(message.time);
     std::string line =
-        absl::FormatTime("%H:%M:%E3S ", absl::FromChrono(message.time), absl::LocalTimeZone());
-    absl::StrAppend(&line, colour_ ? LevelColour(message.level) : "",
-                    absl::StrFormat("%-5s", level), colour_ ? "\033[0m" : "",
-                    absl::StrFormat(" %-8s ", View(message.logger_name)));
+        absl::StrCat(Second(time), ".", absl::Dec(Microseconds(time) / 1000, absl::kZeroPad3), " ",
+                     colour_ ? LevelColour(message.level) : "", PaddedLevelName(message.level),
+                     colour_ ? "\033[0m " : " ");
+    const std::size_t name_begin = line.size();
+    AppendBare(line, View(message.logger_name));
+    line.resize(std::max(line.size(), name_begin + kNameColumns), ' ');
+    line += ' ';
     AppendEscaped(line, View(message.payload), kMessageBytesMax, Format::kText, /*quoted=*/false);
     for (const LogField& field : current_fields) {
       line += &field == current_fields.data() ? "  " : " ";
-      absl::StrAppend(&line, field.name, "=");
+      AppendBare(line, field.name);
+      line += '=';
       AppendValue(line, field.value, Format::kText);
     }
     line += '\n';
     return line;
+  }
+
+  // The second of a line, as text; that of the last line mostly, because writing it takes longer
+  // than all the rest.
+  const std::string& Second(absl::Time time) {
+    const int64_t second = absl::ToUnixSeconds(time);
+    if (second != second_) {
+      second_ = second;
+      second_text_ = format_ == Format::kJson
+                         ? absl::FormatTime("%Y-%m-%d%ET%H:%M:%S", time, absl::UTCTimeZone())
+                         : absl::FormatTime("%H:%M:%S", time, absl::LocalTimeZone());
+    }
+    return second_text_;
+  }
+
+  static int64_t Microseconds(absl::Time time) { return absl::ToUnixMicros(time) % 1'000'000; }
+
+  static void AppendBare(std::string& line, absl::string_view text) {
+    AppendEscaped(line, text, kValueBytesMax, Format::kText, /*quoted=*/false);
   }
 
   static void AppendQuoted(std::string& line, absl::string_view text, Format format,
@@ -226,15 +278,20 @@ class LineFormatter final : public spdlog::formatter {
       const bool bare = format == Format::kText && !text.empty() &&
                         text.find_first_of(" =\"\\") == absl::string_view::npos;
       if (bare) {
-        AppendEscaped(line, text, kValueBytesMax, format, /*quoted=*/false);
+        AppendBare(line, text);
       } else {
         AppendQuoted(line, text, format, kValueBytesMax);
       }
     }
   }
 
+  static constexpr std::size_t kNameColumns = 8;
+
   const Format format_;
   const bool colour_;
+  // The sink's lock guards them: it formats under it.
+  int64_t second_ = -1;
+  std::string second_text_;
 };
 
 // ------------------------------------------------------------------------------------ repetition

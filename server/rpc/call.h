@@ -15,37 +15,42 @@
 
 namespace sessiond::rpc {
 
-// What gRPC hands back.
-struct Tag {
-  std::coroutine_handle<> waiter;
-  bool ok = false;
+// What gRPC hands back when an operation has ended.
+class Tag {
+ public:
+  virtual void Complete(bool ok) = 0;
+
+ protected:
+  ~Tag() = default;
 };
 
 // Runs a queue until it is shut down and empty.
 inline void Drive(grpc::CompletionQueue& queue) {
-  void* raw = nullptr;
+  void* tag = nullptr;
   bool ok = false;
-  while (queue.Next(&raw, &ok)) {
-    auto* tag = static_cast<Tag*>(raw);
-    tag->ok = ok;
-    tag->waiter.resume();
-  }
+  while (queue.Next(&tag, &ok)) static_cast<Tag*>(tag)->Complete(ok);
 }
 
 // co_await Completion([&](void* tag) { writer.Finish(…, tag); }) → whether it succeeded.
 template <class Start>
-class Completion : Tag {
+class Completion final : public Tag {
  public:
   explicit Completion(Start start) : start_(std::move(start)) {}
   bool await_ready() const noexcept { return false; }
-  void await_suspend(std::coroutine_handle<> handle) {
-    waiter = handle;
+  void await_suspend(std::coroutine_handle<> waiter) {
+    waiter_ = waiter;
     start_(static_cast<Tag*>(this));
   }
-  bool await_resume() const noexcept { return ok; }
+  bool await_resume() const noexcept { return ok_; }
+  void Complete(bool ok) override {
+    ok_ = ok;
+    waiter_.resume();
+  }
 
  private:
   Start start_;
+  std::coroutine_handle<> waiter_;
+  bool ok_ = false;
 };
 
 // What a handler may know of the call beside its request.

@@ -64,13 +64,12 @@ struct Server::Calls {
     Serve(server, served, queue);
 
     const absl::Time begin = absl::Now();
-    server.CallBegins();
     served.metrics->Started();
     CallInfo call{.deadline = DeadlineOf(context)};
     Bytes reply = Draining();
     if (call.deadline <= begin) {
       reply = absl::DeadlineExceededError("The deadline had passed when the call arrived.");
-    } else if (!server.draining()) {
+    } else if (!server.draining_) {
       Task<Bytes> handling = served.method->handle(std::move(call), request);
       reply = co_await handling;
     }
@@ -85,7 +84,6 @@ struct Server::Calls {
       }
     });
     co_await finished;
-    server.CallEnds();
   }
 };
 
@@ -109,8 +107,9 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(ServerOptions options, Met
     builder.RegisterService(raw.get());
     server->raw_services_.push_back(std::move(raw));
   }
-  for (grpc::Service* standard : server->options_.standard_services)
-    builder.RegisterService(standard);
+  for (StandardService* standard : server->options_.standard_services) {
+    for (grpc::Service* service : standard->services()) builder.RegisterService(service);
+  }
   for (int i = 0; i < server->options_.queues; ++i)
     server->queues_.push_back(builder.AddCompletionQueue());
   server->server_ = builder.BuildAndStart();
@@ -123,6 +122,7 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(ServerOptions options, Met
     for (const Served& served : server->served_) {
       for (int i = 0; i < kAcceptsPerMethod; ++i) Calls::Serve(*server, served, *queue);
     }
+    for (StandardService* standard : server->options_.standard_services) standard->Accept(*queue);
     server->threads_.emplace_back([&queue] { Drive(*queue); });
   }
   return server;
@@ -130,36 +130,12 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(ServerOptions options, Met
 
 Server::~Server() { Stop(absl::ZeroDuration()); }
 
-void Server::RefuseNewCalls() {
-  absl::MutexLock lock(&mutex_);
-  draining_ = true;
-}
-
-bool Server::draining() const {
-  absl::ReaderMutexLock lock(&mutex_);
-  return draining_;
-}
-
-void Server::CallBegins() {
-  absl::MutexLock lock(&mutex_);
-  ++calls_;
-}
-
-void Server::CallEnds() {
-  absl::MutexLock lock(&mutex_);
-  --calls_;
-}
-
 void Server::Stop(absl::Duration grace) {
   if (std::exchange(stopped_, true)) return;
   RefuseNewCalls();
+  for (StandardService* standard : options_.standard_services) standard->EndStreams();
+  // Returns when the last call is over: a cancelled one still waits for its lane, and ends with it.
   server_->Shutdown(absl::ToChronoTime(absl::Now() + grace));
-  // A cancelled call still waits for its lane; its queue must be there when it ends.
-  {
-    absl::MutexLock lock(&mutex_);
-    mutex_.Await(absl::Condition(
-        +[](int* calls) { return *calls == 0; }, &calls_));
-  }
   for (auto& queue : queues_) queue->Shutdown();
   for (std::thread& thread : threads_) thread.join();
 }

@@ -3,19 +3,19 @@
 
 #include <grpcpp/grpcpp.h>
 
+#include <atomic>
 #include <memory>
 #include <string>
 #include <thread>
 #include <vector>
 
-#include "absl/base/thread_annotations.h"
 #include "absl/status/statusor.h"
-#include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "server/ops/metrics.h"
 #include "server/rpc/journal.h"
 #include "server/rpc/method.h"
 #include "server/rpc/raw_service.h"
+#include "server/rpc/standard_service.h"
 
 namespace sessiond::rpc {
 
@@ -25,8 +25,8 @@ struct ServerOptions {
   // 2: one for each core that the small machines have; handlers never block in them.
   int queues = 2;
   std::vector<ServiceMethods> services;
-  // Health and reflection, served by gRPC itself. They outlive the server.
-  std::vector<grpc::Service*> standard_services;
+  // Health and reflection. They outlive the server.
+  std::vector<StandardService*> standard_services;
 };
 
 class Server {
@@ -38,7 +38,7 @@ class Server {
   ~Server();
 
   // From now on every new call is answered UNAVAILABLE / DRAINING.
-  void RefuseNewCalls();
+  void RefuseNewCalls() { draining_ = true; }
   // Finishes the calls under way, cancels what has not ended after `grace`, and stops.
   void Stop(absl::Duration grace);
 
@@ -57,10 +57,6 @@ class Server {
 
   Server(Metrics& metrics, Journal& journal) : metrics_(metrics), journal_(journal) {}
 
-  void CallBegins();
-  void CallEnds();
-  bool draining() const;
-
   Metrics& metrics_;
   Journal& journal_;
   ServerOptions options_;
@@ -71,9 +67,7 @@ class Server {
   std::unique_ptr<grpc::Server> server_;
   std::vector<std::thread> threads_;
 
-  mutable absl::Mutex mutex_;
-  int calls_ ABSL_GUARDED_BY(mutex_) = 0;
-  bool draining_ ABSL_GUARDED_BY(mutex_) = false;
+  std::atomic<bool> draining_ = false;
   bool stopped_ = false;
 };
 

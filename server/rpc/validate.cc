@@ -41,6 +41,7 @@ enum class Text {
   kNamespaces,  // The same, or `-`.
   kIdentifier,  // [a-z][a-z0-9_]{0,62}, or empty.
   kSessionId,   // Checked by its own reason.
+  kReference,   // As kName, and not empty.
   kAny,         // Answered for by the method itself.
   kLabelKey,    // [a-z][a-z0-9_.-]{0,62}.
 };
@@ -74,7 +75,7 @@ constexpr StringRule kStringRules[] = {
     {"labels.key", Text::kLabelKey, kMapKeyBytesMax},
     {"labels.value", Text::kProse, kShortStringBytesMax},
     {"references.key", Text::kIdentifier, kMapKeyBytesMax},
-    {"references.value", Text::kName, kShortStringBytesMax},
+    {"references.value", Text::kReference, kShortStringBytesMax},
     {"counters.key", Text::kIdentifier, kMapKeyBytesMax},
     {"counter_increments.key", Text::kIdentifier, kMapKeyBytesMax},
     {"paths", Text::kProse, kShortStringBytesMax},
@@ -117,9 +118,14 @@ std::string WhatIsWrong(absl::string_view text, const StringRule& rule) {
   if (text.size() > rule.bytes_max) {
     return absl::StrCat("has ", text.size(), " bytes, and may have ", rule.bytes_max);
   }
-  if (text.empty()) return rule.text == Text::kLabelKey ? "must be [a-z][a-z0-9_.-]{0,62}" : "";
+  if (text.empty()) {
+    return rule.text == Text::kLabelKey    ? "must be [a-z][a-z0-9_.-]{0,62}"
+           : rule.text == Text::kReference ? "must have a value"
+                                           : "";
+  }
   switch (rule.text) {
     case Text::kName:
+    case Text::kReference:
       return HasControls(text) ? "must be without control characters" : "";
     case Text::kPrintable:
       return std::all_of(text.begin(), text.end(), [](char c) { return c > 0x20 && c < 0x7F; })

@@ -156,12 +156,13 @@ absl::Status InvalidTransition(absl::string_view from, absl::string_view to,
       .Precondition("TRANSITION", absl::StrCat(from, " → ", to), way_out);
 }
 
-absl::Status NotActive(const Session& session, Situation situation, absl::string_view rpc,
-                       absl::string_view why = "") {
+absl::Status NotActive(const Workflow& workflow, const Session& session, Situation situation,
+                       absl::string_view rpc, absl::string_view why = "") {
   std::vector<absl::string_view> accepted;
   for (int i = 0; i < kCalls; ++i) {
-    if (VerdictOf(situation, static_cast<Call>(i)) == Verdict::kAccepted)
-      accepted.push_back(kCallFacts[i].rpc);
+    const Call call = static_cast<Call>(i);
+    if (call == Call::kFail && !workflow.HasFailedStatus()) continue;
+    if (VerdictOf(situation, call) == Verdict::kAccepted) accepted.push_back(kCallFacts[i].rpc);
   }
   return Refusal(
              v1::SESSION_NOT_ACTIVE,
@@ -233,7 +234,7 @@ absl::Status CheckState(const Workflow& workflow, const Session& session, Call c
       return InvalidTransition(StateName(session.state()), facts.to, Reachable(situation, workflow),
                                " while it is not stopped (set force to stop it first)");
     case Verdict::kNotActive:
-      return NotActive(session, situation, facts.rpc);
+      return NotActive(workflow, session, situation, facts.rpc);
     case Verdict::kNotDeleted:
       return Refusal(v1::NOT_DELETED, absl::StrCat("The session is not deleted; it is ",
                                                    StateName(session.state()), "."))
@@ -492,22 +493,24 @@ void Take(const UpdatePath& path, const Session& given, Session& session, Struct
   }
 }
 
-absl::Status CheckUpdatable(const Session& session, const v1::UpdateSessionRequest& request,
+absl::Status CheckUpdatable(const Workflow& workflow, const Session& session,
+                            const v1::UpdateSessionRequest& request,
                             const std::vector<UpdatePath>& paths) {
   const Situation situation = SituationOf(session.state(), session.has_fail_time());
   const bool labels_and_hold = VerdictOf(situation, Call::kUpdate) == Verdict::kLabelsAndHold;
   for (const UpdatePath& path : paths) {
     if (path.field == UpdateField::kOwnerId && session.state() != Session::CREATING) {
-      return NotActive(session, situation, "UpdateSession",
+      return NotActive(workflow, session, situation, "UpdateSession",
                        " of owner_id, which is fixed once the session is active");
     }
     if (labels_and_hold && path.field != UpdateField::kLabels && path.field != UpdateField::kHold) {
-      return NotActive(session, situation, "UpdateSession",
+      return NotActive(workflow, session, situation, "UpdateSession",
                        absl::StrCat(" of ", path.path, ", only of labels and hold"));
     }
   }
   if (labels_and_hold && !request.counter_increments().empty()) {
-    return NotActive(session, situation, "UpdateSession", " of counters, only of labels and hold");
+    return NotActive(workflow, session, situation, "UpdateSession",
+                     " of counters, only of labels and hold");
   }
   return absl::OkStatus();
 }
@@ -539,7 +542,8 @@ absl::StatusOr<Decision> Decide(const Context& context, const v1::UpdateSessionR
   const absl::StatusOr<std::vector<UpdatePath>> paths = ParseUpdateMask(request.update_mask());
   if (!paths.ok()) return paths.status();
   const Session& before = *context.aggregate.session;
-  if (auto updatable = CheckUpdatable(before, request, *paths); !updatable.ok()) return updatable;
+  if (auto updatable = CheckUpdatable(context.workflow, before, request, *paths); !updatable.ok())
+    return updatable;
   if (auto counters = CheckCounters(context.workflow, before, request); !counters.ok())
     return counters;
 

@@ -31,11 +31,11 @@ Category CategoryOf(v1::ErrorReason reason);
 //       .With("from", "PAUSED").With("to", "PAUSED").With("allowed", "ACTIVE,STOPPED");
 class Refusal {
  public:
-  // `sentence` says what is wrong and what to do, for a person; it is cut at 1 KiB.
+  // `sentence` says what is wrong and what to do, for a person; it is cut at 512 bytes.
   Refusal(v1::ErrorReason reason, std::string sentence);
   // ErrorInfo.metadata.
   Refusal& With(absl::string_view key, absl::string_view value);
-  // BadRequest.field_violations.
+  // BadRequest.field_violations; beyond 2 KiB of them the rest is left out.
   Refusal& Violation(absl::string_view field, absl::string_view description);
   // PreconditionFailure.violations.
   Refusal& Precondition(absl::string_view type, absl::string_view subject,
@@ -49,6 +49,8 @@ class Refusal {
   operator absl::Status() const;  // NOLINT(google-explicit-constructor)
 
  private:
+  bool HasRoom() const;
+
   v1::ErrorReason reason_;
   std::string sentence_;
   google::rpc::ErrorInfo info_;

@@ -107,6 +107,12 @@ class Client:
         )
         return json_format.MessageToDict(reply, descriptor_pool=self._contract.pool)
 
+    def refusal(self, method, request, **options):
+        """Calls what must not be accepted, and answers with why."""
+        with pytest.raises(Refused) as refused:
+            self.call(method, request, **options)
+        return refused.value
+
     def create(self, **fields):
         """Creates a ticket_export session, with whatever is said otherwise."""
         session = {"workflow": "ticket_export", "ownerId": "u1", "ownerDisplayName": "Ada", **fields}
@@ -152,6 +158,10 @@ class Daemon:
         self.address = re.search(r"gRPC +(\S+)", banner)[1]
         self.admin = re.search(r"Admin +http://([^/]+)/", banner)[1]
         return Client(self._contract, self.address)
+
+    @property
+    def pid(self):
+        return self._process.pid
 
     def stop(self):
         """SIGTERM; answers with the exit code."""

@@ -10,32 +10,27 @@
 
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
+#include "server/rpc/standard_service.h"
 
-namespace grpc {
-class Service;
-}
-
-namespace sessiond {
+namespace sessiond::rpc {
 
 // Both versions of the service. Outlives the server that serves it. Thread-safe.
-class Reflection {
+class Reflection final : public StandardService {
  public:
   // `services`: the full names of what is really served, beside reflection itself.
   // `descriptor_set`: a serialized FileDescriptorSet that holds them, with everything they import;
   // it lives at least as long.
   Reflection(absl::string_view descriptor_set, absl::Span<const std::string> services);
-  ~Reflection();
+  ~Reflection() override;
 
-  // To be registered with the server.
-  std::vector<grpc::Service*> services();
-
-  // Ends every stream, and those to come, with UNAVAILABLE, so that Server::Shutdown need not wait
-  // for them.
-  void EndStreams();
+  std::vector<grpc::Service*> services() override;
+  void Accept(grpc::ServerCompletionQueue& queue) override;
+  // With CANCELLED: nobody keeps such a stream for long.
+  void EndStreams() override;
 
  private:
   struct Parts;
   std::unique_ptr<Parts> parts_;
 };
 
-}  // namespace sessiond
+}  // namespace sessiond::rpc

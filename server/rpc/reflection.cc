@@ -1,4 +1,4 @@
-#include "server/ops/reflection.h"
+#include "server/rpc/reflection.h"
 
 #include <google/protobuf/descriptor.h>
 #include <google/protobuf/descriptor_database.h>
@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <cassert>
-#include <optional>
 #include <set>
 #include <utility>
 
@@ -17,8 +16,10 @@
 #include "absl/synchronization/mutex.h"
 #include "grpc/reflection/v1/reflection.grpc.pb.h"
 #include "grpc/reflection/v1alpha/reflection.grpc.pb.h"
+#include "server/rpc/call.h"
+#include "server/rpc/task.h"
 
-namespace sessiond {
+namespace sessiond::rpc {
 namespace {
 
 namespace pb = google::protobuf;
@@ -165,120 +166,60 @@ class Answerer {
   const Descriptors& descriptors_;
 };
 
-grpc::Status Draining() {
-  return grpc::Status(grpc::StatusCode::UNAVAILABLE, "The daemon is draining: ask another one.");
-}
-
 // One version of the service. A stream reads a question, writes its answer, and reads the next.
-template <class CallbackService, class Request, class Response>
-class ReflectionService final : public CallbackService {
+template <class AsyncService, class Request, class Response>
+class ReflectionService {
  public:
   explicit ReflectionService(const Descriptors& descriptors) : answerer_(descriptors) {}
 
-  grpc::ServerBidiReactor<Request, Response>* ServerReflectionInfo(
-      grpc::CallbackServerContext*) override {
-    auto stream = std::make_shared<Stream>(*this);
-    bool ended = false;
-    {
-      absl::MutexLock lock(&mutex_);
-      streams_.insert(stream);
-      ended = ended_;
+  grpc::Service* service() { return &service_; }
+
+  Detached Serve(grpc::ServerCompletionQueue& queue) {
+    grpc::ServerContext context;
+    grpc::ServerAsyncReaderWriter<Response, Request> stream(&context);
+    Completion accepted([&](void* tag) {
+      service_.RequestServerReflectionInfo(&context, &stream, &queue, &queue, tag);
+    });
+    if (!co_await accepted) co_return;  // Shutting down.
+    Serve(queue);
+
+    Join(&context);
+    Request request;
+    for (;;) {
+      Completion read([&](void* tag) { stream.Read(&request, tag); });
+      if (!co_await read) break;
+      const Response response = answerer_.Answer(request);
+      Completion written([&](void* tag) { stream.Write(response, tag); });
+      if (!co_await written) break;
     }
-    if (ended) {
-      stream->End(Draining());
-    } else {
-      stream->Read();
-    }
-    return stream.get();
+    Leave(&context);
+    Completion finished([&](void* tag) { stream.Finish(grpc::Status::OK, tag); });
+    co_await finished;
   }
 
   void EndStreams() {
-    std::vector<std::shared_ptr<Stream>> streams;
-    {
-      absl::MutexLock lock(&mutex_);
-      ended_ = true;
-      streams.assign(streams_.begin(), streams_.end());
-    }
-    for (const auto& stream : streams) stream->End(Draining());
+    absl::MutexLock lock(&mutex_);
+    ended_ = true;
+    for (grpc::ServerContext* stream : streams_) stream->TryCancel();
   }
 
  private:
-  // gRPC may answer a call into it on this very thread, and nothing may be started after Finish.
-  // Therefore gRPC is called without the lock but with a hold, and the stream is finished when it
-  // is to end and nobody holds it.
-  class Stream final : public grpc::ServerBidiReactor<Request, Response>,
-                       public std::enable_shared_from_this<Stream> {
-   public:
-    explicit Stream(ReflectionService& service) : service_(service) {}
+  void Join(grpc::ServerContext* stream) {
+    absl::MutexLock lock(&mutex_);
+    streams_.insert(stream);
+    if (ended_) stream->TryCancel();
+  }
 
-    void Read() {
-      if (!Hold()) return;
-      this->StartRead(&request_);
-      Release();
-    }
+  void Leave(grpc::ServerContext* stream) {
+    absl::MutexLock lock(&mutex_);
+    streams_.erase(stream);
+  }
 
-    void End(const grpc::Status& status) {
-      {
-        absl::MutexLock lock(&mutex_);
-        if (!end_.has_value()) end_ = status;
-        ++holds_;
-      }
-      Release();
-    }
-
-    void OnReadDone(bool ok) override {
-      if (!ok) return End(grpc::Status::OK);
-      if (!Hold()) return;  // Until the write is done.
-      response_ = service_.answerer_.Answer(request_);
-      this->StartWrite(&response_);
-    }
-
-    void OnWriteDone(bool ok) override {
-      if (ok) Read();
-      if (!ok) End(grpc::Status::CANCELLED);
-      Release();
-    }
-
-    void OnCancel() override { End(grpc::Status::CANCELLED); }
-
-    void OnDone() override {
-      const std::shared_ptr<Stream> self = this->shared_from_this();
-      absl::MutexLock lock(&service_.mutex_);
-      service_.streams_.erase(self);
-    }
-
-   private:
-    // False: it is ending, start nothing.
-    bool Hold() {
-      absl::MutexLock lock(&mutex_);
-      if (end_.has_value()) return false;
-      ++holds_;
-      return true;
-    }
-
-    void Release() {
-      {
-        absl::MutexLock lock(&mutex_);
-        if (--holds_ > 0 || !end_.has_value() || std::exchange(finished_, true)) return;
-      }
-      this->Finish(*end_);
-    }
-
-    ReflectionService& service_;
-    absl::Mutex mutex_;
-    int holds_ ABSL_GUARDED_BY(mutex_) = 0;
-    bool finished_ ABSL_GUARDED_BY(mutex_) = false;
-    // Set once, guarded by mutex_ until then.
-    std::optional<grpc::Status> end_;
-    // Touched by one callback at a time: gRPC reads, then we answer, then gRPC writes.
-    Request request_;
-    Response response_;
-  };
-
+  AsyncService service_;
   const Answerer<Request, Response> answerer_;
   absl::Mutex mutex_;
   bool ended_ ABSL_GUARDED_BY(mutex_) = false;
-  absl::flat_hash_set<std::shared_ptr<Stream>> streams_ ABSL_GUARDED_BY(mutex_);
+  absl::flat_hash_set<grpc::ServerContext*> streams_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace
@@ -288,11 +229,11 @@ struct Reflection::Parts {
       : descriptors(descriptor_set, services), newer(descriptors), older(descriptors) {}
 
   Descriptors descriptors;
-  ReflectionService<grpc::reflection::v1::ServerReflection::CallbackService,
+  ReflectionService<grpc::reflection::v1::ServerReflection::AsyncService,
                     grpc::reflection::v1::ServerReflectionRequest,
                     grpc::reflection::v1::ServerReflectionResponse>
       newer;
-  ReflectionService<grpc::reflection::v1alpha::ServerReflection::CallbackService,
+  ReflectionService<grpc::reflection::v1alpha::ServerReflection::AsyncService,
                     grpc::reflection::v1alpha::ServerReflectionRequest,
                     grpc::reflection::v1alpha::ServerReflectionResponse>
       older;
@@ -303,11 +244,18 @@ Reflection::Reflection(absl::string_view descriptor_set, absl::Span<const std::s
 
 Reflection::~Reflection() = default;
 
-std::vector<grpc::Service*> Reflection::services() { return {&parts_->newer, &parts_->older}; }
+std::vector<grpc::Service*> Reflection::services() {
+  return {parts_->newer.service(), parts_->older.service()};
+}
+
+void Reflection::Accept(grpc::ServerCompletionQueue& queue) {
+  parts_->newer.Serve(queue);
+  parts_->older.Serve(queue);
+}
 
 void Reflection::EndStreams() {
   parts_->newer.EndStreams();
   parts_->older.EndStreams();
 }
 
-}  // namespace sessiond
+}  // namespace sessiond::rpc

@@ -1,0 +1,59 @@
+// Whether the daemon is alive, and whether it is ready: said over gRPC (rpc/health_service.h) and
+// over HTTP (admin_http.h).
+//
+//   probe of the database ─▶ Readiness ─┬▶ HealthService: Check, Watch
+//        StartDraining()  ─▶            └▶ /readyz?verbose
+//
+// Liveness never asks the database: a failover must not restart every daemon. Readiness does, after
+// a grace.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+
+namespace sessiond {
+
+// What the daemon knows of its own state. Pure but for its lock: the clock is a parameter.
+// Thread-safe.
+class Readiness {
+ public:
+  struct Check {
+    std::string name;
+    bool ok = false;
+    std::string detail;
+  };
+
+  // `database_grace`: for how long the database may be out of reach before the daemon is not ready
+  // any more.
+  explicit Readiness(absl::Duration database_grace = absl::Seconds(10))
+      : database_grace_(database_grace) {}
+
+  // The outcome of asking the database at `now`: the version of its schema.
+  // FAILED_PRECONDITION: it answers, with another schema, which is never ready, without grace.
+  // Anything else: it is out of reach.
+  void Observe(const absl::StatusOr<int>& schema_version, absl::Time now);
+  // Never ready again.
+  void StartDraining();
+
+  bool ready(absl::Time now) const;
+  // One line each, for people.
+  std::vector<Check> Checks(absl::Time now) const;
+
+ private:
+  Check DatabaseCheck(absl::Time now) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  const absl::Duration database_grace_;
+  mutable absl::Mutex mutex_;
+  absl::StatusOr<int> schema_version_ ABSL_GUARDED_BY(mutex_) =
+      absl::UnavailableError("not asked yet");
+  absl::Time last_success_ ABSL_GUARDED_BY(mutex_) = absl::InfinitePast();
+  bool draining_ ABSL_GUARDED_BY(mutex_) = false;
+};
+
+}  // namespace sessiond

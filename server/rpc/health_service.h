@@ -1,0 +1,56 @@
+// grpc.health.v1: whether the daemon is ready, for load balancers and probes. Own code, because
+// gRPC's default one cannot be described by reflection, which stops grpcui.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/container/flat_hash_set.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/types/span.h"
+#include "grpc/health/v1/health.grpc.pb.h"
+#include "server/rpc/signal.h"
+#include "server/rpc/standard_service.h"
+#include "server/rpc/task.h"
+
+namespace sessiond::rpc {
+
+// "" and every served service are as ready as the daemon, "liveness" always serves. Others are
+// NOT_FOUND (Check) or SERVICE_UNKNOWN (Watch). Outlives the server that serves it. Thread-safe.
+class HealthService final : public StandardService {
+ public:
+  explicit HealthService(absl::Span<const std::string> services);
+
+  // Tells everyone who watches, if it is news. Not serving until first told.
+  void SetReady(bool ready);
+
+  std::vector<grpc::Service*> services() override { return {&service_}; }
+  void Accept(grpc::ServerCompletionQueue& queue) override;
+  // With UNAVAILABLE, once the last status is told.
+  void EndStreams() override;
+
+ private:
+  using Status = grpc::health::v1::HealthCheckResponse::ServingStatus;
+
+  Detached ServeCheck(grpc::ServerCompletionQueue& queue);
+  Detached ServeWatch(grpc::ServerCompletionQueue& queue);
+
+  // SERVICE_UNKNOWN for a service it does not know.
+  Status StatusOf(const std::string& service) const;
+  bool ended() const;
+  void TellWatchers();
+  void Join(const std::shared_ptr<Signal>& watcher);
+  void Leave(const std::shared_ptr<Signal>& watcher);
+
+  grpc::health::v1::Health::AsyncService service_;
+  absl::flat_hash_set<std::string> known_;
+
+  mutable absl::Mutex mutex_;
+  bool ready_ ABSL_GUARDED_BY(mutex_) = false;
+  bool ended_ ABSL_GUARDED_BY(mutex_) = false;
+  absl::flat_hash_set<std::shared_ptr<Signal>> watchers_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace sessiond::rpc

@@ -1,0 +1,52 @@
+// News for a stream: whoever has some sets the signal, and the stream's coroutine, which waits for
+// it, looks what it is. Signals that come while nobody waits are one signal.
+#pragma once
+
+#include <coroutine>
+#include <utility>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+
+namespace sessiond::rpc {
+
+class Signal {
+ public:
+  // Resumes the waiter, on this thread. The signal may be gone when this returns.
+  void Set() {
+    std::coroutine_handle<> waiter;
+    {
+      absl::MutexLock lock(&mutex_);
+      waiter = std::exchange(waiter_, nullptr);
+      set_ = waiter == nullptr;
+    }
+    if (waiter) waiter.resume();
+  }
+
+  // co_await signal.Wait(): returns at once if it was set since the last time. One waiter at a
+  // time.
+  auto Wait() { return Waiter(*this); }
+
+ private:
+  class Waiter {
+   public:
+    explicit Waiter(Signal& signal) : signal_(signal) {}
+    bool await_ready() const noexcept { return false; }
+    bool await_suspend(std::coroutine_handle<> waiter) {
+      absl::MutexLock lock(&signal_.mutex_);
+      if (std::exchange(signal_.set_, false)) return false;
+      signal_.waiter_ = waiter;
+      return true;
+    }
+    void await_resume() const noexcept {}
+
+   private:
+    Signal& signal_;
+  };
+
+  absl::Mutex mutex_;
+  bool set_ ABSL_GUARDED_BY(mutex_) = false;
+  std::coroutine_handle<> waiter_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace sessiond::rpc
