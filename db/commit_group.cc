@@ -272,11 +272,35 @@ absl::StatusOr<Outcome> CommitGroup::DecideOne(Submission& submission) {
 
   absl::StatusOr<Decision> decision = sessiond::Decide(*workflow, entry.aggregate, command, now_);
   if (!decision.ok()) return decision.status();
-  Accept(submission, *decision);
-  Outcome outcome{.session = decision->session, .events = std::move(decision->events)};
+  // An earlier command of this group answers with the session as it left it, which is now.
+  if (entry.last != nullptr) Present(*entry.aggregate.session, &entry.last->outcome->session);
+  entry.last = &submission;
   entry.aggregate.session = std::move(decision->session);
-  Present(*workflow, now_, &outcome.session);
+  // The events stay where they are while the outcome moves: rows point at them.
+  Outcome outcome{.events = std::move(decision->events)};
+  Accept(submission, entry, outcome.events);
   return outcome;
+}
+
+// The session for a reader.
+void CommitGroup::Present(Session session, Session* answer) const {
+  const auto workflow = catalog_.Find(session.workflow(), session.workflow_revision());
+  if (workflow != nullptr) sessiond::Present(*workflow, now_, &session);
+  *answer = std::move(session);
+}
+
+void CommitGroup::Answer(const std::vector<Result>& written) {
+  if (!WroteWhatItWasTold(written)) {
+    const absl::Status defect =
+        Refusal(v1::CONSTRAINT_VIOLATION, "The database wrote other rows than it was told to.");
+    for (Submission* submission : accepted_) submission->outcome = defect;
+    return;
+  }
+  for (auto& [id, entry] : entries_) {
+    if (entry.last != nullptr) {
+      Present(*std::move(entry.aggregate.session), &entry.last->outcome->session);
+    }
+  }
 }
 
 absl::StatusOr<Outcome> CommitGroup::Repeat(const Submission& submission, const Replayed& request) {
@@ -287,19 +311,17 @@ absl::StatusOr<Outcome> CommitGroup::Repeat(const Submission& submission, const 
       !exists.ok()) {
     return exists;
   }
-  Outcome outcome{.session = *entry.aggregate.session};
-  const auto workflow =
-      catalog_.Find(outcome.session.workflow(), outcome.session.workflow_revision());
-  if (workflow != nullptr) Present(*workflow, now_, &outcome.session);
+  Outcome outcome;
+  Present(*entry.aggregate.session, &outcome.session);
   return outcome;
 }
 
-void CommitGroup::Accept(Submission& submission, const Decision& decision) {
-  Entry& entry = entries_[submission.command.session_id];
-  for (const SessionEvent& event : decision.events) {
+void CommitGroup::Accept(Submission& submission, Entry& entry,
+                         const std::vector<SessionEvent>& events) {
+  for (const SessionEvent& event : events) {
     entry.created |= event.type() == SessionEvent::CREATED;
     entry.fields_changed |= event.type() == SessionEvent::UPDATED;
-    events_.push_back({submission.partition, ++positions_[submission.partition], event});
+    events_.push_back({submission.partition, ++positions_[submission.partition], &event});
   }
   entry.changed = true;
   accepted_.push_back(&submission);
@@ -441,29 +463,29 @@ void CommitGroup::QueueEvents(Connection& connection) const {
   Columns<Event> columns(events_, params);
   columns.Int2([](const Event& row) { return row.partition; });
   columns.Int8([](const Event& row) { return row.position; });
-  columns.Text([](const Event& row) { return absl::string_view(row.event.session_id()); });
-  columns.Int4([](const Event& row) { return row.event.sequence(); });
-  columns.Time([](const Event& row) { return OptionalTime(true, row.event.event_time()); });
-  columns.Int2([](const Event& row) { return row.event.type(); });
-  columns.Int2([](const Event& row) { return row.event.old_state(); });
-  columns.Int2([](const Event& row) { return row.event.new_state(); });
-  columns.Text([](const Event& row) { return absl::string_view(row.event.old_stage()); });
-  columns.Text([](const Event& row) { return absl::string_view(row.event.new_stage()); });
-  columns.Text([](const Event& row) { return absl::string_view(row.event.old_status()); });
-  columns.Text([](const Event& row) { return absl::string_view(row.event.new_status()); });
-  columns.Int2([](const Event& row) { return row.event.trigger(); });
-  columns.Text([](const Event& row) { return absl::string_view(row.event.actor()); });
-  columns.Text([](const Event& row) { return absl::string_view(row.event.caller()); });
-  columns.Text([](const Event& row) { return absl::string_view(row.event.reason()); });
-  columns.Text([](const Event& row) { return absl::string_view(row.event.request_id()); });
-  columns.Jsonb([](const Event& row) { return ToJson(row.event.changes()); });
+  columns.Text([](const Event& row) { return absl::string_view(row.event->session_id()); });
+  columns.Int4([](const Event& row) { return row.event->sequence(); });
+  columns.Time([](const Event& row) { return OptionalTime(true, row.event->event_time()); });
+  columns.Int2([](const Event& row) { return row.event->type(); });
+  columns.Int2([](const Event& row) { return row.event->old_state(); });
+  columns.Int2([](const Event& row) { return row.event->new_state(); });
+  columns.Text([](const Event& row) { return absl::string_view(row.event->old_stage()); });
+  columns.Text([](const Event& row) { return absl::string_view(row.event->new_stage()); });
+  columns.Text([](const Event& row) { return absl::string_view(row.event->old_status()); });
+  columns.Text([](const Event& row) { return absl::string_view(row.event->new_status()); });
+  columns.Int2([](const Event& row) { return row.event->trigger(); });
+  columns.Text([](const Event& row) { return absl::string_view(row.event->actor()); });
+  columns.Text([](const Event& row) { return absl::string_view(row.event->caller()); });
+  columns.Text([](const Event& row) { return absl::string_view(row.event->reason()); });
+  columns.Text([](const Event& row) { return absl::string_view(row.event->request_id()); });
+  columns.Jsonb([](const Event& row) { return ToJson(row.event->changes()); });
   connection.Queue(kInsertEvents, std::move(params));
 }
 
 void CommitGroup::QueueRequests(Connection& connection) const {
   Params params;
   params.AddInt2Array(partitions_);
-  Columns<const Submission*> columns(accepted_, params);
+  Columns<Submission*> columns(accepted_, params);
   columns.Int2([](const Submission* s) { return s->request_partition; });
   columns.Uuid([](const Submission* s) { return absl::string_view(s->request_key); });
   columns.Uuid([](const Submission* s) { return absl::string_view(s->fingerprint); });
@@ -472,21 +494,22 @@ void CommitGroup::QueueRequests(Connection& connection) const {
   connection.Queue(kInsertRequests, std::move(params));
 }
 
-absl::Status CommitGroup::CheckWritten(const std::vector<Result>& results) const {
+bool CommitGroup::WroteWhatItWasTold(const std::vector<Result>& results) const {
   int64_t changed = 0;
   for (const auto& [id, entry] : entries_) changed += entry.changed ? 1 : 0;
   int64_t written = 0;
   const std::size_t last = results.size() - 1;
   for (std::size_t i = 1; i < last - 2; ++i) written += results[i].affected();
-  const bool right = results[last].tag() == "COMMIT" && written == changed &&
-                     results[last - 2].affected() == static_cast<int64_t>(events_.size()) &&
-                     results[last - 1].affected() == static_cast<int64_t>(accepted_.size());
-  if (right) return absl::OkStatus();
+  const int64_t events = results[last - 2].affected(), requests = results[last - 1].affected();
+  if (written == changed && events == static_cast<int64_t>(events_.size()) &&
+      requests == static_cast<int64_t>(accepted_.size()) && results[last].tag() == "COMMIT") {
+    return true;
+  }
   spdlog::critical(
       "a group wrote {} of {} sessions, {} of {} events, {} of {} requests and ended with {}",
-      written, changed, results[last - 2].affected(), events_.size(), results[last - 1].affected(),
-      accepted_.size(), std::string(results[last].tag()));
-  return Refusal(v1::CONSTRAINT_VIOLATION, "The database wrote other rows than it was told to.");
+      written, changed, events, events_.size(), requests, accepted_.size(),
+      std::string(results[last].tag()));
+  return false;
 }
 
 }  // namespace sessiond::db

@@ -42,8 +42,9 @@ class CommitGroup {
 
   // Trip 2.
   void QueueWrites(Connection& connection) const;
-  // INTERNAL: the database wrote other rows than it was told to, which is a defect.
-  absl::Status CheckWritten(const std::vector<Result>& results) const;
+  // Completes the outcomes, now that the commit is known. CONSTRAINT_VIOLATION for all that were
+  // accepted, where the database wrote other rows than it was told to: a defect.
+  void Answer(const std::vector<Result>& written);
 
   // The database's clock, as trip 1 read it.
   absl::Time now() const { return now_; }
@@ -56,6 +57,8 @@ class CommitGroup {
     bool changed = false;
     // Context, counters, references or labels.
     bool fields_changed = false;
+    // The last command that changed the session: its answer is the session as it stands.
+    Submission* last = nullptr;
   };
   struct Replayed {
     std::string fingerprint;
@@ -64,13 +67,17 @@ class CommitGroup {
   struct Event {
     int16_t partition;
     int64_t position;
-    v1::SessionEvent event;
+    // In its submission's outcome.
+    const v1::SessionEvent* event;
   };
 
   Entry& EntryOf(const std::string& session_id) { return entries_[session_id]; }
   absl::StatusOr<Outcome> DecideOne(Submission& submission);
   absl::StatusOr<Outcome> Repeat(const Submission& submission, const Replayed& request);
-  void Accept(Submission& submission, const Decision& decision);
+  void Accept(Submission& submission, Entry& entry, const std::vector<v1::SessionEvent>& events);
+  void Present(v1::Session session, v1::Session* answer) const;
+
+  bool WroteWhatItWasTold(const std::vector<Result>& results) const;
 
   void QueueCreated(Connection& connection) const;
   void QueueUpdated(Connection& connection) const;
@@ -92,7 +99,7 @@ class CommitGroup {
   std::vector<std::string> missing_sessions_, missing_tombstones_;
   bool missing_workflows_ = false;
   std::vector<Event> events_;
-  std::vector<const Submission*> accepted_;
+  std::vector<Submission*> accepted_;
 };
 
 }  // namespace sessiond::db

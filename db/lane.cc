@@ -208,7 +208,8 @@ absl::Status Lane::Finish(CommitGroup& group) {
   group.QueueWrites(*connection_);
   const auto written = connection_->Trip(deadline());
   if (!written.ok()) return written.status();
-  return group.CheckWritten(*written);
+  group.Answer(*written);
+  return absl::OkStatus();
 }
 
 }  // namespace sessiond::db

@@ -35,6 +35,12 @@ absl::Status UnknownWorkflow(const std::string& name, const std::vector<std::str
       .Violation("session.workflow", "is not the name of a workflow");
 }
 
+// A token of ours that carries no key of this order: made by a daemon of another version.
+absl::Status NoPageKey() {
+  return Refusal(v1::INVALID_PAGE_TOKEN,
+                 "The page_token was not made for this query. Start again without one.");
+}
+
 int PageSize(int asked) { return asked == 0 ? kPageSizeDefault : std::min(asked, kPageSizeMax); }
 
 std::string NamespaceOf(const std::string& asked) { return asked.empty() ? "default" : asked; }
@@ -183,6 +189,7 @@ Answer<v1::ListSessionsResponse> SessionService::ListSessions(CallInfo call,
     const auto values = store_.page_tokens().Open(bound, request.page_token());
     if (!values.ok()) co_return values.status();
     after = db::ParsePageKey(*order, *values);
+    if (!after.has_value()) co_return NoPageKey();
   }
   const db::SessionSelection selection{.namespace_name = name,
                                        .filter = *std::move(filter),
@@ -230,7 +237,7 @@ Answer<v1::ListSessionEventsResponse> SessionService::ListSessionEvents(
     const auto values = store_.page_tokens().Open(bound, request.page_token());
     if (!values.ok()) co_return values.status();
     if (values->size() != 1 || !absl::SimpleAtoi(values->front(), &after_sequence))
-      after_sequence = 0;
+      co_return NoPageKey();
   }
   Read read(store_, {request.session_id()}, call.deadline);
   const auto found = co_await read;

@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/container/flat_hash_map.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
@@ -93,11 +94,22 @@ constexpr RequiredRule kRequiredRules[] = {
     {"AdvanceSessionRequest", "target_stage"},
 };
 
-const StringRule& RuleOf(absl::string_view qualified, absl::string_view name) {
+const StringRule& FindRule(absl::string_view qualified, absl::string_view name) {
   for (const StringRule& rule : kStringRules) {
     if (rule.field == qualified || rule.field == name || rule.field.empty()) return rule;
   }
   return kStringRules[std::size(kStringRules) - 1];
+}
+
+// Found once for each field and thread: every request asks for a handful.
+const StringRule& RuleOf(const FieldDescriptor& field) {
+  thread_local absl::flat_hash_map<const FieldDescriptor*, const StringRule*> found;
+  const StringRule*& rule = found[&field];
+  if (rule == nullptr) {
+    rule =
+        &FindRule(absl::StrCat(field.containing_type()->name(), ".", field.name()), field.name());
+  }
+  return *rule;
 }
 
 // ------------------------------------------------------------------------------------------------------------
@@ -198,8 +210,7 @@ class Walker {
               field.is_repeated()
                   ? reflection.GetRepeatedStringReference(message, &field, i, &scratch)
                   : reflection.GetStringReference(message, &field, &scratch);
-          const StringRule& rule = RuleOf(
-              absl::StrCat(field.containing_type()->name(), ".", field.name()), field.name());
+          const StringRule& rule = RuleOf(field);
           std::string wrong = WhatIsWrong(text, rule);
           if (!wrong.empty()) Add(Join(path, name()), std::move(wrong));
           break;
@@ -236,8 +247,8 @@ class Walker {
     const std::string here = Join(path, field.name());
     if (count > kMapEntriesMax)
       Add(here, absl::StrCat("has ", count, " entries, and may have ", kMapEntriesMax));
-    const StringRule& key_rule = RuleOf(absl::StrCat(field.name(), ".key"), "");
-    const StringRule& value_rule = RuleOf(absl::StrCat(field.name(), ".value"), "");
+    const StringRule& key_rule = FindRule(absl::StrCat(field.name(), ".key"), "");
+    const StringRule& value_rule = FindRule(absl::StrCat(field.name(), ".value"), "");
     for (int i = 0; i < std::min(count, kMapEntriesMax); ++i) {
       const Message& entry = reflection.GetRepeatedMessage(message, &field, i);
       const Descriptor& type = *entry.GetDescriptor();
@@ -324,8 +335,10 @@ std::string StringAt(const Message& message, absl::string_view path) {
 
 absl::Status CheckIds(const Message& request) {
   const absl::string_view type = request.GetDescriptor()->name();
-  if (type == "UpdateSessionRequest")
-    return CheckSessionId(StringAt(request, "session.session_id"));
+  if (type == "UpdateSessionRequest") {
+    constexpr absl::string_view kField = "session.session_id";
+    return CheckSessionId(StringAt(request, kField), kField);
+  }
   const FieldDescriptor* field = request.GetDescriptor()->FindFieldByName("session_id");
   if (field == nullptr || field->is_repeated()) return absl::OkStatus();
   const std::string id = request.GetReflection()->GetString(request, field);

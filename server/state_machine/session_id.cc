@@ -32,14 +32,15 @@ bool Fits(absl::string_view id, absl::string_view pattern) {
   return true;
 }
 
-absl::Status InvalidFormat(absl::string_view id, absl::string_view expected) {
+absl::Status InvalidFormat(absl::string_view id, absl::string_view expected,
+                           absl::string_view field) {
   const std::string shown = absl::CHexEscape(id.substr(0, 64));
   return Refusal(v1::INVALID_FORMAT,
                  absl::StrCat("The session id \"", shown, id.size() > 64 ? "…" : "", "\" must be ",
                               expected, "."))
       .With("session_id", shown)
       .With("expected", expected)
-      .Violation("session_id", absl::StrCat("must be ", expected));
+      .Violation(field, absl::StrCat("must be ", expected));
 }
 
 }  // namespace
@@ -65,15 +66,17 @@ absl::string_view FormatDescription(v1::Workflow::IdFormat format) {
              : "a lower-case UUID, 8-4-4-4-12 hexadecimal digits";
 }
 
-absl::Status CheckSessionId(absl::string_view id) {
+absl::Status CheckSessionId(absl::string_view id, absl::string_view field) {
   if (IsSessionId(id)) return absl::OkStatus();
-  return InvalidFormat(id, absl::StrCat(FormatDescription(v1::Workflow::UUID), ", or ",
-                                        FormatDescription(v1::Workflow::EXEC)));
+  return InvalidFormat(id,
+                       absl::StrCat(FormatDescription(v1::Workflow::UUID), ", or ",
+                                    FormatDescription(v1::Workflow::EXEC)),
+                       field);
 }
 
 absl::Status CheckSessionId(absl::string_view id, v1::Workflow::IdFormat format) {
   if (HasFormat(id, format)) return absl::OkStatus();
-  return InvalidFormat(id, FormatDescription(format));
+  return InvalidFormat(id, FormatDescription(format), "session_id");
 }
 
 std::string MakeSessionId(v1::Workflow::IdFormat format, absl::Time now, uint64_t random_high,

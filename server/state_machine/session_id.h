@@ -22,8 +22,8 @@ bool IsSessionId(absl::string_view id);
 // What ids of a format look like, for people.
 absl::string_view FormatDescription(v1::Workflow::IdFormat format);
 
-// Refuses with INVALID_FORMAT what is in neither format.
-absl::Status CheckSessionId(absl::string_view id);
+// Refuses with INVALID_FORMAT what is in neither format. `field` is where the request has the id.
+absl::Status CheckSessionId(absl::string_view id, absl::string_view field = "session_id");
 // Refuses with INVALID_FORMAT what is not in this format.
 absl::Status CheckSessionId(absl::string_view id, v1::Workflow::IdFormat format);
 

@@ -89,6 +89,9 @@ class Client:
         self._contract = contract
         self._channel = grpc.insecure_channel(address)
 
+    def close(self):
+        self._channel.close()
+
     def send(self, path, request, **options):
         """Sends bytes to a path, and answers with bytes. Raises Refused."""
         stub = self._channel.unary_unary(path)
@@ -129,9 +132,10 @@ class Daemon:
         self._directory.chmod(0o755)
         # What it says on stderr: a JSON object a line.
         self.log = self._directory / "log"
-        self._process = None
+        self._process = self._client = None
         # Where it listens, once it has started.
         self.address = self.admin = None
+        self._psql = []
 
     def start(self):
         """Starts it, on free ports, and returns a client when it says that it is ready."""
@@ -157,7 +161,13 @@ class Daemon:
             raise AssertionError(f"The daemon did not start: {self.log.read_text()}")
         self.address = re.search(r"gRPC +(\S+)", banner)[1]
         self.admin = re.search(r"Admin +http://([^/]+)/", banner)[1]
-        return Client(self._contract, self.address)
+        self._psql = re.search(r"look inside: (psql .+)", banner)[1].split()
+        self._client = Client(self._contract, self.address)
+        return self._client
+
+    def psql(self, statement):
+        """Does in its database what no caller can."""
+        subprocess.run([*self._psql, "-qXv", "ON_ERROR_STOP=1", "-c", statement], check=True)
 
     @property
     def pid(self):
@@ -177,6 +187,7 @@ class Daemon:
     def remove(self):
         """Stops it if it runs, and throws its data away."""
         if self._process and self._process.poll() is None:
+            self._client.close()  # gRPC's goodbye waits for clients that do not listen, for seconds.
             self.stop()
         shutil.rmtree(self._directory)
 

@@ -179,6 +179,7 @@ def test_what_was_acknowledged_survives_kill_9_and_nothing_is_left_behind(own_da
             writer.assert_nothing_is_lost(client)
         family.assert_it_ends()
         family = Family(own_daemon.pid)
+        client.close()
         assert own_daemon.stop() == 0
         family.assert_it_ends()
 
@@ -202,5 +203,6 @@ def test_changes_that_are_repeated_happen_once_though_the_database_is_killed(own
         assert len(writer.acknowledged) == 60 * ROUNDS or writer.error
         writer.assert_nothing_is_lost(client)
     family = Family(own_daemon.pid)
+    client.close()
     assert own_daemon.stop() == 0
     family.assert_it_ends()

@@ -6,6 +6,7 @@ import collections
 import concurrent.futures
 import itertools
 import threading
+import time
 import uuid
 
 import pytest
@@ -292,6 +293,31 @@ def test_what_never_became_active_is_deleted_without_force(client):
     created = client.call("CreateSession", {"session": {"workflow": "execution"}, "creating": True})
     client.call("DeleteSession", {"sessionId": created["sessionId"]})
     assert types_of(client, created["sessionId"]) == ["CREATED", "DELETED"]
+
+
+def test_what_was_left_in_creating_for_an_hour_is_deleted_by_the_daemon(own_daemon):
+    def create(**fields):
+        session = {"workflow": "execution", **fields}
+        return client.call("CreateSession", {"session": session, "creating": True})["sessionId"]
+
+    client = own_daemon.start()
+    stale, fresh, held = create(), create(), create(hold=True)
+    active = client.create(workflow="execution")["sessionId"]
+    old = "', '".join([stale, held, active])
+    own_daemon.psql(
+        f"UPDATE sessions SET created_at = created_at - interval '61 min' WHERE id IN ('{old}')"
+    )
+    client.close()
+    own_daemon.stop()
+    client = own_daemon.start()  # The daemon looks for them when it starts, and then now and again.
+    give_up = time.monotonic() + 10
+    while len(events := events_of(client, stale)) < 2 and time.monotonic() < give_up:
+        time.sleep(0.05)
+    assert [event["type"] for event in events] == ["CREATED", "DELETED"]
+    assert (events[1]["trigger"], events[1]["actor"]) == ("SYSTEM_TIMEOUT", "system")
+    assert client.refusal("GetSession", {"sessionId": stale}).reason == "DELETED"
+    for session_id, state in [(fresh, "CREATING"), (held, "CREATING"), (active, "ACTIVE")]:
+        assert client.call("GetSession", {"sessionId": session_id})["state"] == state
 
 
 # ------------------------------------------------------------------------------------------------

@@ -1,0 +1,96 @@
+// The inbox: nothing is lost, nothing comes out of order, and its limits hold.
+#include "db/inbox.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <thread>
+#include <vector>
+
+namespace sessiond::db {
+namespace {
+
+using testing::ElementsAre;
+using Pushed = Inbox<int>::Pushed;
+
+TEST(Inbox, GivesTheOldestUpToAGroupsLimits) {
+  Inbox<int> inbox({.group_items_max = 3, .group_bytes_max = 100});
+  for (int i = 0; i < 4; ++i) EXPECT_EQ(inbox.Push(i, 10), Pushed::kYes);
+  EXPECT_EQ(inbox.Push(4, 95), Pushed::kYes);
+  EXPECT_EQ(inbox.Push(5, 10), Pushed::kYes);
+  EXPECT_EQ(inbox.Push(6, 1000), Pushed::kYes);
+  EXPECT_EQ(inbox.Push(7, 10), Pushed::kYes);
+  std::vector<int> group;
+  EXPECT_TRUE(inbox.Take(&group));
+  EXPECT_THAT(group, ElementsAre(0, 1, 2));
+  EXPECT_TRUE(inbox.TryTake(&group));
+  EXPECT_THAT(group, ElementsAre(3, 4)) << "the limit is reached with the second";
+  EXPECT_TRUE(inbox.Take(&group));
+  EXPECT_THAT(group, ElementsAre(5, 6)) << "what is larger than a group goes all the same";
+  EXPECT_TRUE(inbox.Take(&group));
+  EXPECT_THAT(group, ElementsAre(7));
+  EXPECT_FALSE(inbox.TryTake(&group));
+  EXPECT_THAT(group, ElementsAre());
+}
+
+TEST(Inbox, RefusesWhatIsTooMuchAndTakesItAgainLater) {
+  Inbox<int> inbox({.items_max = 2, .bytes_max = 100});
+  EXPECT_EQ(inbox.Push(1, 101), Pushed::kFull);
+  EXPECT_EQ(inbox.Push(1, 100), Pushed::kYes);
+  EXPECT_EQ(inbox.Push(2, 1), Pushed::kFull);
+  EXPECT_EQ(inbox.Push(2, 0), Pushed::kYes);
+  EXPECT_EQ(inbox.Push(3, 0), Pushed::kFull);
+  EXPECT_EQ(inbox.size(), 2u);
+  std::vector<int> group;
+  EXPECT_TRUE(inbox.Take(&group));
+  EXPECT_EQ(inbox.size(), 0u);
+  EXPECT_EQ(inbox.Push(3, 100), Pushed::kYes);
+}
+
+TEST(Inbox, ClosedLetsNothingInAndGivesWhatWaits) {
+  Inbox<int> inbox(InboxOptions{});
+  inbox.Push(1, 1);
+  inbox.Close();
+  EXPECT_EQ(inbox.Push(2, 1), Pushed::kClosed);
+  std::vector<int> group;
+  EXPECT_TRUE(inbox.Take(&group));
+  EXPECT_THAT(group, ElementsAre(1));
+  EXPECT_FALSE(inbox.Take(&group));
+}
+
+TEST(Inbox, WakesWhoWaitsWhenItCloses) {
+  Inbox<int> inbox(InboxOptions{});
+  std::thread waiter([&] {
+    std::vector<int> group;
+    EXPECT_FALSE(inbox.Take(&group));
+  });
+  inbox.Close();
+  waiter.join();
+}
+
+TEST(Inbox, LosesNothingAndKeepsEachSendersOrder) {
+  constexpr int kSenders = 8, kEach = 5000;
+  Inbox<int> inbox({.items_max = 64, .group_items_max = 16});
+  std::vector<std::thread> senders;
+  for (int sender = 0; sender < kSenders; ++sender) {
+    senders.emplace_back([&inbox, sender] {
+      for (int i = 0; i < kEach; ++i) {
+        while (inbox.Push(sender * kEach + i, 1) == Pushed::kFull) std::this_thread::yield();
+      }
+    });
+  }
+  std::vector<int> next(kSenders, 0);
+  int taken = 0;
+  std::vector<int> group;
+  while (taken < kSenders * kEach && inbox.Take(&group)) {
+    EXPECT_LE(group.size(), 16u);
+    for (const int item : group) EXPECT_EQ(item % kEach, next[item / kEach]++);
+    taken += static_cast<int>(group.size());
+  }
+  for (std::thread& sender : senders) sender.join();
+  EXPECT_EQ(inbox.size(), 0u);
+}
+
+}  // namespace
+}  // namespace sessiond::db

@@ -1,0 +1,413 @@
+// Lanes under trouble: a row that the database refuses, connections that die, locks that somebody
+// keeps, deadlines, overload and the end; and after each, a database without a gap.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <mutex>
+#include <set>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "db/blocking.h"
+#include "db/lane.h"
+#include "google/rpc/error_details.pb.h"
+#include "server/state_machine/session_id.h"
+#include "tests/store_fixture.h"
+
+namespace sessiond::db {
+namespace {
+
+using testing::AllOf;
+using testing::Contains;
+using testing::ElementsAre;
+using testing::Field;
+
+constexpr char kCounter[] = "current_question_number";
+
+absl::Duration RetryDelay(const absl::Status& status) {
+  google::rpc::RetryInfo retry;
+  const auto payload = status.GetPayload("type.googleapis.com/google.rpc.RetryInfo");
+  if (!payload.has_value() || !retry.ParseFromString(std::string(*payload)))
+    return absl::ZeroDuration();
+  return absl::Seconds(retry.retry_delay().seconds()) +
+         absl::Nanoseconds(retry.retry_delay().nanos());
+}
+
+// What a store's lanes reported.
+class Reports {
+ public:
+  void Take(const GroupReport& report) {
+    std::lock_guard lock(mutex_);
+    groups_.push_back(report);
+  }
+  std::vector<GroupReport> groups() {
+    std::lock_guard lock(mutex_);
+    return groups_;
+  }
+  void Clear() {
+    std::lock_guard lock(mutex_);
+    groups_.clear();
+  }
+
+ private:
+  std::mutex mutex_;
+  std::vector<GroupReport> groups_;
+};
+
+void OneLane(SessionStoreOptions& options) {
+  options.lanes = 1;
+  options.settings.lock_timeout = absl::Seconds(20);
+}
+
+// A session whose partition is not this one.
+v1::Session SessionElsewhere(SessionStore& store, int partition) {
+  for (;;) {
+    v1::Session session = NewSessionIn(store, "interview");
+    if (PartitionOf(session.session_id(), store.partition_count()) != partition) return session;
+  }
+}
+
+TEST(Lane, CommitsTogetherWhatWaitedTogether) {
+  TestDatabase database;
+  Reports reports;
+  const auto store = OpenStore(database, [&](SessionStoreOptions& options) {
+    OneLane(options);
+    options.on_group = [&](const GroupReport& report) { reports.Take(report); };
+  });
+  const v1::Session session = NewSessionIn(*store, "interview");
+  PendingList pending;
+  {
+    Stall stall(database, *store);
+    reports.Clear();
+    for (int i = 0; i < 100; ++i)
+      pending.push_back(
+          std::make_unique<Pending>(*store, Increment(session.session_id(), kCounter, 1)));
+  }
+  // In the order of arrival, each building on the one before.
+  for (int i = 0; i < 100; ++i) {
+    const auto& outcome = pending[i]->Wait();
+    ASSERT_TRUE(outcome.ok()) << outcome.status();
+    EXPECT_EQ(outcome->session.counters().at(kCounter), i + 1);
+    EXPECT_EQ(outcome->session.sequence(), i + 2);
+    EXPECT_EQ(outcome->events.size(), 1u);
+  }
+  EXPECT_THAT(reports.groups(), Contains(AllOf(Field(&GroupReport::commands, 100u),
+                                               Field(&GroupReport::committed, true))));
+  ExpectSound(database);
+}
+
+TEST(Lane, ARefusedCommandHarmsNobodyInItsGroup) {
+  TestDatabase database;
+  const auto store = OpenStore(database, OneLane);
+  const v1::Session session = NewSessionIn(*store, "interview");
+  PendingList pending;
+  {
+    Stall stall(database, *store);
+    for (int i = 0; i < 10; ++i) {
+      pending.push_back(
+          std::make_unique<Pending>(*store, About<v1::PauseSessionRequest>(session.session_id())));
+      pending.push_back(
+          std::make_unique<Pending>(*store, Increment(session.session_id(), kCounter, 1)));
+    }
+  }
+  for (int i = 0; i < 20; ++i) {
+    const auto& outcome = pending[i]->Wait();
+    if (i == 0 || i % 2 == 1) {
+      EXPECT_TRUE(outcome.ok()) << outcome.status();
+    } else {
+      EXPECT_EQ(ReasonOf(outcome.status()), v1::INVALID_TRANSITION);
+    }
+  }
+  EXPECT_EQ(AllSessions(database).at(session.session_id()).counters().at(kCounter), 10);
+  ExpectSound(database);
+}
+
+TEST(Lane, AGroupOfRefusalsWritesNothing) {
+  TestDatabase database;
+  const auto store = OpenStore(database);
+  const v1::Session session = NewSessionIn(*store, "execution");
+  const auto refused = SubmitAndWait(*store, About<v1::ResumeSessionRequest>(session.session_id()));
+  EXPECT_EQ(ReasonOf(refused.status()), v1::INVALID_TRANSITION);
+  EXPECT_EQ(AllEvents(database).at(session.session_id()).size(), 1u);
+  EXPECT_TRUE(SubmitAndWait(*store, About<v1::PauseSessionRequest>(session.session_id())).ok());
+  ExpectSound(database);
+}
+
+// -----------------------------------------------------------------------------------------------
+// what the database refuses
+
+TEST(Lane, WhatTheDatabaseRefusesFailsAloneAndItsGroupCommits) {
+  const uint64_t seed = TestSeed();
+  std::mt19937_64 random(seed);
+  for (const int poisoned : {1, 2, 7, 64}) {
+    SCOPED_TRACE(absl::StrCat("seed ", seed, ", poisoned ", poisoned));
+    TestDatabase database;
+    Reports reports;
+    const auto store = OpenStore(database, [&](SessionStoreOptions& options) {
+      OneLane(options);
+      options.on_group = [&](const GroupReport& report) { reports.Take(report); };
+    });
+    database.Ask(
+        "ALTER TABLE sessions ADD CONSTRAINT poison CHECK (owner_display_name <> 'poison')");
+    std::set<int> poison;
+    while (static_cast<int>(poison.size()) < poisoned)
+      poison.insert(static_cast<int>(random() % 64));
+    PendingList pending;
+    {
+      Stall stall(database, *store);
+      reports.Clear();
+      for (int i = 0; i < 64; ++i) {
+        v1::CreateSessionRequest request = NewSession("interview");
+        request.mutable_session()->set_owner_display_name(poison.contains(i) ? "poison" : "sound");
+        pending.push_back(std::make_unique<Pending>(
+            *store, Create(store->catalog().Newest("interview"), request)));
+      }
+    }
+    for (int i = 0; i < 64; ++i) {
+      const auto& outcome = pending[i]->Wait();
+      EXPECT_EQ(outcome.ok(), !poison.contains(i)) << i << " " << outcome.status();
+      if (outcome.ok()) continue;
+      EXPECT_EQ(ReasonOf(outcome.status()), v1::CONSTRAINT_VIOLATION);
+      EXPECT_EQ(outcome.status().code(), absl::StatusCode::kInternal);
+      EXPECT_FALSE(absl::StrContains(outcome.status().message(), "poison")) << "no SQL to callers";
+    }
+    EXPECT_EQ(AllSessions(database).size(), 65u - poison.size());
+    EXPECT_THAT(reports.groups(), Contains(AllOf(Field(&GroupReport::commands, 64u),
+                                                 Field(&GroupReport::committed, false))));
+    ExpectSound(database);
+  }
+}
+
+// -----------------------------------------------------------------------------------------------
+// what somebody else keeps locked
+
+TEST(Lane, ALockThatIsKeptIsARefusalAndOthersGoOn) {
+  TestDatabase database;
+  const auto store = OpenStore(database, [](SessionStoreOptions& options) {
+    options.lanes = 1;
+    options.settings.lock_timeout = absl::Milliseconds(100);
+  });
+  const v1::Session here = NewSessionIn(*store, "interview");
+  const int partition = PartitionOf(here.session_id(), store->partition_count());
+  const v1::Session elsewhere = SessionElsewhere(*store, partition);
+  const auto connection = database.Connect();
+  ASSERT_TRUE(connection
+                  ->Execute(absl::StrCat("BEGIN; SELECT FROM partitions WHERE partition = ",
+                                         partition, " FOR UPDATE"),
+                            TestDeadline())
+                  .ok());
+  const Command command = WithRequestId(Increment(here.session_id(), kCounter, 1), "again");
+  for (int i = 0; i < 3; ++i) {
+    const absl::Time begin = absl::Now();
+    const auto outcome = SubmitAndWait(*store, command);
+    EXPECT_EQ(ReasonOf(outcome.status()), v1::LOCK_TIMEOUT) << outcome.status();
+    EXPECT_EQ(outcome.status().code(), absl::StatusCode::kUnavailable);
+    EXPECT_GT(RetryDelay(outcome.status()), absl::ZeroDuration());
+    EXPECT_GE(absl::Now() - begin, absl::Milliseconds(90));
+    EXPECT_TRUE(SubmitAndWait(*store, Increment(elsewhere.session_id(), kCounter, 1)).ok());
+  }
+  ASSERT_TRUE(connection->Execute("ROLLBACK", TestDeadline()).ok());
+  EXPECT_TRUE(SubmitAndWait(*store, command).ok());
+  EXPECT_EQ(AllSessions(database).at(here.session_id()).counters().at(kCounter), 1);
+  ExpectSound(database);
+}
+
+// -----------------------------------------------------------------------------------------------
+// connections that die
+
+void TerminateLanes(Connection& connection) {
+  const absl::Status status = connection.Execute(
+      "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+      "WHERE datname = current_database() AND application_name = 'sessiond lane'",
+      TestDeadline());
+  EXPECT_TRUE(status.ok()) << status;
+}
+
+TEST(Lane, AConnectionThatDiesBetweenGroupsIsNotNoticedByCallers) {
+  TestDatabase database;
+  const auto store = OpenStore(database);
+  const v1::Session session = NewSessionIn(*store, "interview");
+  const auto connection = database.Connect();
+  for (int i = 0; i < 10; ++i) {
+    TerminateLanes(*connection);
+    const auto outcome = SubmitAndWait(*store, Increment(session.session_id(), kCounter, 1));
+    EXPECT_TRUE(outcome.ok()) << outcome.status();
+  }
+  EXPECT_EQ(AllSessions(database).at(session.session_id()).counters().at(kCounter), 10);
+  ExpectSound(database);
+}
+
+TEST(Lane, AConnectionThatDiesWithAGroupIsReplacedAndTheGroupRunAgain) {
+  TestDatabase database;
+  const auto store = OpenStore(database, OneLane);
+  const v1::Session session = NewSessionIn(*store, "interview");
+  PendingList pending;
+  {
+    Stall stall(database, *store);
+    TerminateLanes(*database.Connect());
+    for (int i = 0; i < 20; ++i)
+      pending.push_back(
+          std::make_unique<Pending>(*store, Increment(session.session_id(), kCounter, 1)));
+  }
+  for (const auto& one : pending) EXPECT_TRUE(one->Wait().ok()) << one->Wait().status();
+  EXPECT_EQ(AllSessions(database).at(session.session_id()).counters().at(kCounter), 20);
+  ExpectSound(database);
+}
+
+// An acknowledged change is there exactly once, whenever the backend died: before, at or after
+// COMMIT.
+TEST(Lane, BackendsKilledAtRandomLoseNothingAndDoubleNothing) {
+  const uint64_t seed = TestSeed();
+  TestDatabase database;
+  const auto store = OpenStore(database);
+  const auto other = OpenStore(database);
+  std::vector<std::string> sessions;
+  for (int i = 0; i < 8; ++i) sessions.push_back(NewSessionIn(*store, "interview").session_id());
+
+  constexpr int kCallers = 12, kEach = 60;
+  std::atomic<int> at_work = kCallers, acknowledged = 0, refused = 0;
+  std::vector<std::thread> callers;
+  for (int caller = 0; caller < kCallers; ++caller) {
+    callers.emplace_back([&, caller] {
+      std::mt19937_64 random(seed + static_cast<uint64_t>(caller));
+      for (int i = 0; i < kEach; ++i) {
+        // One in three creates; a request is sent again, to either daemon, until it is answered.
+        const std::string request_id = absl::StrCat("request-", caller, "-", i);
+        const bool creates = random() % 3 == 0;
+        for (bool done = false; !done;) {
+          SessionStore& to = random() % 2 == 0 ? *store : *other;
+          const auto outcome = SubmitAndWait(
+              to, WithRequestId(
+                      creates ? Create(to.catalog().Newest("interview"), NewSession("interview"))
+                              : Increment(sessions[i % sessions.size()], kCounter, 1),
+                      request_id));
+          done = outcome.ok();
+          acknowledged += done ? 1 : 0;
+          if (done) continue;
+          ++refused;
+          EXPECT_EQ(ReasonOf(outcome.status()), v1::DATABASE_UNAVAILABLE) << outcome.status();
+        }
+      }
+      --at_work;
+    });
+  }
+  std::mt19937_64 random(seed);
+  int kills = 0;
+  const auto connection = database.Connect();
+  while (at_work > 0) {
+    absl::SleepFor(absl::Microseconds(random() % 15'000));
+    TerminateLanes(*connection);
+    ++kills;
+  }
+  for (std::thread& caller : callers) caller.join();
+  EXPECT_EQ(acknowledged, kCallers * kEach) << "seed " << seed;
+  EXPECT_GE(kills, 10);
+
+  const auto count = EventsByRequest(database);
+  int found = 0;
+  for (const auto& [request_id, events] : count) {
+    if (!absl::StartsWith(request_id, "request-")) continue;
+    EXPECT_EQ(events, 1) << request_id << ", seed " << seed;
+    ++found;
+  }
+  EXPECT_EQ(found, kCallers * kEach);
+  ExpectSound(database);
+  RecordProperty("kills", kills);
+  RecordProperty("refused", refused);
+}
+
+// -----------------------------------------------------------------------------------------------
+// deadlines, overload, the end
+
+TEST(Lane, WhatNobodyWaitsForAnyMoreIsNotWritten) {
+  TestDatabase database;
+  const auto store = OpenStore(database, OneLane);
+  const v1::Session session = NewSessionIn(*store, "interview");
+  PendingList late, in_time;
+  {
+    Stall stall(database, *store);
+    const absl::Time soon = absl::Now() + absl::Milliseconds(1);
+    for (int i = 0; i < 10; ++i) {
+      late.push_back(
+          std::make_unique<Pending>(*store, Increment(session.session_id(), kCounter, 100), soon));
+      in_time.push_back(std::make_unique<Pending>(
+          *store, Increment(session.session_id(), kCounter, 1), TestDeadline()));
+    }
+    while (absl::Now() <= soon) std::this_thread::yield();
+  }
+  for (int i = 0; i < 10; ++i) {
+    EXPECT_EQ(late[i]->Wait().status().code(), absl::StatusCode::kDeadlineExceeded);
+    ASSERT_TRUE(in_time[i]->Wait().ok());
+    EXPECT_EQ(in_time[i]->Wait()->session.counters().at(kCounter), i + 1) << "in order of arrival";
+  }
+  EXPECT_EQ(AllSessions(database).at(session.session_id()).counters().at(kCounter), 10);
+  ExpectSound(database);
+}
+
+TEST(Lane, MoreThanItTakesOnIsRefusedAtOnce) {
+  TestDatabase database;
+  const auto store = OpenStore(database, [](SessionStoreOptions& options) {
+    OneLane(options);
+    options.inbox.items_max = 5;
+  });
+  const v1::Session session = NewSessionIn(*store, "interview");
+  PendingList pending;
+  {
+    Stall stall(database, *store);
+    for (int i = 0; i < 5; ++i)
+      pending.push_back(
+          std::make_unique<Pending>(*store, Increment(session.session_id(), kCounter, 1)));
+    EXPECT_EQ(store->waiting(), 5u);
+    const auto refused = SubmitAndWait(*store, Increment(session.session_id(), kCounter, 1));
+    EXPECT_EQ(ReasonOf(refused.status()), v1::OVERLOADED);
+    EXPECT_EQ(refused.status().code(), absl::StatusCode::kResourceExhausted);
+    EXPECT_GT(RetryDelay(refused.status()), absl::ZeroDuration());
+  }
+  for (const auto& one : pending) EXPECT_TRUE(one->Wait().ok());
+  EXPECT_TRUE(SubmitAndWait(*store, Increment(session.session_id(), kCounter, 1)).ok());
+  EXPECT_EQ(AllSessions(database).at(session.session_id()).counters().at(kCounter), 6);
+}
+
+TEST(Lane, DrainingFinishesWhatWaitsAndRefusesWhatComes) {
+  TestDatabase database;
+  const auto store = OpenStore(database, OneLane);
+  const v1::Session session = NewSessionIn(*store, "interview");
+  PendingList pending;
+  std::thread drain;
+  {
+    Stall stall(database, *store);
+    for (int i = 0; i < 300; ++i)
+      pending.push_back(
+          std::make_unique<Pending>(*store, Increment(session.session_id(), kCounter, 1)));
+    drain = std::thread([&] { store->Drain(); });
+    // Until the inbox is closed it still takes some.
+    for (bool closed = false; !closed;) {
+      auto more = std::make_unique<Pending>(*store, Increment(session.session_id(), kCounter, 1));
+      closed = more->done();
+      if (!closed) {
+        pending.push_back(std::move(more));
+        continue;
+      }
+      EXPECT_EQ(ReasonOf(more->Wait().status()), v1::DRAINING);
+      EXPECT_EQ(more->Wait().status().code(), absl::StatusCode::kUnavailable);
+      EXPECT_GT(RetryDelay(more->Wait().status()), absl::ZeroDuration());
+    }
+  }
+  drain.join();
+  for (const auto& one : pending) {
+    EXPECT_TRUE(one->done());
+    EXPECT_TRUE(one->Wait().ok()) << one->Wait().status();
+  }
+  EXPECT_EQ(ReasonOf(ReadAndWait(*store, session.session_id()).status()), v1::DRAINING);
+  EXPECT_EQ(AllSessions(database).at(session.session_id()).counters().at(kCounter),
+            static_cast<int>(pending.size()));
+  ExpectSound(database);
+}
+
+}  // namespace
+}  // namespace sessiond::db
