@@ -1,6 +1,4 @@
 // grpc.health.v1 as clients see it, and what makes the daemon ready.
-#include "server/ops/readiness.h"
-
 #include <gtest/gtest.h>
 #include <httplib.h>
 
@@ -8,6 +6,7 @@
 
 #include "grpcpp/grpcpp.h"
 #include "server/ops/admin_http.h"
+#include "server/ops/readiness.h"
 #include "server/rpc/health_service.h"
 #include "tests/service_host.h"
 

@@ -300,7 +300,7 @@ TEST(Lane, BackendsKilledAtRandomLoseNothingAndDoubleNothing) {
   int kills = 0;
   const auto connection = database.Connect();
   while (at_work > 0) {
-    absl::SleepFor(absl::Microseconds(random() % 15'000));
+    absl::SleepFor(absl::Microseconds(random() % 60'000));
     TerminateLanes(*connection);
     ++kills;
   }
@@ -391,6 +391,7 @@ TEST(Lane, DrainingFinishesWhatWaitsAndRefusesWhatComes) {
       closed = more->done();
       if (!closed) {
         pending.push_back(std::move(more));
+        absl::SleepFor(absl::Milliseconds(1));
         continue;
       }
       EXPECT_EQ(ReasonOf(more->Wait().status()), v1::DRAINING);

@@ -2,11 +2,10 @@
 #pragma once
 
 #include <memory>
-#include <thread>
 #include <vector>
 
 #include "grpcpp/grpcpp.h"
-#include "server/rpc/call.h"
+#include "server/rpc/call_queue.h"
 #include "server/rpc/standard_service.h"
 
 namespace sessiond {
@@ -19,26 +18,24 @@ class ServiceHost {
     for (rpc::StandardService* standard : services) {
       for (grpc::Service* service : standard->services()) builder.RegisterService(service);
     }
-    queue_ = builder.AddCompletionQueue();
+    queue_ = std::make_unique<rpc::CallQueue>(builder.AddCompletionQueue());
     server_ = builder.BuildAndStart();
     for (rpc::StandardService* standard : services) standard->Accept(*queue_);
-    thread_ = std::thread([this] { rpc::Drive(*queue_); });
+    queue_->Start();
     channel_ = server_->InProcessChannel({});
   }
   ~ServiceHost() {
     server_->Shutdown();
-    queue_->Shutdown();
-    thread_.join();
+    queue_->Stop();
   }
 
   grpc::Server& server() { return *server_; }
   const std::shared_ptr<grpc::Channel>& channel() const { return channel_; }
 
  private:
-  std::unique_ptr<grpc::ServerCompletionQueue> queue_;
+  std::unique_ptr<rpc::CallQueue> queue_;
   std::unique_ptr<grpc::Server> server_;
   std::shared_ptr<grpc::Channel> channel_;
-  std::thread thread_;
 };
 
 }  // namespace sessiond

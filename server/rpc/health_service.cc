@@ -82,17 +82,19 @@ void HealthService::Leave(const std::shared_ptr<Signal>& watcher) {
   watchers_.erase(watcher);
 }
 
-void HealthService::Accept(grpc::ServerCompletionQueue& queue) {
+void HealthService::Accept(CallQueue& queue) {
   ServeCheck(queue);
   ServeWatch(queue);
 }
 
-Detached HealthService::ServeCheck(grpc::ServerCompletionQueue& queue) {
+Detached HealthService::ServeCheck(CallQueue& queue) {
+  const CallQueue::Use use(queue);
   grpc::ServerContext context;
   HealthCheckRequest request;
   grpc::ServerAsyncResponseWriter<HealthCheckResponse> writer(&context);
-  Completion accepted(
-      [&](void* tag) { service_.RequestCheck(&context, &request, &writer, &queue, &queue, tag); });
+  Completion accepted([&](void* tag) {
+    service_.RequestCheck(&context, &request, &writer, queue.get(), queue.get(), tag);
+  });
   if (!co_await accepted) co_return;  // Shutting down.
   ServeCheck(queue);
 
@@ -111,15 +113,17 @@ Detached HealthService::ServeCheck(grpc::ServerCompletionQueue& queue) {
   co_await finished;
 }
 
-Detached HealthService::ServeWatch(grpc::ServerCompletionQueue& queue) {
+Detached HealthService::ServeWatch(CallQueue& queue) {
+  const CallQueue::Use use(queue);
   const auto news = std::make_shared<Signal>();
   CallIsOver call(*news);
   grpc::ServerContext context;
   context.AsyncNotifyWhenDone(static_cast<Tag*>(&call));
   HealthCheckRequest request;
   grpc::ServerAsyncWriter<HealthCheckResponse> writer(&context);
-  Completion accepted(
-      [&](void* tag) { service_.RequestWatch(&context, &request, &writer, &queue, &queue, tag); });
+  Completion accepted([&](void* tag) {
+    service_.RequestWatch(&context, &request, &writer, queue.get(), queue.get(), tag);
+  });
   if (!co_await accepted) co_return;  // Shutting down; `call` never comes back.
   ServeWatch(queue);
 

@@ -27,15 +27,15 @@ class HealthService final : public StandardService {
   void SetReady(bool ready);
 
   std::vector<grpc::Service*> services() override { return {&service_}; }
-  void Accept(grpc::ServerCompletionQueue& queue) override;
+  void Accept(CallQueue& queue) override;
   // With UNAVAILABLE, once the last status is told.
   void EndStreams() override;
 
  private:
   using Status = grpc::health::v1::HealthCheckResponse::ServingStatus;
 
-  Detached ServeCheck(grpc::ServerCompletionQueue& queue);
-  Detached ServeWatch(grpc::ServerCompletionQueue& queue);
+  Detached ServeCheck(CallQueue& queue);
+  Detached ServeWatch(CallQueue& queue);
 
   // SERVICE_UNKNOWN for a service it does not know.
   Status StatusOf(const std::string& service) const;

@@ -38,6 +38,13 @@ std::string Join(absl::string_view path, absl::string_view name) {
   return path.empty() ? std::string(name) : absl::StrCat(path, ".", name);
 }
 
+// A path that a person can read: of a bottomless one, its beginning.
+std::string Readable(const std::string& path) {
+  constexpr std::size_t kPathBytesMax = 120;
+  if (path.size() <= kPathBytesMax) return path;
+  return path.substr(0, path.rfind('.', kPathBytesMax));
+}
+
 // Walks the bytes as a parser would, and stops at the first thing that is wrong.
 WireProblem Walk(absl::string_view bytes, const Descriptor& type, const std::string& path,
                  int depth) {
@@ -72,7 +79,9 @@ WireProblem Walk(absl::string_view bytes, const Descriptor& type, const std::str
 }  // namespace
 
 WireProblem ExplainWire(absl::string_view bytes, const Descriptor& type) {
-  return Walk(bytes, type, "", 0);
+  WireProblem problem = Walk(bytes, type, "", 0);
+  problem.path = Readable(problem.path);
+  return problem;
 }
 
 absl::Status ParseRequest(grpc::ByteBuffer& bytes, google::protobuf::Message* request) {

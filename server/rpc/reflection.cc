@@ -174,11 +174,12 @@ class ReflectionService {
 
   grpc::Service* service() { return &service_; }
 
-  Detached Serve(grpc::ServerCompletionQueue& queue) {
+  Detached Serve(CallQueue& queue) {
+    const CallQueue::Use use(queue);
     grpc::ServerContext context;
     grpc::ServerAsyncReaderWriter<Response, Request> stream(&context);
     Completion accepted([&](void* tag) {
-      service_.RequestServerReflectionInfo(&context, &stream, &queue, &queue, tag);
+      service_.RequestServerReflectionInfo(&context, &stream, queue.get(), queue.get(), tag);
     });
     if (!co_await accepted) co_return;  // Shutting down.
     Serve(queue);
@@ -248,7 +249,7 @@ std::vector<grpc::Service*> Reflection::services() {
   return {parts_->newer.service(), parts_->older.service()};
 }
 
-void Reflection::Accept(grpc::ServerCompletionQueue& queue) {
+void Reflection::Accept(CallQueue& queue) {
   parts_->newer.Serve(queue);
   parts_->older.Serve(queue);
 }

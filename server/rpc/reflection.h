@@ -24,7 +24,7 @@ class Reflection final : public StandardService {
   ~Reflection() override;
 
   std::vector<grpc::Service*> services() override;
-  void Accept(grpc::ServerCompletionQueue& queue) override;
+  void Accept(CallQueue& queue) override;
   // With CANCELLED: nobody keeps such a stream for long.
   void EndStreams() override;
 

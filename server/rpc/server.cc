@@ -53,12 +53,13 @@ void Configure(grpc::ServerBuilder& builder) {
 
 struct Server::Calls {
   // One call of `served`, from its acceptance to its end. Once accepted it arms the next one.
-  static Detached Serve(Server& server, const Served& served, grpc::ServerCompletionQueue& queue) {
+  static Detached Serve(Server& server, const Served& served, CallQueue& queue) {
+    const CallQueue::Use use(queue);
     grpc::ServerContext context;
     grpc::ByteBuffer request;
     grpc::ServerAsyncResponseWriter<grpc::ByteBuffer> writer(&context);
     Completion accepted([&](void* tag) {
-      served.service->Accept(served.index, &context, &request, &writer, &queue, tag);
+      served.service->Accept(served.index, &context, &request, &writer, queue.get(), tag);
     });
     if (!co_await accepted) co_return;  // Shutting down.
     Serve(server, served, queue);
@@ -111,10 +112,10 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(ServerOptions options, Met
     for (grpc::Service* service : standard->services()) builder.RegisterService(service);
   }
   for (int i = 0; i < server->options_.queues; ++i)
-    server->queues_.push_back(builder.AddCompletionQueue());
+    server->queues_.push_back(std::make_unique<CallQueue>(builder.AddCompletionQueue()));
   server->server_ = builder.BuildAndStart();
   if (server->server_ == nullptr || server->port_ == 0) {
-    for (auto& queue : server->queues_) queue->Shutdown();
+    for (auto& queue : server->queues_) queue->Stop();
     server->stopped_ = true;
     return absl::UnavailableError(absl::StrCat("cannot listen on ", server->options_.listen));
   }
@@ -123,7 +124,7 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(ServerOptions options, Met
       for (int i = 0; i < kAcceptsPerMethod; ++i) Calls::Serve(*server, served, *queue);
     }
     for (StandardService* standard : server->options_.standard_services) standard->Accept(*queue);
-    server->threads_.emplace_back([&queue] { Drive(*queue); });
+    queue->Start();
   }
   return server;
 }
@@ -134,10 +135,8 @@ void Server::Stop(absl::Duration grace) {
   if (std::exchange(stopped_, true)) return;
   RefuseNewCalls();
   for (StandardService* standard : options_.standard_services) standard->EndStreams();
-  // Returns when the last call is over: a cancelled one still waits for its lane, and ends with it.
   server_->Shutdown(absl::ToChronoTime(absl::Now() + grace));
-  for (auto& queue : queues_) queue->Shutdown();
-  for (std::thread& thread : threads_) thread.join();
+  for (auto& queue : queues_) queue->Stop();
 }
 
 }  // namespace sessiond::rpc

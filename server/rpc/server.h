@@ -6,12 +6,12 @@
 #include <atomic>
 #include <memory>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "server/ops/metrics.h"
+#include "server/rpc/call_queue.h"
 #include "server/rpc/journal.h"
 #include "server/rpc/method.h"
 #include "server/rpc/raw_service.h"
@@ -63,9 +63,8 @@ class Server {
   int port_ = 0;
   std::vector<std::unique_ptr<RawService>> raw_services_;
   std::vector<Served> served_;
-  std::vector<std::unique_ptr<grpc::ServerCompletionQueue>> queues_;
+  std::vector<std::unique_ptr<CallQueue>> queues_;
   std::unique_ptr<grpc::Server> server_;
-  std::vector<std::thread> threads_;
 
   std::atomic<bool> draining_ = false;
   bool stopped_ = false;

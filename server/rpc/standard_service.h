@@ -7,6 +7,8 @@
 
 #include <vector>
 
+#include "server/rpc/call_queue.h"
+
 namespace sessiond::rpc {
 
 class StandardService {
@@ -15,7 +17,7 @@ class StandardService {
   // To be registered with the server.
   virtual std::vector<grpc::Service*> services() = 0;
   // Accepts calls from this queue from now on.
-  virtual void Accept(grpc::ServerCompletionQueue& queue) = 0;
+  virtual void Accept(CallQueue& queue) = 0;
   // Ends every stream, and those to come, so that stopping the server need not wait for them.
   virtual void EndStreams() = 0;
 };

@@ -39,7 +39,7 @@ class Refusal {
   Refusal& Violation(absl::string_view field, absl::string_view description);
   // PreconditionFailure.violations.
   Refusal& Precondition(absl::string_view type, absl::string_view subject,
-                         absl::string_view description);
+                        absl::string_view description);
   // ResourceInfo.
   Refusal& Resource(absl::string_view type, absl::string_view name);
   // RetryInfo.

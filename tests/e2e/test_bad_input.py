@@ -157,6 +157,8 @@ def texts(method):
             continue  # Each id is answered for on its own.
         yield bad("NUL", b"a\0z")
         yield bad("too long", b"a" * (BYTES_MAX.get(rule, 1 << 20) + 1), said(path)[:-1] + "*")
+        if rule == "references.value":
+            yield bad("nothing", b"")
         if rule in NAMES | WORDS:
             for control in CONTROLS:
                 yield bad(f"control {control!r}", b"a" + control.encode())
@@ -398,7 +400,9 @@ def odd(method):
 
 
 def within_text(path, content):
-    return wire.within(path[:-1], wire.blob(path[-1].number, content))
+    """A text in its place; a key of a map with a value."""
+    value = wire.blob(2, "v") if rule_of(path) in ("labels.key", "references.key") else b""
+    return wire.within(path[:-1], wire.blob(path[-1].number, content) + value)
 
 
 def outcome(client, method, request):

@@ -659,6 +659,25 @@ def test_twins_in_parallel_have_one_effect(client, namespace):
     assert client.call("CountSessions", {"namespace": namespace})["total"] == 3
 
 
+def test_of_creations_at_once_that_share_a_request_id_but_not_their_id_one_is_accepted(
+    client, namespace
+):
+    request = {
+        "session": {"workflow": "execution", "namespace": namespace},
+        "requestId": str(uuid.uuid4()),
+    }
+    answers = at_once(
+        16,
+        lambda _: client.call(
+            "CreateSession",
+            {**request, "sessionId": f"exec_20251230_020944_{uuid.uuid4().hex[:8]}"},
+        ),
+    )
+    assert sum(isinstance(answer, dict) for answer in answers) == 1
+    assert {a.reason for a in answers if isinstance(a, Refused)} == {"REQUEST_ID_REUSED"}
+    assert client.call("CountSessions", {"namespace": namespace}) == {"total": 1}
+
+
 def test_of_many_who_bring_the_same_id_one_creates(client):
     session_id = str(uuid.uuid4())
     session = {"workflow": "interview"}

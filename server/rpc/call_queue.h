@@ -1,0 +1,70 @@
+// A completion queue that knows how many calls live on it. gRPC counts a call as over once its
+// client has gone, while our coroutine may still wait for its lane, and then finish: an operation
+// on a queue that is shut down aborts.
+#pragma once
+
+#include <grpcpp/grpcpp.h>
+
+#include <memory>
+#include <thread>
+#include <utility>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+#include "server/rpc/call.h"
+
+namespace sessiond::rpc {
+
+class CallQueue {
+ public:
+  explicit CallQueue(std::unique_ptr<grpc::ServerCompletionQueue> queue)
+      : queue_(std::move(queue)) {}
+
+  // Begins to drive the queue, on a thread of its own.
+  void Start() {
+    thread_ = std::thread([this] { Drive(*queue_); });
+  }
+
+  grpc::ServerCompletionQueue* get() { return queue_.get(); }
+
+  // Held by a coroutine for as long as it may use the queue: its first local, so that it goes last.
+  class Use {
+   public:
+    explicit Use(CallQueue& queue) : queue_(queue) {
+      absl::MutexLock lock(&queue_.mutex_);
+      ++queue_.users_;
+    }
+    ~Use() {
+      absl::MutexLock lock(&queue_.mutex_);
+      --queue_.users_;
+    }
+    Use(const Use&) = delete;
+
+   private:
+    CallQueue& queue_;
+  };
+
+  // Waits for the last user, and stops. REQUIRES: the server is shut down, so that nobody waits for
+  // another call.
+  void Stop() {
+    {
+      absl::MutexLock lock(&mutex_);
+      mutex_.Await(absl::Condition(
+          +[](int* users) { return *users == 0; }, &users_));
+    }
+    queue_->Shutdown();
+    if (thread_.joinable()) {
+      thread_.join();
+    } else {
+      Drive(*queue_);
+    }
+  }
+
+ private:
+  const std::unique_ptr<grpc::ServerCompletionQueue> queue_;
+  std::thread thread_;
+  absl::Mutex mutex_;
+  int users_ ABSL_GUARDED_BY(mutex_) = 0;
+};
+
+}  // namespace sessiond::rpc
