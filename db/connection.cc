@@ -11,6 +11,7 @@
 
 #include "absl/base/internal/endian.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include "absl/time/clock.h"
 #include "db/sql_error.h"
 
@@ -44,8 +45,9 @@ bool WaitFor(int socket, short events, absl::Time deadline) {
   }
 }
 
+// libpq's messages end in a line break and may have more inside.
 std::string Trimmed(const char* message) {
-  std::string text(message == nullptr ? "" : message);
+  std::string text = absl::StrReplaceAll(message == nullptr ? "" : message, {{"\n\t", " "}});
   while (!text.empty() && (text.back() == '\n' || text.back() == ' ')) text.pop_back();
   return text;
 }

@@ -63,6 +63,8 @@ absl::StatusOr<std::unique_ptr<SessionStore>> SessionStore::Open(SessionStoreOpt
   store->reads_ = std::make_unique<ReadLane>(opened.settings, opened.inbox, *store->catalog_);
   store->queries_ = std::make_unique<QueryPool>(
       QueryPoolOptions{.dsn = opened.settings.dsn, .connections = opened.query_connections});
+  store->counts_ =
+      std::make_unique<QueryPool>(QueryPoolOptions{.dsn = opened.settings.dsn, .connections = 1});
   return store;
 }
 
@@ -149,6 +151,7 @@ void SessionStore::Drain() {
   for (auto& lane : lanes_) lane->Drain();
   if (reads_ != nullptr) reads_->Drain();
   if (queries_ != nullptr) queries_->Shutdown();
+  if (counts_ != nullptr) counts_->Shutdown();
 }
 
 }  // namespace sessiond::db

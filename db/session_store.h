@@ -50,7 +50,10 @@ class SessionStore {
   // taken on.
   absl::Status Submit(Lookup* lookup);
 
+  // For lists.
   QueryPool& queries() { return *queries_; }
+  // For counts, which may take long: they keep only each other waiting.
+  QueryPool& counts() { return *counts_; }
   const WorkflowCatalog& catalog() const { return *catalog_; }
   const PageTokens& page_tokens() const { return *page_tokens_; }
   int partition_count() const { return partition_count_; }
@@ -73,6 +76,7 @@ class SessionStore {
   std::vector<std::unique_ptr<Lane>> lanes_;
   std::unique_ptr<ReadLane> reads_;
   std::unique_ptr<QueryPool> queries_;
+  std::unique_ptr<QueryPool> counts_;
 };
 
 }  // namespace sessiond::db

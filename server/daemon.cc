@@ -1,5 +1,6 @@
 #include "server/daemon.h"
 
+#include <signal.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -89,15 +90,13 @@ absl::StatusOr<std::vector<v1::Workflow>> ParseBuiltinWorkflows() {
   return workflows;
 }
 
-// The URL may hold a password, and what libpq says may hold the URL: neither is repeated here.
 absl::Status CheckReachable(const std::string& dsn) {
   const auto connection = db::Connection::Open({.dsn = dsn, .application_name = "sessiond start"},
                                                absl::Now() + kConnectTimeout);
   if (connection.ok()) return absl::OkStatus();
-  return absl::UnavailableError(
-      "the database of --db-url does not let us in: --log-level debug shows what PostgreSQL says, "
-      "and `psql` with "
-      "the same URL should do so too");
+  return absl::UnavailableError(absl::StrCat(
+      "the database of --db-url does not let us in (", db::ConnectionTroubleOf(connection.status()),
+      "): check the URL with `psql`, and that PostgreSQL runs"));
 }
 
 absl::Status CheckDurable(const std::string& dsn) {
@@ -252,6 +251,13 @@ void Daemon::StartMonitor() {
 }
 
 void Daemon::Observe() {
+  if (database_.embedded != nullptr && !database_.embedded->state().ok() && !database_lost_) {
+    Log(LogLevel::kError, "daemon",
+        "the supervisor of the embedded PostgreSQL is gone, and nobody can start it again: "
+        "leaving");
+    database_lost_ = true;
+    kill(getpid(), SIGTERM);
+  }
   const absl::StatusOr<int> schema_version = Probe();
   readiness_.Observe(schema_version, absl::Now());
   health_.SetReady(readiness_.ready(absl::Now()));

@@ -5,6 +5,7 @@
 //   ready
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <string>
 #include <thread>
@@ -71,6 +72,9 @@ class Daemon {
   // shutdown_grace, ends streams, and stops everything. Once.
   void Drain();
 
+  // Whether the embedded PostgreSQL ended for good; the daemon then asks itself to stop.
+  bool database_lost() const { return database_lost_; }
+
  private:
   explicit Daemon(Config config);
 
@@ -107,6 +111,7 @@ class Daemon {
   // Monitor's thread only, once it runs.
   std::unique_ptr<db::Connection> probe_;
   bool database_answers_ = true;
+  std::atomic<bool> database_lost_ = false;
   std::thread monitor_;
 };
 

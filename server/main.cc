@@ -91,7 +91,7 @@ int Serve(const Context& context) {
   AwaitStopSignal();
   sd_notify(0, "STOPPING=1\nSTATUS=draining");
   (*daemon)->Drain();
-  return kOk;
+  return (*daemon)->database_lost() ? kInTheWay : kOk;
 }
 
 int MigrateStatus(const Context& context) {

@@ -447,6 +447,21 @@ TEST(RequestId, IsReusedWithAnotherMethodOrPayload) {
   EXPECT_TRUE(SubmitAndWait(*store, WithRequestId(SetLabel(id, "a", "1"), "q")).ok());
 }
 
+TEST(RequestId, CoversMapsInWhateverOrderTheyCome) {
+  TestDatabase database;
+  const auto store = OpenStore(database);
+  const auto creation = [&](int first, int step) {
+    v1::CreateSessionRequest request = NewSession("interview");
+    for (int i = 0, label = first; i < 40; ++i, label += step)
+      (*request.mutable_session()->mutable_labels())[absl::StrCat("k", label)] =
+          absl::StrCat(label);
+    return WithRequestId(Create(store->catalog().Newest("interview"), request), "q");
+  };
+  ASSERT_TRUE(SubmitAndWait(*store, creation(0, 1)).ok());
+  const auto backwards = SubmitAndWait(*store, creation(39, -1));
+  EXPECT_TRUE(backwards.ok()) << backwards.status();
+}
+
 TEST(RequestId, OfAnotherSessionOrCallerIsAnother) {
   TestDatabase database;
   const auto store = OpenStore(database);
@@ -577,6 +592,21 @@ TEST(Archived, IsWhatEveryCallIsTold) {
   EXPECT_EQ(
       ReasonOf(SubmitAndWait(*store, Create(store->catalog().Newest("interview"), again)).status()),
       v1::SESSION_EXISTS);
+}
+
+TEST(SessionStore, ReadsAgainWhenItsConnectionWasLost) {
+  TestDatabase database;
+  const auto store = OpenStore(database);
+  const std::string id = NewSessionIn(*store, "interview").session_id();
+  for (int i = 0; i < 5; ++i) {
+    ASSERT_TRUE(Execute(database,
+                        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                        "WHERE datname = current_database() AND application_name LIKE 'sessiond%'")
+                    .ok());
+    const auto read = ReadAndWait(*store, id);
+    ASSERT_TRUE(read.ok()) << read.status();
+    EXPECT_TRUE(read->session.has_value());
+  }
 }
 
 TEST(NeverExisted, IsWhatEveryCallIsTold) {

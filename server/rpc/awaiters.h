@@ -65,22 +65,21 @@ class Read : public db::Lookup {
   std::coroutine_handle<> waiter_;
 };
 
-// co_await Query(store, sql, deadline) → its result.
+// co_await Query(pool, sql, deadline) → its result.
 class Query {
  public:
-  Query(db::SessionStore& store, db::Sql sql, absl::Time deadline)
-      : store_(store), sql_(std::move(sql)), deadline_(deadline) {}
+  Query(db::QueryPool& pool, db::Sql sql, absl::Time deadline)
+      : pool_(pool), sql_(std::move(sql)), deadline_(deadline) {}
   Query(const Query&) = delete;
 
   bool await_ready() const noexcept { return false; }
   void await_suspend(std::coroutine_handle<> handle) {
     std::vector<db::Sql> trip;
     trip.push_back(std::move(sql_));
-    store_.queries().Run(std::move(trip), deadline_,
-                         [this, handle](db::QueryPool::Results results) {
-                           results_ = std::move(results);
-                           handle.resume();
-                         });
+    pool_.Run(std::move(trip), deadline_, [this, handle](db::QueryPool::Results results) {
+      results_ = std::move(results);
+      handle.resume();
+    });
   }
   absl::StatusOr<db::Result> await_resume() {
     if (!results_.ok()) return results_.status();
@@ -88,7 +87,7 @@ class Query {
   }
 
  private:
-  db::SessionStore& store_;
+  db::QueryPool& pool_;
   db::Sql sql_;
   absl::Time deadline_;
   db::QueryPool::Results results_ = absl::UnknownError("not run");

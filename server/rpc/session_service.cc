@@ -196,7 +196,8 @@ Answer<v1::ListSessionsResponse> SessionService::ListSessions(CallInfo call,
                                        .include_deleted = request.include_deleted(),
                                        .partition_count = store_.partition_count()};
   const int page_size = PageSize(request.page_size());
-  Query query(store_, db::ListSessionsSql(selection, *order, after, page_size), call.deadline);
+  Query query(store_.queries(), db::ListSessionsSql(selection, *order, after, page_size),
+              call.deadline);
   const absl::StatusOr<db::Result> result = co_await query;
   if (!result.ok()) co_return result.status();
 
@@ -220,7 +221,7 @@ Answer<v1::CountSessionsResponse> SessionService::CountSessions(CallInfo call,
                                        .filter = *std::move(filter),
                                        .include_deleted = request.include_deleted(),
                                        .partition_count = store_.partition_count()};
-  Query query(store_, db::CountSessionsSql(selection, request.group_by()), call.deadline);
+  Query query(store_.counts(), db::CountSessionsSql(selection, request.group_by()), call.deadline);
   const absl::StatusOr<db::Result> result = co_await query;
   if (!result.ok()) co_return result.status();
   v1::CountSessionsResponse response;
@@ -247,7 +248,7 @@ Answer<v1::ListSessionEventsResponse> SessionService::ListSessionEvents(
   if (!exists.ok()) co_return exists;
 
   const int page_size = PageSize(request.page_size());
-  Query query(store_,
+  Query query(store_.queries(),
               db::ListSessionEventsSql(request.session_id(), store_.partition_count(),
                                        after_sequence, page_size),
               call.deadline);

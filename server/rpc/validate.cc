@@ -256,7 +256,7 @@ class Walker {
       const std::string key = entry.GetReflection()->GetString(entry, type.map_key());
       const std::string shown = absl::CHexEscape(absl::string_view(key).substr(0, 64));
       std::string wrong = key.empty() ? "must have a key" : WhatIsWrong(key, key_rule);
-      if (!wrong.empty()) Add(Join(here, shown), absl::StrCat("the key ", wrong));
+      if (!wrong.empty()) Add(Join(here, shown), absl::StrCat("is not a key: it ", wrong));
       if (type.map_value()->cpp_type() != FieldDescriptor::CPPTYPE_STRING) continue;
       CheckText(entry.GetReflection()->GetStringReference(entry, type.map_value(), &scratch),
                 value_rule, here, shown);
@@ -284,7 +284,7 @@ class Walker {
   void WalkFields(const Struct& fields, const std::string& path, int depth) {
     for (const auto& [key, value] : fields.fields()) {
       if (key.find('\0') != std::string::npos)
-        Add(Join(path, absl::CHexEscape(key)), "the key must be without NUL characters");
+        Add(Join(path, absl::CHexEscape(key)), "is not a key: it must be without NUL characters");
       WalkValue(value, path, key, depth);
     }
   }

@@ -1,7 +1,6 @@
-"""What people type: grpcurl, which knows nothing of sessiond, and sessionctl."""
+"""What those type who look after sessiond: sessionctl, and the admin port's addresses."""
 
 import json
-import shutil
 import subprocess
 import urllib.request
 import uuid
@@ -15,50 +14,8 @@ def run(*command):
 
 
 @pytest.fixture
-def grpcurl(daemon):
-    program = shutil.which("grpcurl")
-    if not program:
-        pytest.skip("grpcurl is not on the PATH")
-    return lambda *words: run(program, "-plaintext", *words[:-1], daemon.address, *words[-1].split())
-
-
-@pytest.fixture
 def sessionctl(daemon):
     return lambda *words: run(BUILD / "client/sessionctl", "--server", daemon.address, *words)
-
-
-def test_grpcurl_finds_the_services_by_reflection(grpcurl):
-    assert grpcurl("list").stdout.split() == [
-        "grpc.health.v1.Health",
-        "grpc.reflection.v1.ServerReflection",
-        "grpc.reflection.v1alpha.ServerReflection",
-        "sessiond.v1.SessionService",
-    ]
-    described = grpcurl("describe sessiond.v1.Session").stdout
-    assert "Where the session stands in its life." in described
-
-
-def test_grpcurl_prints_why_a_session_is_not_there(grpcurl):
-    session_id = str(uuid.uuid4())
-    answer = grpcurl(
-        "-d", json.dumps({"sessionId": session_id}), "sessiond.v1.SessionService/GetSession"
-    )
-    assert answer.returncode == 64 + 5
-    assert '"reason": "NEVER_EXISTED"' in answer.stderr
-    assert session_id in answer.stderr
-
-
-def test_grpcurl_reads_back_what_it_created(grpcurl):
-    session = {"workflow": "interview", "ownerId": "u1"}
-    created = grpcurl(
-        "-d", json.dumps({"session": session}), "sessiond.v1.SessionService/CreateSession"
-    )
-    assert created.returncode == 0, created.stderr
-    session_id = json.loads(created.stdout)["sessionId"]
-    read = grpcurl(
-        "-d", json.dumps({"sessionId": session_id}), "sessiond.v1.SessionService/GetSession"
-    )
-    assert json.loads(read.stdout) == json.loads(created.stdout)
 
 
 def test_sessionctl_creates_and_lists(sessionctl):
