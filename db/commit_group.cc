@@ -117,7 +117,7 @@ CommitGroup::CommitGroup(absl::Span<Submission* const> submissions, WorkflowCata
       catalog_(catalog),
       partitions_(PartitionsOf(submissions)) {}
 
-// ----------------------------------------------------------------------------------------------------------
+// -------------------------------------------------------------------------------------------------
 // trip 1
 
 void CommitGroup::QueueLoad(Connection& connection) const {
@@ -175,7 +175,7 @@ void CommitGroup::TakeLoaded(const std::vector<Result>& results) {
   }
 }
 
-// ---------------------------------------------------------------------------------------------------------
+// -------------------------------------------------------------------------------------------------
 // trip 1b
 
 bool CommitGroup::QueueMissing(Connection& connection) {
@@ -242,7 +242,7 @@ void CommitGroup::TakeMissing(const std::vector<Result>& results) {
   if (missing_workflows_) AddWorkflows(*result, catalog_);
 }
 
-// ----------------------------------------------------------------------------------------------------------
+// -------------------------------------------------------------------------------------------------
 // decide
 
 bool CommitGroup::Decide() {
@@ -328,7 +328,7 @@ void CommitGroup::Accept(Submission& submission, Entry& entry,
   requests_[submission.request_key] = {submission.fingerprint, submission.command.session_id};
 }
 
-// ----------------------------------------------------------------------------------------------------------
+// -------------------------------------------------------------------------------------------------
 // trip 2
 
 namespace {

@@ -54,7 +54,7 @@ std::string Trimmed(const char* message) {
 
 }  // namespace
 
-// ----------------------------------------------------------------------------------------------------------
+// -------------------------------------------------------------------------------------------------
 // Params
 
 void Params::End() { ends_.push_back(buffer_.size()); }
@@ -182,7 +182,7 @@ void Params::AddTimestampArray(absl::Span<const std::optional<absl::Time>> value
   End();
 }
 
-// ----------------------------------------------------------------------------------------------------------
+// -------------------------------------------------------------------------------------------------
 // Result
 
 void Result::Clear::operator()(pg_result* result) const { PQclear(result); }
@@ -224,7 +224,7 @@ absl::string_view Result::Jsonb(int row, int column) const {
 int64_t Result::affected() const { return std::strtoll(PQcmdTuples(result_.get()), nullptr, 10); }
 absl::string_view Result::tag() const { return PQcmdStatus(result_.get()); }
 
-// ------------------------------------------------------------------------------------------------------
+// -------------------------------------------------------------------------------------------------
 // Connection
 
 absl::StatusOr<std::unique_ptr<Connection>> Connection::Open(const ConnectionOptions& options,

@@ -44,11 +44,11 @@ show_latest_line() {
   printf '\r%s%55s\r%s' "$step_line" '' "$step_line"
 }
 
-# show_end_of LOG: its last lines, indented, and where the rest is. GoogleTest's tests that passed do
-# not take up the room, nor do its headings.
+# show_end_of LOG: its last lines, indented, and where the rest is. Tests that passed, and the
+# headings and dots of their runners, do not take up the room.
 show_end_of() {
   awk '/^\[ RUN/ { running = $0; next }
-       /^\[       OK|^\[---------/ { running = ""; next }
+       /^\[       OK|^\[---------|^[.sFE]+ +\[ *[0-9]+%\]$/ { running = ""; next }
        { if (running != "") print running; running = ""; print }
        END { if (running != "") print running }' "$1" | cat -s | tail -n 80 | sed 's/^/    /'
   echo "    (all of it: $1)"

@@ -145,8 +145,8 @@ TEST(ParseRequest, RefusesBottomlessNesting) {
     value.set_bool_value(true);
     for (int i = 0; i < levels; ++i) {
       google::protobuf::Value outer;
-      *outer.mutable_list_value()->add_values() = value;
-      value = outer;
+      outer.mutable_list_value()->add_values()->Swap(&value);
+      value.Swap(&outer);
     }
     v1::CreateSessionRequest request;
     (*request.mutable_session()->mutable_context()->mutable_fields())["k"] = value;

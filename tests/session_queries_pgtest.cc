@@ -31,9 +31,11 @@ constexpr char kInsertSessions[] = R"sql(
 INSERT INTO sessions
 SELECT 0, 'exec_20260101_000000_' || lpad(to_hex((i * 7919) % 4294967291), 8, '0'),
        CASE WHEN i % 5 = 0 THEN 'other' ELSE 'default' END,
-       'flow_' || i % 3, 1, 'u' || i % 17, 'Name ' || i % 7 || CASE WHEN i % 2 = 0 THEN ' "q"' ELSE '' END,
+       'flow_' || i % 3, 1, 'u' || i % 17,
+       'Name ' || i % 7 || CASE WHEN i % 2 = 0 THEN ' "q"' ELSE '' END,
        1 + i % 5, 'stage_' || i % 4, 'status_' || i % 6,
-       CASE WHEN i % 4 = 0 THEN timestamptz '2026-02-01 00:00:00.000001Z' + i * interval '1 minute' END,
+       CASE WHEN i % 4 = 0
+            THEN timestamptz '2026-02-01 00:00:00.000001Z' + i * interval '1 minute' END,
        '', 
        CASE i % 8
          WHEN 0 THEN '{}'
@@ -55,7 +57,9 @@ SELECT 0, 'exec_20260101_000000_' || lpad(to_hex((i * 7919) % 4294967291), 8, '0
        CASE WHEN i % 7 = 0 THEN timestamptz '2026-03-01 00:00:00Z' + i * interval '1 second' END,
        CASE WHEN i % 5 = 4 THEN timestamptz '2026-04-01 00:00:00Z' + i * interval '1 second' END,
        NULL,
-       CASE i % 4 WHEN 0 THEN NULL WHEN 1 THEN timestamptz '2020-01-01Z' ELSE timestamptz '2220-01-01Z' END,
+       CASE i % 4 WHEN 0 THEN NULL
+                  WHEN 1 THEN timestamptz '2020-01-01Z'
+                  ELSE timestamptz '2220-01-01Z' END,
        1, 1
 FROM generate_series($1::bigint, $2::bigint) AS i
 )sql";
@@ -415,7 +419,8 @@ TEST(SessionQueries, AThousandGroupsAreListedAndAllAreCounted) {
 constexpr char kInsertEvents[] = R"sql(
 INSERT INTO session_events
 SELECT 0, i, CASE WHEN i % 2 = 0 THEN 'even' ELSE 'odd' END, (i + 1) / 2,
-       timestamptz '2026-01-01 00:00:00Z' + i * interval '1 microsecond', 1 + i % 8, 1, 2, '', 'stage', 'a', 'b', 3,
+       timestamptz '2026-01-01 00:00:00Z' + i * interval '1 microsecond', 1 + i % 8, 1, 2, '',
+       'stage', 'a', 'b', 3,
        'actor', 'caller', repeat('r', $2::integer), 'request ' || i,
        jsonb_build_object('context.k', i, 'labels.team', NULL)
 FROM generate_series(1, $1::bigint) AS i

@@ -2,12 +2,23 @@
 
 #include <string>
 
-#include "absl/strings/match.h"
 #include "google/rpc/status.pb.h"
 #include "server/ops/log.h"
 #include "server/state_machine/refusal.h"
 
 namespace sessiond::rpc {
+namespace {
+
+// What callers may see of a status, in the order in which they see it: the reason first.
+constexpr absl::string_view kDetails[] = {
+    "type.googleapis.com/google.rpc.ErrorInfo",
+    "type.googleapis.com/google.rpc.BadRequest",
+    "type.googleapis.com/google.rpc.PreconditionFailure",
+    "type.googleapis.com/google.rpc.ResourceInfo",
+    "type.googleapis.com/google.rpc.RetryInfo",
+};
+
+}  // namespace
 
 grpc::Status ToGrpcStatus(const absl::Status& status) {
   if (status.ok()) return grpc::Status::OK;
@@ -23,12 +34,13 @@ grpc::Status ToGrpcStatus(const absl::Status& status) {
   google::rpc::Status details;
   details.set_code(static_cast<int>(status.code()));
   details.set_message(std::string(status.message()));
-  status.ForEachPayload([&](absl::string_view type_url, const absl::Cord& payload) {
-    if (!absl::StartsWith(type_url, "type.googleapis.com/")) return;  // Ours alone: the SQLSTATE.
+  for (const absl::string_view type_url : kDetails) {
+    const auto payload = status.GetPayload(type_url);
+    if (!payload.has_value()) continue;
     auto* detail = details.add_details();
     detail->set_type_url(std::string(type_url));
-    detail->set_value(std::string(payload));
-  });
+    detail->set_value(std::string(*payload));
+  }
   return {static_cast<grpc::StatusCode>(status.code()), std::string(status.message()),
           details.SerializeAsString()};
 }

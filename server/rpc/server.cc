@@ -1,5 +1,7 @@
 #include "server/rpc/server.h"
 
+#include <grpc/support/time.h>
+
 #include <algorithm>
 #include <utility>
 
@@ -20,10 +22,16 @@ constexpr int kAcceptsPerMethod = 16;
 constexpr absl::Duration kDeadlineDefault = absl::Seconds(15);
 constexpr absl::Duration kDeadlineMax = absl::Seconds(60);
 
+// In gpr's own arithmetic, which saturates: the longest timeout on the wire is beyond std::chrono.
 absl::Time DeadlineOf(const grpc::ServerContext& context) {
-  const auto given = context.deadline();
-  if (given == std::chrono::system_clock::time_point::max()) return absl::Now() + kDeadlineDefault;
-  return std::min(absl::FromChrono(given), absl::Now() + kDeadlineMax);
+  const gpr_timespec given = context.raw_deadline();
+  const absl::Time now = absl::Now();
+  if (gpr_time_cmp(given, gpr_inf_future(given.clock_type)) == 0) return now + kDeadlineDefault;
+  const gpr_timespec left = gpr_time_sub(given, gpr_now(given.clock_type));
+  const gpr_timespec longest =
+      gpr_time_from_seconds(absl::ToInt64Seconds(kDeadlineMax), GPR_TIMESPAN);
+  if (gpr_time_cmp(left, longest) >= 0) return now + kDeadlineMax;
+  return now + absl::Seconds(left.tv_sec) + absl::Nanoseconds(left.tv_nsec);
 }
 
 absl::Status Draining() {

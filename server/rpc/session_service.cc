@@ -76,7 +76,7 @@ void Explain(Aggregate aggregate, bool include_deleted, v1::SessionLookup* resul
 
 }  // namespace
 
-// ---------------------------------------------------------------------------------------------------------
+// -------------------------------------------------------------------------------------------------
 // changes
 
 Answer<v1::Session> SessionService::Submit(CallInfo call, Command command) {
@@ -131,7 +131,7 @@ template Answer<v1::Session> SessionService::ChangeSession(CallInfo, v1::DeleteS
 template Answer<v1::Session> SessionService::ChangeSession(CallInfo, v1::UndeleteSessionRequest);
 template Answer<v1::Session> SessionService::ChangeSession(CallInfo, v1::UpdateSessionRequest);
 
-// -----------------------------------------------------------------------------------------------------------
+// -------------------------------------------------------------------------------------------------
 // reads
 
 Answer<v1::Session> SessionService::GetSession(CallInfo call, v1::GetSessionRequest request) {

@@ -31,7 +31,7 @@ using google::protobuf::Struct;
 using google::protobuf::Timestamp;
 using google::protobuf::Value;
 
-// -----------------------------------------------------------------------------------------------------------
+// -------------------------------------------------------------------------------------------------
 // rules
 
 enum class Text {
@@ -112,7 +112,7 @@ const StringRule& RuleOf(const FieldDescriptor& field) {
   return *rule;
 }
 
-// ------------------------------------------------------------------------------------------------------------
+// -------------------------------------------------------------------------------------------------
 // text
 
 bool IsIdentifier(absl::string_view text, absl::string_view also) {
@@ -162,7 +162,7 @@ std::string WhatIsWrong(absl::string_view text, const StringRule& rule) {
   return text.find('\0') == absl::string_view::npos ? "" : "must be without NUL characters";
 }
 
-// ------------------------------------------------------------------------------------------------------------
+// -------------------------------------------------------------------------------------------------
 // walk
 
 // Collects what is wrong with a message. Paths are built only for what is.
@@ -319,7 +319,7 @@ class Walker {
   }
 };
 
-// ----------------------------------------------------------------------------------------------------
+// -------------------------------------------------------------------------------------------------
 // the request
 
 // The value of a string field by its path; empty when a message on the way is not there.

@@ -28,7 +28,7 @@ Standing StandingOf(const Session& session) {
           .completed = session.has_complete_time()};
 }
 
-// ----------------------------------------------------------------------------------------------------------
+// -------------------------------------------------------------------------------------------------
 // ledger
 
 // Writes down facts: each Record is one change of the session and the one event that tells of it.
@@ -126,7 +126,7 @@ void SetPurgeTime(absl::Time due, Session& session, Struct& changes) {
   }
 }
 
-// --------------------------------------------------------------------------------------------------------
+// -------------------------------------------------------------------------------------------------
 // refusals
 
 std::string StateName(Session::State state) { return Session::State_Name(state); }
@@ -261,7 +261,7 @@ absl::Status CheckBegin(const Workflow& workflow, const Aggregate& aggregate,
   return CheckState(workflow, *aggregate.session, call, force);
 }
 
-// ---------------------------------------------------------------------------------------------------
+// -------------------------------------------------------------------------------------------------
 // the requests
 
 // What a request asks of the state machine: which call it is and, where it is simple, nothing more.

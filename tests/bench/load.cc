@@ -330,7 +330,8 @@ void Print(Report report) {
   for (float latency : report.latencies_us) sum += latency;
   const double answered = static_cast<double>(report.latencies_us.size());
   absl::PrintF(
-      R"({"seconds": %.3f, "requests_all": %d, "failures": %d, "per_second": %.1f, "mean_us": %.1f, )"
+      R"({"seconds": %.3f, "requests_all": %d, "failures": %d, "per_second": %.1f, )"
+      R"("mean_us": %.1f, )"
       R"("p50_us": %.1f, "p99_us": %.1f, "max_us": %.1f})"
       "\n",
       report.seconds, report.requests_all, report.failures,

@@ -118,7 +118,8 @@ class Client:
 
     def create(self, **fields):
         """Creates a ticket_export session, with whatever is said otherwise."""
-        session = {"workflow": "ticket_export", "ownerId": "u1", "ownerDisplayName": "Ada", **fields}
+        session = {"workflow": "ticket_export", "ownerId": "u1", "ownerDisplayName": "Ada"}
+        session.update(fields)
         return self.call("CreateSession", {"session": session})
 
 
@@ -187,7 +188,7 @@ class Daemon:
     def remove(self):
         """Stops it if it runs, and throws its data away."""
         if self._process and self._process.poll() is None:
-            self._client.close()  # gRPC's goodbye waits for clients that do not listen, for seconds.
+            self._client.close()  # gRPC waits for seconds until an idle one has said goodbye.
             self.stop()
         shutil.rmtree(self._directory)
 

@@ -1,0 +1,121 @@
+// ThreadSanitizer takes a lock it has not been told of for none, and the system's abseil is not
+// instrumented: every pair of accesses that one of abseil's mutexes orders would look like a race.
+// Here the calls of this program to abseil's locks are led past ThreadSanitizer, which is told what
+// each of them orders (tsan_interface.h), and on to abseil.
+//
+//   this program ──▶ absl::Mutex::Lock below ──▶ __tsan_mutex_… and the one of libabsl
+//
+// The dynamic linker takes a program's symbols before a library's, so that defining them is enough.
+#include <dlfcn.h>
+#include <sanitizer/tsan_interface.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+
+#include "absl/synchronization/mutex.h"
+#include "absl/synchronization/notification.h"
+
+namespace {
+
+// abseil's own version of a function that stands below.
+template <class Function>
+Function Next(Function mine) {
+  static_assert(sizeof mine >= sizeof(void*));
+  void* address = nullptr;
+  std::memcpy(&address, &mine, sizeof address);
+  Dl_info info;
+  void* next = nullptr;
+  if (dladdr(address, &info) != 0 && info.dli_sname != nullptr)
+    next = dlsym(RTLD_NEXT, info.dli_sname);
+  if (next == nullptr) {
+    std::fprintf(stderr,
+                 "abseil's locks are not where they were expected: link its shared library\n");
+    std::abort();
+  }
+  Function found = mine;
+  std::memcpy(&found, &next, sizeof next);
+  return found;
+}
+
+// A call that lets go of a mutex, waits, and takes it again.
+template <class Call>
+auto Waiting(absl::Mutex* mutex, Call call) {
+  __tsan_mutex_pre_unlock(mutex, 0);
+  __tsan_mutex_post_unlock(mutex, 0);
+  const auto result = call();
+  __tsan_mutex_pre_lock(mutex, 0);
+  __tsan_mutex_post_lock(mutex, 0, 0);
+  return result;
+}
+
+}  // namespace
+
+namespace absl {
+ABSL_NAMESPACE_BEGIN
+
+void Mutex::Lock() {
+  static const auto next = Next(&Mutex::Lock);
+  __tsan_mutex_pre_lock(this, 0);
+  (this->*next)();
+  __tsan_mutex_post_lock(this, 0, 0);
+}
+
+void Mutex::Unlock() {
+  static const auto next = Next(&Mutex::Unlock);
+  __tsan_mutex_pre_unlock(this, 0);
+  (this->*next)();
+  __tsan_mutex_post_unlock(this, 0);
+}
+
+void Mutex::ReaderLock() {
+  static const auto next = Next(&Mutex::ReaderLock);
+  __tsan_mutex_pre_lock(this, __tsan_mutex_read_lock);
+  (this->*next)();
+  __tsan_mutex_post_lock(this, __tsan_mutex_read_lock, 0);
+}
+
+void Mutex::ReaderUnlock() {
+  static const auto next = Next(&Mutex::ReaderUnlock);
+  __tsan_mutex_pre_unlock(this, __tsan_mutex_read_lock);
+  (this->*next)();
+  __tsan_mutex_post_unlock(this, __tsan_mutex_read_lock);
+}
+
+void Mutex::Await(const Condition& condition) {
+  static const auto next = Next(&Mutex::Await);
+  Waiting(this, [&] {
+    (this->*next)(condition);
+    return true;
+  });
+}
+
+void CondVar::Wait(Mutex* mutex) {
+  static const auto next = Next(&CondVar::Wait);
+  Waiting(mutex, [&] {
+    (this->*next)(mutex);
+    return true;
+  });
+}
+
+void Notification::Notify() {
+  static const auto next = Next(&Notification::Notify);
+  __tsan_release(this);
+  (this->*next)();
+}
+
+void Notification::WaitForNotification() const {
+  static const auto next = Next(&Notification::WaitForNotification);
+  (this->*next)();
+  __tsan_acquire(const_cast<Notification*>(this));
+}
+
+bool Notification::WaitForNotificationWithTimeout(absl::Duration timeout) const {
+  static const auto next = Next(&Notification::WaitForNotificationWithTimeout);
+  const bool notified = (this->*next)(timeout);
+  __tsan_acquire(const_cast<Notification*>(this));
+  return notified;
+}
+
+ABSL_NAMESPACE_END
+}  // namespace absl
