@@ -329,15 +329,14 @@ void Print(Report report) {
   double sum = 0;
   for (float latency : report.latencies_us) sum += latency;
   const double answered = static_cast<double>(report.latencies_us.size());
-  absl::PrintF(
-      R"({"seconds": %.3f, "requests_all": %d, "failures": %d, "per_second": %.1f, )"
-      R"("mean_us": %.1f, )"
-      R"("p50_us": %.1f, "p99_us": %.1f, "max_us": %.1f})"
-      "\n",
-      report.seconds, report.requests_all, report.failures,
-      report.seconds > 0 ? answered / report.seconds : 0, answered > 0 ? sum / answered : 0,
-      Quantile(report.latencies_us, 0.5), Quantile(report.latencies_us, 0.99),
-      Quantile(report.latencies_us, 1));
+  absl::PrintF(R"({"seconds": %.3f, "requests_all": %d, "failures": %d, "per_second": %.1f, )"
+               R"("mean_us": %.1f, )"
+               R"("p50_us": %.1f, "p99_us": %.1f, "max_us": %.1f})"
+               "\n",
+               report.seconds, report.requests_all, report.failures,
+               report.seconds > 0 ? answered / report.seconds : 0,
+               answered > 0 ? sum / answered : 0, Quantile(report.latencies_us, 0.5),
+               Quantile(report.latencies_us, 0.99), Quantile(report.latencies_us, 1));
   std::fflush(stdout);
   if (report.failures > 0) absl::FPrintF(stderr, "%s\n", report.first_failure);
 }

@@ -144,17 +144,23 @@ class Family:
         assert not left, list(left.values())
 
 
-def postgres_of(daemon):
-    """The pids of PostgreSQL itself, and of those of its backends that serve the daemon."""
-    commands = {}
-    for pid in descendants(daemon.pid):
-        try:
-            commands[pid] = command_of(pid)
-        except (FileNotFoundError, ProcessLookupError):
-            pass
-    [postmaster] = [pid for pid, command in commands.items() if "postgres -D" in command]
-    backends = [pid for pid, command in commands.items() if "postgres: sessiond" in command]
-    return postmaster, backends
+def postgres_of(daemon, other_than=None):
+    """The pids of PostgreSQL itself, once it is another process, and of its backends that serve
+    the daemon."""
+    give_up = time.monotonic() + CHANGE_SECONDS
+    while time.monotonic() < give_up:
+        commands = {}
+        for pid in descendants(daemon.pid):
+            try:
+                commands[pid] = command_of(pid)
+            except (FileNotFoundError, ProcessLookupError):
+                pass
+        postmasters = [pid for pid, command in commands.items() if "postgres -D" in command]
+        backends = [pid for pid, command in commands.items() if "postgres: sessiond" in command]
+        if backends and postmasters and postmasters != [other_than]:
+            return postmasters[0], backends
+        time.sleep(0.02)
+    raise AssertionError(commands)
 
 
 def test_what_was_acknowledged_survives_kill_9_and_nothing_is_left_behind(own_daemon):
@@ -192,14 +198,16 @@ def test_changes_that_are_repeated_happen_once_though_the_database_is_killed(own
     for writer in writers:
         writer.start()
     chance = random.Random(victim)
+    killed = None
     for _ in range(ROUNDS):
-        # More than were on their way at the last kill: the database is back.
+        postgres_of(own_daemon, killed)
         while progress.acquire(blocking=False):
             pass
-        for _ in range(chance.randrange(2 * WRITERS, 20 * WRITERS)):
+        for _ in range(chance.randrange(20, 20 * WRITERS)):
             assert progress.acquire(timeout=CHANGE_SECONDS)
         postmaster, backends = postgres_of(own_daemon)
-        os.kill(postmaster if victim == "PostgreSQL" else chance.choice(backends), signal.SIGKILL)
+        killed = postmaster if victim == "PostgreSQL" else chance.choice(backends)
+        os.kill(killed, signal.SIGKILL)
     for writer in writers:
         writer.join()
     for writer in writers:
