@@ -179,6 +179,13 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(Config config,
   auto database = OpenDatabase(daemon->config_, supervisor);
   if (!database.ok()) return database.status();
   daemon->database_ = *std::move(database);
+  // Whoever runs it may have chosen so; nobody shall have chosen it without a word.
+  const absl::Status durable =
+      daemon->config_.ephemeral ? absl::OkStatus() : CheckDurable(daemon->database_.dsn);
+  if (!durable.ok()) {
+    Log(LogLevel::kWarn, "daemon", "acknowledged changes can be lost",
+        {{"why", durable.message()}});
+  }
   if (absl::Status status = PrepareSchema(daemon->database_, daemon->config_); !status.ok())
     return status;
   for (const auto step : {&Daemon::OpenStore, &Daemon::StartRpc, &Daemon::StartAdmin}) {
