@@ -1213,6 +1213,11 @@ TEST(Replay, RefusesEventsThatDoNotFollowEachOther) {
     std::swap(swapped[i], swapped[i + 1]);
     EXPECT_FALSE(Replay(swapped).ok()) << "swapped at " << i;
   }
+  Life labelled("execution");
+  labelled.Begin();
+  for (const char* key : {"a", "b", "c"}) labelled.Must(SetLabel(labelled.id, key, "x"));
+  labelled.events.erase(labelled.events.begin() + 2);
+  EXPECT_FALSE(Replay(labelled.events).ok()) << "only the sequence tells";
   auto foreign = life.events;
   foreign[1].set_session_id(kExec);
   EXPECT_FALSE(Replay(foreign).ok());

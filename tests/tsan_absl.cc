@@ -1,11 +1,13 @@
 // ThreadSanitizer takes a lock it has not been told of for none, and the system's abseil is not
 // instrumented: every pair of accesses that one of abseil's mutexes orders would look like a race.
-// Here the calls of this program to abseil's locks are led past ThreadSanitizer, which is told what
-// each of them orders (tsan_interface.h), and on to abseil.
+// Here the calls to abseil's locks are led past ThreadSanitizer, which is told what each of them
+// orders (tsan_interface.h), and on to abseil.
 //
 //   this program ──▶ absl::Mutex::Lock below ──▶ __tsan_mutex_… and the one of libabsl
 //
 // The dynamic linker takes a program's symbols before a library's, so that defining them is enough.
+// The preset undefines __SANITIZE_THREAD__: with it Protobuf's headers describe other classes than
+// the system's library has.
 #include <dlfcn.h>
 #include <sanitizer/tsan_interface.h>
 
@@ -15,6 +17,7 @@
 
 #include "absl/synchronization/mutex.h"
 #include "absl/synchronization/notification.h"
+#include "absl/time/clock.h"
 
 namespace {
 
@@ -38,16 +41,7 @@ Function Next(Function mine) {
   return found;
 }
 
-// A call that lets go of a mutex, waits, and takes it again.
-template <class Call>
-auto Waiting(absl::Mutex* mutex, Call call) {
-  __tsan_mutex_pre_unlock(mutex, 0);
-  __tsan_mutex_post_unlock(mutex, 0);
-  const auto result = call();
-  __tsan_mutex_pre_lock(mutex, 0);
-  __tsan_mutex_post_lock(mutex, 0, 0);
-  return result;
-}
+constexpr absl::Duration kPause = absl::Microseconds(50);
 
 }  // namespace
 
@@ -82,20 +76,42 @@ void Mutex::ReaderUnlock() {
   __tsan_mutex_post_unlock(this, __tsan_mutex_read_lock);
 }
 
+// abseil would look at a condition on behalf of whoever waits for it, in a thread that has said to
+// be done with the mutex. Here whoever waits looks for itself, again and again.
 void Mutex::Await(const Condition& condition) {
-  static const auto next = Next(&Mutex::Await);
-  Waiting(this, [&] {
-    (this->*next)(condition);
-    return true;
-  });
+  while (!condition.Eval()) {
+    Unlock();
+    absl::SleepFor(kPause);
+    Lock();
+  }
+}
+
+void Mutex::LockWhen(const Condition& condition) {
+  Lock();
+  Await(condition);
+}
+
+bool Mutex::LockWhenWithDeadline(const Condition& condition, absl::Time deadline) {
+  Lock();
+  while (!condition.Eval() && absl::Now() < deadline) {
+    Unlock();
+    absl::SleepFor(kPause);
+    Lock();
+  }
+  return condition.Eval();
+}
+
+bool Mutex::LockWhenWithTimeout(const Condition& condition, absl::Duration timeout) {
+  return LockWhenWithDeadline(condition, absl::Now() + timeout);
 }
 
 void CondVar::Wait(Mutex* mutex) {
   static const auto next = Next(&CondVar::Wait);
-  Waiting(mutex, [&] {
-    (this->*next)(mutex);
-    return true;
-  });
+  __tsan_mutex_pre_unlock(mutex, 0);
+  __tsan_mutex_post_unlock(mutex, 0);
+  (this->*next)(mutex);
+  __tsan_mutex_pre_lock(mutex, 0);
+  __tsan_mutex_post_lock(mutex, 0, 0);
 }
 
 void Notification::Notify() {

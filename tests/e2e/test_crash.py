@@ -18,7 +18,9 @@ from conftest import Refused
 from test_scenarios import assert_chained, events_of
 
 WRITERS = 8
-ROUNDS = 60 if os.environ.get("SESSIOND_SOAK") else 3
+ROUNDS = 50 if os.environ.get("SESSIOND_SOAK") else 3
+# Of each writer that is to go on whatever happens: twice what the rounds take of all of them.
+CHANGES = 40 * ROUNDS
 # What PostgreSQL may take to end once nobody needs it any more.
 END_SECONDS = 30
 # What a change may take, all its repetitions together, while the database is killed and recovers.
@@ -194,7 +196,7 @@ def test_what_was_acknowledged_survives_kill_9_and_nothing_is_left_behind(own_da
 def test_changes_that_are_repeated_happen_once_though_the_database_is_killed(own_daemon, victim):
     client = own_daemon.start()
     progress = threading.Semaphore(0)
-    writers = [Writer(client, 60 * ROUNDS, True, progress.release) for _ in range(WRITERS)]
+    writers = [Writer(client, CHANGES, True, progress.release) for _ in range(WRITERS)]
     for writer in writers:
         writer.start()
     chance = random.Random(victim)
@@ -211,7 +213,7 @@ def test_changes_that_are_repeated_happen_once_though_the_database_is_killed(own
     for writer in writers:
         writer.join()
     for writer in writers:
-        assert len(writer.acknowledged) == 60 * ROUNDS or writer.error
+        assert len(writer.acknowledged) == CHANGES or writer.error
         writer.assert_nothing_is_lost(client)
     family = Family(own_daemon.pid)
     client.close()
