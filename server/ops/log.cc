@@ -373,9 +373,11 @@ void GrpcLine(gpr_log_func_args* args) {
   Log(level, "grpc", args->message, {{"file", args->file}, {"line", args->line}});
 }
 
+// What Protobuf calls an error is mostly somebody's bytes that are no message: the caller is told,
+// and here it is news, not an alarm. What it calls fatal ends the daemon.
 void ProtobufLine(google::protobuf::LogLevel level, const char* file, int line,
                   const std::string& message) {
-  Log(level == google::protobuf::LOGLEVEL_INFO ? LogLevel::kInfo : LogLevel::kError, "protobuf",
+  Log(level == google::protobuf::LOGLEVEL_FATAL ? LogLevel::kError : LogLevel::kInfo, "protobuf",
       message, {{"file", file}, {"line", line}});
 }
 
