@@ -366,8 +366,9 @@ class StringSink final : public spdlog::sinks::base_sink<std::mutex> {
   std::string* const lines_;
 };
 
+// What gRPC calls an error is mostly a peer's: a connection that broke off, a message compressed.
 void GrpcLine(gpr_log_func_args* args) {
-  const LogLevel level = args->severity == GPR_LOG_SEVERITY_ERROR  ? LogLevel::kError
+  const LogLevel level = args->severity == GPR_LOG_SEVERITY_ERROR  ? LogLevel::kWarn
                          : args->severity == GPR_LOG_SEVERITY_INFO ? LogLevel::kInfo
                                                                    : LogLevel::kDebug;
   Log(level, "grpc", args->message, {{"file", args->file}, {"line", args->line}});
