@@ -69,15 +69,17 @@ absl::Status Sweeper::DeleteStaleCreations(absl::Time now) {
     v1::DeleteSessionRequest request;
     request.set_session_id(session_id);
     request.set_reason("left in CREATING for too long");
+    // Whatever became of it meanwhile is none of ours.
+    request.set_etag(absl::StrCat("r", (*found)[0].Int4(row, 1)));
     request.set_request_id(absl::StrCat("stale-creation-", session_id));
     const auto outcome = db::SubmitAndWait(store_, {.request = request,
                                                     .caller = "system",
                                                     .request_id = request.request_id(),
                                                     .session_id = session_id,
                                                     .by_timeout = true});
-    // Activated meanwhile, or deleted by somebody else: as well.
+    if (!outcome.ok() || outcome->events.empty()) continue;  // Another daemon was first.
     Log(LogLevel::kInfo, "sweeper", "deleted a session left in CREATING",
-        {{"session", session_id}, {"status", outcome.ok() ? "OK" : outcome.status().message()}});
+        {{"session", session_id}});
   }
   return absl::OkStatus();
 }

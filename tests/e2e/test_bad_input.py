@@ -26,7 +26,7 @@ from bad_requests import (
     malformed_ids,
     odd,
 )
-from conftest import Client, Refused
+from conftest import CALL_SECONDS, Refused
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -560,10 +560,13 @@ def test_a_connection_that_does_not_speak_http2_is_closed(daemon, bytes_sent):
 
 
 def test_metadata_beyond_its_limit_is_refused(daemon):
-    other = Client(CONTRACT, daemon.address)  # gRPC closes the connection too.
-    with pytest.raises(Refused) as refused:
-        other.send(GET, base_bytes("GetSession"), metadata=[("x-large", "x" * 20_000)])
-    assert refused.value.code == "RESOURCE_EXHAUSTED"
+    # gRPC closes the connection too, which must not be the one that all channels share.
+    own = [("grpc.use_local_subchannel_pool", 1)]
+    with grpc.insecure_channel(daemon.address, options=own) as channel:
+        large = [("x-large", "x" * 20_000)]
+        with pytest.raises(grpc.RpcError) as refused:
+            channel.unary_unary(GET)(base_bytes("GetSession"), metadata=large, timeout=CALL_SECONDS)
+    assert refused.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
 # ------------------------------------------------------------------------------------------------
