@@ -68,17 +68,11 @@ void Lane::Run() {
   if (auto connected = Connect(); !connected.ok()) {
     spdlog::warn("lane: {}", std::string(connected.message()));
   }
-  std::vector<Submission*> group, next;
-  while (!group.empty() || inbox_.Take(&group)) {
-    if (begun_ == nullptr) AnswerExpired(&group);
+  std::vector<Submission*> group;
+  while (inbox_.Take(&group)) {
+    AnswerExpired(&group);
     Settle(group);
-    // Answering a large group takes as long as the next one's first trip: they go together.
-    if (inbox_.TryTake(&next)) {
-      AnswerExpired(&next);
-      BeginAhead(next);
-    }
     for (Submission* submission : group) submission->Done();
-    group.swap(next);
   }
 }
 
@@ -93,13 +87,6 @@ void Lane::AnswerExpired(std::vector<Submission*>* group) {
     (*expired)->Done();
   }
   group->erase(late, group->end());
-}
-
-// Sends a group's first trip, if that can be done without waiting; Settle goes on from there.
-void Lane::BeginAhead(Group submissions) {
-  if (submissions.empty() || connection_ == nullptr || !connection_->alive()) return;
-  begun_ = std::make_unique<CommitGroup>(submissions, catalog_);
-  if (!Begin(*begun_).ok()) begun_.reset();
 }
 
 // Afterwards every outcome of the group is final.
@@ -152,16 +139,11 @@ absl::Status Lane::Connect() {
 }
 
 absl::Status Lane::CommitOnce(Group submissions) {
-  std::unique_ptr<CommitGroup> group = std::move(begun_);
-  absl::Status status;
-  if (group == nullptr) {
-    if (connection_ == nullptr || !connection_->alive()) {
-      if (auto connected = Connect(); !connected.ok()) return connected;
-    }
-    group = std::make_unique<CommitGroup>(submissions, catalog_);
-    status = Begin(*group);
+  if (connection_ == nullptr || !connection_->alive()) {
+    if (auto connected = Connect(); !connected.ok()) return connected;
   }
-  if (status.ok()) status = Finish(*group);
+  CommitGroup group(submissions, catalog_);
+  const absl::Status status = Trips(group);
   if (status.ok()) return status;
   if (ConnectionIsGone(status)) {
     if (lost_since_ == absl::InfiniteFuture()) {
@@ -180,18 +162,14 @@ absl::Status Lane::CommitOnce(Group submissions) {
   return status;
 }
 
-absl::Status Lane::Begin(CommitGroup& group) {
-  group.QueueLoad(*connection_);
-  return connection_->Send();
-}
-
-absl::Status Lane::Finish(CommitGroup& group) {
+absl::Status Lane::Trips(CommitGroup& group) {
   // Each trip waits for at most one lock and some statements; the margin lets PostgreSQL's own
   // timeouts answer first.
   const auto deadline = [this] {
     return absl::Now() + options_.settings.lock_timeout + 2 * options_.settings.statement_timeout;
   };
-  const auto loaded = connection_->Receive(deadline());
+  group.QueueLoad(*connection_);
+  const auto loaded = connection_->Trip(deadline());
   if (!loaded.ok()) return loaded.status();
   group.TakeLoaded(*loaded);
 

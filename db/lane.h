@@ -64,11 +64,9 @@ class Lane {
   // All of the following: lane thread only.
   void Run();
   static void AnswerExpired(std::vector<Submission*>* group);
-  void BeginAhead(Group group);
   void Settle(Group group);
   absl::Status CommitOnce(Group submissions);
-  absl::Status Begin(CommitGroup& group);
-  absl::Status Finish(CommitGroup& group);
+  absl::Status Trips(CommitGroup& group);
   absl::Status Connect();
   void AnswerAll(Group group, const absl::Status& status);
 
@@ -78,8 +76,6 @@ class Lane {
 
   // Lane thread only.
   std::unique_ptr<Connection> connection_;
-  // The group whose first trip was sent ahead, while the one before it was answered.
-  std::unique_ptr<CommitGroup> begun_;
   // When the connection was lost; while it has been for longer than kPatience, groups are answered
   // at once.
   absl::Time lost_since_ = absl::InfiniteFuture();
