@@ -3,8 +3,10 @@
 #pragma once
 
 #include <utility>
+#include <vector>
 
 #include "absl/status/statusor.h"
+#include "absl/synchronization/blocking_counter.h"
 #include "absl/synchronization/notification.h"
 #include "db/session_store.h"
 
@@ -20,6 +22,29 @@ inline absl::StatusOr<Outcome> SubmitAndWait(SessionStore& store, Command comman
   if (auto taken = store.Submit(&waiting); !taken.ok()) return taken;
   waiting.done.WaitForNotification();
   return std::move(waiting.outcome);
+}
+
+// Submits all side by side, waits, and answers what became of each.
+inline std::vector<absl::StatusOr<Outcome>> SubmitAllAndWait(SessionStore& store,
+                                                             std::vector<Command> commands) {
+  struct Waiting : Submission {
+    absl::BlockingCounter* done = nullptr;
+    void Done() noexcept override { done->DecrementCount(); }
+  };
+  absl::BlockingCounter done(static_cast<int>(commands.size()));
+  std::vector<Waiting> waiting(commands.size());
+  for (std::size_t i = 0; i < commands.size(); ++i) {
+    waiting[i].done = &done;
+    waiting[i].command = std::move(commands[i]);
+    if (auto taken = store.Submit(&waiting[i]); !taken.ok()) {
+      waiting[i].outcome = taken;
+      done.DecrementCount();
+    }
+  }
+  done.Wait();
+  std::vector<absl::StatusOr<Outcome>> outcomes;
+  for (Waiting& one : waiting) outcomes.push_back(std::move(one.outcome));
+  return outcomes;
 }
 
 // Looks one session up, and waits.

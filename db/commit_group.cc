@@ -1,23 +1,26 @@
 #include "db/commit_group.h"
 
-#include <spdlog/spdlog.h>
-
 #include <algorithm>
 #include <optional>
-#include <set>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "db/artifact_rows.h"
+#include "db/columns.h"
+#include "db/error_rows.h"
+#include "db/named_ids.h"
 #include "db/session_rows.h"
 #include "db/statements.h"
 #include "db/workflow_rows.h"
 #include "server/state_machine/refusal.h"
-#include "server/state_machine/struct_json.h"
-#include "server/state_machine/timestamps.h"
 
 namespace sessiond::db {
 namespace {
 
 using v1::Session;
+using v1::SessionArtifact;
+using v1::SessionError;
 using v1::SessionEvent;
 
 std::vector<int16_t> PartitionsOf(absl::Span<Submission* const> submissions) {
@@ -27,10 +30,6 @@ std::vector<int16_t> PartitionsOf(absl::Span<Submission* const> submissions) {
     partitions.insert(submission->request_partition);
   }
   return {partitions.begin(), partitions.end()};
-}
-
-bool IsCreation(const Command& command) {
-  return std::holds_alternative<v1::CreateSessionRequest>(command.request);
 }
 
 absl::Status RequestIdReused(const std::string& request_id) {
@@ -50,77 +49,27 @@ absl::Status NotUnderstood(const Session& session) {
                               ", which the session keeps. Upgrade the daemon."));
 }
 
-// One column after another, of rows that are read once for each column.
-template <class Row>
-class Columns {
- public:
-  Columns(const std::vector<Row>& rows, Params& params) : rows_(rows), params_(params) {}
-
-  template <class Get>
-  void Int2(Get get) {
-    params_.AddInt2Array(Collect<int16_t>(get));
-  }
-  template <class Get>
-  void Int4(Get get) {
-    params_.AddInt4Array(Collect<int32_t>(get));
-  }
-  template <class Get>
-  void Int8(Get get) {
-    params_.AddInt8Array(Collect<int64_t>(get));
-  }
-  template <class Get>
-  void Text(Get get) {
-    params_.AddTextArray(Collect<absl::string_view>(get));
-  }
-  template <class Get>
-  void Uuid(Get get) {
-    params_.AddUuidArray(Collect<absl::string_view>(get));
-  }
-  template <class Get>
-  void Bool(Get get) {
-    // std::vector<bool> has no elements to point at.
-    std::vector<char> values;
-    for (const Row& row : rows_) values.push_back(get(row));
-    params_.AddBoolArray(
-        absl::MakeSpan(reinterpret_cast<const bool*>(values.data()), values.size()));
-  }
-  template <class Get>
-  void Jsonb(Get get) {
-    params_.AddJsonbArray(Collect<std::optional<std::string>>(get));
-  }
-  template <class Get>
-  void Time(Get get) {
-    params_.AddTimestampArray(Collect<std::optional<absl::Time>>(get));
-  }
-
- private:
-  template <class T, class Get>
-  std::vector<T> Collect(Get get) const {
-    std::vector<T> values;
-    values.reserve(rows_.size());
-    for (const Row& row : rows_) values.push_back(static_cast<T>(get(row)));
-    return values;
-  }
-  const std::vector<Row>& rows_;
-  Params& params_;
-};
-
-std::optional<absl::Time> OptionalTime(bool has, const google::protobuf::Timestamp& time) {
-  if (!has) return std::nullopt;
-  return FromProto(time);
+absl::Status RunWasReplaced(const std::string& task_id, const Session& session) {
+  return Refusal(v1::STALE_TASK,
+                 absl::StrCat("The request was carried out, and the run it was about, ", task_id,
+                              ", has been replaced since."))
+      .With("task_id", task_id)
+      .With("current_task_id", session.current_task().task_id());
 }
 
 }  // namespace
 
-CommitGroup::CommitGroup(absl::Span<Submission* const> submissions, WorkflowCatalog& catalog)
+CommitGroup::CommitGroup(absl::Span<Submission* const> submissions, WorkflowCatalog& catalog,
+                         bool listening)
     : submissions_(submissions.begin(), submissions.end()),
       catalog_(catalog),
+      listening_(listening),
       partitions_(PartitionsOf(submissions)) {}
 
 // -------------------------------------------------------------------------------------------------
 // trip 1
 
-void CommitGroup::QueueLoad(Connection& connection) const {
+void CommitGroup::QueueLoad(Connection& connection) {
   connection.Queue(kBegin);
   Params lock;
   lock.AddInt2Array(partitions_);
@@ -149,7 +98,71 @@ void CommitGroup::QueueLoad(Connection& connection) const {
   requests.Uuid([](const Submission* s) { return absl::string_view(s->request_key); });
   requests.Int4([&](const Submission*) { return index++; });
   connection.Queue(kFindRequests, std::move(find));
+
+  std::vector<Named> errors, artifacts, messages, tasks;
+  for (const Submission* submission : submissions_) {
+    const auto name = [&](std::vector<std::string> ids, std::vector<Named>* all_named) {
+      for (std::string& id : ids)
+        all_named->push_back(
+            {submission->partition, submission->command.session_id, std::move(id)});
+    };
+    NamedIds ids = NamedBy(submission->command.request);
+    name(std::move(ids.errors), &errors);
+    name(std::move(ids.artifacts), &artifacts);
+    name(std::move(ids.messages), &messages);
+    name(std::move(ids.tasks), &tasks);
+  }
+  named_.clear();
+  const auto queue = [&](const Statement& statement, const std::vector<Named>& named) {
+    if (named.empty()) return;
+    QueueNamed(connection, statement, named);
+    named_.push_back(&statement);
+  };
+  queue(kLoadErrors, errors);
+  queue(kLoadArtifacts, artifacts);
+  queue(kFindMessageIds, messages);
+  queue(kFindTaskIds, tasks);
 }
+
+void CommitGroup::QueueNamed(Connection& connection, const Statement& statement,
+                             const std::vector<Named>& named) const {
+  Params params;
+  params.AddInt2Array(partitions_);
+  Columns<Named> columns(named, params);
+  columns.Int2([](const Named& row) { return row.partition; });
+  columns.Text([](const Named& row) { return absl::string_view(row.session_id); });
+  columns.Text([](const Named& row) { return absl::string_view(row.id); });
+  connection.Queue(statement, std::move(params));
+}
+
+void CommitGroup::TakeNamed(const Statement& statement, const Result& result) {
+  for (int row = 0; row < result.rows(); ++row) {
+    if (&statement == &kLoadErrors) {
+      SessionError error;
+      ReadError(result, row, 0, &error);
+      entries_[error.session_id()].aggregate.errors[error.error_id()] = std::move(error);
+    } else if (&statement == &kLoadArtifacts) {
+      SessionArtifact artifact;
+      ReadArtifact(result, row, 0, &artifact);
+      auto& artifacts = entries_[artifact.session_id()].aggregate.artifacts;
+      artifacts[artifact.artifact_id()] = std::move(artifact);
+    } else {
+      entries_[std::string(result.Text(row, 0))].aggregate.used_ids.insert(
+          std::string(result.Text(row, 1)));
+    }
+  }
+}
+
+namespace {
+
+void TakeSession(const Result& result, int row, Aggregate* aggregate) {
+  ReadSession(result, row, 1, &aggregate->session.emplace());
+  aggregate->blocking.count = result.Int4(row, 1 + kBlockingErrorsColumn);
+  const absl::string_view ids = result.Text(row, 1 + kSessionColumnCount);
+  if (!ids.empty()) aggregate->blocking.ids = absl::StrSplit(ids, ',');
+}
+
+}  // namespace
 
 void CommitGroup::TakeLoaded(const std::vector<Result>& results) {
   const Result& locked = results[1];
@@ -162,36 +175,47 @@ void CommitGroup::TakeLoaded(const std::vector<Result>& results) {
     entries_[submission->command.session_id].partition = submission->partition;
   }
   const Result& sessions = results[2];
-  for (int row = 0; row < sessions.rows(); ++row) {
-    Session session;
-    ReadSession(sessions, row, 1, &session);
-    Entry& entry = entries_[session.session_id()];
-    entry.aggregate.session = std::move(session);
-  }
+  for (int row = 0; row < sessions.rows(); ++row)
+    TakeSession(sessions, row, &entries_[std::string(sessions.Text(row, 1))].aggregate);
   const Result& requests = results[3];
   for (int row = 0; row < requests.rows(); ++row) {
     requests_[submissions_[requests.Int4(row, 0)]->request_key] = {
-        std::string(requests.Text(row, 1)), std::string(requests.Text(row, 2))};
+        std::string(requests.Text(row, 1)), std::string(requests.Text(row, 2)),
+        std::string(requests.Text(row, 3))};
   }
+  for (std::size_t i = 0; i < named_.size(); ++i) TakeNamed(*named_[i], results[4 + i]);
 }
 
 // -------------------------------------------------------------------------------------------------
 // trip 1b
 
+// What a repeated request answers with.
+void CommitGroup::NameMissing(const Submission& submission, const Replayed& request) {
+  const std::string& id = request.session_id;
+  // A creation whose id was drawn: the retry has drawn another one.
+  if (!entries_.contains(id)) {
+    entries_[id].partition = submission.request_partition;
+    missing_sessions_.push_back(id);
+  }
+  // By now it may have been archived.
+  const Entry& entry = entries_[id];
+  if (!entry.aggregate.session.has_value()) missing_tombstones_.push_back(id);
+  const Answers kind = AnswersWith(submission.command.request);
+  if (kind != Answers::kError && kind != Answers::kArtifacts) return;
+  for (const std::string& named : AnswerIds(request.answer)) {
+    if (kind == Answers::kError) {
+      missing_errors_.push_back({entry.partition, id, named});
+    } else {
+      missing_artifacts_.push_back({entry.partition, id, named});
+    }
+  }
+}
+
 bool CommitGroup::QueueMissing(Connection& connection) {
-  missing_sessions_.clear();
-  missing_tombstones_.clear();
   for (const Submission* submission : submissions_) {
     const auto request = requests_.find(submission->request_key);
     if (request != requests_.end()) {
-      // A creation whose id was drawn: the retry has drawn another one.
-      const std::string& id = request->second.session_id;
-      if (!entries_.contains(id)) {
-        entries_[id].partition = submission->request_partition;
-        missing_sessions_.push_back(id);
-      }
-      // By now it may have been archived.
-      if (!entries_[id].aggregate.session.has_value()) missing_tombstones_.push_back(id);
+      NameMissing(*submission, request->second);
       continue;
     }
     const Entry& entry = entries_[submission->command.session_id];
@@ -217,19 +241,18 @@ bool CommitGroup::QueueMissing(Connection& connection) {
   };
   queue(kLoadSessions, missing_sessions_);
   queue(kFindTombstones, missing_tombstones_);
+  if (!missing_errors_.empty()) QueueNamed(connection, kLoadErrors, missing_errors_);
+  if (!missing_artifacts_.empty()) QueueNamed(connection, kLoadArtifacts, missing_artifacts_);
   if (missing_workflows_) connection.Queue(kLoadWorkflows);
-  return missing_workflows_ || !missing_sessions_.empty() || !missing_tombstones_.empty();
+  return missing_workflows_ || !missing_sessions_.empty() || !missing_tombstones_.empty() ||
+         !missing_errors_.empty() || !missing_artifacts_.empty();
 }
 
 void CommitGroup::TakeMissing(const std::vector<Result>& results) {
   auto result = results.begin();
   if (!missing_sessions_.empty()) {
-    for (int row = 0; row < result->rows(); ++row) {
-      Session session;
-      ReadSession(*result, row, 1, &session);
-      Entry& entry = entries_[session.session_id()];
-      entry.aggregate.session = std::move(session);
-    }
+    for (int row = 0; row < result->rows(); ++row)
+      TakeSession(*result, row, &entries_[std::string(result->Text(row, 1))].aggregate);
     ++result;
   }
   if (!missing_tombstones_.empty()) {
@@ -239,6 +262,8 @@ void CommitGroup::TakeMissing(const std::vector<Result>& results) {
     }
     ++result;
   }
+  if (!missing_errors_.empty()) TakeNamed(kLoadErrors, *result++);
+  if (!missing_artifacts_.empty()) TakeNamed(kLoadArtifacts, *result++);
   if (missing_workflows_) AddWorkflows(*result, catalog_);
 }
 
@@ -256,8 +281,8 @@ absl::StatusOr<Outcome> CommitGroup::DecideOne(Submission& submission) {
 
   const Command& command = submission.command;
   Entry& entry = entries_[command.session_id];
-  WorkflowCatalog::Entry workflow = command.workflow;
-  if (!IsCreation(command) && entry.aggregate.session.has_value()) {
+  WorkflowCatalog::Entry workflow = command.workflow;  // Of creations.
+  if (workflow == nullptr && entry.aggregate.session.has_value()) {
     const Session& session = *entry.aggregate.session;
     workflow = catalog_.Find(session.workflow(), session.workflow_revision());
   }
@@ -272,34 +297,80 @@ absl::StatusOr<Outcome> CommitGroup::DecideOne(Submission& submission) {
 
   absl::StatusOr<Decision> decision = sessiond::Decide(*workflow, entry.aggregate, command, now_);
   if (!decision.ok()) return decision.status();
+  return Accept(submission, entry, *std::move(decision));
+}
+
+Outcome CommitGroup::Accept(Submission& submission, Entry& entry, Decision decision) {
   // An earlier command of this group answers with the session as it left it, which is now.
   if (entry.last != nullptr) Present(*entry.aggregate.session, &entry.last->outcome->session);
   entry.last = &submission;
-  entry.aggregate.session = std::move(decision->session);
-  // The events stay where they are while the outcome moves: rows point at them.
-  Outcome outcome{.events = std::move(decision->events)};
-  Accept(submission, entry, outcome.events);
+  std::shared_ptr<const Session> session_before;
+  if (listening_ && entry.aggregate.session.has_value()) {
+    auto presented = std::make_shared<Session>();
+    Present(*entry.aggregate.session, presented.get());
+    session_before = std::move(presented);
+  }
+
+  // The events, and what else rows point at, stay where they are while their owners move.
+  Outcome outcome;
+  outcome.session.set_session_id(decision.session.session_id());
+  outcome.events = std::move(decision.events);
+  outcome.errors = decision.errors;
+  outcome.artifacts = decision.artifacts;
+  for (SessionError& error : outcome.errors) sessiond::Present(now_, &error);
+  const auto& before = before_.emplace_back(std::move(decision.before));
+  for (std::size_t i = 0; i < outcome.events.size(); ++i) {
+    events_.push_back(
+        {submission.partition, ++positions_[submission.partition], &outcome.events[i], &before[i]});
+  }
+  AcceptRows(entry, outcome, decision);
+  if (!decision.messages.empty()) {
+    outcome.first_sequence = decision.messages.front().message.sequence();
+    outcome.last_sequence = decision.messages.back().message.sequence();
+  }
+  if (decision.end != Decision::End::kNone) {
+    entry.ended = {entry.partition, decision.session, decision.end == Decision::End::kErased};
+    entry.last = nullptr;
+  }
+  Apply(decision, &entry.aggregate);
+  if (!decision.messages.empty()) {
+    for (const NewMessage& message : messages_.emplace_back(std::move(decision.messages)))
+      entry.messages.push_back(&message);
+  }
+  if (entry.aggregate.session.has_value())
+    *outcome.session.mutable_current_task() = entry.aggregate.session->current_task();
+
+  if (listening_) Commit(submission, entry, outcome, std::move(session_before));
+  accepted_.push_back(&submission);
+  requests_[submission.request_key] = {
+      submission.fingerprint, submission.command.session_id,
+      WriteAnswer(AnswersWith(submission.command.request), outcome)};
   return outcome;
 }
 
-// The session for a reader.
-void CommitGroup::Present(Session session, Session* answer) const {
-  const auto workflow = catalog_.Find(session.workflow(), session.workflow_revision());
-  if (workflow != nullptr) sessiond::Present(*workflow, now_, &session);
-  *answer = std::move(session);
-}
-
-void CommitGroup::Answer(const std::vector<Result>& written) {
-  if (!WroteWhatItWasTold(written)) {
-    const absl::Status defect =
-        Refusal(v1::CONSTRAINT_VIOLATION, "The database wrote other rows than it was told to.");
-    for (Submission* submission : accepted_) submission->outcome = defect;
-    return;
+// Notes which rows change; their contents are the aggregate's, once the group is decided.
+void CommitGroup::AcceptRows(Entry& entry, const Outcome& outcome, const Decision& decision) {
+  for (const SessionEvent& event : outcome.events) {
+    const bool born =
+        event.type() == SessionEvent::CREATED || event.type() == SessionEvent::IMPORTED;
+    const bool updated = event.type() == SessionEvent::UPDATED;
+    entry.created |= born;
+    entry.changed = true;
+    entry.fields_changed |= born || updated;
+    entry.counters_changed |= born || updated || event.type() == SessionEvent::MESSAGES_APPENDED;
+    entry.references_changed |= born || updated || event.type() == SessionEvent::REFERENCE_DETACHED;
   }
-  for (auto& [id, entry] : entries_) {
-    if (entry.last != nullptr) {
-      Present(*std::move(entry.aggregate.session), &entry.last->outcome->session);
-    }
+  entry.task_changed |= decision.task_changed;
+  for (const SessionError& error : decision.errors) {
+    const bool known = entry.aggregate.errors.contains(error.error_id());
+    if (!known) entry.recorded.insert(error.error_id());
+    if (!entry.recorded.contains(error.error_id())) entry.resolved.insert(error.error_id());
+  }
+  for (const SessionArtifact& artifact : decision.artifacts)
+    entry.added_artifacts.insert(artifact.artifact_id());
+  for (const std::string& id : decision.deleted_artifacts) {
+    // One that this group added was never written.
+    if (entry.added_artifacts.erase(id) == 0) entry.deleted_artifacts.insert(id);
   }
 }
 
@@ -313,203 +384,119 @@ absl::StatusOr<Outcome> CommitGroup::Repeat(const Submission& submission, const 
   }
   Outcome outcome;
   Present(*entry.aggregate.session, &outcome.session);
+  switch (AnswersWith(submission.command.request)) {
+    case Answers::kSession:
+      break;
+    case Answers::kTask:
+      if (outcome.session.current_task().task_id() != request.answer)
+        return RunWasReplaced(request.answer, outcome.session);
+      break;
+    case Answers::kError:
+      if (const auto found = entry.aggregate.errors.find(request.answer);
+          found != entry.aggregate.errors.end()) {
+        sessiond::Present(now_, &outcome.errors.emplace_back(found->second));
+      }
+      break;
+    case Answers::kArtifacts:
+      for (const std::string& id : AnswerIds(request.answer)) {
+        const auto found = entry.aggregate.artifacts.find(id);
+        if (found != entry.aggregate.artifacts.end()) outcome.artifacts.push_back(found->second);
+      }
+      break;
+    case Answers::kMessages:
+      ReadMessagesAnswer(request.answer, &outcome);
+      break;
+  }
   return outcome;
 }
 
-void CommitGroup::Accept(Submission& submission, Entry& entry,
-                         const std::vector<SessionEvent>& events) {
-  for (const SessionEvent& event : events) {
-    entry.created |= event.type() == SessionEvent::CREATED;
-    entry.fields_changed |= event.type() == SessionEvent::UPDATED;
-    events_.push_back({submission.partition, ++positions_[submission.partition], &event});
-  }
-  entry.changed = true;
-  accepted_.push_back(&submission);
-  requests_[submission.request_key] = {submission.fingerprint, submission.command.session_id};
+// The session for a reader.
+void CommitGroup::Present(Session session, Session* answer) const {
+  const auto workflow = catalog_.Find(session.workflow(), session.workflow_revision());
+  if (workflow != nullptr) sessiond::Present(*workflow, now_, &session);
+  *answer = std::move(session);
 }
 
 // -------------------------------------------------------------------------------------------------
 // trip 2
 
-namespace {
-
-using ChangedSession = std::pair<int16_t, const Session*>;
-
-}  // namespace
-
-void CommitGroup::QueueWrites(Connection& connection) const {
-  struct Advanced {
-    int16_t partition;
-    int64_t events;
-  };
-  std::vector<Advanced> advanced;
+GroupRows CommitGroup::Rows() const {
+  GroupRows rows{.now = now_, .events = events_};
   for (const auto& [partition, position] : positions_) {
     const int64_t events = position - locked_positions_.at(partition);
-    if (events > 0) advanced.push_back({partition, events});
+    if (events > 0) rows.advanced[partition] = events;
   }
-  Params params;
-  params.AddInt2Array(partitions_);
-  Columns<Advanced> columns(advanced, params);
-  columns.Int2([](const Advanced& row) { return row.partition; });
-  columns.Int8([](const Advanced& row) { return row.events; });
-  connection.Queue(kAdvancePositions, std::move(params));
+  for (const auto& [id, entry] : entries_) {
+    if (entry.ended.has_value()) {
+      rows.ended.push_back(*entry.ended);
+      continue;
+    }
+    const Aggregate& aggregate = entry.aggregate;
+    if (entry.changed) {
+      (entry.created ? rows.created : rows.updated)
+          .push_back({entry.partition, &*aggregate.session, aggregate.blocking.count,
+                      entry.fields_changed, entry.counters_changed, entry.references_changed});
+    }
+    if (entry.task_changed)
+      rows.tasks.push_back({entry.partition, &aggregate.session->current_task()});
+    for (const std::string& error : entry.recorded)
+      rows.recorded.push_back({entry.partition, &aggregate.errors.at(error)});
+    for (const std::string& error : entry.resolved)
+      rows.resolved.push_back({entry.partition, &aggregate.errors.at(error)});
+    for (const std::string& artifact : entry.added_artifacts)
+      rows.artifacts.push_back({entry.partition, &aggregate.artifacts.at(artifact)});
+    for (const std::string& artifact : entry.deleted_artifacts)
+      rows.deleted_artifacts.push_back({entry.partition, id, artifact});
+    for (const NewMessage* message : entry.messages)
+      rows.messages.push_back({entry.partition, message});
+  }
+  for (const Submission* submission : accepted_) {
+    rows.requests.push_back({submission->request_partition, submission->request_key,
+                             submission->fingerprint, submission->command.session_id,
+                             requests_.at(submission->request_key).answer});
+  }
+  return rows;
+}
 
-  QueueCreated(connection);
-  QueueUpdated(connection);
-  QueueEvents(connection);
-  QueueRequests(connection);
+void CommitGroup::QueueWrites(Connection& connection) {
+  expected_ = QueueRows(Rows(), partitions_, connection);
   connection.Queue(kCommit);
 }
 
-void CommitGroup::QueueCreated(Connection& connection) const {
-  std::vector<ChangedSession> rows;
-  for (const auto& [id, entry] : entries_) {
-    if (entry.created) rows.emplace_back(entry.partition, &*entry.aggregate.session);
+void CommitGroup::Answer(const std::vector<Result>& written) {
+  if (!WroteAsExpected(expected_, written)) {
+    const absl::Status defect =
+        Refusal(v1::CONSTRAINT_VIOLATION, "The database wrote other rows than it was told to.");
+    for (Submission* submission : accepted_) submission->outcome = defect;
+    committed_.clear();
+    return;
   }
-  if (rows.empty()) return;
-  Params params;
-  params.AddInt2Array(partitions_);
-  Columns<ChangedSession> columns(rows, params);
-  using Row = const ChangedSession&;
-  columns.Int2([](Row row) { return row.first; });
-  columns.Text([](Row row) { return absl::string_view(row.second->session_id()); });
-  columns.Text([](Row row) { return absl::string_view(row.second->namespace_()); });
-  columns.Text([](Row row) { return absl::string_view(row.second->workflow()); });
-  columns.Int4([](Row row) { return row.second->workflow_revision(); });
-  columns.Text([](Row row) { return absl::string_view(row.second->owner_id()); });
-  columns.Text([](Row row) { return absl::string_view(row.second->owner_display_name()); });
-  columns.Int2([](Row row) { return row.second->state(); });
-  columns.Text([](Row row) { return absl::string_view(row.second->stage()); });
-  columns.Text([](Row row) { return absl::string_view(row.second->status()); });
-  columns.Time(
-      [](Row row) { return OptionalTime(row.second->has_fail_time(), row.second->fail_time()); });
-  columns.Text([](Row row) { return absl::string_view(row.second->fail_reason()); });
-  columns.Jsonb([](Row row) { return ToJson(row.second->context()); });
-  columns.Jsonb([](Row row) { return ToJson(row.second->counters()); });
-  columns.Jsonb([](Row row) { return ToJson(row.second->references()); });
-  columns.Jsonb([](Row row) { return ToJson(row.second->labels()); });
-  columns.Bool([](Row row) { return row.second->hold(); });
-  columns.Time([](Row row) { return OptionalTime(true, row.second->create_time()); });
-  columns.Time([](Row row) { return OptionalTime(true, row.second->update_time()); });
-  columns.Time([](Row row) {
-    return OptionalTime(row.second->has_complete_time(), row.second->complete_time());
-  });
-  columns.Time([](Row row) {
-    return OptionalTime(row.second->has_delete_time(), row.second->delete_time());
-  });
-  columns.Time(
-      [](Row row) { return OptionalTime(row.second->has_purge_time(), row.second->purge_time()); });
-  columns.Time([](Row row) {
-    return OptionalTime(row.second->has_recover_before_time(), row.second->recover_before_time());
-  });
-  columns.Int4([](Row row) { return row.second->sequence(); });
-  columns.Int4([](Row row) { return row.second->revision(); });
-  connection.Queue(kInsertSessions, std::move(params));
-}
-
-void CommitGroup::QueueUpdated(Connection& connection) const {
-  std::vector<const Entry*> rows;
-  for (const auto& [id, entry] : entries_) {
-    if (entry.changed && !entry.created) rows.push_back(&entry);
+  for (auto& [id, entry] : entries_) {
+    if (entry.last != nullptr) {
+      Present(*std::move(entry.aggregate.session), &entry.last->outcome->session);
+    }
   }
-  if (rows.empty()) return;
-  Params params;
-  params.AddInt2Array(partitions_);
-  Columns<const Entry*> columns(rows, params);
-  const auto session = [](const Entry* entry) -> const Session& {
-    return *entry->aggregate.session;
-  };
-  // The large columns travel only when they changed.
-  const auto json = [&](auto field) {
-    columns.Jsonb([&](const Entry* entry) {
-      return entry->fields_changed ? std::optional<std::string>(ToJson((session(entry).*field)()))
-                                   : std::nullopt;
-    });
-  };
-  const auto text = [&](auto field) {
-    columns.Text([&](const Entry* entry) { return absl::string_view((session(entry).*field)()); });
-  };
-  const auto time = [&](auto has, auto field) {
-    columns.Time([&](const Entry* entry) {
-      return OptionalTime((session(entry).*has)(), (session(entry).*field)());
-    });
-  };
-  columns.Int2([](const Entry* entry) { return entry->partition; });
-  text(&Session::session_id);
-  text(&Session::owner_id);
-  text(&Session::owner_display_name);
-  columns.Int2([&](const Entry* entry) { return session(entry).state(); });
-  text(&Session::stage);
-  text(&Session::status);
-  time(&Session::has_fail_time, &Session::fail_time);
-  text(&Session::fail_reason);
-  json(&Session::context);
-  json(&Session::counters);
-  json(&Session::references);
-  json(&Session::labels);
-  columns.Bool([&](const Entry* entry) { return session(entry).hold(); });
-  time(&Session::has_update_time, &Session::update_time);
-  time(&Session::has_complete_time, &Session::complete_time);
-  time(&Session::has_delete_time, &Session::delete_time);
-  time(&Session::has_purge_time, &Session::purge_time);
-  columns.Int4([&](const Entry* entry) { return session(entry).sequence(); });
-  columns.Int4([&](const Entry* entry) { return session(entry).revision(); });
-  connection.Queue(kUpdateSessions, std::move(params));
 }
 
-void CommitGroup::QueueEvents(Connection& connection) const {
-  Params params;
-  params.AddInt2Array(partitions_);
-  Columns<Event> columns(events_, params);
-  columns.Int2([](const Event& row) { return row.partition; });
-  columns.Int8([](const Event& row) { return row.position; });
-  columns.Text([](const Event& row) { return absl::string_view(row.event->session_id()); });
-  columns.Int4([](const Event& row) { return row.event->sequence(); });
-  columns.Time([](const Event& row) { return OptionalTime(true, row.event->event_time()); });
-  columns.Int2([](const Event& row) { return row.event->type(); });
-  columns.Int2([](const Event& row) { return row.event->old_state(); });
-  columns.Int2([](const Event& row) { return row.event->new_state(); });
-  columns.Text([](const Event& row) { return absl::string_view(row.event->old_stage()); });
-  columns.Text([](const Event& row) { return absl::string_view(row.event->new_stage()); });
-  columns.Text([](const Event& row) { return absl::string_view(row.event->old_status()); });
-  columns.Text([](const Event& row) { return absl::string_view(row.event->new_status()); });
-  columns.Int2([](const Event& row) { return row.event->trigger(); });
-  columns.Text([](const Event& row) { return absl::string_view(row.event->actor()); });
-  columns.Text([](const Event& row) { return absl::string_view(row.event->caller()); });
-  columns.Text([](const Event& row) { return absl::string_view(row.event->reason()); });
-  columns.Text([](const Event& row) { return absl::string_view(row.event->request_id()); });
-  columns.Jsonb([](const Event& row) { return ToJson(row.event->changes()); });
-  connection.Queue(kInsertEvents, std::move(params));
-}
-
-void CommitGroup::QueueRequests(Connection& connection) const {
-  Params params;
-  params.AddInt2Array(partitions_);
-  Columns<Submission*> columns(accepted_, params);
-  columns.Int2([](const Submission* s) { return s->request_partition; });
-  columns.Uuid([](const Submission* s) { return absl::string_view(s->request_key); });
-  columns.Uuid([](const Submission* s) { return absl::string_view(s->fingerprint); });
-  columns.Text([](const Submission* s) { return absl::string_view(s->command.session_id); });
-  columns.Time([this](const Submission*) { return std::optional<absl::Time>(now_); });
-  connection.Queue(kInsertRequests, std::move(params));
-}
-
-bool CommitGroup::WroteWhatItWasTold(const std::vector<Result>& results) const {
-  int64_t changed = 0;
-  for (const auto& [id, entry] : entries_) changed += entry.changed ? 1 : 0;
-  int64_t written = 0;
-  const std::size_t last = results.size() - 1;
-  for (std::size_t i = 1; i < last - 2; ++i) written += results[i].affected();
-  const int64_t events = results[last - 2].affected(), requests = results[last - 1].affected();
-  if (written == changed && events == static_cast<int64_t>(events_.size()) &&
-      requests == static_cast<int64_t>(accepted_.size()) && results[last].tag() == "COMMIT") {
-    return true;
+// What watches will hear of, should the group commit.
+void CommitGroup::Commit(const Submission& submission, const Entry& entry, const Outcome& outcome,
+                         std::shared_ptr<const Session> before) {
+  std::shared_ptr<Session> after;
+  if (entry.aggregate.session.has_value()) {
+    after = std::make_shared<Session>();
+    Present(*entry.aggregate.session, after.get());
   }
-  spdlog::critical(
-      "a group wrote {} of {} sessions, {} of {} events, {} of {} requests and ended with {}",
-      written, changed, events, events_.size(), requests, accepted_.size(),
-      std::string(results[last].tag()));
-  return false;
+  int64_t position = positions_[submission.partition] - static_cast<int64_t>(outcome.events.size());
+  for (const SessionEvent& event : outcome.events) {
+    committed_.push_back({.partition = submission.partition,
+                          .position = ++position,
+                          .event = event,
+                          .session = after,
+                          .session_before = before});
+    if (event.type() != SessionEvent::MESSAGES_APPENDED) continue;
+    for (const NewMessage& message : messages_.back())
+      committed_.back().messages.push_back(message.message);
+  }
 }
 
 }  // namespace sessiond::db

@@ -1,24 +1,33 @@
 // A group: commands that commit together. It knows what to ask the database and what to make of the
 // answers, and does no I/O itself.
 //
-//   trip 1   BEGIN · lock the partitions · load the sessions · look the request ids up
-//   (trip 1b only when something is missing: tombstones, sessions that a repeated request names,
-//   unknown workflows) decide   each command in the order of arrival; two for one session build on
-//   each other trip 2   positions · sessions · events · requests · COMMIT
+//   trip 1   BEGIN · lock the partitions · load the sessions, and what commands name below them ·
+//            look the request ids up
+//   (trip 1b only when something is missing: tombstones, what a repeated request names, unknown
+//   workflows)
+//   decide   each command in the order of arrival; two for one session build on each other
+//   trip 2   positions · sessions · what lies below them · events · requests · COMMIT
 //
 // A refused command writes nothing and harms nobody in its group. Outcomes count only once the
 // commit is known.
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <map>
+#include <memory>
+#include <optional>
+#include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "absl/types/span.h"
+#include "db/committed.h"
 #include "db/connection.h"
+#include "db/group_rows.h"
 #include "db/submission.h"
 #include "server/state_machine/workflow_catalog.h"
 
@@ -26,11 +35,13 @@ namespace sessiond::db {
 
 class CommitGroup {
  public:
-  // REQUIRES: `submissions` outlive the group.
-  CommitGroup(absl::Span<Submission* const> submissions, WorkflowCatalog& catalog);
+  // REQUIRES: `submissions` outlive the group. With `listening`, what is committed is kept for
+  // TakeCommitted.
+  CommitGroup(absl::Span<Submission* const> submissions, WorkflowCatalog& catalog,
+              bool listening = false);
 
   // Trip 1.
-  void QueueLoad(Connection& connection) const;
+  void QueueLoad(Connection& connection);
   void TakeLoaded(const std::vector<Result>& results);
 
   // Trip 1b. False: nothing is missing, no trip is needed.
@@ -41,51 +52,57 @@ class CommitGroup {
   bool Decide();
 
   // Trip 2.
-  void QueueWrites(Connection& connection) const;
+  void QueueWrites(Connection& connection);
   // Completes the outcomes, now that the commit is known. CONSTRAINT_VIOLATION for all that were
   // accepted, where the database wrote other rows than it was told to: a defect.
   void Answer(const std::vector<Result>& written);
 
-  // The database's clock, as trip 1 read it.
-  absl::Time now() const { return now_; }
+  // After Answer: the events, in the order of each partition's positions.
+  std::vector<CommittedEvent> TakeCommitted() { return std::move(committed_); }
 
  private:
+  // A session, what the group knows of it, and what it changed.
   struct Entry {
     Aggregate aggregate;
     int16_t partition = 0;
-    bool created = false;
-    bool changed = false;
-    // Context, counters, references or labels.
-    bool fields_changed = false;
+    bool created = false, changed = false, task_changed = false;
+    bool fields_changed = false, counters_changed = false, references_changed = false;
+    // What the aggregate has below the session, by id.
+    std::set<std::string> recorded, resolved, added_artifacts, deleted_artifacts;
+    std::vector<const NewMessage*> messages;
+    // Archived or erased by this group: nothing of the above is written.
+    std::optional<EndedSession> ended;
     // The last command that changed the session: its answer is the session as it stands.
     Submission* last = nullptr;
   };
+  // What was done on a request before.
   struct Replayed {
     std::string fingerprint;
     std::string session_id;
+    std::string answer;
   };
-  struct Event {
+  // Something that a command names by id.
+  struct Named {
     int16_t partition;
-    int64_t position;
-    // In its submission's outcome.
-    const v1::SessionEvent* event;
+    std::string session_id, id;
   };
 
-  Entry& EntryOf(const std::string& session_id) { return entries_[session_id]; }
   absl::StatusOr<Outcome> DecideOne(Submission& submission);
   absl::StatusOr<Outcome> Repeat(const Submission& submission, const Replayed& request);
-  void Accept(Submission& submission, Entry& entry, const std::vector<v1::SessionEvent>& events);
+  Outcome Accept(Submission& submission, Entry& entry, Decision decision);
+  void AcceptRows(Entry& entry, const Outcome& outcome, const Decision& decision);
+  void Commit(const Submission& submission, const Entry& entry, const Outcome& outcome,
+              std::shared_ptr<const v1::Session> before);
   void Present(v1::Session session, v1::Session* answer) const;
-
-  bool WroteWhatItWasTold(const std::vector<Result>& results) const;
-
-  void QueueCreated(Connection& connection) const;
-  void QueueUpdated(Connection& connection) const;
-  void QueueEvents(Connection& connection) const;
-  void QueueRequests(Connection& connection) const;
+  void QueueNamed(Connection& connection, const Statement& statement,
+                  const std::vector<Named>& named) const;
+  void TakeNamed(const Statement& statement, const Result& result);
+  void NameMissing(const Submission& submission, const Replayed& request);
+  GroupRows Rows() const;
 
   const std::vector<Submission*> submissions_;
   WorkflowCatalog& catalog_;
+  const bool listening_;
   // Ascending, each once.
   std::vector<int16_t> partitions_;
   // As locked; Accept counts on from here.
@@ -95,11 +112,20 @@ class CommitGroup {
   absl::flat_hash_map<std::string, Entry> entries_;
   // By request key: what was done before, in earlier groups and in this one.
   absl::flat_hash_map<std::string, Replayed> requests_;
+  // The look-ups below sessions that trip 1, or trip 1b, asked for, in the order of their results.
+  std::vector<const Statement*> named_;
   // What trip 1b asked for.
   std::vector<std::string> missing_sessions_, missing_tombstones_;
+  std::vector<Named> missing_errors_, missing_artifacts_;
   bool missing_workflows_ = false;
-  std::vector<Event> events_;
+
+  // What was accepted. The rows point into these.
   std::vector<Submission*> accepted_;
+  std::vector<EventRow> events_;
+  std::deque<std::vector<google::protobuf::Struct>> before_;
+  std::deque<std::vector<NewMessage>> messages_;
+  std::vector<Expected> expected_;
+  std::vector<CommittedEvent> committed_;
 };
 
 }  // namespace sessiond::db

@@ -142,7 +142,8 @@ absl::Status Lane::CommitOnce(Group submissions) {
   if (connection_ == nullptr || !connection_->alive()) {
     if (auto connected = Connect(); !connected.ok()) return connected;
   }
-  CommitGroup group(submissions, catalog_);
+  const bool listening = options_.listener != nullptr && options_.listener->listening;
+  CommitGroup group(submissions, catalog_, listening);
   const absl::Status status = Trips(group);
   if (status.ok()) return status;
   if (ConnectionIsGone(status)) {
@@ -187,6 +188,8 @@ absl::Status Lane::Trips(CommitGroup& group) {
   const auto written = connection_->Trip(deadline());
   if (!written.ok()) return written.status();
   group.Answer(*written);
+  if (auto committed = group.TakeCommitted(); !committed.empty())
+    options_.listener->on_committed(std::move(committed));
   return absl::OkStatus();
 }
 

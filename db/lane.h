@@ -20,6 +20,7 @@
 #include "absl/time/time.h"
 #include "absl/types/span.h"
 #include "db/commit_group.h"
+#include "db/committed.h"
 #include "db/connection.h"
 #include "db/inbox.h"
 #include "db/lane_settings.h"
@@ -40,6 +41,8 @@ struct LaneOptions {
   InboxOptions inbox;
   // Called on the lane's thread.
   std::function<void(const GroupReport&)> on_group = [](const GroupReport&) {};
+  // Whom to tell of what was committed; null for nobody. Outlives the lane.
+  CommittedListener* listener = nullptr;
 };
 
 class Lane {

@@ -54,7 +54,11 @@ ConnectionOptions OptionsOf(const QueryPoolOptions& options) {
               {"max_parallel_workers_per_gather", "0"},
               // Compiling takes longer than a page.
               {"jit", "off"},
-              {"default_transaction_read_only", "on"},
+              {"default_transaction_read_only", options.read_only ? "on" : "off"},
+              // All statements of a trip see the same moment; what is changed is changed as it is
+              // by then.
+              {"default_transaction_isolation",
+               options.read_only ? "repeatable read" : "read committed"},
           },
       .statements = {},
   };

@@ -33,6 +33,9 @@ struct QueryPoolOptions {
   int waiting_max = 256;
   // The longest any trip may take, whatever its caller allows.
   absl::Duration trip_time_max = absl::Seconds(30);
+  // False for statements that change what is no part of a session. A trip whose connection was lost
+  // is run again: it must not matter how often it is run.
+  bool read_only = true;
 };
 
 class QueryPool {
@@ -45,9 +48,9 @@ class QueryPool {
   // Shuts down.
   ~QueryPool();
 
-  // Runs the statements of `trip`, which only read, in one transaction and hands their results to
-  // `done`, on a thread of the pool; on the caller's own where the answer is a refusal at once.
-  // `done` is called exactly once, with
+  // Runs the statements of `trip`, which only read unless it was allowed, in one transaction and
+  // hands their results to `done`, on a thread of the pool; on the caller's own where the answer is
+  // a refusal at once. `done` is called exactly once, with
   //   RESOURCE_EXHAUSTED / OVERLOADED: too many wait · DEADLINE_EXCEEDED: `deadline` passed,
   //   waiting or running · UNAVAILABLE / DATABASE_UNAVAILABLE: not reachable, or lost twice ·
   //   UNAVAILABLE / DRAINING: shut down · what SqlError makes of an error.

@@ -1,14 +1,6 @@
 // The queries that callers shape: lists and counts of sessions, lists of events. Each is compiled
 // into one statement from a closed vocabulary of columns; what callers said travels in parameters,
-// never in the text.
-//
-// A list is paged by key: the next page begins behind the last row of this one, found by one step
-// into the index that the order rides, and so neither skips nor repeats a session while others are
-// created. The statement itself ends a page early by bytes (kPageBytesMax), so that a thousand
-// large rows never meet in memory:
-//
-//   by order and key, one row more than asked  →  has each a next one? how many bytes before it?  →
-//   those that fit
+// never in the text. How pages work is told in page_sql.h.
 #pragma once
 
 #include <optional>
@@ -17,8 +9,10 @@
 
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "absl/types/span.h"
 #include "db/connection.h"
 #include "db/sql_text.h"
+#include "server/state_machine/decide.h"
 #include "server/state_machine/filter.h"
 #include "sessiond/v1/session_service.pb.h"
 
@@ -53,9 +47,21 @@ std::optional<SessionPageKey> ParsePageKey(const Order& order,
 Sql ListSessionsSql(const SessionSelection& selection, const Order& order,
                     const std::optional<SessionPageKey>& after, int page_size);
 
+using Sessions = google::protobuf::RepeatedPtrField<v1::Session>;
+
 // Takes up to `page_size` sessions, and kPageBytesMax bytes, but at least one. True: there are more
 // behind them.
-bool ReadSessionPage(const Result& result, int page_size, v1::ListSessionsResponse* response);
+bool ReadSessionPage(const Result& result, int page_size, Sessions* sessions);
+
+// An owner's recoverable sessions, newest first: one page of kPageSizeMax, off sessions_by_owner.
+Sql ListRecoverableSessionsSql(absl::string_view namespace_name, absl::string_view owner_id);
+
+// A session with its newest files and open errors, or its tombstone: one trip. Read it with
+// ReadFullSession.
+std::vector<Sql> GetFullSessionSql(absl::string_view session_id, int partition_count);
+
+// REQUIRES: the results of that trip.
+Aggregate ReadFullSession(absl::Span<const Result> results);
 
 // Read it with ReadCounts.
 Sql CountSessionsSql(const SessionSelection& selection, v1::CountSessionsRequest::GroupBy group_by);

@@ -37,6 +37,9 @@ void ReadSession(const Result& result, int row, int first_column, v1::Session* s
   time(&v1::Session::mutable_recover_before_time);
   session->set_sequence(result.Int4(row, column++));
   session->set_revision(result.Int4(row, column++));
+  session->set_has_blocking_errors(result.Int4(row, column++) > 0);
+  session->set_message_count(result.Int4(row, column++));
+  if (!result.IsNull(row, column)) ReadTask(result, row, column, session->mutable_current_task());
 }
 
 }  // namespace sessiond::db

@@ -1,14 +1,23 @@
 // Rows of sessions → Protobuf. The column list itself is kSessionColumns in db/statements.h, made
-// of db/sql/columns/session.txt; the table is called `s` there.
+// of db/sql/columns/session.txt; the table is called `s` there, and its current task `t`.
 #pragma once
 
 #include "db/connection.h"
 #include "db/statements.h"
+#include "db/task_rows.h"
 #include "sessiond/v1/session.pb.h"
 
 namespace sessiond::db {
 
-inline constexpr int kSessionColumnCount = 24;
+inline constexpr int kSessionColumnCount = 26 + kTaskColumnCount;
+// How many unresolved errors of severity BLOCKING there are; the session tells only whether.
+inline constexpr int kBlockingErrorsColumn = 24;
+
+// What kSessionColumns need beside `sessions s`. LIMIT makes it a look-up for each session,
+// whatever the planner thinks of joining all tasks.
+inline constexpr char kCurrentTaskJoin[] =
+    "LEFT JOIN LATERAL (SELECT * FROM session_tasks t"
+    " WHERE t.partition = s.partition AND t.session_id = s.id LIMIT 1) t ON true";
 
 // REQUIRES: kSessionColumns begin at `first_column`. Fields derived for a reader are left to
 // Present (decide.h).

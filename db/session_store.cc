@@ -38,8 +38,13 @@ std::string Canonical(const google::protobuf::Message& message) {
 
 // Whether the caller brought the request id, or it was drawn.
 bool BringsRequestId(const Command& command) {
-  return std::visit([](const auto& request) { return !request.request_id().empty(); },
-                    command.request);
+  return std::visit(
+      [](const auto& request) {
+        // A request of a stream has none.
+        if constexpr (requires { request.request_id(); }) return !request.request_id().empty();
+        return false;
+      },
+      command.request);
 }
 
 absl::BitGen& Random() {
@@ -55,16 +60,19 @@ absl::StatusOr<std::unique_ptr<SessionStore>> SessionStore::Open(SessionStoreOpt
   if (auto loaded = store->Load(deadline); !loaded.ok()) return loaded;
   const SessionStoreOptions& opened = store->options_;
   for (int i = 0; i < opened.lanes; ++i) {
-    store->lanes_.push_back(std::make_unique<Lane>(
-        LaneOptions{
-            .settings = opened.settings, .inbox = opened.inbox, .on_group = opened.on_group},
-        *store->catalog_));
+    store->lanes_.push_back(std::make_unique<Lane>(LaneOptions{.settings = opened.settings,
+                                                               .inbox = opened.inbox,
+                                                               .on_group = opened.on_group,
+                                                               .listener = opened.listener},
+                                                   *store->catalog_));
   }
   store->reads_ = std::make_unique<ReadLane>(opened.settings, opened.inbox, *store->catalog_);
   store->queries_ = std::make_unique<QueryPool>(
       QueryPoolOptions{.dsn = opened.settings.dsn, .connections = opened.query_connections});
   store->counts_ =
       std::make_unique<QueryPool>(QueryPoolOptions{.dsn = opened.settings.dsn, .connections = 1});
+  store->writes_ = std::make_unique<QueryPool>(
+      QueryPoolOptions{.dsn = opened.settings.dsn, .connections = 1, .read_only = false});
   return store;
 }
 
@@ -87,7 +95,22 @@ absl::Status SessionStore::Load(absl::Time deadline) {
   page_tokens_ = std::make_unique<PageTokens>(std::string(identity.Text(0, 1)));
   catalog_ = std::make_unique<WorkflowCatalog>();
   AddWorkflows((*results)[1], *catalog_);
+  workflows_read_ = (*results)[1].rows();
   return absl::OkStatus();
+}
+
+void SessionStore::RefreshWorkflows(absl::Time deadline,
+                                    absl::AnyInvocable<void(absl::Status)> done) {
+  std::vector<Sql> trip;
+  trip.push_back({kRefreshWorkflows.sql, {absl::StrCat(workflows_read_.load())}});
+  queries_->Run(std::move(trip), deadline,
+                [this, done = std::move(done)](QueryPool::Results results) mutable {
+                  if (results.ok() && results->front().rows() > 0) {
+                    AddWorkflows(results->front(), *catalog_);
+                    workflows_read_ = results->front().rows();
+                  }
+                  done(results.status());
+                });
 }
 
 absl::Status SessionStore::Submit(Submission* submission) {
@@ -101,6 +124,7 @@ void SessionStore::Address(Submission* submission) const {
   if (command.request_id.empty()) {
     command.request_id = MakeSessionId(v1::Workflow::UUID, absl::Now(), Random()(), Random()());
   }
+  command.seed = {Random()(), Random()()};
   const auto* creation = std::get_if<v1::CreateSessionRequest>(&command.request);
   const absl::string_view scope = creation != nullptr ? "" : absl::string_view(command.session_id);
   submission->request_key = Digest({command.caller, scope, command.request_id});
@@ -152,6 +176,7 @@ void SessionStore::Drain() {
   if (reads_ != nullptr) reads_->Drain();
   if (queries_ != nullptr) queries_->Shutdown();
   if (counts_ != nullptr) counts_->Shutdown();
+  if (writes_ != nullptr) writes_->Shutdown();
 }
 
 }  // namespace sessiond::db

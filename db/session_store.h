@@ -2,11 +2,13 @@
 // and counts through the query pool. The one door to the database for everybody outside of db/.
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "absl/functional/any_invocable.h"
 #include "absl/random/random.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -30,7 +32,9 @@ struct SessionStoreOptions {
   int query_connections = 2;
   // Called on the lanes' threads.
   std::function<void(const GroupReport&)> on_group = [](const GroupReport&) {};
-  // Created at start where their content is new, as CreateWorkflow would.
+  // Whom the lanes tell of what was committed; null for nobody. Outlives the store.
+  CommittedListener* listener = nullptr;
+  // Sound definitions, created at start where no revision has their content.
   std::vector<v1::Workflow> workflows;
 };
 
@@ -54,7 +58,14 @@ class SessionStore {
   QueryPool& queries() { return *queries_; }
   // For counts, which may take long: they keep only each other waiting.
   QueryPool& counts() { return *counts_; }
+  // For changes of what is no part of a session: workflow definitions.
+  QueryPool& writes() { return *writes_; }
+  // The workflows as far as this daemon has read them: of those that other daemons created, what
+  // its sessions follow, and what there was at the last RefreshWorkflows.
   const WorkflowCatalog& catalog() const { return *catalog_; }
+  // Reads what was created since, which costs next to nothing where there is nothing, and calls
+  // `done` once, as QueryPool::Run does.
+  void RefreshWorkflows(absl::Time deadline, absl::AnyInvocable<void(absl::Status)> done);
   const PageTokens& page_tokens() const { return *page_tokens_; }
   int partition_count() const { return partition_count_; }
   // How many changes wait in the lanes.
@@ -73,10 +84,13 @@ class SessionStore {
   int partition_count_ = 0;
   std::unique_ptr<PageTokens> page_tokens_;
   std::unique_ptr<WorkflowCatalog> catalog_;
+  // How many revisions there were when all were read. Any thread.
+  std::atomic<int> workflows_read_ = 0;
   std::vector<std::unique_ptr<Lane>> lanes_;
   std::unique_ptr<ReadLane> reads_;
   std::unique_ptr<QueryPool> queries_;
   std::unique_ptr<QueryPool> counts_;
+  std::unique_ptr<QueryPool> writes_;
 };
 
 }  // namespace sessiond::db

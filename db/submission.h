@@ -14,10 +14,16 @@ namespace sessiond::db {
 
 // What became of a command.
 struct Outcome {
-  // The session as the command left it; for a repeated request, as it stands now.
+  // The session as the command left it; for a repeated request, as it stands now. Gone, and empty
+  // but for its id, once it is archived or erased.
   v1::Session session;
   // The facts this command added; none for a repeated request.
   std::vector<v1::SessionEvent> events;
+  // What the command named, or the one that it repeats, as that stands now.
+  std::vector<v1::SessionError> errors;
+  std::vector<v1::SessionArtifact> artifacts;
+  // Of messages.
+  int32_t first_sequence = 0, last_sequence = 0;
 };
 
 // A command on its way through a lane. It lives with whoever waits for it.

@@ -2,6 +2,10 @@
 
 #include <spdlog/spdlog.h>
 
+#include <cassert>
+#include <string>
+#include <utility>
+
 #include "db/statements.h"
 #include "google/protobuf/util/json_util.h"
 
@@ -15,7 +19,7 @@ void AddWorkflows(const Result& result, WorkflowCatalog& catalog) {
     const auto parsed = google::protobuf::util::JsonStringToMessage(
         std::string(result.Jsonb(row, 2)), &definition, options);
     definition.set_revision(result.Int4(row, 1));
-    auto workflow = Workflow::Make(std::move(definition));
+    auto workflow = Workflow::Restore(std::move(definition));
     if (!parsed.ok() || !workflow.ok()) {
       spdlog::error("workflow {} revision {} cannot be understood and is left out: {}",
                     std::string(result.Text(row, 0)), result.Int4(row, 1),
@@ -26,24 +30,41 @@ void AddWorkflows(const Result& result, WorkflowCatalog& catalog) {
   }
 }
 
-absl::Status StoreWorkflow(Connection& connection, const v1::Workflow& definition,
-                           absl::Time deadline) {
+Sql InsertWorkflowSql(const v1::Workflow& definition, Unless unless) {
   v1::Workflow stored = definition;
   stored.clear_revision();
   std::string json;
   google::protobuf::util::JsonPrintOptions options;
   options.preserve_proto_field_names = true;
-  if (!google::protobuf::util::MessageToJsonString(stored, &json, options).ok()) {
-    return absl::InternalError("a workflow definition could not be written as JSON");
+  [[maybe_unused]] const auto written =
+      google::protobuf::util::MessageToJsonString(stored, &json, options);
+  assert(written.ok());  // A sound definition has durations and texts that JSON can show.
+  return {kInsertWorkflow.sql,
+          {stored.name(), std::move(json), unless == Unless::kAnyIsSame ? "true" : "false"}};
+}
+
+std::optional<StoredWorkflow> ReadStoredWorkflow(const Result& result) {
+  if (result.rows() == 0) return std::nullopt;
+  return StoredWorkflow{.revision = result.Int4(0, 0), .newest_before = result.Int4(0, 1)};
+}
+
+absl::Status StoreWorkflow(Connection& connection, const v1::Workflow& definition,
+                           absl::Time deadline) {
+  const Sql insert = InsertWorkflowSql(definition, Unless::kAnyIsSame);
+  std::optional<StoredWorkflow> stored;
+  while (!stored.has_value()) {
+    connection.QueueSql(insert.text, insert.params);
+    const auto results = connection.Trip(deadline);
+    if (!results.ok()) return results.status();
+    stored = ReadStoredWorkflow(results->front());
   }
-  connection.Queue(kBegin);
-  connection.Queue(kLockWorkflows);
-  Params params;
-  params.AddText(definition.name());
-  params.AddText(std::string(1, '\x01') + json);  // jsonb's wire format begins with its version, 1.
-  connection.Queue(kInsertWorkflow, std::move(params));
-  connection.Queue(kCommit);
-  return connection.Trip(deadline).status();
+  if (stored->revision < stored->newest_before) {
+    spdlog::info(
+        "workflow {} was changed since: the definition that the daemon brings along is revision "
+        "{}, and revision {} is the newest",
+        definition.name(), stored->revision, stored->newest_before);
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace sessiond::db

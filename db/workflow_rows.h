@@ -1,9 +1,12 @@
-// Rows of workflows → the catalogue, and built-in definitions → rows.
+// Rows of workflows → the catalogue, and definitions → rows.
 #pragma once
+
+#include <optional>
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "db/connection.h"
+#include "db/sql_text.h"
 #include "server/state_machine/workflow_catalog.h"
 
 namespace sessiond::db {
@@ -12,8 +15,27 @@ namespace sessiond::db {
 // daemon's) is left out, and said in the log.
 void AddWorkflows(const Result& result, WorkflowCatalog& catalog);
 
-// Creates a new revision of `definition` unless the newest one is just this, as CreateWorkflow
-// would.
+// Which revision makes another of the same content unnecessary.
+enum class Unless { kNewestIsSame, kAnyIsSame };
+
+// Inserts the next revision of a sound definition, whatever its own revision says; read it with
+// ReadStoredWorkflow. It may be run again: then it is there.
+Sql InsertWorkflowSql(const v1::Workflow& definition, Unless unless);
+
+struct StoredWorkflow {
+  int32_t revision;
+  // The newest there was; 0 for none.
+  int32_t newest_before;
+
+  bool created() const { return revision > newest_before; }
+};
+
+// Nothing: somebody else inserted a revision at the same moment, and the statement is to be run
+// again.
+std::optional<StoredWorkflow> ReadStoredWorkflow(const Result& result);
+
+// Creates a revision of a definition that the daemon brings along, unless there is one of the same
+// content. What was created since stays the newest: the database is the truth.
 absl::Status StoreWorkflow(Connection& connection, const v1::Workflow& definition,
                            absl::Time deadline);
 

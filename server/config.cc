@@ -76,6 +76,9 @@ constexpr Option kOptions[] = {
      "The PostgreSQL to use; without it the daemon runs one of its own.", /*secret=*/true},
     {"pg-bin-dir", &Config::pg_bin_dir, "", "a directory", Anything,
      "Where initdb and postgres are found for the embedded PostgreSQL; by default where distributions put them."},
+    {"workflows-dir", &Config::workflows_dir, "", "a directory", Anything,
+     "Workflow definitions, NAME.textproto each: at start, one that no revision in the database says yet becomes the next "
+     "revision. One with a built-in workflow's name takes its place."},
     {"lanes", &Config::lanes, "2", "a number from 1 to 64", IsBetween<&Config::lanes, 1, 64>,
      "Threads that write, each with a connection of its own. More than calls in flight / 64 makes groups smaller and "
      "writing slower."},
@@ -89,6 +92,8 @@ constexpr Option kOptions[] = {
      "How long a group waits for its partitions before its callers are told LOCK_TIMEOUT."},
     {"statement-timeout", &Config::statement_timeout, "5s", "a duration from 1ms to 1h, for example 5s", IsPositiveUpToAnHour<&Config::statement_timeout>,
      "How long one statement may run."},
+    {"retention-period", &Config::retention_period, "10m", "a duration of at most 1h, for example 10m; 0s for never", IsUpToAnHour<&Config::retention_period>,
+     "How often the daemon archives sessions whose purge_time has passed. 0s leaves that to PurgeSessions."},
     {"drain-delay", &Config::drain_delay, "0s", "a duration of at most 1h, for example 5s", IsUpToAnHour<&Config::drain_delay>,
      "How long, after SIGTERM, the daemon serves on as not ready, so that load balancers notice."},
     {"shutdown-grace", &Config::shutdown_grace, "10s", "a duration of at most 1h, for example 10s", IsUpToAnHour<&Config::shutdown_grace>,

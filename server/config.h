@@ -33,12 +33,14 @@ struct Config {
   bool ephemeral = false;
   std::string db_url;
   std::string pg_bin_dir;
+  std::string workflows_dir;
   int lanes = 0;
   int partitions = 0;
   int group_commands_max = 0;
   int query_connections = 0;
   absl::Duration lock_timeout;
   absl::Duration statement_timeout;
+  absl::Duration retention_period;
   absl::Duration drain_delay;
   absl::Duration shutdown_grace;
   std::string log_level;

@@ -15,10 +15,10 @@
 #include "db/sql_error.h"
 #include "proto/embedded.h"
 #include "server/ops/log.h"
-#include "server/rpc/session_methods.h"
 #include "server/state_machine/refusal.h"
-#include "server/state_machine/workflow.h"
+#include "server/workflows_dir.h"
 #include "sessiond/v1/session_service.pb.h"
+#include "sessiond/v1/workflow_service.pb.h"
 
 namespace sessiond {
 namespace {
@@ -28,13 +28,10 @@ constexpr absl::Duration kConnectTimeout = absl::Seconds(10);
 constexpr absl::Duration kProbePeriod = absl::Seconds(1);
 constexpr absl::Duration kProbeTimeout = absl::Seconds(2);
 
-// Taken from its descriptor, so that the linker keeps what reflection and metrics look up by name.
-std::string SessionServiceName() {
-  return v1::GetSessionRequest::descriptor()->file()->service(0)->full_name();
-}
-
 std::vector<std::string> ServedServices() {
-  return {SessionServiceName(), "grpc.health.v1.Health"};
+  std::vector<std::string> services = rpc::ServiceNames();
+  services.push_back("grpc.health.v1.Health");
+  return services;
 }
 
 absl::Status CheckLoopback(const Address& address, absl::string_view option, bool insecure) {
@@ -51,7 +48,7 @@ absl::Status CheckOptions(const Config& config) {
     return absl::FailedPreconditionError(
         "--ephemeral is for the embedded PostgreSQL and --db-url names another: give one of them");
   }
-  return absl::OkStatus();
+  return WorkflowsAtStart(config.workflows_dir).status();
 }
 
 absl::Status CheckAddress(const std::string& text, absl::string_view option, bool insecure) {
@@ -78,16 +75,6 @@ absl::Status PrepareSchema(const Database& database, const Config& config) {
     return db::Migrate(database.dsn, {.partition_count = config.partitions});
   const auto status = db::GetMigrationStatus(database.dsn, {.timeout = kConnectTimeout});
   return status.ok() ? db::CheckMigrated(*status) : status.status();
-}
-
-absl::StatusOr<std::vector<v1::Workflow>> ParseBuiltinWorkflows() {
-  std::vector<v1::Workflow> workflows;
-  for (const absl::string_view text : BuiltinWorkflows()) {
-    const auto workflow = Workflow::Parse(text);
-    if (!workflow.ok()) return workflow.status();
-    workflows.push_back((*workflow)->definition());
-  }
-  return workflows;
 }
 
 absl::Status CheckReachable(const std::string& dsn) {
@@ -167,7 +154,7 @@ std::vector<Finding> Examine(const Config& config, db::PostgresSupervisor* super
 
 Daemon::Daemon(Config config)
     : config_(std::move(config)),
-      metrics_({SessionServiceName()}),
+      metrics_(rpc::ServiceNames()),
       health_(ServedServices()),
       reflection_(DescriptorSet(), ServedServices()),
       journal_(metrics_) {}
@@ -192,7 +179,9 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(Config config,
     if (absl::Status status = (daemon.get()->*step)(); !status.ok()) return status;
   }
   daemon->sweeper_ = std::make_unique<Sweeper>(
-      SweeperOptions{.settings = {.dsn = daemon->database_.dsn}}, *daemon->store_);
+      SweeperOptions{.settings = {.dsn = daemon->database_.dsn},
+                     .retention_period = daemon->config_.retention_period},
+      *daemon->store_, daemon->journal_);
   daemon->StartMonitor();
   Log(LogLevel::kInfo, "daemon", "ready",
       {{"version", SESSIOND_VERSION},
@@ -205,7 +194,7 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(Config config,
 }
 
 absl::Status Daemon::OpenStore() {
-  auto workflows = ParseBuiltinWorkflows();
+  auto workflows = WorkflowsAtStart(config_.workflows_dir);
   if (!workflows.ok()) return workflows.status();
   db::SessionStoreOptions options;
   options.settings = {.dsn = database_.dsn,
@@ -218,17 +207,22 @@ absl::Status Daemon::OpenStore() {
   options.on_group = [this](const db::GroupReport& group) {
     if (group.committed) metrics_.Group(static_cast<int>(group.commands), group.duration);
   };
+  options.listener = &committed_;
   auto store = db::SessionStore::Open(std::move(options), absl::Now() + kConnectTimeout);
   if (!store.ok()) return store.status();
   store_ = *std::move(store);
+  watches_ = std::make_unique<watch::Feed>(
+      watch::FeedOptions{.dsn = database_.dsn,
+                         .hub = {.partition_count = store_->partition_count()}},
+      *store_, committed_);
   metrics_.OnScrape([this] { metrics_.SetLaneInbox(store_->waiting()); });
   return absl::OkStatus();
 }
 
 absl::Status Daemon::StartRpc() {
-  sessions_ = std::make_unique<rpc::SessionService>(*store_, journal_);
+  services_ = std::make_unique<rpc::Services>(*store_, *watches_, journal_, started_);
   rpc::ServerOptions options{.listen = config_.grpc_listen,
-                             .services = {rpc::SessionMethods(*sessions_)},
+                             .services = services_->Methods(),
                              .standard_services = {&health_, &reflection_}};
   grpc::EnableDefaultHealthCheckService(false);
   auto server = rpc::Server::Start(std::move(options), metrics_, journal_);
@@ -268,6 +262,9 @@ void Daemon::Observe() {
   const absl::StatusOr<int> schema_version = Probe();
   readiness_.Observe(schema_version, absl::Now());
   health_.SetReady(readiness_.ready(absl::Now()));
+  // What other daemons created; whether it was read does not matter, as there is a next time.
+  if (schema_version.ok())
+    store_->RefreshWorkflows(absl::Now() + kProbeTimeout, [](const absl::Status&) {});
   if (schema_version.ok() == database_answers_) return;
   database_answers_ = schema_version.ok();
   if (database_answers_) {
@@ -321,7 +318,8 @@ void Daemon::Drain() {
   monitor_.join();
   probe_.reset();
   rpc_.reset();
-  sessions_.reset();
+  services_.reset();
+  watches_.reset();
   store_.reset();
   if (database_.embedded != nullptr) {
     if (const absl::Status status = database_.embedded->Stop(); !status.ok()) {
@@ -360,7 +358,7 @@ std::string Daemon::Banner() const {
   absl::StrAppend(&text, "  Try       sessionctl session create --workflow interview --owner ada\n",
                   "            grpcurl -plaintext -d "
                   "'{\"session\":{\"workflow\":\"interview\",\"owner_id\":\"ada\"}}' ",
-                  grpc, " ", SessionServiceName(), "/CreateSession\n");
+                  grpc, " ", rpc::ServiceNames().front(), "/CreateSession\n");
   absl::StrAppend(&text, "Ready in ",
                   absl::FormatDuration(absl::Trunc(absl::Now() - started_, absl::Milliseconds(1))),
                   ". Ctrl-C ends it", database_.embedded == nullptr ? "" : ", and its PostgreSQL",

@@ -15,6 +15,7 @@
 #include "absl/status/statusor.h"
 #include "absl/synchronization/notification.h"
 #include "absl/time/time.h"
+#include "db/committed.h"
 #include "db/connection.h"
 #include "db/embedded_postgres.h"
 #include "db/postgres_supervisor.h"
@@ -29,7 +30,8 @@
 #include "server/rpc/journal.h"
 #include "server/rpc/reflection.h"
 #include "server/rpc/server.h"
-#include "server/rpc/session_service.h"
+#include "server/rpc/services.h"
+#include "server/watch/feed.h"
 
 namespace sessiond {
 
@@ -101,9 +103,11 @@ class Daemon {
   rpc::Journal journal_;
 
   Database database_;
+  db::CommittedListener committed_;
   std::unique_ptr<db::SessionStore> store_;
+  std::unique_ptr<watch::Feed> watches_;
   std::unique_ptr<Sweeper> sweeper_;
-  std::unique_ptr<rpc::SessionService> sessions_;
+  std::unique_ptr<rpc::Services> services_;
   std::unique_ptr<rpc::Server> rpc_;
   std::unique_ptr<AdminHttp> admin_;
 

@@ -5,35 +5,24 @@
 
 #include <cstdint>
 #include <cstdlib>
-#include <iostream>
 #include <memory>
-#include <random>
 #include <string>
 #include <type_traits>
 #include <utility>
 
-#include "proto/embedded.h"
 #include "server/state_machine/decide.h"
+#include "tests/test_seed.h"
+#include "tests/workflows.h"
 
 namespace sessiond {
 
-// The seed of a test that draws: SESSIOND_TEST_SEED, else drawn itself. Printed, so that what
-// failed once can be run again.
-inline uint64_t TestSeed() {
-  const char* given = std::getenv("SESSIOND_TEST_SEED");
-  const uint64_t seed =
-      given != nullptr ? std::strtoull(given, nullptr, 10) : std::random_device()();
-  std::cout << "SESSIOND_TEST_SEED=" << seed << std::endl;
-  return seed;
-}
-
-// A built-in definition, without a revision.
+// A built-in definition, or one of tests/workflows, without a revision.
 inline v1::Workflow BuiltinDefinition(const std::string& name) {
-  for (const absl::string_view text : BuiltinWorkflows()) {
+  for (const std::string& text : AllWorkflowTexts()) {
     const auto workflow = Workflow::Parse(text);
     if (workflow.ok() && (*workflow)->name() == name) return (*workflow)->definition();
   }
-  ADD_FAILURE() << "no built-in workflow " << name;
+  ADD_FAILURE() << "no workflow " << name;
   std::abort();
 }
 
@@ -103,7 +92,12 @@ inline Command Create(std::shared_ptr<const Workflow> workflow, v1::CreateSessio
 
 // The same command, as if its caller had sent this request id.
 inline Command WithRequestId(Command command, const std::string& request_id) {
-  std::visit([&](auto& request) { request.set_request_id(request_id); }, command.request);
+  std::visit(
+      [&](auto& request) {
+        if constexpr (requires { request.set_request_id(request_id); })
+          request.set_request_id(request_id);
+      },
+      command.request);
   command.request_id = request_id;
   return command;
 }

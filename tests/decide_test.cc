@@ -13,7 +13,6 @@
 #include <string>
 #include <vector>
 
-#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -22,7 +21,7 @@
 #include "server/state_machine/refusal.h"
 #include "server/state_machine/struct_json.h"
 #include "server/state_machine/timestamps.h"
-#include "tests/commands.h"
+#include "tests/life.h"
 
 namespace sessiond {
 namespace {
@@ -32,36 +31,6 @@ using testing::ElementsAre;
 using testing::HasSubstr;
 using v1::Session;
 using v1::SessionEvent;
-
-constexpr char kUuid[] = "0192f3c4-9f2e-7abc-8def-0123456789ab";
-constexpr char kExec[] = "exec_20251230_020944_4ad060d9";
-
-const absl::Time kBegin = absl::FromUnixSeconds(1'767'225'600);  // 2026-01-01
-
-// R-4, as the requirements have it.
-const std::map<std::string, std::vector<std::string>>& Stages() {
-  static const auto& stages = *new std::map<std::string, std::vector<std::string>>{
-      {"ticket_export",
-       {"site_info_collection", "upload", "processing", "review", "jira_export", "completed"}},
-      {"execution", {}},
-      {"interview", {"interviewing", "completed"}},
-  };
-  return stages;
-}
-
-std::string IdOf(const std::string& workflow) { return workflow == "execution" ? kExec : kUuid; }
-
-// R-5, as the requirements have it.
-std::string ExpectedStatus(const std::string& workflow, const std::string& state,
-                           const std::string& stage, const std::string& running_task, bool failed,
-                           bool completed) {
-  if (workflow == "execution") return absl::AsciiStrToLower(state);
-  if (completed) return "completed";
-  if (workflow == "ticket_export" && failed) return "failed";
-  if (state == "STOPPED" || state == "DELETED") return "stopped";
-  if (workflow == "interview") return state == "PAUSED" ? "paused" : "active";
-  return stage == "jira_export" && running_task == "export" ? "exporting" : "active";
-}
 
 TEST(Status, IsTheOneOfTheRequirementsWhereverASessionStands) {
   int asked = 0;
@@ -91,58 +60,7 @@ TEST(Status, IsTheOneOfTheRequirementsWhereverASessionStands) {
 }
 
 // -----------------------------------------------------------------------------------------------
-// a session in memory
-
-// One session's life: what Decide answered is what it stands at.
-struct Life {
-  std::shared_ptr<const Workflow> workflow;
-  std::string id;
-  Aggregate aggregate;
-  std::vector<SessionEvent> events;
-  absl::Time now = kBegin;
-
-  explicit Life(const std::string& name) : Life(BuiltinWorkflow(name), IdOf(name)) {}
-  Life(std::shared_ptr<const Workflow> of, std::string session_id)
-      : workflow(std::move(of)), id(std::move(session_id)) {}
-
-  const Session& session() const { return *aggregate.session; }
-
-  absl::StatusOr<Decision> Try(const Command& command) const {
-    return Decide(*workflow, aggregate, command, now);
-  }
-  // Tries, and takes over what was decided.
-  absl::StatusOr<Decision> Do(const Command& command) {
-    auto decision = Try(command);
-    if (!decision.ok()) return decision;
-    aggregate.session = decision->session;
-    events.insert(events.end(), decision->events.begin(), decision->events.end());
-    now += absl::Seconds(1);
-    return decision;
-  }
-  void Must(const Command& command) {
-    const auto decision = Do(command);
-    ASSERT_TRUE(decision.ok()) << decision.status();
-  }
-
-  void Begin(bool creating = false) {
-    v1::CreateSessionRequest request = NewSession(workflow->name());
-    request.set_session_id(id);
-    request.set_creating(creating);
-    if (workflow->name() == "ticket_export") {
-      (*request.mutable_session()->mutable_context()->mutable_fields())["jira_project_key"] =
-          StringValue("KEY");
-    }
-    Must(Create(workflow, request));
-  }
-  // REQUIRES: `stage` is ahead.
-  void AdvanceTo(const std::string& stage) {
-    while (session().stage() != stage) {
-      const v1::Stage* next = workflow->NextStage(session().stage());
-      ASSERT_NE(next, nullptr);
-      Must(Advance(id, next->name()));
-    }
-  }
-};
+// where a session may stand
 
 // The situations of R-12, a failed one by where it failed, a stopped one by how it ended, and the
 // three in which there is nothing.
@@ -408,12 +326,6 @@ TEST(Decide, AnIdThatIsOrWasTakenIsNotGivenAgain) {
 // -----------------------------------------------------------------------------------------------
 // what a refusal tells
 
-std::string Metadata(const absl::Status& status, const std::string& key) {
-  const auto info = ErrorInfoOf(status);
-  const auto found = info.metadata().find(key);
-  return found == info.metadata().end() ? "(none)" : found->second;
-}
-
 std::string AllowedIn(const std::string& workflow, const std::string& situation,
                       const Command& command) {
   const std::string stage = Stages().at(workflow).empty() ? "" : Stages().at(workflow).front();
@@ -439,13 +351,21 @@ TEST(Refusals, OfATransitionSayWhatIsReachable) {
 TEST(Refusals, OfAnythingElseSayWhichCallsAreAccepted) {
   const Command advance = Advance(kUuid, "upload");
   EXPECT_EQ(AllowedIn("ticket_export", "CREATING", advance),
-            "ActivateSession,UpdateSession,DeleteSession");
+            "ActivateSession,UpdateSession,DeleteSession,RecordError,ResolveError,AddArtifacts,"
+            "DeleteArtifact");
   EXPECT_EQ(AllowedIn("ticket_export", "PAUSED", advance),
-            "UpdateSession,ResumeSession,StopSession,FailSession");
-  EXPECT_EQ(AllowedIn("ticket_export", "failed, ACTIVE", advance), "UpdateSession,StopSession");
-  EXPECT_EQ(AllowedIn("ticket_export", "STOPPED", advance), "DeleteSession");
-  // Without a failed status FailSession is accepted nowhere.
-  EXPECT_EQ(AllowedIn("interview", "PAUSED", advance), "UpdateSession,ResumeSession,StopSession");
+            "UpdateSession,ResumeSession,StopSession,FailSession,RecoverSession,DeleteSession,"
+            "ReportTaskProgress,CompleteTask,FailTask,CancelTask,RecordError,ResolveError,"
+            "AddArtifacts,DeleteArtifact");
+  EXPECT_EQ(AllowedIn("ticket_export", "failed, ACTIVE", advance),
+            "UpdateSession,StopSession,RecoverSession,DeleteSession,RecordError,ResolveError,"
+            "AddArtifacts,DeleteArtifact");
+  EXPECT_EQ(AllowedIn("ticket_export", "STOPPED", advance),
+            "UpdateSession,DeleteSession,RecordError,ResolveError");
+  // Without a failed status FailSession is accepted nowhere, and without task types no task call.
+  EXPECT_EQ(AllowedIn("interview", "PAUSED", advance),
+            "UpdateSession,ResumeSession,StopSession,RecoverSession,DeleteSession,RecordError,"
+            "ResolveError,AddArtifacts,DeleteArtifact");
 }
 
 TEST(Refusals, OfATransitionBeginWithTheWordsThatCallersKnow) {

@@ -29,6 +29,7 @@ v1::Session Example() {
   session.set_state(v1::Session::PAUSED);
   session.set_stage("upload");
   session.set_status("active");
+  session.set_has_blocking_errors(true);
   *session.mutable_fail_time() = ToProto(kNow - absl::Hours(1));
   *session.mutable_create_time() = ToProto(kNow - absl::Hours(48));
   *session.mutable_update_time() = ToProto(kNow - absl::Hours(1) + absl::Microseconds(5));
@@ -152,6 +153,8 @@ TEST(Filter, EveryFieldComparesAsItsTypeDoes) {
       {"recoverable != false", true},
       {"hold = true", false},
       {"hold != true", true},
+      {"has_blocking_errors = true", true},
+      {"has_blocking_errors != true", false},
       {"create_time = \"2026-02-27T12:00:00Z\"", true},
       {"create_time = 2026-02-27T12:00:00Z", true},
       {"create_time = 2026-02-27T14:00:00+02:00", true},
@@ -236,6 +239,7 @@ TEST(Filter, AFieldTakesTheComparatorsOfItsTypeAndNoOthers) {
     const char* field;
     const char* value;
     std::vector<std::string> comparators;
+    FilterResource resource = FilterResource::kSessions;
   };
   const std::vector<std::string> equalities = {"=", "!="};
   const std::vector<std::string> orders = {"=", "!=", "<", "<=", ">", ">="};
@@ -254,6 +258,7 @@ TEST(Filter, AFieldTakesTheComparatorsOfItsTypeAndNoOthers) {
       {"completed", "true", equalities},
       {"recoverable", "true", equalities},
       {"hold", "true", equalities},
+      {"has_blocking_errors", "true", equalities},
       {"create_time", time, orders},
       {"update_time", time, orders},
       {"complete_time", time, all},
@@ -263,11 +268,28 @@ TEST(Filter, AFieldTakesTheComparatorsOfItsTypeAndNoOthers) {
       {"counters.key", "1", all},
       {"references.key", "x", {"=", "!=", ":"}},
       {"labels.key", "x", {"=", "!=", ":"}},
+      {"session_id", "x", equalities, FilterResource::kTasks},
+      {"task_id", "x", equalities, FilterResource::kTasks},
+      {"task_type", "x", equalities, FilterResource::kTasks},
+      {"status", "RUNNING", equalities, FilterResource::kTasks},
+      {"retryable", "true", equalities, FilterResource::kTasks},
+      {"retry_count", "1", orders, FilterResource::kTasks},
+      {"start_time", time, orders, FilterResource::kTasks},
+      {"error_id", "x", equalities, FilterResource::kErrors},
+      {"category", "TEMPORARY", equalities, FilterResource::kErrors},
+      {"severity", "BLOCKING", equalities, FilterResource::kErrors},
+      {"operation_stage", "x", equalities, FilterResource::kErrors},
+      {"related_file_id", "x", equalities, FilterResource::kErrors},
+      {"related_ticket_id", "x", equalities, FilterResource::kErrors},
+      {"error_code", "x", equalities, FilterResource::kErrors},
+      {"resolved", "true", equalities, FilterResource::kErrors},
+      {"create_time", time, orders, FilterResource::kErrors},
+      {"resolve_time", time, all, FilterResource::kErrors},
   };
   for (const Row& row : rows) {
     for (const std::string& comparator : all) {
       const std::string text = absl::StrCat(row.field, comparator, row.value);
-      const auto filter = ParseFilter(text);
+      const auto filter = ParseFilter(text, row.resource);
       const bool allowed =
           std::count(row.comparators.begin(), row.comparators.end(), comparator) > 0;
       EXPECT_EQ(filter.ok(), allowed) << text << ": " << filter.status();
@@ -367,6 +389,45 @@ TEST(Filter, WhatIsNotUnderstoodIsRefusedWithItsPositionAndWhatWasExpected) {
       {"- = a", 2, "expected a field's name"},
   };
   for (const Refused& row : rows) ExpectRefused(ParseFilter(row.text).status(), row);
+}
+
+TEST(Filter, EveryResourceHasFieldsOfItsOwn) {
+  struct Row {
+    FilterResource resource;
+    Refused refused;
+  };
+  const FilterResource tasks = FilterResource::kTasks, errors = FilterResource::kErrors;
+  const std::vector<Row> rows = {
+      {tasks,
+       {"owner_id = u1", 0,
+        "`owner_id` is not a field; the fields are session_id, task_id, task_type, status, "
+        "retryable, retry_count, start_time"}},
+      {tasks, {"retryable = true AND severity = INFO", 21, "`severity` is not a field"}},
+      {tasks, {"status = running", 9, "RUNNING, COMPLETED, FAILED or CANCELLED, not with"}},
+      {tasks, {"status = ACTIVE", 9, "not with `ACTIVE`"}},
+      {tasks, {"status = STATUS_UNSPECIFIED", 9, "not with `STATUS_UNSPECIFIED`"}},
+      {tasks, {"status = 1", 9, "not with `1`"}},
+      {tasks, {"retry_count = x", 14, "a whole number"}},
+      {tasks, {"task_type < a", 10, "it takes =, !="}},
+      {errors,
+       {"stage = upload", 0,
+        "`stage` is not a field; the fields are error_id, category, severity, operation_stage, "
+        "related_file_id, related_ticket_id, error_code, resolved, create_time, resolve_time"}},
+      {errors, {"session_id = x", 0, "`session_id` is not a field"}},
+      {errors, {"category = BLOCKING", 11, "USER_FIXABLE, ADMIN_REQUIRED or TEMPORARY, not"}},
+      {errors, {"severity = FATAL", 11, "BLOCKING, WARNING or INFO, not with `FATAL`"}},
+      {errors, {"severity = SEVERITY_UNSPECIFIED", 11, "not with `SEVERITY_UNSPECIFIED`"}},
+      {errors, {"create_time:*", 11, "`create_time` cannot be compared by :"}},
+      {FilterResource::kSessions, {"task_id = x", 0, "`task_id` is not a field"}},
+      {FilterResource::kSessions, {"resolved = true", 0, "`resolved` is not a field"}},
+  };
+  for (const Row& row : rows)
+    ExpectRefused(ParseFilter(row.refused.text, row.resource).status(), row.refused);
+
+  const auto filter = ParseFilter("status = \"FAILED\"", tasks);
+  ASSERT_TRUE(filter.ok()) << filter.status();
+  EXPECT_EQ(filter->restriction.field, FilterField::kTaskStatus);
+  EXPECT_EQ(std::get<int64_t>(filter->restriction.value), v1::SessionTask::FAILED);
 }
 
 TEST(Filter, ItsSizeItsRestrictionsAndItsDepthAreLimited) {
@@ -516,6 +577,21 @@ TEST(Order, OneFieldAndADirectionIsAll) {
       {std::string("state\0", 6), 0, "is not one of"},
   };
   for (const Refused& row : refused) ExpectRefused(ParseOrder(row.text).status(), row);
+}
+
+TEST(Order, OfMessagesIsTheirSequence) {
+  for (const char* text : {"", " ", "sequence", "sequence asc"}) {
+    const auto descending = ParseMessageOrder(text);
+    ASSERT_TRUE(descending.ok()) << text << ": " << descending.status();
+    EXPECT_FALSE(*descending) << text;
+  }
+  EXPECT_EQ(*ParseMessageOrder("sequence desc"), true);
+  const std::vector<Refused> refused = {
+      {"create_time", 0, "`create_time` is not sequence"},
+      {"sequence down", 9, "`down` is not asc or desc"},
+      {"sequence desc create_time", 14, "`create_time` is too much"},
+  };
+  for (const Refused& row : refused) ExpectRefused(ParseMessageOrder(row.text).status(), row);
 }
 
 }  // namespace

@@ -60,7 +60,7 @@ SELECT 0, 'exec_20260101_000000_' || lpad(to_hex((i * 7919) % 4294967291), 8, '0
        CASE i % 4 WHEN 0 THEN NULL
                   WHEN 1 THEN timestamptz '2020-01-01Z'
                   ELSE timestamptz '2220-01-01Z' END,
-       1, 1
+       1, 1, CASE WHEN i % 6 = 0 THEN 2 ELSE 0 END, i % 4
 FROM generate_series($1::bigint, $2::bigint) AS i
 )sql";
 
@@ -91,7 +91,8 @@ class World {
   }
 
   std::vector<v1::Session> All() {
-    const Result result = Ask({absl::StrCat("SELECT ", kSessionColumns, " FROM sessions s"), {}});
+    const Result result =
+        Ask({absl::StrCat("SELECT ", kSessionColumns, " FROM sessions s ", kCurrentTaskJoin), {}});
     std::vector<v1::Session> sessions(result.rows());
     for (int row = 0; row < result.rows(); ++row) ReadSession(result, row, 0, &sessions[row]);
     return sessions;
@@ -102,7 +103,7 @@ class World {
                                 int page_size, std::optional<SessionPageKey>* after) {
     v1::ListSessionsResponse response;
     const bool more = ReadSessionPage(Ask(ListSessionsSql(selection, order, *after, page_size)),
-                                      page_size, &response);
+                                      page_size, response.mutable_sessions());
     EXPECT_LE(response.sessions_size(), page_size);
     EXPECT_TRUE(!more || response.sessions_size() > 0);
     *after = more ? ParsePageKey(order, PageKeyValues(order, *response.sessions().rbegin()))
@@ -195,7 +196,9 @@ std::vector<std::string> EveryRestriction(std::size_t values_max) {
       {{"state"}, equalities, {"CREATING", "ACTIVE", "DELETED"}},
       {{"stage"}, equalities, {"stage_1"}},
       {{"status"}, equalities, {"status_5"}},
-      {{"failed", "completed", "recoverable", "hold"}, equalities, {"true", "false"}},
+      {{"failed", "completed", "recoverable", "hold", "has_blocking_errors"},
+       equalities,
+       {"true", "false"}},
       {{"create_time", "update_time", "complete_time", "delete_time", "fail_time"},
        orders,
        {"2026-01-01T00:00:40Z", "2026-01-02T00:00:00.000120Z", "2026-02-01T02:00:00.000001+00:00",
@@ -352,7 +355,7 @@ TEST(SessionQueries, APageEndsEarlyAtItsBytes) {
       const Result result = world.Ask(ListSessionsSql(Selection(""), Order(), after, 1000));
       EXPECT_LE(result.rows(), 80) << "the database itself ends the page";
       v1::ListSessionsResponse response;
-      const bool more = ReadSessionPage(result, 1000, &response);
+      const bool more = ReadSessionPage(result, 1000, response.mutable_sessions());
       EXPECT_LE(response.ByteSizeLong(), kPageBytesMax + 1000 * 10);
       for (const auto& session : response.sessions()) seen.push_back(session.session_id());
       after = more ? ParsePageKey(Order(), PageKeyValues(Order(), *response.sessions().rbegin()))

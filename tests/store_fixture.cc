@@ -79,7 +79,8 @@ void Stall::Release() {
 }
 
 std::map<std::string, v1::Session> AllSessions(const TestDatabase& database) {
-  const Result rows = Ask(database, absl::StrCat("SELECT ", kSessionColumns, " FROM sessions s"));
+  const Result rows = Ask(
+      database, absl::StrCat("SELECT ", kSessionColumns, " FROM sessions s ", kCurrentTaskJoin));
   std::map<std::string, v1::Session> sessions;
   for (int row = 0; row < rows.rows(); ++row) {
     v1::Session session;

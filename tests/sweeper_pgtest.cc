@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -27,8 +28,21 @@ bool Eventually(const std::function<bool()>& holds) {
   return false;
 }
 
+// A sweeper with what it needs.
+struct Sweeping {
+  Metrics metrics{absl::Span<const std::string>()};
+  rpc::Journal journal{metrics};
+  Sweeper sweeper;
+
+  Sweeping(SweeperOptions options, db::SessionStore& store)
+      : sweeper(std::move(options), store, journal) {}
+};
+
 SweeperOptions Often(const TestDatabase& database) {
-  return {.settings = {.dsn = database.dsn()}, .period = absl::Milliseconds(5)};
+  return {.settings = {.dsn = database.dsn()},
+          .heartbeat_period = absl::Milliseconds(5),
+          .period = absl::Milliseconds(5),
+          .retention_period = absl::Milliseconds(5)};
 }
 
 std::string NewCreating(db::SessionStore& store, bool hold = false) {
@@ -57,8 +71,8 @@ TEST(Sweeper, DeletesWhatWasLeftInCreatingExactlyOnce) {
   MakeOld(database, kAllSessionsAreOld);
   const std::string fresh = NewCreating(*one);
   {
-    Sweeper first(Often(database), *one);
-    Sweeper second(Often(database), *two);
+    Sweeping first(Often(database), *one);
+    Sweeping second(Often(database), *two);
     EXPECT_TRUE(Eventually([&] {
       return database.Ask("SELECT count(*)::text FROM sessions WHERE state = 5") == "20";
     }));
@@ -84,7 +98,7 @@ TEST(Sweeper, IsNotHeldUpByWhatIsHeld) {
   for (int i = 0; i < 100; ++i) NewCreating(*store, /*hold=*/true);
   const std::string stale = NewCreating(*store);
   MakeOld(database, kAllSessionsAreOld);
-  Sweeper sweeper(Often(database), *store);
+  Sweeping sweeper(Often(database), *store);
   EXPECT_TRUE(
       Eventually([&] { return db::AllSessions(database).at(stale).state() == Session::DELETED; }));
 }
@@ -99,7 +113,7 @@ TEST(Sweeper, ForgetsRequestsAfterADay) {
   MakeOld(
       database,
       "INSERT INTO session_requests SELECT partition, gen_random_uuid(), fingerprint, session_id, "
-      "created_at FROM session_requests, generate_series(1, 6000)");
+      "created_at, answer FROM session_requests, generate_series(1, 6000)");
   MakeOld(database,
           "UPDATE session_requests SET created_at = created_at - interval '1441 minutes'");
   const Command young = WithRequestId(SetLabel(id, "b", "1"), "young");
@@ -107,7 +121,7 @@ TEST(Sweeper, ForgetsRequestsAfterADay) {
   MakeOld(database,
           "UPDATE session_requests SET created_at = created_at - interval '1439 minutes' "
           "WHERE created_at > now() - interval '1 hour'");
-  Sweeper sweeper(Often(database), *store);
+  Sweeping sweeper(Often(database), *store);
   EXPECT_TRUE(Eventually(
       [&] { return database.Ask("SELECT count(*)::text FROM session_requests") == "1"; }));
   // What is forgotten is a new request; what is not is a repeated one.

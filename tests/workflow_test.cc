@@ -8,7 +8,11 @@
 
 #include <set>
 #include <string>
+#include <thread>
+#include <utility>
+#include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "server/state_machine/struct_json.h"
 #include "server/state_machine/workflow_catalog.h"
 #include "tests/commands.h"
@@ -17,7 +21,6 @@ namespace sessiond {
 namespace {
 
 using testing::ElementsAre;
-using testing::HasSubstr;
 using testing::IsEmpty;
 
 constexpr char kSound[] = R"pb(
@@ -25,7 +28,6 @@ constexpr char kSound[] = R"pb(
   id_format: UUID
   stages { name: "one" }
   stages { name: "two" required_fields: "text" }
-  statuses { name: "busy" stages: "two" running_tasks: "job" }
   statuses { name: "any" }
   fields { name: "text" type: STRING }
 )pb";
@@ -36,80 +38,39 @@ v1::Workflow Sound() {
   return definition;
 }
 
-template <class Change>
-std::string Complaint(Change change) {
-  v1::Workflow definition = Sound();
-  change(definition);
-  const auto workflow = Workflow::Make(definition);
-  if (workflow.ok()) return "taken";
-  EXPECT_EQ(workflow.status().code(), absl::StatusCode::kInvalidArgument);
-  return std::string(workflow.status().message());
-}
-
 TEST(Definition, ThatIsSoundIsTaken) {
   EXPECT_TRUE(Workflow::Make(Sound()).ok());
   EXPECT_TRUE(Workflow::Parse(kSound).ok());
 }
 
-TEST(Definition, ThatContradictsItselfIsRefusedWithASentence) {
-  using W = v1::Workflow;
-  const std::string prefix = "workflow \"sound\": ";
-  EXPECT_THAT(Complaint([](W& w) { w.clear_name(); }), HasSubstr("name"));
-  for (const char* name : {"Upper", "1digit", "_x", "a-b", "a b", "ä"}) {
-    EXPECT_THAT(Complaint([&](W& w) { w.set_name(name); }), HasSubstr("name")) << name;
-    EXPECT_THAT(Complaint([&](W& w) { w.mutable_stages(0)->set_name(name); }),
-                HasSubstr(std::string("stage \"") + name));
-    EXPECT_THAT(Complaint([&](W& w) { w.add_fields()->set_name(name); }),
-                HasSubstr(std::string("field \"") + name));
-    EXPECT_THAT(Complaint([&](W& w) { w.mutable_statuses(1)->set_name(name); }),
-                HasSubstr(std::string("status \"") + name));
-  }
-  EXPECT_EQ(Complaint([](W& w) { w.set_name(std::string(63, 'a')); }), "taken");
-  EXPECT_THAT(Complaint([](W& w) { w.set_name(std::string(64, 'a')); }), HasSubstr("name"));
-  EXPECT_EQ(Complaint([](W& w) { w.clear_id_format(); }),
-            prefix + "id_format: must be UUID or EXEC");
-  EXPECT_EQ(Complaint([](W& w) { w.set_id_format(static_cast<W::IdFormat>(9)); }),
-            prefix + "id_format: must be UUID or EXEC");
-  EXPECT_EQ(Complaint([](W& w) { w.mutable_stages(1)->set_name("one"); }),
-            prefix + "stage \"one\" stands twice");
-  EXPECT_EQ(Complaint([](W& w) { *w.add_fields() = w.fields(0); }),
-            prefix + "field \"text\" stands twice");
-  EXPECT_EQ(Complaint([](W& w) { w.clear_statuses(); }),
-            prefix + "statuses: at least one is needed");
-  EXPECT_EQ(Complaint([](W& w) { w.mutable_fields(0)->clear_type(); }),
-            prefix + "field \"text\": a type is needed");
-  EXPECT_EQ(Complaint([](W& w) { w.mutable_stages(1)->add_required_fields("nope"); }),
-            prefix + "stage \"two\" requires the unknown field \"nope\"");
-  EXPECT_EQ(Complaint([](W& w) { w.mutable_statuses(0)->add_stages("three"); }),
-            prefix + "status \"busy\" names the unknown stage \"three\"");
-}
-
-TEST(Definition, MustHaveAStatusWhereverASessionCanStand) {
-  using W = v1::Workflow;
-  const auto complaint = [](const auto& change) {
-    return Complaint([&](W& w) { change(*w.mutable_statuses(1)); });
-  };
-  using Rule = v1::StatusRule;
-  EXPECT_THAT(complaint([](Rule& rule) { rule.set_failed(true); }), HasSubstr("none holds in"));
-  EXPECT_THAT(complaint([](Rule& rule) { rule.set_completed(true); }), HasSubstr("none holds in"));
-  EXPECT_THAT(complaint([](Rule& rule) { rule.add_running_tasks("job"); }),
-              HasSubstr("none holds in"));
-  EXPECT_THAT(complaint([](Rule& rule) { rule.add_stages("one"); }), HasSubstr("stage \"two\""));
-  for (const auto left_out : {v1::Session::CREATING, v1::Session::ACTIVE, v1::Session::PAUSED,
-                              v1::Session::STOPPED, v1::Session::DELETED}) {
-    const std::string said = complaint([&](Rule& rule) {
-      for (const auto state : {v1::Session::CREATING, v1::Session::ACTIVE, v1::Session::PAUSED,
-                               v1::Session::STOPPED, v1::Session::DELETED}) {
-        if (state != left_out) rule.add_states(state);
-      }
-    });
-    EXPECT_THAT(said, HasSubstr("in state " + v1::Session::State_Name(left_out)));
-  }
-}
-
-TEST(Definition, ThatIsNoTextprotoIsRefused) {
+// What can be wrong is the matter of workflow_check_test.cc.
+TEST(Definition, ThatIsUnsoundIsRefusedWithTheFirstProblemAndItsPlace) {
+  v1::Workflow definition = Sound();
+  definition.mutable_stages(1)->set_required_fields(0, "nope");
+  definition.clear_fields();
+  definition.add_counters("No");
+  const absl::Status made = Workflow::Make(definition).status();
+  EXPECT_EQ(made.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(made.message(),
+            "workflow \"sound\": stages[1].required_fields[0]: \"nope\" is not a field of this "
+            "workflow; there are none");
+  const absl::Status parsed = Workflow::Parse("name: \"a\"\nunheard_of: 1").status();
+  EXPECT_EQ(parsed.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(parsed.message(),
+            "2:11: Message type \"sessiond.v1.Workflow\" has no field named \"unheard_of\".");
   EXPECT_EQ(Workflow::Parse("name: ").status().code(), absl::StatusCode::kInvalidArgument);
-  EXPECT_FALSE(Workflow::Parse("unheard_of: 1").ok());
+}
+
+TEST(Definition, ThatWasAcceptedOnceIsRestoredThoughItWouldNotBeAcceptedNow) {
+  v1::Workflow definition = Sound();
+  definition.mutable_stages(1)->set_required_fields(0, "nope");
+  EXPECT_FALSE(Workflow::Make(definition).ok());
+  const auto restored = Workflow::Restore(definition);
+  ASSERT_TRUE(restored.ok()) << restored.status();
+  EXPECT_EQ((*restored)->StatusOf({.state = v1::Session::ACTIVE, .stage = "one"}), "any");
+  EXPECT_FALSE(Workflow::Restore({}).ok());
+  definition.clear_statuses();
+  EXPECT_FALSE(Workflow::Restore(definition).ok());
 }
 
 TEST(Definition, OfEveryBuiltInIsSound) {
@@ -172,6 +133,9 @@ TEST(Workflow, KnowsItsDurationsAndNever) {
     EXPECT_EQ(BuiltinWorkflow(name)->after_delete(), absl::InfiniteDuration());
   }
   EXPECT_EQ((*Workflow::Make(Sound()))->recovery_window(), absl::InfiniteDuration());
+  // 0 is never.
+  EXPECT_EQ(BuiltinWorkflow("onboarding")->abandon_after(), absl::InfiniteDuration());
+  EXPECT_EQ(BuiltinWorkflow("onboarding")->after_delete(), absl::Hours(24));
   EXPECT_TRUE(tickets->HasFailedStatus());
   EXPECT_FALSE(BuiltinWorkflow("interview")->HasFailedStatus());
   EXPECT_TRUE(tickets->HasCounter("total_tickets_generated"));
@@ -192,6 +156,54 @@ TEST(Catalog, FindsRevisionsAndTheNewest) {
   EXPECT_EQ(catalog.Find("interview", 3), nullptr);
   EXPECT_EQ(catalog.Find("nope", 1), nullptr);
   EXPECT_THAT(catalog.Names(), ElementsAre("execution", "interview"));
+}
+
+std::vector<std::string> Shown(const std::vector<WorkflowCatalog::Entry>& entries) {
+  std::vector<std::string> shown;
+  for (const auto& entry : entries)
+    shown.push_back(absl::StrCat(entry->name(), " ", entry->revision()));
+  return shown;
+}
+
+TEST(Catalog, ListsNamesInOrderAndTheNewestRevisionFirst) {
+  WorkflowCatalog catalog;
+  EXPECT_THAT(Shown(catalog.List(/*all_revisions=*/true)), IsEmpty());
+  for (const int revision : {2, 10, 1}) catalog.Add(BuiltinWorkflow("interview", revision));
+  catalog.Add(BuiltinWorkflow("execution", 1));
+  EXPECT_THAT(Shown(catalog.List(/*all_revisions=*/false)),
+              ElementsAre("execution 1", "interview 10"));
+  EXPECT_THAT(Shown(catalog.List(/*all_revisions=*/true)),
+              ElementsAre("execution 1", "interview 10", "interview 2", "interview 1"));
+}
+
+TEST(Catalog, IsReadWhileOthersAddToIt) {
+  constexpr int kRevisions = 200;
+  const v1::Workflow definition = BuiltinDefinition("interview");
+  WorkflowCatalog catalog;
+  std::vector<std::thread> threads;
+  for (int writer = 0; writer < 2; ++writer) {
+    threads.emplace_back([&] {
+      for (int revision = 1; revision <= kRevisions; ++revision) {
+        v1::Workflow next = definition;
+        next.set_revision(revision);
+        catalog.Add(*Workflow::Restore(std::move(next)));
+      }
+    });
+  }
+  for (int reader = 0; reader < 2; ++reader) {
+    threads.emplace_back([&] {
+      for (int newest = 0; newest < kRevisions;) {
+        const WorkflowCatalog::Entry entry = catalog.Newest("interview");
+        if (entry == nullptr) continue;
+        ASSERT_GE(entry->revision(), newest) << "the newest revision went back";
+        newest = entry->revision();
+        ASSERT_EQ(catalog.Find("interview", newest)->revision(), newest);
+        ASSERT_LE(newest, static_cast<int>(catalog.List(true).size()));
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(catalog.List(true).size(), static_cast<std::size_t>(kRevisions));
 }
 
 }  // namespace

@@ -1,6 +1,21 @@
--- The next revision of a workflow, unless the newest one is just this. REQUIRES: the workflows table is locked.
-INSERT INTO workflows (name, revision, definition)
-SELECT $1::text, coalesce(max(w.revision), 0) + 1, $2::jsonb
-FROM workflows w
-WHERE w.name = $1::text
-HAVING coalesce((array_agg(w.definition ORDER BY w.revision DESC))[1] <> $2::jsonb, true)
+-- The next revision of a workflow, unless its newest one, or with $3 any one, is just this; answers with the revision,
+-- and with the newest before. No row: somebody else inserted the next revision at the same moment; run it again.
+WITH newest AS (
+  SELECT coalesce(max(w.revision), 0) AS revision
+  FROM workflows w
+  WHERE w.name = $1::text
+), same AS (
+  SELECT max(w.revision) AS revision
+  FROM workflows w, newest
+  WHERE w.name = $1::text AND w.definition = $2::jsonb AND ($3::boolean OR w.revision = newest.revision)
+  HAVING count(*) > 0
+), inserted AS (
+  INSERT INTO workflows (name, revision, definition)
+  SELECT $1::text, newest.revision + 1, $2::jsonb
+  FROM newest
+  WHERE NOT EXISTS (SELECT FROM same)
+  ON CONFLICT DO NOTHING
+  RETURNING revision
+)
+SELECT stored.revision, newest.revision
+FROM (SELECT revision FROM same UNION ALL SELECT revision FROM inserted) stored, newest

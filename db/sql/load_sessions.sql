@@ -1,6 +1,19 @@
--- Rides sessions_pkey, once for each id.
+-- Rides sessions_pkey and session_tasks_pkey, once for each id. Of a session with unresolved blocking errors also their
+-- ids, oldest first, off session_errors_blocking: 300, as many as kBlockingErrorIdsMax.
 SELECT i.ix,
-  {session_columns}
+  {session_columns},
+  CASE WHEN s.blocking_errors > 0
+       THEN array_to_string(ARRAY(SELECT x.error_id
+                                  FROM session_errors x
+                                  WHERE x.partition = s.partition
+                                    AND x.session_id = s.id
+                                    AND x.severity = 1
+                                    AND x.resolved_at IS NULL
+                                  ORDER BY x.created_at, x.error_id
+                                  LIMIT 300), ',')
+       ELSE ''
+  END
 FROM unnest($2::smallint[], $3::text[], $4::integer[]) AS i (partition, id, ix)
 JOIN sessions s ON s.partition = i.partition AND s.id = i.id
+LEFT JOIN session_tasks t ON t.partition = s.partition AND t.session_id = s.id
 WHERE s.partition = ANY($1::smallint[])

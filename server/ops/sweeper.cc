@@ -1,8 +1,7 @@
 #include "server/ops/sweeper.h"
 
-#include <string>
+#include <algorithm>
 #include <utility>
-#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
@@ -25,10 +24,40 @@ db::Params TimeParam(absl::Time time) {
   return params;
 }
 
+// The daemon's own request about a session.
+template <class Request>
+Command SystemCommand(const std::string& session_id, Request request) {
+  Command command{.caller = "system", .session_id = session_id, .by_timeout = true};
+  if constexpr (requires { request.set_session_id(session_id); })
+    request.set_session_id(session_id);
+  command.request_id = request.request_id();
+  command.request = std::move(request);
+  return command;
+}
+
+Command FailSilent(const db::Result& silent, int row) {
+  const std::string type(silent.Text(row, 2));
+  const std::string timeout =
+      absl::FormatDuration(absl::Milliseconds(static_cast<double>(silent.Int8(row, 3))));
+  v1::FailTaskRequest request;
+  request.set_task_id(std::string(silent.Text(row, 1)));
+  request.set_reason(absl::StrCat("no heartbeat for ", timeout));
+  (*request.mutable_failure_context()->mutable_fields())["heartbeat_timeout"].set_string_value(
+      timeout);
+  v1::SessionError& error = *request.mutable_error();
+  error.set_category(v1::SessionError::TEMPORARY);
+  error.set_severity(v1::SessionError::WARNING);
+  error.set_error_code("HEARTBEAT_TIMEOUT");
+  error.set_user_message(
+      absl::StrCat("The ", type, " task was not heard of for ", timeout, ", and was given up."));
+  error.add_recovery_actions("Retry the task (RetryTask).");
+  return SystemCommand(std::string(silent.Text(row, 0)), std::move(request));
+}
+
 }  // namespace
 
-Sweeper::Sweeper(SweeperOptions options, db::SessionStore& store)
-    : options_(std::move(options)), store_(store), thread_([this] { Run(); }) {}
+Sweeper::Sweeper(SweeperOptions options, db::SessionStore& store, rpc::Journal& journal)
+    : options_(std::move(options)), store_(store), journal_(journal), thread_([this] { Run(); }) {}
 
 Sweeper::~Sweeper() {
   stop_.Notify();
@@ -36,13 +65,14 @@ Sweeper::~Sweeper() {
 }
 
 void Sweeper::Run() {
+  const absl::Duration beat = std::min(options_.heartbeat_period, options_.period);
   do {
     if (const absl::Status swept = Sweep(); !swept.ok()) {
       connection_.reset();
       Log(LogLevel::kWarn, "sweeper", "a sweep was cut short; the next one goes on",
           {{"status", swept.message()}});
     }
-  } while (!stop_.WaitForNotificationWithTimeout(options_.period));
+  } while (!stop_.WaitForNotificationWithTimeout(beat));
 }
 
 absl::Status Sweeper::Sweep() {
@@ -52,45 +82,111 @@ absl::Status Sweeper::Sweep() {
     if (!opened.ok()) return opened.status();
     connection_ = *std::move(opened);
   }
-  connection_->Queue(db::kLoadIdentity);
-  const auto identity = connection_->Trip(absl::Now() + kTimeout);
-  if (!identity.ok()) return identity.status();
-  const absl::Time now = (*identity)[0].Timestamp(0, 2);
-  if (auto deleted = DeleteStaleCreations(now); !deleted.ok()) return deleted;
-  return PurgeRequests(now);
+  if (auto failed = FailSilentTasks(); !failed.ok()) return failed;
+  if (absl::Now() >= sweep_due_) {
+    sweep_due_ = absl::Now() + options_.period;
+    const auto identity = Ask(db::kLoadIdentity);
+    if (!identity.ok()) return identity.status();
+    const absl::Time now = identity->Timestamp(0, 2);
+    if (auto deleted = DeleteStaleCreations(now); !deleted.ok()) return deleted;
+    if (auto stopped = StopAbandoned(now); !stopped.ok()) return stopped;
+    if (auto purged = PurgeRequests(now); !purged.ok()) return purged;
+  }
+  if (options_.retention_period > absl::ZeroDuration() && absl::Now() >= retention_due_) {
+    retention_due_ = absl::Now() + options_.retention_period;
+    return ArchiveDue();
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<db::Result> Sweeper::Ask(const db::Statement& statement, db::Params params) {
+  connection_->Queue(statement, std::move(params));
+  auto results = connection_->Trip(absl::Now() + kTimeout);
+  if (!results.ok()) return results.status();
+  return std::move(results->front());
+}
+
+int Sweeper::Carry(std::vector<Command> commands) {
+  int effects = 0;
+  for (const auto& outcome : db::SubmitAllAndWait(store_, std::move(commands))) {
+    // Refused, or without an effect: another daemon, or a caller, was first.
+    if (!outcome.ok() || outcome->events.empty()) continue;
+    journal_.Changed(*outcome);
+    ++effects;
+  }
+  return effects;
+}
+
+absl::Status Sweeper::FailSilentTasks() {
+  const auto silent = Ask(db::kFindSilentTasks);
+  if (!silent.ok()) return silent.status();
+  std::vector<Command> commands;
+  for (int row = 0; row < silent->rows(); ++row) commands.push_back(FailSilent(*silent, row));
+  Carry(std::move(commands));
+  return absl::OkStatus();
 }
 
 absl::Status Sweeper::DeleteStaleCreations(absl::Time now) {
-  connection_->Queue(db::kFindStaleCreations, TimeParam(now - options_.creating_max));
-  const auto found = connection_->Trip(absl::Now() + kTimeout);
+  const auto found = Ask(db::kFindStaleCreations, TimeParam(now - options_.creating_max));
   if (!found.ok()) return found.status();
-  for (int row = 0; row < (*found)[0].rows(); ++row) {
-    const std::string session_id((*found)[0].Text(row, 0));
+  std::vector<Command> commands;
+  for (int row = 0; row < found->rows(); ++row) {
+    const std::string session_id(found->Text(row, 0));
     v1::DeleteSessionRequest request;
-    request.set_session_id(session_id);
     request.set_reason("left in CREATING for too long");
     // Whatever became of it meanwhile is none of ours.
-    request.set_etag(absl::StrCat("r", (*found)[0].Int4(row, 1)));
+    request.set_etag(absl::StrCat("r", found->Int4(row, 1)));
     request.set_request_id(absl::StrCat("stale-creation-", session_id));
-    const auto outcome = db::SubmitAndWait(store_, {.request = request,
-                                                    .caller = "system",
-                                                    .request_id = request.request_id(),
-                                                    .session_id = session_id,
-                                                    .by_timeout = true});
-    if (!outcome.ok() || outcome->events.empty()) continue;  // Another daemon was first.
-    Log(LogLevel::kInfo, "sweeper", "deleted a session left in CREATING",
-        {{"session", session_id}});
+    commands.push_back(SystemCommand(session_id, std::move(request)));
+  }
+  Carry(std::move(commands));
+  return absl::OkStatus();
+}
+
+absl::Status Sweeper::StopAbandoned(absl::Time now) {
+  for (const WorkflowCatalog::Entry& workflow : store_.catalog().List(/*all_revisions=*/true)) {
+    const absl::Duration age = workflow->recovery_window() + workflow->abandon_after();
+    if (age == absl::InfiniteDuration()) continue;
+    db::Params params;
+    params.AddText(workflow->name());
+    params.AddInt4(workflow->revision());
+    params.AddTimestamp(now - age);
+    const auto found = Ask(db::kFindAbandonedSessions, std::move(params));
+    if (!found.ok()) return found.status();
+    std::vector<Command> commands;
+    for (int row = 0; row < found->rows(); ++row) {
+      v1::StopSessionRequest request;
+      request.set_reason("abandoned: its recovery window is long over");
+      request.set_etag(absl::StrCat("r", found->Int4(row, 1)));
+      commands.push_back(SystemCommand(std::string(found->Text(row, 0)), std::move(request)));
+    }
+    Carry(std::move(commands));
   }
   return absl::OkStatus();
 }
 
 absl::Status Sweeper::PurgeRequests(absl::Time now) {
   for (int batch = 0; batch < kBatchesMax; ++batch) {
-    connection_->Queue(db::kPurgeRequests, TimeParam(now - options_.requests_kept));
-    const auto purged = connection_->Trip(absl::Now() + kTimeout);
+    const auto purged = Ask(db::kPurgeRequests, TimeParam(now - options_.requests_kept));
     if (!purged.ok()) return purged.status();
-    if ((*purged)[0].affected() == 0) break;
+    if (purged->affected() == 0) break;
   }
+  return absl::OkStatus();
+}
+
+absl::Status Sweeper::ArchiveDue() {
+  int archived = 0;
+  for (int batch = 0; batch < kBatchesMax && !stop_.HasBeenNotified(); ++batch) {
+    const auto due = Ask(db::kFindDueSessions);
+    if (!due.ok()) return due.status();
+    if (due->rows() == 0) break;
+    std::vector<Command> commands;
+    for (int row = 0; row < due->rows(); ++row) {
+      commands.push_back(SystemCommand(std::string(due->Text(row, 0)), v1::PurgeSessionsRequest()));
+    }
+    archived += Carry(std::move(commands));
+  }
+  if (archived > 0) journal_.Purged(archived, 0);
   return absl::OkStatus();
 }
 

@@ -2,6 +2,7 @@
 // inbox: it lives in the awaiting coroutine's frame, and nothing is allocated for it.
 #pragma once
 
+#include <atomic>
 #include <coroutine>
 #include <utility>
 #include <vector>
@@ -39,6 +40,51 @@ class Change : public db::Submission {
   std::coroutine_handle<> waiter_;
 };
 
+// co_await ChangeAll(store, commands, deadline) → what became of each, when the last is done.
+class ChangeAll {
+ public:
+  ChangeAll(db::SessionStore& store, std::vector<Command> commands, absl::Time deadline)
+      : store_(store), parts_(commands.size()), left_(commands.size() + 1) {
+    for (std::size_t i = 0; i < commands.size(); ++i) {
+      parts_[i].all = this;
+      parts_[i].command = std::move(commands[i]);
+      parts_[i].deadline = deadline;
+    }
+  }
+  ChangeAll(const ChangeAll&) = delete;
+
+  bool await_ready() const noexcept { return false; }
+  bool await_suspend(std::coroutine_handle<> handle) {
+    waiter_ = handle;
+    for (Part& part : parts_) {
+      const absl::Status taken = store_.Submit(&part);
+      if (taken.ok()) continue;
+      part.outcome = taken;
+      --left_;
+    }
+    // Ours: until here none of them may resume the waiter.
+    return --left_ > 0;
+  }
+  std::vector<absl::StatusOr<db::Outcome>> await_resume() {
+    std::vector<absl::StatusOr<db::Outcome>> outcomes;
+    for (Part& part : parts_) outcomes.push_back(std::move(part.outcome));
+    return outcomes;
+  }
+
+ private:
+  struct Part : db::Submission {
+    ChangeAll* all = nullptr;
+    void Done() noexcept override {
+      if (--all->left_ == 0) all->waiter_.resume();
+    }
+  };
+
+  db::SessionStore& store_;
+  std::vector<Part> parts_;
+  std::atomic<std::size_t> left_;
+  std::coroutine_handle<> waiter_;
+};
+
 // co_await Read(store, ids, deadline) → the aggregate of each id.
 class Read : public db::Lookup {
  public:
@@ -65,32 +111,63 @@ class Read : public db::Lookup {
   std::coroutine_handle<> waiter_;
 };
 
-// co_await Query(pool, sql, deadline) → its result.
-class Query {
+// co_await Queries(pool, statements, deadline) → their results, of one trip and one moment.
+class Queries {
  public:
-  Query(db::QueryPool& pool, db::Sql sql, absl::Time deadline)
-      : pool_(pool), sql_(std::move(sql)), deadline_(deadline) {}
-  Query(const Query&) = delete;
+  Queries(db::QueryPool& pool, std::vector<db::Sql> trip, absl::Time deadline)
+      : pool_(pool), trip_(std::move(trip)), deadline_(deadline) {}
+  Queries(const Queries&) = delete;
 
   bool await_ready() const noexcept { return false; }
   void await_suspend(std::coroutine_handle<> handle) {
-    std::vector<db::Sql> trip;
-    trip.push_back(std::move(sql_));
-    pool_.Run(std::move(trip), deadline_, [this, handle](db::QueryPool::Results results) {
+    pool_.Run(std::move(trip_), deadline_, [this, handle](db::QueryPool::Results results) {
       results_ = std::move(results);
       handle.resume();
     });
   }
-  absl::StatusOr<db::Result> await_resume() {
-    if (!results_.ok()) return results_.status();
-    return std::move(results_->back());
-  }
+  db::QueryPool::Results await_resume() { return std::move(results_); }
 
  private:
   db::QueryPool& pool_;
-  db::Sql sql_;
+  std::vector<db::Sql> trip_;
   absl::Time deadline_;
   db::QueryPool::Results results_ = absl::UnknownError("not run");
+};
+
+// co_await Query(pool, sql, deadline) → its result.
+class Query : private Queries {
+ public:
+  Query(db::QueryPool& pool, db::Sql sql, absl::Time deadline)
+      : Queries(pool, {std::move(sql)}, deadline) {}
+
+  using Queries::await_ready;
+  using Queries::await_suspend;
+  absl::StatusOr<db::Result> await_resume() {
+    db::QueryPool::Results results = Queries::await_resume();
+    if (!results.ok()) return results.status();
+    return std::move(results->back());
+  }
+};
+
+// co_await Refresh(store, deadline) → whether the catalogue has what there is by now.
+class Refresh {
+ public:
+  Refresh(db::SessionStore& store, absl::Time deadline) : store_(store), deadline_(deadline) {}
+  Refresh(const Refresh&) = delete;
+
+  bool await_ready() const noexcept { return false; }
+  void await_suspend(std::coroutine_handle<> handle) {
+    store_.RefreshWorkflows(deadline_, [this, handle](absl::Status status) {
+      status_ = std::move(status);
+      handle.resume();
+    });
+  }
+  absl::Status await_resume() { return std::move(status_); }
+
+ private:
+  db::SessionStore& store_;
+  absl::Time deadline_;
+  absl::Status status_;
 };
 
 }  // namespace sessiond::rpc

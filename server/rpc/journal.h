@@ -15,10 +15,16 @@ class Journal {
 
   // A change was committed.
   void Changed(const db::Outcome& outcome);
+  // An owner asked what can be recovered.
+  void RecoverableListed(absl::string_view owner_id, int sessions);
+  // A batch of an erasure, or of a purge, is done.
+  void Erased(int sessions, bool done);
+  void Purged(int sessions, int held);
   // A call ended with something else than OK.
   void Refused(absl::string_view method, const absl::Status& status);
 
  private:
+  void Told(const v1::SessionEvent& event, const db::Outcome& outcome);
   void Moved(absl::string_view kind, const v1::Session& session, absl::string_view from,
              absl::string_view to);
 

@@ -11,6 +11,7 @@
 #include "google/protobuf/descriptor.h"
 #include "server/rpc/call.h"
 #include "server/rpc/parse.h"
+#include "server/rpc/stream.h"
 #include "server/rpc/task.h"
 #include "server/rpc/validate.h"
 
@@ -18,10 +19,13 @@ namespace sessiond::rpc {
 
 using Bytes = absl::StatusOr<grpc::ByteBuffer>;
 
+// Of the two handlers one is set.
 struct Method {
   std::string name;
-  // The buffer outlives the task.
+  // Unary. The buffer outlives the task.
   std::function<Task<Bytes>(CallInfo, grpc::ByteBuffer&)> handle;
+  // Streaming. The stream outlives the task.
+  std::function<Task<absl::Status>(CallInfo, RawStream&)> stream;
 };
 
 // The methods of one service.
@@ -49,8 +53,30 @@ Task<Bytes> HandleBytes(Service& service,
 template <class Service, class Request, class Reply>
 Method Bind(std::string name, Service& service,
             Task<absl::StatusOr<Reply>> (Service::*method)(CallInfo, Request)) {
-  return {std::move(name), [&service, method](CallInfo call, grpc::ByteBuffer& bytes) {
+  return {std::move(name),
+          [&service, method](CallInfo call, grpc::ByteBuffer& bytes) {
             return HandleBytes(service, method, std::move(call), bytes);
+          },
+          {}};
+}
+
+// A refusal of what was read or written is how the stream ends, whatever its handler made of it.
+template <class Service, class Request, class Reply>
+Task<absl::Status> HandleStream(Service& service,
+                                Task<absl::Status> (Service::*method)(CallInfo,
+                                                                      Stream<Request, Reply>&),
+                                CallInfo call, RawStream& raw) {
+  Stream<Request, Reply> stream(raw);
+  const absl::Status status = co_await (service.*method)(std::move(call), stream);
+  co_return stream.refusal().ok() ? status : stream.refusal();
+}
+
+// A row for a method that streams, one way or both ways.
+template <class Service, class Request, class Reply>
+Method Bind(std::string name, Service& service,
+            Task<absl::Status> (Service::*method)(CallInfo, Stream<Request, Reply>&)) {
+  return {std::move(name), {}, [&service, method](CallInfo call, RawStream& stream) {
+            return HandleStream(service, method, std::move(call), stream);
           }};
 }
 

@@ -17,6 +17,11 @@ namespace {
 // Accepts that wait for each method on each queue: enough that a burst never waits for one to be
 // armed again.
 constexpr int kAcceptsPerMethod = 16;
+// Streams live long, and begin seldom.
+constexpr int kAcceptsPerStream = 2;
+
+// What the streams may take to write what is pending; longer takes only a reader that has stopped.
+constexpr absl::Duration kStreamGrace = absl::Seconds(2);
 
 // A call without a deadline gets this one; one with a later one than the longest is cut.
 constexpr absl::Duration kDeadlineDefault = absl::Seconds(15);
@@ -37,6 +42,12 @@ absl::Time DeadlineOf(const grpc::ServerContext& context) {
 absl::Status Draining() {
   return Refusal(v1::DRAINING,
                  "This daemon is going down. Retry at another one, with the same request_id.")
+      .RetryAfter(absl::Milliseconds(500));
+}
+
+absl::Status StreamDraining() {
+  return Refusal(v1::DRAINING,
+                 "This daemon is going down. Go on at another one, behind the last answer.")
       .RetryAfter(absl::Milliseconds(500));
 }
 
@@ -94,6 +105,44 @@ struct Server::Calls {
     });
     co_await finished;
   }
+
+  // The same of a streaming call, which lasts as long as its client and the daemon want it. gRPC
+  // itself ends it at its deadline.
+  static Detached ServeStream(Server& server, const Served& served, CallQueue& queue) {
+    const CallQueue::Use use(queue);
+    grpc::ServerContext context;
+    RawStream stream(context);
+    Completion accepted([&](void* tag) {
+      served.service->Accept(served.index, &context, &stream.wire(), queue.get(), tag);
+    });
+    if (!co_await accepted) co_return;  // Shutting down; nothing else comes back.
+    ServeStream(server, served, queue);
+
+    const absl::Time begin = absl::Now();
+    served.metrics->Started();
+    absl::Status status = StreamDraining();
+    if (server.streams_.Join(stream)) {
+      Task<absl::Status> handling =
+          served.method->stream(CallInfo{.deadline = absl::InfiniteFuture()}, stream);
+      status = co_await handling;
+      if (stream.draining() && status.ok()) status = StreamDraining();
+    }
+    if (stream.over()) status = absl::CancelledError("The client has left.");
+    if (!status.ok() && !stream.over()) server.journal_.Refused(served.method->name, status);
+    const grpc::Status ended = ToGrpcStatus(status);
+    served.metrics->Handled(ended.error_code(), absl::Now() - begin);
+    Task<bool> finished = stream.Finish(ended);
+    co_await finished;
+    server.streams_.Leave(stream);
+  }
+
+  // Waits for calls of `served` from now on.
+  static void Accept(Server& server, const Served& served, CallQueue& queue) {
+    const bool streams = served.method->stream != nullptr;
+    for (int i = 0; i < (streams ? kAcceptsPerStream : kAcceptsPerMethod); ++i) {
+      streams ? ServeStream(server, served, queue) : Serve(server, served, queue);
+    }
+  }
 };
 
 absl::StatusOr<std::unique_ptr<Server>> Server::Start(ServerOptions options, Metrics& metrics,
@@ -128,9 +177,7 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(ServerOptions options, Met
     return absl::UnavailableError(absl::StrCat("cannot listen on ", server->options_.listen));
   }
   for (auto& queue : server->queues_) {
-    for (const Served& served : server->served_) {
-      for (int i = 0; i < kAcceptsPerMethod; ++i) Calls::Serve(*server, served, *queue);
-    }
+    for (const Served& served : server->served_) Calls::Accept(*server, served, *queue);
     for (StandardService* standard : server->options_.standard_services) standard->Accept(*queue);
     queue->Start();
   }
@@ -142,6 +189,7 @@ Server::~Server() { Stop(absl::ZeroDuration()); }
 void Server::Stop(absl::Duration grace) {
   if (std::exchange(stopped_, true)) return;
   RefuseNewCalls();
+  streams_.Drain(std::min(grace, kStreamGrace));
   for (StandardService* standard : options_.standard_services) standard->EndStreams();
   server_->Shutdown(absl::ToChronoTime(absl::Now() + grace));
   for (auto& queue : queues_) queue->Stop();

@@ -16,6 +16,7 @@
 #include "server/rpc/method.h"
 #include "server/rpc/raw_service.h"
 #include "server/rpc/standard_service.h"
+#include "server/rpc/stream.h"
 
 namespace sessiond::rpc {
 
@@ -39,7 +40,8 @@ class Server {
 
   // From now on every new call is answered UNAVAILABLE / DRAINING.
   void RefuseNewCalls() { draining_ = true; }
-  // Finishes the calls under way, cancels what has not ended after `grace`, and stops.
+  // Ends the streams with UNAVAILABLE / DRAINING, finishes the calls under way, cancels what has
+  // not ended after `grace`, and stops.
   void Stop(absl::Duration grace);
 
   // The port it listens on.
@@ -65,6 +67,7 @@ class Server {
   std::vector<Served> served_;
   std::vector<std::unique_ptr<CallQueue>> queues_;
   std::unique_ptr<grpc::Server> server_;
+  StreamSet streams_;
 
   std::atomic<bool> draining_ = false;
   bool stopped_ = false;

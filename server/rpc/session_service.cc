@@ -7,12 +7,11 @@
 #include <utility>
 #include <vector>
 
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "absl/time/clock.h"
 #include "db/session_queries.h"
 #include "server/rpc/awaiters.h"
+#include "server/rpc/reads.h"
 #include "server/state_machine/filter.h"
 #include "server/state_machine/limits.h"
 #include "server/state_machine/refusal.h"
@@ -34,18 +33,6 @@ absl::Status UnknownWorkflow(const std::string& name, const std::vector<std::str
       .With("known", absl::StrJoin(known, ","))
       .Violation("session.workflow", "is not the name of a workflow");
 }
-
-// A token of ours that carries no key of this order: made by a daemon of another version.
-absl::Status NoPageKey() {
-  return Refusal(v1::INVALID_PAGE_TOKEN,
-                 "The page_token was not made for this query. Start again without one.");
-}
-
-int PageSize(int asked) { return asked == 0 ? kPageSizeDefault : std::min(asked, kPageSizeMax); }
-
-std::string NamespaceOf(const std::string& asked) { return asked.empty() ? "default" : asked; }
-
-absl::string_view Flag(bool flag) { return flag ? "1" : "0"; }
 
 v1::SessionLookup::Reason ReasonOfMiss(const absl::Status& miss) {
   switch (ReasonOf(miss)) {
@@ -74,22 +61,23 @@ void Explain(Aggregate aggregate, bool include_deleted, v1::SessionLookup* resul
     *result->mutable_since_time() = ToProto(aggregate.tombstone->archive_time);
 }
 
+std::vector<v1::Session*> Pointers(db::Sessions* sessions) {
+  return {sessions->pointer_begin(), sessions->pointer_end()};
+}
+
 }  // namespace
 
 // -------------------------------------------------------------------------------------------------
 // changes
 
-Answer<v1::Session> SessionService::Submit(CallInfo call, Command command) {
-  command.caller = call.caller;
-  Change change(store_, std::move(command), call.deadline);
-  absl::StatusOr<db::Outcome> outcome = co_await change;
-  if (!outcome.ok()) co_return outcome.status();
-  journal_.Changed(*outcome);
-  co_return std::move(outcome->session);
-}
-
 Answer<v1::Session> SessionService::CreateSession(CallInfo call, v1::CreateSessionRequest request) {
-  const WorkflowCatalog::Entry workflow = store_.catalog().Newest(request.session().workflow());
+  WorkflowCatalog::Entry workflow = store_.catalog().Newest(request.session().workflow());
+  if (workflow == nullptr) {
+    // Another daemon may have created it a moment ago.
+    Refresh refresh(store_, call.deadline);
+    if (const absl::Status refreshed = co_await refresh; !refreshed.ok()) co_return refreshed;
+    workflow = store_.catalog().Newest(request.session().workflow());
+  }
   if (workflow == nullptr)
     co_return UnknownWorkflow(request.session().workflow(), store_.catalog().Names());
   if (!request.session_id().empty()) {
@@ -102,23 +90,19 @@ Answer<v1::Session> SessionService::CreateSession(CallInfo call, v1::CreateSessi
                     .request_id = request.request_id(),
                     .session_id = request.session_id(),
                     .workflow = workflow};
-    absl::StatusOr<v1::Session> created = co_await Submit(call, std::move(command));
+    auto created = co_await changes_.Submit(call, std::move(command));
+    if (created.ok()) co_return std::move(created->session);
     const bool taken =
         ReasonOf(created.status()) == v1::SESSION_EXISTS && request.session_id().empty();
-    if (!taken || draw == kDrawsMax) co_return created;
+    if (!taken || draw == kDrawsMax) co_return created.status();
   }
 }
 
 template <class Request>
 Answer<v1::Session> SessionService::ChangeSession(CallInfo call, Request request) {
-  Command command{.request_id = request.request_id()};
-  if constexpr (std::is_same_v<Request, v1::UpdateSessionRequest>) {
-    command.session_id = request.session().session_id();
-  } else {
-    command.session_id = request.session_id();
-  }
-  command.request = std::move(request);
-  co_return co_await Submit(std::move(call), std::move(command));
+  auto outcome = co_await changes_.Make(std::move(call), std::move(request));
+  if (!outcome.ok()) co_return outcome.status();
+  co_return std::move(outcome->session);
 }
 
 template Answer<v1::Session> SessionService::ChangeSession(CallInfo, v1::ActivateSessionRequest);
@@ -127,6 +111,7 @@ template Answer<v1::Session> SessionService::ChangeSession(CallInfo, v1::PauseSe
 template Answer<v1::Session> SessionService::ChangeSession(CallInfo, v1::ResumeSessionRequest);
 template Answer<v1::Session> SessionService::ChangeSession(CallInfo, v1::StopSessionRequest);
 template Answer<v1::Session> SessionService::ChangeSession(CallInfo, v1::FailSessionRequest);
+template Answer<v1::Session> SessionService::ChangeSession(CallInfo, v1::RecoverSessionRequest);
 template Answer<v1::Session> SessionService::ChangeSession(CallInfo, v1::DeleteSessionRequest);
 template Answer<v1::Session> SessionService::ChangeSession(CallInfo, v1::UndeleteSessionRequest);
 template Answer<v1::Session> SessionService::ChangeSession(CallInfo, v1::UpdateSessionRequest);
@@ -135,14 +120,27 @@ template Answer<v1::Session> SessionService::ChangeSession(CallInfo, v1::UpdateS
 // reads
 
 Answer<v1::Session> SessionService::GetSession(CallInfo call, v1::GetSessionRequest request) {
-  Read read(store_, {request.session_id()}, call.deadline);
-  auto found = co_await read;
-  if (!found.ok()) co_return found.status();
-  Aggregate& aggregate = found->front();
+  if (request.view() == v1::GetSessionRequest::FULL)
+    co_return co_await GetFullSession(std::move(call), std::move(request));
+  co_return co_await FindSession(store_, request.session_id(), request.include_deleted(),
+                                 call.deadline);
+}
+
+Answer<v1::Session> SessionService::GetFullSession(CallInfo call, v1::GetSessionRequest request) {
+  Queries queries(store_.queries(),
+                  db::GetFullSessionSql(request.session_id(), store_.partition_count()),
+                  call.deadline);
+  const auto results = co_await queries;
+  if (!results.ok()) co_return results.status();
+  Aggregate aggregate = db::ReadFullSession(*results);
   const absl::Status exists =
       CheckExists(request.session_id(), aggregate, request.include_deleted());
   if (!exists.ok()) co_return exists;
-  co_return *std::move(aggregate.session);
+  v1::Session& session = *aggregate.session;
+  const std::vector<v1::Session*> found = {&session};
+  const absl::Status presented = co_await PresentSessions(store_, found, call.deadline);
+  if (!presented.ok()) co_return presented;
+  co_return std::move(session);
 }
 
 Answer<v1::LookupSessionsResponse> SessionService::LookupSessions(
@@ -182,34 +180,47 @@ Answer<v1::ListSessionsResponse> SessionService::ListSessions(CallInfo call,
   const absl::StatusOr<Order> order = ParseOrder(request.order_by());
   if (!order.ok()) co_return order.status();
   const std::string name = NamespaceOf(request.namespace_());
-  const std::vector<absl::string_view> bound = {
-      "ListSessions", name, request.filter(), request.order_by(), Flag(request.include_deleted())};
-  std::optional<db::SessionPageKey> after;
-  if (!request.page_token().empty()) {
-    const auto values = store_.page_tokens().Open(bound, request.page_token());
-    if (!values.ok()) co_return values.status();
-    after = db::ParsePageKey(*order, *values);
-    if (!after.has_value()) co_return NoPageKey();
-  }
+  const Pages pages(store_, {"ListSessions", name, request.filter(), request.order_by(),
+                             Part(request.include_deleted())});
+  const auto after =
+      pages.After(request.page_token(), [&order](const std::vector<std::string>& values) {
+        return db::ParsePageKey(*order, values);
+      });
+  if (!after.ok()) co_return after.status();
   const db::SessionSelection selection{.namespace_name = name,
                                        .filter = *std::move(filter),
                                        .include_deleted = request.include_deleted(),
                                        .partition_count = store_.partition_count()};
   const int page_size = PageSize(request.page_size());
-  Query query(store_.queries(), db::ListSessionsSql(selection, *order, after, page_size),
+  Query query(store_.queries(), db::ListSessionsSql(selection, *order, *after, page_size),
               call.deadline);
   const absl::StatusOr<db::Result> result = co_await query;
   if (!result.ok()) co_return result.status();
 
   v1::ListSessionsResponse response;
-  if (db::ReadSessionPage(*result, page_size, &response)) {
+  if (db::ReadSessionPage(*result, page_size, response.mutable_sessions())) {
     response.set_next_page_token(
-        store_.page_tokens().Make(bound, db::PageKeyValues(*order, *response.sessions().rbegin())));
+        pages.TokenOf(db::PageKeyValues(*order, *response.sessions().rbegin())));
   }
-  for (v1::Session& session : *response.mutable_sessions()) {
-    const auto workflow = store_.catalog().Find(session.workflow(), session.workflow_revision());
-    if (workflow != nullptr) Present(*workflow, absl::Now(), &session);
-  }
+  const absl::Status presented =
+      co_await PresentSessions(store_, Pointers(response.mutable_sessions()), call.deadline);
+  if (!presented.ok()) co_return presented;
+  co_return response;
+}
+
+Answer<v1::ListRecoverableSessionsResponse> SessionService::ListRecoverableSessions(
+    CallInfo call, v1::ListRecoverableSessionsRequest request) {
+  Query query(store_.queries(),
+              db::ListRecoverableSessionsSql(NamespaceOf(request.namespace_()), request.owner_id()),
+              call.deadline);
+  const absl::StatusOr<db::Result> result = co_await query;
+  if (!result.ok()) co_return result.status();
+  v1::ListRecoverableSessionsResponse response;
+  db::ReadSessionPage(*result, kPageSizeMax, response.mutable_sessions());
+  journal_.RecoverableListed(request.owner_id(), response.sessions_size());
+  const absl::Status presented =
+      co_await PresentSessions(store_, Pointers(response.mutable_sessions()), call.deadline);
+  if (!presented.ok()) co_return presented;
   co_return response;
 }
 
@@ -231,33 +242,25 @@ Answer<v1::CountSessionsResponse> SessionService::CountSessions(CallInfo call,
 
 Answer<v1::ListSessionEventsResponse> SessionService::ListSessionEvents(
     CallInfo call, v1::ListSessionEventsRequest request) {
-  const std::vector<absl::string_view> bound = {"ListSessionEvents", request.session_id(),
-                                                Flag(request.include_deleted())};
-  int32_t after_sequence = 0;
-  if (!request.page_token().empty()) {
-    const auto values = store_.page_tokens().Open(bound, request.page_token());
-    if (!values.ok()) co_return values.status();
-    if (values->size() != 1 || !absl::SimpleAtoi(values->front(), &after_sequence))
-      co_return NoPageKey();
-  }
-  Read read(store_, {request.session_id()}, call.deadline);
-  const auto found = co_await read;
-  if (!found.ok()) co_return found.status();
-  const absl::Status exists =
-      CheckExists(request.session_id(), found->front(), request.include_deleted());
-  if (!exists.ok()) co_return exists;
+  const Pages pages(store_,
+                    {"ListSessionEvents", request.session_id(), Part(request.include_deleted())});
+  const auto after = pages.After(request.page_token(), ParseSequence);
+  if (!after.ok()) co_return after.status();
+  const auto session =
+      co_await FindSession(store_, request.session_id(), request.include_deleted(), call.deadline);
+  if (!session.ok()) co_return session.status();
 
   const int page_size = PageSize(request.page_size());
   Query query(store_.queries(),
               db::ListSessionEventsSql(request.session_id(), store_.partition_count(),
-                                       after_sequence, page_size),
+                                       after->value_or(0), page_size),
               call.deadline);
   const absl::StatusOr<db::Result> result = co_await query;
   if (!result.ok()) co_return result.status();
   v1::ListSessionEventsResponse response;
   if (db::ReadEventPage(*result, page_size, &response)) {
-    const std::vector<std::string> last = {absl::StrCat(response.events().rbegin()->sequence())};
-    response.set_next_page_token(store_.page_tokens().Make(bound, last));
+    const int32_t last = response.events().rbegin()->sequence();
+    response.set_next_page_token(pages.TokenOf({absl::StrCat(last)}));
   }
   co_return response;
 }

@@ -9,21 +9,28 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "google/protobuf/descriptor.h"
+#include "google/protobuf/duration.pb.h"
 #include "google/protobuf/struct.pb.h"
 #include "google/protobuf/timestamp.pb.h"
 #include "server/rpc/utf8.h"
 #include "server/state_machine/limits.h"
 #include "server/state_machine/refusal.h"
 #include "server/state_machine/session_id.h"
+#include "server/state_machine/timestamps.h"
 #include "server/state_machine/update_mask.h"
+#include "sessiond/v1/admin_service.pb.h"
+#include "sessiond/v1/artifact_service.pb.h"
 #include "sessiond/v1/session_service.pb.h"
+#include "sessiond/v1/workflow_service.pb.h"
 
 namespace sessiond::rpc {
 namespace {
 
 using google::protobuf::Descriptor;
+using google::protobuf::Duration;
 using google::protobuf::FieldDescriptor;
 using google::protobuf::Message;
 using google::protobuf::Reflection;
@@ -45,6 +52,8 @@ enum class Text {
   kReference,   // As kName, and not empty.
   kAny,         // Answered for by the method itself.
   kLabelKey,    // [a-z][a-z0-9_.-]{0,62}.
+  kUuid,        // A lower-case UUID, or empty.
+  kNotBlank,    // As kProse, with something to read in it.
 };
 
 struct StringRule {
@@ -72,6 +81,26 @@ constexpr StringRule kStringRules[] = {
     {"etag", Text::kPrintable, kEtagBytesMax},
     {"filter", Text::kProse, kLongStringBytesMax},
     {"order_by", Text::kProse, kShortStringBytesMax},
+    {"error_id", Text::kUuid, 36},
+    {"task_id", Text::kUuid, 36},
+    {"message_id", Text::kUuid, 36},
+    {"artifact_id", Text::kName, kShortStringBytesMax},
+    {"related_file_id", Text::kName, kShortStringBytesMax},
+    {"related_ticket_id", Text::kName, kShortStringBytesMax},
+    {"task_type", Text::kIdentifier, 63},
+    {"advance_to_stage", Text::kIdentifier, 63},
+    {"operation_stage", Text::kIdentifier, 63},
+    {"SessionMessage.type", Text::kIdentifier, 63},
+    {"question_type", Text::kIdentifier, 63},
+    {"content", Text::kProse, kContentBytesMax},
+    {"author", Text::kName, kShortStringBytesMax},
+    {"resolver", Text::kName, kShortStringBytesMax},
+    {"display_name", Text::kName, kShortStringBytesMax},
+    {"error_code", Text::kName, kShortStringBytesMax},
+    {"user_message", Text::kNotBlank, kLongStringBytesMax},
+    {"recovery_actions", Text::kNotBlank, 1024},
+    {"DetachReferenceRequest.name", Text::kIdentifier, 63},
+    {"DetachReferenceRequest.value", Text::kName, kShortStringBytesMax},
     {"page_token", Text::kPrintable, 1024},
     {"labels.key", Text::kLabelKey, kMapKeyBytesMax},
     {"labels.value", Text::kProse, kShortStringBytesMax},
@@ -80,11 +109,13 @@ constexpr StringRule kStringRules[] = {
     {"counters.key", Text::kIdentifier, kMapKeyBytesMax},
     {"counter_increments.key", Text::kIdentifier, kMapKeyBytesMax},
     {"paths", Text::kProse, kShortStringBytesMax},
+    {"GetWorkflowRequest.name", Text::kIdentifier, 63},
+    {"textproto", Text::kAny, kTextprotoBytesMax},
     {"", Text::kProse, kLongStringBytesMax},
 };
 // clang-format on
 
-// What a request cannot do without, beside the session's id.
+// What a message cannot do without, beside the session's id.
 struct RequiredRule {
   absl::string_view message;
   absl::string_view path;
@@ -92,7 +123,61 @@ struct RequiredRule {
 constexpr RequiredRule kRequiredRules[] = {
     {"CreateSessionRequest", "session.workflow"},
     {"AdvanceSessionRequest", "target_stage"},
+    {"GetWorkflowRequest", "name"},
+    {"ListRecoverableSessionsRequest", "owner_id"},
+    {"GetErrorRequest", "error_id"},
+    {"ResolveErrorRequest", "error_id"},
+    {"RecordErrorRequest", "error"},
+    {"SessionError", "category"},
+    {"SessionError", "severity"},
+    {"SessionError", "user_message"},
+    {"StartTaskRequest", "task_type"},
+    {"ReportTaskProgressRequest", "task_id"},
+    {"CompleteTaskRequest", "task_id"},
+    {"FailTaskRequest", "task_id"},
+    {"CancelTaskRequest", "task_id"},
+    {"SessionTask", "task_type"},
+    {"SessionTask", "status"},
+    {"SessionMessage", "type"},
+    {"SessionMessage", "content"},
+    {"SessionArtifact", "kind"},
+    {"DeleteArtifactRequest", "artifact_id"},
+    {"EraseOwnerRequest", "owner_id"},
+    {"DetachReferenceRequest", "name"},
+    {"DetachReferenceRequest", "value"},
+    {"ImportSessionsRequest", "session.workflow"},
 };
+
+// How many a list may have.
+struct CountRule {
+  absl::string_view message;
+  absl::string_view field;
+  int min, max;
+};
+constexpr CountRule kCountRules[] = {
+    {"LookupSessionsRequest", "session_ids", 1, kLookupIdsMax},
+    {"AppendMessagesRequest", "messages", 1, 500},
+    {"AddArtifactsRequest", "artifacts", 1, 500},
+    {"SessionError", "recovery_actions", 0, 50},
+};
+
+// How long a duration may be.
+struct DurationRule {
+  absl::string_view field;
+  absl::Duration min, max;
+  absl::string_view text;
+};
+const DurationRule kDurationRules[] = {
+    {"heartbeat_timeout", absl::Seconds(1), absl::Hours(24 * 30), "1 second to 30 days"},
+    {"heartbeat_interval", absl::Seconds(1), absl::Minutes(10), "1 second to 10 minutes"},
+};
+
+// What is no input, though it is a message, and not looked at: OUTPUT ONLY.
+bool IsOutputOnly(const FieldDescriptor& field) {
+  return field.containing_type() == v1::Session::descriptor() &&
+         (field.name() == "current_task" || field.name() == "files" ||
+          field.name() == "open_errors");
+}
 
 const StringRule& FindRule(absl::string_view qualified, absl::string_view name) {
   for (const StringRule& rule : kStringRules) {
@@ -125,6 +210,37 @@ bool IsIdentifier(absl::string_view text, absl::string_view also) {
   });
 }
 
+// Nothing to read in it: spaces of any script, and what is invisible.
+bool IsBlank(absl::string_view text) {
+  constexpr absl::string_view kInvisible[] = {
+      "\u00A0", "\u00AD", "\u1680", "\u180E", "\u2000", "\u2001", "\u2002", "\u2003", "\u2004",
+      "\u2005", "\u2006", "\u2007", "\u2008", "\u2009", "\u200A", "\u200B", "\u200C", "\u200D",
+      "\u200E", "\u200F", "\u2028", "\u2029", "\u202F", "\u205F", "\u2060", "\u3000", "\uFEFF"};
+  while (!text.empty()) {
+    if (absl::ascii_isspace(static_cast<unsigned char>(text[0]))) {
+      text.remove_prefix(1);
+      continue;
+    }
+    const auto* found =
+        std::find_if(std::begin(kInvisible), std::end(kInvisible),
+                     [&](absl::string_view c) { return absl::StartsWith(text, c); });
+    if (found == std::end(kInvisible)) return false;
+    text.remove_prefix(found->size());
+  }
+  return true;
+}
+
+// Whether a field has a value; by its path.
+bool IsGiven(const Message& message, absl::string_view path) {
+  const std::size_t dot = path.find('.');
+  const FieldDescriptor* field =
+      message.GetDescriptor()->FindFieldByName(std::string(path.substr(0, dot)));
+  const Reflection& reflection = *message.GetReflection();
+  if (!reflection.HasField(message, field)) return false;
+  if (dot == absl::string_view::npos) return true;
+  return IsGiven(reflection.GetMessage(message, field), path.substr(dot + 1));
+}
+
 // Nothing where the text fits.
 std::string WhatIsWrong(absl::string_view text, const StringRule& rule) {
   if (text.size() > rule.bytes_max) {
@@ -133,6 +249,7 @@ std::string WhatIsWrong(absl::string_view text, const StringRule& rule) {
   if (text.empty()) {
     return rule.text == Text::kLabelKey    ? "must be [a-z][a-z0-9_.-]{0,62}"
            : rule.text == Text::kReference ? "must have a value"
+           : rule.text == Text::kNotBlank  ? "must not be blank"
                                            : "";
   }
   switch (rule.text) {
@@ -153,6 +270,11 @@ std::string WhatIsWrong(absl::string_view text, const StringRule& rule) {
       return IsIdentifier(text, "_") ? "" : "must be [a-z][a-z0-9_]{0,62}";
     case Text::kLabelKey:
       return IsIdentifier(text, "_.-") ? "" : "must be [a-z][a-z0-9_.-]{0,62}";
+    case Text::kUuid:
+      return HasFormat(text, v1::Workflow::UUID) ? "" : "must be a lower-case UUID";
+    case Text::kNotBlank:
+      if (IsBlank(text)) return "must not be blank";
+      break;
     case Text::kAny:
       return "";
     case Text::kProse:
@@ -172,9 +294,11 @@ class Walker {
 
   void Walk(const Message& message, const std::string& path) {
     const Descriptor* type = message.GetDescriptor();
+    if (type == v1::Workflow::descriptor()) return;  // CheckWorkflow says what is wrong in there.
     if (type == Struct::descriptor()) return WalkStruct(static_cast<const Struct&>(message), path);
     if (type == Timestamp::descriptor())
       return WalkTimestamp(static_cast<const Timestamp&>(message), path);
+    CheckRequired(message, path);
     std::vector<const FieldDescriptor*> fields;
     message.GetReflection()->ListFields(message, &fields);
     for (const FieldDescriptor* field : fields) WalkField(message, *field, path);
@@ -197,7 +321,10 @@ class Walker {
 
   void WalkField(const Message& message, const FieldDescriptor& field, const std::string& path) {
     const Reflection& reflection = *message.GetReflection();
+    if (IsOutputOnly(field)) return;
     if (field.is_map()) return WalkMap(message, field, path);
+    if (field.message_type() == Duration::descriptor())
+      return WalkDuration(message, field, Join(path, field.name()));
     const int count = field.is_repeated() ? reflection.FieldSize(message, &field) : 1;
     for (int i = 0; i < count; ++i) {
       const auto name = [&] {
@@ -231,7 +358,8 @@ class Walker {
                Join(path, name()));
           break;
         case FieldDescriptor::CPPTYPE_INT32:
-          if (field.name() == "page_size" && reflection.GetInt32(message, &field) < 0) {
+          if ((field.name() == "page_size" || field.name() == "after_sequence") &&
+              reflection.GetInt32(message, &field) < 0) {
             Add(Join(path, name()), "must be 0 or more");
           }
           break;
@@ -260,6 +388,39 @@ class Walker {
       if (type.map_value()->cpp_type() != FieldDescriptor::CPPTYPE_STRING) continue;
       CheckText(entry.GetReflection()->GetStringReference(entry, type.map_value(), &scratch),
                 value_rule, here, shown);
+    }
+  }
+
+  void WalkDuration(const Message& message, const FieldDescriptor& field, std::string path) {
+    const auto& duration =
+        static_cast<const Duration&>(message.GetReflection()->GetMessage(message, &field));
+    for (const DurationRule& rule : kDurationRules) {
+      if (rule.field != field.name()) continue;
+      const bool sound = duration.nanos() >= 0 && duration.nanos() <= 999'999'999;
+      if (!sound || FromProto(duration) < rule.min || FromProto(duration) > rule.max)
+        Add(std::move(path), absl::StrCat("must be ", rule.text));
+      return;
+    }
+  }
+
+  // What has to be there, and how often.
+  void CheckRequired(const Message& message, const std::string& path) {
+    const absl::string_view type = message.GetDescriptor()->name();
+    for (const RequiredRule& rule : kRequiredRules) {
+      if (rule.message == type && !IsGiven(message, rule.path))
+        Add(Join(path, rule.path),
+            rule.path == "user_message" ? "must not be blank" : "must be given");
+    }
+    for (const CountRule& rule : kCountRules) {
+      if (rule.message != type) continue;
+      const FieldDescriptor* field =
+          message.GetDescriptor()->FindFieldByName(std::string(rule.field));
+      const int count = message.GetReflection()->FieldSize(message, field);
+      if (count < rule.min) Add(Join(path, rule.field), "must be at least one");
+      if (count > rule.max) {
+        Add(Join(path, rule.field),
+            absl::StrCat("has ", count, " entries, and may have ", rule.max));
+      }
     }
   }
 
@@ -322,39 +483,38 @@ class Walker {
 // -------------------------------------------------------------------------------------------------
 // the request
 
-// The value of a string field by its path; empty when a message on the way is not there.
-std::string StringAt(const Message& message, absl::string_view path) {
-  const std::size_t dot = path.find('.');
-  const FieldDescriptor* field =
-      message.GetDescriptor()->FindFieldByName(std::string(path.substr(0, dot)));
-  const Reflection& reflection = *message.GetReflection();
-  if (dot == absl::string_view::npos) return reflection.GetString(message, field);
-  if (!reflection.HasField(message, field)) return "";
-  return StringAt(reflection.GetMessage(message, field), path.substr(dot + 1));
-}
-
 absl::Status CheckIds(const Message& request) {
-  const absl::string_view type = request.GetDescriptor()->name();
-  if (type == "UpdateSessionRequest") {
-    constexpr absl::string_view kField = "session.session_id";
-    return CheckSessionId(StringAt(request, kField), kField);
-  }
+  constexpr absl::string_view kNested = "session.session_id";
+  if (const auto* update = dynamic_cast<const v1::UpdateSessionRequest*>(&request))
+    return CheckSessionId(update->session().session_id(), kNested);
+  if (const auto* import = dynamic_cast<const v1::ImportSessionsRequest*>(&request))
+    return CheckSessionId(import->session().session_id(), kNested);
   const FieldDescriptor* field = request.GetDescriptor()->FindFieldByName("session_id");
   if (field == nullptr || field->is_repeated()) return absl::OkStatus();
   const std::string id = request.GetReflection()->GetString(request, field);
-  if (type == "CreateSessionRequest" && id.empty())
-    return absl::OkStatus();  // The daemon draws one.
+  // The daemon draws one; all sessions of a namespace.
+  const absl::string_view type = request.GetDescriptor()->name();
+  const bool optional = type == "CreateSessionRequest" || type == "ListErrorsRequest" ||
+                        type == "SummarizeErrorsRequest";
+  if (optional && id.empty()) return absl::OkStatus();
   return CheckSessionId(id);
 }
 
-void CheckLookup(const v1::LookupSessionsRequest& request, Walker& walker) {
-  if (request.session_ids().empty())
-    walker.violations.emplace_back("session_ids", "must be at least one");
-  if (request.session_ids_size() > kLookupIdsMax) {
-    walker.violations.emplace_back(
-        "session_ids",
-        absl::StrCat("has ", request.session_ids_size(), " entries, and may have ", kLookupIdsMax));
+// What becomes one event has to fit into a reply with it.
+void CheckEventSize(const Message& request, Walker& walker) {
+  std::size_t bytes = 0;
+  std::string field = "artifacts";
+  if (const auto* added = dynamic_cast<const v1::AddArtifactsRequest*>(&request)) {
+    bytes = added->ByteSizeLong();
+  } else if (const auto* import = dynamic_cast<const v1::ImportSessionsRequest*>(&request)) {
+    field = "session";
+    bytes = import->ByteSizeLong();
+    for (const auto& message : import->messages()) bytes -= message.ByteSizeLong();
   }
+  if (bytes <= kPageBytesMax) return;
+  walker.violations.emplace_back(
+      field, absl::StrCat("and what comes with it has ", bytes,
+                          " bytes beside messages, and may have ", kPageBytesMax));
 }
 
 absl::Status CheckUpdate(const v1::UpdateSessionRequest& request, Walker& walker) {
@@ -372,10 +532,30 @@ absl::Status CheckUpdate(const v1::UpdateSessionRequest& request, Walker& walker
   return ParseUpdateMask(request.update_mask()).status();
 }
 
-absl::Status InvalidFields(const Walker& walker) {
-  const auto& [path, wrong] = walker.violations.front();
-  Refusal refusal(v1::INVALID_FIELD, absl::StrCat(path, " ", wrong, "."));
-  for (const auto& [field, description] : walker.violations) {
+void CheckDefinition(const v1::ValidateWorkflowRequest& request, Walker& walker) {
+  if (request.definition_case() == v1::ValidateWorkflowRequest::DEFINITION_NOT_SET)
+    walker.violations.emplace_back("workflow", "must be given, or textproto");
+}
+
+// Texts for users that a program left blank: no user can fix that. Empty for all other violations.
+absl::string_view KnownWords(absl::string_view path) {
+  const std::size_t dot = path.find('.');
+  if (!absl::StartsWith(path, "error") || dot == absl::string_view::npos) return "";
+  const absl::string_view field = path.substr(dot + 1);
+  if (field == "user_message") return "Error must have user-friendly message: ";
+  if (absl::StartsWith(field, "recovery_actions")) return "Invalid recovery actions format: ";
+  return "";
+}
+
+absl::Status InvalidFields(Walker& walker) {
+  auto& violations = walker.violations;
+  // Who calls has to hear of the program's mistake first.
+  std::stable_partition(violations.begin(), violations.end(),
+                        [](const auto& violation) { return !KnownWords(violation.first).empty(); });
+  const auto& [path, wrong] = violations.front();
+  Refusal refusal(v1::INVALID_FIELD, absl::StrCat(KnownWords(path), path, " ", wrong, "."));
+  if (!KnownWords(path).empty()) refusal.FixableBy(Category::kAdminRequired);
+  for (const auto& [field, description] : violations) {
     refusal.Violation(field, description);
   }
   return refusal.With("field", path);
@@ -387,16 +567,12 @@ absl::Status Validate(const Message& request) {
   if (auto ids = CheckIds(request); !ids.ok()) return ids;
   Walker walker;
   walker.Walk(request, "");
-  for (const RequiredRule& rule : kRequiredRules) {
-    if (request.GetDescriptor()->name() == rule.message && StringAt(request, rule.path).empty()) {
-      walker.violations.emplace_back(std::string(rule.path), "must be given");
-    }
-  }
   absl::Status mask;
-  if (const auto* lookup = dynamic_cast<const v1::LookupSessionsRequest*>(&request))
-    CheckLookup(*lookup, walker);
+  CheckEventSize(request, walker);
   if (const auto* update = dynamic_cast<const v1::UpdateSessionRequest*>(&request))
     mask = CheckUpdate(*update, walker);
+  if (const auto* definition = dynamic_cast<const v1::ValidateWorkflowRequest*>(&request))
+    CheckDefinition(*definition, walker);
   return walker.violations.empty() ? mask : InvalidFields(walker);
 }
 

@@ -8,8 +8,11 @@
 // publishes: existence, etag, state, stage and fields.
 #pragma once
 
+#include <array>
+#include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <variant>
 #include <vector>
@@ -18,17 +21,30 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "server/state_machine/workflow.h"
+#include "sessiond/v1/admin_service.pb.h"
+#include "sessiond/v1/artifact_service.pb.h"
+#include "sessiond/v1/error_service.pb.h"
+#include "sessiond/v1/message_service.pb.h"
 #include "sessiond/v1/session.pb.h"
 #include "sessiond/v1/session_event.pb.h"
 #include "sessiond/v1/session_service.pb.h"
+#include "sessiond/v1/task_service.pb.h"
 
 namespace sessiond {
 
+// Of the requests about many sessions (erase, detach, purge, import) a command is one session's
+// share.
 using Request =
     std::variant<v1::CreateSessionRequest, v1::ActivateSessionRequest, v1::UpdateSessionRequest,
                  v1::AdvanceSessionRequest, v1::PauseSessionRequest, v1::ResumeSessionRequest,
-                 v1::StopSessionRequest, v1::FailSessionRequest, v1::DeleteSessionRequest,
-                 v1::UndeleteSessionRequest>;
+                 v1::StopSessionRequest, v1::FailSessionRequest, v1::RecoverSessionRequest,
+                 v1::DeleteSessionRequest, v1::UndeleteSessionRequest,  //
+                 v1::StartTaskRequest, v1::ReportTaskProgressRequest, v1::CompleteTaskRequest,
+                 v1::FailTaskRequest, v1::CancelTaskRequest, v1::RetryTaskRequest,  //
+                 v1::RecordErrorRequest, v1::ResolveErrorRequest, v1::AppendMessagesRequest,
+                 v1::AddArtifactsRequest, v1::DeleteArtifactRequest,  //
+                 v1::EraseOwnerRequest, v1::DetachReferenceRequest, v1::PurgeSessionsRequest,
+                 v1::ImportSessionsRequest>;
 
 // A validated request, and what only the rim knows: who calls, and what was drawn.
 struct Command {
@@ -44,6 +60,8 @@ struct Command {
   bool session_id_drawn = false;
   // Set off by the daemon because a time had passed.
   bool by_timeout = false;
+  // What the ids that a decision draws are made of; random, and never used twice.
+  std::array<uint64_t, 2> seed = {0, 0};
 };
 
 // What is left of a session whose payload was removed.
@@ -51,17 +69,58 @@ struct Tombstone {
   absl::Time archive_time;
 };
 
+// Errors of severity BLOCKING that are not resolved.
+struct BlockingErrors {
+  int count = 0;
+  // The oldest of them, oldest first; those beyond kBlockingErrorIdsMax are only counted.
+  std::vector<std::string> ids;
+};
+inline constexpr int kBlockingErrorIdsMax = 300;  // More than a group can resolve.
+
 // Everything a decision may look at.
 struct Aggregate {
+  // With its current task.
   std::optional<v1::Session> session;
   std::optional<Tombstone> tombstone;
+  BlockingErrors blocking;
+  // What the command names by id, as far as the session has it.
+  std::map<std::string, v1::SessionError> errors;
+  std::map<std::string, v1::SessionArtifact> artifacts;
+  // Of the ids that the command brings for tasks and messages, those that the session had before.
+  std::set<std::string> used_ids;
 };
 
-// The session as it will be, and the facts that made it so: one to four.
-struct Decision {
-  v1::Session session;
-  std::vector<v1::SessionEvent> events;
+struct NewMessage {
+  v1::SessionMessage message;
+  // Whether its id was the caller's own.
+  bool id_brought = false;
 };
+
+// What will be written: the session as it will be, the facts that made it so (one to four; none for
+// a bare heartbeat), and the rows below it.
+struct Decision {
+  // What becomes of the session's payload.
+  enum class End { kNone, kArchived, kErased };
+
+  v1::Session session;
+  BlockingErrors blocking;
+  End end = End::kNone;
+  std::vector<v1::SessionEvent> events;
+  // For each event what the fields that filters look at were before it, where the event does not
+  // tell: field path → old value, null for none.
+  std::vector<google::protobuf::Struct> before;
+  bool task_changed = false;
+  // Recorded or resolved, as they are now.
+  std::vector<v1::SessionError> errors;
+  std::vector<NewMessage> messages;
+  std::vector<v1::SessionArtifact> artifacts;
+  // The ids of artifacts that go; errors about them lose the link.
+  std::vector<std::string> deleted_artifacts;
+};
+
+// Puts a decision into effect in memory, so that the next command for the session builds on it.
+// Takes out of it what the aggregate keeps: all but events and messages.
+void Apply(Decision& decision, Aggregate* aggregate);
 
 // `workflow` is the revision that the session pins; for a creation, the command's. `now` is the
 // database's clock; what happens is never dated before the session's last event.
@@ -73,8 +132,12 @@ absl::StatusOr<Decision> Decide(const Workflow& workflow, const Aggregate& aggre
 absl::Status CheckExists(absl::string_view session_id, const Aggregate& aggregate,
                          bool include_deleted);
 
-// Fills the fields that are derived for a reader: display name, next stage, etag, recoverable.
+// Fills the fields that are derived for a reader: display name, next stage, etag, recoverable, and
+// those of the task.
 void Present(const Workflow& workflow, absl::Time now, v1::Session* session);
+// The same for what is read by itself: duration and retryable, age.
+void Present(absl::Time now, v1::SessionTask* task);
+void Present(absl::Time now, v1::SessionError* error);
 
 std::string EtagOf(const v1::Session& session);
 
@@ -82,5 +145,7 @@ std::string EtagOf(const v1::Session& session);
 // complete, and this is how a test knows. INTERNAL: the events are not those of one session, or one
 // is missing.
 absl::StatusOr<v1::Session> Replay(const std::vector<v1::SessionEvent>& events);
+// Puts one of an event's changes into effect: the new value of a field, or of one key of a map.
+void TakeChange(absl::string_view path, const google::protobuf::Value& value, v1::Session* session);
 
 }  // namespace sessiond

@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/strip.h"
 #include "server/state_machine/lifecycle.h"
 
 namespace sessiond {
@@ -14,8 +15,9 @@ constexpr absl::string_view kSituationNames[kSituations] = {"CREATING", "ACTIVE"
 
 // `PauseSession` → `Pause`.
 absl::string_view Verb(int call) {
-  const absl::string_view rpc = kCallFacts[call].rpc;
-  return rpc.substr(0, rpc.size() - absl::string_view("Session").size());
+  absl::string_view rpc = kCallFacts[call].rpc;
+  absl::ConsumeSuffix(&rpc, "Session");
+  return rpc;
 }
 
 absl::string_view VerdictText(Verdict verdict) {
@@ -30,6 +32,8 @@ absl::string_view VerdictText(Verdict verdict) {
       return "INVALID_TRANSITION";
     case Verdict::kNotActive:
       return "SESSION_NOT_ACTIVE";
+    case Verdict::kNotRecoverable:
+      return "NOT_RECOVERABLE";
     case Verdict::kGone:
       return "DELETED";
     case Verdict::kNotDeleted:
@@ -45,7 +49,7 @@ std::string LifecycleDiagram() {
       "stateDiagram-v2\n  [*] --> CREATING : Create (creating)\n  [*] --> ACTIVE : Create\n";
   for (int situation = 0; situation < kSituations; ++situation) {
     for (int call = 0; call < kCalls; ++call) {
-      const Verdict verdict = kVerdicts[situation][call];
+      const Verdict verdict = VerdictOf(static_cast<Situation>(situation), static_cast<Call>(call));
       if (kCallFacts[call].to.empty() ||
           (verdict != Verdict::kAccepted && verdict != Verdict::kWithForce))
         continue;
@@ -98,16 +102,16 @@ std::string StatusTable(const Workflow& workflow) {
 }
 
 std::string AcceptanceTable() {
-  std::string out = "| session is |", rule = "| --- |";
-  for (int call = 0; call < kCalls; ++call) {
-    absl::StrAppend(&out, " ", Verb(call), " |");
+  std::string out = "| call |", rule = "| --- |";
+  for (const absl::string_view situation : kSituationNames) {
+    absl::StrAppend(&out, " ", situation, " |");
     rule += " --- |";
   }
   absl::StrAppend(&out, "\n", rule, "\n");
-  for (int situation = 0; situation < kSituations; ++situation) {
-    absl::StrAppend(&out, "| ", kSituationNames[situation], " |");
-    for (int call = 0; call < kCalls; ++call)
-      absl::StrAppend(&out, " ", VerdictText(kVerdicts[situation][call]), " |");
+  for (const CallFacts& facts : kCallFacts) {
+    absl::StrAppend(&out, "| ", facts.rpc, " |");
+    for (const Verdict verdict : facts.verdicts)
+      absl::StrAppend(&out, " ", VerdictText(verdict), " |");
     out += "\n";
   }
   return out;

@@ -12,6 +12,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
+#include "absl/types/span.h"
+#include "google/protobuf/descriptor.h"
 #include "server/state_machine/refusal.h"
 
 namespace sessiond {
@@ -24,6 +26,9 @@ enum class Type {
   kInteger,
   kBool,
   kState,
+  kTaskStatus,
+  kCategory,
+  kSeverity,
   kTime,
   kOptionalTime,
   kTextMap,
@@ -38,28 +43,52 @@ struct Field {
 };
 
 // clang-format off
-constexpr Field kFields[] = {
-    {"session_id",         FilterField::kSessionId,        Type::kText},
-    {"workflow",           FilterField::kWorkflow,         Type::kText},
-    {"workflow_revision",  FilterField::kWorkflowRevision, Type::kInteger},
-    {"owner_id",           FilterField::kOwnerId,          Type::kText},
-    {"owner_display_name", FilterField::kOwnerDisplayName, Type::kText},
-    {"state",              FilterField::kState,            Type::kState},
-    {"stage",              FilterField::kStage,            Type::kText},
-    {"status",             FilterField::kStatus,           Type::kText},
-    {"failed",             FilterField::kFailed,           Type::kBool},
-    {"completed",          FilterField::kCompleted,        Type::kBool},
-    {"recoverable",        FilterField::kRecoverable,      Type::kBool},
-    {"hold",               FilterField::kHold,             Type::kBool},
-    {"create_time",        FilterField::kCreateTime,       Type::kTime},
-    {"update_time",        FilterField::kUpdateTime,       Type::kTime},
-    {"complete_time",      FilterField::kCompleteTime,     Type::kOptionalTime},
-    {"delete_time",        FilterField::kDeleteTime,       Type::kOptionalTime},
-    {"fail_time",          FilterField::kFailTime,         Type::kOptionalTime},
-    {"context",            FilterField::kContext,          Type::kJsonMap},
-    {"counters",           FilterField::kCounters,         Type::kIntegerMap},
-    {"references",         FilterField::kReferences,       Type::kTextMap},
-    {"labels",             FilterField::kLabels,           Type::kTextMap},
+constexpr Field kSessionFields[] = {
+    {"session_id",          FilterField::kSessionId,         Type::kText},
+    {"workflow",            FilterField::kWorkflow,          Type::kText},
+    {"workflow_revision",   FilterField::kWorkflowRevision,  Type::kInteger},
+    {"owner_id",            FilterField::kOwnerId,           Type::kText},
+    {"owner_display_name",  FilterField::kOwnerDisplayName,  Type::kText},
+    {"state",               FilterField::kState,             Type::kState},
+    {"stage",               FilterField::kStage,             Type::kText},
+    {"status",              FilterField::kStatus,            Type::kText},
+    {"failed",              FilterField::kFailed,            Type::kBool},
+    {"completed",           FilterField::kCompleted,         Type::kBool},
+    {"recoverable",         FilterField::kRecoverable,       Type::kBool},
+    {"hold",                FilterField::kHold,              Type::kBool},
+    {"has_blocking_errors", FilterField::kHasBlockingErrors, Type::kBool},
+    {"create_time",         FilterField::kCreateTime,        Type::kTime},
+    {"update_time",         FilterField::kUpdateTime,        Type::kTime},
+    {"complete_time",       FilterField::kCompleteTime,      Type::kOptionalTime},
+    {"delete_time",         FilterField::kDeleteTime,        Type::kOptionalTime},
+    {"fail_time",           FilterField::kFailTime,          Type::kOptionalTime},
+    {"context",             FilterField::kContext,           Type::kJsonMap},
+    {"counters",            FilterField::kCounters,          Type::kIntegerMap},
+    {"references",          FilterField::kReferences,        Type::kTextMap},
+    {"labels",              FilterField::kLabels,            Type::kTextMap},
+};
+
+constexpr Field kTaskFields[] = {
+    {"session_id",  FilterField::kSessionId,  Type::kText},
+    {"task_id",     FilterField::kTaskId,     Type::kText},
+    {"task_type",   FilterField::kTaskType,   Type::kText},
+    {"status",      FilterField::kTaskStatus, Type::kTaskStatus},
+    {"retryable",   FilterField::kRetryable,  Type::kBool},
+    {"retry_count", FilterField::kRetryCount, Type::kInteger},
+    {"start_time",  FilterField::kStartTime,  Type::kTime},
+};
+
+constexpr Field kErrorFields[] = {
+    {"error_id",          FilterField::kErrorId,         Type::kText},
+    {"category",          FilterField::kCategory,        Type::kCategory},
+    {"severity",          FilterField::kSeverity,        Type::kSeverity},
+    {"operation_stage",   FilterField::kOperationStage,  Type::kText},
+    {"related_file_id",   FilterField::kRelatedFileId,   Type::kText},
+    {"related_ticket_id", FilterField::kRelatedTicketId, Type::kText},
+    {"error_code",        FilterField::kErrorCode,       Type::kText},
+    {"resolved",          FilterField::kResolved,        Type::kBool},
+    {"create_time",       FilterField::kCreateTime,      Type::kTime},
+    {"resolve_time",      FilterField::kResolveTime,     Type::kOptionalTime},
 };
 
 struct Operator {
@@ -90,6 +119,9 @@ struct TypeRules {
 constexpr absl::string_view kEqualities = "=, !=";
 constexpr absl::string_view kOrders = "=, !=, <, <=, >, >=";
 constexpr absl::string_view kState = "CREATING, ACTIVE, PAUSED, STOPPED or DELETED";
+constexpr absl::string_view kTaskStatus = "RUNNING, COMPLETED, FAILED or CANCELLED";
+constexpr absl::string_view kCategory = "USER_FIXABLE, ADMIN_REQUIRED or TEMPORARY";
+constexpr absl::string_view kSeverity = "BLOCKING, WARNING or INFO";
 constexpr absl::string_view kTime = "a time like \"2026-01-31T00:00:00Z\"";
 
 constexpr TypeRules kTypeRules[] = {
@@ -97,6 +129,9 @@ constexpr TypeRules kTypeRules[] = {
     {Type::kInteger,      true,  false, kOrders,                  "a whole number"},
     {Type::kBool,         false, false, kEqualities,              "true or false"},
     {Type::kState,        false, false, kEqualities,              kState},
+    {Type::kTaskStatus,   false, false, kEqualities,              kTaskStatus},
+    {Type::kCategory,     false, false, kEqualities,              kCategory},
+    {Type::kSeverity,     false, false, kEqualities,              kSeverity},
     {Type::kTime,         true,  false, kOrders,                  kTime},
     {Type::kOptionalTime, true,  true,  "=, !=, <, <=, >, >=, :", kTime},
     {Type::kTextMap,      false, true,  "=, !=, :",               "a text"},
@@ -115,16 +150,46 @@ static_assert(RulesAreInOrder(), "kTypeRules is looked up by its index");
 
 const TypeRules& RulesOf(Type type) { return kTypeRules[static_cast<std::size_t>(type)]; }
 
-const Field* FindField(absl::string_view name) {
-  const auto* found = std::find_if(std::begin(kFields), std::end(kFields),
-                                   [&](const Field& field) { return field.name == name; });
-  return found == std::end(kFields) ? nullptr : found;
+using Fields = absl::Span<const Field>;
+
+Fields FieldsOf(FilterResource resource) {
+  switch (resource) {
+    case FilterResource::kSessions:
+      return kSessionFields;
+    case FilterResource::kTasks:
+      return kTaskFields;
+    case FilterResource::kErrors:
+      return kErrorFields;
+  }
+  return {};
+}
+
+const Field* FindField(Fields fields, absl::string_view name) {
+  const auto found = std::find_if(fields.begin(), fields.end(),
+                                  [&](const Field& field) { return field.name == name; });
+  return found == fields.end() ? nullptr : &*found;
+}
+
+// Of the types that are enums; null for others.
+const google::protobuf::EnumDescriptor* EnumOf(Type type) {
+  switch (type) {
+    case Type::kState:
+      return v1::Session::State_descriptor();
+    case Type::kTaskStatus:
+      return v1::SessionTask::Status_descriptor();
+    case Type::kCategory:
+      return v1::SessionError::Category_descriptor();
+    case Type::kSeverity:
+      return v1::SessionError::Severity_descriptor();
+    default:
+      return nullptr;
+  }
 }
 
 bool IsMap(Type type) { return type >= Type::kTextMap; }
 
-std::string FieldList() {
-  return absl::StrJoin(kFields, ", ", [](std::string* out, const Field& field) {
+std::string FieldList(Fields fields) {
+  return absl::StrJoin(fields, ", ", [](std::string* out, const Field& field) {
     absl::StrAppend(out, field.name, IsMap(field.type) ? ".KEY" : "");
   });
 }
@@ -235,7 +300,7 @@ std::optional<bool> ParseBool(absl::string_view text) {
 // means that error_ is set and parsing is over.
 class Parser {
  public:
-  explicit Parser(absl::string_view text) : text_(text) {}
+  Parser(absl::string_view text, Fields fields) : text_(text), fields_(fields) {}
 
   absl::StatusOr<Filter> Parse() {
     Filter filter;
@@ -301,6 +366,7 @@ class Parser {
   }
 
   const absl::string_view text_;
+  const Fields fields_;
   std::size_t position_ = 0;
   int restrictions_ = 0;
   absl::Status error_;
@@ -397,13 +463,13 @@ bool Parser::ParseRestriction(Filter* node) {
 bool Parser::Member(const Field** field, Restriction* restriction) {
   const absl::string_view name = Word();
   if (name.empty() || IsKeyword(name)) return FailExpected("a field's name");
-  *field = FindField(name);
+  *field = FindField(fields_, name);
   if (*field == nullptr) {
     const std::string upper = absl::AsciiStrToUpper(name);
     if (IsKeyword(upper))
       return Fail(position_, absl::StrCat("write ", upper, " for ", Shown(name)));
     return Fail(position_,
-                absl::StrCat(Shown(name), " is not a field; the fields are ", FieldList()));
+                absl::StrCat(Shown(name), " is not a field; the fields are ", FieldList(fields_)));
   }
   position_ += name.size();
   restriction->field = (*field)->field;
@@ -507,9 +573,16 @@ std::optional<FilterValue> ContextValue(absl::string_view text, bool quoted) {
   return std::string(text);
 }
 
+// Any of its values but zero, which is none.
+std::optional<FilterValue> EnumValue(const google::protobuf::EnumDescriptor& type,
+                                     absl::string_view text) {
+  const auto* value = type.FindValueByName(std::string(text));
+  if (value == nullptr || value->number() == 0) return std::nullopt;
+  return int64_t{value->number()};
+}
+
 std::optional<FilterValue> TypedValue(Type type, absl::string_view text, bool quoted) {
   int64_t integer = 0;
-  v1::Session::State state;
   switch (type) {
     case Type::kText:
     case Type::kTextMap:
@@ -526,11 +599,10 @@ std::optional<FilterValue> TypedValue(Type type, absl::string_view text, bool qu
       if (absl::SimpleAtoi(text, &integer)) return integer;
       return std::nullopt;
     case Type::kState:
-      if (v1::Session::State_Parse(std::string(text), &state) &&
-          state != v1::Session::STATE_UNSPECIFIED) {
-        return int64_t{state};
-      }
-      return std::nullopt;
+    case Type::kTaskStatus:
+    case Type::kCategory:
+    case Type::kSeverity:
+      return EnumValue(*EnumOf(type), text);
   }
   return std::nullopt;
 }
@@ -546,21 +618,15 @@ bool Parser::Value(const Field& field, const Literal& literal, FilterValue* valu
   return true;
 }
 
-}  // namespace
+struct OrderWords {
+  // Which of the names; nothing for an empty text.
+  std::optional<std::size_t> name;
+  bool descending = false;
+};
 
-absl::StatusOr<Filter> ParseFilter(absl::string_view text) { return Parser(text).Parse(); }
-
-absl::StatusOr<Order> ParseOrder(absl::string_view text) {
-  struct Named {
-    absl::string_view name;
-    OrderField field;
-  };
-  static constexpr Named kOrderFields[] = {
-      {"create_time", OrderField::kCreateTime},
-      {"owner_id", OrderField::kOwnerId},
-      {"status", OrderField::kStatus},
-      {"state", OrderField::kState},
-  };
+// A name, and perhaps its direction.
+absl::StatusOr<OrderWords> ParseOrderWords(absl::string_view text,
+                                           absl::Span<const absl::string_view> names) {
   const auto refuse = [text](absl::string_view word, absl::string_view what) -> absl::Status {
     const std::size_t position = word.data() - text.data();
     return Refusal(v1::INVALID_FILTER, absl::StrCat("order_by cannot be understood at position ",
@@ -568,16 +634,39 @@ absl::StatusOr<Order> ParseOrder(absl::string_view text) {
         .With("position", absl::StrCat(position));
   };
   const std::vector<absl::string_view> words = absl::StrSplit(text, ' ', absl::SkipEmpty());
-  if (words.empty()) return Order();
-  const auto* named = std::find_if(std::begin(kOrderFields), std::end(kOrderFields),
-                                   [&](const Named& row) { return row.name == words[0]; });
-  if (named == std::end(kOrderFields)) {
-    return refuse(words[0], "is not one of create_time, owner_id, status, state");
+  if (words.empty()) return OrderWords();
+  const auto name = std::find(names.begin(), names.end(), words[0]);
+  if (name == names.end()) {
+    return refuse(words[0], absl::StrCat(names.size() == 1 ? "is not " : "is not one of ",
+                                         absl::StrJoin(names, ", ")));
   }
   if (words.size() > 1 && words[1] != "asc" && words[1] != "desc")
     return refuse(words[1], "is not asc or desc");
   if (words.size() > 2) return refuse(words[2], "is too much: one field is all");
-  return Order{.field = named->field, .descending = words.size() > 1 && words[1] == "desc"};
+  return OrderWords{.name = name - names.begin(),
+                    .descending = words.size() > 1 && words[1] == "desc"};
+}
+
+}  // namespace
+
+absl::StatusOr<Filter> ParseFilter(absl::string_view text, FilterResource resource) {
+  return Parser(text, FieldsOf(resource)).Parse();
+}
+
+absl::StatusOr<Order> ParseOrder(absl::string_view text) {
+  // In the order of OrderField.
+  static constexpr absl::string_view kNames[] = {"create_time", "owner_id", "status", "state"};
+  const auto words = ParseOrderWords(text, kNames);
+  if (!words.ok()) return words.status();
+  if (!words->name.has_value()) return Order();
+  return Order{.field = static_cast<OrderField>(*words->name), .descending = words->descending};
+}
+
+absl::StatusOr<bool> ParseMessageOrder(absl::string_view text) {
+  static constexpr absl::string_view kNames[] = {"sequence"};
+  const auto words = ParseOrderWords(text, kNames);
+  if (!words.ok()) return words.status();
+  return words->descending;
 }
 
 }  // namespace sessiond

@@ -1,5 +1,6 @@
 // Filters and orders of lists: what callers write in `filter` and `order_by`, parsed into a tree
-// that db/ compiles to SQL and that can be held against a session in memory.
+// that db/ compiles to SQL and that, when it is of sessions, can be held against one in memory. One
+// language; what is listed decides which fields it has.
 //
 // The language is AIP-160 (https://google.aip.dev/160):
 //
@@ -45,7 +46,11 @@ inline constexpr int kFilterRestrictionsMax = 64;
 // Parentheses within parentheses; the parser and everything behind it recurse this deep.
 inline constexpr int kFilterDepthMax = 16;
 
+// What is filtered.
+enum class FilterResource { kSessions, kTasks, kErrors };
+
 enum class FilterField {
+  // Of sessions; kSessionId also of tasks, kCreateTime also of errors.
   kSessionId,
   kWorkflow,
   kWorkflowRevision,
@@ -58,6 +63,7 @@ enum class FilterField {
   kCompleted,
   kRecoverable,
   kHold,
+  kHasBlockingErrors,
   kCreateTime,
   kUpdateTime,
   kCompleteTime,
@@ -67,6 +73,23 @@ enum class FilterField {
   kCounters,
   kReferences,
   kLabels,
+  // Of tasks.
+  kTaskId,
+  kTaskType,
+  kTaskStatus,
+  kRetryable,
+  kRetryCount,
+  kStartTime,
+  // Of errors.
+  kErrorId,
+  kCategory,
+  kSeverity,
+  kOperationStage,
+  kRelatedFileId,
+  kRelatedTicketId,
+  kErrorCode,
+  kResolved,
+  kResolveTime,
 };
 
 enum class Comparator {
@@ -79,8 +102,8 @@ enum class Comparator {
   kPresent
 };
 
-// What a field is compared with: nothing (kPresent), a bool, a whole number (also a
-// v1::Session::State), a number (only of context), a text, or a time.
+// What a field is compared with: nothing (kPresent), a bool, a whole number (also an enum's), a
+// number (only of context), a text, or a time.
 using FilterValue = std::variant<std::monostate, bool, int64_t, double, std::string, absl::Time>;
 
 struct Restriction {
@@ -104,10 +127,11 @@ struct Filter {
 
 // INVALID_FILTER, with the `position` in bytes from 0 and a sentence that says what was expected
 // there.
-absl::StatusOr<Filter> ParseFilter(absl::string_view text);
+absl::StatusOr<Filter> ParseFilter(absl::string_view text,
+                                   FilterResource resource = FilterResource::kSessions);
 
 // Whether `session` matches at `now`, which decides `recoverable`. The same answer as the SQL made
-// of the filter gives.
+// of the filter gives. REQUIRES: `filter` is of sessions.
 bool Matches(const Filter& filter, const v1::Session& session, absl::Time now);
 
 // What `recoverable` means: ACTIVE or PAUSED, failed or not, not completed, and the workflow's
@@ -125,5 +149,9 @@ struct Order {
 // `create_time`, `owner_id`, `status` or `state`, then ` asc` (the default) or ` desc`; empty:
 // `create_time desc`. INVALID_FILTER, with the `position`, for anything else.
 absl::StatusOr<Order> ParseOrder(absl::string_view text);
+
+// Of messages: `sequence`, then ` asc` (the default) or ` desc`; empty: `sequence asc`. True:
+// descending. INVALID_FILTER as above.
+absl::StatusOr<bool> ParseMessageOrder(absl::string_view text);
 
 }  // namespace sessiond

@@ -77,6 +77,8 @@ std::optional<FilterValue> FoundValue(const Restriction& restriction, const v1::
       return IsRecoverable(session, now);
     case FilterField::kHold:
       return session.hold();
+    case FilterField::kHasBlockingErrors:
+      return session.has_blocking_errors();
     case FilterField::kCreateTime:
       return FromProto(session.create_time());
     case FilterField::kUpdateTime:
@@ -95,6 +97,22 @@ std::optional<FilterValue> FoundValue(const Restriction& restriction, const v1::
       return entry(session.labels(), text);
     case FilterField::kContext:
       return entry(session.context().fields(), LiteralOf);
+    case FilterField::kTaskId:
+    case FilterField::kTaskType:
+    case FilterField::kTaskStatus:
+    case FilterField::kRetryable:
+    case FilterField::kRetryCount:
+    case FilterField::kStartTime:
+    case FilterField::kErrorId:
+    case FilterField::kCategory:
+    case FilterField::kSeverity:
+    case FilterField::kOperationStage:
+    case FilterField::kRelatedFileId:
+    case FilterField::kRelatedTicketId:
+    case FilterField::kErrorCode:
+    case FilterField::kResolved:
+    case FilterField::kResolveTime:
+      break;  // No fields of a session.
   }
   return std::nullopt;
 }

@@ -14,50 +14,84 @@ enum class Situation { kCreating, kActive, kPaused, kFailed, kStopped, kDeleted 
 inline constexpr int kSituations = 6;
 
 // The calls that change an existing session.
-enum class Call { kActivate, kUpdate, kAdvance, kPause, kResume, kStop, kFail, kDelete, kUndelete };
-inline constexpr int kCalls = 9;
+enum class Call {
+  kActivate,
+  kUpdate,
+  kAdvance,
+  kPause,
+  kResume,
+  kStop,
+  kFail,
+  kRecover,
+  kDelete,
+  kUndelete,
+  kStartTask,
+  kReportTaskProgress,
+  kCompleteTask,
+  kFailTask,
+  kCancelTask,
+  kRetryTask,
+  kRecordError,
+  kResolveError,
+  kAppendMessages,
+  kAddArtifacts,
+  kDeleteArtifact,
+};
+inline constexpr int kCalls = 21;
 
 enum class Verdict {
   kAccepted,
-  kWithForce,      // With DeleteSession.force only; otherwise INVALID_TRANSITION.
-  kLabelsAndHold,  // UpdateSession of labels and hold only; otherwise SESSION_NOT_ACTIVE.
-  kTransition,     // INVALID_TRANSITION: a verb of the life that does not fit, or goes where the
-                   // session already is.
-  kNotActive,      // SESSION_NOT_ACTIVE: anything else that does not fit.
-  kGone,           // DELETED.
-  kNotDeleted,     // NOT_DELETED.
+  kWithForce,       // With DeleteSession.force only; otherwise INVALID_TRANSITION.
+  kLabelsAndHold,   // UpdateSession of labels and hold only; otherwise SESSION_NOT_ACTIVE.
+  kTransition,      // INVALID_TRANSITION: a verb of the life that does not fit, or goes where the
+                    // session already is.
+  kNotActive,       // SESSION_NOT_ACTIVE: anything else that does not fit.
+  kNotRecoverable,  // NOT_RECOVERABLE.
+  kGone,            // DELETED.
+  kNotDeleted,      // NOT_DELETED.
 };
-
-// clang-format off
-inline constexpr std::array<std::array<Verdict, kCalls>, kSituations> kVerdicts = [] {
-  constexpr auto yes = Verdict::kAccepted, force = Verdict::kWithForce, labels = Verdict::kLabelsAndHold,
-                 trans = Verdict::kTransition, notact = Verdict::kNotActive, gone = Verdict::kGone,
-                 there = Verdict::kNotDeleted;
-  return std::array<std::array<Verdict, kCalls>, kSituations>{{
-      //            Activate Update  Advance Pause  Resume Stop   Fail   Delete Undelete
-      /*CREATING*/ {yes,     yes,    notact, trans, trans, trans, trans, yes,   there},
-      /*ACTIVE  */ {trans,   yes,    yes,    yes,   trans, yes,   yes,   force, there},
-      /*PAUSED  */ {trans,   yes,    notact, trans, yes,   yes,   yes,   force, there},
-      /*failed  */ {trans,   yes,    notact, trans, trans, yes,   trans, force, there},
-      /*STOPPED */ {trans,   labels, notact, trans, trans, trans, trans, yes,   there},
-      /*DELETED */ {gone,    gone,   gone,   gone,  gone,  gone,  gone,  gone,  yes},
-  }};
-}();
-// clang-format on
 
 struct CallFacts {
   absl::string_view rpc;
   // Where the verb goes; empty for calls that are no verbs of the life. FAILED is the mark, not a
   // state.
   absl::string_view to;
+  // By situation.
+  std::array<Verdict, kSituations> verdicts;
 };
 
-// In the order of Call.
-inline constexpr CallFacts kCallFacts[kCalls] = {
-    {"ActivateSession", "ACTIVE"}, {"UpdateSession", ""},        {"AdvanceSession", ""},
-    {"PauseSession", "PAUSED"},    {"ResumeSession", "ACTIVE"},  {"StopSession", "STOPPED"},
-    {"FailSession", "FAILED"},     {"DeleteSession", "DELETED"}, {"UndeleteSession", "STOPPED"},
-};
+// In the order of Call. A pause stops people, not a worker: its reports are taken.
+// clang-format off
+inline constexpr std::array<CallFacts, kCalls> kCallFacts = [] {
+  constexpr auto yes = Verdict::kAccepted, force = Verdict::kWithForce, labels = Verdict::kLabelsAndHold,
+                 trans = Verdict::kTransition, notact = Verdict::kNotActive, norec = Verdict::kNotRecoverable,
+                 gone = Verdict::kGone, there = Verdict::kNotDeleted;
+  return std::array<CallFacts, kCalls>{{
+      //                                     CREATING ACTIVE  PAUSED  failed  STOPPED DELETED
+      {"ActivateSession",    "ACTIVE",  {{yes,    trans,  trans,  trans,  trans,  gone}}},
+      {"UpdateSession",      "",        {{yes,    yes,    yes,    yes,    labels, gone}}},
+      {"AdvanceSession",     "",        {{notact, yes,    notact, notact, notact, gone}}},
+      {"PauseSession",       "PAUSED",  {{trans,  yes,    trans,  trans,  trans,  gone}}},
+      {"ResumeSession",      "ACTIVE",  {{trans,  trans,  yes,    trans,  trans,  gone}}},
+      {"StopSession",        "STOPPED", {{trans,  yes,    yes,    yes,    trans,  gone}}},
+      {"FailSession",        "FAILED",  {{trans,  yes,    yes,    trans,  trans,  gone}}},
+      {"RecoverSession",     "ACTIVE",  {{norec,  yes,    yes,    yes,    norec,  gone}}},
+      {"DeleteSession",      "DELETED", {{yes,    force,  force,  force,  yes,    gone}}},
+      {"UndeleteSession",    "STOPPED", {{there,  there,  there,  there,  there,  yes}}},
+      {"StartTask",          "",        {{notact, yes,    notact, notact, notact, gone}}},
+      {"ReportTaskProgress", "",        {{notact, yes,    yes,    notact, notact, gone}}},
+      {"CompleteTask",       "",        {{notact, yes,    yes,    notact, notact, gone}}},
+      {"FailTask",           "",        {{notact, yes,    yes,    notact, notact, gone}}},
+      {"CancelTask",         "",        {{notact, yes,    yes,    notact, notact, gone}}},
+      {"RetryTask",          "",        {{notact, yes,    notact, notact, notact, gone}}},
+      {"RecordError",        "",        {{yes,    yes,    yes,    yes,    yes,    gone}}},
+      {"ResolveError",       "",        {{yes,    yes,    yes,    yes,    yes,    gone}}},
+      {"AppendMessages",     "",        {{notact, yes,    notact, notact, notact, gone}}},
+      {"AddArtifacts",       "",        {{yes,    yes,    yes,    yes,    notact, gone}}},
+      {"DeleteArtifact",     "",        {{yes,    yes,    yes,    yes,    notact, gone}}},
+  }};
+}();
+// clang-format on
 
 constexpr Situation SituationOf(v1::Session::State state, bool failed) {
   switch (state) {
@@ -75,10 +109,11 @@ constexpr Situation SituationOf(v1::Session::State state, bool failed) {
 }
 
 constexpr Verdict VerdictOf(Situation situation, Call call) {
-  return kVerdicts[static_cast<int>(situation)][static_cast<int>(call)];
+  return kCallFacts[static_cast<int>(call)].verdicts[static_cast<int>(situation)];
 }
 
 static_assert(VerdictOf(Situation::kDeleted, Call::kUndelete) == Verdict::kAccepted);
+static_assert(kCallFacts[static_cast<int>(Call::kDeleteArtifact)].rpc == "DeleteArtifact");
 static_assert(VerdictOf(Situation::kStopped, Call::kAdvance) == Verdict::kNotActive,
               "what is over never moves again");
 

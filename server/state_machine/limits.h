@@ -12,6 +12,7 @@ inline constexpr std::size_t kPageBytesMax =
     3 << 20;  // A page ends early here, well below a reply's limit.
 inline constexpr std::size_t kStructBytesMax = 64 << 10;  // A Struct, as JSON.
 inline constexpr int kStructDepthMax = 16;                // A Struct: levels of objects and lists.
+inline constexpr std::size_t kContentBytesMax = 1 << 20;  // A message's text.
 inline constexpr int kMapEntriesMax = 64;                 // Labels, references.
 inline constexpr std::size_t kMapKeyBytesMax = 63;
 inline constexpr std::size_t kShortStringBytesMax =
@@ -19,6 +20,7 @@ inline constexpr std::size_t kShortStringBytesMax =
 inline constexpr std::size_t kLongStringBytesMax = 4 << 10;  // Reasons, filters.
 inline constexpr std::size_t kRequestIdBytesMax = 128;
 inline constexpr std::size_t kEtagBytesMax = 64;
+inline constexpr std::size_t kTextprotoBytesMax = 1 << 20;  // A workflow definition as text.
 inline constexpr int kLookupIdsMax = 1000;
 inline constexpr int kPageSizeDefault = 50;
 inline constexpr int kPageSizeMax = 1000;

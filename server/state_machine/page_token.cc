@@ -58,10 +58,15 @@ std::string PageTokens::Seal(absl::Span<const absl::string_view> query,
   std::array<unsigned char, EVP_MAX_MD_SIZE> digest;
   unsigned int digest_bytes = 0;
   EVP_Digest(bound.data(), bound.size(), digest.data(), &digest_bytes, EVP_sha256(), nullptr);
-  std::string sealed(reinterpret_cast<const char*>(digest.data()), digest_bytes);
-  absl::StrAppend(&sealed, body);
+  return Sign(absl::StrCat(
+      absl::string_view(reinterpret_cast<const char*>(digest.data()), digest_bytes), body));
+}
+
+std::string PageTokens::Sign(absl::string_view bytes) const {
+  std::array<unsigned char, EVP_MAX_MD_SIZE> digest;
+  unsigned int digest_bytes = 0;
   HMAC(EVP_sha256(), key_.data(), static_cast<int>(key_.size()),
-       reinterpret_cast<const unsigned char*>(sealed.data()), sealed.size(), digest.data(),
+       reinterpret_cast<const unsigned char*>(bytes.data()), bytes.size(), digest.data(),
        &digest_bytes);
   return std::string(reinterpret_cast<const char*>(digest.data()), kSealBytes);
 }

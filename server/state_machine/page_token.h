@@ -37,6 +37,10 @@ class PageTokens {
   absl::StatusOr<std::vector<std::string>> Open(absl::Span<const absl::string_view> query,
                                                 absl::string_view token) const;
 
+  // The first 16 bytes of the HMAC-SHA-256 of `bytes`: what else this database's daemons want to
+  // know again. REQUIRES: `bytes` begin with a word on what they are.
+  std::string Sign(absl::string_view bytes) const;
+
  private:
   std::string Seal(absl::Span<const absl::string_view> query, absl::string_view body) const;
 

@@ -20,20 +20,36 @@ constexpr Meaning kMeanings[] = {
     {v1::CONTEXT_VIOLATION,    absl::StatusCode::kInvalidArgument,    Category::kUserFixable},
     {v1::INVALID_FILTER,       absl::StatusCode::kInvalidArgument,    Category::kUserFixable},
     {v1::INVALID_PAGE_TOKEN,   absl::StatusCode::kInvalidArgument,    Category::kUserFixable},
+    {v1::INVALID_RESUME_TOKEN,  absl::StatusCode::kInvalidArgument,      Category::kUserFixable},
     {v1::INVALID_FIELD_MASK,   absl::StatusCode::kInvalidArgument,    Category::kUserFixable},
     {v1::UNKNOWN_WORKFLOW,     absl::StatusCode::kInvalidArgument,    Category::kUserFixable},
+    {v1::INVALID_WORKFLOW,      absl::StatusCode::kInvalidArgument,      Category::kUserFixable},
     {v1::REQUEST_ID_REUSED,    absl::StatusCode::kInvalidArgument,    Category::kUserFixable},
     {v1::NEVER_EXISTED,        absl::StatusCode::kNotFound,           Category::kUserFixable},
     {v1::DELETED,              absl::StatusCode::kNotFound,           Category::kUserFixable},
     {v1::ARCHIVED,             absl::StatusCode::kNotFound,           Category::kUserFixable},
+    {v1::TASK_NOT_FOUND,        absl::StatusCode::kNotFound,             Category::kUserFixable},
+    {v1::ERROR_NOT_FOUND,       absl::StatusCode::kNotFound,             Category::kUserFixable},
+    {v1::ARTIFACT_NOT_FOUND,    absl::StatusCode::kNotFound,             Category::kUserFixable},
+    {v1::WORKFLOW_NOT_FOUND,    absl::StatusCode::kNotFound,             Category::kUserFixable},
     {v1::SESSION_EXISTS,       absl::StatusCode::kAlreadyExists,      Category::kUserFixable},
     {v1::NOT_DELETED,          absl::StatusCode::kAlreadyExists,      Category::kUserFixable},
     {v1::INVALID_TRANSITION,   absl::StatusCode::kFailedPrecondition, Category::kUserFixable},
     {v1::STAGE_FIELDS_MISSING, absl::StatusCode::kFailedPrecondition, Category::kUserFixable},
     {v1::SESSION_NOT_ACTIVE,   absl::StatusCode::kFailedPrecondition, Category::kUserFixable},
+    {v1::NOT_RECOVERABLE,       absl::StatusCode::kFailedPrecondition,   Category::kUserFixable},
+    {v1::BLOCKING_ERRORS,       absl::StatusCode::kFailedPrecondition,   Category::kUserFixable},
+    {v1::ALREADY_RESOLVED,      absl::StatusCode::kFailedPrecondition,   Category::kUserFixable},
+    {v1::TASK_ALREADY_RUNNING,  absl::StatusCode::kFailedPrecondition,   Category::kUserFixable},
+    {v1::TASK_NOT_RUNNING,      absl::StatusCode::kFailedPrecondition,   Category::kUserFixable},
+    {v1::TASK_COMPLETED,        absl::StatusCode::kFailedPrecondition,   Category::kUserFixable},
+    {v1::TASK_FAILED,           absl::StatusCode::kFailedPrecondition,   Category::kUserFixable},
+    {v1::STALE_TASK,            absl::StatusCode::kFailedPrecondition,   Category::kUserFixable},
     {v1::HOLD_ACTIVE,          absl::StatusCode::kFailedPrecondition, Category::kUserFixable},
+    {v1::RETRY_LIMIT_EXCEEDED,  absl::StatusCode::kFailedPrecondition,   Category::kAdminRequired},
     {v1::ETAG_MISMATCH,        absl::StatusCode::kAborted,            Category::kUserFixable},
     {v1::CONFLICT,             absl::StatusCode::kAborted,            Category::kTemporary},
+    {v1::RESUME_TOKEN_EXPIRED,  absl::StatusCode::kOutOfRange,           Category::kUserFixable},
     {v1::PAYLOAD_TOO_LARGE,    absl::StatusCode::kResourceExhausted,  Category::kUserFixable},
     {v1::OVERLOADED,           absl::StatusCode::kResourceExhausted,  Category::kTemporary},
     {v1::DATABASE_UNAVAILABLE, absl::StatusCode::kUnavailable,        Category::kTemporary},
@@ -95,6 +111,11 @@ Refusal::Refusal(v1::ErrorReason reason, std::string sentence)
   info_.set_reason(v1::ErrorReason_Name(reason));
   info_.set_domain("sessiond");
   (*info_.mutable_metadata())["category"] = std::string(CategoryName(CategoryOf(reason)));
+}
+
+Refusal& Refusal::FixableBy(Category category) {
+  (*info_.mutable_metadata())["category"] = std::string(CategoryName(category));
+  return *this;
 }
 
 Refusal& Refusal::With(absl::string_view key, absl::string_view value) {

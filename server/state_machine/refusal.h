@@ -35,6 +35,8 @@ class Refusal {
   Refusal(v1::ErrorReason reason, std::string sentence);
   // ErrorInfo.metadata.
   Refusal& With(absl::string_view key, absl::string_view value);
+  // Who can fix it, where that is not what the reason always means.
+  Refusal& FixableBy(Category category);
   // BadRequest.field_violations; beyond 2 KiB of them the rest is left out.
   Refusal& Violation(absl::string_view field, absl::string_view description);
   // PreconditionFailure.violations.

@@ -119,6 +119,16 @@ void MapFromJson(absl::string_view text, google::protobuf::Map<std::string, int3
   JsonToMap(text, map);
 }
 
+std::string ToJson(const google::protobuf::RepeatedPtrField<std::string>& list) {
+  json array = json::array();
+  for (const std::string& element : list) array.push_back(element);
+  return array.dump();
+}
+void ListFromJson(absl::string_view text, google::protobuf::RepeatedPtrField<std::string>* list) {
+  if (text == "[]") return;
+  for (const json& element : Parse(text)) list->Add(element.get<std::string>());
+}
+
 Value StringValue(absl::string_view value) {
   Value result;
   result.set_string_value(std::string(value));

@@ -6,6 +6,7 @@
 
 #include "absl/strings/string_view.h"
 #include "google/protobuf/map.h"
+#include "google/protobuf/repeated_field.h"
 #include "google/protobuf/struct.pb.h"
 
 namespace sessiond {
@@ -24,6 +25,10 @@ std::string ToJson(const google::protobuf::Map<std::string, std::string>& map);
 std::string ToJson(const google::protobuf::Map<std::string, int32_t>& map);
 void MapFromJson(absl::string_view json, google::protobuf::Map<std::string, std::string>* map);
 void MapFromJson(absl::string_view json, google::protobuf::Map<std::string, int32_t>* map);
+
+// Lists of texts.
+std::string ToJson(const google::protobuf::RepeatedPtrField<std::string>& list);
+void ListFromJson(absl::string_view json, google::protobuf::RepeatedPtrField<std::string>* list);
 
 // Values for building changes.
 Value StringValue(absl::string_view value);

@@ -1,7 +1,9 @@
-// absl::Time ↔ google.protobuf.Timestamp, in whole microseconds: what the database keeps.
+// absl::Time ↔ google.protobuf.Timestamp, in whole microseconds: what the database keeps. And
+// absl::Duration ↔ google.protobuf.Duration.
 #pragma once
 
 #include "absl/time/time.h"
+#include "google/protobuf/duration.pb.h"
 #include "google/protobuf/timestamp.pb.h"
 
 namespace sessiond {
@@ -18,6 +20,17 @@ inline google::protobuf::Timestamp ToProto(absl::Time time) {
 
 inline absl::Time FromProto(const google::protobuf::Timestamp& proto) {
   return absl::FromUnixSeconds(proto.seconds()) + absl::Nanoseconds(proto.nanos());
+}
+
+inline google::protobuf::Duration ToProto(absl::Duration duration) {
+  google::protobuf::Duration proto;
+  proto.set_seconds(absl::IDivDuration(duration, absl::Seconds(1), &duration));
+  proto.set_nanos(static_cast<int32_t>(absl::ToInt64Nanoseconds(duration)));
+  return proto;
+}
+
+inline absl::Duration FromProto(const google::protobuf::Duration& proto) {
+  return absl::Seconds(proto.seconds()) + absl::Nanoseconds(proto.nanos());
 }
 
 // RFC 3339 in UTC with microseconds: `2026-01-02T03:04:05.000006Z`.

@@ -1,11 +1,11 @@
 #include "server/state_machine/workflow.h"
 
 #include <algorithm>
-#include <set>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "google/protobuf/text_format.h"
+#include "server/state_machine/workflow_check.h"
+#include "server/state_machine/workflow_text.h"
 
 namespace sessiond {
 namespace {
@@ -14,33 +14,21 @@ using google::protobuf::Struct;
 using google::protobuf::Value;
 
 constexpr int kStringBytesMax = 4096;  // Where a field gives no max_length of its own.
+constexpr int kRetriesDefault = 3;     // Where a workflow gives no max_retries of its own.
 
-absl::Duration OrNever(bool has, const google::protobuf::Duration& duration) {
-  if (!has) return absl::InfiniteDuration();
+absl::Duration FromProto(const google::protobuf::Duration& duration) {
   return absl::Seconds(duration.seconds()) + absl::Nanoseconds(duration.nanos());
 }
 
-bool IsName(absl::string_view name) {
-  if (name.empty() || name.size() > 63 || !(name[0] >= 'a' && name[0] <= 'z')) return false;
-  return std::all_of(name.begin(), name.end(), [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_';
-  });
+// 0, which is also what one that is not set has, means for ever.
+absl::Duration KeptFor(const google::protobuf::Duration& duration) {
+  const absl::Duration kept = FromProto(duration);
+  return kept == absl::ZeroDuration() ? absl::InfiniteDuration() : kept;
 }
 
 template <class Repeated, class Item>
 bool Contains(const Repeated& list, const Item& item) {
   return std::find(list.begin(), list.end(), item) != list.end();
-}
-
-bool Holds(const v1::StatusRule& rule, const Standing& standing) {
-  if (!rule.states().empty() && !Contains(rule.states(), static_cast<int>(standing.state)))
-    return false;
-  if (!rule.stages().empty() && !Contains(rule.stages(), std::string(standing.stage))) return false;
-  if (!rule.running_tasks().empty() &&
-      !Contains(rule.running_tasks(), std::string(standing.running_task))) {
-    return false;
-  }
-  return (!rule.failed() || standing.failed) && (!rule.completed() || standing.completed);
 }
 
 // Nothing where the value fits.
@@ -65,102 +53,49 @@ std::string WhatIsWrong(const v1::FieldSpec& spec, const Value& value) {
   if (!spec.allowed_values().empty() && !Contains(spec.allowed_values(), text)) {
     return absl::StrCat("must be one of: ", absl::StrJoin(spec.allowed_values(), ", "));
   }
-  const int bytes_max = spec.max_length() > 0 ? spec.max_length() : kStringBytesMax;
-  if (text.size() > static_cast<std::size_t>(bytes_max)) {
-    return absl::StrCat("must be at most ", bytes_max, " bytes long, and has ", text.size());
+  if (text.size() > StringBytesMax(spec)) {
+    return absl::StrCat("must be at most ", StringBytesMax(spec), " bytes long, and has ",
+                        text.size());
   }
   return "";
 }
 
-// Collects what is wrong with a definition, and stops at the first.
-class Check {
- public:
-  void That(bool holds, const std::string& complaint) {
-    if (status_.ok() && !holds) status_ = absl::InvalidArgumentError(complaint);
-  }
-  template <class Named>
-  void NamesAreUnique(const Named& list, absl::string_view what) {
-    std::set<std::string> seen;
-    for (const auto& item : list) {
-      That(IsName(item.name()),
-           absl::StrCat(what, " \"", item.name(), "\": a name is [a-z][a-z0-9_]{0,62}"));
-      That(seen.insert(item.name()).second,
-           absl::StrCat(what, " \"", item.name(), "\" stands twice"));
-    }
-  }
-  absl::Status status() const { return status_; }
-
- private:
-  absl::Status status_;
-};
-
-constexpr v1::Session::State kStates[] = {v1::Session::CREATING, v1::Session::ACTIVE,
-                                          v1::Session::PAUSED, v1::Session::STOPPED,
-                                          v1::Session::DELETED};
-
 }  // namespace
 
-absl::StatusOr<std::shared_ptr<const Workflow>> Workflow::Make(v1::Workflow definition) {
-  Check check;
-  check.That(IsName(definition.name()), "name: must be [a-z][a-z0-9_]{0,62}");
-  check.That(
-      definition.id_format() == v1::Workflow::UUID || definition.id_format() == v1::Workflow::EXEC,
-      "id_format: must be UUID or EXEC");
-  check.NamesAreUnique(definition.stages(), "stage");
-  check.NamesAreUnique(definition.fields(), "field");
-  check.That(!definition.statuses().empty(), "statuses: at least one is needed");
+bool Holds(const v1::StatusRule& rule, const Standing& standing) {
+  if (!rule.states().empty() && !Contains(rule.states(), static_cast<int>(standing.state)))
+    return false;
+  if (!rule.stages().empty() && !Contains(rule.stages(), standing.stage)) return false;
+  if (!rule.running_tasks().empty() && !Contains(rule.running_tasks(), standing.running_task))
+    return false;
+  return (!rule.failed() || standing.failed) && (!rule.completed() || standing.completed);
+}
 
-  auto workflow = std::shared_ptr<const Workflow>(new Workflow(std::move(definition)));
-  const v1::Workflow& checked = workflow->definition();
-  for (const auto& field : checked.fields()) {
-    check.That(field.type() != v1::FieldSpec::TYPE_UNSPECIFIED &&
-                   v1::FieldSpec::Type_IsValid(field.type()),
-               absl::StrCat("field \"", field.name(), "\": a type is needed"));
-  }
-  for (const auto& stage : checked.stages()) {
-    for (const auto& required : stage.required_fields()) {
-      const bool known = std::any_of(checked.fields().begin(), checked.fields().end(),
-                                     [&](const auto& field) { return field.name() == required; });
-      check.That(known, absl::StrCat("stage \"", stage.name(), "\" requires the unknown field \"",
-                                     required, "\""));
-    }
-  }
-  for (const auto& status : checked.statuses()) {
-    check.That(IsName(status.name()),
-               absl::StrCat("status \"", status.name(), "\": a name is [a-z][a-z0-9_]{0,62}"));
-    for (const auto& stage : status.stages()) {
-      check.That(
-          workflow->FindStage(stage) != nullptr,
-          absl::StrCat("status \"", status.name(), "\" names the unknown stage \"", stage, "\""));
-    }
-  }
-  // Some status must hold wherever a session can stand, without a running task and with nothing
-  // else special.
-  for (const v1::Session::State state : kStates) {
-    std::vector<absl::string_view> stages = {""};
-    if (!checked.stages().empty()) stages.assign(1, checked.stages(0).name());
-    for (const auto& stage : checked.stages()) stages.push_back(stage.name());
-    for (const absl::string_view stage : stages) {
-      const Standing standing{.state = state, .stage = stage};
-      const bool any = std::any_of(checked.statuses().begin(), checked.statuses().end(),
-                                   [&](const auto& rule) { return Holds(rule, standing); });
-      check.That(any, absl::StrCat("statuses: none holds in state ", v1::Session::State_Name(state),
-                                   ", stage \"", stage, "\""));
-    }
-  }
-  if (!check.status().ok()) {
+std::size_t StringBytesMax(const v1::FieldSpec& field) {
+  return field.max_length() > 0 ? field.max_length() : kStringBytesMax;
+}
+
+absl::StatusOr<std::shared_ptr<const Workflow>> Workflow::Make(v1::Workflow definition) {
+  const std::vector<WorkflowProblem> problems = CheckWorkflow(definition);
+  if (!problems.empty()) {
     return absl::InvalidArgumentError(
-        absl::StrCat("workflow \"", checked.name(), "\": ", check.status().message()));
+        absl::StrCat("workflow \"", definition.name(), "\": ", Describe(problems.front())));
   }
-  return workflow;
+  return std::shared_ptr<const Workflow>(new Workflow(std::move(definition)));
 }
 
 absl::StatusOr<std::shared_ptr<const Workflow>> Workflow::Parse(absl::string_view textproto) {
-  v1::Workflow definition;
-  if (!google::protobuf::TextFormat::ParseFromString(std::string(textproto), &definition)) {
-    return absl::InvalidArgumentError("not a sessiond.v1.Workflow in textproto");
+  WorkflowText text = ReadWorkflow(textproto);
+  if (!text.problems.empty()) return absl::InvalidArgumentError(Describe(text.problems.front()));
+  return std::shared_ptr<const Workflow>(new Workflow(std::move(text.definition)));
+}
+
+absl::StatusOr<std::shared_ptr<const Workflow>> Workflow::Restore(v1::Workflow definition) {
+  if (definition.name().empty() || definition.statuses().empty() ||
+      definition.id_format() == v1::Workflow::ID_FORMAT_UNSPECIFIED) {
+    return absl::InvalidArgumentError("no name, no id_format or no statuses");
   }
-  return Make(std::move(definition));
+  return std::shared_ptr<const Workflow>(new Workflow(std::move(definition)));
 }
 
 int Workflow::StageIndex(absl::string_view stage) const {
@@ -250,15 +185,42 @@ std::vector<std::string> Workflow::MissingFields(const v1::Session& session,
   return missing;
 }
 
+const v1::TaskType* Workflow::FindTaskType(absl::string_view name) const {
+  for (const auto& type : definition_.task_types()) {
+    if (type.name() == name) return &type;
+  }
+  return nullptr;
+}
+
+const v1::MessageType* Workflow::FindMessageType(absl::string_view name) const {
+  for (const auto& type : definition_.message_types()) {
+    if (type.name() == name) return &type;
+  }
+  return nullptr;
+}
+
+std::vector<std::string> Workflow::TaskTypesIn(absl::string_view stage) const {
+  std::vector<std::string> names;
+  for (const auto& type : definition_.task_types()) {
+    if (Contains(type.stages(), std::string(stage))) names.push_back(type.name());
+  }
+  return names;
+}
+
+int Workflow::max_retries() const {
+  return definition_.max_retries() > 0 ? definition_.max_retries() : kRetriesDefault;
+}
+
 absl::Duration Workflow::recovery_window() const {
-  return OrNever(definition_.has_recovery_window(), definition_.recovery_window());
+  return definition_.has_recovery_window() ? FromProto(definition_.recovery_window())
+                                           : absl::InfiniteDuration();
 }
-absl::Duration Workflow::after_end() const {
-  return OrNever(definition_.retention().has_after_end(), definition_.retention().after_end());
-}
+absl::Duration Workflow::after_end() const { return KeptFor(definition_.retention().after_end()); }
 absl::Duration Workflow::after_delete() const {
-  return OrNever(definition_.retention().has_after_delete(),
-                 definition_.retention().after_delete());
+  return KeptFor(definition_.retention().after_delete());
+}
+absl::Duration Workflow::abandon_after() const {
+  return KeptFor(definition_.retention().abandon_after());
 }
 
 }  // namespace sessiond

@@ -25,12 +25,23 @@ struct Standing {
   bool completed = false;
 };
 
+// Whether all of the rule's conditions do.
+bool Holds(const v1::StatusRule& rule, const Standing& standing);
+
+// The longest string that a field takes, in bytes.
+std::size_t StringBytesMax(const v1::FieldSpec& field);
+
 class Workflow {
  public:
-  // INVALID_ARGUMENT: the definition contradicts itself; the sentence says where.
+  // INVALID_ARGUMENT: CheckWorkflow found something wrong; the sentence says the first of it, and
+  // where.
   static absl::StatusOr<std::shared_ptr<const Workflow>> Make(v1::Workflow definition);
-  // The same, from textproto.
+  // The same, from textproto; where is then a line and a column too.
   static absl::StatusOr<std::shared_ptr<const Workflow>> Parse(absl::string_view textproto);
+  // A revision that was accepted once, perhaps by a daemon with a less strict check: sessions
+  // follow it, so that only what this class cannot do without is asked. INVALID_ARGUMENT: it is not
+  // a definition that this daemon understands.
+  static absl::StatusOr<std::shared_ptr<const Workflow>> Restore(v1::Workflow definition);
 
   const v1::Workflow& definition() const { return definition_; }
   const std::string& name() const { return definition_.name(); }
@@ -52,6 +63,14 @@ class Workflow {
   bool HasCounter(absl::string_view name) const;
   bool HasReference(absl::string_view name) const;
 
+  // Null when there is no such type.
+  const v1::TaskType* FindTaskType(absl::string_view name) const;
+  const v1::MessageType* FindMessageType(absl::string_view name) const;
+  // The types of tasks that run in `stage`.
+  std::vector<std::string> TaskTypesIn(absl::string_view stage) const;
+  // How often a task may fail.
+  int max_retries() const;
+
   // Every way in which `context` does not fit the field list, as path → what is wrong.
   using Violations = std::vector<std::pair<std::string, std::string>>;
   Violations CheckContext(const google::protobuf::Struct& context) const;
@@ -60,10 +79,11 @@ class Workflow {
   // require.
   std::vector<std::string> MissingFields(const v1::Session& session, absl::string_view stage) const;
 
-  // absl::InfiniteDuration() for never.
+  // absl::InfiniteDuration() for never; a retention of 0 is never too.
   absl::Duration recovery_window() const;
   absl::Duration after_end() const;
   absl::Duration after_delete() const;
+  absl::Duration abandon_after() const;
 
  private:
   explicit Workflow(v1::Workflow definition) : definition_(std::move(definition)) {}

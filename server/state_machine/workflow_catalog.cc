@@ -31,4 +31,16 @@ std::vector<std::string> WorkflowCatalog::Names() const {
   return names;
 }
 
+std::vector<WorkflowCatalog::Entry> WorkflowCatalog::List(bool all_revisions) const {
+  absl::ReaderMutexLock lock(&mutex_);
+  std::vector<Entry> entries;
+  for (const auto& [name, revisions] : workflows_) {
+    for (auto entry = revisions.rbegin(); entry != revisions.rend(); ++entry) {
+      entries.push_back(entry->second);
+      if (!all_revisions) break;
+    }
+  }
+  return entries;
+}
+
 }  // namespace sessiond

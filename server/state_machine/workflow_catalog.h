@@ -25,6 +25,8 @@ class WorkflowCatalog {
   Entry Newest(absl::string_view name) const;
   // The names, in order.
   std::vector<std::string> Names() const;
+  // By name, the newest revision of each first; only that one, or all.
+  std::vector<Entry> List(bool all_revisions) const;
 
  private:
   mutable absl::Mutex mutex_;

@@ -31,12 +31,26 @@ class Contract:
         for file in files.file:
             self.pool.Add(file)
         self._factory = message_factory.MessageFactory(self.pool)
+        # Method by its bare name, which no two services share.
+        self.methods = {
+            method.name: method
+            for file in files.file
+            if file.package == "sessiond.v1"
+            for service in file.service
+            for method in self.pool.FindServiceByName(f"sessiond.v1.{service.name}").methods
+        }
+
+    def full(self, method):
+        """`sessiond.v1.Service/Method` of a bare name; what is in full already stays."""
+        if "/" in method:
+            return method
+        return f"{self.methods[method].containing_service.full_name}/{method}"
 
     def message(self, name):
         return self._factory.GetPrototype(self.pool.FindMessageTypeByName(name))
 
     def method(self, name):
-        service, method = name.split("/")
+        service, method = self.full(name).split("/")
         descriptor = self.pool.FindServiceByName(service).methods_by_name[method]
         return (
             self.message(descriptor.input_type.full_name),
@@ -100,10 +114,20 @@ class Client:
         except grpc.RpcError as error:
             raise Refused(self._contract, error) from None
 
+    def first_of_stream(self, path, request):
+        """Sends bytes as the one request of a stream, and answers with the first response. Raises
+        Refused."""
+        stream = self._channel.stream_stream(path)(iter([request]), timeout=CALL_SECONDS)
+        try:
+            return next(stream)
+        except grpc.RpcError as error:
+            raise Refused(self._contract, error) from None
+        finally:
+            stream.cancel()
+
     def call(self, method, request=None, **options):
-        """Calls `Method` of SessionService, or `package.Service/Method`. Raises Refused."""
-        if "/" not in method:
-            method = "sessiond.v1.SessionService/" + method
+        """Calls `Method`, or `package.Service/Method`. Raises Refused."""
+        method = self._contract.full(method)
         reply = self._contract.method(method)[1]()
         reply.MergeFromString(
             self.send("/" + method, self._contract.request(method, request or {}), **options)
@@ -138,8 +162,9 @@ class Daemon:
         self.address = self.admin = None
         self._psql = []
 
-    def start(self):
-        """Starts it, on free ports, and returns a client when it says that it is ready."""
+    def start(self, *options):
+        """Starts it, on free ports, and returns a client when it says that it is ready. `options`
+        are for this start."""
         with self.log.open("ab") as stderr:
             self._process = subprocess.Popen(
                 [
@@ -148,6 +173,7 @@ class Daemon:
                     "--grpc-listen=127.0.0.1:0",
                     "--admin-listen=127.0.0.1:0",
                     f"--data-dir={self._directory / 'data'}",
+                    *options,
                 ],
                 stdout=subprocess.PIPE,
                 stderr=stderr,
@@ -162,13 +188,26 @@ class Daemon:
             raise AssertionError(f"The daemon did not start: {self.log.read_text()}")
         self.address = re.search(r"gRPC +(\S+)", banner)[1]
         self.admin = re.search(r"Admin +http://([^/]+)/", banner)[1]
-        self._psql = re.search(r"look inside: (psql .+)", banner)[1].split()
+        psql = re.search(r"look inside: (psql .+)", banner)  # Not with --db-url.
+        self._psql = psql[1].split() if psql else []
         self._client = Client(self._contract, self.address)
         return self._client
 
     def psql(self, statement):
-        """Does in its database what no caller can."""
-        subprocess.run([*self._psql, "-qXv", "ON_ERROR_STOP=1", "-c", statement], check=True)
+        """Does in its database what no caller can, and answers with what it says: a line a row."""
+        command = [*self._psql, "-qAtXv", "ON_ERROR_STOP=1", "-c", statement]
+        return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+    def dump(self):
+        """All that is in its database, as text."""
+        command = [self._psql[0].replace("psql", "pg_dump"), *self._psql[1:], "--inserts"]
+        return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+    @property
+    def db_url(self):
+        """For a second daemon beside it, with --db-url. REQUIRES: a database of its own."""
+        _, _, host, _, user, database = self._psql
+        return f"host={host} user={user} dbname={database}"
 
     @property
     def pid(self):
@@ -201,6 +240,14 @@ def contract():
 @pytest.fixture
 def own_daemon(contract):
     """A daemon for one test alone, which starts it, and may kill it."""
+    daemon = Daemon(contract)
+    yield daemon
+    daemon.remove()
+
+
+@pytest.fixture
+def second_daemon(contract):
+    """Another one for the same test, for example beside the first, on its database."""
     daemon = Daemon(contract)
     yield daemon
     daemon.remove()

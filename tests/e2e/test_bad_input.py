@@ -21,10 +21,12 @@ from bad_requests import (
     METHODS,
     NAMESPACE,
     NOBODY,
+    STREAMS,
     VICTIM,
     base_bytes,
     malformed_ids,
     odd,
+    send,
 )
 from conftest import CALL_SECONDS, Refused
 
@@ -41,13 +43,13 @@ def victim(client):
 
 
 def path_of(method):
-    return f"/sessiond.v1.SessionService/{method}"
+    return "/" + CONTRACT.full(method)
 
 
-def assert_refused(refused, code, reason, field=None):
+def assert_refused(refused, code, reason, field=None, category="USER_FIXABLE"):
     assert (refused.code, refused.reason) == (code, reason), refused
     assert refused.sentence
-    assert refused.metadata["category"] == "USER_FIXABLE"
+    assert refused.metadata["category"] == category
     if field is None:
         return
     first = refused.fields[0] if refused.fields else ""
@@ -59,9 +61,21 @@ def assert_refused(refused, code, reason, field=None):
 
 @pytest.mark.parametrize("bad", BADS, ids=lambda bad: f"{bad.method}: {bad.what}")
 def test_it_is_refused(client, bad):
+    if bad.method == "ImportSessions":
+        return assert_import_refused(client, bad)
     with pytest.raises(Refused) as refused:
-        client.send(path_of(bad.method), bad.request)
-    assert_refused(refused.value, bad.code, bad.reason, bad.field)
+        bad.send(client)
+    assert_refused(refused.value, bad.code, bad.reason, bad.field, bad.category)
+    assert refused.value.sentence.startswith(bad.words)
+
+
+def assert_import_refused(client, bad):
+    """It goes on behind what it cannot take, and says why in its answer."""
+    answer = CONTRACT.method("ImportSessions")[1].FromString(bad.send(client))
+    result = answer.DESCRIPTOR.enum_types_by_name["Result"].values_by_number[answer.result].name
+    assert (result, answer.reason) == ("REFUSED", bad.reason), answer
+    if bad.reason == "INVALID_FIELD":
+        assert answer.description.startswith(bad.words or bad.field.rstrip("*")), answer
 
 
 # ------------------------------------------------------------------------------------------------
@@ -71,9 +85,11 @@ def test_it_is_refused(client, bad):
 def outcome(client, method, request):
     """The code and the reason of an answer."""
     try:
-        client.send(path_of(method), request)
+        answer = send(client, method, request)
     except Refused as refused:
         return refused.code, refused.reason
+    if method == "ImportSessions":
+        return "OK", CONTRACT.method(method)[1].FromString(answer).reason
     return "OK", None
 
 
@@ -85,11 +101,13 @@ def test_what_is_odd_but_sound_is_answered_as_any_other(client, method):
         ("OK", None),
         ("NOT_FOUND", "NEVER_EXISTED"),
         ("INVALID_ARGUMENT", "UNKNOWN_WORKFLOW"),
+        ("INVALID_ARGUMENT", "INVALID_WORKFLOW"),
+        ("OK", "UNKNOWN_WORKFLOW"),
     ]
     assert outcome(client, method, sound + sound) == expected  # What is given twice merges.
-    for what, more in odd(method):
+    for what, request in odd(method):
         if "session.workflow" not in what:
-            assert outcome(client, method, sound + more) == expected, what
+            assert outcome(client, method, request) == expected, what
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -98,14 +116,24 @@ def test_what_nothing_is_given_to_names_what_it_needs(client, method):
         "CreateSession": ("INVALID_FIELD", "session.workflow"),
         "LookupSessions": ("INVALID_FIELD", "session_ids"),
         "UpdateSession": ("INVALID_FORMAT", "session.session_id"),
+        "ListRecoverableSessions": ("INVALID_FIELD", "owner_id"),
+        "GetWorkflow": ("INVALID_FIELD", "name"),
+        "CreateWorkflow": ("INVALID_WORKFLOW", "workflow.name"),
+        "ValidateWorkflow": ("INVALID_FIELD", "workflow"),
+        "EraseOwner": ("INVALID_FIELD", "owner_id"),
+        "DetachReference": ("INVALID_FIELD", "name"),
     }
-    if "session_id" in METHODS[method].fields_by_name:
+    all_of_them = {"ListErrors", "SummarizeErrors"}
+    if "session_id" in METHODS[method].fields_by_name and method not in all_of_them:
         needs.setdefault(method, ("INVALID_FORMAT", "session_id"))
+    if method == "ImportSessions":
+        assert outcome(client, method, b"") == ("OK", "INVALID_FORMAT")
+        return
     if method not in needs:
         assert outcome(client, method, b"") == ("OK", None)
         return
     with pytest.raises(Refused) as refused:
-        client.send(path_of(method), b"")
+        send(client, method, b"")
     assert_refused(refused.value, "INVALID_ARGUMENT", *needs[method])
 
 

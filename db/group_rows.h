@@ -1,0 +1,88 @@
+// The rows that a group writes, and the statements that write them: one for each table that has
+// any.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "db/connection.h"
+#include "server/state_machine/decide.h"
+
+namespace sessiond::db {
+
+// Something that lies in a partition; what it points at outlives the rows.
+template <class T>
+struct Located {
+  int16_t partition;
+  const T* row;
+};
+
+struct SessionRow {
+  int16_t partition;
+  const v1::Session* session;
+  int32_t blocking_errors;
+  // The large columns travel only when they changed.
+  bool fields_changed, counters_changed, references_changed;
+};
+
+struct EventRow {
+  int16_t partition;
+  int64_t position;
+  const v1::SessionEvent* event;
+  const google::protobuf::Struct* before;
+};
+
+struct ArtifactKey {
+  int16_t partition;
+  std::string session_id, artifact_id;
+};
+
+// A session of which only a tombstone and its last event stay.
+struct EndedSession {
+  int16_t partition;
+  v1::Session session;
+  bool erased;
+};
+
+struct RequestRow {
+  int16_t partition;
+  absl::string_view request_key, fingerprint, session_id;
+  // What the request named (session_requests.answer).
+  std::string answer;
+};
+
+struct GroupRows {
+  absl::Time now;
+  // How far each partition advances.
+  std::map<int16_t, int64_t> advanced;
+  std::vector<SessionRow> created, updated;
+  std::vector<EventRow> events;
+  std::vector<Located<v1::SessionTask>> tasks;
+  std::vector<Located<v1::SessionError>> recorded, resolved;
+  std::vector<Located<NewMessage>> messages;
+  std::vector<Located<v1::SessionArtifact>> artifacts;
+  std::vector<ArtifactKey> deleted_artifacts;
+  std::vector<EndedSession> ended;
+  std::vector<RequestRow> requests;
+};
+
+// How many rows a statement must have touched.
+struct Expected {
+  const char* statement;
+  int64_t rows;
+};
+
+// Queues the statements. REQUIRES: `partitions`, ascending, are locked by this transaction, and all
+// rows lie in them; but for those of requests.
+std::vector<Expected> QueueRows(const GroupRows& rows, const std::vector<int16_t>& partitions,
+                                Connection& connection);
+
+// Whether the database did what it was told to; what it did else is said in the log, for it is a
+// defect.
+bool WroteAsExpected(const std::vector<Expected>& expected, const std::vector<Result>& results);
+
+}  // namespace sessiond::db

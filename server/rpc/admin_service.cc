@@ -1,0 +1,132 @@
+#include "server/rpc/admin_service.h"
+
+#include <algorithm>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "db/admin_queries.h"
+#include "server/rpc/awaiters.h"
+#include "server/rpc/reads.h"
+#include "server/state_machine/refusal.h"
+#include "server/state_machine/timestamps.h"
+
+namespace sessiond::rpc {
+namespace {
+
+constexpr std::size_t kPreviewMax = 100;
+
+using Outcomes = std::vector<absl::StatusOr<db::Outcome>>;
+
+// Of a batch: those that something was done to.
+int Affected(const Outcomes& outcomes) {
+  return static_cast<int>(std::count_if(outcomes.begin(), outcomes.end(), [](const auto& outcome) {
+    return outcome.ok() && !outcome->events.empty();
+  }));
+}
+
+// The first trouble that the next batch would have too: not that a session is held, or gone, since
+// it was found.
+absl::Status TroubleOf(const Outcomes& outcomes) {
+  for (const auto& outcome : outcomes) {
+    switch (ReasonOf(outcome.status())) {
+      case v1::HOLD_ACTIVE:
+      case v1::ARCHIVED:
+      case v1::NEVER_EXISTED:
+        continue;
+      default:
+        if (!outcome.ok()) return outcome.status();
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+Answer<v1::EraseOwnerResponse> AdminService::EraseOwner(CallInfo call,
+                                                        v1::EraseOwnerRequest request) {
+  Query query(store_.counts(),
+              db::OwnedSessionsSql(NamespaceOf(request.namespace_()), request.owner_id()),
+              call.deadline);
+  const absl::StatusOr<db::Result> result = co_await query;
+  if (!result.ok()) co_return result.status();
+  const db::Batch batch = db::ReadBatch(*result);
+  const Outcomes outcomes = co_await changes_.MakeEach(call, batch.session_ids, request);
+  if (auto trouble = TroubleOf(outcomes); !trouble.ok()) co_return trouble;
+  Queries forget(
+      store_.writes(),
+      db::ForgetOwnerSql(NamespaceOf(request.namespace_()), request.owner_id(), batch.session_ids),
+      call.deadline);
+  if (const auto forgotten = co_await forget; !forgotten.ok()) co_return forgotten.status();
+  v1::EraseOwnerResponse response;
+  response.set_affected_count(Affected(outcomes));
+  response.set_done(batch.due <= static_cast<int>(batch.session_ids.size()));
+  response.set_held_count(batch.held);
+  journal_.Erased(response.affected_count(), response.done());
+  co_return response;
+}
+
+Answer<v1::DetachReferenceResponse> AdminService::DetachReference(
+    CallInfo call, v1::DetachReferenceRequest request) {
+  Query query(store_.counts(),
+              db::ReferencingSessionsSql(NamespaceOf(request.namespace_()), request.name(),
+                                         request.value()),
+              call.deadline);
+  const absl::StatusOr<db::Result> result = co_await query;
+  if (!result.ok()) co_return result.status();
+  const db::Batch batch = db::ReadBatch(*result);
+  const Outcomes outcomes = co_await changes_.MakeEach(call, batch.session_ids, request);
+  if (auto trouble = TroubleOf(outcomes); !trouble.ok()) co_return trouble;
+  v1::DetachReferenceResponse response;
+  response.set_affected_count(Affected(outcomes));
+  response.set_done(batch.due <= static_cast<int>(batch.session_ids.size()));
+  co_return response;
+}
+
+Answer<v1::PurgeSessionsResponse> AdminService::PurgeSessions(CallInfo call,
+                                                              v1::PurgeSessionsRequest request) {
+  Query query(store_.counts(),
+              db::DueSessionsSql(NamespaceOf(request.namespace_()), request.workflow()),
+              call.deadline);
+  const absl::StatusOr<db::Result> result = co_await query;
+  if (!result.ok()) co_return result.status();
+  const db::Batch batch = db::ReadBatch(*result);
+  v1::PurgeSessionsResponse response;
+  response.set_due_count(batch.due);
+  response.set_held_count(batch.held);
+  for (const std::string& id : batch.session_ids) {
+    if (static_cast<std::size_t>(response.session_ids_size()) < kPreviewMax)
+      response.add_session_ids(id);
+  }
+  response.set_done(batch.due == 0);
+  if (!request.execute()) co_return response;
+  const Outcomes outcomes = co_await changes_.MakeEach(call, batch.session_ids, request);
+  if (auto trouble = TroubleOf(outcomes); !trouble.ok()) co_return trouble;
+  response.set_purged_count(Affected(outcomes));
+  response.set_done(batch.due <= static_cast<int>(batch.session_ids.size()));
+  journal_.Purged(response.purged_count(), response.held_count());
+  co_return response;
+}
+
+Task<absl::Status> AdminService::ImportSessions(CallInfo call, ImportStream& stream) {
+  return RunImport(store_, journal_, std::move(call), stream);
+}
+
+Answer<v1::GetServerInfoResponse> AdminService::GetServerInfo(CallInfo call,
+                                                              v1::GetServerInfoRequest) {
+  Query query(store_.queries(), db::DatabaseInfoSql(), call.deadline);
+  const absl::StatusOr<db::Result> result = co_await query;
+  if (!result.ok()) co_return result.status();
+  const db::DatabaseInfo info = db::ReadDatabaseInfo(*result);
+  v1::GetServerInfoResponse response;
+  response.set_version(SESSIOND_VERSION);
+  *response.mutable_start_time() = ToProto(started_);
+  response.set_database_id(info.database_id);
+  response.set_schema_version(info.schema_version);
+  response.set_partition_count(store_.partition_count());
+  response.set_postgres_version(info.postgres_version);
+  for (const std::string& name : store_.catalog().Names()) response.add_workflows(name);
+  co_return response;
+}
+
+}  // namespace sessiond::rpc

@@ -1,0 +1,38 @@
+// AdminService: one coroutine for each RPC, that reads like its contract.
+//
+// Requests arrive parsed and validated (method.h). Work on many sessions is a query for those that
+// are due, and one command for each of them, side by side.
+#pragma once
+
+#include "absl/time/time.h"
+#include "db/session_store.h"
+#include "server/rpc/answer.h"
+#include "server/rpc/call.h"
+#include "server/rpc/changes.h"
+#include "server/rpc/import.h"
+#include "server/rpc/journal.h"
+#include "sessiond/v1/admin_service.pb.h"
+
+namespace sessiond::rpc {
+
+class AdminService {
+ public:
+  // `started`: when the daemon was. REQUIRES: both outlive the service.
+  AdminService(db::SessionStore& store, Journal& journal, absl::Time started)
+      : store_(store), journal_(journal), changes_(store, journal), started_(started) {}
+
+  Answer<v1::EraseOwnerResponse> EraseOwner(CallInfo call, v1::EraseOwnerRequest request);
+  Answer<v1::DetachReferenceResponse> DetachReference(CallInfo call,
+                                                      v1::DetachReferenceRequest request);
+  Answer<v1::PurgeSessionsResponse> PurgeSessions(CallInfo call, v1::PurgeSessionsRequest request);
+  Task<absl::Status> ImportSessions(CallInfo call, ImportStream& stream);
+  Answer<v1::GetServerInfoResponse> GetServerInfo(CallInfo call, v1::GetServerInfoRequest request);
+
+ private:
+  db::SessionStore& store_;
+  Journal& journal_;
+  Changes changes_;
+  const absl::Time started_;
+};
+
+}  // namespace sessiond::rpc

@@ -1,0 +1,58 @@
+// The one way in for every change: a command goes through its lane, and the journal hears of what
+// became of it.
+#pragma once
+
+#include <type_traits>
+#include <utility>
+
+#include "db/session_store.h"
+#include "server/rpc/answer.h"
+#include "server/rpc/call.h"
+#include "server/rpc/journal.h"
+#include "server/state_machine/decide.h"
+
+namespace sessiond::rpc {
+
+class Changes {
+ public:
+  // REQUIRES: both outlive the changes.
+  Changes(db::SessionStore& store, Journal& journal) : store_(store), journal_(journal) {}
+
+  Answer<db::Outcome> Submit(CallInfo call, Command command);
+
+  // The change of the existing session that the request names.
+  template <class Request>
+  Answer<db::Outcome> Make(CallInfo call, Request request) {
+    Command command{.request_id = request.request_id()};
+    if constexpr (std::is_same_v<Request, v1::UpdateSessionRequest>) {
+      command.session_id = request.session().session_id();
+    } else {
+      command.session_id = request.session_id();
+    }
+    command.request = std::move(request);
+    return Submit(std::move(call), std::move(command));
+  }
+
+  // The same request's share for each of many sessions, side by side: what became of each.
+  template <class Request>
+  Task<std::vector<absl::StatusOr<db::Outcome>>> MakeEach(CallInfo call,
+                                                          std::vector<std::string> session_ids,
+                                                          Request request) {
+    std::vector<Command> commands;
+    for (std::string& id : session_ids) {
+      Command command{.request_id = request.request_id(), .session_id = std::move(id)};
+      command.request = request;
+      commands.push_back(std::move(command));
+    }
+    return SubmitAll(std::move(call), std::move(commands));
+  }
+
+ private:
+  Task<std::vector<absl::StatusOr<db::Outcome>>> SubmitAll(CallInfo call,
+                                                           std::vector<Command> commands);
+
+  db::SessionStore& store_;
+  Journal& journal_;
+};
+
+}  // namespace sessiond::rpc

@@ -1,0 +1,38 @@
+// ErrorService: one coroutine for each RPC, that reads like its contract.
+//
+// Requests arrive parsed and validated (method.h). Refusals are named in error_service.proto.
+#pragma once
+
+#include "db/error_queries.h"
+#include "db/session_store.h"
+#include "server/rpc/answer.h"
+#include "server/rpc/call.h"
+#include "server/rpc/changes.h"
+#include "server/rpc/journal.h"
+#include "sessiond/v1/error_service.pb.h"
+
+namespace sessiond::rpc {
+
+class ErrorService {
+ public:
+  // REQUIRES: both outlive the service.
+  ErrorService(db::SessionStore& store, Journal& journal)
+      : store_(store), changes_(store, journal) {}
+
+  // RecordError, ResolveError.
+  template <class Request>
+  Answer<v1::SessionError> ChangeError(CallInfo call, Request request);
+
+  Answer<v1::SessionError> GetError(CallInfo call, v1::GetErrorRequest request);
+  Answer<v1::ListErrorsResponse> ListErrors(CallInfo call, v1::ListErrorsRequest request);
+  Answer<v1::SummarizeErrorsResponse> SummarizeErrors(CallInfo call,
+                                                      v1::SummarizeErrorsRequest request);
+
+ private:
+  Task<absl::Status> CheckSession(const db::ErrorSelection& selection, absl::Time deadline);
+
+  db::SessionStore& store_;
+  Changes changes_;
+};
+
+}  // namespace sessiond::rpc

@@ -1,0 +1,22 @@
+// One stream of sessions to be taken in: read ahead, changed side by side, answered in the order
+// sent.
+#pragma once
+
+#include "absl/status/status.h"
+#include "db/session_store.h"
+#include "server/rpc/call.h"
+#include "server/rpc/journal.h"
+#include "server/rpc/stream.h"
+#include "server/rpc/task.h"
+#include "sessiond/v1/admin_service.pb.h"
+
+namespace sessiond::rpc {
+
+using ImportStream = Stream<v1::ImportSessionsRequest, v1::ImportSessionsResponse>;
+
+// Runs until the client has sent its last session and has all answers, or has left. REQUIRES: all
+// outlive the task.
+Task<absl::Status> RunImport(db::SessionStore& store, Journal& journal, CallInfo call,
+                             ImportStream& stream);
+
+}  // namespace sessiond::rpc

@@ -1,0 +1,62 @@
+#include "server/rpc/reads.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/numbers.h"
+#include "absl/time/clock.h"
+#include "server/rpc/awaiters.h"
+#include "server/state_machine/limits.h"
+#include "server/state_machine/refusal.h"
+
+namespace sessiond::rpc {
+
+Answer<v1::Session> FindSession(db::SessionStore& store, std::string session_id,
+                                bool include_deleted, absl::Time deadline) {
+  Read read(store, {session_id}, deadline);
+  auto found = co_await read;
+  if (!found.ok()) co_return found.status();
+  Aggregate& aggregate = found->front();
+  const absl::Status exists = CheckExists(session_id, aggregate, include_deleted);
+  if (!exists.ok()) co_return exists;
+  co_return *std::move(aggregate.session);
+}
+
+Task<absl::Status> PresentSessions(db::SessionStore& store, std::vector<v1::Session*> sessions,
+                                   absl::Time deadline) {
+  const auto workflow_of = [&store](const v1::Session& session) {
+    return store.catalog().Find(session.workflow(), session.workflow_revision());
+  };
+  const auto strange =
+      std::find_if(sessions.begin(), sessions.end(),
+                   [&](const v1::Session* session) { return workflow_of(*session) == nullptr; });
+  if (strange != sessions.end()) {
+    // The read lane learns all workflows from the first session whose own it does not know.
+    Read read(store, {(*strange)->session_id()}, deadline);
+    if (const auto read_it = co_await read; !read_it.ok()) co_return read_it.status();
+  }
+  const absl::Time now = absl::Now();
+  for (v1::Session* session : sessions) {
+    if (const auto workflow = workflow_of(*session); workflow != nullptr)
+      Present(*workflow, now, session);
+    for (v1::SessionError& error : *session->mutable_open_errors()) Present(now, &error);
+  }
+  co_return absl::OkStatus();
+}
+
+int PageSize(int asked) { return asked == 0 ? kPageSizeDefault : std::min(asked, kPageSizeMax); }
+
+std::string NamespaceOf(const std::string& asked) { return asked.empty() ? "default" : asked; }
+
+absl::Status Pages::NoKey() {
+  return Refusal(v1::INVALID_PAGE_TOKEN,
+                 "The page_token was not made for this query. Start again without one.");
+}
+
+std::optional<int32_t> ParseSequence(const std::vector<std::string>& values) {
+  int32_t sequence = 0;
+  if (values.size() != 1 || !absl::SimpleAtoi(values.front(), &sequence)) return std::nullopt;
+  return sequence;
+}
+
+}  // namespace sessiond::rpc

@@ -1,0 +1,44 @@
+// All services of the contract: which coroutine serves which RPC.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "db/session_store.h"
+#include "server/rpc/admin_service.h"
+#include "server/rpc/artifact_service.h"
+#include "server/rpc/error_service.h"
+#include "server/rpc/journal.h"
+#include "server/rpc/message_service.h"
+#include "server/rpc/method.h"
+#include "server/rpc/session_service.h"
+#include "server/rpc/task_service.h"
+#include "server/rpc/watch_service.h"
+#include "server/rpc/workflow_service.h"
+
+namespace sessiond::rpc {
+
+// Their full names.
+std::vector<std::string> ServiceNames();
+
+class Services {
+ public:
+  // `started`: when the daemon was. REQUIRES: all others outlive the services.
+  Services(db::SessionStore& store, watch::Feed& watches, Journal& journal, absl::Time started);
+
+  // Their tables. REQUIRES: the services outlive what is answered.
+  std::vector<ServiceMethods> Methods();
+
+ private:
+  SessionService sessions_;
+  WatchService watches_;
+  TaskService tasks_;
+  ErrorService errors_;
+  MessageService messages_;
+  ArtifactService artifacts_;
+  WorkflowService workflows_;
+  AdminService admin_;
+};
+
+}  // namespace sessiond::rpc

@@ -1,0 +1,78 @@
+#include "server/rpc/stream.h"
+
+#include <vector>
+
+namespace sessiond::rpc {
+
+// In both the news is held while it is told: the stream may end in between, and this with it.
+void RawStream::Reported::Complete(bool ok) {
+  const std::shared_ptr<StreamNews> news = news_;
+  ok_ = ok;
+  pending_ = false;
+  news->signal.Set();
+}
+
+void RawStream::Over::Complete(bool) {
+  const std::shared_ptr<StreamNews> news = news_;
+  news->over = true;
+  news->signal.Set();
+}
+
+RawStream::RawStream(grpc::ServerContext& context) : context_(context), wire_(&context) {
+  context.AsyncNotifyWhenDone(static_cast<Tag*>(&over_));
+}
+
+Task<std::optional<grpc::ByteBuffer>> RawStream::Read() {
+  if (over() || draining() || read_.pending()) co_return std::nullopt;
+  read_.Start();
+  wire_.Read(&incoming_, static_cast<Tag*>(&read_));
+  // A drain does not wait for a client that has nothing to say; Finish waits for the read.
+  while (read_.pending() && !draining()) co_await news_->signal.Wait();
+  if (read_.pending() || !read_.ok()) co_return std::nullopt;
+  co_return std::move(incoming_);
+}
+
+Task<bool> RawStream::Write(const grpc::ByteBuffer& message) {
+  if (over()) co_return false;
+  Completion written([&](void* tag) { wire_.Write(message, tag); });
+  co_return co_await written;
+}
+
+Task<bool> RawStream::Finish(const grpc::Status& status) {
+  Completion finished([&](void* tag) { wire_.Finish(status, tag); });
+  co_await finished;
+  while (!over() || read_.pending()) co_await news_->signal.Wait();
+  co_return true;
+}
+
+bool StreamSet::Join(RawStream& stream) {
+  absl::MutexLock lock(&mutex_);
+  if (draining_) return false;
+  streams_.insert(&stream);
+  return true;
+}
+
+void StreamSet::Leave(RawStream& stream) {
+  absl::MutexLock lock(&mutex_);
+  streams_.erase(&stream);
+}
+
+void StreamSet::Drain(absl::Duration grace) {
+  std::vector<std::shared_ptr<StreamNews>> all;
+  {
+    absl::MutexLock lock(&mutex_);
+    draining_ = true;
+    for (const RawStream* stream : streams_) all.push_back(stream->news());
+  }
+  // Without the lock, because a stream may leave while it is told.
+  for (const auto& news : all) {
+    news->draining = true;
+    news->signal.Set();
+  }
+  absl::MutexLock lock(&mutex_);
+  const auto empty = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return streams_.empty(); };
+  if (mutex_.AwaitWithTimeout(absl::Condition(&empty), grace)) return;
+  for (RawStream* stream : streams_) stream->Cancel();
+}
+
+}  // namespace sessiond::rpc

@@ -1,0 +1,172 @@
+// A streaming call, of either kind: messages in, messages out, and word of what ends it.
+//
+//   Read   ◀── one message at a time ◀── client
+//   Write  ──▶ one message at a time ──▶ client   the next when this one has found room: back
+//                                                 pressure is gRPC's own flow control
+//   news   ◀── the call is over · the daemon drains · whatever else the handler waits for
+//
+// A handler that waits for something else than its messages waits for the news, and looks then what
+// is new: a call that its client has left must not wait on.
+#pragma once
+
+#include <grpcpp/grpcpp.h>
+
+#include <atomic>
+#include <memory>
+#include <optional>
+#include <utility>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/container/flat_hash_set.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "server/rpc/call.h"
+#include "server/rpc/parse.h"
+#include "server/rpc/raw_service.h"
+#include "server/rpc/signal.h"
+#include "server/rpc/task.h"
+#include "server/rpc/validate.h"
+
+namespace sessiond::rpc {
+
+// What a stream's handler is told. Shared, because whoever tells may do so while the stream ends.
+struct StreamNews {
+  // Set with each of the following, and by whatever else the handler waits for. Reading consumes
+  // it too: whoever waits looks at all that may be new.
+  Signal signal;
+  // Nobody listens any more: the client left, or its deadline passed.
+  std::atomic<bool> over = false;
+  // The daemon goes down: write what is pending, and return.
+  std::atomic<bool> draining = false;
+};
+
+// A stream of bytes. Lives in the frame of its call's coroutine, which alone may use it, except
+// where said.
+class RawStream {
+ public:
+  // REQUIRES: the call of `context` was not accepted yet.
+  explicit RawStream(grpc::ServerContext& context);
+  RawStream(const RawStream&) = delete;
+
+  // What the call is accepted with.
+  ByteStream& wire() { return wire_; }
+
+  // The client's next message. Nothing: it has sent its last, the call is over, or the daemon
+  // drains.
+  Task<std::optional<grpc::ByteBuffer>> Read();
+  // Returns when the message has found room. False: the call is over.
+  Task<bool> Write(const grpc::ByteBuffer& message);
+  // Ends the call, and returns when gRPC needs the stream no more. True, always.
+  Task<bool> Finish(const grpc::Status& status);
+
+  bool over() const { return news_->over; }
+  bool draining() const { return news_->draining; }
+  const std::shared_ptr<StreamNews>& news() const { return news_; }
+
+  // Any thread, while the stream lives: ends the call at once.
+  void Cancel() { context_.TryCancel(); }
+
+ private:
+  // Comes back once, and tells.
+  class Reported final : public Tag {
+   public:
+    Reported(std::shared_ptr<StreamNews> news, bool pending)
+        : news_(std::move(news)), pending_(pending) {}
+    void Start() { pending_ = true; }
+    void Complete(bool ok) override;
+    bool pending() const { return pending_; }
+    bool ok() const { return ok_; }
+
+   private:
+    const std::shared_ptr<StreamNews> news_;
+    bool ok_ = false;
+    std::atomic<bool> pending_;
+  };
+  class Over final : public Tag {
+   public:
+    explicit Over(std::shared_ptr<StreamNews> news) : news_(std::move(news)) {}
+    void Complete(bool ok) override;
+
+   private:
+    const std::shared_ptr<StreamNews> news_;
+  };
+
+  grpc::ServerContext& context_;
+  ByteStream wire_;
+  const std::shared_ptr<StreamNews> news_ = std::make_shared<StreamNews>();
+  Over over_{news_};
+  Reported read_{news_, false};
+  grpc::ByteBuffer incoming_;
+};
+
+// All streams of a server. Thread-safe.
+class StreamSet {
+ public:
+  // False: the daemon drains; the stream is not let in. What was let in leaves again.
+  bool Join(RawStream& stream);
+  void Leave(RawStream& stream);
+
+  // Tells every stream to end, lets nobody in any more, and cancels what has not ended after
+  // `grace`: whose reader has stopped reading.
+  void Drain(absl::Duration grace);
+
+ private:
+  absl::Mutex mutex_;
+  bool draining_ ABSL_GUARDED_BY(mutex_) = false;
+  absl::flat_hash_set<RawStream*> streams_ ABSL_GUARDED_BY(mutex_);
+};
+
+// What a handler sees: requests that are parsed and valid, replies.
+template <class Request, class Reply>
+class Stream {
+ public:
+  explicit Stream(RawStream& raw) : raw_(raw) {}
+
+  // Reads the next request and says whether it is sound; the stream can go on behind one that is
+  // not. Nothing: there is none any more, because the client has sent its last, the call is over,
+  // or the daemon drains. REQUIRES: `request` outlives the task.
+  Task<std::optional<absl::Status>> ReadAny(Request* request) {
+    std::optional<grpc::ByteBuffer> bytes = co_await raw_.Read();
+    if (!bytes.has_value()) co_return std::nullopt;
+    const absl::Status parsed = ParseRequest(*bytes, request);
+    co_return parsed.ok() ? Validate(*request) : parsed;
+  }
+
+  // The same where a refusal ends the stream: it is what the client is told, whatever the handler
+  // returns.
+  Task<std::optional<Request>> Read() {
+    Request request;
+    const std::optional<absl::Status> sound = co_await ReadAny(&request);
+    if (!sound.has_value()) co_return std::nullopt;
+    if (sound->ok()) co_return std::move(request);
+    refusal_ = *sound;
+    co_return std::nullopt;
+  }
+
+  // Returns when the reply has found room: the next may be written. False: it cannot be sent, and
+  // the handler should return.
+  Task<bool> Write(const Reply& reply) {
+    grpc::ByteBuffer bytes;
+    if (auto small = SerializeReply(reply, &bytes); !small.ok()) {
+      refusal_ = small;
+      co_return false;
+    }
+    co_return co_await raw_.Write(bytes);
+  }
+
+  // See StreamNews.
+  bool over() const { return raw_.over(); }
+  bool draining() const { return raw_.draining(); }
+  const std::shared_ptr<StreamNews>& news() const { return raw_.news(); }
+
+  // What was wrong with a request, or with a reply.
+  const absl::Status& refusal() const { return refusal_; }
+
+ private:
+  RawStream& raw_;
+  absl::Status refusal_;
+};
+
+}  // namespace sessiond::rpc

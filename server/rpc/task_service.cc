@@ -1,0 +1,72 @@
+#include "server/rpc/task_service.h"
+
+#include <string>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "db/task_queries.h"
+#include "server/rpc/awaiters.h"
+#include "server/rpc/reads.h"
+#include "server/state_machine/filter.h"
+#include "server/state_machine/refusal.h"
+
+namespace sessiond::rpc {
+namespace {
+
+absl::Status TaskNotFound(const std::string& session_id) {
+  return Refusal(v1::TASK_NOT_FOUND,
+                 absl::StrCat("Session ", session_id, " never had a task. Start one (StartTask)."))
+      .With("session_id", session_id)
+      .Resource("task", session_id);
+}
+
+}  // namespace
+
+Answer<v1::SessionTask> TaskService::GetTask(CallInfo call, v1::GetTaskRequest request) {
+  auto session =
+      co_await FindSession(store_, request.session_id(), request.include_deleted(), call.deadline);
+  if (!session.ok()) co_return session.status();
+  if (!session->has_current_task()) co_return TaskNotFound(request.session_id());
+  co_return std::move(*session->mutable_current_task());
+}
+
+Answer<v1::ListTasksResponse> TaskService::ListTasks(CallInfo call, v1::ListTasksRequest request) {
+  absl::StatusOr<Filter> filter = ParseFilter(request.filter(), FilterResource::kTasks);
+  if (!filter.ok()) co_return filter.status();
+  const std::string name = NamespaceOf(request.namespace_());
+  const Pages pages(store_, {"ListTasks", name, request.filter()});
+  const auto after = pages.After(request.page_token(), db::ParseTimeKey);
+  if (!after.ok()) co_return after.status();
+  const db::TaskSelection selection{.namespace_name = name,
+                                    .filter = *std::move(filter),
+                                    .partition_count = store_.partition_count()};
+  const int page_size = PageSize(request.page_size());
+  Query query(store_.queries(), db::ListTasksSql(selection, *after, page_size), call.deadline);
+  const absl::StatusOr<db::Result> result = co_await query;
+  if (!result.ok()) co_return result.status();
+
+  v1::ListTasksResponse response;
+  if (db::ReadTaskPage(*result, page_size, &response)) {
+    response.set_next_page_token(
+        pages.TokenOf(db::KeyValues(db::KeyOf(*response.tasks().rbegin()))));
+  }
+  for (v1::SessionTask& task : *response.mutable_tasks()) Present(absl::Now(), &task);
+  co_return response;
+}
+
+template <class Request>
+Answer<v1::SessionTask> TaskService::ChangeTask(CallInfo call, Request request) {
+  auto outcome = co_await changes_.Make(std::move(call), std::move(request));
+  if (!outcome.ok()) co_return outcome.status();
+  co_return std::move(*outcome->session.mutable_current_task());
+}
+
+template Answer<v1::SessionTask> TaskService::ChangeTask(CallInfo, v1::StartTaskRequest);
+template Answer<v1::SessionTask> TaskService::ChangeTask(CallInfo, v1::ReportTaskProgressRequest);
+template Answer<v1::SessionTask> TaskService::ChangeTask(CallInfo, v1::CompleteTaskRequest);
+template Answer<v1::SessionTask> TaskService::ChangeTask(CallInfo, v1::FailTaskRequest);
+template Answer<v1::SessionTask> TaskService::ChangeTask(CallInfo, v1::CancelTaskRequest);
+template Answer<v1::SessionTask> TaskService::ChangeTask(CallInfo, v1::RetryTaskRequest);
+
+}  // namespace sessiond::rpc

@@ -1,0 +1,260 @@
+// Import: a session that lived elsewhere, taken over as it stands, with all that lies below it. Its
+// one IMPORTED event carries everything, so that replaying begins there.
+#include <map>
+#include <set>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "server/state_machine/deciding.h"
+#include "server/state_machine/facts.h"
+#include "server/state_machine/timestamps.h"
+
+namespace sessiond {
+
+using v1::ImportSessionsRequest;
+using v1::Session;
+using v1::SessionArtifact;
+using v1::SessionError;
+using v1::SessionEvent;
+using v1::SessionMessage;
+using v1::SessionTask;
+
+namespace {
+
+// Collects what is wrong with an imported session; everything at once.
+class ImportCheck {
+ public:
+  ImportCheck(const Workflow& workflow, const ImportSessionsRequest& request, absl::Time now)
+      : workflow_(workflow), request_(request), now_(now) {}
+
+  Workflow::Violations Run() {
+    CheckSession(request_.session());
+    if (request_.has_task()) CheckTask(request_.task());
+    for (int i = 0; i < request_.artifacts_size(); ++i) {
+      const SessionArtifact& artifact = request_.artifacts(i);
+      const std::string path = absl::StrCat("artifacts[", i, "]");
+      CheckPast(path, artifact, artifact.create_time());
+      if (!artifact.artifact_id().empty())
+        Unique(path + ".artifact_id", artifact.artifact_id(), &artifact_ids_[artifact.kind()]);
+    }
+    for (int i = 0; i < request_.errors_size(); ++i)
+      CheckError(request_.errors(i), absl::StrCat("errors[", i, "]"));
+    for (int i = 0; i < request_.messages_size(); ++i) {
+      const SessionMessage& message = request_.messages(i);
+      const std::string path = absl::StrCat("messages[", i, "]");
+      if (workflow_.FindMessageType(message.type()) == nullptr)
+        Add(path + ".type", absl::StrCat("is not a message type of workflow ", workflow_.name()));
+      if (!message.message_id().empty())
+        Unique(path + ".message_id", message.message_id(), &message_ids_);
+      CheckPast(path, message, message.create_time());
+    }
+    return std::move(violations_);
+  }
+
+ private:
+  void Add(std::string path, std::string wrong) {
+    violations_.emplace_back(std::move(path), std::move(wrong));
+  }
+  void Unique(const std::string& path, const std::string& id, std::set<std::string>* seen) {
+    if (!seen->insert(id).second) Add(path, "stands twice in the request");
+  }
+  // Nothing has happened in the future.
+  template <class Message>
+  void CheckPast(const std::string& path, const Message&, const google::protobuf::Timestamp& time) {
+    if (FromProto(time) > now_) Add(path + ".create_time", "lies in the future");
+  }
+
+  void CheckSession(const Session& session) {
+    CheckPast("session", session, session.create_time());
+    if (!session.stage().empty() && workflow_.FindStage(session.stage()) == nullptr)
+      Add("session.stage", absl::StrCat("is not a stage of workflow ", workflow_.name()));
+    if (session.has_fail_time() && !workflow_.HasFailedStatus())
+      Add("session.fail_time",
+          absl::StrCat("cannot be: workflow ", workflow_.name(), " has no failed status"));
+    if (session.has_delete_time() && session.state() != Session::DELETED)
+      Add("session.delete_time", "is only of a DELETED session");
+    for (const auto& [counter, count] : session.counters()) {
+      if (!workflow_.HasCounter(counter) || count < 0)
+        Add(absl::StrCat("session.counters.", counter), "is not a counter of the workflow, from 0");
+    }
+  }
+
+  void CheckTask(const SessionTask& task) {
+    if (workflow_.FindTaskType(task.task_type()) == nullptr)
+      Add("task.task_type", absl::StrCat("is not a task type of workflow ", workflow_.name()));
+    if (task.status() == SessionTask::STATUS_UNSPECIFIED) Add("task.status", "is required");
+    if (task.retry_count() < 0) Add("task.retry_count", "must be 0 or more");
+    const Session::State state = request_.session().state();
+    const bool runs =
+        state == Session::STATE_UNSPECIFIED || state == Session::ACTIVE || state == Session::PAUSED;
+    if (task.status() == SessionTask::RUNNING && (!runs || request_.session().has_fail_time()))
+      Add("task.status", "cannot be RUNNING in a session that is not ACTIVE or PAUSED, or failed");
+  }
+
+  void CheckError(const SessionError& error, const std::string& path) {
+    CheckPast(path, error, error.create_time());
+    if (!error.operation_stage().empty() &&
+        workflow_.FindStage(error.operation_stage()) == nullptr) {
+      Add(path + ".operation_stage", absl::StrCat("is not a stage of workflow ", workflow_.name()));
+    }
+    if (!error.error_id().empty()) Unique(path + ".error_id", error.error_id(), &error_ids_);
+    CheckLink(path + ".related_file_id", error.related_file_id(), SessionArtifact::FILE);
+    CheckLink(path + ".related_ticket_id", error.related_ticket_id(), SessionArtifact::TICKET);
+  }
+  void CheckLink(const std::string& path, const std::string& id, SessionArtifact::Kind kind) {
+    if (!id.empty() && !artifact_ids_[kind].contains(id))
+      Add(path,
+          absl::StrCat("is not among the artifacts of kind ", SessionArtifact::Kind_Name(kind)));
+  }
+
+  const Workflow& workflow_;
+  const ImportSessionsRequest& request_;
+  const absl::Time now_;
+  std::map<SessionArtifact::Kind, std::set<std::string>> artifact_ids_;
+  std::set<std::string> error_ids_, message_ids_;
+  Workflow::Violations violations_;
+};
+
+// The rest stands in the event itself.
+bool IsTakenOver(absl::string_view field) {
+  return field != "session_id" && field != "state" && field != "stage";
+}
+
+google::protobuf::Timestamp TimeOr(bool given, const google::protobuf::Timestamp& time,
+                                   absl::Time otherwise) {
+  return given ? time : ToProto(otherwise);
+}
+
+// The session as it will stand: what was given, and what follows from it.
+Session Born(const Workflow& workflow, const std::string& id, const Session& given,
+             absl::Time now) {
+  Session session;
+  session.set_session_id(id);
+  session.set_namespace_(given.namespace_().empty() ? "default" : given.namespace_());
+  session.set_workflow(workflow.name());
+  session.set_workflow_revision(workflow.revision());
+  session.set_owner_id(given.owner_id());
+  session.set_owner_display_name(given.owner_display_name());
+  *session.mutable_context() = given.context();
+  *session.mutable_references() = given.references();
+  *session.mutable_labels() = given.labels();
+  session.set_hold(given.hold());
+  for (const std::string& counter : workflow.definition().counters())
+    (*session.mutable_counters())[counter] = 0;
+  for (const auto& [counter, count] : given.counters())
+    (*session.mutable_counters())[counter] = count;
+  *session.mutable_create_time() = TimeOr(given.has_create_time(), given.create_time(), now);
+
+  const v1::Stage* first = workflow.FirstStage();
+  session.set_stage(!given.stage().empty() ? given.stage() : first == nullptr ? "" : first->name());
+  session.set_state(given.state() == Session::STATE_UNSPECIFIED ? Session::ACTIVE : given.state());
+  const bool completed =
+      given.has_complete_time() || (first != nullptr && workflow.IsLastStage(session.stage()));
+  if (completed) {
+    *session.mutable_complete_time() =
+        TimeOr(given.has_complete_time(), given.complete_time(), now);
+    if (session.state() != Session::DELETED) session.set_state(Session::STOPPED);
+  }
+  if (session.state() == Session::DELETED)
+    *session.mutable_delete_time() = TimeOr(given.has_delete_time(), given.delete_time(), now);
+  if (given.has_fail_time()) {
+    *session.mutable_fail_time() = given.fail_time();
+    session.set_fail_reason(given.fail_reason());
+  }
+  if (workflow.recovery_window() != absl::InfiniteDuration()) {
+    *session.mutable_recover_before_time() =
+        ToProto(FromProto(session.create_time()) + workflow.recovery_window());
+  }
+  return session;
+}
+
+SessionTask TaskOf(const Workflow& workflow, Ledger& ledger, const SessionTask& given) {
+  SessionTask task = given;
+  task.set_session_id(ledger.session().session_id());
+  if (task.task_id().empty()) task.set_task_id(ledger.DrawId());
+  task.set_max_retries(workflow.max_retries());
+  *task.mutable_start_time() = TimeOr(given.has_start_time(), given.start_time(), ledger.now());
+  *task.mutable_heartbeat_time() = ToProto(ledger.now());
+  task.clear_duration();
+  task.clear_retryable();
+  return task;
+}
+
+// What lies below the session, as rows.
+void TakeRows(const ImportSessionsRequest& request, Ledger& ledger) {
+  Decision& decision = ledger.decision();
+  const std::string& id = decision.session.session_id();
+  for (const SessionArtifact& given : request.artifacts()) {
+    SessionArtifact& artifact = decision.artifacts.emplace_back(given);
+    if (artifact.artifact_id().empty()) artifact.set_artifact_id(ledger.DrawId());
+    artifact.set_session_id(id);
+    *artifact.mutable_create_time() =
+        TimeOr(given.has_create_time(), given.create_time(), ledger.now());
+  }
+  for (const SessionError& given : request.errors()) {
+    SessionError& error = decision.errors.emplace_back(given);
+    if (error.error_id().empty()) error.set_error_id(ledger.DrawId());
+    error.set_session_id(id);
+    if (error.operation_stage().empty()) error.set_operation_stage(decision.session.stage());
+    *error.mutable_create_time() =
+        TimeOr(given.has_create_time(), given.create_time(), ledger.now());
+    error.clear_age();
+  }
+  int32_t sequence = 0;
+  for (const SessionMessage& given : request.messages()) {
+    NewMessage appended{.message = given, .id_brought = !given.message_id().empty()};
+    SessionMessage& message = appended.message;
+    if (!appended.id_brought) message.set_message_id(ledger.DrawId());
+    message.set_session_id(id);
+    message.set_sequence(++sequence);
+    *message.mutable_create_time() =
+        TimeOr(given.has_create_time(), given.create_time(), ledger.now());
+    decision.messages.push_back(std::move(appended));
+  }
+}
+
+}  // namespace
+
+absl::StatusOr<Decision> Decide(const Context& context, const ImportSessionsRequest& request) {
+  const Workflow& workflow = context.workflow;
+  const std::string& id = context.command.session_id;
+  if (context.aggregate.session.has_value() || context.aggregate.tombstone.has_value())
+    return SessionExists(id);
+  const Workflow::Violations violations = ImportCheck(workflow, request, context.now).Run();
+  if (!violations.empty()) return InvalidFields(violations);
+
+  Ledger ledger = context.Open();
+  const Session born = Born(workflow, id, request.session(), ledger.now());
+  if (auto fit = CheckFields(workflow, born); !fit.ok()) return fit;
+  ledger.Record(SessionEvent::IMPORTED, [&](Session& session, Struct& changes) {
+    session = born;
+    if (session.state() == Session::STOPPED)
+      SetPurgeTime(ledger.now() + workflow.after_end(), session, changes);
+    if (session.state() == Session::DELETED)
+      SetPurgeTime(ledger.now() + workflow.after_delete(), session, changes);
+    if (request.has_task()) {
+      *session.mutable_current_task() = TaskOf(workflow, ledger, request.task());
+      ledger.decision().task_changed = true;
+    }
+    TakeRows(request, ledger);
+    session.set_message_count(request.messages_size());
+    for (const SessionError& error : ledger.decision().errors) {
+      if (error.severity() == SessionError::BLOCKING && !error.has_resolve_time())
+        ledger.AddBlocking(error.error_id(), session, changes);
+      Set(changes, absl::StrCat("errors.", error.error_id()), FactsOf(error));
+    }
+    for (const SessionArtifact& artifact : ledger.decision().artifacts)
+      Set(changes, absl::StrCat("artifacts.", artifact.artifact_id()), FactsOf(artifact));
+    const Value facts = FactsOf(session);
+    for (const auto& [field, fact] : facts.struct_value().fields()) {
+      if (IsTakenOver(field)) Set(changes, field, fact);
+    }
+    Value history;
+    for (const Struct& event : request.events())
+      *history.mutable_list_value()->add_values() = StructValue(event);
+    if (request.events_size() > 0) Set(changes, "events", std::move(history));
+  });
+  return std::move(ledger).Close();
+}
+
+}  // namespace sessiond

@@ -1,0 +1,199 @@
+// Streaming calls on the real server, over the wire: what ends them, and who hears of it.
+#include "server/rpc/stream.h"
+
+#include <gmock/gmock.h>
+#include <google/rpc/status.pb.h>
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <string>
+#include <thread>
+
+#include "absl/synchronization/notification.h"
+#include "absl/time/clock.h"
+#include "google/rpc/error_details.pb.h"
+#include "server/rpc/server.h"
+#include "sessiond/v1/admin_service.grpc.pb.h"
+#include "sessiond/v1/session_service.grpc.pb.h"
+
+namespace sessiond::rpc {
+namespace {
+
+using testing::HasSubstr;
+
+constexpr absl::Duration kPatience = absl::Seconds(20);
+
+v1::ImportSessionsRequest Imported(int line) {
+  v1::ImportSessionsRequest request;
+  request.set_line(line);
+  request.mutable_session()->set_session_id("0192f3c4-9f2e-7abc-8def-0123456789ab");
+  request.mutable_session()->set_workflow("interview");
+  return request;
+}
+
+// Answers every import with its line; tells watchers that it began, and then whatever ends them.
+class FakeService {
+ public:
+  using Imports = Stream<v1::ImportSessionsRequest, v1::ImportSessionsResponse>;
+  using Watch = Stream<v1::WatchSessionsRequest, v1::WatchSessionsResponse>;
+
+  Task<absl::Status> ImportSessions(CallInfo, Imports& stream) {
+    for (;;) {
+      const std::optional<v1::ImportSessionsRequest> request = co_await stream.Read();
+      if (!request.has_value()) co_return absl::OkStatus();
+      v1::ImportSessionsResponse response;
+      response.set_line(request->line());
+      if (!co_await stream.Write(response)) co_return absl::OkStatus();
+    }
+  }
+
+  Task<absl::Status> WatchSessions(CallInfo, Watch& stream) {
+    const std::optional<v1::WatchSessionsRequest> request = co_await stream.Read();
+    if (!request.has_value()) co_return absl::OkStatus();
+    v1::WatchSessionsResponse response;
+    response.mutable_bookmark();
+    response.set_resume_token(std::string(flood_bytes, 'x'));
+    while (co_await stream.Write(response) && flood_bytes > 0) ++written;
+    while (!stream.over() && !stream.draining()) co_await stream.news()->signal.Wait();
+    if (stream.over()) left.Notify();
+    response.mutable_heartbeat();
+    co_await stream.Write(response);
+    co_return absl::OkStatus();
+  }
+
+  // When not 0, watchers are written to without end.
+  std::size_t flood_bytes = 0;
+  std::atomic<int> written = 0;
+  absl::Notification left;
+};
+
+class StreamTest : public testing::Test {
+ protected:
+  StreamTest() : metrics_(Services()), journal_(metrics_) {
+    ServerOptions options{.listen = "127.0.0.1:0"};
+    const auto* imports = v1::ImportSessionsRequest::descriptor()->file()->service(0);
+    const auto* watches = v1::WatchSessionsRequest::descriptor()->file()->service(0);
+    options.services.push_back(
+        {imports, {Bind("ImportSessions", service_, &FakeService::ImportSessions)}});
+    options.services.push_back(
+        {watches, {Bind("WatchSessions", service_, &FakeService::WatchSessions)}});
+    server_ = Server::Start(std::move(options), metrics_, journal_).value();
+    channel_ = grpc::CreateChannel(absl::StrCat("127.0.0.1:", server_->port()),
+                                   grpc::InsecureChannelCredentials());
+    context_.set_deadline(absl::ToChronoTime(absl::Now() + kPatience));
+  }
+
+  static std::vector<std::string> Services() {
+    return {v1::ImportSessionsRequest::descriptor()->file()->service(0)->full_name(),
+            v1::WatchSessionsRequest::descriptor()->file()->service(0)->full_name()};
+  }
+
+  auto Import() { return v1::AdminService::NewStub(channel_)->ImportSessions(&context_); }
+  auto Watch(const std::string& namespace_name = "") {
+    v1::WatchSessionsRequest request;
+    request.set_namespace_(namespace_name);
+    return v1::SessionService::NewStub(channel_)->WatchSessions(&context_, request);
+  }
+
+  static std::string ReasonOf(const grpc::Status& status) {
+    google::rpc::Status details;
+    google::rpc::ErrorInfo info;
+    if (!details.ParseFromString(status.error_details()) || details.details().empty()) return "";
+    details.details(0).UnpackTo(&info);
+    return info.reason();
+  }
+
+  FakeService service_;
+  Metrics metrics_;
+  Journal journal_;
+  std::unique_ptr<Server> server_;
+  std::shared_ptr<grpc::Channel> channel_;
+  grpc::ClientContext context_;
+};
+
+TEST_F(StreamTest, EveryMessageIsAnsweredInItsTurn) {
+  const auto stream = Import();
+  v1::ImportSessionsResponse response;
+  for (int line = 1; line <= 100; ++line) {
+    ASSERT_TRUE(stream->Write(Imported(line)));
+    ASSERT_TRUE(stream->Read(&response));
+    EXPECT_EQ(response.line(), line);
+  }
+  stream->WritesDone();
+  EXPECT_FALSE(stream->Read(&response));
+  const grpc::Status status = stream->Finish();
+  EXPECT_TRUE(status.ok()) << status.error_message();
+  EXPECT_THAT(metrics_.Text(), HasSubstr("grpc_server_handled_total{grpc_code=\"OK\""));
+}
+
+TEST_F(StreamTest, ARefusedMessageEndsTheStreamWithItsReason) {
+  const auto stream = Watch("NOT A NAMESPACE");
+  v1::WatchSessionsResponse response;
+  EXPECT_FALSE(stream->Read(&response));
+  const grpc::Status status = stream->Finish();
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_EQ(ReasonOf(status), "INVALID_FIELD");
+}
+
+TEST_F(StreamTest, AHandlerThatWaitsHearsThatItsClientLeft) {
+  const auto stream = Watch();
+  v1::WatchSessionsResponse response;
+  ASSERT_TRUE(stream->Read(&response));
+  EXPECT_TRUE(response.has_bookmark());
+  context_.TryCancel();
+  EXPECT_TRUE(service_.left.WaitForNotificationWithTimeout(kPatience));
+  EXPECT_EQ(stream->Finish().error_code(), grpc::StatusCode::CANCELLED);
+}
+
+TEST_F(StreamTest, AStreamEndsAtItsDeadline) {
+  context_.set_deadline(absl::ToChronoTime(absl::Now() + absl::Milliseconds(200)));
+  const auto stream = Watch();
+  EXPECT_TRUE(service_.left.WaitForNotificationWithTimeout(kPatience));
+  EXPECT_EQ(stream->Finish().error_code(), grpc::StatusCode::DEADLINE_EXCEEDED);
+}
+
+TEST_F(StreamTest, ADrainLetsAHandlerSayItsLastWord) {
+  const auto stream = Watch();
+  v1::WatchSessionsResponse response;
+  ASSERT_TRUE(stream->Read(&response));
+  std::thread stop([this] { server_->Stop(kPatience); });
+  EXPECT_TRUE(stream->Read(&response));
+  EXPECT_TRUE(response.has_heartbeat());
+  EXPECT_FALSE(stream->Read(&response));
+  const grpc::Status status = stream->Finish();
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::UNAVAILABLE);
+  EXPECT_EQ(ReasonOf(status), "DRAINING");
+  stop.join();
+}
+
+TEST_F(StreamTest, ADrainDoesNotWaitForAClientThatHasNothingToSay) {
+  const auto stream = Import();
+  v1::ImportSessionsResponse response;
+  ASSERT_TRUE(stream->Write(Imported(1)));
+  ASSERT_TRUE(stream->Read(&response));
+  std::thread stop([this] { server_->Stop(kPatience); });
+  EXPECT_FALSE(stream->Read(&response));
+  const grpc::Status status = stream->Finish();
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::UNAVAILABLE);
+  EXPECT_EQ(ReasonOf(status), "DRAINING");
+  stop.join();
+}
+
+TEST_F(StreamTest, AReaderThatStopsIsWrittenToNoMoreAndHoldsUpNoDrain) {
+  service_.flood_bytes = 100'000;
+  const auto stream = Watch();
+  v1::WatchSessionsResponse response;
+  ASSERT_TRUE(stream->Read(&response));
+  // Flow control has stopped the writer when nothing more is written for a while.
+  for (int before = -1; before != service_.written; absl::SleepFor(absl::Milliseconds(200)))
+    before = service_.written;
+  EXPECT_LT(service_.written, 100);
+  const absl::Time begin = absl::Now();
+  server_->Stop(kPatience);
+  EXPECT_LT(absl::Now() - begin, kPatience / 2);
+  while (stream->Read(&response)) continue;
+  EXPECT_EQ(stream->Finish().error_code(), grpc::StatusCode::CANCELLED);
+}
+
+}  // namespace
+}  // namespace sessiond::rpc
