@@ -4,33 +4,12 @@
 
 #include "grpcpp/create_channel.h"
 #include "grpcpp/security/credentials.h"
+#include "unary_call.h"
 
 namespace sessiond {
 namespace {
 
 using Stub = v1::SessionService::StubInterface;
-
-// One RPC: a request_id where the request has room for one and none was given, then the call,
-// retried.
-template <class Request, class Response>
-absl::StatusOr<Response> Call(Stub& stub, const CallOptions& options, Request& request,
-                              grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&,
-                                                           Response*)) {
-  if constexpr (requires { request.set_request_id(""); }) {
-    if (request.request_id().empty()) request.set_request_id(NewRequestId());
-  }
-  Response response;
-  absl::Status status = CallWithRetries(options, [&](grpc::ClientContext& context) {
-    return (stub.*method)(&context, request, &response);
-  });
-  if (!status.ok()) return status;
-  return response;
-}
-
-template <class T>
-std::vector<T> TakeAll(google::protobuf::RepeatedPtrField<T>& items) {
-  return {std::make_move_iterator(items.begin()), std::make_move_iterator(items.end())};
-}
 
 }  // namespace
 
@@ -52,83 +31,79 @@ SessionClient::SessionClient(std::shared_ptr<Stub> stub, CallOptions options)
     : stub_(std::move(stub)), options_(std::move(options)) {}
 
 absl::StatusOr<v1::Session> SessionClient::CreateSession(v1::CreateSessionRequest request) const {
-  return Call(*stub_, options_, request, &Stub::CreateSession);
+  return UnaryCall(*stub_, options_, request, &Stub::CreateSession);
 }
 
 absl::StatusOr<v1::Session> SessionClient::ActivateSession(
     v1::ActivateSessionRequest request) const {
-  return Call(*stub_, options_, request, &Stub::ActivateSession);
+  return UnaryCall(*stub_, options_, request, &Stub::ActivateSession);
 }
 
 absl::StatusOr<v1::Session> SessionClient::GetSession(v1::GetSessionRequest request) const {
-  return Call(*stub_, options_, request, &Stub::GetSession);
+  return UnaryCall(*stub_, options_, request, &Stub::GetSession);
 }
 
 absl::StatusOr<v1::LookupSessionsResponse> SessionClient::LookupSessions(
     v1::LookupSessionsRequest request) const {
-  return Call(*stub_, options_, request, &Stub::LookupSessions);
+  return UnaryCall(*stub_, options_, request, &Stub::LookupSessions);
 }
 
 absl::StatusOr<v1::CountSessionsResponse> SessionClient::CountSessions(
     v1::CountSessionsRequest request) const {
-  return Call(*stub_, options_, request, &Stub::CountSessions);
+  return UnaryCall(*stub_, options_, request, &Stub::CountSessions);
 }
 
 absl::StatusOr<v1::Session> SessionClient::UpdateSession(v1::UpdateSessionRequest request) const {
-  return Call(*stub_, options_, request, &Stub::UpdateSession);
+  return UnaryCall(*stub_, options_, request, &Stub::UpdateSession);
 }
 
 absl::StatusOr<v1::Session> SessionClient::AdvanceSession(v1::AdvanceSessionRequest request) const {
-  return Call(*stub_, options_, request, &Stub::AdvanceSession);
+  return UnaryCall(*stub_, options_, request, &Stub::AdvanceSession);
 }
 
 absl::StatusOr<v1::Session> SessionClient::PauseSession(v1::PauseSessionRequest request) const {
-  return Call(*stub_, options_, request, &Stub::PauseSession);
+  return UnaryCall(*stub_, options_, request, &Stub::PauseSession);
 }
 
 absl::StatusOr<v1::Session> SessionClient::ResumeSession(v1::ResumeSessionRequest request) const {
-  return Call(*stub_, options_, request, &Stub::ResumeSession);
+  return UnaryCall(*stub_, options_, request, &Stub::ResumeSession);
 }
 
 absl::StatusOr<v1::Session> SessionClient::StopSession(v1::StopSessionRequest request) const {
-  return Call(*stub_, options_, request, &Stub::StopSession);
+  return UnaryCall(*stub_, options_, request, &Stub::StopSession);
 }
 
 absl::StatusOr<v1::Session> SessionClient::FailSession(v1::FailSessionRequest request) const {
-  return Call(*stub_, options_, request, &Stub::FailSession);
+  return UnaryCall(*stub_, options_, request, &Stub::FailSession);
 }
 
 absl::StatusOr<v1::Session> SessionClient::DeleteSession(v1::DeleteSessionRequest request) const {
-  return Call(*stub_, options_, request, &Stub::DeleteSession);
+  return UnaryCall(*stub_, options_, request, &Stub::DeleteSession);
 }
 
 absl::StatusOr<v1::Session> SessionClient::UndeleteSession(
     v1::UndeleteSessionRequest request) const {
-  return Call(*stub_, options_, request, &Stub::UndeleteSession);
+  return UnaryCall(*stub_, options_, request, &Stub::UndeleteSession);
+}
+
+absl::StatusOr<v1::ListRecoverableSessionsResponse> SessionClient::ListRecoverableSessions(
+    v1::ListRecoverableSessionsRequest request) const {
+  return UnaryCall(*stub_, options_, request, &Stub::ListRecoverableSessions);
+}
+
+absl::StatusOr<v1::Session> SessionClient::RecoverSession(v1::RecoverSessionRequest request) const {
+  return UnaryCall(*stub_, options_, request, &Stub::RecoverSession);
 }
 
 StreamRange<v1::Session> SessionClient::ListSessions(v1::ListSessionsRequest request) const {
-  return StreamRange<v1::Session>([stub = stub_, options = options_, request = std::move(request)](
-                                      const std::string& page_token) mutable
-                                  -> absl::StatusOr<Page<v1::Session>> {
-    if (!page_token.empty()) request.set_page_token(page_token);
-    auto response = Call(*stub, options, request, &Stub::ListSessions);
-    if (!response.ok()) return response.status();
-    return Page<v1::Session>{TakeAll(*response->mutable_sessions()), response->next_page_token()};
-  });
+  return ListCall(stub_, options_, std::move(request), &Stub::ListSessions,
+                  &v1::ListSessionsResponse::mutable_sessions);
 }
 
 StreamRange<v1::SessionEvent> SessionClient::ListSessionEvents(
     v1::ListSessionEventsRequest request) const {
-  return StreamRange<v1::SessionEvent>(
-      [stub = stub_, options = options_, request = std::move(request)](
-          const std::string& page_token) mutable -> absl::StatusOr<Page<v1::SessionEvent>> {
-        if (!page_token.empty()) request.set_page_token(page_token);
-        auto response = Call(*stub, options, request, &Stub::ListSessionEvents);
-        if (!response.ok()) return response.status();
-        return Page<v1::SessionEvent>{TakeAll(*response->mutable_events()),
-                                      response->next_page_token()};
-      });
+  return ListCall(stub_, options_, std::move(request), &Stub::ListSessionEvents,
+                  &v1::ListSessionEventsResponse::mutable_events);
 }
 
 }  // namespace sessiond

@@ -3,6 +3,9 @@
 
 #include <unistd.h>
 
+#include <map>
+#include <numeric>
+#include <optional>
 #include <regex>
 
 #include "absl/time/clock.h"
@@ -185,6 +188,127 @@ TEST_F(ClientTest, AListThatBreaksOffEndsWithTheRefusal) {
 TEST_F(ClientTest, AnEmptyListIsEmpty) {
   auto range = Client().ListSessions({});
   EXPECT_TRUE(range.begin() == range.end());
+}
+
+// ---- the other services
+
+TEST_F(ClientTest, EveryServiceHasItsClient) {
+  const auto channel = MakeChannel(server_.Address());
+  v1::SessionTask task;
+  task.set_task_id("t1");
+  server_.calls.Hold(task);
+  EXPECT_EQ(TaskClient(channel).StartTask({})->task_id(), "t1");
+  EXPECT_TRUE(ErrorClient(channel).RecordError({}).ok());
+  EXPECT_TRUE(MessageClient(channel).AppendMessages({}).ok());
+  EXPECT_TRUE(ArtifactClient(channel).DeleteArtifact({}).ok());
+  EXPECT_TRUE(WorkflowClient(channel).GetWorkflow({}).ok());
+  EXPECT_TRUE(AdminClient(channel).GetServerInfo({}).ok());
+  const auto ids = server_.calls.RequestIds();
+  ASSERT_THAT(ids, SizeIs(4));  // Of the changes.
+  for (const std::string& id : ids) EXPECT_FALSE(id.empty());
+}
+
+TEST_F(ClientTest, TheirListsAreReadPageAfterPage) {
+  v1::ListTasksResponse page;
+  page.add_tasks()->set_task_id("a");
+  page.set_next_page_token("2");
+  server_.calls.Hold(page);
+  page.mutable_tasks(0)->set_task_id("b");
+  page.clear_next_page_token();
+  server_.calls.Hold(page);
+  std::vector<std::string> ids;
+  for (const auto& task : TaskClient(MakeChannel(server_.Address())).ListTasks({})) {
+    ids.push_back(task->task_id());
+  }
+  EXPECT_THAT(ids, ElementsAre("a", "b"));
+  EXPECT_EQ(server_.calls.Requests()[1], "ListTasks page_token: \"2\"");
+}
+
+// ---- import
+
+class ImportTest : public ClientTest {
+ protected:
+  // Imports so many sessions, numbered from 1.
+  absl::Status Import(int count, absl::Duration timeout = absl::Seconds(10)) {
+    CallOptions options{.timeout = timeout, .backoff_initial = absl::Milliseconds(1)};
+    return AdminClient(MakeChannel(server_.Address()), options)
+        .ImportSessions(
+            [this, count]() -> absl::StatusOr<std::optional<v1::ImportSessionsRequest>> {
+              if (asked_for_ == count) return std::nullopt;
+              if (++asked_for_ == broken_at_) return absl::DataLossError("The source is broken");
+              v1::ImportSessionsRequest request;
+              request.set_line(asked_for_);
+              request.mutable_session()->set_session_id(absl::StrCat("s", asked_for_));
+              return request;
+            },
+            [this](const v1::ImportSessionsResponse& response) {
+              lines_.push_back(response.line());
+              ++results_[response.result()];
+            });
+  }
+
+  int broken_at_ = 0;
+  int asked_for_ = 0;
+  std::vector<int> lines_;
+  std::map<v1::ImportSessionsResponse::Result, int> results_;
+};
+
+std::vector<int> OneTo(int last) {
+  std::vector<int> numbers(last);
+  std::iota(numbers.begin(), numbers.end(), 1);
+  return numbers;
+}
+
+TEST_F(ImportTest, EverySessionIsAnsweredInItsOrder) {
+  ASSERT_TRUE(Import(5000).ok());
+  EXPECT_EQ(lines_, OneTo(5000));
+  EXPECT_EQ(results_[v1::ImportSessionsResponse::IMPORTED], 5000);
+}
+
+TEST_F(ImportTest, NothingIsNothing) {
+  EXPECT_TRUE(Import(0).ok());
+  EXPECT_THAT(lines_, IsEmpty());
+}
+
+TEST_F(ImportTest, WhatALostConnectionLeftUnansweredIsSentAgain) {
+  for (const int answers : {0, 1, 255, 256, 700}) server_.admin.BreakAfter(answers, Draining());
+  const absl::Status status = Import(3000);
+  ASSERT_TRUE(status.ok()) << status;
+  EXPECT_EQ(lines_, OneTo(3000));
+  EXPECT_EQ(server_.admin.Imported().size(), 3000);
+  // What was done when the connection broke.
+  EXPECT_GE(results_[v1::ImportSessionsResponse::ALREADY_THERE], 5);
+}
+
+TEST_F(ImportTest, WhatPassesByItselfIsSentAgain) {
+  server_.admin.RefuseNextSessions("LOCK_TIMEOUT", 300);
+  ASSERT_TRUE(Import(1000).ok());
+  EXPECT_THAT(lines_, testing::UnorderedElementsAreArray(OneTo(1000)));
+  EXPECT_EQ(results_[v1::ImportSessionsResponse::IMPORTED], 1000);
+  EXPECT_EQ(server_.admin.streams(), 1);
+}
+
+TEST_F(ImportTest, PatienceEndsWithTheTimeoutWhenNothingMoves) {
+  server_.admin.RefuseNextSessions("DATABASE_UNAVAILABLE", 1'000'000);
+  const absl::Time start = absl::Now();
+  const absl::Status status = Import(1000, absl::Milliseconds(200));
+  EXPECT_TRUE(absl::IsUnavailable(status)) << status;
+  EXPECT_THAT(std::string(status.message()), HasSubstr("DATABASE_UNAVAILABLE"));
+  EXPECT_LT(absl::Now() - start, absl::Seconds(2));
+  EXPECT_THAT(lines_, IsEmpty());
+}
+
+TEST_F(ImportTest, ARefusalOfTheWholeEndsItAndTheSourceIsNotReadFarAhead) {
+  server_.admin.BreakAfter(0, Refusal(v1::SCHEMA_MISMATCH, "Run: sessiond migrate up"));
+  EXPECT_EQ(GetReason(Import(5000)), v1::SCHEMA_MISMATCH);
+  EXPECT_LE(asked_for_, 257);
+  EXPECT_EQ(server_.admin.streams(), 1);
+}
+
+TEST_F(ImportTest, ABrokenSourceEndsItWhenAllBeforeIsAnswered) {
+  broken_at_ = 401;
+  EXPECT_EQ(Import(1000).message(), "The source is broken");
+  EXPECT_EQ(lines_, OneTo(400));
 }
 
 TEST(Client, RequestIdsAreUuidsOfVersion4) {

@@ -12,26 +12,13 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
-#include "google/rpc/status.pb.h"
 #include "grpc/health/v1/health.grpc.pb.h"
 #include "grpcpp/server_builder.h"
 #include "sessiond/v1/session_service.grpc.pb.h"
+#include "tests/fake_services.h"
+#include "tests/on_the_wire.h"
 
 namespace sessiond {
-
-// As the wire carries a refusal.
-inline grpc::Status OnTheWire(const absl::Status& status) {
-  google::rpc::Status details;
-  details.set_code(static_cast<int>(status.code()));
-  details.set_message(std::string(status.message()));
-  status.ForEachPayload([&](absl::string_view type_url, const absl::Cord& payload) {
-    auto* detail = details.add_details();
-    detail->set_type_url(std::string(type_url));
-    detail->set_value(std::string(payload));
-  });
-  return {static_cast<grpc::StatusCode>(status.code()), std::string(status.message()),
-          details.SerializeAsString()};
-}
 
 class FakeSessionService final : public v1::SessionService::Service {
  public:
@@ -53,6 +40,11 @@ class FakeSessionService final : public v1::SessionService::Service {
   void HoldEvents(std::vector<v1::SessionEvent> events) {
     absl::MutexLock lock(&mutex_);
     events_ = std::move(events);
+  }
+  // What CountSessions answers with.
+  void HoldTotal(int total) {
+    absl::MutexLock lock(&mutex_);
+    total_ = total;
   }
   // Requests as short debug strings, oldest first; and the request ids of those that carry one.
   std::vector<std::string> Requests() const {
@@ -80,6 +72,19 @@ class FakeSessionService final : public v1::SessionService::Service {
   grpc::Status PauseSession(Context*, const v1::PauseSessionRequest* request,
                             v1::Session* response) override {
     return Change(*request, request->session_id(), response);
+  }
+  grpc::Status RecoverSession(Context*, const v1::RecoverSessionRequest* request,
+                              v1::Session* response) override {
+    return Change(*request, request->session_id(), response);
+  }
+  grpc::Status ListRecoverableSessions(Context*, const v1::ListRecoverableSessionsRequest* request,
+                                       v1::ListRecoverableSessionsResponse* response) override {
+    absl::MutexLock lock(&mutex_);
+    if (const grpc::Status status = Next(*request); !status.ok()) return status;
+    for (const auto& page : pages_) {
+      for (const v1::Session& session : page) *response->add_sessions() = session;
+    }
+    return grpc::Status::OK;
   }
   grpc::Status DeleteSession(Context*, const v1::DeleteSessionRequest* request,
                              v1::Session* response) override {
@@ -115,8 +120,9 @@ class FakeSessionService final : public v1::SessionService::Service {
     return grpc::Status::OK;
   }
   grpc::Status CountSessions(Context*, const v1::CountSessionsRequest* request,
-                             v1::CountSessionsResponse*) override {
+                             v1::CountSessionsResponse* response) override {
     absl::MutexLock lock(&mutex_);
+    response->set_total(total_);
     return Next(*request);
   }
   grpc::Status ListSessionEvents(Context*, const v1::ListSessionEventsRequest* request,
@@ -152,6 +158,7 @@ class FakeSessionService final : public v1::SessionService::Service {
   v1::Session session_ ABSL_GUARDED_BY(mutex_);
   std::vector<std::vector<v1::Session>> pages_ ABSL_GUARDED_BY(mutex_);
   std::vector<v1::SessionEvent> events_ ABSL_GUARDED_BY(mutex_);
+  int total_ ABSL_GUARDED_BY(mutex_) = 0;
   std::vector<std::string> requests_ ABSL_GUARDED_BY(mutex_);
   std::vector<std::string> request_ids_ ABSL_GUARDED_BY(mutex_);
 };
@@ -167,13 +174,19 @@ class FakeHealth final : public grpc::health::v1::Health::Service {
   }
 };
 
-// Serves both on a free port of the loopback, or where told, until it is destroyed.
+// Serves all of them on a free port of the loopback, or where told, until it is destroyed.
 class FakeServer {
  public:
   explicit FakeServer(const std::string& address = "127.0.0.1:0") {
     grpc::ServerBuilder builder;
     builder.AddListeningPort(address, grpc::InsecureServerCredentials(), &port_);
     builder.RegisterService(&sessions);
+    builder.RegisterService(&tasks);
+    builder.RegisterService(&errors);
+    builder.RegisterService(&messages);
+    builder.RegisterService(&artifacts);
+    builder.RegisterService(&workflows);
+    builder.RegisterService(&admin);
     builder.RegisterService(&health);
     server_ = builder.BuildAndStart();
   }
@@ -182,6 +195,13 @@ class FakeServer {
   std::string Address() const { return absl::StrCat("127.0.0.1:", port_); }
 
   FakeSessionService sessions;
+  FakeCalls calls;  // Of all the services below.
+  FakeTaskService tasks{calls};
+  FakeErrorService errors{calls};
+  FakeMessageService messages{calls};
+  FakeArtifactService artifacts{calls};
+  FakeWorkflowService workflows{calls};
+  FakeAdminService admin{calls};
   FakeHealth health;
 
  private:

@@ -38,11 +38,20 @@ struct Outcome {
   std::string err;
 };
 
+// A file of this test's, with this in it.
+std::string FileWith(const std::string& text, const std::string& name = "input") {
+  const std::string path =
+      absl::StrCat(testing::TempDir(), "sessionctl_test.", getpid(), ".", name);
+  std::ofstream(path) << text;
+  return path;
+}
+
 // `arguments` as a person types them into a shell; `environment` likewise, before the command.
-Outcome Sessionctl(const std::string& arguments, const std::string& environment = "") {
+Outcome Sessionctl(const std::string& arguments, const std::string& environment = "",
+                   const std::string& input = "/dev/null") {
   const std::string path = absl::StrCat(testing::TempDir(), "sessionctl_test.", getpid());
   const std::string line = absl::StrCat(environment, " " SESSIONCTL " ", arguments, " >", path,
-                                        ".out 2>", path, ".err </dev/null");
+                                        ".out 2>", path, ".err <", input);
   const int status = std::system(line.c_str());
   return {WEXITSTATUS(status), ReadFile(path + ".out"), ReadFile(path + ".err")};
 }
@@ -75,11 +84,13 @@ class SessionctlTest : public testing::Test {
  protected:
   SessionctlTest() { server_.sessions.Hold(SomeSession()); }
 
-  Outcome Run(const std::string& arguments) {
-    return Sessionctl(arguments, absl::StrCat("SESSIOND_SERVER=", server_.Address()));
+  Outcome Run(const std::string& arguments, const std::string& input = "/dev/null") {
+    return Sessionctl(arguments, absl::StrCat("SESSIOND_SERVER=", server_.Address()), input);
   }
   // What the daemon was asked last.
   std::string LastRequest() { return server_.sessions.Requests().back(); }
+  // The same of the services beside SessionService.
+  std::string LastCall() { return server_.calls.Requests().back(); }
 
   FakeServer server_;
 };
@@ -105,7 +116,11 @@ TEST_F(SessionctlTest, ATextNeverReachesTheTerminalRaw) {
 TEST_F(SessionctlTest, AnEmptyListIsAnEmptyArrayAndSaysSoToPeopleOnStderr) {
   EXPECT_EQ(Run("session list -o json").out, "[]\n");
   EXPECT_EQ(Run("session list -o jsonl").out, "");
-  EXPECT_EQ(Run("session events s1 -o json").out, "[]\n");
+  for (const char* list : {"session events s1", "session recoverable u1", "task list", "error list",
+                           "message list s1", "artifact list s1", "workflow list"}) {
+    EXPECT_EQ(Run(absl::StrCat(list, " -o json")).out, "[]\n") << list;
+    EXPECT_THAT(Run(list).err, Not(IsEmpty())) << list;
+  }
   const Outcome table = Run("session list");
   EXPECT_EQ(table.out, "");
   EXPECT_EQ(table.err, "No sessions.\n");
@@ -270,12 +285,43 @@ TEST_F(SessionctlTest, EveryReasonThatCanBeHelpedProposesTheNextStep) {
        "session pause s1 --request-id r",
        "--request-id r, so that nothing happens twice"},
       {v1::SCHEMA_MISMATCH, {}, "session get s1", "sessiond migrate up"},
+      {v1::SESSION_NOT_ACTIVE,
+       {{"allowed", "UpdateSession,RecordError,CompleteTask"}},
+       "session advance s1 --to x",
+       "session update s1 --set …\n            sessionctl error record s1 …\n"},
+      {v1::NOT_RECOVERABLE, {}, "session recover s1", "session events s1"},
+      {v1::BLOCKING_ERRORS,
+       {{"count", "1"}, {"first_error_id", "e1"}},
+       "session advance s1 --to x",
+       "error resolve s1 e1 --resolution …"},
   };
   for (const NextStep& step : kSteps) {
     // --to saves `advance` its look at the session, and the refusal its one chance.
     Refusal refusal(step.reason, "No");
     for (const auto& [key, value] : step.metadata) std::move(refusal).With(key, value);
     server_.sessions.RefuseNext(std::move(refusal));
+    EXPECT_THAT(Run(step.command).err, HasSubstr(step.expected))
+        << v1::ErrorReason_Name(step.reason);
+  }
+}
+
+TEST_F(SessionctlTest, EveryReasonOfTheOtherServicesProposesTheNextStepToo) {
+  const NextStep kSteps[] = {
+      {v1::TASK_NOT_FOUND, {}, "task get s1", "task start s1 …"},
+      {v1::TASK_ALREADY_RUNNING, {}, "task start s1 x", "task cancel s1"},
+      {v1::TASK_NOT_RUNNING, {}, "task cancel s1 --task t", "task get s1"},
+      {v1::TASK_COMPLETED, {}, "task cancel s1 --task t", "task get s1"},
+      {v1::TASK_FAILED, {}, "task start s1 x", "task retry s1"},
+      {v1::STALE_TASK, {}, "task cancel s1 --task t", "task get s1"},
+      {v1::RETRY_LIMIT_EXCEEDED, {}, "task retry s1", "session recover s1"},
+      {v1::ERROR_NOT_FOUND, {}, "error get s1 e1", "error list s1"},
+      {v1::ALREADY_RESOLVED, {}, "error resolve s1 e1", "error get s1 e1"},
+      {v1::ARTIFACT_NOT_FOUND, {}, "artifact delete s1 f1", "artifact list s1"},
+      {v1::WORKFLOW_NOT_FOUND, {}, "workflow get w", "workflow list"},
+      {v1::INVALID_WORKFLOW, {}, "workflow create /dev/null", "workflow validate /dev/null"},
+  };
+  for (const NextStep& step : kSteps) {
+    server_.calls.RefuseNext(Refusal(step.reason, "No"));
     EXPECT_THAT(Run(step.command).err, HasSubstr(step.expected))
         << v1::ErrorReason_Name(step.reason);
   }
@@ -314,6 +360,391 @@ TEST(Sessionctl, WithoutADaemonItSaysHowToStartOne) {
                                  HasSubstr("sessiond serve")));
 }
 
+// ---- sessions: recovery, and the whole of one
+
+TEST_F(SessionctlTest, AFullSessionShowsItsTaskItsFilesAndItsOpenErrors) {
+  v1::Session session = SomeSession();
+  session.mutable_current_task()->set_task_type("processing");
+  session.mutable_current_task()->set_status(v1::SessionTask::RUNNING);
+  session.mutable_current_task()->mutable_duration()->set_seconds(300);
+  session.add_files()->set_display_name("plan.pdf");
+  session.add_open_errors()->set_user_message("The plan\ncannot be read");
+  session.set_has_blocking_errors(true);
+  server_.sessions.Hold(session);
+  const Outcome outcome = Run("session show s1 --full");
+  EXPECT_THAT(outcome.out,
+              AllOf(HasSubstr("processing RUNNING for 5m"), HasSubstr("blocking ones are not"),
+                    HasSubstr("plan.pdf"), HasSubstr("The plan cannot be read")));
+  EXPECT_THAT(LastRequest(), HasSubstr("view: FULL"));
+}
+
+TEST_F(SessionctlTest, SessionsAreRecoveredAndWhatCanBeIsListed) {
+  server_.sessions.HoldPages({{SomeSession("a"), SomeSession("b")}});
+  EXPECT_EQ(Run("session recoverable u1 -o name").out, "a\nb\n");
+  EXPECT_THAT(LastRequest(), HasSubstr("owner_id: \"u1\""));
+  EXPECT_EQ(Run("session recover s1 --reason again").exit_code, 0);
+  EXPECT_THAT(LastRequest(), HasSubstr("reason: \"again\""));
+}
+
+// ---- tasks
+
+TEST_F(SessionctlTest, ATaskIsStartedWithAllThatItTakes) {
+  const Outcome outcome = Run(
+      "task start s1 processing --id 01 --heartbeat 1m30.5s --to processing --etag r2 --actor me");
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
+  EXPECT_EQ(LastCall(),
+            "StartTask session_id: \"s1\" etag: \"r2\" actor: \"me\" task_type: \"processing\" "
+            "task_id: \"01\" heartbeat_timeout { seconds: 90 nanos: 500000000 } "
+            "advance_to_stage: \"processing\"");
+}
+
+TEST_F(SessionctlTest, AReportIsAboutTheCurrentRunUnlessToldWhich) {
+  v1::SessionTask task;
+  task.set_task_id("t7");
+  server_.calls.Hold(task);
+  ASSERT_EQ(Run("task complete s1 --result '{\"tickets\": 5}' --to review").exit_code, 0);
+  EXPECT_THAT(
+      server_.calls.Requests(),
+      ElementsAre("GetTask session_id: \"s1\"",
+                  AllOf(HasSubstr("CompleteTask"), HasSubstr("task_id: \"t7\""),
+                        HasSubstr("number_value: 5"), HasSubstr("advance_to_stage: \"review\""))));
+  ASSERT_EQ(Run("task progress s1 --task t6").exit_code, 0);
+  EXPECT_THAT(server_.calls.Requests(), testing::SizeIs(3));
+  EXPECT_EQ(LastCall(), "ReportTaskProgress session_id: \"s1\" task_id: \"t6\"");
+}
+
+TEST_F(SessionctlTest, AFailedTaskBringsItsError) {
+  ASSERT_EQ(Run("task fail s1 --task t7 --context '{\"status\": 500}' --message 'Try later' "
+                "--category Temporary --severity warning --action 'Wait' --action 'Try again'")
+                .exit_code,
+            0);
+  EXPECT_THAT(LastCall(),
+              AllOf(HasSubstr("failure_context"), HasSubstr("category: TEMPORARY"),
+                    HasSubstr("severity: WARNING"),
+                    HasSubstr("recovery_actions: \"Wait\" recovery_actions: \"Try again\"")));
+}
+
+TEST_F(SessionctlTest, ATaskIsShownAsACard) {
+  v1::SessionTask task;
+  task.set_session_id("s1");
+  task.set_task_id("t7");
+  task.set_task_type("export");
+  task.set_status(v1::SessionTask::FAILED);
+  task.set_retry_count(2);
+  task.set_max_retries(3);
+  task.set_retryable(true);
+  (*task.mutable_failure_context()->mutable_fields())["code"].set_number_value(502);
+  server_.calls.Hold(task);
+  EXPECT_THAT(Run("task show s1").out,
+              AllOf(HasSubstr("export"), HasSubstr("FAILED"), HasSubstr("2 of 3, can be retried"),
+                    HasSubstr("code = 502")));
+  v1::ListTasksResponse list;
+  *list.add_tasks() = task;
+  server_.calls.Hold(list);
+  EXPECT_EQ(Run("task list --filter 'retryable = true' -o name").out, "s1\n");
+  EXPECT_THAT(LastCall(), HasSubstr("filter: \"retryable = true\""));
+}
+
+// ---- errors
+
+TEST_F(SessionctlTest, CategoriesAndSeveritiesAreTakenAsPeopleWriteThem) {
+  for (const char* category : {"user-fixable", "USER_FIXABLE", "user_fixable", "User-Fixable"}) {
+    ASSERT_EQ(
+        Run(absl::StrCat("error record s1 --severity BLOCKING --message m --category ", category))
+            .exit_code,
+        0);
+    EXPECT_THAT(LastCall(), HasSubstr("category: USER_FIXABLE severity: BLOCKING"));
+  }
+  const Outcome outcome = Run("error record s1 --severity bad --message m --category temporary");
+  EXPECT_EQ(outcome.exit_code, 2);
+  EXPECT_THAT(outcome.err, HasSubstr("not one of blocking, warning, info"));
+}
+
+TEST_F(SessionctlTest, ErrorsOfManySessionsSayWhose) {
+  v1::ListErrorsResponse list;
+  v1::SessionError& error = *list.add_errors();
+  error.set_session_id("s1");
+  error.set_error_id("e1");
+  error.set_category(v1::SessionError::USER_FIXABLE);
+  error.set_severity(v1::SessionError::BLOCKING);
+  error.set_user_message("No");
+  server_.calls.Hold(list);
+  EXPECT_THAT(Run("error list").out, AllOf(HasSubstr("SESSION"), HasSubstr("s1  ")));
+  EXPECT_THAT(Run("error list s1").out, AllOf(Not(HasSubstr("SESSION")), HasSubstr("e1  ")));
+  EXPECT_EQ(Run("error list s1 -o name").out, "e1\n");
+}
+
+TEST_F(SessionctlTest, AnErrorIsResolvedAndTheSummaryHasTotalsAndPatterns) {
+  ASSERT_EQ(Run("error resolve s1 e1 --resolution done").exit_code, 0);
+  EXPECT_EQ(LastCall(), "ResolveError session_id: \"s1\" error_id: \"e1\" resolution: \"done\"");
+  v1::SummarizeErrorsResponse summary;
+  auto& count = *summary.add_counts();
+  count.set_category(v1::SessionError::TEMPORARY);
+  count.set_severity(v1::SessionError::INFO);
+  count.set_count(3);
+  auto& pattern = *summary.add_patterns();
+  pattern.set_workflow("interview");
+  pattern.set_error_code("E9");
+  summary.set_total(3);
+  server_.calls.Hold(summary);
+  EXPECT_THAT(Run("error summary").out, AllOf(HasSubstr("TEMPORARY"), HasSubstr("total"),
+                                              HasSubstr("interview"), HasSubstr("E9")));
+}
+
+// ---- messages and artifacts
+
+TEST_F(SessionctlTest, AMessageComesFromAFlagOrFromStdin) {
+  ASSERT_EQ(
+      Run("message append s1 --type question --question-type technical --content 'Why?'").exit_code,
+      0);
+  EXPECT_EQ(LastCall(),
+            "AppendMessages session_id: \"s1\" messages { type: \"question\" content: \"Why?\" "
+            "question_type: \"technical\" }");
+  ASSERT_EQ(
+      Run("message append s1 --type answer --content -", FileWith("Because\nof it")).exit_code, 0);
+  EXPECT_THAT(LastCall(), HasSubstr("content: \"Because\\nof it\""));
+}
+
+TEST_F(SessionctlTest, ManyMessagesComeFromJsonLinesFiveHundredAtATime) {
+  std::string lines;
+  for (int i = 0; i < 501; ++i)
+    absl::StrAppend(&lines, "{\"type\": \"answer\", \"content\": \"x\"}\n");
+  v1::AppendMessagesResponse first, second;
+  first.set_first_sequence(1);
+  first.set_last_sequence(500);
+  second.set_first_sequence(501);
+  second.set_last_sequence(501);
+  server_.calls.Hold(first);
+  server_.calls.Hold(second);
+  const Outcome outcome = Run("message append s1 --from - --request-id r", FileWith(lines));
+  EXPECT_THAT(outcome.out, HasSubstr("1 to 501"));
+  EXPECT_THAT(server_.calls.RequestIds(), ElementsAre("r", "r/2"));
+}
+
+TEST_F(SessionctlTest, ABadLineIsNamedAndNothingIsSent) {
+  const Outcome outcome = Run("message append s1 --from -", FileWith("{}\n\n{\"typ\": 1}\n"));
+  EXPECT_EQ(outcome.exit_code, 2);
+  EXPECT_THAT(outcome.err, HasSubstr("line 3"));
+  EXPECT_THAT(server_.calls.Requests(), IsEmpty());
+}
+
+TEST_F(SessionctlTest, MessagesAreListedInEitherDirection) {
+  v1::ListMessagesResponse list;
+  v1::SessionMessage& message = *list.add_messages();
+  message.set_sequence(7);
+  message.set_type("question");
+  message.set_question_type("technical");
+  message.set_content("Why\nnot?");
+  server_.calls.Hold(list);
+  const Outcome outcome = Run("message list s1 --newest-first --after 9 --limit 10");
+  EXPECT_THAT(outcome.out, AllOf(HasSubstr("question (technical)"), HasSubstr("Why not?")));
+  EXPECT_EQ(LastCall(),
+            "ListMessages session_id: \"s1\" after_sequence: 9 order_by: \"sequence desc\" "
+            "page_size: 11");
+}
+
+TEST_F(SessionctlTest, ArtifactsAreAddedListedAndDeleted) {
+  v1::AddArtifactsResponse added;
+  added.add_artifacts()->set_artifact_id("f1");
+  server_.calls.Hold(added);
+  EXPECT_EQ(Run("artifact add s1 --kind file --name plan.pdf --uri s3://b/plan.pdf -o name").out,
+            "f1\n");
+  EXPECT_EQ(LastCall(),
+            "AddArtifacts session_id: \"s1\" artifacts { kind: FILE display_name: \"plan.pdf\" "
+            "uri: \"s3://b/plan.pdf\" }");
+  ASSERT_EQ(Run("artifact list s1 --kind TICKET").exit_code, 0);
+  EXPECT_THAT(LastCall(), HasSubstr("kind: TICKET"));
+  ASSERT_EQ(Run("artifact delete s1 f1").exit_code, 0);
+  EXPECT_THAT(LastCall(), HasSubstr("artifact_id: \"f1\""));
+  ASSERT_EQ(
+      Run("artifact add s1 --from -", FileWith("{\"kind\": \"FILE\"}\n{\"kind\": \"TICKET\"}"))
+          .exit_code,
+      0);
+  EXPECT_THAT(LastCall(), HasSubstr("artifacts { kind: FILE } artifacts { kind: TICKET }"));
+}
+
+// ---- workflows
+
+TEST_F(SessionctlTest, WhatIsWrongWithADefinitionIsSaidWithItsPlace) {
+  v1::ValidateWorkflowResponse response;
+  auto& problem = *response.add_problems();
+  problem.set_path("stages[1].name");
+  problem.set_line(4);
+  problem.set_column(11);
+  problem.set_description("is there twice");
+  server_.calls.Hold(response);
+  const std::string path = FileWith("name: \"w\"", "textproto");
+  const Outcome outcome = Run(absl::StrCat("workflow validate ", path));
+  EXPECT_EQ(outcome.exit_code, 3);
+  EXPECT_EQ(outcome.out, absl::StrCat(path, ":4:11: stages[1].name: is there twice\n"));
+  response.Clear();
+  response.set_valid(true);
+  server_.calls.Hold(response);
+  Run(absl::StrCat("workflow validate ", path));  // Takes the first answer away.
+  EXPECT_EQ(Run(absl::StrCat("workflow validate ", path)).exit_code, 0);
+}
+
+TEST_F(SessionctlTest, ADefinitionIsCreatedFromTextprotoAndShownAsSuch) {
+  const std::string path = FileWith("name: \"w\" stages { name: \"a\" }", "textproto");
+  v1::Workflow workflow;
+  workflow.set_name("w");
+  workflow.set_revision(2);
+  workflow.add_stages()->set_name("a");
+  server_.calls.Hold(workflow);
+  EXPECT_THAT(Run(absl::StrCat("workflow create ", path)).out, HasSubstr("w, revision 2"));
+  EXPECT_EQ(LastCall(), "CreateWorkflow workflow { name: \"w\" stages { name: \"a\" } }");
+  const std::string shown = FileWith(Run("workflow get w --textproto").out, "textproto");
+  ASSERT_EQ(Run(absl::StrCat("workflow create ", shown)).exit_code, 0);
+  EXPECT_EQ(LastCall(), "CreateWorkflow workflow { name: \"w\" stages { name: \"a\" } }");
+}
+
+TEST_F(SessionctlTest, ATextThatIsNoDefinitionIsNotSent) {
+  const std::string path = FileWith("name: \"w\"\nstage {}", "textproto");
+  const Outcome outcome = Run(absl::StrCat("workflow create ", path));
+  EXPECT_EQ(outcome.exit_code, 2);
+  EXPECT_THAT(outcome.err, HasSubstr(absl::StrCat(path, ":2:7: ")));
+  EXPECT_THAT(server_.calls.Requests(), IsEmpty());
+}
+
+// ---- admin
+
+TEST_F(SessionctlTest, WithoutExecuteNothingIsChanged) {
+  server_.sessions.HoldTotal(3);
+  const Outcome erase = Run("admin erase-owner 'u\"1'");
+  EXPECT_THAT(erase.out, HasSubstr("To erase"));
+  EXPECT_THAT(erase.err, HasSubstr("--execute does it"));
+  EXPECT_THAT(LastRequest(), HasSubstr("owner_id = \\\"u\\\\\\\"1\\\""));
+  EXPECT_THAT(Run("admin detach-reference job_posting j1").out, HasSubstr("3 sessions"));
+  EXPECT_THAT(server_.calls.Requests(), IsEmpty());
+  v1::PurgeSessionsResponse due;
+  due.set_due_count(2);
+  due.set_held_count(1);
+  due.add_session_ids("s1");
+  server_.calls.Hold(due);
+  const Outcome purge = Run("admin purge -w interview");
+  EXPECT_THAT(purge.out,
+              AllOf(HasSubstr("2 sessions"), HasSubstr("1 session passed over"), HasSubstr("s1")));
+  EXPECT_THAT(server_.calls.Requests(), ElementsAre("PurgeSessions workflow: \"interview\""));
+}
+
+TEST_F(SessionctlTest, WithExecuteBatchesFollowUntilAllIsDone) {
+  v1::EraseOwnerResponse batch;
+  batch.set_affected_count(100);
+  server_.calls.Hold(batch);
+  server_.calls.Hold(batch);
+  batch.set_affected_count(7);
+  batch.set_held_count(2);
+  batch.set_done(true);
+  server_.calls.Hold(batch);
+  EXPECT_THAT(Run("admin erase-owner u1 --execute").out,
+              AllOf(HasSubstr("207 sessions"), HasSubstr("2 sessions passed over")));
+  EXPECT_THAT(server_.calls.Requests(), testing::SizeIs(3));
+  const auto ids = server_.calls.RequestIds();
+  EXPECT_NE(ids[0], ids[1]);
+}
+
+TEST_F(SessionctlTest, APurgeIsPreviewedAndThenDone) {
+  v1::PurgeSessionsResponse batch;
+  batch.set_due_count(5);
+  server_.calls.Hold(batch);
+  batch.set_purged_count(3);
+  server_.calls.Hold(batch);
+  batch.set_purged_count(2);
+  batch.set_done(true);
+  server_.calls.Hold(batch);
+  const auto fields = ParseJson(Run("admin purge --execute -o json").out).struct_value().fields();
+  EXPECT_EQ(fields.at("purgedCount").number_value(), 5);
+  EXPECT_THAT(server_.calls.Requests(), ElementsAre("PurgeSessions ", "PurgeSessions execute: true",
+                                                    "PurgeSessions execute: true"));
+}
+
+TEST_F(SessionctlTest, ABatchThatIsRefusedSaysWhatWasDoneBefore) {
+  v1::DetachReferenceResponse batch;
+  batch.set_affected_count(100);
+  server_.calls.Hold(batch);
+  server_.calls.RefuseNext(Refusal(v1::CONFLICT, "Lost five times"));
+  EXPECT_EQ(Run("admin detach-reference job_posting j1 --execute").exit_code, 74);
+}
+
+TEST_F(SessionctlTest, TheServerSaysWhatItIs) {
+  v1::GetServerInfoResponse info;
+  info.set_version("0.1.0");
+  info.set_partition_count(64);
+  info.add_workflows("execution");
+  info.add_workflows("interview");
+  server_.calls.Hold(info);
+  EXPECT_THAT(Run("admin info").out, AllOf(HasSubstr("sessiond 0.1.0"), HasSubstr("64 partitions"),
+                                           HasSubstr("execution, interview")));
+}
+
+// ---- import
+
+std::string SessionLine(const std::string& id, const std::string& owner = "u1") {
+  return absl::StrCat("{\"session\": {\"sessionId\": \"", id,
+                      "\", \"workflow\": \"interview\", \"ownerId\": \"", owner, "\"}}\n");
+}
+
+TEST_F(SessionctlTest, WhatIsImportedWhatIsThereAndWhatIsRefusedIsTold) {
+  const std::string path =
+      FileWith(absl::StrCat(SessionLine("s1"), "{\"sesion\": 1}\n", SessionLine("s2", "nobody"),
+                            "\n", SessionLine("s1"), "{}\n", SessionLine("s3")));
+  const std::string report = FileWith("", "report");
+  const Outcome outcome = Run(absl::StrCat("import ", path, " --report ", report));
+  EXPECT_EQ(outcome.exit_code, 3);
+  EXPECT_THAT(outcome.out, testing::ContainsRegex("Imported +2\nAlready there +1\nRefused +3\n"));
+  EXPECT_THAT(outcome.out, AllOf(HasSubstr("Nobody owns nothing"), HasSubstr("sesion"),
+                                 HasSubstr("has no \"session\"")));
+  EXPECT_THAT(server_.admin.Imported(), ElementsAre("s1", "s3"));
+  std::vector<double> lines;
+  for (const absl::string_view line : absl::StrSplit(ReadFile(report), '\n', absl::SkipEmpty())) {
+    lines.push_back(ParseJson(std::string(line)).struct_value().fields().at("line").number_value());
+  }
+  EXPECT_THAT(lines, testing::UnorderedElementsAre(2, 3, 6));
+}
+
+TEST_F(SessionctlTest, AnImportRunAgainFindsAllAlreadyThere) {
+  const std::string path = FileWith(absl::StrCat(SessionLine("s1"), SessionLine("s2")));
+  EXPECT_EQ(Run(absl::StrCat("import ", path)).exit_code, 0);
+  const Outcome again = Run("admin import - -o json", path);
+  EXPECT_EQ(again.exit_code, 0);
+  EXPECT_EQ(again.err, "");
+  const auto fields = ParseJson(again.out).struct_value().fields();
+  EXPECT_EQ(fields.at("imported").number_value(), 0);
+  EXPECT_EQ(fields.at("alreadyThere").number_value(), 2);
+}
+
+TEST_F(SessionctlTest, AnImportGoesOnBehindALostConnection) {
+  std::string lines;
+  for (int i = 0; i < 1000; ++i) absl::StrAppend(&lines, SessionLine(absl::StrCat("s", i)));
+  server_.admin.BreakAfter(300, Refusal(v1::DRAINING, "This daemon is going down"));
+  server_.admin.BreakAfter(0, Refusal(v1::DRAINING, "This daemon is going down"));
+  const Outcome outcome = Run("import -", FileWith(lines));
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+  EXPECT_EQ(server_.admin.Imported().size(), 1000);
+  EXPECT_EQ(server_.admin.streams(), 3);
+}
+
+TEST_F(SessionctlTest, AnImportThatCannotGoOnSaysThatItCanBeRunAgain) {
+  server_.admin.BreakAfter(1, Refusal(v1::SCHEMA_MISMATCH, "Run: sessiond migrate up"));
+  const Outcome outcome =
+      Run("import -", FileWith(absl::StrCat(SessionLine("s1"), SessionLine("s2"))));
+  EXPECT_EQ(outcome.exit_code, 64 + 13);
+  EXPECT_THAT(outcome.err, AllOf(HasSubstr("Run it again"), HasSubstr("sessiond migrate up")));
+  EXPECT_THAT(outcome.out, testing::ContainsRegex("Imported +1\n"));
+}
+
+TEST_F(SessionctlTest, TheNamespaceIsGivenToSessionsThatDoNotSayTheirs) {
+  ASSERT_EQ(Run("import - -n other", FileWith(SessionLine("s1"))).exit_code, 0);
+  EXPECT_THAT(LastCall(), HasSubstr("namespace: \"other\""));
+}
+
+TEST_F(SessionctlTest, AnOldDatabaseThatIsNotThereIsSaidInItsWords) {
+  const Outcome outcome =
+      Run("import --from-postgres postgresql://127.0.0.1:1/x --layout interview");
+  EXPECT_EQ(outcome.exit_code, 78);
+  EXPECT_THAT(outcome.err, AllOf(HasSubstr("The old database"), HasSubstr("refused")));
+}
+
 // ---- health
 
 TEST_F(SessionctlTest, HealthExitsLikeAProbe) {
@@ -350,13 +781,35 @@ TEST_F(SessionctlTest, WhatIsNotUnderstoodExitsWith2AndSendsNothing) {
                                 "call GetSession -d '{\"x\": 1}'",
                                 "call GetSession -d @/nonexistent",
                                 "completion tcsh",
-                                "session get s1 --etag r2"}) {
+                                "session get s1 --etag r2",
+                                "task start s1",
+                                "task start s1 x --heartbeat soon",
+                                "task fail s1 --message m",
+                                "task fail s1 --code c",
+                                "error record s1 --message m",
+                                "error resolve s1",
+                                "message append s1",
+                                "message append s1 --content x",
+                                "message append s1 --type t --content x --from /dev/null",
+                                "message append s1 --from /dev/null",
+                                "message append s1 --from /nonexistent",
+                                "artifact add s1",
+                                "artifact add s1 --kind folder",
+                                "workflow get",
+                                "workflow validate /nonexistent",
+                                "admin erase-owner",
+                                "import",
+                                "import /nonexistent",
+                                "import /dev/null --from-postgres x --layout interview",
+                                "import --from-postgres x",
+                                "import --from-postgres x --layout old"}) {
     const Outcome outcome = Run(arguments);
     EXPECT_EQ(outcome.exit_code, 2) << arguments;
     EXPECT_THAT(outcome.out, IsEmpty()) << arguments;
     EXPECT_THAT(outcome.err, AllOf(HasSubstr("error: "), HasSubstr(" --help"))) << arguments;
   }
   EXPECT_THAT(server_.sessions.Requests(), IsEmpty());
+  EXPECT_THAT(server_.calls.Requests(), IsEmpty());
 }
 
 TEST(Sessionctl, ASlipIsAnsweredWithWhatWasMeant) {
@@ -396,7 +849,7 @@ void AppendHelp(const std::string& command, std::string& page) {
   for (const absl::string_view line : absl::StrSplit(help, '\n')) {
     if (line.empty() || !absl::StartsWith(line, "  ")) below = line == "Subcommands:";
     if (below && absl::StartsWith(line, "  ") && line[2] != ' ') {
-      const absl::string_view name = line.substr(2, line.find(' ', 2) - 2);
+      const absl::string_view name = line.substr(2, line.find_first_of(" ,", 2) - 2);
       AppendHelp(absl::StrCat(command, command.empty() ? "" : " ", name), page);
     }
   }

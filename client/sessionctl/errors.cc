@@ -61,11 +61,35 @@ std::optional<std::string> CommandTo(const Run& run, absl::string_view from,
   return Typed(run, "advance", absl::StrCat(" --to ", to));
 }
 
-// `ResumeSession` → `sessionctl session resume ID`; nothing for RPCs that have no command of their
-// own.
-std::optional<std::string> CommandOfRpc(const Run& run, absl::string_view rpc) {
-  if (!absl::ConsumeSuffix(&rpc, "Session")) return std::nullopt;
-  return Typed(run, absl::AsciiStrToLower(rpc), rpc == "Update" ? " --set …" : "");
+// RPCs whose command is not made of their name alone. Reports of a task are the worker's business.
+const std::map<std::string, std::string>& Commands() {
+  static const std::map<std::string, std::string> commands = {
+      {"UpdateSession", "session update ID --set …"},
+      {"StartTask", "task start ID …"},
+      {"RetryTask", "task retry ID"},
+      {"RecordError", "error record ID …"},
+      {"ResolveError", "error resolve ID …"},
+      {"AppendMessages", "message append ID …"},
+      {"AddArtifacts", "artifact add ID …"},
+      {"DeleteArtifact", "artifact delete ID …"},
+  };
+  return commands;
+}
+
+// `ResumeSession` → `sessionctl session resume ID`; nothing for RPCs that have no command to
+// propose.
+std::optional<std::string> CommandOfRpc(const Run& run, const std::string& rpc) {
+  if (const auto known = Commands().find(rpc); known != Commands().end()) {
+    return Typed(run, absl::StrReplaceAll(known->second, {{"ID", run.session_id}}));
+  }
+  absl::string_view verb = rpc;
+  if (!absl::ConsumeSuffix(&verb, "Session")) return std::nullopt;
+  return Typed(run, absl::AsciiStrToLower(verb), "");
+}
+
+// A command of another group about the same session, `task get ID`.
+std::string TypedOf(const Run& run, absl::string_view group_and_verb, absl::string_view rest = "") {
+  return Typed(run, absl::StrCat(group_and_verb, " ", run.session_id, rest));
 }
 
 std::vector<std::string> AfterTransition(const Run& run, const Metadata& metadata) {
@@ -99,6 +123,31 @@ std::vector<std::string> AfterNotActive(const Run& run, const Metadata& metadata
     if (auto command = CommandOfRpc(run, rpc)) next.push_back(*command);
   }
   return next;
+}
+
+std::vector<std::string> AfterBlockingErrors(const Run& run, const Metadata& metadata) {
+  return {TypedOf(run, "error list", " --filter 'severity = \"BLOCKING\" AND resolved = false'"),
+          TypedOf(run, "error resolve",
+                  absl::StrCat(" ", Get(metadata, "first_error_id"), " --resolution …"))};
+}
+
+// A task that is in the way, or was replaced.
+std::vector<std::string> AfterTask(const Run& run, v1::ErrorReason reason) {
+  switch (reason) {
+    case v1::TASK_NOT_FOUND:
+      return {TypedOf(run, "task start", " …")};
+    case v1::TASK_ALREADY_RUNNING:
+      return {TypedOf(run, "task get"), TypedOf(run, "task cancel")};
+    case v1::TASK_NOT_RUNNING:
+      return {TypedOf(run, "task get"), TypedOf(run, "task start", " …")};
+    case v1::TASK_FAILED:
+      return {TypedOf(run, "task retry")};
+    case v1::RETRY_LIMIT_EXCEEDED:
+      return {TypedOf(run, "session recover") + "  # gives the retries back",
+              TypedOf(run, "task retry")};
+    default:
+      return {TypedOf(run, "task get")};
+  }
 }
 
 // For what passes by itself: the same again, and safely so.
@@ -136,6 +185,29 @@ std::vector<std::string> AfterRefusal(const Run& run, v1::ErrorReason reason,
       return AfterMissingFields(run, metadata);
     case v1::SESSION_NOT_ACTIVE:
       return AfterNotActive(run, metadata);
+    case v1::NOT_RECOVERABLE:
+      return {Typed(run, "get", ""), Typed(run, "events", "")};
+    case v1::TASK_NOT_FOUND:
+    case v1::TASK_ALREADY_RUNNING:
+    case v1::TASK_NOT_RUNNING:
+    case v1::TASK_COMPLETED:
+    case v1::TASK_FAILED:
+    case v1::STALE_TASK:
+    case v1::RETRY_LIMIT_EXCEEDED:
+      return AfterTask(run, reason);
+    case v1::ERROR_NOT_FOUND:
+      return {TypedOf(run, "error list")};
+    case v1::ALREADY_RESOLVED:
+      return {TypedOf(run, "error get", absl::StrCat(" ", run.error_id))};
+    case v1::BLOCKING_ERRORS:
+      return AfterBlockingErrors(run, metadata);
+    case v1::ARTIFACT_NOT_FOUND:
+      return {TypedOf(run, "artifact list")};
+    case v1::WORKFLOW_NOT_FOUND:
+      return {Typed(run, "workflow list")};
+    case v1::INVALID_WORKFLOW:
+      if (run.path.empty()) return {};
+      return {Typed(run, absl::StrCat("workflow validate ", run.path))};
     case v1::HOLD_ACTIVE:
       return {Typed(run, "update", " --set hold=false")};
     case v1::ETAG_MISMATCH:

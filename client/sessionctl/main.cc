@@ -22,6 +22,9 @@ constexpr char kFooter[] = R"(Examples:
   sessionctl session list --filter 'owner_id = "u1" AND state = "ACTIVE"'
   sessionctl session advance SESSION --to upload
   sessionctl session events SESSION
+  sessionctl task start SESSION processing --to processing
+  sessionctl error list SESSION --filter 'severity = "BLOCKING" AND resolved = false'
+  sessionctl import sessions.jsonl
   sessionctl call SessionService/GetSession -d '{"sessionId": "SESSION"}'
 
 The options above can be given after a command, too. Results go to stdout, all else to stderr.
@@ -31,6 +34,7 @@ Exit codes:
   0       it went well
   1       the result could not be written
   2       the command line was not understood; nothing was sent
+  3       workflow validate, import: something is wrong with the data
   4       health: the answer is not SERVING
   64 + N  refused, or not answered, with gRPC code N: 69 not found, 73 not now,
           74 changed meanwhile, 78 unavailable)";
@@ -83,7 +87,10 @@ std::vector<std::string> NamesOf(const CLI::App& app, bool options) {
       }
     }
   } else {
-    for (const CLI::App* command : app.get_subcommands({})) names.push_back(command->get_name());
+    for (const CLI::App* command : app.get_subcommands({})) {
+      names.push_back(command->get_name());
+      names.insert(names.end(), command->get_aliases().begin(), command->get_aliases().end());
+    }
   }
   return names;
 }
@@ -158,6 +165,13 @@ int Main(int argc, char** argv) {
   app.footer(kCommandFooter);  // What the commands inherit.
   AddGlobalOptions(app, run);
   AddSessionCommands(app, run);
+  AddTaskCommands(app, run);
+  AddErrorCommands(app, run);
+  AddMessageCommands(app, run);
+  AddArtifactCommands(app, run);
+  AddWorkflowCommands(app, run);
+  AddAdminCommands(app, run);
+  AddImportCommand(app, run);
   AddCallCommand(app, run);
   AddHealthCommand(app, run);
   AddVersionCommand(app, run);

@@ -8,7 +8,6 @@
 #include <cstring>
 #include <iterator>
 #include <limits>
-#include <map>
 #include <memory>
 #include <utility>
 
@@ -71,221 +70,9 @@ std::vector<std::size_t> FitWidths(const std::vector<Column>& columns, const std
   return widths;
 }
 
-// Lays out a table for the width of the terminal, or as wide as it takes where there is none.
-std::string FormatTable(const std::vector<Column>& columns, const std::vector<Row>& rows,
-                        bool headings) {
-  std::unique_ptr<libscols_table, decltype(&scols_unref_table)> table(scols_new_table(),
-                                                                      &scols_unref_table);
-  const bool terminal = isatty(STDOUT_FILENO);
-  const bool colored = Colored(stdout);
-  scols_table_set_termforce(
-      table.get(), SCOLS_TERMFORCE_NEVER);  // What is too wide still is not cut in silence.
-  scols_table_enable_colors(table.get(), colored);
-  scols_table_enable_noheadings(table.get(), !headings);
-  scols_table_set_column_separator(table.get(), kGap);
-  const auto widths = FitWidths(columns, rows,
-                                terminal ? scols_table_get_termwidth(table.get())
-                                         : std::numeric_limits<std::size_t>::max() / 2);
-
-  for (std::size_t i = 0; i < columns.size(); ++i) {
-    const int flags =
-        (columns[i].right ? SCOLS_FL_RIGHT : 0) | (widths[i] == 0 ? SCOLS_FL_HIDDEN : 0);
-    libscols_column* column = scols_table_new_column(table.get(), columns[i].name, 0, flags);
-    if (colored) scols_cell_set_color(scols_column_get_header(column), color::kBold);
-  }
-  for (const Row& row : rows) {
-    libscols_line* line = scols_table_new_line(table.get(), nullptr);
-    for (std::size_t i = 0; i < row.size(); ++i) {
-      const bool cut = columns[i].fit == Column::kCut && WidthOf(row[i].text) > widths[i];
-      scols_line_set_data(line, i, cut ? Cut(row[i].text, widths[i]).c_str() : row[i].text.c_str());
-      if (colored && *row[i].color != '\0') {
-        scols_cell_set_color(scols_line_get_cell(line, i), row[i].color);
-      }
-    }
-  }
-  char* text = nullptr;
-  scols_print_table_to_string(table.get(), &text);
-  std::unique_ptr<char, decltype(&std::free)> owned(text, &std::free);
-  return text == nullptr ? "" : absl::StrCat(text, "\n");
-}
-
 // Pretty-printed JSON, one level further in, without the newline at its end.
 std::string Indented(absl::string_view json) {
   return absl::StrReplaceAll(absl::StripTrailingAsciiWhitespace(json), {{"\n", "\n "}});
-}
-
-absl::Time TimeOf(const google::protobuf::Timestamp& time) {
-  return absl::FromUnixSeconds(time.seconds()) + absl::Nanoseconds(time.nanos());
-}
-
-std::string ShortTime(const google::protobuf::Timestamp& time) {
-  return absl::FormatTime("%Y-%m-%d %H:%M:%SZ", TimeOf(time), absl::UTCTimeZone());
-}
-
-// 12s, 5m, 3h, 2d: the largest unit alone.
-std::string ShortDuration(absl::Duration duration) {
-  if (duration < absl::Minutes(1)) return absl::StrCat(absl::ToInt64Seconds(duration), "s");
-  if (duration < absl::Hours(1)) return absl::StrCat(absl::ToInt64Minutes(duration), "m");
-  if (duration < absl::Hours(48)) return absl::StrCat(absl::ToInt64Hours(duration), "h");
-  return absl::StrCat(absl::ToInt64Hours(duration) / 24, "d");
-}
-
-// The clocks of here and there may differ: what seems to lie a little in the future has just
-// happened.
-std::string Age(const google::protobuf::Timestamp& since) {
-  return ShortDuration(std::max(absl::Now() - TimeOf(since), absl::ZeroDuration()));
-}
-
-std::string Past(const google::protobuf::Timestamp& time) {
-  return absl::StrCat(ShortTime(time), " (", Age(time), " ago)");
-}
-
-std::string Future(const google::protobuf::Timestamp& time) {
-  const absl::Duration left = absl::Ceil(TimeOf(time) - absl::Now(), absl::Minutes(1));
-  return absl::StrCat(ShortTime(time), left > absl::ZeroDuration()
-                                           ? absl::StrCat(" (in ", ShortDuration(left), ")")
-                                           : "");
-}
-
-const char* StateColor(v1::Session::State state) {
-  switch (state) {
-    case v1::Session::CREATING:
-      return color::kCyan;
-    case v1::Session::ACTIVE:
-      return color::kGreen;
-    case v1::Session::PAUSED:
-      return color::kYellow;
-    default:
-      return color::kDim;
-  }
-}
-
-const char* EventColor(v1::SessionEvent::Type type) {
-  return type == v1::SessionEvent::FAILED      ? color::kRed
-         : type == v1::SessionEvent::COMPLETED ? color::kGreen
-                                               : "";
-}
-
-const char* StatusColor(const v1::Session& session) {
-  return session.has_fail_time() ? color::kRed : session.has_complete_time() ? color::kGreen : "";
-}
-
-std::string StateName(v1::Session::State state) {
-  return state == v1::Session::STATE_UNSPECIFIED ? "" : v1::Session::State_Name(state);
-}
-
-// By key: a map of Protobuf's has no order of its own.
-template <class Map>
-std::map<std::string, typename Map::mapped_type> Sorted(const Map& map) {
-  return {map.begin(), map.end()};
-}
-
-std::string ValueText(const google::protobuf::Value& value) {
-  return ToJson(value, /*pretty=*/false);
-}
-
-bool IsEmpty(const google::protobuf::Value& value) {
-  using google::protobuf::Value;
-  switch (value.kind_case()) {
-    case Value::kStringValue:
-      return value.string_value().empty();
-    case Value::kBoolValue:
-      return !value.bool_value();
-    case Value::kStructValue:
-      return value.struct_value().fields().empty();
-    default:
-      return false;
-  }
-}
-
-// What an event changed, a fact each: where the session moved, then the fields, then why.
-std::vector<std::string> FactsOf(const v1::SessionEvent& event) {
-  std::vector<std::string> facts;
-  const auto moved = [&facts](absl::string_view what, absl::string_view before,
-                              absl::string_view after) {
-    if (before != after) {
-      facts.push_back(absl::StrCat(what, " ", before, before.empty() ? "" : " → ", after));
-    }
-  };
-  moved("state", StateName(event.old_state()), StateName(event.new_state()));
-  moved("stage", event.old_stage(), event.new_stage());
-  moved("status", event.old_status(), event.new_status());
-  for (const auto& [path, value] : Sorted(event.changes().fields())) {
-    if (path == "state" || path == "stage" || path == "status") continue;
-    if (event.type() == v1::SessionEvent::CREATED && IsEmpty(value)) continue;  // It began without.
-    facts.push_back(value.has_null_value() ? absl::StrCat(path, " removed")
-                                           : absl::StrCat(path, " = ", ValueText(value)));
-  }
-  if (!event.reason().empty()) facts.push_back(absl::StrCat("reason: ", event.reason()));
-  return facts;
-}
-
-// The rows of a card: a label, and what stands beside it.
-class Card {
- public:
-  // Nothing at all for an empty text.
-  void Add(absl::string_view label, absl::string_view text, const char* color = "") {
-    if (!text.empty()) {
-      rows_.push_back({{std::string(label), color::kDim}, {std::string(text), color}});
-    }
-  }
-  // One line per key, the label before the first.
-  template <class Map, class ToText>
-  void AddMap(absl::string_view label, const Map& map, ToText to_text) {
-    for (const auto& [key, value] : Sorted(map)) {
-      rows_.push_back(
-          {{std::string(label), color::kDim}, {absl::StrCat(key, " = ", to_text(value))}});
-      label = "";
-    }
-  }
-  std::string Format() const {
-    return FormatTable({{.name = "FIELD"}, {.name = "VALUE"}}, rows_, /*headings=*/false);
-  }
-
- private:
-  std::vector<Row> rows_;
-};
-
-std::string CardOf(const v1::Session& session) {
-  Card card;
-  card.Add("Session", session.session_id(), color::kBold);
-  if (session.namespace_() != "default") card.Add("Namespace", session.namespace_());
-  card.Add("Workflow",
-           absl::StrCat(session.workflow(), ", revision ", session.workflow_revision()));
-  card.Add("Owner",
-           session.owner_display_name().empty()
-               ? session.owner_id()
-               : absl::StrCat(session.owner_id(), " (", session.owner_display_name(), ")"));
-  card.Add("State", StateName(session.state()), StateColor(session.state()));
-  card.Add("Stage", session.next_stage().empty()
-                        ? session.stage()
-                        : absl::StrCat(session.stage(), ", next ", session.next_stage()));
-  card.Add("Status", session.status(), StatusColor(session));
-  if (session.has_fail_time()) {
-    card.Add("Failed",
-             absl::StrCat(Past(session.fail_time()), session.fail_reason().empty() ? "" : ": ",
-                          session.fail_reason()),
-             color::kRed);
-  }
-  if (session.hold()) card.Add("Hold", "held: can be neither deleted nor purged", color::kYellow);
-  card.AddMap("Context", session.context().fields(), ValueText);
-  card.AddMap("Counters", session.counters(), [](int value) { return absl::StrCat(value); });
-  const auto as_it_is = [](const std::string& value) { return value; };
-  card.AddMap("References", session.references(), as_it_is);
-  card.AddMap("Labels", session.labels(), as_it_is);
-  card.Add("Created", Past(session.create_time()));
-  card.Add("Updated", Past(session.update_time()));
-  if (session.has_complete_time()) card.Add("Completed", Past(session.complete_time()));
-  if (session.has_delete_time()) card.Add("Deleted", Past(session.delete_time()));
-  if (session.has_purge_time()) card.Add("Purge due", Future(session.purge_time()));
-  if (session.recoverable()) {
-    card.Add("Recoverable", session.has_recover_before_time()
-                                ? absl::StrCat("until ", Future(session.recover_before_time()))
-                                : "yes");
-  }
-  card.Add("Events", absl::StrCat(session.sequence(), ", revision ", session.revision()));
-  card.Add("Etag", session.etag());
-  return card.Format();
 }
 
 }  // namespace
@@ -337,93 +124,113 @@ void ListPrinter::Finish() {
   }
 }
 
-std::vector<Column> SessionColumns() {
-  return {{.name = "SESSION"},
-          {.name = "OWNER", .fit = Column::kCut},
-          {.name = "WORKFLOW", .fit = Column::kLeftOut},
-          {.name = "STATE"},
-          {.name = "STAGE", .fit = Column::kCut},
-          {.name = "STATUS"},
-          {.name = "AGE", .right = true}};
+std::string FormatTable(const std::vector<Column>& columns, const std::vector<Row>& rows,
+                        bool headings) {
+  std::unique_ptr<libscols_table, decltype(&scols_unref_table)> table(scols_new_table(),
+                                                                      &scols_unref_table);
+  const bool terminal = isatty(STDOUT_FILENO);
+  const bool colored = Colored(stdout);
+  scols_table_set_termforce(
+      table.get(), SCOLS_TERMFORCE_NEVER);  // What is too wide still is not cut in silence.
+  scols_table_enable_colors(table.get(), colored);
+  scols_table_enable_noheadings(table.get(), !headings);
+  scols_table_set_column_separator(table.get(), kGap);
+  const auto widths = FitWidths(columns, rows,
+                                terminal ? scols_table_get_termwidth(table.get())
+                                         : std::numeric_limits<std::size_t>::max() / 2);
+
+  for (std::size_t i = 0; i < columns.size(); ++i) {
+    const int flags =
+        (columns[i].right ? SCOLS_FL_RIGHT : 0) | (widths[i] == 0 ? SCOLS_FL_HIDDEN : 0);
+    libscols_column* column = scols_table_new_column(table.get(), columns[i].name, 0, flags);
+    if (colored) scols_cell_set_color(scols_column_get_header(column), color::kBold);
+  }
+  for (const Row& row : rows) {
+    libscols_line* line = scols_table_new_line(table.get(), nullptr);
+    for (std::size_t i = 0; i < row.size(); ++i) {
+      const bool cut = columns[i].fit == Column::kCut && WidthOf(row[i].text) > widths[i];
+      scols_line_set_data(line, i, cut ? Cut(row[i].text, widths[i]).c_str() : row[i].text.c_str());
+      if (colored && *row[i].color != '\0') {
+        scols_cell_set_color(scols_line_get_cell(line, i), row[i].color);
+      }
+    }
+  }
+  char* text = nullptr;
+  scols_print_table_to_string(table.get(), &text);
+  std::unique_ptr<char, decltype(&std::free)> owned(text, &std::free);
+  return text == nullptr ? "" : absl::StrCat(text, "\n");
 }
 
-Row SessionRow(const v1::Session& session) {
-  return {{session.session_id()},      {session.owner_id()},
-          {session.workflow()},        {StateName(session.state()), StateColor(session.state())},
-          {session.stage()},           {session.status(), StatusColor(session)},
-          {Age(session.create_time())}};
+void Card::Add(absl::string_view label, absl::string_view text, const char* color) {
+  if (text.empty()) return;
+  rows_.push_back({{std::string(label), color::kDim}, {std::string(text), color}});
 }
 
-std::vector<Column> EventColumns() {
-  return {{.name = "SEQ", .right = true},
-          {.name = "TIME"},
-          {.name = "EVENT"},
-          {.name = "BY"},
-          {.name = "CHANGE"}};
+void Card::AddStruct(absl::string_view label, const google::protobuf::Struct& object) {
+  AddMap(label, object.fields(), ValueText);
 }
 
-std::vector<Row> EventRows(const v1::SessionEvent& event) {
-  std::vector<Row> rows = {{{absl::StrCat(event.sequence())},
-                            {ShortTime(event.event_time())},
-                            {v1::SessionEvent::Type_Name(event.type()), EventColor(event.type())},
-                            {event.actor()},
-                            {}}};
-  const std::vector<std::string> facts = FactsOf(event);
-  if (!facts.empty()) rows[0][4].text = facts[0];
-  for (std::size_t i = 1; i < facts.size(); ++i) rows.push_back({{}, {}, {}, {}, {facts[i]}});
-  return rows;
+std::string Card::Format() const {
+  return FormatTable({{.name = "FIELD"}, {.name = "VALUE"}}, rows_, /*headings=*/false);
 }
 
-std::vector<Column> LookupColumns() {
-  return {{.name = "SESSION"}, {.name = "ANSWER"},
-          {.name = "SINCE"},   {.name = "WORKFLOW", .fit = Column::kLeftOut},
-          {.name = "STATE"},   {.name = "STATUS"}};
-}
-
-Row LookupRow(const v1::SessionLookup& lookup) {
-  const v1::Session& session = lookup.session();
-  return {{lookup.session_id()},
-          {v1::SessionLookup::Reason_Name(lookup.reason()),
-           lookup.found() ? color::kGreen : color::kRed},
-          {lookup.has_since_time() ? ShortTime(lookup.since_time()) : ""},
-          {session.workflow()},
-          {StateName(session.state()), StateColor(session.state())},
-          {session.status(), StatusColor(session)}};
-}
-
-void PrintSession(Format format, const v1::Session& session) {
+void PrintOne(Format format, const google::protobuf::Message& message, const Card& card,
+              absl::string_view name) {
   switch (format) {
     case Format::kTable:
-      Print(CardOf(session));
-      break;
+      return Print(card.Format());
     case Format::kJson:
-      Print(ToJson(session, /*pretty=*/true));
-      break;
+      return Print(ToJson(message, /*pretty=*/true));
     case Format::kJsonLines:
-      Print(absl::StrCat(ToJson(session, /*pretty=*/false), "\n"));
-      break;
+      return Print(absl::StrCat(ToJson(message, /*pretty=*/false), "\n"));
     case Format::kName:
-      Print(absl::StrCat(session.session_id(), "\n"));
-      break;
+      return Print(absl::StrCat(name, "\n"));
   }
 }
 
-void PrintCounts(Format format, absl::string_view group_by,
-                 const v1::CountSessionsResponse& counts) {
-  if (format == Format::kJson) return Print(ToJson(counts, /*pretty=*/true));
-  if (format == Format::kJsonLines) {
-    return Print(absl::StrCat(ToJson(counts, /*pretty=*/false), "\n"));
-  }
-  if (format == Format::kName || counts.groups().empty()) {
-    return Print(absl::StrCat(counts.total(), "\n"));
-  }
-  const std::string heading = absl::AsciiStrToUpper(group_by);
-  std::vector<Row> rows;
-  for (const auto& group : counts.groups())
-    rows.push_back({{group.value()}, {absl::StrCat(group.count())}});
-  rows.push_back({{"total", color::kBold}, {absl::StrCat(counts.total()), color::kBold}});
-  Print(FormatTable({{.name = heading.c_str()}, {.name = "SESSIONS", .right = true}}, rows,
-                    /*headings=*/true));
+std::string ValueText(const google::protobuf::Value& value) {
+  return ToJson(value, /*pretty=*/false);
+}
+
+std::string OneLine(absl::string_view text) {
+  return absl::StrReplaceAll(absl::StripAsciiWhitespace(text),
+                             {{"\r\n", " "}, {"\n", " "}, {"\r", " "}, {"\t", " "}});
+}
+
+absl::Time TimeOf(const google::protobuf::Timestamp& time) {
+  return absl::FromUnixSeconds(time.seconds()) + absl::Nanoseconds(time.nanos());
+}
+
+absl::Duration DurationOf(const google::protobuf::Duration& duration) {
+  return absl::Seconds(duration.seconds()) + absl::Nanoseconds(duration.nanos());
+}
+
+std::string ShortTime(const google::protobuf::Timestamp& time) {
+  return absl::FormatTime("%Y-%m-%d %H:%M:%SZ", TimeOf(time), absl::UTCTimeZone());
+}
+
+std::string ShortDuration(absl::Duration duration) {
+  if (duration < absl::Minutes(1)) return absl::StrCat(absl::ToInt64Seconds(duration), "s");
+  if (duration < absl::Hours(1)) return absl::StrCat(absl::ToInt64Minutes(duration), "m");
+  if (duration < absl::Hours(48)) return absl::StrCat(absl::ToInt64Hours(duration), "h");
+  return absl::StrCat(absl::ToInt64Hours(duration) / 24, "d");
+}
+
+std::string Age(const google::protobuf::Timestamp& since) {
+  // The clocks of here and there may differ: what seems to lie a little in the future has just
+  // happened.
+  return ShortDuration(std::max(absl::Now() - TimeOf(since), absl::ZeroDuration()));
+}
+
+std::string Past(const google::protobuf::Timestamp& time) {
+  return absl::StrCat(ShortTime(time), " (", Age(time), " ago)");
+}
+
+std::string Future(const google::protobuf::Timestamp& time) {
+  const absl::Duration left = absl::Ceil(TimeOf(time) - absl::Now(), absl::Minutes(1));
+  return absl::StrCat(ShortTime(time), left > absl::ZeroDuration()
+                                           ? absl::StrCat(" (in ", ShortDuration(left), ")")
+                                           : "");
 }
 
 }  // namespace sessiond::ctl

@@ -3,12 +3,17 @@
 #pragma once
 
 #include <cstdio>
+#include <map>
 #include <string>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "google/protobuf/duration.pb.h"
 #include "google/protobuf/message.h"
-#include "sessiond/v1/session_service.pb.h"
+#include "google/protobuf/struct.pb.h"
+#include "google/protobuf/timestamp.pb.h"
 
 namespace sessiond::ctl {
 
@@ -66,16 +71,55 @@ class ListPrinter {
   std::string json_;
 };
 
-std::vector<Column> SessionColumns();
-Row SessionRow(const v1::Session& session);
-std::vector<Column> EventColumns();
-std::vector<Row> EventRows(const v1::SessionEvent& event);
-std::vector<Column> LookupColumns();
-Row LookupRow(const v1::SessionLookup& lookup);
+// Lays out a table for the width of the terminal, or as wide as it takes where there is none.
+std::string FormatTable(const std::vector<Column>& columns, const std::vector<Row>& rows,
+                        bool headings);
 
-// Prints one session; as a table, a card with everything it has.
-void PrintSession(Format format, const v1::Session& session);
-void PrintCounts(Format format, absl::string_view group_by,
-                 const v1::CountSessionsResponse& counts);
+// By key: a map of Protobuf's has no order of its own.
+template <class Map>
+std::map<std::string, typename Map::mapped_type> Sorted(const Map& map) {
+  return {map.begin(), map.end()};
+}
+
+// The rows of a card: a label, and what stands beside it.
+class Card {
+ public:
+  // Nothing at all for an empty text.
+  void Add(absl::string_view label, absl::string_view text, const char* color = "");
+  // One line per key, the label before the first.
+  template <class Map, class ToText>
+  void AddMap(absl::string_view label, const Map& map, ToText to_text) {
+    for (const auto& [key, value] : Sorted(map)) {
+      Add(label, absl::StrCat(key, " = ", to_text(value)));
+      label = "";
+    }
+  }
+  // The same of an object.
+  void AddStruct(absl::string_view label, const google::protobuf::Struct& object);
+  std::string Format() const;
+
+ private:
+  std::vector<Row> rows_;
+};
+
+// Prints one thing in any format; `card` is what people see, `name` what `-o name` prints.
+void PrintOne(Format format, const google::protobuf::Message& message, const Card& card,
+              absl::string_view name);
+
+// One line of JSON.
+std::string ValueText(const google::protobuf::Value& value);
+// The text of a cell: what breaks lines is a space in it.
+std::string OneLine(absl::string_view text);
+
+absl::Time TimeOf(const google::protobuf::Timestamp& time);
+absl::Duration DurationOf(const google::protobuf::Duration& duration);
+std::string ShortTime(const google::protobuf::Timestamp& time);
+// 12s, 5m, 3h, 2d: the largest unit alone.
+std::string ShortDuration(absl::Duration duration);
+// How long ago it was, for a column.
+std::string Age(const google::protobuf::Timestamp& since);
+// The time, and how long ago that was, or how long it is until then.
+std::string Past(const google::protobuf::Timestamp& time);
+std::string Future(const google::protobuf::Timestamp& time);
 
 }  // namespace sessiond::ctl

@@ -52,12 +52,6 @@ absl::StatusOr<std::shared_ptr<grpc::Channel>> Run::Connect() const {
   return absl::UnavailableError(absl::StrCat("No daemon answers at ", server, ": ", parts.back()));
 }
 
-absl::StatusOr<SessionClient> Run::Sessions() const {
-  auto channel = Connect();
-  if (!channel.ok()) return channel.status();
-  return SessionClient(*std::move(channel), Options());
-}
-
 CLI::App* AddCommand(CLI::App& parent, Run& run, const std::string& name,
                      const std::string& description, std::function<absl::Status(Run&)> command) {
   CLI::App* app = parent.add_subcommand(name, description);

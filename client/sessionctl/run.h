@@ -33,20 +33,37 @@ struct Run {
   std::string session_id;
   std::string request_id;
   std::string filter;
+  std::string error_id;
+  std::string path;  // The file that was read.
 
   CallOptions Options() const;
   // A channel that is connected. UNAVAILABLE, with the reason, as soon as it is known that nobody
   // answers: a person who has not started the daemon is not kept waiting for retries.
   absl::StatusOr<std::shared_ptr<grpc::Channel>> Connect() const;
-  absl::StatusOr<SessionClient> Sessions() const;
+  // One of the clients, on such a channel.
+  template <class Client>
+  absl::StatusOr<Client> Open() const {
+    auto channel = Connect();
+    if (!channel.ok()) return channel.status();
+    return Client(std::shared_ptr<grpc::ChannelInterface>(*std::move(channel)), Options());
+  }
 };
 
 // Adds a command below `parent`; `command` runs once all flags have been taken.
 CLI::App* AddCommand(CLI::App& parent, Run& run, const std::string& name,
                      const std::string& description, std::function<absl::Status(Run&)> command);
 
-// `sessionctl session …`.
+// `sessionctl session …`, `task …` and so on: one group of commands for each service.
 void AddSessionCommands(CLI::App& app, Run& run);
+void AddTaskCommands(CLI::App& app, Run& run);
+void AddErrorCommands(CLI::App& app, Run& run);
+void AddMessageCommands(CLI::App& app, Run& run);
+void AddArtifactCommands(CLI::App& app, Run& run);
+void AddWorkflowCommands(CLI::App& app, Run& run);
+void AddAdminCommands(CLI::App& app, Run& run);
+
+// `import`, of `sessionctl` and of `sessionctl admin`.
+void AddImportCommand(CLI::App& parent, Run& run);
 
 // `sessionctl call`, `health`, `version` and `completion`.
 void AddCallCommand(CLI::App& app, Run& run);

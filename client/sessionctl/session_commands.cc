@@ -9,90 +9,29 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
+#include "client/sessionctl/flags.h"
 #include "client/sessionctl/run.h"
-#include "google/protobuf/util/json_util.h"
+#include "client/sessionctl/views.h"
 
 namespace sessiond::ctl {
 namespace {
 
-using Text = std::string;
-
-// An option with a value that `set` takes.
-CLI::Option* AddText(CLI::App& app, const Text& name, const Text& value_name,
-                     const Text& description, std::function<void(const Text&)> set) {
-  return app.add_option_function<Text>(name, std::move(set), description)->option_text(value_name);
-}
-
-// The same, as often as wanted.
-CLI::Option* AddTexts(CLI::App& app, const Text& name, const Text& value_name,
-                      const Text& description, std::function<void(const Text&)> set) {
-  const auto set_all = [set = std::move(set)](const std::vector<Text>& values) {
-    for (const Text& value : values) set(value);
-  };
-  return app.add_option_function<std::vector<Text>>(name, set_all, description)
-      ->option_text(value_name)
-      ->allow_extra_args(false);
-}
-
+// Makes a change and prints the session as it left it.
 template <class Request>
-void AddSessionId(CLI::App& app, Run& run, Request& request) {
-  AddText(app, "SESSION", "", "The session's id", [&run, &request](const Text& id) {
-    run.session_id = id;
-    if constexpr (requires { request.mutable_session(); }) {
-      request.mutable_session()->set_session_id(id);
-    } else {
-      request.set_session_id(id);
-    }
-  })->required();
-}
-
-template <class Request>
-void AddIncludeDeleted(CLI::App& app, Request& request) {
-  app.add_flag_callback(
-      "--include-deleted", [&request] { request.set_include_deleted(true); },
-      "Answer for soft-deleted sessions too");
-}
-
-template <class Request>
-void AddNamespace(CLI::App& app, const Text& description, Request& request) {
-  AddText(app, "-n,--namespace", "NAME", description,
-          [&request](const Text& name) { request.set_namespace_(name); });
-}
-
-// What every change carries.
-template <class Request>
-void AddChangeOptions(CLI::App& app, Request& request) {
-  const Text group = "Options of every change";
-  AddText(app, "--request-id", "ID",
-          "Makes repeating it safe: the same id changes nothing twice (default: drawn)",
-          [&request](const Text& id) { request.set_request_id(id); })
-      ->group(group);
-  if constexpr (requires { request.set_etag(""); }) {
-    AddText(app, "--etag", "ETAG", "Change it only if it still has this etag",
-            [&request](const Text& etag) { request.set_etag(etag); })
-        ->group(group);
-  }
-  AddText(app, "--actor", "WHO", "The end user on whose behalf it is done, for the audit",
-          [&request](const Text& actor) { request.set_actor(actor); })
-      ->group(group);
-  AddText(app, "--reason", "TEXT", "Why, for the audit", [&request](const Text& reason) {
-    request.set_reason(reason);
-  })->group(group);
-}
-
-// Makes a change and prints the session as it left it. The request_id is drawn here, so that an
-// error can name it.
-template <class Request>
-absl::Status Change(Run& run, Request& request,
-                    absl::StatusOr<v1::Session> (SessionClient::*method)(Request) const) {
-  auto client = run.Sessions();
-  if (!client.ok()) return client.status();
-  if (request.request_id().empty()) request.set_request_id(NewRequestId());
-  run.request_id = request.request_id();
-  auto session = ((*client).*method)(request);
+absl::Status ChangeSession(Run& run, Request& request,
+                           absl::StatusOr<v1::Session> (SessionClient::*method)(Request) const) {
+  const auto session = Change(run, request, method);
   if (!session.ok()) return session.status();
   PrintSession(run.format, *session);
   return absl::OkStatus();
+}
+
+const ListView<v1::Session>& SessionView() {
+  static const ListView<v1::Session> view = {
+      SessionColumns(),
+      [](const v1::Session& session) { return std::vector<Row>{SessionRow(session)}; },
+      [](const v1::Session& session) { return session.session_id(); }, "No sessions."};
+  return view;
 }
 
 // ---- --set and its relatives
@@ -100,13 +39,6 @@ absl::Status Change(Run& run, Request& request,
 google::protobuf::Value StringValue(const Text& text) {
   google::protobuf::Value value;
   value.set_string_value(text);
-  return value;
-}
-
-google::protobuf::Value JsonValue(const Text& flag, const Text& json) {
-  google::protobuf::Value value;
-  const auto status = google::protobuf::util::JsonStringToMessage(json, &value);
-  if (!status.ok()) throw CLI::ValidationError(flag, absl::StrCat("\"", json, "\" is not JSON"));
   return value;
 }
 
@@ -184,16 +116,12 @@ void AddSessionFields(CLI::App& app, v1::Session& session,
             session.set_owner_display_name(name);
             touched("owner_display_name");
           });
-  AddText(app, "--context", "JSON",
-          "The workflow's own fields, all of them: '{\"site_name\": \"Berlin\"}'",
-          [&session, touched](const Text& json) {
-            const google::protobuf::Value value = JsonValue("--context", json);
-            if (!value.has_struct_value()) {
-              throw CLI::ValidationError("--context", "is a JSON object: {\"name\": \"value\"}");
-            }
-            *session.mutable_context() = value.struct_value();
-            touched("context");
-          });
+  AddObject(app, "--context",
+            "The workflow's own fields, all of them: '{\"site_name\": \"Berlin\"}'",
+            [&session, touched](google::protobuf::Struct context) {
+              *session.mutable_context() = std::move(context);
+              touched("context");
+            });
   const auto assign = [&session, touched](const Text& flag, const Text& prefix, const Text& text) {
     Assignment assignment = ParseAssignment(flag, text);
     assignment.path = prefix + assignment.path;
@@ -215,7 +143,7 @@ void AddCreate(CLI::App& group, Run& run) {
   auto request = std::make_shared<v1::CreateSessionRequest>();
   CLI::App& app = *AddCommand(
       group, run, "create", "Create a session at the first stage of its workflow",
-      [request](Run& run) { return Change(run, *request, &SessionClient::CreateSession); });
+      [request](Run& run) { return ChangeSession(run, *request, &SessionClient::CreateSession); });
   v1::Session& session = *request->mutable_session();
   AddText(app, "-w,--workflow", "NAME",
           "ticket_export, execution, interview, or one of your own (required)",
@@ -240,37 +168,26 @@ void AddGet(CLI::App& group, Run& run) {
   auto request = std::make_shared<v1::GetSessionRequest>();
   CLI::App& app =
       *AddCommand(group, run, "get", "Show one session", [request](Run& run) -> absl::Status {
-        auto client = run.Sessions();
-        if (!client.ok()) return client.status();
-        const auto session = client->GetSession(*request);
+        const auto session = Ask(run, *request, &SessionClient::GetSession);
         if (!session.ok()) return session.status();
         PrintSession(run.format, *session);
         return absl::OkStatus();
       });
+  app.alias("show");
   AddSessionId(app, run, *request);
+  app.add_flag_callback(
+      "--full", [request] { request->set_view(v1::GetSessionRequest::FULL); },
+      "Its newest files and open errors too");
   AddIncludeDeleted(app, *request);
 }
 
 absl::Status List(Run& run, v1::ListSessionsRequest request, int limit) {
-  auto client = run.Sessions();
+  auto client = run.Open<SessionClient>();
   if (!client.ok()) return client.status();
-  // One more than wanted, to know whether there are more; 1,000 is the largest page.
-  request.set_page_size(limit == 0 ? 1000 : std::min(limit + 1, 1000));
-  run.filter = request.order_by().empty() ? request.filter()
-                                          : "";  // Else the position may be one in order_by.
-  ListPrinter printer(run.format, SessionColumns());
-  int count = 0;
-  bool more = false;
-  for (const auto& session : client->ListSessions(request)) {
-    if (!session.ok()) return session.status();
-    if ((more = limit != 0 && count == limit)) break;
-    printer.Add(*session, {SessionRow(*session)}, session->session_id());
-    ++count;
-  }
-  printer.Finish();
-  if (more) std::cerr << "The first " << limit << "; there are more: --limit N, or 0 for all.\n";
-  if (count == 0 && run.format == Format::kTable) std::cerr << "No sessions.\n";
-  return absl::OkStatus();
+  request.set_page_size(PageSize(limit));
+  // Else the position may be one in order_by.
+  run.filter = request.order_by().empty() ? request.filter() : "";
+  return PrintList(run, client->ListSessions(request), limit, SessionView());
 }
 
 void AddList(CLI::App& group, Run& run) {
@@ -278,27 +195,45 @@ void AddList(CLI::App& group, Run& run) {
   auto limit = std::make_shared<int>(50);
   CLI::App& app = *AddCommand(group, run, "list", "List sessions, newest first",
                               [request, limit](Run& run) { return List(run, *request, *limit); });
-  AddText(app, "--filter", "FILTER",
-          "AIP-160: owner_id = \"u1\" AND status = \"failed\" AND labels.team = \"a\"",
-          [request](const Text& filter) { request->set_filter(filter); });
+  AddFilter(app, "AIP-160: owner_id = \"u1\" AND status = \"failed\" AND labels.team = \"a\"",
+            *request);
   AddText(app, "--order-by", "FIELD",
           "create_time, owner_id, status or state, with \" desc\" behind it for descending",
           [request](const Text& order_by) { request->set_order_by(order_by); });
-  app.add_option("--limit", *limit, "How many to list at most; 0 for all")
-      ->check(CLI::NonNegativeNumber)
-      ->option_text("N (default 50)");
+  AddLimit(app, *limit);
   AddNamespace(app, "The namespace; - for all (default: default)", *request);
   AddIncludeDeleted(app, *request);
+}
+
+void AddRecoverable(CLI::App& group, Run& run) {
+  auto request = std::make_shared<v1::ListRecoverableSessionsRequest>();
+  CLI::App& app = *AddCommand(
+      group, run, "recoverable", "List an owner's sessions that can be recovered, newest first",
+      [request](Run& run) -> absl::Status {
+        const auto response = Ask(run, *request, &SessionClient::ListRecoverableSessions);
+        if (!response.ok()) return response.status();
+        ListPrinter printer(run.format, SessionColumns());
+        for (const auto& session : response->sessions()) {
+          printer.Add(session, {SessionRow(session)}, session.session_id());
+        }
+        printer.Finish();
+        if (response->sessions().empty() && run.format == Format::kTable) {
+          std::cerr << "No session of " << request->owner_id() << " can be recovered.\n";
+        }
+        return absl::OkStatus();
+      });
+  AddText(app, "OWNER", "", "Whose sessions", [request](const Text& owner) {
+    request->set_owner_id(owner);
+  })->required();
+  AddNamespace(app, "The namespace; - for all (default: default)", *request);
 }
 
 void AddCount(CLI::App& group, Run& run) {
   auto request = std::make_shared<v1::CountSessionsRequest>();
   CLI::App& app =
       *AddCommand(group, run, "count", "Count sessions", [request](Run& run) -> absl::Status {
-        auto client = run.Sessions();
-        if (!client.ok()) return client.status();
         run.filter = request->filter();
-        const auto counts = client->CountSessions(*request);
+        const auto counts = Ask(run, *request, &SessionClient::CountSessions);
         if (!counts.ok()) return counts.status();
         PrintCounts(run.format, v1::CountSessionsRequest::GroupBy_Name(request->group_by()),
                     *counts);
@@ -315,28 +250,25 @@ void AddCount(CLI::App& group, Run& run) {
             }
             request->set_group_by(group_by);
           });
-  AddText(app, "--filter", "FILTER", "As in session list",
-          [request](const Text& filter) { request->set_filter(filter); });
+  AddFilter(app, "As in session list", *request);
   AddNamespace(app, "The namespace; - for all (default: default)", *request);
   AddIncludeDeleted(app, *request);
 }
 
 void AddLookup(CLI::App& group, Run& run) {
   auto request = std::make_shared<v1::LookupSessionsRequest>();
-  CLI::App& app = *AddCommand(group, run, "lookup", "Say what became of each of up to 1,000 ids",
-                              [request](Run& run) -> absl::Status {
-                                auto client = run.Sessions();
-                                if (!client.ok()) return client.status();
-                                const auto response = client->LookupSessions(*request);
-                                if (!response.ok()) return response.status();
-                                ListPrinter printer(run.format, LookupColumns());
-                                for (const auto& lookup : response->results()) {
-                                  printer.Add(lookup, {LookupRow(lookup)},
-                                              lookup.found() ? lookup.session_id() : "");
-                                }
-                                printer.Finish();
-                                return absl::OkStatus();
-                              });
+  CLI::App& app = *AddCommand(
+      group, run, "lookup", "Say what became of each of up to 1,000 ids",
+      [request](Run& run) -> absl::Status {
+        const auto response = Ask(run, *request, &SessionClient::LookupSessions);
+        if (!response.ok()) return response.status();
+        ListPrinter printer(run.format, LookupColumns());
+        for (const auto& lookup : response->results()) {
+          printer.Add(lookup, {LookupRow(lookup)}, lookup.found() ? lookup.session_id() : "");
+        }
+        printer.Finish();
+        return absl::OkStatus();
+      });
   app.add_option_function<std::vector<Text>>(
          "SESSION",
          [request](const std::vector<Text>& ids) {
@@ -372,7 +304,7 @@ void AddUpdate(CLI::App& group, Run& run) {
             request->mutable_update_mask()->add_paths(MaskPath(path));
           }
         }
-        return Change(run, *request, &SessionClient::UpdateSession);
+        return ChangeSession(run, *request, &SessionClient::UpdateSession);
       });
   AddSessionId(app, run, *request);
   AddSessionFields(app, *request->mutable_session(),
@@ -398,11 +330,9 @@ void AddUpdate(CLI::App& group, Run& run) {
 // harmless.
 absl::Status Advance(Run& run, v1::AdvanceSessionRequest& request) {
   if (request.target_stage().empty()) {
-    auto client = run.Sessions();
-    if (!client.ok()) return client.status();
     v1::GetSessionRequest get;
     get.set_session_id(request.session_id());
-    const auto session = client->GetSession(get);
+    const auto session = Ask(run, get, &SessionClient::GetSession);
     if (!session.ok()) return session.status();
     if (session->next_stage().empty()) {
       return absl::FailedPreconditionError(
@@ -412,7 +342,7 @@ absl::Status Advance(Run& run, v1::AdvanceSessionRequest& request) {
     }
     request.set_target_stage(session->next_stage());
   }
-  return Change(run, request, &SessionClient::AdvanceSession);
+  return ChangeSession(run, request, &SessionClient::AdvanceSession);
 }
 
 // A command for a verb: the session's id, what every change carries, and nothing else.
@@ -420,8 +350,9 @@ template <class Request>
 CLI::App* AddVerb(CLI::App& group, Run& run, const Text& name, const Text& description,
                   std::shared_ptr<Request> request,
                   absl::StatusOr<v1::Session> (SessionClient::*method)(Request) const) {
-  CLI::App* app = AddCommand(group, run, name, description,
-                             [request, method](Run& run) { return Change(run, *request, method); });
+  CLI::App* app = AddCommand(group, run, name, description, [request, method](Run& run) {
+    return ChangeSession(run, *request, method);
+  });
   AddSessionId(*app, run, *request);
   AddChangeOptions(*app, *request);
   return app;
@@ -449,20 +380,18 @@ void AddDelete(CLI::App& group, Run& run) {
 
 void AddEvents(CLI::App& group, Run& run) {
   auto request = std::make_shared<v1::ListSessionEventsRequest>();
-  CLI::App& app =
-      *AddCommand(group, run, "events", "Tell a session's history, oldest first",
-                  [request](Run& run) -> absl::Status {
-                    auto client = run.Sessions();
-                    if (!client.ok()) return client.status();
-                    request->set_page_size(1000);
-                    ListPrinter printer(run.format, EventColumns());
-                    for (const auto& event : client->ListSessionEvents(*request)) {
-                      if (!event.ok()) return event.status();
-                      printer.Add(*event, EventRows(*event), absl::StrCat(event->sequence()));
-                    }
-                    printer.Finish();
-                    return absl::OkStatus();
-                  });
+  CLI::App& app = *AddCommand(
+      group, run, "events", "Tell a session's history, oldest first",
+      [request](Run& run) -> absl::Status {
+        auto client = run.Open<SessionClient>();
+        if (!client.ok()) return client.status();
+        request->set_page_size(PageSize(0));
+        const ListView<v1::SessionEvent> view = {
+            EventColumns(), EventRows,
+            [](const v1::SessionEvent& event) { return absl::StrCat(event.sequence()); },
+            "No events."};
+        return PrintList(run, client->ListSessionEvents(*request), 0, view);
+      });
   AddSessionId(app, run, *request);
   AddIncludeDeleted(app, *request);
 }
@@ -489,6 +418,9 @@ void AddSessionCommands(CLI::App& app, Run& run) {
           std::make_shared<v1::StopSessionRequest>(), &SessionClient::StopSession);
   AddVerb(group, run, "fail", "Mark a session as failed, for the --reason given",
           std::make_shared<v1::FailSessionRequest>(), &SessionClient::FailSession);
+  AddRecoverable(group, run);
+  AddVerb(group, run, "recover", "ACTIVE again, whatever went wrong; a failed task may be retried",
+          std::make_shared<v1::RecoverSessionRequest>(), &SessionClient::RecoverSession);
   AddDelete(group, run);
   AddVerb(group, run, "undelete", "DELETED → STOPPED, everything else as it was",
           std::make_shared<v1::UndeleteSessionRequest>(), &SessionClient::UndeleteSession);

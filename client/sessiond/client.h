@@ -6,19 +6,28 @@
 //   absl::StatusOr<sessiond::v1::Session> session = client.GetSession(request);
 //   if (sessiond::GetReason(session.status()) == sessiond::v1::DELETED) …
 //
-// A method has its RPC's name and answers what the RPC answers; what it refuses, and when, stands
-// with the RPC in session_service.proto. Calls block, at most for CallOptions::timeout. A change
-// without a request_id is given one, the same for all its retries, so that they are safe.
+// There is one client for each service. A method has its RPC's name and answers what the RPC
+// answers; what it refuses, and when, stands with the RPC in the service's proto. Calls block, at
+// most for CallOptions::timeout. A change without a request_id is given one, the same for all its
+// retries, so that they are safe.
 #pragma once
 
+#include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "absl/status/statusor.h"
 #include "grpcpp/channel.h"
 #include "sessiond/call.h"
 #include "sessiond/stream_range.h"
+#include "sessiond/v1/admin_service.grpc.pb.h"
+#include "sessiond/v1/artifact_service.grpc.pb.h"
+#include "sessiond/v1/error_service.grpc.pb.h"
+#include "sessiond/v1/message_service.grpc.pb.h"
 #include "sessiond/v1/session_service.grpc.pb.h"
+#include "sessiond/v1/task_service.grpc.pb.h"
+#include "sessiond/v1/workflow_service.grpc.pb.h"
 
 namespace sessiond {
 
@@ -26,7 +35,8 @@ namespace sessiond {
 // when the daemon was restarted. One channel serves any number of clients and threads.
 std::shared_ptr<grpc::Channel> MakeChannel(const std::string& server);
 
-// A value: copies share the channel. Any thread may call any method.
+// Clients are values: copies share the channel. Any thread may call any method.
+
 class SessionClient {
  public:
   explicit SessionClient(std::shared_ptr<grpc::ChannelInterface> channel, CallOptions options = {});
@@ -48,6 +58,9 @@ class SessionClient {
   absl::StatusOr<v1::Session> ResumeSession(v1::ResumeSessionRequest request) const;
   absl::StatusOr<v1::Session> StopSession(v1::StopSessionRequest request) const;
   absl::StatusOr<v1::Session> FailSession(v1::FailSessionRequest request) const;
+  absl::StatusOr<v1::ListRecoverableSessionsResponse> ListRecoverableSessions(
+      v1::ListRecoverableSessionsRequest request) const;
+  absl::StatusOr<v1::Session> RecoverSession(v1::RecoverSessionRequest request) const;
   absl::StatusOr<v1::Session> DeleteSession(v1::DeleteSessionRequest request) const;
   absl::StatusOr<v1::Session> UndeleteSession(v1::UndeleteSessionRequest request) const;
   // Every event of the session, oldest first, page after page, from the request's page_token on.
@@ -55,6 +68,134 @@ class SessionClient {
 
  private:
   std::shared_ptr<v1::SessionService::StubInterface> stub_;
+  CallOptions options_;
+};
+
+class TaskClient {
+ public:
+  explicit TaskClient(std::shared_ptr<grpc::ChannelInterface> channel, CallOptions options = {});
+  // Over a stub of your own, for tests.
+  explicit TaskClient(std::shared_ptr<v1::TaskService::StubInterface> stub,
+                      CallOptions options = {});
+
+  absl::StatusOr<v1::SessionTask> StartTask(v1::StartTaskRequest request) const;
+  absl::StatusOr<v1::SessionTask> GetTask(v1::GetTaskRequest request) const;
+  absl::StatusOr<v1::SessionTask> ReportTaskProgress(v1::ReportTaskProgressRequest request) const;
+  absl::StatusOr<v1::SessionTask> CompleteTask(v1::CompleteTaskRequest request) const;
+  absl::StatusOr<v1::SessionTask> FailTask(v1::FailTaskRequest request) const;
+  absl::StatusOr<v1::SessionTask> CancelTask(v1::CancelTaskRequest request) const;
+  absl::StatusOr<v1::SessionTask> RetryTask(v1::RetryTaskRequest request) const;
+  // Every current task that matches, page after page, from the request's page_token on.
+  StreamRange<v1::SessionTask> ListTasks(v1::ListTasksRequest request) const;
+
+ private:
+  std::shared_ptr<v1::TaskService::StubInterface> stub_;
+  CallOptions options_;
+};
+
+class ErrorClient {
+ public:
+  explicit ErrorClient(std::shared_ptr<grpc::ChannelInterface> channel, CallOptions options = {});
+  // Over a stub of your own, for tests.
+  explicit ErrorClient(std::shared_ptr<v1::ErrorService::StubInterface> stub,
+                       CallOptions options = {});
+
+  absl::StatusOr<v1::SessionError> RecordError(v1::RecordErrorRequest request) const;
+  absl::StatusOr<v1::SessionError> GetError(v1::GetErrorRequest request) const;
+  // Every error that matches, newest first, page after page, from the request's page_token on.
+  StreamRange<v1::SessionError> ListErrors(v1::ListErrorsRequest request) const;
+  absl::StatusOr<v1::SessionError> ResolveError(v1::ResolveErrorRequest request) const;
+  absl::StatusOr<v1::SummarizeErrorsResponse> SummarizeErrors(
+      v1::SummarizeErrorsRequest request) const;
+
+ private:
+  std::shared_ptr<v1::ErrorService::StubInterface> stub_;
+  CallOptions options_;
+};
+
+class MessageClient {
+ public:
+  explicit MessageClient(std::shared_ptr<grpc::ChannelInterface> channel, CallOptions options = {});
+  // Over a stub of your own, for tests.
+  explicit MessageClient(std::shared_ptr<v1::MessageService::StubInterface> stub,
+                         CallOptions options = {});
+
+  absl::StatusOr<v1::AppendMessagesResponse> AppendMessages(
+      v1::AppendMessagesRequest request) const;
+  // Every message of the session, in the order asked for, page after page, from the request's
+  // page_token on.
+  StreamRange<v1::SessionMessage> ListMessages(v1::ListMessagesRequest request) const;
+
+ private:
+  std::shared_ptr<v1::MessageService::StubInterface> stub_;
+  CallOptions options_;
+};
+
+class ArtifactClient {
+ public:
+  explicit ArtifactClient(std::shared_ptr<grpc::ChannelInterface> channel,
+                          CallOptions options = {});
+  // Over a stub of your own, for tests.
+  explicit ArtifactClient(std::shared_ptr<v1::ArtifactService::StubInterface> stub,
+                          CallOptions options = {});
+
+  absl::StatusOr<v1::AddArtifactsResponse> AddArtifacts(v1::AddArtifactsRequest request) const;
+  // Every artifact of the session, oldest first, page after page, from the request's page_token on.
+  StreamRange<v1::SessionArtifact> ListArtifacts(v1::ListArtifactsRequest request) const;
+  absl::StatusOr<v1::DeleteArtifactResponse> DeleteArtifact(
+      v1::DeleteArtifactRequest request) const;
+
+ private:
+  std::shared_ptr<v1::ArtifactService::StubInterface> stub_;
+  CallOptions options_;
+};
+
+class WorkflowClient {
+ public:
+  explicit WorkflowClient(std::shared_ptr<grpc::ChannelInterface> channel,
+                          CallOptions options = {});
+  // Over a stub of your own, for tests.
+  explicit WorkflowClient(std::shared_ptr<v1::WorkflowService::StubInterface> stub,
+                          CallOptions options = {});
+
+  // Every definition, by name, page after page, from the request's page_token on.
+  StreamRange<v1::Workflow> ListWorkflows(v1::ListWorkflowsRequest request) const;
+  absl::StatusOr<v1::Workflow> GetWorkflow(v1::GetWorkflowRequest request) const;
+  absl::StatusOr<v1::Workflow> CreateWorkflow(v1::CreateWorkflowRequest request) const;
+  absl::StatusOr<v1::ValidateWorkflowResponse> ValidateWorkflow(
+      v1::ValidateWorkflowRequest request) const;
+
+ private:
+  std::shared_ptr<v1::WorkflowService::StubInterface> stub_;
+  CallOptions options_;
+};
+
+class AdminClient {
+ public:
+  explicit AdminClient(std::shared_ptr<grpc::ChannelInterface> channel, CallOptions options = {});
+  // Over a stub of your own, for tests.
+  explicit AdminClient(std::shared_ptr<v1::AdminService::StubInterface> stub,
+                       CallOptions options = {});
+
+  absl::StatusOr<v1::EraseOwnerResponse> EraseOwner(v1::EraseOwnerRequest request) const;
+  absl::StatusOr<v1::DetachReferenceResponse> DetachReference(
+      v1::DetachReferenceRequest request) const;
+  absl::StatusOr<v1::PurgeSessionsResponse> PurgeSessions(v1::PurgeSessionsRequest request) const;
+  absl::StatusOr<v1::GetServerInfoResponse> GetServerInfo(v1::GetServerInfoRequest request) const;
+  // Takes existing sessions in. `next` hands them over one by one and nothing at their end; it is
+  // called on a thread of its own. `answered` is told what became of each, in the order they were
+  // sent, on the calling thread. Up to 256 sessions, or 8 MiB, are on their way at a time.
+  //
+  // A connection that is lost, and refusals that pass by themselves, are made good: what was not
+  // answered is sent again. Ends with OK when all are answered; with the status of `next` when it
+  // has one, after all before it are answered; with what the daemon last said when no session
+  // was answered for CallOptions::timeout since it last said no.
+  absl::Status ImportSessions(
+      std::function<absl::StatusOr<std::optional<v1::ImportSessionsRequest>>()> next,
+      std::function<void(const v1::ImportSessionsResponse&)> answered) const;
+
+ private:
+  std::shared_ptr<v1::AdminService::StubInterface> stub_;
   CallOptions options_;
 };
 

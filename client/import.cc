@@ -1,0 +1,228 @@
+// AdminClient::ImportSessions: a stream that is kept full, and made anew when it breaks.
+//
+//   next() ─▶ feeder ─▶ window: [answered? … sent | not sent yet …] ─▶ writer ─▶ daemon
+//                                  ▲                                               │
+//   answered() ◀── the caller's thread ◀───────────────────────────────────────────┘
+//
+// Answers come in the order of sending, so that each is the first of the window's. A new stream
+// sends the window again from its beginning; what the daemon had taken in before the old one broke
+// is ALREADY_THERE then.
+#include <algorithm>
+#include <deque>
+#include <thread>
+#include <utility>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/clock.h"
+#include "sessiond/client.h"
+
+namespace sessiond {
+namespace {
+
+using Request = v1::ImportSessionsRequest;
+using Response = v1::ImportSessionsResponse;
+using Stream = grpc::ClientReaderWriterInterface<Request, Response>;
+
+// Enough for the daemon to commit in large groups, and a bound on what both sides hold.
+constexpr std::size_t kWindowItems = 256;
+constexpr std::size_t kWindowBytes = 8 << 20;
+
+// Refusals that pass by themselves. Sent as names, because the reason of an answer is one.
+bool IsTemporary(const Response& response) {
+  static constexpr v1::ErrorReason kReasons[] = {
+      v1::CONFLICT, v1::OVERLOADED, v1::DATABASE_UNAVAILABLE, v1::LOCK_TIMEOUT, v1::DRAINING};
+  return response.result() == Response::REFUSED &&
+         std::any_of(std::begin(kReasons), std::end(kReasons), [&](v1::ErrorReason reason) {
+           return response.reason() == v1::ErrorReason_Name(reason);
+         });
+}
+
+class Import {
+ public:
+  Import(v1::AdminService::StubInterface& stub, const CallOptions& options,
+         std::function<absl::StatusOr<std::optional<Request>>()> next,
+         std::function<void(const Response&)> answered)
+      : stub_(stub),
+        options_(options),
+        next_(std::move(next)),
+        answered_(std::move(answered)),
+        backoff_(options.backoff_initial) {}
+
+  absl::Status Run() {
+    std::thread feeder([this] { Feed(); });
+    absl::Status status;
+    do {
+      status = OneStream();
+    } while (absl::IsUnavailable(status) && Pause(status));
+    {
+      absl::MutexLock lock(&mutex_);
+      given_up_ = true;
+    }
+    feeder.join();
+    absl::MutexLock lock(&mutex_);
+    return status.ok() ? source_status_ : status;
+  }
+
+ private:
+  // Fills the window until there is nothing more.
+  void Feed() {
+    while (true) {
+      {
+        absl::MutexLock lock(&mutex_);
+        mutex_.Await(absl::Condition(this, &Import::MayFeed));
+        if (given_up_) return;
+      }
+      absl::StatusOr<std::optional<Request>> request = next_();
+      absl::MutexLock lock(&mutex_);
+      if (!request.ok() || !request->has_value()) {
+        source_status_ = request.status();
+        source_ended_ = true;
+        return;
+      }
+      Push(std::make_shared<const Request>(*std::move(*request)));
+    }
+  }
+
+  // One stream, from the window's beginning until all is answered or it breaks.
+  absl::Status OneStream() {
+    grpc::ClientContext context;
+    {
+      absl::MutexLock lock(&mutex_);
+      sent_ = 0;
+      broken_ = false;
+    }
+    const std::unique_ptr<Stream> stream = stub_.ImportSessions(&context);
+    std::thread writer([this, &stream] { Send(*stream); });
+    absl::Status wrong;
+    for (Response response; wrong.ok() && stream->Read(&response);) wrong = Take(response);
+    if (!wrong.ok()) context.TryCancel();
+    {
+      absl::MutexLock lock(&mutex_);
+      broken_ = true;
+    }
+    writer.join();
+    const absl::Status status = DecodeStatus(stream->Finish());
+    if (!wrong.ok()) return wrong;
+    absl::MutexLock lock(&mutex_);
+    if (!status.ok() || AllAnswered()) return status;
+    return absl::InternalError("The daemon ended the import before it had answered for all");
+  }
+
+  void Send(Stream& stream) {
+    while (true) {
+      std::shared_ptr<const Request> request;
+      {
+        absl::MutexLock lock(&mutex_);
+        mutex_.Await(absl::Condition(this, &Import::MaySend));
+        while (!broken_ && absl::Now() < not_before_) {
+          mutex_.AwaitWithDeadline(absl::Condition(&broken_), not_before_);
+        }
+        if (broken_) return;
+        if (sent_ < window_.size()) request = window_[sent_++];
+      }
+      if (request == nullptr) {
+        stream.WritesDone();
+        return;
+      }
+      if (!stream.Write(*request)) return;  // The reader learns why.
+    }
+  }
+
+  // Takes one answer. Not OK when it is none to what was sent, or when patience has ended.
+  absl::Status Take(const Response& response) {
+    const bool temporary = IsTemporary(response);
+    {
+      absl::MutexLock lock(&mutex_);
+      if (sent_ == 0 || response.line() != window_.front()->line()) {
+        return absl::InternalError(
+            absl::StrCat("The daemon answered for line ", response.line(), " out of order"));
+      }
+      std::shared_ptr<const Request> request = std::move(window_.front());
+      window_.pop_front();
+      --sent_;
+      window_bytes_ -= request->ByteSizeLong();
+      if (temporary) Push(std::move(request));
+      // Many were on their way when the first of them came back: one pause for all of these.
+      if (temporary && absl::Now() < not_before_) return absl::OkStatus();
+    }
+    if (!temporary) {
+      trouble_since_ = absl::InfiniteFuture();
+      backoff_ = options_.backoff_initial;
+      answered_(response);
+      return absl::OkStatus();
+    }
+    const absl::Status why =
+        absl::UnavailableError(absl::StrCat(response.reason(), ": ", response.description()));
+    const absl::Duration pause = NextPause(why);
+    if (pause == absl::InfiniteDuration()) return why;
+    absl::MutexLock lock(&mutex_);
+    not_before_ = absl::Now() + pause;
+    return absl::OkStatus();
+  }
+
+  // Waits before the next stream. False when patience has ended.
+  bool Pause(const absl::Status& why) {
+    const absl::Duration pause = NextPause(why);
+    if (pause == absl::InfiniteDuration()) return false;
+    absl::SleepFor(pause);
+    return true;
+  }
+
+  // How long to wait after trouble; for ever when nothing was answered for as long as a call may
+  // take.
+  absl::Duration NextPause(const absl::Status& why) {
+    const absl::Time now = absl::Now();
+    trouble_since_ = std::min(trouble_since_, now);
+    const absl::Duration pause = backoff_;
+    if (now + pause >= trouble_since_ + options_.timeout) return absl::InfiniteDuration();
+    backoff_ = std::min(backoff_ * 2, options_.backoff_max);
+    if (options_.on_retry) options_.on_retry(why, pause);
+    return pause;
+  }
+
+  void Push(std::shared_ptr<const Request> request) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    window_bytes_ += request->ByteSizeLong();
+    window_.push_back(std::move(request));
+  }
+  bool AllAnswered() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    return source_ended_ && window_.empty();
+  }
+  bool MayFeed() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    return given_up_ || (window_.size() < kWindowItems && window_bytes_ < kWindowBytes);
+  }
+  bool MaySend() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    return broken_ || sent_ < window_.size() || AllAnswered();
+  }
+
+  v1::AdminService::StubInterface& stub_;
+  const CallOptions options_;
+  const std::function<absl::StatusOr<std::optional<Request>>()> next_;  // Feeder only.
+  const std::function<void(const Response&)> answered_;                 // Caller's thread only.
+
+  // Caller's thread only.
+  absl::Duration backoff_;
+  absl::Time trouble_since_ = absl::InfiniteFuture();
+
+  absl::Mutex mutex_;
+  // Oldest first; the first `sent_` are on their way on the present stream.
+  std::deque<std::shared_ptr<const Request>> window_ ABSL_GUARDED_BY(mutex_);
+  std::size_t sent_ ABSL_GUARDED_BY(mutex_) = 0;
+  std::size_t window_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
+  absl::Time not_before_ ABSL_GUARDED_BY(mutex_) = absl::InfinitePast();  // Of the next sending.
+  bool broken_ ABSL_GUARDED_BY(mutex_) = false;
+  bool source_ended_ ABSL_GUARDED_BY(mutex_) = false;
+  absl::Status source_status_ ABSL_GUARDED_BY(mutex_);
+  bool given_up_ ABSL_GUARDED_BY(mutex_) = false;
+};
+
+}  // namespace
+
+absl::Status AdminClient::ImportSessions(
+    std::function<absl::StatusOr<std::optional<v1::ImportSessionsRequest>>()> next,
+    std::function<void(const v1::ImportSessionsResponse&)> answered) const {
+  return Import(*stub_, options_, std::move(next), std::move(answered)).Run();
+}
+
+}  // namespace sessiond

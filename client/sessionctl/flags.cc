@@ -1,0 +1,76 @@
+#include "client/sessionctl/flags.h"
+
+#include <fstream>
+#include <sstream>
+
+#include "absl/time/time.h"
+#include "google/protobuf/util/json_util.h"
+
+namespace sessiond::ctl {
+
+CLI::Option* AddText(CLI::App& app, const Text& name, const Text& value_name,
+                     const Text& description, std::function<void(const Text&)> set) {
+  return app.add_option_function<Text>(name, std::move(set), description)->option_text(value_name);
+}
+
+CLI::Option* AddTexts(CLI::App& app, const Text& name, const Text& value_name,
+                      const Text& description, std::function<void(const Text&)> set) {
+  const auto set_all = [set = std::move(set)](const std::vector<Text>& values) {
+    for (const Text& value : values) set(value);
+  };
+  return app.add_option_function<std::vector<Text>>(name, set_all, description)
+      ->option_text(value_name)
+      ->allow_extra_args(false);
+}
+
+CLI::Option* AddObject(CLI::App& app, const Text& name, const Text& description,
+                       std::function<void(google::protobuf::Struct)> set) {
+  return AddText(app, name, "JSON", description, [name, set = std::move(set)](const Text& json) {
+    google::protobuf::Value value = JsonValue(name, json);
+    if (!value.has_struct_value()) {
+      throw CLI::ValidationError(name, "is a JSON object: {\"name\": \"value\"}");
+    }
+    set(std::move(*value.mutable_struct_value()));
+  });
+}
+
+void AddLimit(CLI::App& app, int& limit) {
+  app.add_option("--limit", limit, "How many to list at most; 0 for all")
+      ->check(CLI::NonNegativeNumber)
+      ->option_text("N (default 50)");
+}
+
+google::protobuf::Value JsonValue(const Text& flag, const Text& json) {
+  google::protobuf::Value value;
+  const auto status = google::protobuf::util::JsonStringToMessage(json, &value);
+  if (!status.ok()) throw CLI::ValidationError(flag, absl::StrCat("\"", json, "\" is not JSON"));
+  return value;
+}
+
+google::protobuf::Duration DurationValue(const Text& flag, const Text& text) {
+  absl::Duration duration;
+  if (!absl::ParseDuration(text, &duration) || duration <= absl::ZeroDuration()) {
+    throw CLI::ValidationError(flag,
+                               absl::StrCat("\"", text, "\" is not a duration; write 30s or 5m"));
+  }
+  google::protobuf::Duration value;
+  value.set_seconds(absl::IDivDuration(duration, absl::Seconds(1), &duration));
+  value.set_nanos(static_cast<int32_t>(absl::ToInt64Nanoseconds(duration)));
+  return value;
+}
+
+Text ReadAll(const Text& flag, const Text& path) {
+  std::ostringstream text;
+  if (path == "-") {
+    text << std::cin.rdbuf();
+    return text.str();
+  }
+  std::ifstream file(path);
+  text << file.rdbuf();
+  if (!file.is_open() || file.bad()) {
+    throw CLI::ValidationError(flag, absl::StrCat("cannot read the file ", path));
+  }
+  return text.str();
+}
+
+}  // namespace sessiond::ctl

@@ -1,0 +1,234 @@
+// `sessionctl import`: sessions that lived elsewhere move in, out of JSON lines or out of the old
+// applications' own PostgreSQL. What they look like there is told in docs/import.md.
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <fstream>
+#include <iterator>
+#include <memory>
+
+#include "absl/strings/match.h"
+#include "client/sessionctl/errors.h"
+#include "client/sessionctl/flags.h"
+#include "client/sessionctl/import_report.h"
+#include "client/sessionctl/progress.h"
+#include "client/sessionctl/run.h"
+#include "db/legacy_reader.h"
+#include "google/protobuf/util/json_util.h"
+
+namespace sessiond::ctl {
+namespace {
+
+using Request = v1::ImportSessionsRequest;
+using Response = v1::ImportSessionsResponse;
+
+// What the daemon receives at most; a larger one would end the stream.
+constexpr std::size_t kRequestBytesMax = 4 << 20;
+
+// A session to be sent, or why it cannot be.
+struct Item {
+  Request request;
+  Text problem;
+};
+
+// Where sessions come from.
+class Source {
+ public:
+  virtual ~Source() = default;
+  // The next one; nothing at the end.
+  virtual absl::StatusOr<std::optional<Item>> Next() = 0;
+  // How many there are; 0 where nobody knows.
+  virtual int64_t Total() = 0;
+};
+
+// A JSON object a line.
+class JsonLines final : public Source {
+ public:
+  JsonLines(const Text& path, const Text& name_space) : name_space_(name_space), path_(path) {
+    if (path != "-") file_.open(path);
+  }
+  bool readable() const { return path_ == "-" || file_.is_open(); }
+
+  absl::StatusOr<std::optional<Item>> Next() override {
+    std::istream& in = path_ == "-" ? std::cin : file_;
+    Text line;
+    do {
+      if (!std::getline(in, line)) {
+        if (in.bad()) return absl::DataLossError(absl::StrCat("Cannot read on in ", path_));
+        return std::nullopt;
+      }
+      ++number_;
+    } while (absl::StripAsciiWhitespace(line).empty());
+    return Parse(line);
+  }
+
+  // A file is read through beforehand: that is quick beside the import.
+  int64_t Total() override {
+    struct stat file;
+    if (path_ == "-" || stat(path_.c_str(), &file) != 0 || !S_ISREG(file.st_mode)) return 0;
+    std::ifstream in(path_);
+    return std::count(std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>(), '\n');
+  }
+
+ private:
+  Item Parse(const Text& line) const {
+    Item item;
+    const auto parsed = google::protobuf::util::JsonStringToMessage(line, &item.request);
+    if (!parsed.ok()) {
+      const Text why(parsed.message().data(), parsed.message().size());
+      item.problem =
+          absl::StrCat("The line is no session as JSON: ", why.substr(0, why.find('\n')));
+    } else if (!item.request.has_session()) {
+      item.problem = "The line has no \"session\"";
+    } else if (item.request.session().namespace_().empty()) {
+      item.request.mutable_session()->set_namespace_(name_space_);
+    }
+    item.request.set_line(number_);
+    return item;
+  }
+
+  const Text name_space_;
+  const Text path_;
+  std::ifstream file_;
+  int number_ = 0;
+};
+
+// The tables of an old application.
+class LegacyTables final : public Source {
+ public:
+  explicit LegacyTables(std::unique_ptr<db::LegacyReader> reader) : reader_(std::move(reader)) {}
+
+  absl::StatusOr<std::optional<Item>> Next() override {
+    auto session = reader_->Next();
+    if (!session.ok()) return session.status();
+    if (!session->has_value()) return std::nullopt;
+    Item item{std::move((*session)->request), absl::StrJoin((*session)->problems, "; ")};
+    item.request.set_line(++number_);
+    return item;
+  }
+  int64_t Total() override { return reader_->total(); }
+
+ private:
+  std::unique_ptr<db::LegacyReader> reader_;
+  int number_ = 0;
+};
+
+struct Import {
+  Text path, url, layout, name_space, report;
+};
+
+db::LegacyLayout LayoutOf(const Text& layout) {
+  return layout == "ticket_export" ? db::LegacyLayout::kTicketExport
+         : layout == "execution"   ? db::LegacyLayout::kExecution
+                                   : db::LegacyLayout::kInterview;
+}
+
+absl::StatusOr<std::unique_ptr<Source>> OpenSource(const Import& import) {
+  if (import.url.empty()) {
+    auto lines = std::make_unique<JsonLines>(import.path, import.name_space);
+    if (!lines->readable()) {
+      throw CLI::ValidationError("FILE", absl::StrCat("cannot read the file ", import.path));
+    }
+    return lines;
+  }
+  auto reader = db::LegacyReader::Open({.url = import.url,
+                                        .layout = LayoutOf(import.layout),
+                                        .session_namespace = import.name_space});
+  if (!reader.ok()) {
+    return absl::Status(reader.status().code(),
+                        absl::StrCat("The old database: ", reader.status().message()));
+  }
+  for (const Text& note : (*reader)->notes()) std::cerr << note << ".\n";
+  return std::make_unique<LegacyTables>(*std::move(reader));
+}
+
+// What the daemon would say of a session that is not even sent.
+Response Refused(const Request& request, v1::ErrorReason reason, const Text& description) {
+  Response response;
+  response.set_line(request.line());
+  response.set_session_id(request.session().session_id());
+  response.set_result(Response::REFUSED);
+  response.set_reason(v1::ErrorReason_Name(reason));
+  response.set_description(description);
+  return response;
+}
+
+// The next session that can be sent; what lies before it and cannot goes into the report.
+absl::StatusOr<std::optional<Request>> NextSendable(Source& source, ImportReport& report) {
+  while (true) {
+    auto item = source.Next();
+    if (!item.ok()) return item.status();
+    if (!item->has_value()) return std::nullopt;
+    Request& request = (*item)->request;
+    if (!(*item)->problem.empty()) {
+      report.Add(Refused(request, v1::INVALID_FIELD, (*item)->problem));
+    } else if (request.ByteSizeLong() > kRequestBytesMax) {
+      report.Add(Refused(request, v1::PAYLOAD_TOO_LARGE,
+                         absl::StrCat("The session has ", WithCommas(request.ByteSizeLong()),
+                                      " bytes; ", WithCommas(kRequestBytesMax), " can be sent")));
+    } else {
+      return std::move(request);
+    }
+  }
+}
+
+absl::Status ImportAll(Run& run, const Import& import) {
+  if (import.path.empty() == import.url.empty()) {
+    throw CLI::ValidationError("import",
+                               "from where? Give a FILE, or --from-postgres and --layout");
+  }
+  auto source = OpenSource(import);
+  if (!source.ok()) return source.status();
+  ImportReport report(run.format, import.report);
+  if (!report.writable()) {
+    throw CLI::ValidationError("--report", absl::StrCat("cannot write the file ", import.report));
+  }
+  auto client = run.Open<AdminClient>();
+  if (!client.ok()) return client.status();
+  Progress progress(run.format, "importing", (*source)->Total());
+  const absl::Status status = client->ImportSessions([&] { return NextSendable(**source, report); },
+                                                     [&](const Response& response) {
+                                                       report.Add(response);
+                                                       progress.Reach(report.done());
+                                                     });
+  progress.Clear();
+  if (!status.ok()) {
+    std::cerr << "Not finished. Run it again: what was taken is there already.\n";
+    if (run.format == Format::kTable) report.Print();
+    return status;
+  }
+  report.Print();
+  if (report.refused()) run.exit_code = kExitNotTaken;
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+void AddImportCommand(CLI::App& parent, Run& run) {
+  auto import = std::make_shared<Import>();
+  CLI::App& app = *AddCommand(parent, run, "import",
+                              "Take existing sessions in, from JSON lines or from old tables",
+                              [import](Run& run) { return ImportAll(run, *import); });
+  app.footer(absl::StrCat(
+      "Run it again after whatever went wrong: what is there already is left as it is. Exits with "
+      "3 "
+      "when\nsomething was refused. docs/import.md tells what lines and tables look like.\n\n",
+      app.get_footer()));
+  app.add_option("FILE", import->path, "JSON lines, a session each; - for stdin")->option_text("");
+  CLI::Option* url =
+      app.add_option("--from-postgres", import->url, "The database of an old application instead")
+          ->option_text("URL");
+  CLI::Option* layout = app.add_option("--layout", import->layout, "What its tables look like")
+                            ->option_text("ticket_export|execution|interview")
+                            ->check(CLI::IsMember({"ticket_export", "execution", "interview"}));
+  url->needs(layout);
+  layout->needs(url);
+  app.add_option("-n,--namespace", import->name_space,
+                 "The namespace of sessions that do not say theirs (default: default)")
+      ->option_text("NAME");
+  app.add_option("--report", import->report,
+                 "Where to write each session that was not taken, and why: a JSON object a line")
+      ->option_text("FILE");
+}
+
+}  // namespace sessiond::ctl

@@ -1,0 +1,48 @@
+// What became of an import: how many sessions were taken, and each that was not, with why.
+#pragma once
+
+#include <cstdint>
+#include <fstream>
+#include <string>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+#include "client/sessionctl/output.h"
+#include "sessiond/v1/admin_service.pb.h"
+
+namespace sessiond::ctl {
+
+// Any thread may add to it.
+class ImportReport {
+ public:
+  // `path` is a file that gets a line for each session that is not taken; empty for none.
+  ImportReport(Format format, const std::string& path);
+  // Whether the file can be written.
+  bool writable() const { return path_.empty() || file_.is_open(); }
+
+  // What the daemon answered, or what we could not even send, as the daemon would have said it.
+  void Add(const v1::ImportSessionsResponse& response);
+
+  int64_t done() const;
+  bool refused() const;
+  // What was done, in the format asked for.
+  void Print() const;
+
+ private:
+  void PrintTable() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void PrintJson() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  const Format format_;
+  const std::string path_;
+
+  mutable absl::Mutex mutex_;
+  std::ofstream file_;
+  int64_t imported_ ABSL_GUARDED_BY(mutex_) = 0;
+  int64_t already_there_ ABSL_GUARDED_BY(mutex_) = 0;
+  int64_t refused_ ABSL_GUARDED_BY(mutex_) = 0;
+  // The first of those refused.
+  std::vector<v1::ImportSessionsResponse> not_taken_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace sessiond::ctl

@@ -1,0 +1,56 @@
+// Many messages from a file or stdin: Protobuf's JSON, an object a line.
+#pragma once
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "client/sessionctl/flags.h"
+#include "google/protobuf/util/json_util.h"
+
+namespace sessiond::ctl {
+
+// Every line of it that is not blank. Throws CLI::ValidationError, which names the line, at the
+// first that is no such object.
+template <class Message>
+std::vector<Message> ReadJsonLines(const Text& flag, const Text& path) {
+  std::vector<Message> messages;
+  int number = 0;
+  const Text text = ReadAll(flag, path);
+  for (const absl::string_view line : absl::StrSplit(text, '\n')) {
+    ++number;
+    if (absl::StripAsciiWhitespace(line).empty()) continue;
+    const auto parsed = google::protobuf::util::JsonStringToMessage(
+        google::protobuf::StringPiece(line.data(), line.size()), &messages.emplace_back());
+    if (!parsed.ok()) {
+      const Text why(parsed.message().data(), parsed.message().size());
+      throw CLI::ValidationError(
+          flag, absl::StrCat("line ", number, ": ", why.substr(0, why.find('\n'))));
+    }
+  }
+  if (messages.empty()) throw CLI::ValidationError(flag, absl::StrCat(path, " has no lines"));
+  return messages;
+}
+
+// What one call takes: 500, and 3 MiB, which leaves room for the rest of a request of 4 MiB. A
+// message that is larger is sent alone, to be refused with the reason.
+template <class Message>
+std::vector<std::vector<Message>> Batches(std::vector<Message> messages) {
+  constexpr std::size_t kItemsMax = 500, kBytesMax = 3 << 20;
+  std::vector<std::vector<Message>> batches;
+  std::size_t bytes = 0;
+  for (Message& message : messages) {
+    const std::size_t size = message.ByteSizeLong();
+    if (batches.empty() || batches.back().size() == kItemsMax || bytes + size > kBytesMax) {
+      batches.emplace_back();
+      bytes = 0;
+    }
+    batches.back().push_back(std::move(message));
+    bytes += size;
+  }
+  return batches;
+}
+
+}  // namespace sessiond::ctl

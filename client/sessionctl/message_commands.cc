@@ -1,0 +1,135 @@
+// `sessionctl message …`: what is said in a session.
+#include <memory>
+#include <sstream>
+
+#include "absl/strings/str_split.h"
+#include "client/sessionctl/flags.h"
+#include "client/sessionctl/json_lines.h"
+#include "client/sessionctl/run.h"
+#include "client/sessionctl/views.h"
+
+namespace sessiond::ctl {
+namespace {
+
+struct Append {
+  v1::AppendMessagesRequest request;
+  v1::SessionMessage message;  // What the flags say of one.
+  Text content, json_lines;    // Where to read from.
+};
+
+// A message of one's own in the flags, or many in JSON lines.
+std::vector<v1::SessionMessage> MessagesOf(Append& append) {
+  if (!append.json_lines.empty()) {
+    return ReadJsonLines<v1::SessionMessage>("--from", append.json_lines);
+  }
+  if (append.content.empty()) {
+    throw CLI::ValidationError("append", "what? Give --content, or many with --from");
+  }
+  append.message.set_content(append.content == "-" ? ReadAll("--content", "-") : append.content);
+  return {append.message};
+}
+
+// In as many calls as their number and size take: one, as a rule.
+absl::Status AppendAll(Run& run, Append& append) {
+  const auto batches = Batches(MessagesOf(append));
+  const Text request_id = append.request.request_id();
+  v1::AppendMessagesResponse appended;
+  for (std::size_t i = 0; i < batches.size(); ++i) {
+    v1::AppendMessagesRequest request = append.request;
+    request.mutable_messages()->Add(batches[i].begin(), batches[i].end());
+    if (i > 0 && !request_id.empty()) request.set_request_id(absl::StrCat(request_id, "/", i + 1));
+    auto response = Change(run, request, &MessageClient::AppendMessages);
+    if (!response.ok()) {
+      if (i > 0) std::cerr << "Appended are those up to " << appended.last_sequence() << ".\n";
+      return response.status();
+    }
+    if (i > 0) response->set_first_sequence(appended.first_sequence());
+    appended = *std::move(response);
+  }
+  Card card;
+  card.Add("Session", append.request.session_id(), color::kBold);
+  card.Add("Appended",
+           appended.first_sequence() == appended.last_sequence()
+               ? absl::StrCat(appended.first_sequence())
+               : absl::StrCat(appended.first_sequence(), " to ", appended.last_sequence()));
+  std::vector<Text> sequences;
+  for (int i = appended.first_sequence(); i <= appended.last_sequence(); ++i) {
+    sequences.push_back(absl::StrCat(i));
+  }
+  PrintOne(run.format, appended, card, absl::StrJoin(sequences, "\n"));
+  return absl::OkStatus();
+}
+
+void AddAppend(CLI::App& group, Run& run) {
+  auto append = std::make_shared<Append>();
+  CLI::App& app = *AddCommand(group, run, "append", "Append a message, or many",
+                              [append](Run& run) { return AppendAll(run, *append); });
+  v1::SessionMessage& message = append->message;
+  AddSessionId(app, run, append->request);
+  CLI::Option* type = AddText(app, "--type", "TYPE", "One of the workflow's message types",
+                              [&message](const Text& text) { message.set_type(text); });
+  CLI::Option* content =
+      app.add_option("--content", append->content, "The text; - reads it from stdin")
+          ->option_text("TEXT")
+          ->needs(type);
+  const std::vector<CLI::Option*> of_one = {
+      type,
+      content,
+      AddText(app, "--question-type", "TYPE", "One of the subtypes of its type",
+              [&message](const Text& text) { message.set_question_type(text); }),
+      AddText(app, "--author", "WHO", "Who said it",
+              [&message](const Text& text) { message.set_author(text); }),
+      AddObject(app, "--metadata", "Your own data",
+                [&message](google::protobuf::Struct metadata) {
+                  *message.mutable_metadata() = std::move(metadata);
+                }),
+      AddText(app, "--id", "UUID", "An id of your own (default: drawn)",
+              [&message](const Text& id) { message.set_message_id(id); })};
+  CLI::Option* from =
+      app.add_option("--from", append->json_lines,
+                     "Many: a JSON object a line, {\"type\": \"answer\", \"content\": …}; 500 at a "
+                     "time, all or none of them; - for stdin")
+          ->option_text("FILE");
+  for (CLI::Option* option : of_one) from->excludes(option);
+  AddChangeOptions(app, append->request);
+}
+
+absl::Status List(Run& run, v1::ListMessagesRequest request, int limit) {
+  auto client = run.Open<MessageClient>();
+  if (!client.ok()) return client.status();
+  request.set_page_size(PageSize(limit));
+  const ListView<v1::SessionMessage> view = {
+      MessageColumns(),
+      [](const v1::SessionMessage& message) { return std::vector<Row>{MessageRow(message)}; },
+      [](const v1::SessionMessage& message) { return message.message_id(); }, "No messages."};
+  return PrintList(run, client->ListMessages(request), limit, view);
+}
+
+void AddList(CLI::App& group, Run& run) {
+  auto request = std::make_shared<v1::ListMessagesRequest>();
+  auto limit = std::make_shared<int>(50);
+  CLI::App& app = *AddCommand(group, run, "list", "List what was said, oldest first",
+                              [request, limit](Run& run) { return List(run, *request, *limit); });
+  AddSessionId(app, run, *request);
+  app.add_option_function<int>(
+         "--after", [request](int sequence) { request->set_after_sequence(sequence); },
+         "Begin behind this sequence, in the direction of the order")
+      ->check(CLI::NonNegativeNumber)
+      ->option_text("SEQUENCE");
+  app.add_flag_callback(
+      "--newest-first", [request] { request->set_order_by("sequence desc"); },
+      "Backwards from the end");
+  AddLimit(app, *limit);
+  AddIncludeDeleted(app, *request);
+}
+
+}  // namespace
+
+void AddMessageCommands(CLI::App& app, Run& run) {
+  CLI::App& group = *app.add_subcommand("message", "Append and list what is said in a session");
+  group.require_subcommand(1);
+  AddAppend(group, run);
+  AddList(group, run);
+}
+
+}  // namespace sessiond::ctl

@@ -1,0 +1,47 @@
+// How far long work has come, on stderr: a bar on a terminal, a plain line now and then elsewhere,
+// nothing where JSON was asked for.
+//
+//   import  ████████████░░░░░░░░  61,204 of 100,000 · 12,240/s · 3s left
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "client/sessionctl/output.h"
+
+namespace sessiond::ctl {
+
+class Progress {
+ public:
+  // `total` is 0 where nobody knows; `from` is what was done before.
+  Progress(Format format, absl::string_view what, int64_t total);
+  ~Progress() { Clear(); }
+  Progress(const Progress&) = delete;
+  Progress& operator=(const Progress&) = delete;
+
+  void SetTotal(int64_t total) { total_ = total; }
+  // So much is done by now. Cheap: draws at most ten times a second.
+  void Reach(int64_t done);
+  // Takes the bar away, before something else is printed.
+  void Clear();
+
+ private:
+  enum class Kind { kBar, kLines, kNothing };
+
+  std::string Line(absl::Time now) const;
+
+  const std::string what_;
+  const Kind kind_;
+  const absl::Time start_;
+  int64_t total_;
+  int64_t done_ = 0;
+  absl::Time drawn_;
+  bool visible_ = false;
+};
+
+// 1234567 → 1,234,567.
+std::string WithCommas(int64_t number);
+
+}  // namespace sessiond::ctl

@@ -1,0 +1,655 @@
+#include "db/legacy_rows.h"
+
+#include <algorithm>
+#include <cmath>
+#include <set>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_replace.h"
+#include "absl/time/time.h"
+#include "google/protobuf/util/json_util.h"
+#include "google/protobuf/util/time_util.h"
+
+namespace sessiond::db {
+namespace {
+
+using google::protobuf::Struct;
+using google::protobuf::Timestamp;
+using google::protobuf::Value;
+using v1::Session;
+using v1::SessionError;
+using v1::SessionTask;
+
+// A larger value of a column that nothing is made of is a document, not a fact about the session.
+constexpr std::size_t kRestBytesMax = 8192;
+// SessionArtifact.display_name.
+constexpr std::size_t kNameBytesMax = 256;
+
+// ---- words
+
+// What the old status says of a session.
+struct Standing {
+  Session::State state;
+  bool failed = false;
+  bool completed = false;
+};
+
+template <class T>
+struct Word {
+  absl::string_view word;
+  T means;
+};
+
+constexpr Word<Standing> kStatuses[] = {
+    {"active", {Session::ACTIVE}},
+    {"in_progress", {Session::ACTIVE}},
+    {"running", {Session::ACTIVE}},
+    {"exporting", {Session::ACTIVE}},
+    {"paused", {Session::PAUSED}},
+    {"failed", {Session::ACTIVE, /*failed=*/true}},
+    {"completed", {Session::STOPPED, /*failed=*/false, /*completed=*/true}},
+    {"stopped", {Session::STOPPED}},
+    {"cancelled", {Session::STOPPED}},
+    {"abandoned", {Session::STOPPED}},
+    {"deleted", {Session::DELETED}},
+};
+
+constexpr Word<SessionTask::Status> kTaskStatuses[] = {
+    {"running", SessionTask::RUNNING},     {"in_progress", SessionTask::RUNNING},
+    {"completed", SessionTask::COMPLETED}, {"success", SessionTask::COMPLETED},
+    {"failed", SessionTask::FAILED},       {"failure", SessionTask::FAILED},
+    {"cancelled", SessionTask::CANCELLED}, {"canceled", SessionTask::CANCELLED},
+};
+
+constexpr Word<SessionError::Category> kCategories[] = {
+    {"user_fixable", SessionError::USER_FIXABLE},
+    {"admin_required", SessionError::ADMIN_REQUIRED},
+    {"temporary", SessionError::TEMPORARY},
+};
+
+constexpr Word<SessionError::Severity> kSeverities[] = {
+    {"blocking", SessionError::BLOCKING},
+    {"warning", SessionError::WARNING},
+    {"info", SessionError::INFO},
+};
+
+constexpr Word<absl::string_view> kMessageTypes[] = {
+    {"question", "question"}, {"interviewer", "question"}, {"assistant", "question"},
+    {"answer", "answer"},     {"candidate", "answer"},     {"user", "answer"},
+};
+
+// In lower case, with _ between its parts.
+std::string Normalized(absl::string_view word) {
+  return absl::StrReplaceAll(absl::AsciiStrToLower(absl::StripAsciiWhitespace(word)),
+                             {{"-", "_"}, {" ", "_"}});
+}
+
+// What the word of a field means; says so where it means nothing to us.
+template <class T, std::size_t n>
+std::optional<T> Meaning(const LegacyRow& row, absl::string_view field, const Word<T> (&words)[n]) {
+  const std::string text = row.Text(field);
+  const std::string word = Normalized(text);
+  for (const Word<T>& known : words) {
+    if (known.word == word) return known.means;
+  }
+  row.Refuse(field, text.empty() ? "is empty" : absl::StrCat("\"", text, "\" is not known"));
+  return std::nullopt;
+}
+
+// ---- values
+
+bool IsUuid(absl::string_view text) {
+  if (text.size() != 36) return false;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const bool dash = i == 8 || i == 13 || i == 18 || i == 23;
+    if (dash ? text[i] != '-' : !absl::ascii_isxdigit(text[i])) return false;
+  }
+  return true;
+}
+
+// A UUID of the old row; empty where its id is none, so that one is drawn.
+std::string UuidOf(const LegacyRow& row, absl::string_view field) {
+  const std::string id = LegacyId(row.Text(field));
+  return IsUuid(id) ? id : "";
+}
+
+// Files and tickets were numbered apart, and share one space of ids here.
+std::string ArtifactId(const char* kind, const std::string& id) {
+  const bool number = !id.empty() && std::all_of(id.begin(), id.end(), absl::ascii_isdigit);
+  return number ? absl::StrCat(kind, "-", id) : LegacyId(id);
+}
+
+// RFC 3339, with a blank for its T and without its zone, if need be.
+std::optional<Timestamp> ParseTime(std::string text) {
+  if (text.size() > 10 && text[10] == ' ') text[10] = 'T';
+  absl::Time time;
+  const bool zoned = absl::ParseTime("%Y-%m-%d%ET%H:%M:%E*S%Ez", text, &time, nullptr);
+  if (!zoned &&
+      !absl::ParseTime("%Y-%m-%d%ET%H:%M:%E*S", text, absl::UTCTimeZone(), &time, nullptr) &&
+      !absl::ParseTime("%Y-%m-%d", text, absl::UTCTimeZone(), &time, nullptr)) {
+    return std::nullopt;
+  }
+  const absl::Time first = absl::FromCivil(absl::CivilSecond(1, 1, 1), absl::UTCTimeZone());
+  const absl::Time last = absl::FromCivil(absl::CivilSecond(10000, 1, 1), absl::UTCTimeZone());
+  if (time < first || time >= last) return std::nullopt;  // What a Timestamp can say.
+  Timestamp timestamp;
+  timestamp.set_seconds(absl::ToUnixSeconds(time));
+  timestamp.set_nanos(static_cast<int32_t>(
+      absl::ToInt64Nanoseconds(time - absl::FromUnixSeconds(timestamp.seconds()))));
+  return timestamp;
+}
+
+// Cut between characters, with … for what is missing.
+std::string CutName(const std::string& name) {
+  if (name.size() <= kNameBytesMax) return name;
+  std::size_t end = kNameBytesMax - 3;
+  while (end > 0 && (name[end] & 0xC0) == 0x80) --end;
+  return absl::StrCat(name.substr(0, end), "…");
+}
+
+// As SQL writes it: no exponent for a whole number.
+std::string NumberText(double number) {
+  constexpr double kExactMax = 9007199254740992;  // 2^53
+  if (std::abs(number) <= kExactMax && number == std::trunc(number)) {
+    return absl::StrCat(static_cast<int64_t>(number));
+  }
+  return absl::StrFormat("%.17g", number);
+}
+
+Value TextValue(absl::string_view text) {
+  Value value;
+  value.set_string_value(std::string(text));
+  return value;
+}
+
+// The first of the times that is there.
+std::optional<Timestamp> FirstTime(const LegacyRow& row,
+                                   std::initializer_list<absl::string_view> fields) {
+  for (const absl::string_view field : fields) {
+    if (auto time = row.Time(field)) return time;
+  }
+  return std::nullopt;
+}
+
+template <class T>
+void Set(T* field, std::optional<T> value) {
+  if (value.has_value()) *field = *std::move(value);
+}
+
+// ---- parts
+
+// What nothing was made of goes into the session's past.
+void KeepRest(const LegacyRow& row, v1::ImportSessionsRequest& request) {
+  Struct rest = row.Rest();
+  if (rest.fields().empty()) return;
+  auto& event = *request.add_events()->mutable_fields();
+  event["table"] = TextValue(row.table().name);
+  if (row.table().part != LegacyPart::kSession) event["id"] = TextValue(row.Text("id"));
+  *event["row"].mutable_struct_value() = std::move(rest);
+}
+
+// Context fields that the old table had as columns.
+constexpr const char* kContextFields[] = {"site_name", "site_description", "jira_project_key",
+                                          "llm_provider_choice"};
+
+void SetStanding(LegacyLayout layout, const LegacyRow& row, Session& session) {
+  Standing standing = {Session::ACTIVE};
+  if (row.Find("status") != nullptr) {
+    const auto known = Meaning(row, "status", kStatuses);
+    if (!known.has_value()) return;
+    standing = *known;
+  }
+  if (row.Find("complete_time") != nullptr && layout != LegacyLayout::kExecution) {
+    standing = {Session::STOPPED, standing.failed, /*completed=*/true};
+  }
+  if (layout == LegacyLayout::kExecution) standing.completed = false;  // It has no stages.
+  if (row.Find("delete_time") != nullptr || row.Bool("is_deleted")) {
+    standing.state = Session::DELETED;
+  }
+  session.set_state(standing.state);
+  if (standing.completed) {
+    session.set_stage("completed");
+    Set(session.mutable_complete_time(),
+        FirstTime(row, {"complete_time", "update_time", "create_time"}));
+  }
+  if (standing.failed) {
+    Set(session.mutable_fail_time(), FirstTime(row, {"fail_time", "update_time", "create_time"}));
+    session.set_fail_reason(row.Text("fail_reason"));
+  }
+  if (standing.state == Session::DELETED) {
+    Set(session.mutable_delete_time(),
+        FirstTime(row, {"delete_time", "update_time", "create_time"}));
+  }
+}
+
+void AddSession(LegacyLayout layout, const LegacyRow& row, v1::ImportSessionsRequest& request) {
+  Session& session = *request.mutable_session();
+  session.set_session_id(LegacyId(row.Text("session_id")));
+  session.set_workflow(layout == LegacyLayout::kTicketExport ? "ticket_export"
+                       : layout == LegacyLayout::kExecution  ? "execution"
+                                                             : "interview");
+  session.set_owner_id(row.Text("owner_id"));
+  session.set_owner_display_name(row.Text("owner_display_name"));
+  if (layout == LegacyLayout::kTicketExport && session.owner_display_name().empty()) {
+    session.set_owner_display_name(session.owner_id());
+  }
+  session.set_stage(Normalized(row.Text("stage")));
+  Set(session.mutable_create_time(), row.Time("create_time"));
+  Set(session.mutable_update_time(), FirstTime(row, {"update_time", "create_time"}));
+  SetStanding(layout, row, session);
+  for (const char* field : kContextFields) {
+    if (const std::string text = row.Text(field); !text.empty()) {
+      (*session.mutable_context()->mutable_fields())[field] = TextValue(text);
+    }
+  }
+  for (const char* counter : {"total_tickets_generated", "current_question_number"}) {
+    if (const auto count = row.Count(counter)) (*session.mutable_counters())[counter] = *count;
+  }
+  if (const std::string posting = row.Text("job_posting"); !posting.empty()) {
+    (*session.mutable_references())["job_posting"] = posting;
+  }
+  KeepRest(row, request);
+}
+
+// A session has one task: the last that was started. Those before it are its past.
+void KeepOlderTask(v1::ImportSessionsRequest& request) {
+  const SessionTask& older = request.task();
+  auto& event = *request.add_events()->mutable_fields();
+  event["table"] = TextValue("session_tasks");
+  auto& task = *event["row"].mutable_struct_value()->mutable_fields();
+  task["task_type"] = TextValue(older.task_type());
+  task["task_id"] = TextValue(older.task_id());
+  task["status"] = TextValue(SessionTask::Status_Name(older.status()));
+  task["started_at"] = TextValue(google::protobuf::util::TimeUtil::ToString(older.start_time()));
+  task["retry_count"].set_number_value(older.retry_count());
+}
+
+void AddTask(const LegacyRow& row, v1::ImportSessionsRequest& request) {
+  if (request.has_task()) KeepOlderTask(request);
+  request.clear_task();
+  SessionTask& task = *request.mutable_task();
+  task.set_task_type(Normalized(row.Text("task_type")));
+  task.set_task_id(UuidOf(row, "task_id"));
+  if (const auto status = Meaning(row, "status", kTaskStatuses)) task.set_status(*status);
+  Set(task.mutable_start_time(), row.Time("start_time"));
+  switch (task.status()) {
+    case SessionTask::COMPLETED:
+      Set(task.mutable_complete_time(),
+          FirstTime(row, {"complete_time", "update_time", "start_time"}));
+      break;
+    case SessionTask::FAILED:
+      Set(task.mutable_fail_time(), FirstTime(row, {"fail_time", "update_time", "start_time"}));
+      break;
+    case SessionTask::CANCELLED:
+      Set(task.mutable_cancel_time(), FirstTime(row, {"cancel_time", "update_time", "start_time"}));
+      break;
+    default:
+      break;
+  }
+  task.set_retry_count(row.Count("retry_count").value_or(0));
+  if (const auto max = row.Count("max_retries")) task.set_max_retries(*max);
+  if (auto progress = row.Object("progress", "percent")) *task.mutable_progress() = *progress;
+  if (auto result = row.Object("result", "result")) *task.mutable_result() = *result;
+  if (auto context = row.Object("failure_context", "message")) {
+    *task.mutable_failure_context() = *context;
+  }
+  KeepRest(row, request);
+}
+
+// `{"actions": […]}`, or the list alone.
+void AddRecoveryActions(const LegacyRow& row, SessionError& error) {
+  const auto json = row.Json("recovery_actions");
+  if (!json.has_value()) return;
+  const Value* list = &*json;
+  if (json->has_struct_value()) {
+    const auto actions = json->struct_value().fields().find("actions");
+    if (actions == json->struct_value().fields().end()) {
+      return row.Refuse("recovery_actions", "has no \"actions\"");
+    }
+    list = &actions->second;
+  }
+  if (list->has_null_value()) return;
+  if (!list->has_list_value()) return row.Refuse("recovery_actions", "is no list");
+  for (const Value& action : list->list_value().values()) {
+    if (action.kind_case() != Value::kStringValue) {
+      return row.Refuse("recovery_actions", "has an action that is no text");
+    }
+    error.add_recovery_actions(action.string_value());
+  }
+}
+
+void AddError(const LegacyRow& row, v1::ImportSessionsRequest& request) {
+  SessionError& error = *request.add_errors();
+  error.set_error_id(UuidOf(row, "id"));
+  if (const auto category = Meaning(row, "category", kCategories)) error.set_category(*category);
+  if (const auto severity = Meaning(row, "severity", kSeverities)) error.set_severity(*severity);
+  error.set_operation_stage(Normalized(row.Text("operation_stage")));
+  if (const std::string file = row.Text("related_file_id"); !file.empty()) {
+    error.set_related_file_id(ArtifactId("file", file));
+  }
+  if (const std::string ticket = row.Text("related_ticket_id"); !ticket.empty()) {
+    error.set_related_ticket_id(ArtifactId("ticket", ticket));
+  }
+  error.set_user_message(row.Text("user_message"));
+  AddRecoveryActions(row, error);
+  if (auto details = row.Object("technical_details", "details")) {
+    *error.mutable_technical_details() = *details;
+  }
+  error.set_error_code(row.Text("error_code"));
+  Set(error.mutable_create_time(), row.Time("create_time"));
+  if (row.Find("resolve_time") != nullptr || row.Bool("is_resolved")) {
+    Set(error.mutable_resolve_time(),
+        FirstTime(row, {"resolve_time", "update_time", "create_time"}));
+    error.set_resolver(row.Text("resolver"));
+    error.set_resolution(row.Text("resolution"));
+  }
+  KeepRest(row, request);
+}
+
+void AddArtifact(const LegacyRow& row, const char* kind, v1::ImportSessionsRequest& request) {
+  v1::SessionArtifact& artifact = *request.add_artifacts();
+  artifact.set_kind(row.table().part == LegacyPart::kFile ? v1::SessionArtifact::FILE
+                                                          : v1::SessionArtifact::TICKET);
+  artifact.set_artifact_id(ArtifactId(kind, row.Text("id")));
+  const std::string name = row.Text("display_name");
+  artifact.set_display_name(CutName(name));
+  artifact.set_uri(row.Text("uri"));
+  Set(artifact.mutable_create_time(), row.Time("create_time"));
+  Struct metadata = row.Rest();
+  if (name != artifact.display_name()) (*metadata.mutable_fields())["name"] = TextValue(name);
+  if (!metadata.fields().empty()) *artifact.mutable_metadata() = std::move(metadata);
+}
+
+void AddMessage(const LegacyRow& row, v1::ImportSessionsRequest& request) {
+  v1::SessionMessage& message = *request.add_messages();
+  message.set_message_id(UuidOf(row, "id"));
+  if (const auto type = Meaning(row, "type", kMessageTypes)) message.set_type(std::string(*type));
+  message.set_content(row.Text("content"));
+  message.set_question_type(Normalized(row.Text("question_type")));
+  message.set_author(row.Text("author"));
+  Set(message.mutable_create_time(), row.Time("create_time"));
+  Struct metadata = row.Rest();
+  if (!metadata.fields().empty()) *message.mutable_metadata() = std::move(metadata);
+}
+
+// ---- layouts
+
+std::vector<LegacyTable> TicketExportTables() {
+  return {
+      {"sessions",
+       LegacyPart::kSession,
+       {{"session_id", {"id", "session_id"}, true},
+        {"owner_id", {"jira_user_id", "user_id", "owner_id"}, true},
+        {"owner_display_name", {"jira_display_name", "user_display_name", "display_name"}},
+        {"status", {"status"}},
+        {"stage", {"current_stage", "stage"}},
+        {"site_name", {"site_name"}},
+        {"site_description", {"site_description"}},
+        {"jira_project_key", {"jira_project_key"}},
+        {"llm_provider_choice", {"llm_provider_choice", "llm_provider"}},
+        {"total_tickets_generated", {"total_tickets_generated"}},
+        {"create_time", {"created_at"}, true},
+        {"update_time", {"updated_at"}},
+        {"complete_time", {"completed_at"}},
+        {"fail_time", {"failed_at"}},
+        {"fail_reason", {"failure_reason", "error_message"}},
+        {"delete_time", {"deleted_at"}},
+        {"is_deleted", {"is_deleted"}}}},
+      {"session_tasks",
+       LegacyPart::kTask,
+       {{"session_id", {"session_id"}, true},
+        {"start_time", {"started_at", "created_at"}, true},
+        {"id", {"id"}},
+        {"task_type", {"task_type"}, true},
+        {"task_id", {"task_id", "celery_task_id"}},
+        {"status", {"status"}, true},
+        {"update_time", {"updated_at"}},
+        {"complete_time", {"completed_at"}},
+        {"fail_time", {"failed_at"}},
+        {"cancel_time", {"cancelled_at"}},
+        {"retry_count", {"retry_count"}},
+        {"max_retries", {"max_retries"}},
+        {"progress", {"progress"}},
+        {"result", {"result"}},
+        {"failure_context", {"failure_context", "error_context", "error_message"}}}},
+      {"uploaded_files",
+       LegacyPart::kFile,
+       {{"session_id", {"session_id"}, true},
+        {"create_time", {"uploaded_at", "created_at"}},
+        {"id", {"id"}, true},
+        {"display_name", {"original_filename", "filename", "file_name", "name"}},
+        {"uri", {"file_path", "storage_path", "uri", "url"}}}},
+      {"tickets",
+       LegacyPart::kTicket,
+       {{"session_id", {"session_id"}, true},
+        {"create_time", {"created_at"}},
+        {"id", {"id"}, true},
+        {"display_name", {"title", "summary", "name"}},
+        {"uri", {"jira_url", "url"}}}},
+      {"session_errors",
+       LegacyPart::kError,
+       {{"session_id", {"session_id"}, true},
+        {"create_time", {"created_at"}},
+        {"id", {"id"}},
+        {"category", {"error_category", "category"}, true},
+        {"severity", {"severity", "error_severity"}, true},
+        {"operation_stage", {"operation_stage", "stage"}},
+        {"related_file_id", {"related_file_id"}},
+        {"related_ticket_id", {"related_ticket_id"}},
+        {"user_message", {"user_message"}, true},
+        {"recovery_actions", {"recovery_actions"}},
+        {"technical_details", {"technical_details"}},
+        {"error_code", {"error_code"}},
+        {"update_time", {"updated_at"}},
+        {"resolve_time", {"resolved_at"}},
+        {"is_resolved", {"is_resolved", "resolved"}},
+        {"resolver", {"resolved_by"}},
+        {"resolution", {"resolution", "resolution_notes"}}}},
+  };
+}
+
+std::vector<LegacyTable> ExecutionTables() {
+  return {{"sessions",
+           LegacyPart::kSession,
+           {{"session_id", {"session_id", "id"}, true},
+            {"owner_id", {"user_id", "owner_id"}},
+            {"owner_display_name", {"user_name", "display_name"}},
+            {"status", {"state", "status"}},
+            {"create_time", {"created_at"}, true},
+            {"update_time", {"updated_at"}},
+            {"delete_time", {"deleted_at"}},
+            {"is_deleted", {"is_deleted"}}}}};
+}
+
+std::vector<LegacyTable> InterviewTables() {
+  return {{"interview_sessions",
+           LegacyPart::kSession,
+           {{"session_id", {"id", "session_id"}, true},
+            {"owner_id", {"user_id", "owner_id"}, true},
+            {"owner_display_name", {"user_name", "display_name"}},
+            {"status", {"status"}},
+            {"current_question_number", {"current_question_number"}},
+            {"job_posting", {"job_posting_id"}},
+            {"create_time", {"created_at", "started_at"}, true},
+            {"update_time", {"updated_at"}},
+            {"complete_time", {"completed_at", "ended_at"}},
+            {"delete_time", {"deleted_at"}},
+            {"is_deleted", {"is_deleted"}}}},
+          {"session_messages",
+           LegacyPart::kMessage,
+           {{"session_id", {"session_id", "interview_session_id"}, true},
+            {"create_time", {"created_at", "timestamp"}, true},
+            {"id", {"id"}, true},
+            {"type", {"message_type", "type", "role"}, true},
+            {"content", {"content"}, true},
+            {"question_type", {"question_type"}},
+            {"author", {"author"}}}}};
+}
+
+}  // namespace
+
+const std::vector<LegacyTable>& TablesOf(LegacyLayout layout) {
+  static const std::vector<LegacyTable> ticket_export = TicketExportTables();
+  static const std::vector<LegacyTable> execution = ExecutionTables();
+  static const std::vector<LegacyTable> interview = InterviewTables();
+  return layout == LegacyLayout::kTicketExport ? ticket_export
+         : layout == LegacyLayout::kExecution  ? execution
+                                               : interview;
+}
+
+// ---- LegacyRow
+
+LegacyRow::LegacyRow(const LegacyTable& table, const std::map<std::string, std::string>& columns,
+                     Struct values, std::vector<std::string>& problems)
+    : table_(table), columns_(columns), values_(std::move(values)), problems_(problems) {}
+
+const Value* LegacyRow::Find(absl::string_view field) const {
+  const auto column = columns_.find(std::string(field));
+  if (column == columns_.end()) return nullptr;
+  const auto value = values_.fields().find(column->second);
+  if (value == values_.fields().end() || value->second.has_null_value()) return nullptr;
+  return &value->second;
+}
+
+std::string LegacyRow::Text(absl::string_view field) const {
+  const Value* value = Find(field);
+  if (value == nullptr) return "";
+  switch (value->kind_case()) {
+    case Value::kStringValue:
+      return value->string_value();
+    case Value::kNumberValue:
+      return NumberText(value->number_value());
+    case Value::kBoolValue:
+      return value->bool_value() ? "true" : "false";
+    default:
+      Refuse(field, "is no text");
+      return "";
+  }
+}
+
+std::optional<Timestamp> LegacyRow::Time(absl::string_view field) const {
+  if (Find(field) == nullptr) return std::nullopt;
+  const std::string text = Text(field);
+  auto time = ParseTime(text);
+  if (!time.has_value()) Refuse(field, absl::StrCat("\"", text, "\" is no time"));
+  return time;
+}
+
+std::optional<int32_t> LegacyRow::Count(absl::string_view field) const {
+  if (Find(field) == nullptr) return std::nullopt;
+  const std::string text = Text(field);
+  int32_t count;
+  if (absl::SimpleAtoi(text, &count)) return count;
+  Refuse(field, absl::StrCat("\"", text, "\" is no whole number of 32 bits"));
+  return std::nullopt;
+}
+
+bool LegacyRow::Bool(absl::string_view field) const {
+  bool value = false;
+  if (Find(field) == nullptr) return false;
+  const std::string text = Text(field);
+  if (!absl::SimpleAtob(text, &value)) {
+    Refuse(field, absl::StrCat("\"", text, "\" is neither true nor false"));
+  }
+  return value;
+}
+
+std::optional<Value> LegacyRow::Json(absl::string_view field) const {
+  const Value* value = Find(field);
+  if (value == nullptr) return std::nullopt;
+  if (value->kind_case() != Value::kStringValue) return *value;
+  if (absl::StripAsciiWhitespace(value->string_value()).empty()) return std::nullopt;
+  Value parsed;
+  if (!google::protobuf::util::JsonStringToMessage(value->string_value(), &parsed).ok()) {
+    Refuse(field, "is no JSON");
+    return std::nullopt;
+  }
+  if (parsed.has_null_value()) return std::nullopt;
+  return parsed;
+}
+
+std::optional<Struct> LegacyRow::Object(absl::string_view field, const char* key) const {
+  const Value* value = Find(field);
+  if (value == nullptr) return std::nullopt;
+  std::optional<Value> json = *value;
+  // In a column of text, only what begins like an object is taken for one.
+  if (value->kind_case() == Value::kStringValue) {
+    const absl::string_view text = absl::StripAsciiWhitespace(value->string_value());
+    if (text.empty()) return std::nullopt;
+    if (absl::StartsWith(text, "{")) json = Json(field);
+  }
+  if (!json.has_value()) return std::nullopt;
+  if (json->has_struct_value()) return std::move(*json->mutable_struct_value());
+  Struct object;
+  (*object.mutable_fields())[key] = *std::move(json);
+  return object;
+}
+
+void LegacyRow::Refuse(absl::string_view field, absl::string_view why) const {
+  const auto column = columns_.find(std::string(field));
+  const std::string name = column == columns_.end() ? std::string(field) : column->second;
+  // Not Text: what cannot be read must not be read again for its own report.
+  const Value* id = table_.part == LegacyPart::kSession ? nullptr : Find("id");
+  const std::string which = id == nullptr ? ""
+                            : id->kind_case() == Value::kNumberValue
+                                ? absl::StrCat(" ", NumberText(id->number_value()))
+                                : absl::StrCat(" ", id->string_value());
+  problems_.push_back(absl::StrCat(table_.name, which, ": ", name, " ", why));
+}
+
+Struct LegacyRow::Rest() const {
+  std::set<std::string> read;
+  for (const auto& [field, column] : columns_) read.insert(column);
+  Struct rest;
+  for (const auto& [column, value] : values_.fields()) {
+    if (read.count(column) > 0 || value.has_null_value()) continue;
+    const std::size_t bytes = value.ByteSizeLong();
+    (*rest.mutable_fields())[column] =
+        bytes <= kRestBytesMax ? value
+                               : TextValue(absl::StrCat("(", bytes, " bytes, not taken over)"));
+  }
+  return rest;
+}
+
+// ---- sessions
+
+void AddLegacyRow(LegacyLayout layout, const LegacyRow& row, v1::ImportSessionsRequest& request) {
+  switch (row.table().part) {
+    case LegacyPart::kSession:
+      return AddSession(layout, row, request);
+    case LegacyPart::kTask:
+      return AddTask(row, request);
+    case LegacyPart::kError:
+      return AddError(row, request);
+    case LegacyPart::kFile:
+      return AddArtifact(row, "file", request);
+    case LegacyPart::kTicket:
+      return AddArtifact(row, "ticket", request);
+    case LegacyPart::kMessage:
+      return AddMessage(row, request);
+  }
+}
+
+void CompleteLegacySession(LegacyLayout layout, v1::ImportSessionsRequest& request) {
+  auto& counters = *request.mutable_session()->mutable_counters();
+  if (layout != LegacyLayout::kInterview || counters.count("current_question_number") > 0) return;
+  counters["current_question_number"] = static_cast<int32_t>(std::count_if(
+      request.messages().begin(), request.messages().end(),
+      [](const v1::SessionMessage& message) { return message.type() == "question"; }));
+}
+
+std::string LegacyId(absl::string_view id) {
+  std::string lower = absl::AsciiStrToLower(absl::StripAsciiWhitespace(id));
+  const bool bare =
+      lower.size() == 32 && std::all_of(lower.begin(), lower.end(), absl::ascii_isxdigit);
+  if (bare) {
+    for (const int dash : {8, 13, 18, 23}) lower.insert(static_cast<std::size_t>(dash), 1, '-');
+  }
+  return IsUuid(lower) ? lower : std::string(id);
+}
+
+}  // namespace sessiond::db

@@ -1,0 +1,319 @@
+// The services beside SessionService in this process, for the tests of the client: every call is
+// noted, and answered with what is held for answers of its kind, or refused as told.
+#pragma once
+
+#include <deque>
+#include <map>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
+#include "google/protobuf/message.h"
+#include "grpcpp/server_context.h"
+#include "sessiond/v1/admin_service.grpc.pb.h"
+#include "sessiond/v1/artifact_service.grpc.pb.h"
+#include "sessiond/v1/error_service.grpc.pb.h"
+#include "sessiond/v1/message_service.grpc.pb.h"
+#include "sessiond/v1/task_service.grpc.pb.h"
+#include "sessiond/v1/workflow_service.grpc.pb.h"
+#include "tests/on_the_wire.h"
+
+namespace sessiond {
+
+// What was asked of the services, and what they answer.
+class FakeCalls {
+ public:
+  // The next calls are refused with these, in this order, and those after them go well.
+  void RefuseNext(const absl::Status& status) {
+    absl::MutexLock lock(&mutex_);
+    refusals_.push_back(OnTheWire(status));
+  }
+  // What the next calls that answer such a message answer with, in this order; the last one for
+  // ever.
+  template <class Response>
+  void Hold(const Response& response) {
+    absl::MutexLock lock(&mutex_);
+    held_[Response::descriptor()->name()].push_back(response.SerializeAsString());
+  }
+  // `StartTask session_id: "s1" …`, without request ids; oldest first.
+  std::vector<std::string> Requests() const {
+    absl::MutexLock lock(&mutex_);
+    return requests_;
+  }
+  std::vector<std::string> RequestIds() const {
+    absl::MutexLock lock(&mutex_);
+    return request_ids_;
+  }
+
+  template <class Request>
+  void Note(const char* method, const Request& request) {
+    absl::MutexLock lock(&mutex_);
+    requests_.push_back(absl::StrCat(method, " ", request.ShortDebugString()));
+  }
+  template <class Request, class Response>
+  grpc::Status Answer(const char* method, const Request* request, Response* response) {
+    absl::MutexLock lock(&mutex_);
+    Request noted = *request;
+    if constexpr (requires { noted.clear_request_id(); }) {
+      request_ids_.push_back(noted.request_id());
+      noted.clear_request_id();
+    }
+    requests_.push_back(absl::StrCat(method, " ", noted.ShortDebugString()));
+    if (!refusals_.empty()) {
+      grpc::Status status = std::move(refusals_.front());
+      refusals_.pop_front();
+      return status;
+    }
+    auto& held = held_[Response::descriptor()->name()];
+    if (!held.empty()) response->ParseFromString(held.front());
+    if (held.size() > 1) held.pop_front();
+    return grpc::Status::OK;
+  }
+
+ private:
+  mutable absl::Mutex mutex_;
+  std::deque<grpc::Status> refusals_ ABSL_GUARDED_BY(mutex_);
+  std::map<std::string, std::deque<std::string>> held_ ABSL_GUARDED_BY(mutex_);
+  std::vector<std::string> requests_ ABSL_GUARDED_BY(mutex_);
+  std::vector<std::string> request_ids_ ABSL_GUARDED_BY(mutex_);
+};
+
+class FakeTaskService final : public v1::TaskService::Service {
+ public:
+  explicit FakeTaskService(FakeCalls& calls) : calls_(calls) {}
+
+  grpc::Status StartTask(grpc::ServerContext*, const v1::StartTaskRequest* request,
+                         v1::SessionTask* response) override {
+    return calls_.Answer("StartTask", request, response);
+  }
+  grpc::Status GetTask(grpc::ServerContext*, const v1::GetTaskRequest* request,
+                       v1::SessionTask* response) override {
+    return calls_.Answer("GetTask", request, response);
+  }
+  grpc::Status ReportTaskProgress(grpc::ServerContext*,
+                                  const v1::ReportTaskProgressRequest* request,
+                                  v1::SessionTask* response) override {
+    return calls_.Answer("ReportTaskProgress", request, response);
+  }
+  grpc::Status CompleteTask(grpc::ServerContext*, const v1::CompleteTaskRequest* request,
+                            v1::SessionTask* response) override {
+    return calls_.Answer("CompleteTask", request, response);
+  }
+  grpc::Status FailTask(grpc::ServerContext*, const v1::FailTaskRequest* request,
+                        v1::SessionTask* response) override {
+    return calls_.Answer("FailTask", request, response);
+  }
+  grpc::Status CancelTask(grpc::ServerContext*, const v1::CancelTaskRequest* request,
+                          v1::SessionTask* response) override {
+    return calls_.Answer("CancelTask", request, response);
+  }
+  grpc::Status RetryTask(grpc::ServerContext*, const v1::RetryTaskRequest* request,
+                         v1::SessionTask* response) override {
+    return calls_.Answer("RetryTask", request, response);
+  }
+  grpc::Status ListTasks(grpc::ServerContext*, const v1::ListTasksRequest* request,
+                         v1::ListTasksResponse* response) override {
+    return calls_.Answer("ListTasks", request, response);
+  }
+
+ private:
+  FakeCalls& calls_;
+};
+
+class FakeErrorService final : public v1::ErrorService::Service {
+ public:
+  explicit FakeErrorService(FakeCalls& calls) : calls_(calls) {}
+
+  grpc::Status RecordError(grpc::ServerContext*, const v1::RecordErrorRequest* request,
+                           v1::SessionError* response) override {
+    return calls_.Answer("RecordError", request, response);
+  }
+  grpc::Status GetError(grpc::ServerContext*, const v1::GetErrorRequest* request,
+                        v1::SessionError* response) override {
+    return calls_.Answer("GetError", request, response);
+  }
+  grpc::Status ListErrors(grpc::ServerContext*, const v1::ListErrorsRequest* request,
+                          v1::ListErrorsResponse* response) override {
+    return calls_.Answer("ListErrors", request, response);
+  }
+  grpc::Status ResolveError(grpc::ServerContext*, const v1::ResolveErrorRequest* request,
+                            v1::SessionError* response) override {
+    return calls_.Answer("ResolveError", request, response);
+  }
+  grpc::Status SummarizeErrors(grpc::ServerContext*, const v1::SummarizeErrorsRequest* request,
+                               v1::SummarizeErrorsResponse* response) override {
+    return calls_.Answer("SummarizeErrors", request, response);
+  }
+
+ private:
+  FakeCalls& calls_;
+};
+
+class FakeMessageService final : public v1::MessageService::Service {
+ public:
+  explicit FakeMessageService(FakeCalls& calls) : calls_(calls) {}
+
+  grpc::Status AppendMessages(grpc::ServerContext*, const v1::AppendMessagesRequest* request,
+                              v1::AppendMessagesResponse* response) override {
+    return calls_.Answer("AppendMessages", request, response);
+  }
+  grpc::Status ListMessages(grpc::ServerContext*, const v1::ListMessagesRequest* request,
+                            v1::ListMessagesResponse* response) override {
+    return calls_.Answer("ListMessages", request, response);
+  }
+
+ private:
+  FakeCalls& calls_;
+};
+
+class FakeArtifactService final : public v1::ArtifactService::Service {
+ public:
+  explicit FakeArtifactService(FakeCalls& calls) : calls_(calls) {}
+
+  grpc::Status AddArtifacts(grpc::ServerContext*, const v1::AddArtifactsRequest* request,
+                            v1::AddArtifactsResponse* response) override {
+    return calls_.Answer("AddArtifacts", request, response);
+  }
+  grpc::Status ListArtifacts(grpc::ServerContext*, const v1::ListArtifactsRequest* request,
+                             v1::ListArtifactsResponse* response) override {
+    return calls_.Answer("ListArtifacts", request, response);
+  }
+  grpc::Status DeleteArtifact(grpc::ServerContext*, const v1::DeleteArtifactRequest* request,
+                              v1::DeleteArtifactResponse* response) override {
+    return calls_.Answer("DeleteArtifact", request, response);
+  }
+
+ private:
+  FakeCalls& calls_;
+};
+
+class FakeWorkflowService final : public v1::WorkflowService::Service {
+ public:
+  explicit FakeWorkflowService(FakeCalls& calls) : calls_(calls) {}
+
+  grpc::Status ListWorkflows(grpc::ServerContext*, const v1::ListWorkflowsRequest* request,
+                             v1::ListWorkflowsResponse* response) override {
+    return calls_.Answer("ListWorkflows", request, response);
+  }
+  grpc::Status GetWorkflow(grpc::ServerContext*, const v1::GetWorkflowRequest* request,
+                           v1::Workflow* response) override {
+    return calls_.Answer("GetWorkflow", request, response);
+  }
+  grpc::Status CreateWorkflow(grpc::ServerContext*, const v1::CreateWorkflowRequest* request,
+                              v1::Workflow* response) override {
+    return calls_.Answer("CreateWorkflow", request, response);
+  }
+  grpc::Status ValidateWorkflow(grpc::ServerContext*, const v1::ValidateWorkflowRequest* request,
+                                v1::ValidateWorkflowResponse* response) override {
+    return calls_.Answer("ValidateWorkflow", request, response);
+  }
+
+ private:
+  FakeCalls& calls_;
+};
+
+class FakeAdminService final : public v1::AdminService::Service {
+ public:
+  explicit FakeAdminService(FakeCalls& calls) : calls_(calls) {}
+
+  grpc::Status EraseOwner(grpc::ServerContext*, const v1::EraseOwnerRequest* request,
+                          v1::EraseOwnerResponse* response) override {
+    return calls_.Answer("EraseOwner", request, response);
+  }
+  grpc::Status DetachReference(grpc::ServerContext*, const v1::DetachReferenceRequest* request,
+                               v1::DetachReferenceResponse* response) override {
+    return calls_.Answer("DetachReference", request, response);
+  }
+  grpc::Status PurgeSessions(grpc::ServerContext*, const v1::PurgeSessionsRequest* request,
+                             v1::PurgeSessionsResponse* response) override {
+    return calls_.Answer("PurgeSessions", request, response);
+  }
+  grpc::Status GetServerInfo(grpc::ServerContext*, const v1::GetServerInfoRequest* request,
+                             v1::GetServerInfoResponse* response) override {
+    return calls_.Answer("GetServerInfo", request, response);
+  }
+
+  // Takes every session in that it does not have; refuses those whose owner is `nobody`; ends each
+  // stream with the next of the statuses it was told, after so many answers.
+  void BreakAfter(int answers, absl::Status status) {
+    absl::MutexLock lock(&mutex_);
+    breaks_.push_back({answers, OnTheWire(status)});
+  }
+  // Answers the next sessions with this reason instead of taking them.
+  void RefuseNextSessions(const std::string& reason, int times) {
+    absl::MutexLock lock(&mutex_);
+    reasons_.insert(reasons_.end(), times, reason);
+  }
+  std::set<std::string> Imported() const {
+    absl::MutexLock lock(&mutex_);
+    return imported_;
+  }
+  int streams() const {
+    absl::MutexLock lock(&mutex_);
+    return streams_;
+  }
+  grpc::Status ImportSessions(
+      grpc::ServerContext*,
+      grpc::ServerReaderWriter<v1::ImportSessionsResponse, v1::ImportSessionsRequest>* stream)
+      override {
+    Break next = NextBreak();
+    v1::ImportSessionsRequest request;
+    while (stream->Read(&request)) {
+      calls_.Note("ImportSessions", request);
+      // The stream breaks before this is answered, though it may be done.
+      const v1::ImportSessionsResponse response = Import(request);
+      if (next.answers-- == 0) return next.status;
+      stream->Write(response);
+    }
+    return grpc::Status::OK;
+  }
+
+ private:
+  struct Break {
+    int answers;
+    grpc::Status status;
+  };
+
+  Break NextBreak() {
+    absl::MutexLock lock(&mutex_);
+    ++streams_;
+    if (breaks_.empty()) return {-1, grpc::Status::OK};
+    Break next = std::move(breaks_.front());
+    breaks_.pop_front();
+    return next;
+  }
+
+  v1::ImportSessionsResponse Import(const v1::ImportSessionsRequest& request) {
+    absl::MutexLock lock(&mutex_);
+    v1::ImportSessionsResponse response;
+    response.set_line(request.line());
+    response.set_session_id(request.session().session_id());
+    response.set_result(v1::ImportSessionsResponse::REFUSED);
+    if (!reasons_.empty()) {
+      response.set_reason(reasons_.front());
+      reasons_.pop_front();
+    } else if (request.session().owner_id() == "nobody") {
+      response.set_reason("INVALID_FIELD");
+      response.set_description("Nobody owns nothing");
+    } else {
+      response.set_result(imported_.insert(request.session().session_id()).second
+                              ? v1::ImportSessionsResponse::IMPORTED
+                              : v1::ImportSessionsResponse::ALREADY_THERE);
+    }
+    return response;
+  }
+
+  FakeCalls& calls_;
+  mutable absl::Mutex mutex_;
+  std::deque<Break> breaks_ ABSL_GUARDED_BY(mutex_);
+  std::deque<std::string> reasons_ ABSL_GUARDED_BY(mutex_);
+  std::set<std::string> imported_ ABSL_GUARDED_BY(mutex_);
+  int streams_ ABSL_GUARDED_BY(mutex_) = 0;
+};
+
+}  // namespace sessiond
