@@ -1,0 +1,247 @@
+#include "db/watch_queries.h"
+
+#include <cassert>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "db/event_rows.h"
+#include "db/message_rows.h"
+#include "db/session_rows.h"
+#include "server/state_machine/session_id.h"
+#include "server/state_machine/struct_json.h"
+#include "server/state_machine/timestamps.h"
+
+namespace sessiond::db {
+namespace {
+
+static_assert(v1::SessionEvent::UPDATED == 3 && v1::SessionEvent::COMPLETED == 5 &&
+              v1::SessionEvent::FAILED == 9 && v1::SessionEvent::RECOVERED == 10 &&
+              v1::SessionEvent::DELETED == 11 && v1::SessionEvent::UNDELETED == 12 &&
+              v1::SessionEvent::MESSAGES_APPENDED == 21 &&
+              v1::SessionEvent::REFERENCE_DETACHED == 24);
+
+// The events of the ranges, one step into session_events_pkey for each. LIMIT keeps the planner
+// from turning it into a join with all events.
+constexpr absl::string_view kRanges =
+    "FROM unnest($1::smallint[], $2::bigint[], $3::bigint[]) AS w (partition, after, upto)\n"
+    "CROSS JOIN LATERAL (SELECT *\n"
+    "                    FROM session_events e\n"
+    "                    WHERE e.partition = w.partition\n"
+    "                      AND e.position > w.after\n"
+    "                      AND e.position <= w.upto\n"
+    "                    ORDER BY e.position\n"
+    "                    LIMIT 1000) e\n";
+static_assert(kStoredEventsMax == 1000);
+
+// Their sessions, each once, with the last event that the ranges have of it.
+std::string RangeSessions() {
+  return absl::StrCat("(SELECT e.partition, e.session_id, max(e.sequence) AS last_sequence\n",
+                      kRanges, "GROUP BY e.partition, e.session_id) d\n");
+}
+
+// What a step needs beside its event. Each rides session_events_partition_session_id_sequence_key.
+constexpr absl::string_view kStepColumns =
+    "e.before,\n"
+    "(SELECT x.event_at\n"
+    " FROM session_events x\n"
+    " WHERE x.partition = e.partition\n"
+    "   AND x.session_id = e.session_id\n"
+    "   AND x.sequence = e.sequence - 1),\n"
+    "CASE WHEN e.type IN (10, 12)\n"
+    "     THEN (SELECT x.event_at\n"
+    "           FROM session_events x\n"
+    "           WHERE x.partition = e.partition\n"
+    "             AND x.session_id = e.session_id\n"
+    "             AND x.sequence < e.sequence\n"
+    "             AND x.type = e.type - 1\n"
+    "           ORDER BY x.sequence DESC\n"
+    "           LIMIT 1)\n"
+    "END\n";
+constexpr int kEventColumnCount = 16;
+
+// The columns of ReadEvent, without what rewinding does not need.
+constexpr absl::string_view kBareEventColumns =
+    "e.session_id, e.sequence, e.event_at, e.type, e.old_state, e.new_state, e.old_stage,\n"
+    "e.new_stage, e.old_status, e.new_status, e.trigger, ''::text, ''::text, ''::text, ''::text,\n"
+    "(SELECT COALESCE(jsonb_object_agg(c.key, c.value), '{}')\n"
+    " FROM jsonb_each(e.changes) c\n"
+    " WHERE c.key IN ('fail_time', 'has_blocking_errors'))";
+
+std::string ArrayText(const std::vector<std::string>& elements) {
+  return absl::StrCat("{", absl::StrJoin(elements, ","), "}");
+}
+
+std::vector<std::optional<std::string>> RangeParams(absl::Span<const PositionRange> ranges) {
+  std::vector<std::string> partitions, after, upto;
+  int64_t positions = 0;
+  for (const PositionRange& range : ranges) {
+    partitions.push_back(absl::StrCat(range.partition));
+    after.push_back(absl::StrCat(range.after));
+    upto.push_back(absl::StrCat(range.upto));
+    positions += range.upto - range.after;
+  }
+  assert(positions <= kStoredEventsMax);
+  static_cast<void>(positions);
+  return {ArrayText(partitions), ArrayText(after), ArrayText(upto)};
+}
+
+StoredStep ReadStep(const Result& result, int row, int first_column) {
+  StoredStep step;
+  ReadEvent(result, row, first_column, &step.event);
+  int column = first_column + kEventColumnCount;
+  if (!result.IsNull(row, column)) step.before = StructFromJson(result.Jsonb(row, column));
+  const auto time = [&] {
+    ++column;
+    return result.IsNull(row, column) ? std::nullopt : std::optional(result.Timestamp(row, column));
+  };
+  step.previous_time = time();
+  step.marked_time = time();
+  return step;
+}
+
+// Both ascend by partition and position.
+void ReadAppended(const Result& result, std::vector<StoredEvent>* events) {
+  auto event = events->begin();
+  for (int row = 0; row < result.rows(); ++row) {
+    const std::pair<int16_t, int64_t> place(result.Int2(row, 0), result.Int8(row, 1));
+    while (std::pair(event->partition, event->position) != place) ++event;
+    ReadMessage(result, row, 2, &event->messages.emplace_back());
+  }
+}
+
+}  // namespace
+
+Sql PartitionStatesSql() {
+  return {"SELECT p.partition, p.position, p.purged_position FROM partitions p", {}};
+}
+
+PartitionStates ReadPartitionStates(const Result& result, int partition_count) {
+  PartitionStates states{.positions = std::vector<int64_t>(partition_count),
+                         .purged = std::vector<int64_t>(partition_count)};
+  for (int row = 0; row < result.rows(); ++row) {
+    states.positions[result.Int2(row, 0)] = result.Int8(row, 1);
+    states.purged[result.Int2(row, 0)] = result.Int8(row, 2);
+  }
+  return states;
+}
+
+Sql OldestResumableSql() {
+  return {
+      "SELECT max(e.event_at)\n"
+      "FROM partitions p\n"
+      "CROSS JOIN LATERAL (SELECT x.event_at\n"
+      "                    FROM session_events x\n"
+      "                    WHERE x.partition = p.partition\n"
+      "                      AND x.position > p.purged_position\n"
+      "                    ORDER BY x.position\n"
+      "                    LIMIT 1) e\n"
+      "WHERE p.purged_position > 0",
+      {}};
+}
+
+std::optional<absl::Time> ReadOldestResumable(const Result& result) {
+  if (result.IsNull(0, 0)) return std::nullopt;
+  return result.Timestamp(0, 0);
+}
+
+std::vector<Sql> StoredEventsTrip(absl::Span<const PositionRange> ranges,
+                                  std::size_t message_bytes_max) {
+  const std::vector<std::optional<std::string>> params = RangeParams(ranges);
+  std::vector<Sql> trip;
+  trip.push_back(PartitionStatesSql());
+  trip.push_back({absl::StrCat("SELECT e.partition, e.position,\n", kEventColumns, ",\n",
+                               kStepColumns, kRanges, "ORDER BY e.partition, e.position"),
+                  params});
+  trip.push_back({absl::StrCat("SELECT ", kSessionColumns, "\nFROM ", RangeSessions(),
+                               "JOIN sessions s ON s.partition = d.partition",
+                               " AND s.id = d.session_id\n", kCurrentTaskJoin),
+                  params});
+  // What no other event tells of was changed by these alone.
+  trip.push_back(
+      {absl::StrCat("SELECT ", kBareEventColumns, ",\n", kStepColumns, "FROM ", RangeSessions(),
+                    "CROSS JOIN LATERAL (SELECT *\n"
+                    "                    FROM session_events e\n"
+                    "                    WHERE e.partition = d.partition\n"
+                    "                      AND e.session_id = d.session_id\n"
+                    "                      AND e.sequence > d.last_sequence\n"
+                    "                      AND (e.type IN (3, 5, 9, 10, 11, 12, 21, 24)\n"
+                    "                           OR e.changes ? 'has_blocking_errors')\n"
+                    "                    ORDER BY e.sequence\n"
+                    "                    OFFSET 0) e\n"
+                    "ORDER BY e.session_id, e.sequence"),
+       params});
+  trip.push_back(
+      {absl::StrCat("SELECT t.id, t.namespace, t.workflow, t.owner_id, t.created_at\n", "FROM ",
+                    RangeSessions(), "JOIN tombstones t ON t.partition = d.partition",
+                    " AND t.id = d.session_id"),
+       params});
+  // Of each event as many as fit, off session_messages_pkey.
+  std::vector<std::optional<std::string>> message_params = params;
+  message_params.push_back(absl::StrCat(message_bytes_max));
+  trip.push_back(
+      {absl::StrCat("SELECT e.partition, e.position, ", kMessageColumns, "\n", kRanges,
+                    "CROSS JOIN LATERAL (SELECT *, sum(octet_length(m.content)\n"
+                    "                                  + octet_length(m.metadata::text))\n"
+                    "                              OVER (ORDER BY m.sequence) AS bytes\n"
+                    "                    FROM session_messages m\n"
+                    "                    WHERE m.partition = e.partition\n"
+                    "                      AND m.session_id = e.session_id\n"
+                    "                      AND m.sequence\n"
+                    "                          BETWEEN (e.changes ->> 'first_sequence')::integer\n"
+                    "                              AND (e.changes ->> 'last_sequence')::integer\n"
+                    "                    ORDER BY m.sequence) m\n"
+                    "WHERE e.type = 21\n"
+                    "  AND m.bytes <= $4::bigint\n"
+                    "ORDER BY e.partition, e.position, m.sequence"),
+       std::move(message_params)});
+  return trip;
+}
+
+StoredEvents ReadStoredEvents(const std::vector<Result>& results, int partition_count) {
+  StoredEvents stored;
+  stored.partitions = ReadPartitionStates(results[0], partition_count);
+  for (int row = 0; row < results[1].rows(); ++row) {
+    stored.events.push_back({.partition = results[1].Int2(row, 0),
+                             .position = results[1].Int8(row, 1),
+                             .step = ReadStep(results[1], row, 2)});
+  }
+  for (int row = 0; row < results[2].rows(); ++row) {
+    auto session = std::make_shared<v1::Session>();
+    ReadSession(results[2], row, 0, session.get());
+    std::string id = session->session_id();
+    stored.sessions.emplace(std::move(id), std::move(session));
+  }
+  for (int row = 0; row < results[3].rows(); ++row) {
+    StoredStep step = ReadStep(results[3], row, 0);
+    stored.later[step.event.session_id()].push_back(std::move(step));
+  }
+  for (int row = 0; row < results[4].rows(); ++row) {
+    v1::Session& tombstone = stored.tombstones[std::string(results[4].Text(row, 0))];
+    tombstone.set_namespace_(std::string(results[4].Text(row, 1)));
+    tombstone.set_workflow(std::string(results[4].Text(row, 2)));
+    tombstone.set_owner_id(std::string(results[4].Text(row, 3)));
+    *tombstone.mutable_create_time() = ToProto(results[4].Timestamp(row, 4));
+  }
+  ReadAppended(results[5], &stored.events);
+  return stored;
+}
+
+Sql SessionsByIdSql(absl::Span<const std::string> session_ids, int partition_count) {
+  std::vector<std::string> partitions;
+  for (const std::string& id : session_ids)
+    partitions.push_back(absl::StrCat(PartitionOf(id, partition_count)));
+  return {absl::StrCat("SELECT ", kSessionColumns,
+                       "\nFROM unnest($1::smallint[], $2::text[]) AS i (partition, id)\n"
+                       "JOIN sessions s ON s.partition = i.partition AND s.id = i.id\n",
+                       kCurrentTaskJoin, "\nORDER BY s.id"),
+          {ArrayText(partitions), ArrayText({session_ids.begin(), session_ids.end()})}};
+}
+
+std::vector<v1::Session> ReadSessionsById(const Result& result) {
+  std::vector<v1::Session> sessions(result.rows());
+  for (int row = 0; row < result.rows(); ++row) ReadSession(result, row, 0, &sessions[row]);
+  return sessions;
+}
+
+}  // namespace sessiond::db

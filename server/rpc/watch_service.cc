@@ -1,0 +1,318 @@
+#include "server/rpc/watch_service.h"
+
+#include <iterator>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "db/session_queries.h"
+#include "db/watch_queries.h"
+#include "server/rpc/awaiters.h"
+#include "server/rpc/reads.h"
+#include "server/state_machine/refusal.h"
+#include "server/state_machine/timestamps.h"
+#include "server/watch/initial_state.h"
+#include "server/watch/resume_token.h"
+#include "server/watch/rewind.h"
+
+namespace sessiond::rpc {
+namespace {
+
+using v1::WatchSessionsRequest;
+using v1::WatchSessionsResponse;
+using watch::ChangePtr;
+using watch::Positions;
+using watch::Range;
+
+constexpr absl::Duration kHeartbeatDefault = absl::Seconds(15);
+constexpr absl::Duration kHeartbeatMin = absl::Seconds(1), kHeartbeatMax = absl::Minutes(10);
+
+// Sessions of the initial state that are read at once: enough that trips do not count, few enough
+// that a thousand watches can begin together.
+constexpr int kPageSize = 200;
+// The same of sessions that are named, whose bytes the database does not count.
+constexpr std::size_t kIdPageSize = 32;
+
+constexpr absl::Duration kReadTimeout = absl::Seconds(30);
+
+absl::Time ReadDeadline() { return absl::Now() + kReadTimeout; }
+
+absl::Status InvalidField(const std::string& field, const std::string& wrong) {
+  return Refusal(v1::INVALID_FIELD, absl::StrCat(field, " ", wrong, "."))
+      .With("field", field)
+      .Violation(field, wrong);
+}
+
+absl::Status CheckRequest(const WatchSessionsRequest& request) {
+  if (request.initial_state() && !request.resume_token().empty()) {
+    return InvalidField("initial_state",
+                        "cannot be asked for with a resume_token, which goes on where it is");
+  }
+  if (!request.has_heartbeat_interval()) return absl::OkStatus();
+  const absl::Duration interval = FromProto(request.heartbeat_interval());
+  if (interval < kHeartbeatMin || interval > kHeartbeatMax)
+    return InvalidField("heartbeat_interval", "must be from 1 second to 10 minutes");
+  return absl::OkStatus();
+}
+
+// One stream, from its request to its end.
+class Watching {
+ public:
+  Watching(db::SessionStore& store, watch::Feed& feed, WatchService::Watch& stream,
+           std::shared_ptr<const watch::Interest> interest, const WatchSessionsRequest& request)
+      : store_(store),
+        feed_(feed),
+        stream_(stream),
+        interest_(std::move(interest)),
+        tokens_(store.page_tokens(), *interest_, store.partition_count()),
+        heartbeat_interval_(request.has_heartbeat_interval()
+                                ? FromProto(request.heartbeat_interval())
+                                : kHeartbeatDefault),
+        initial_state_(request.initial_state()) {}
+  ~Watching() {
+    if (subscription_ != nullptr) feed_.hub().Unsubscribe(subscription_);
+  }
+  Watching(const Watching&) = delete;
+
+  Task<absl::Status> Run(std::string resume_token) {
+    if (absl::Status begun = co_await Begin(std::move(resume_token)); !begun.ok()) co_return begun;
+    if (initial_state_) {
+      absl::Status sent =
+          interest_->session_ids().empty() ? co_await SendMatching() : co_await SendNamed();
+      if (!sent.ok() || Ends()) co_return sent;
+    }
+    WatchSessionsResponse response;
+    response.mutable_bookmark();
+    if (!co_await Send(std::move(response))) co_return absl::OkStatus();
+    co_return co_await Follow();
+  }
+
+ private:
+  bool Ends() const { return stream_.over() || stream_.draining(); }
+
+  // -- beginning
+
+  // Finds out where to begin, and has the hub collect what comes from there on.
+  Task<absl::Status> Begin(std::string resume_token) {
+    Query query(feed_.reads(), db::PartitionStatesSql(), ReadDeadline());
+    const absl::StatusOr<db::Result> result = co_await query;
+    if (!result.ok()) co_return result.status();
+    const db::PartitionStates states = db::ReadPartitionStates(*result, store_.partition_count());
+    at_ = states.positions;
+    if (!resume_token.empty()) {
+      absl::StatusOr<watch::ResumePoint> point = tokens_.Open(resume_token);
+      if (!point.ok()) co_return point.status();
+      initial_state_ = point->in_initial_state;
+      if (!initial_state_) at_ = std::move(point->positions);
+    }
+    for (const int16_t p : interest_->partitions()) {
+      // One that is ahead of the database saw changes that a restored one has lost.
+      if (at_[p] < states.purged[p] || at_[p] > states.positions[p])
+        co_return co_await TokenExpired();
+    }
+    subscription_ =
+        feed_.hub().Subscribe(interest_, at_, states.positions, absl::Now(), heartbeat_interval_,
+                              [news = stream_.news()] { news->signal.Set(); });
+    co_return absl::OkStatus();
+  }
+
+  Task<absl::Status> TokenExpired() {
+    Query query(feed_.reads(), db::OldestResumableSql(), ReadDeadline());
+    const absl::StatusOr<db::Result> result = co_await query;
+    if (!result.ok()) co_return result.status();
+    co_return Refusal(v1::RESUME_TOKEN_EXPIRED,
+                      "Changes behind the resume token were removed since. Read the present state "
+                      "and watch from there: set initial_state, and no resume_token.")
+        .With("oldest", ToRfc3339(db::ReadOldestResumable(*result).value_or(absl::Now())));
+  }
+
+  // -- initial state
+
+  // All that match, page by page in the order of their creation.
+  Task<absl::Status> SendMatching() {
+    const db::SessionSelection selection{.namespace_name = interest_->namespace_name(),
+                                         .filter = interest_->filter(),
+                                         .include_deleted = interest_->shows_deleted(),
+                                         .partition_count = store_.partition_count()};
+    const Order order{.field = OrderField::kCreateTime, .descending = false};
+    std::optional<db::SessionPageKey> after;
+    for (bool more = true; more && !Ends();) {
+      std::vector<db::Sql> trip;
+      trip.push_back(db::PartitionStatesSql());
+      trip.push_back(db::ListSessionsSql(selection, order, after, kPageSize));
+      Queries queries(feed_.reads(), std::move(trip), ReadDeadline());
+      const auto results = co_await queries;
+      if (!results.ok()) co_return results.status();
+      Positions as_of = db::ReadPartitionStates((*results)[0], store_.partition_count()).positions;
+      db::Sessions page;
+      more = db::ReadSessionPage((*results)[1], kPageSize, &page);
+      if (more) {
+        const v1::Session& last = *page.rbegin();
+        after = {.create_time = FromProto(last.create_time()), .session_id = last.session_id()};
+        told_.AddPage(watch::InitialState::KeyOf(last), std::move(as_of));
+      } else {
+        told_.AddLastPage(std::move(as_of));
+      }
+      std::vector<v1::Session> sessions(std::make_move_iterator(page.begin()),
+                                        std::make_move_iterator(page.end()));
+      const absl::Status sent = co_await SendSessions(std::move(sessions));
+      if (!sent.ok()) co_return sent;
+    }
+    co_return absl::OkStatus();
+  }
+
+  // Those that are named, and match. A change of one is told when it is as new as what was sent.
+  Task<absl::Status> SendNamed() {
+    const std::vector<std::string>& ids = interest_->session_ids();
+    for (std::size_t begin = 0; begin < ids.size() && !Ends(); begin += kIdPageSize) {
+      const auto some = absl::MakeSpan(ids).subspan(begin, kIdPageSize);
+      Query query(feed_.reads(), db::SessionsByIdSql(some, store_.partition_count()),
+                  ReadDeadline());
+      const absl::StatusOr<db::Result> result = co_await query;
+      if (!result.ok()) co_return result.status();
+      std::vector<v1::Session> shown;
+      for (v1::Session& session : db::ReadSessionsById(*result)) {
+        told_sequences_.emplace(session.session_id(), session.sequence());
+        if (interest_->Shows(session)) shown.push_back(std::move(session));
+      }
+      absl::Status sent = co_await SendSessions(std::move(shown));
+      if (!sent.ok()) co_return sent;
+    }
+    co_return absl::OkStatus();
+  }
+
+  Task<absl::Status> SendSessions(std::vector<v1::Session> sessions) {
+    std::vector<v1::Session*> pointers;
+    for (v1::Session& session : sessions) pointers.push_back(&session);
+    if (auto presented = co_await PresentSessions(store_, pointers, ReadDeadline());
+        !presented.ok()) {
+      co_return presented;
+    }
+    for (v1::Session& session : sessions) {
+      WatchSessionsResponse response;
+      *response.mutable_session() = std::move(session);
+      if (!co_await Send(std::move(response), /*in_initial_state=*/true)) break;
+    }
+    co_return absl::OkStatus();
+  }
+
+  // -- changes
+
+  // Until the call is over, or the daemon drains and all that is pending is sent.
+  Task<absl::Status> Follow() {
+    while (!stream_.over()) {
+      const watch::Taken taken = feed_.hub().Take(*subscription_);
+      for (const watch::Delivery& delivery : taken.deliveries) {
+        if (!co_await SendChange(*delivery.change, delivery.matches)) co_return absl::OkStatus();
+      }
+      at_ = taken.positions;
+      told_.ForgetAt(at_);
+      if (!taken.unread.empty()) {
+        absl::Status sent = co_await SendUnread(taken.unread);
+        if (!sent.ok() || stream_.draining()) co_return sent;
+      }
+      const bool idle = taken.deliveries.empty() && !taken.more;
+      if ((idle && stream_.draining()) || absl::Now() >= subscription_->silent_until()) {
+        WatchSessionsResponse response;
+        response.mutable_heartbeat();
+        if (!co_await Send(std::move(response)) || stream_.draining()) co_return absl::OkStatus();
+      } else if (idle) {
+        co_await stream_.news()->signal.Wait();
+      }
+    }
+    co_return absl::OkStatus();
+  }
+
+  // What is in the database alone.
+  Task<absl::Status> SendUnread(std::vector<Range> ranges) {
+    Queries queries(feed_.reads(), db::StoredEventsTrip(ranges, watch::kAppendedBytesMax),
+                    ReadDeadline());
+    const auto results = co_await queries;
+    if (!results.ok()) co_return results.status();
+    db::StoredEvents stored = db::ReadStoredEvents(*results, store_.partition_count());
+    for (const Range& range : ranges) {
+      if (range.after < stored.partitions.purged[range.partition])
+        co_return co_await TokenExpired();
+    }
+    std::vector<v1::Session*> sessions;
+    for (auto& [id, session] : stored.sessions) sessions.push_back(session.get());
+    if (auto presented = co_await PresentSessions(store_, sessions, ReadDeadline());
+        !presented.ok()) {
+      co_return presented;
+    }
+    const std::vector<ChangePtr> changes = watch::ChangesOf(std::move(stored));
+    for (const ChangePtr& change : changes) {
+      const std::optional<bool> matches = interest_->Judge(*change);
+      at_[change->partition] = change->position;
+      if (matches.has_value() && !co_await SendChange(*change, *matches))
+        co_return absl::OkStatus();
+    }
+    for (const Range& range : ranges) at_[range.partition] = range.upto;
+    feed_.hub().Advance(*subscription_, ranges);
+    co_return absl::OkStatus();
+  }
+
+  bool Told(const watch::Change& change) const {
+    const auto told = told_sequences_.find(change.event.session_id());
+    if (told != told_sequences_.end()) return change.event.sequence() <= told->second;
+    return told_.Told(change);
+  }
+
+  // False: it cannot be sent.
+  Task<bool> SendChange(const watch::Change& change, bool matches) {
+    at_[change.partition] = change.position;
+    if (Told(change)) co_return true;
+    WatchSessionsResponse response;
+    *response.mutable_change()->mutable_event() = change.event;
+    if (change.session != nullptr) *response.mutable_change()->mutable_session() = *change.session;
+    for (const v1::SessionMessage& message : change.messages)
+      *response.mutable_change()->add_messages() = message;
+    response.set_matches(matches);
+    co_return co_await Send(std::move(response));
+  }
+
+  Task<bool> Send(WatchSessionsResponse response, bool in_initial_state = false) {
+    response.set_resume_token(
+        tokens_.Make({.positions = at_, .in_initial_state = in_initial_state}));
+    const bool sent = co_await stream_.Write(response);
+    subscription_->Spoke(absl::Now());
+    co_return sent;
+  }
+
+  db::SessionStore& store_;
+  watch::Feed& feed_;
+  WatchService::Watch& stream_;
+  const std::shared_ptr<const watch::Interest> interest_;
+  const watch::ResumeTokens tokens_;
+  const absl::Duration heartbeat_interval_;
+  bool initial_state_;
+
+  watch::SubscriptionPtr subscription_;
+  // Where the stream stands: what was sent last, and all before it.
+  Positions at_;
+  // What the initial state has told: of all that match, and of those named, their sequences.
+  watch::InitialState told_;
+  absl::flat_hash_map<std::string, int32_t> told_sequences_;
+};
+
+}  // namespace
+
+Task<absl::Status> WatchService::WatchSessions(CallInfo, Watch& stream) {
+  std::optional<WatchSessionsRequest> request = co_await stream.Read();
+  if (!request.has_value()) co_return absl::OkStatus();
+  auto interest = watch::Interest::Of(*request, store_.partition_count());
+  if (!interest.ok()) co_return interest.status();
+  if (auto valid = CheckRequest(*request); !valid.ok()) co_return valid;
+  Watching watching(store_, feed_, stream, *std::move(interest), *request);
+  std::string resume_token = std::move(*request->mutable_resume_token());
+  // A watch may last for days, and needs its request no more.
+  request.reset();
+  co_return co_await watching.Run(std::move(resume_token));
+}
+
+}  // namespace sessiond::rpc

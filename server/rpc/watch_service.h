@@ -1,0 +1,27 @@
+// WatchSessions: the present state, a bookmark, and then every change, once and in order.
+#pragma once
+
+#include "db/session_store.h"
+#include "server/rpc/call.h"
+#include "server/rpc/stream.h"
+#include "server/rpc/task.h"
+#include "server/watch/feed.h"
+#include "sessiond/v1/session_service.pb.h"
+
+namespace sessiond::rpc {
+
+class WatchService {
+ public:
+  using Watch = Stream<v1::WatchSessionsRequest, v1::WatchSessionsResponse>;
+
+  // REQUIRES: both outlive the service.
+  WatchService(db::SessionStore& store, watch::Feed& feed) : store_(store), feed_(feed) {}
+
+  Task<absl::Status> WatchSessions(CallInfo call, Watch& stream);
+
+ private:
+  db::SessionStore& store_;
+  watch::Feed& feed_;
+};
+
+}  // namespace sessiond::rpc

@@ -1,0 +1,171 @@
+#include "server/watch/feed.h"
+
+#include <algorithm>
+#include <iterator>
+#include <utility>
+
+#include "absl/synchronization/notification.h"
+#include "absl/time/clock.h"
+#include "server/state_machine/decide.h"
+#include "server/watch/rewind.h"
+
+namespace sessiond::watch {
+namespace {
+
+// What may come from memory within this is not read: a group is told of right behind its commit.
+constexpr absl::Duration kGrace = absl::Milliseconds(5);
+
+// Of one read: some milliseconds, so that neither memory nor the others' wait grow.
+constexpr int64_t kFetchMax = 500;
+
+constexpr absl::Duration kReadTimeout = absl::Seconds(5);
+
+// While the database is away.
+constexpr absl::Duration kRetryPeriod = absl::Milliseconds(100);
+
+// Silence behind which the database is asked less often.
+constexpr absl::Duration kSilence = absl::Seconds(1);
+
+// How often the dispatcher looks for heartbeats: they are due by the second.
+constexpr absl::Duration kBeatPeriod = absl::Milliseconds(100);
+
+// Streams wait for their first look, and none is refused it: as many as ever watch.
+constexpr int kReadsWaitingMax = 100'000;
+
+HubOptions WithKick(HubOptions options, std::function<void()> kick) {
+  options.on_missing = std::move(kick);
+  return options;
+}
+
+}  // namespace
+
+Feed::Feed(FeedOptions options, db::SessionStore& store, db::CommittedListener& listener)
+    : options_(std::move(options)),
+      store_(store),
+      hub_(WithKick(options_.hub,
+                    [this] {
+                      absl::MutexLock lock(&mutex_);
+                      kicked_ = true;
+                    }),
+           listener),
+      reads_({.dsn = options_.dsn,
+              .connections = options_.read_connections,
+              .waiting_max = kReadsWaitingMax}),
+      polls_({.dsn = options_.dsn, .connections = 1}) {
+  listener.on_committed = [this](std::vector<db::CommittedEvent> events) {
+    absl::MutexLock lock(&mutex_);
+    inbox_.insert(inbox_.end(), std::make_move_iterator(events.begin()),
+                  std::make_move_iterator(events.end()));
+  };
+  dispatcher_ = std::thread([this] { Dispatch(); });
+  poller_ = std::thread([this] { Poll(); });
+}
+
+Feed::~Feed() {
+  {
+    absl::MutexLock lock(&mutex_);
+    stopping_ = true;
+  }
+  polls_.Shutdown();
+  reads_.Shutdown();
+  dispatcher_.join();
+  poller_.join();
+}
+
+void Feed::Dispatch() {
+  for (;;) {
+    std::vector<db::CommittedEvent> events;
+    {
+      absl::MutexLock lock(&mutex_);
+      const auto ready = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+        return stopping_ || !inbox_.empty();
+      };
+      mutex_.AwaitWithTimeout(absl::Condition(&ready), kBeatPeriod);
+      if (stopping_) return;
+      events.swap(inbox_);
+    }
+    if (!events.empty()) hub_.Publish(ChangesOf(std::move(events)));
+    hub_.Beat(absl::Now());
+  }
+}
+
+bool Feed::Rest(absl::Duration duration) {
+  absl::MutexLock lock(&mutex_);
+  const auto disturbed = [this]()
+                             ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return stopping_ || kicked_; };
+  mutex_.AwaitWithTimeout(absl::Condition(&disturbed), duration);
+  kicked_ = false;
+  return !stopping_;
+}
+
+void Feed::Poll() {
+  absl::Time next_poll = absl::InfinitePast(), moved = absl::Now();
+  for (absl::Duration rest = absl::InfiniteDuration(); Rest(rest);) {
+    if (!hub_.awake()) {
+      rest = absl::InfiniteDuration();
+      continue;
+    }
+    const absl::Time now = absl::Now();
+    if (now >= next_poll) {
+      const auto results = Read({db::PartitionStatesSql()});
+      if (results.ok()) {
+        hub_.Saw(db::ReadPartitionStates(results->front(), store_.partition_count()).positions);
+        if (!hub_.Missing(1).empty()) {
+          moved = now;
+          absl::SleepFor(kGrace);
+        }
+      }
+      next_poll = now + (now - moved > kSilence ? options_.idle_poll_period : options_.poll_period);
+    }
+    rest = FetchMissing() ? std::max(next_poll - absl::Now(), absl::ZeroDuration()) : kRetryPeriod;
+  }
+}
+
+// False: the database does not answer.
+bool Feed::FetchMissing() {
+  for (;;) {
+    const std::vector<Range> missing = hub_.Missing(kFetchMax);
+    if (missing.empty()) return true;
+    if (!Fetch(missing).ok()) return false;
+  }
+}
+
+absl::Status Feed::Fetch(const std::vector<Range>& ranges) {
+  const auto results = Read(db::StoredEventsTrip(ranges, kAppendedBytesMax));
+  if (!results.ok()) return results.status();
+  db::StoredEvents stored = db::ReadStoredEvents(*results, store_.partition_count());
+  Present(&stored);
+  hub_.Fill(ranges, ChangesOf(std::move(stored)));
+  return absl::OkStatus();
+}
+
+void Feed::Present(db::StoredEvents* stored) {
+  bool refreshed = false;
+  for (auto& [id, session] : stored->sessions) {
+    const auto find = [&, &session = session] {
+      return store_.catalog().Find(session->workflow(), session->workflow_revision());
+    };
+    auto workflow = find();
+    // Another daemon made it.
+    if (workflow == nullptr && !std::exchange(refreshed, true)) {
+      absl::Notification done;
+      store_.RefreshWorkflows(absl::Now() + kReadTimeout, [&](absl::Status) { done.Notify(); });
+      done.WaitForNotification();
+      workflow = find();
+    }
+    if (workflow != nullptr) sessiond::Present(*workflow, absl::Now(), session.get());
+  }
+}
+
+absl::StatusOr<std::vector<db::Result>> Feed::Read(std::vector<db::Sql> trip) {
+  db::QueryPool::Results results = absl::UnknownError("not run");
+  absl::Notification done;
+  polls_.Run(std::move(trip), absl::Now() + kReadTimeout, [&](db::QueryPool::Results read) {
+    results = std::move(read);
+    done.Notify();
+  });
+  done.WaitForNotification();
+  return results;
+}
+
+}  // namespace sessiond::watch

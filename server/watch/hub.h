@@ -1,0 +1,224 @@
+// The hub: committed changes in, watches out.
+//
+//   lanes ──Publish──▶ ┐ each partition's changes in     ┌▶ queue of a live watch ──Take──▶ stream
+//                      ├▶ the order of their positions ──┤    (marks only; bounded)
+//   database ──Fill──▶ ┘ (what is early waits)           └▶ log: the last changes, bounded by bytes
+//                                                             ▲ a watch that fell behind reads here
+//   database ◀───────── Missing, and what is no more in the log: Taken::unread
+//
+// Positions are dense within a partition, so the hub knows what it has not seen. A change of this
+// daemon comes from memory; one of another is noticed as a gap, or by asking the database how far
+// its partitions are, and read. Each watch has a cursor; it is live while the hub hands it every
+// change it wants as it comes. Whoever is slow falls behind: its queue is thrown away, its cursor
+// stays, and it goes on from the log or the database when it is ready. So a slow reader costs a few
+// kilobytes, and nobody waits for it.
+//
+// No I/O, no threads, no clock. Thread-safe.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/container/btree_set.h"
+#include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "absl/types/span.h"
+#include "db/committed.h"
+#include "server/watch/change.h"
+#include "server/watch/interest.h"
+
+namespace sessiond::watch {
+
+using Range = db::PositionRange;
+
+struct HubOptions {
+  int partition_count = 64;
+  // Of changes, as they lie in memory: some seconds of a busy daemon.
+  std::size_t log_bytes_max = 32 << 20;
+  // Marks that wait for one watch: what a stream may lag behind and stay live.
+  std::size_t queue_max = 256;
+  // Changes of a partition that wait for an earlier one; more are read from the database later.
+  std::size_t early_max = 1024;
+  // Called when somebody begins to watch and nobody did, and when a change came before an earlier
+  // one: Missing has an answer soon. On any thread, without a lock.
+  std::function<void()> on_missing = [] {};
+};
+
+class Subscription;
+
+// Who wants the same.
+struct Group {
+  std::string canonical;
+  std::shared_ptr<const Interest> interest;
+  absl::flat_hash_set<Subscription*> members, live;
+};
+
+// One watch. Made by Hub::Subscribe.
+class Subscription {
+ public:
+  Subscription(std::shared_ptr<const Interest> interest, std::function<void()> wake,
+               absl::Duration heartbeat_interval)
+      : interest_(std::move(interest)),
+        wake_(std::move(wake)),
+        heartbeat_interval_(heartbeat_interval) {}
+
+  const Interest& interest() const { return *interest_; }
+  // The stream sent something. Thread-safe, as are the following.
+  void Spoke(absl::Time now) { spoke_ = absl::ToUnixMicros(now); }
+  // When it must send something again.
+  absl::Time silent_until() const { return absl::FromUnixMicros(spoke_) + heartbeat_interval_; }
+
+ private:
+  friend class Hub;
+  // A change that waits, in the log.
+  struct Mark {
+    int64_t position;
+    int16_t partition;
+    bool matches;
+  };
+
+  const std::shared_ptr<const Interest> interest_;
+  const std::function<void()> wake_;
+  const absl::Duration heartbeat_interval_;
+  std::atomic<int64_t> spoke_ = 0;
+
+  // Guarded by the hub's mutex.
+  Group* group_ = nullptr;
+  absl::Time beat_;
+  bool live_ = false;
+  // All that it wants up to here was taken. Of a live watch it is that of its first mark; without
+  // marks the hub's own positions are as good.
+  Positions cursor_;
+  std::vector<Mark> queue_;
+};
+
+using SubscriptionPtr = std::shared_ptr<Subscription>;
+
+struct Delivery {
+  ChangePtr change;
+  // What Interest::Judge said.
+  bool matches = false;
+};
+
+// What there is for a watch.
+struct Taken {
+  // In order.
+  std::vector<Delivery> deliveries;
+  // Where the watch stands behind them.
+  Positions positions;
+  // There is more to take at once.
+  bool more = false;
+  // When not empty: to be read from the database, held against the interest, sent, and then told
+  // with Advance.
+  std::vector<Range> unread;
+};
+
+class Hub {
+ public:
+  // REQUIRES: `listener` outlives the hub, which tells it whether anybody watches.
+  Hub(HubOptions options, db::CommittedListener& listener);
+
+  // ---- watches
+
+  // A watch of all changes behind `from`. `now`: how far the database is, by a look that was not
+  // earlier than the one for `from`. `wake` is called whenever there is something to take, and when
+  // the watch has been silent for `heartbeat_interval`; on any thread, without a lock.
+  SubscriptionPtr Subscribe(std::shared_ptr<const Interest> interest, Positions from,
+                            const Positions& now, absl::Time time,
+                            absl::Duration heartbeat_interval, std::function<void()> wake);
+  void Unsubscribe(const SubscriptionPtr& subscription);
+
+  // What there is now. With nothing to deliver and nothing unread the watch is live, and is woken
+  // when that changes.
+  Taken Take(Subscription& subscription);
+  // What Take named as unread was read and sent.
+  void Advance(Subscription& subscription, absl::Span<const Range> ranges);
+
+  // ---- changes
+
+  // Whether anybody watches. While nobody does, nothing is kept.
+  bool awake() const;
+  // From memory: each partition's in order.
+  void Publish(std::vector<ChangePtr> changes);
+  // The database is at least so far.
+  void Saw(const Positions& positions);
+  // What is missing and should be read, `events_max` positions in all.
+  std::vector<Range> Missing(int64_t events_max) const;
+  // All that is left of these ranges: what is not there was removed. REQUIRES: both ascend by
+  // partition, and the changes by position.
+  void Fill(absl::Span<const Range> ranges, std::vector<ChangePtr> changes);
+
+  // ---- time
+
+  // Wakes the watches that have been silent for too long. Answers when to call it again.
+  absl::Time Beat(absl::Time now);
+
+  // How many watch.
+  std::size_t subscriptions() const;
+
+ private:
+  struct Logged {
+    ChangePtr change;  // Null: removed from the database before we saw it.
+    std::size_t bytes = 0;
+  };
+  using Wakes = std::vector<SubscriptionPtr>;
+
+  static void WakeAll(const Wakes& wakes);
+  Group* GroupOf(const std::shared_ptr<const Interest>& interest)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void RemoveGroup(Group& group) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void FallAsleep() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  // False: an earlier one is missing.
+  bool Arrive(ChangePtr change, Wakes* wakes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Append(ChangePtr change, Wakes* wakes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void AppendEarly(int16_t partition, Wakes* wakes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void PassHole(int16_t partition, int64_t upto) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Log(int16_t partition, Logged logged) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Dispatch(const Change& change, Wakes* wakes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Push(Subscription& subscription, const Change& change, bool matches, Wakes* wakes)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  // The first position that the log has of a partition.
+  int64_t Oldest(int16_t partition) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    return positions_[partition] - static_cast<int64_t>(log_[partition].size()) + 1;
+  }
+  void TakeQueue(Subscription& subscription, Taken* taken) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void TakeLog(Subscription& subscription, Taken* taken) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  std::vector<Range> Unread(const Subscription& subscription) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void FallBehind(Subscription& subscription) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void CatchUp(Subscription& subscription) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  const HubOptions options_;
+  db::CommittedListener& listener_;
+
+  mutable absl::Mutex mutex_;
+  absl::flat_hash_map<Subscription*, SubscriptionPtr> subscriptions_ ABSL_GUARDED_BY(mutex_);
+  absl::flat_hash_map<std::string, std::unique_ptr<Group>> groups_ ABSL_GUARDED_BY(mutex_);
+  absl::flat_hash_map<std::string, std::vector<Group*>> groups_by_key_ ABSL_GUARDED_BY(mutex_);
+  // How many keys there are of each kind.
+  std::array<int, kKeyKinds> kinds_ ABSL_GUARDED_BY(mutex_) = {};
+  absl::btree_set<std::pair<absl::Time, Subscription*>> beats_ ABSL_GUARDED_BY(mutex_);
+
+  // Seen without a gap up to here, and how far the database is at least.
+  Positions positions_ ABSL_GUARDED_BY(mutex_), seen_ ABSL_GUARDED_BY(mutex_);
+  std::vector<std::map<int64_t, ChangePtr>> early_ ABSL_GUARDED_BY(mutex_);
+  // By partition, ending at its position.
+  std::vector<std::deque<Logged>> log_ ABSL_GUARDED_BY(mutex_);
+  // The partitions of all that is logged, oldest first.
+  std::deque<int16_t> order_ ABSL_GUARDED_BY(mutex_);
+  std::size_t log_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
+};
+
+}  // namespace sessiond::watch

@@ -1,0 +1,62 @@
+// What the initial state has told already. It is read in pages, each as of its own moment, while
+// changes go on; a change is told by it exactly when it was committed before the page that its
+// session belongs to. Pages are stretches of an order that sessions never move in, so it takes one
+// moment for each page, and nothing for each session, to know which those are.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "server/state_machine/timestamps.h"
+#include "server/watch/change.h"
+
+namespace sessiond::watch {
+
+class InitialState {
+ public:
+  // Where a session stands in the order of pages: by create_time, then id.
+  using Key = std::pair<int64_t, std::string>;
+  static Key KeyOf(const v1::Session& session) {
+    return {absl::ToUnixMicros(FromProto(session.create_time())), session.session_id()};
+  }
+
+  // A page that ends with this key, and is followed by another.
+  void AddPage(Key last, Positions as_of) { pages_.push_back({std::move(last), std::move(as_of)}); }
+  // The last page: all that is behind the one before.
+  void AddLastPage(Positions as_of) { last_ = std::move(as_of); }
+
+  // Whether its session was told of, or left out, as the change left it or later.
+  bool Told(const Change& change) const {
+    if (last_.empty()) return false;
+    const v1::Session* session = change.after != nullptr ? change.after.get() : change.before.get();
+    if (session == nullptr) return false;
+    const auto page =
+        std::lower_bound(pages_.begin(), pages_.end(), KeyOf(*session),
+                         [](const Page& each, const Key& key) { return each.last < key; });
+    const Positions& as_of = page == pages_.end() ? last_ : page->as_of;
+    return change.position <= as_of[change.partition];
+  }
+
+  // Forgets everything once all that comes is newer. The last page is the newest of all.
+  void ForgetAt(const Positions& positions) {
+    for (std::size_t p = 0; p < last_.size(); ++p) {
+      if (positions[p] < last_[p]) return;
+    }
+    std::vector<Page>().swap(pages_);
+    Positions().swap(last_);
+  }
+
+ private:
+  struct Page {
+    Key last;
+    Positions as_of;
+  };
+  // Ascending.
+  std::vector<Page> pages_;
+  Positions last_;
+};
+
+}  // namespace sessiond::watch

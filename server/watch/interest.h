@@ -1,0 +1,102 @@
+// What a watch is interested in, and which changes that is.
+//
+// Most watches are interested in few sessions: those they name, those of one owner, those with one
+// label. Each interest has keys, and each change has keys; a change concerns an interest only if
+// they share one. So a change is held against the watches that it may concern, and costs nothing
+// for the thousands it does not.
+#pragma once
+
+#include <array>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/container/flat_hash_set.h"
+#include "absl/status/statusor.h"
+#include "server/state_machine/filter.h"
+#include "server/watch/change.h"
+#include "sessiond/v1/session_service.pb.h"
+
+namespace sessiond::watch {
+
+inline constexpr int kWatchedIdsMax = 1000;
+
+// The kinds of keys, the most telling first.
+enum class KeyKind {
+  kSessionId,
+  kReference,
+  kOwner,
+  kLabel,
+  kStage,
+  kStatus,
+  kState,
+  kWorkflow,
+  kNamespace,
+  kAll
+};
+inline constexpr int kKeyKinds = 10;
+// Which kinds are asked for, by KeyKind.
+using KeyKinds = std::array<bool, kKeyKinds>;
+
+// Immutable.
+class Interest {
+ public:
+  // INVALID_FORMAT: of one of the ids. INVALID_FIELD: too many ids, a type that is none.
+  // INVALID_FILTER: as in a list; `recoverable`, which changes without a change, too.
+  static absl::StatusOr<std::shared_ptr<const Interest>> Of(const v1::WatchSessionsRequest& request,
+                                                            int partition_count);
+
+  // Nothing: it is none of its business. Otherwise whether the session is, from then on, one that
+  // the initial state would show.
+  //
+  // A change is its business when the session matched before or after it. Of a session that is gone
+  // little is left where the change was not seen from memory; if the filter asks for more, nobody
+  // knows whether it matched, and it is told: a miss could not be made good, a word too many can be
+  // ignored.
+  std::optional<bool> Judge(const Change& change) const;
+
+  // Whether the initial state shows a session.
+  bool Shows(const v1::Session& session) const;
+
+  // Whether deleted sessions are shown: where they are asked for, by their id or by a filter of
+  // state or delete_time. Elsewhere they are told of, but do not match: as in lists.
+  bool shows_deleted() const { return shows_deleted_; }
+  // Ascending; empty for all that match.
+  const std::vector<std::string>& session_ids() const { return session_ids_; }
+  const std::string& namespace_name() const { return namespace_; }
+  const Filter& filter() const { return filter_; }
+  // The partitions in which its sessions lie, ascending.
+  const std::vector<int16_t>& partitions() const { return partitions_; }
+  KeyKind key_kind() const { return key_kind_; }
+  // One; of named sessions one each.
+  const std::vector<std::string>& keys() const { return keys_; }
+  // The same for all that are interested in the same, and for nobody else.
+  std::string Canonical() const;
+
+ private:
+  Interest() = default;
+  absl::Status Take(const v1::WatchSessionsRequest& request);
+  void Place(int partition_count);
+  void FindKeys();
+
+  std::vector<std::string> session_ids_;
+  // `-` for all; empty with session_ids.
+  std::string namespace_;
+  std::string filter_text_;
+  Filter filter_;
+  // Ascending; empty for all.
+  std::vector<int> event_types_;
+  bool shows_deleted_ = false;
+  // Whether the filter asks for what a tombstone does not have, and for the owner.
+  bool asks_for_payload_ = false, asks_for_owner_ = false;
+  std::vector<int16_t> partitions_;
+  KeyKind key_kind_ = KeyKind::kAll;
+  std::vector<std::string> keys_;
+};
+
+// The keys of the kinds asked for that a change has, each once. Those of a session that is gone are
+// not known: it may concern everybody who watches its partition.
+std::vector<std::string> KeysOf(const Change& change, const KeyKinds& kinds);
+
+}  // namespace sessiond::watch

@@ -1,0 +1,185 @@
+#include "server/watch/rewind.h"
+
+#include <algorithm>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "absl/container/flat_hash_map.h"
+#include "server/state_machine/decide.h"
+#include "server/state_machine/timestamps.h"
+
+namespace sessiond::watch {
+namespace {
+
+using google::protobuf::Struct;
+using google::protobuf::Timestamp;
+using v1::Session;
+using v1::SessionEvent;
+
+bool Born(const SessionEvent& event) {
+  return event.type() == SessionEvent::CREATED || event.type() == SessionEvent::IMPORTED;
+}
+
+bool Ended(const SessionEvent& event) {
+  return event.type() == SessionEvent::ARCHIVED || event.type() == SessionEvent::ERASED;
+}
+
+// Where the time is not known, the event's own is the latest that it can have been.
+Timestamp TimeOr(const std::optional<absl::Time>& time, const Timestamp& otherwise) {
+  return time.has_value() ? ToProto(*time) : otherwise;
+}
+
+// What the event itself says of the time behind it, whatever came later.
+void SetAfter(const SessionEvent& event, Session* session) {
+  session->set_state(event.new_state());
+  session->set_stage(event.new_stage());
+  session->set_status(event.new_status());
+  session->set_sequence(event.sequence());
+  *session->mutable_update_time() = event.event_time();
+}
+
+// As many of the first as fit; none, when the very first does not.
+std::vector<v1::SessionMessage> Fitting(std::vector<v1::SessionMessage> messages) {
+  std::size_t bytes = 0;
+  const auto cut = std::find_if(messages.begin(), messages.end(), [&](const auto& message) {
+    bytes += message.ByteSizeLong();
+    return bytes > kAppendedBytesMax;
+  });
+  messages.erase(cut, messages.end());
+  return messages;
+}
+
+std::shared_ptr<Change> NewChange(int16_t partition, int64_t position, SessionEvent event,
+                                  std::vector<v1::SessionMessage> messages) {
+  auto change = std::make_shared<Change>();
+  change->partition = partition;
+  change->position = position;
+  change->event = std::move(event);
+  change->messages = Fitting(std::move(messages));
+  return change;
+}
+
+// The events of one command, first to last; the last left the session as the command did. Most
+// commands tell of one, and nothing is copied.
+void AddCommand(std::vector<db::CommittedEvent>::iterator begin,
+                std::vector<db::CommittedEvent>::iterator end, std::vector<ChangePtr>* changes) {
+  const std::size_t first = changes->size();
+  SessionPtr after = begin->session;
+  const SessionPtr session = begin->session, found = begin->session_before;
+  for (auto each = end; each != begin;) {
+    --each;
+    auto change = NewChange(each->partition, each->position, std::move(each->event),
+                            std::move(each->messages));
+    change->session = session;
+    change->after = after;
+    if (each == begin) {
+      change->before = found;
+    } else {
+      // Of what ends a session only the first of its events, if there are several, finds it whole.
+      auto before = std::make_shared<Session>(after != nullptr ? *after : *found);
+      StepBack({.event = change->event}, before.get());
+      change->before = before;
+      after = before;
+    }
+    changes->push_back(std::move(change));
+  }
+  std::reverse(changes->begin() + static_cast<std::ptrdiff_t>(first), changes->end());
+}
+
+// Of a session that is gone.
+SessionPtr BeforeTheEnd(const SessionEvent& event, const db::StoredEvents& stored) {
+  auto before = std::make_shared<Session>();
+  const auto found = stored.tombstones.find(event.session_id());
+  if (found != stored.tombstones.end()) *before = found->second;
+  before->set_session_id(event.session_id());
+  before->set_state(event.old_state());
+  before->set_stage(event.old_stage());
+  before->set_status(event.old_status());
+  return before;
+}
+
+}  // namespace
+
+void StepBack(const db::StoredStep& step, Session* session) {
+  const SessionEvent& event = step.event;
+  const auto& changes = event.changes().fields();
+  session->set_state(event.old_state());
+  session->set_stage(event.old_stage());
+  session->set_status(event.old_status());
+  session->set_sequence(event.sequence() - 1);
+  *session->mutable_update_time() = TimeOr(step.previous_time, event.event_time());
+  switch (event.type()) {
+    case SessionEvent::COMPLETED:
+      session->clear_complete_time();
+      break;
+    case SessionEvent::FAILED:
+      session->clear_fail_time();
+      break;
+    case SessionEvent::RECOVERED:
+      if (changes.contains("fail_time"))
+        *session->mutable_fail_time() = TimeOr(step.marked_time, event.event_time());
+      break;
+    case SessionEvent::DELETED:
+      session->clear_delete_time();
+      break;
+    case SessionEvent::UNDELETED:
+      *session->mutable_delete_time() = TimeOr(step.marked_time, event.event_time());
+      break;
+    default:
+      break;
+  }
+  if (const auto blocking = changes.find("has_blocking_errors"); blocking != changes.end())
+    session->set_has_blocking_errors(!blocking->second.bool_value());
+  for (const auto& [path, value] : step.before.fields()) TakeChange(path, value, session);
+}
+
+std::vector<ChangePtr> ChangesOf(std::vector<db::CommittedEvent> committed) {
+  std::vector<ChangePtr> changes;
+  changes.reserve(committed.size());
+  for (auto begin = committed.begin(); begin != committed.end();) {
+    const auto end = std::find_if(begin, committed.end(), [&](const db::CommittedEvent& each) {
+      return each.session != begin->session || each.session_before != begin->session_before;
+    });
+    AddCommand(begin, end, &changes);
+    begin = end;
+  }
+  return changes;
+}
+
+std::vector<ChangePtr> ChangesOf(db::StoredEvents stored) {
+  // Each session as it was behind the event that is looked at, going back from the last.
+  absl::flat_hash_map<std::string, Session> standing;
+  for (const auto& [id, session] : stored.sessions) {
+    Session& stands = standing[id];
+    stands = *session;
+    const auto later = stored.later.find(id);
+    if (later == stored.later.end()) continue;
+    for (auto step = later->second.rbegin(); step != later->second.rend(); ++step)
+      StepBack(*step, &stands);
+  }
+  std::vector<ChangePtr> changes;
+  changes.reserve(stored.events.size());
+  for (auto each = stored.events.rbegin(); each != stored.events.rend(); ++each) {
+    auto change = NewChange(each->partition, each->position, std::move(each->step.event),
+                            std::move(each->messages));
+    const SessionEvent& event = change->event;
+    const auto stands = standing.find(event.session_id());
+    if (Ended(event)) {
+      change->before = BeforeTheEnd(event, stored);
+      change->before_is_partial = true;
+    } else if (stands != standing.end()) {
+      change->session = stored.sessions.at(event.session_id());
+      SetAfter(event, &stands->second);
+      change->after = std::make_shared<Session>(stands->second);
+      each->step.event = event;
+      StepBack(each->step, &stands->second);
+      if (!Born(event)) change->before = std::make_shared<Session>(stands->second);
+    }
+    changes.push_back(std::move(change));
+  }
+  std::reverse(changes.begin(), changes.end());
+  return changes;
+}
+
+}  // namespace sessiond::watch
