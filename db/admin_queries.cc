@@ -3,7 +3,6 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "db/page_sql.h"
 #include "server/state_machine/struct_json.h"
@@ -57,17 +56,11 @@ Batch ReadBatch(const Result& result) {
   return batch;
 }
 
-std::vector<Sql> ForgetOwnerSql(absl::string_view namespace_name, absl::string_view owner_id,
-                                const std::vector<std::string>& session_ids) {
-  Parameters requests, tombstones;
-  // Session ids have no characters that an array would have to quote.
-  const std::string ids =
-      requests.Add(absl::StrCat("{", absl::StrJoin(session_ids, ","), "}"), "text[]");
-  const std::string where = absl::StrCat(NamespaceSql(namespace_name, &tombstones),
-                                         " AND s.owner_id = ", tombstones.Text(owner_id));
-  return {{absl::StrCat("DELETE FROM session_requests WHERE session_id = ANY(", ids, ")"),
-           requests.Take()},
-          {absl::StrCat("UPDATE tombstones s SET owner_id = '' WHERE ", where), tombstones.Take()}};
+Sql ForgetOwnerSql(absl::string_view namespace_name, absl::string_view owner_id) {
+  Parameters parameters;
+  const std::string where = absl::StrCat(NamespaceSql(namespace_name, &parameters),
+                                         " AND s.owner_id = ", parameters.Text(owner_id));
+  return {absl::StrCat("UPDATE tombstones s SET owner_id = '' WHERE ", where), parameters.Take()};
 }
 
 Sql DatabaseInfoSql() {

@@ -32,10 +32,9 @@ Sql DueSessionsSql(absl::string_view namespace_name, absl::string_view workflow)
 // Of all three.
 Batch ReadBatch(const Result& result);
 
-// What an erasure does beside its sessions: removes what is known of the requests about them, and
-// the owner's name from the tombstones of those that were archived before.
-std::vector<Sql> ForgetOwnerSql(absl::string_view namespace_name, absl::string_view owner_id,
-                                const std::vector<std::string>& session_ids);
+// What an erasure does beside its sessions: takes the owner's name off the tombstones of those that
+// were archived before.
+Sql ForgetOwnerSql(absl::string_view namespace_name, absl::string_view owner_id);
 
 // What the database is: its id, its schema's version, PostgreSQL's version.
 Sql DatabaseInfoSql();

@@ -451,6 +451,16 @@ GroupRows CommitGroup::Rows() const {
       rows.messages.push_back({entry.partition, message});
   }
   for (const Submission* submission : accepted_) {
+    // What has no event had no effect that a repetition could double; of what is gone nothing
+    // stays, but for errors: written all the same, their patterns outlive it.
+    if (submission->outcome->events.empty()) continue;
+    if (const Entry& entry = entries_.at(submission->command.session_id); entry.ended.has_value()) {
+      for (const SessionError& error : submission->outcome->errors) {
+        if (entry.recorded.contains(error.error_id()))
+          rows.recorded.push_back({entry.partition, &error});
+      }
+      continue;
+    }
     rows.requests.push_back({submission->request_partition, submission->request_key,
                              submission->fingerprint, submission->command.session_id,
                              requests_.at(submission->request_key).answer});

@@ -372,6 +372,7 @@ void Writer::Ended() {
   Write(kKeepErrorPatterns, rows_.ended, patterns, /*any=*/true);
   connection_.Queue(kAllowPurging);
   expected_.push_back({kAllowPurging.name, kAny});
+  Write(kPurgeSessionRequests, rows_.ended, keys, /*any=*/true);
   const auto with_sequence = [&](Columns<Row>& columns) {
     keys(columns);
     columns.Int4([](const Row& row) { return row.session.sequence(); });

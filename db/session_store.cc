@@ -15,6 +15,7 @@
 namespace sessiond::db {
 namespace {
 
+// Written into databases, and made there too (purge_session_requests.sql): never to be changed.
 // The first 16 bytes: 2^64 requests before two are expected to meet.
 std::string Digest(absl::Span<const absl::string_view> parts) {
   std::string bytes;

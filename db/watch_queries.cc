@@ -41,13 +41,14 @@ std::string RangeSessions() {
 }
 
 // What a step needs beside its event. Each rides session_events_partition_session_id_sequence_key.
-constexpr absl::string_view kStepColumns =
-    "e.before,\n"
+constexpr absl::string_view kPreviousTime =
     "(SELECT x.event_at\n"
     " FROM session_events x\n"
     " WHERE x.partition = e.partition\n"
     "   AND x.session_id = e.session_id\n"
-    "   AND x.sequence = e.sequence - 1),\n"
+    "   AND x.sequence = e.sequence - 1)";
+// Of RECOVERED the last FAILED, of UNDELETED the last DELETED.
+constexpr absl::string_view kMarkedTime =
     "CASE WHEN e.type IN (10, 12)\n"
     "     THEN (SELECT x.event_at\n"
     "           FROM session_events x\n"
@@ -64,9 +65,20 @@ constexpr int kEventColumnCount = 16;
 constexpr absl::string_view kBareEventColumns =
     "e.session_id, e.sequence, e.event_at, e.type, e.old_state, e.new_state, e.old_stage,\n"
     "e.new_stage, e.old_status, e.new_status, e.trigger, ''::text, ''::text, ''::text, ''::text,\n"
-    "(SELECT COALESCE(jsonb_object_agg(c.key, c.value), '{}')\n"
-    " FROM jsonb_each(e.changes) c\n"
-    " WHERE c.key IN ('fail_time', 'has_blocking_errors'))";
+    "CASE WHEN e.type = 10 OR e.changes ? 'has_blocking_errors'\n"
+    "     THEN (SELECT COALESCE(jsonb_object_agg(c.key, c.value), '{}')\n"
+    "           FROM jsonb_each(e.changes) c\n"
+    "           WHERE c.key IN ('fail_time', 'has_blocking_errors'))\n"
+    "     ELSE '{}'\n"
+    "END";
+
+// The later events that are taken back. An owner changes only while its session is CREATING.
+absl::string_view Rewound(Rewinding rewinding) {
+  return rewinding == Rewinding::kStanding
+             ? "e.type = 3 AND e.old_state = 1"
+             : "(e.type IN (3, 5, 9, 10, 11, 12, 21, 24) OR e.changes ? 'has_blocking_errors')";
+}
+static_assert(v1::Session::CREATING == 1);
 
 std::string ArrayText(const std::vector<std::string>& elements) {
   return absl::StrCat("{", absl::StrJoin(elements, ","), "}");
@@ -145,32 +157,33 @@ std::optional<absl::Time> ReadOldestResumable(const Result& result) {
   return result.Timestamp(0, 0);
 }
 
-std::vector<Sql> StoredEventsTrip(absl::Span<const PositionRange> ranges,
+std::vector<Sql> StoredEventsTrip(absl::Span<const PositionRange> ranges, Rewinding rewinding,
                                   std::size_t message_bytes_max) {
   const std::vector<std::optional<std::string>> params = RangeParams(ranges);
   std::vector<Sql> trip;
   trip.push_back(PartitionStatesSql());
-  trip.push_back({absl::StrCat("SELECT e.partition, e.position,\n", kEventColumns, ",\n",
-                               kStepColumns, kRanges, "ORDER BY e.partition, e.position"),
-                  params});
+  trip.push_back(
+      {absl::StrCat("SELECT e.partition, e.position,\n", kEventColumns, ", e.before,\n",
+                    kPreviousTime, ",\n", kMarkedTime, kRanges, "ORDER BY e.partition, e.position"),
+       params});
   trip.push_back({absl::StrCat("SELECT ", kSessionColumns, "\nFROM ", RangeSessions(),
                                "JOIN sessions s ON s.partition = d.partition",
                                " AND s.id = d.session_id\n", kCurrentTaskJoin),
                   params});
-  // What no other event tells of was changed by these alone.
-  trip.push_back(
-      {absl::StrCat("SELECT ", kBareEventColumns, ",\n", kStepColumns, "FROM ", RangeSessions(),
-                    "CROSS JOIN LATERAL (SELECT *\n"
-                    "                    FROM session_events e\n"
-                    "                    WHERE e.partition = d.partition\n"
-                    "                      AND e.session_id = d.session_id\n"
-                    "                      AND e.sequence > d.last_sequence\n"
-                    "                      AND (e.type IN (3, 5, 9, 10, 11, 12, 21, 24)\n"
-                    "                           OR e.changes ? 'has_blocking_errors')\n"
-                    "                    ORDER BY e.sequence\n"
-                    "                    OFFSET 0) e\n"
-                    "ORDER BY e.session_id, e.sequence"),
-       params});
+  trip.push_back({absl::StrCat("SELECT ", kBareEventColumns, ", e.before, NULL::timestamptz,\n",
+                               kMarkedTime, "FROM ", RangeSessions(),
+                               "CROSS JOIN LATERAL (SELECT *\n"
+                               "                    FROM session_events e\n"
+                               "                    WHERE e.partition = d.partition\n"
+                               "                      AND e.session_id = d.session_id\n"
+                               "                      AND e.sequence > d.last_sequence\n"
+                               "                      AND ",
+                               Rewound(rewinding),
+                               "\n"
+                               "                    ORDER BY e.sequence\n"
+                               "                    OFFSET 0) e\n"
+                               "ORDER BY e.session_id, e.sequence"),
+                  params});
   trip.push_back(
       {absl::StrCat("SELECT t.id, t.namespace, t.workflow, t.owner_id, t.created_at\n", "FROM ",
                     RangeSessions(), "JOIN tombstones t ON t.partition = d.partition",

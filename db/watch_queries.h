@@ -61,8 +61,8 @@ struct StoredEvents {
   // By session id: each event's session as it stands, unless it is gone. Fields derived for a
   // reader are left to Present.
   absl::flat_hash_map<std::string, std::shared_ptr<v1::Session>> sessions;
-  // By session id: the events behind those above, by sequence, of `changes` only marks and blocking
-  // errors; only those that changed what no other event tells of.
+  // By session id: the events behind those above, by sequence, without previous_time, and of
+  // `changes` only marks and blocking errors; only those that changed what no other event tells of.
   absl::flat_hash_map<std::string, std::vector<StoredStep>> later;
   // By session id: what a tombstone keeps, of sessions that are gone.
   absl::flat_hash_map<std::string, v1::Session> tombstones;
@@ -73,9 +73,18 @@ struct StoredEvents {
 // The most events that one trip reads.
 inline constexpr int64_t kStoredEventsMax = 1000;
 
+// How far sessions are to be taken back behind later events.
+enum class Rewinding {
+  // What filters look at.
+  kAll,
+  // Only what events themselves tell of: state, stage, status; and the owner. Where sessions have
+  // long histories, it costs far less.
+  kStanding
+};
+
 // One trip, to be run as of one moment. REQUIRES: `ranges` ascend, one for each partition at most,
 // and have no more than kStoredEventsMax positions.
-std::vector<Sql> StoredEventsTrip(absl::Span<const PositionRange> ranges,
+std::vector<Sql> StoredEventsTrip(absl::Span<const PositionRange> ranges, Rewinding rewinding,
                                   std::size_t message_bytes_max);
 StoredEvents ReadStoredEvents(const std::vector<Result>& results, int partition_count);
 

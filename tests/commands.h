@@ -9,6 +9,7 @@
 #include <string>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 #include "server/state_machine/decide.h"
 #include "tests/test_seed.h"
@@ -31,6 +32,18 @@ inline std::shared_ptr<const Workflow> BuiltinWorkflow(const std::string& name,
   v1::Workflow definition = BuiltinDefinition(name);
   definition.set_revision(revision);
   return *Workflow::Make(std::move(definition));
+}
+
+// Ticket exports whose retention is over as soon as they are.
+inline v1::Workflow ShortLivedDefinition() {
+  v1::Workflow definition = BuiltinDefinition("ticket_export");
+  definition.set_name("short_lived");
+  for (auto* kept : {definition.mutable_retention()->mutable_after_end(),
+                     definition.mutable_retention()->mutable_after_delete()}) {
+    kept->set_seconds(0);
+    kept->set_nanos(1000);
+  }
+  return definition;
 }
 
 // A request about an existing session, as a command.
@@ -87,6 +100,159 @@ inline Command Create(std::shared_ptr<const Workflow> workflow, v1::CreateSessio
                   .session_id = request.session_id(),
                   .workflow = std::move(workflow)};
   command.request = std::move(request);
+  return command;
+}
+
+// -------------------------------------------------------------------------------------------------
+// below a session
+
+inline Command StartTask(const std::string& session_id, const std::string& type,
+                         const std::string& task_id = "", const std::string& to = "") {
+  v1::StartTaskRequest request;
+  request.set_task_type(type);
+  request.set_task_id(task_id);
+  request.set_advance_to_stage(to);
+  return About(session_id, request);
+}
+
+inline Command Progress(const std::string& session_id, const std::string& task_id, double done) {
+  v1::ReportTaskProgressRequest request;
+  request.set_task_id(task_id);
+  (*request.mutable_progress()->mutable_fields())["done"].set_number_value(done);
+  return About(session_id, request);
+}
+
+inline Command Heartbeat(const std::string& session_id, const std::string& task_id) {
+  v1::ReportTaskProgressRequest request;
+  request.set_task_id(task_id);
+  return About(session_id, request);
+}
+
+inline Command CompleteTask(const std::string& session_id, const std::string& task_id,
+                            const std::string& to = "") {
+  v1::CompleteTaskRequest request;
+  request.set_task_id(task_id);
+  (*request.mutable_result()->mutable_fields())["tickets"].set_number_value(5);
+  request.set_advance_to_stage(to);
+  return About(session_id, request);
+}
+
+inline Command FailTask(const std::string& session_id, const std::string& task_id,
+                        const v1::SessionError* error = nullptr) {
+  v1::FailTaskRequest request;
+  request.set_task_id(task_id);
+  (*request.mutable_failure_context()->mutable_fields())["why"].set_string_value("no luck");
+  if (error != nullptr) *request.mutable_error() = *error;
+  return About(session_id, request);
+}
+
+inline Command CancelTask(const std::string& session_id, const std::string& task_id) {
+  v1::CancelTaskRequest request;
+  request.set_task_id(task_id);
+  return About(session_id, request);
+}
+
+inline Command RetryTask(const std::string& session_id, const std::string& task_id = "") {
+  v1::RetryTaskRequest request;
+  request.set_task_id(task_id);
+  return About(session_id, request);
+}
+
+inline v1::SessionError AnError(v1::SessionError::Severity severity, const std::string& file = "",
+                                const std::string& ticket = "") {
+  v1::SessionError error;
+  error.set_category(v1::SessionError::USER_FIXABLE);
+  error.set_severity(severity);
+  error.set_user_message("The file cannot be read.");
+  error.add_recovery_actions("Upload it again.");
+  error.set_related_file_id(file);
+  error.set_related_ticket_id(ticket);
+  return error;
+}
+
+inline Command RecordError(const std::string& session_id, const v1::SessionError& error) {
+  v1::RecordErrorRequest request;
+  *request.mutable_error() = error;
+  return About(session_id, request);
+}
+
+inline Command ResolveError(const std::string& session_id, const std::string& error_id) {
+  v1::ResolveErrorRequest request;
+  request.set_error_id(error_id);
+  request.set_resolution("uploaded again");
+  return About(session_id, request);
+}
+
+// `count` messages of one type, and the last one's id.
+inline Command Append(const std::string& session_id, const std::string& type, int count = 1,
+                      const std::string& message_id = "") {
+  v1::AppendMessagesRequest request;
+  for (int i = 0; i < count; ++i) {
+    v1::SessionMessage& message = *request.add_messages();
+    message.set_type(type);
+    message.set_content("What is a mutex?");
+  }
+  request.mutable_messages(count - 1)->set_message_id(message_id);
+  return About(session_id, request);
+}
+
+inline v1::SessionArtifact AnArtifact(const std::string& id,
+                                      v1::SessionArtifact::Kind kind = v1::SessionArtifact::FILE) {
+  v1::SessionArtifact artifact;
+  artifact.set_artifact_id(id);
+  artifact.set_kind(kind);
+  artifact.set_display_name("plan.pdf");
+  artifact.set_uri("s3://bucket/plan.pdf");
+  return artifact;
+}
+
+inline Command AddArtifacts(const std::string& session_id,
+                            const std::vector<v1::SessionArtifact>& artifacts) {
+  v1::AddArtifactsRequest request;
+  for (const v1::SessionArtifact& artifact : artifacts) *request.add_artifacts() = artifact;
+  return About(session_id, request);
+}
+
+inline Command DeleteArtifact(const std::string& session_id, const std::string& artifact_id) {
+  v1::DeleteArtifactRequest request;
+  request.set_artifact_id(artifact_id);
+  return About(session_id, request);
+}
+
+// One session's share of what is done to many.
+template <class Request>
+Command Share(const std::string& session_id, Request request = {}) {
+  Command command{.caller = "tester", .request_id = request.request_id(), .session_id = session_id};
+  command.request = std::move(request);
+  return command;
+}
+
+inline Command Erase(const std::string& session_id, const std::string& owner_id) {
+  v1::EraseOwnerRequest request;
+  request.set_owner_id(owner_id);
+  return Share(session_id, request);
+}
+
+inline Command Detach(const std::string& session_id, const std::string& name,
+                      const std::string& value) {
+  v1::DetachReferenceRequest request;
+  request.set_name(name);
+  request.set_value(value);
+  return Share(session_id, request);
+}
+
+inline Command Import(std::shared_ptr<const Workflow> workflow, v1::ImportSessionsRequest request) {
+  Command command{.caller = "tester",
+                  .session_id = request.session().session_id(),
+                  .workflow = std::move(workflow)};
+  command.request = std::move(request);
+  return command;
+}
+
+// The daemon's own, because a time has passed.
+inline Command ByTimeout(Command command) {
+  command.caller = "system";
+  command.by_timeout = true;
   return command;
 }
 

@@ -2,8 +2,10 @@
 // what it was asked.
 #pragma once
 
+#include <chrono>
 #include <deque>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -45,6 +47,26 @@ class FakeSessionService final : public v1::SessionService::Service {
   void HoldTotal(int total) {
     absl::MutexLock lock(&mutex_);
     total_ = total;
+  }
+  // What the next stream of WatchSessions sends, and the status that it ends with then; without one
+  // it stays open. Streams that nothing was said about stay open from the beginning.
+  void NextWatch(std::vector<v1::WatchSessionsResponse> responses,
+                 std::optional<absl::Status> end = std::nullopt) {
+    absl::MutexLock lock(&mutex_);
+    watches_.push_back({std::move(responses), std::move(end)});
+  }
+  // Sends more on the stream that is open, or on the next one.
+  void Tell(v1::WatchSessionsResponse response) {
+    absl::MutexLock lock(&mutex_);
+    told_.push_back(std::move(response));
+  }
+  // Waits for streams of WatchSessions: so many have begun by now.
+  void AwaitWatches(int count) const {
+    absl::MutexLock lock(&mutex_);
+    const auto begun = [this, count]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+      return watches_begun_ >= count;
+    };
+    mutex_.Await(absl::Condition(&begun));
   }
   // Requests as short debug strings, oldest first; and the request ids of those that carry one.
   std::vector<std::string> Requests() const {
@@ -132,8 +154,41 @@ class FakeSessionService final : public v1::SessionService::Service {
     for (const v1::SessionEvent& event : events_) *response->add_events() = event;
     return grpc::Status::OK;
   }
+  grpc::Status WatchSessions(Context* context, const v1::WatchSessionsRequest* request,
+                             grpc::ServerWriter<v1::WatchSessionsResponse>* stream) override {
+    FakeWatch watch;
+    {
+      absl::MutexLock lock(&mutex_);
+      ++watches_begun_;
+      if (const grpc::Status status = Next(*request); !status.ok()) return status;
+      if (!watches_.empty()) {
+        watch = std::move(watches_.front());
+        watches_.pop_front();
+      }
+    }
+    for (const auto& response : watch.responses) stream->Write(response);
+    if (watch.end.has_value()) return OnTheWire(*watch.end);
+    // A synchronous server has no other way to hear that its client left.
+    while (!context->IsCancelled()) {
+      v1::WatchSessionsResponse response;
+      {
+        absl::MutexLock lock(&mutex_);
+        const auto told = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return !told_.empty(); };
+        if (!mutex_.AwaitWithTimeout(absl::Condition(&told), absl::Milliseconds(5))) continue;
+        response = std::move(told_.front());
+        told_.pop_front();
+      }
+      stream->Write(response);
+    }
+    return grpc::Status::CANCELLED;
+  }
 
  private:
+  struct FakeWatch {
+    std::vector<v1::WatchSessionsResponse> responses;
+    std::optional<absl::Status> end;
+  };
+
   template <class Request>
   grpc::Status Next(const Request& request) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     requests_.push_back(request.ShortDebugString());
@@ -159,6 +214,9 @@ class FakeSessionService final : public v1::SessionService::Service {
   std::vector<std::vector<v1::Session>> pages_ ABSL_GUARDED_BY(mutex_);
   std::vector<v1::SessionEvent> events_ ABSL_GUARDED_BY(mutex_);
   int total_ ABSL_GUARDED_BY(mutex_) = 0;
+  std::deque<FakeWatch> watches_ ABSL_GUARDED_BY(mutex_);
+  std::deque<v1::WatchSessionsResponse> told_ ABSL_GUARDED_BY(mutex_);
+  int watches_begun_ ABSL_GUARDED_BY(mutex_) = 0;
   std::vector<std::string> requests_ ABSL_GUARDED_BY(mutex_);
   std::vector<std::string> request_ids_ ABSL_GUARDED_BY(mutex_);
 };
@@ -190,7 +248,8 @@ class FakeServer {
     builder.RegisterService(&health);
     server_ = builder.BuildAndStart();
   }
-  ~FakeServer() { server_->Shutdown(); }
+  // Cancels the streams that are still open.
+  ~FakeServer() { server_->Shutdown(std::chrono::system_clock::now()); }
 
   std::string Address() const { return absl::StrCat("127.0.0.1:", port_); }
 

@@ -248,6 +248,22 @@ TEST_F(LegacyReaderTest, MoreRowsThanAreReadAtOnceAllArrive) {
   EXPECT_EQ(messages, 3500);
 }
 
+TEST_F(LegacyReaderTest, KeysAreOrderedByTheirBytesWhateverTheColumnsCollation) {
+  Lay(Layout("interview"));
+  Lay("TRUNCATE interview_sessions, session_messages;"
+      "ALTER TABLE interview_sessions ALTER id TYPE text COLLATE \"und-x-icu\";"
+      "ALTER TABLE session_messages ALTER session_id TYPE text COLLATE \"und-x-icu\";"
+      "INSERT INTO interview_sessions SELECT id, 'u', NULL, 'active', now() "
+      "FROM unnest('{b,C,d,Ä}'::text[]) id;"
+      "INSERT INTO session_messages (session_id, message_type, content, created_at) "
+      "SELECT id, 'answer', 'x', now() FROM interview_sessions WHERE id <> 'b'");
+  const auto all = ReadAll(LegacyLayout::kInterview);
+  EXPECT_EQ(all.size(), 4);
+  for (const auto& [id, session] : all) {
+    EXPECT_EQ(session.request.messages_size(), id == "b" ? 0 : 1) << id;
+  }
+}
+
 TEST_F(LegacyReaderTest, AColumnThatIsNoDocumentOfOursIsReportedNotFatal) {
   Lay(Layout("ticket_export"));
   Lay("UPDATE session_errors SET recovery_actions = '{\"actions\": \"Wait\"}' "

@@ -111,9 +111,11 @@ struct Life {
   }
 };
 
-// A decision, or a refusal, in words that a table can hold: the events' types, or the reason.
+// A decision, or a refusal, in words that a table can hold: the events' types (`nothing` for none),
+// or `!` and the reason.
 inline std::string Facts(const absl::StatusOr<Decision>& decision) {
-  if (!decision.ok()) return v1::ErrorReason_Name(ReasonOf(decision.status()));
+  if (!decision.ok()) return absl::StrCat("!", v1::ErrorReason_Name(ReasonOf(decision.status())));
+  if (decision->events.empty()) return "nothing";
   return absl::StrJoin(decision->events, "+", [](std::string* out, const v1::SessionEvent& event) {
     out->append(v1::SessionEvent::Type_Name(event.type()));
   });

@@ -64,9 +64,11 @@ std::map<std::string, std::vector<v1::SessionEvent>> AllEvents(const TestDatabas
 // How many events a request left; 1 for a command that tells of one fact and took effect once.
 std::map<std::string, int> EventsByRequest(const TestDatabase& database);
 
-// Positions are dense in every partition; every session's sequence is gapless, each fact begins
-// where the one before ended, and all of them together rebuild the session's row; there is one
-// request row for each request that had an effect.
+// Positions are dense in every partition, but for those of sessions that ended; every session's
+// sequence is gapless, each fact begins where the one before ended, and all of them together
+// rebuild the session's row; what lies below a session has its session, and is counted right; of a
+// session that ended a tombstone and its last event are left. There is one request row for each
+// request that left an event.
 void ExpectSound(const TestDatabase& database);
 
 }  // namespace sessiond::db

@@ -11,6 +11,7 @@
 #include "absl/time/clock.h"
 #include "db/blocking.h"
 #include "server/ops/sweeper.h"
+#include "server/state_machine/timestamps.h"
 #include "tests/store_fixture.h"
 
 namespace sessiond {
@@ -129,6 +130,133 @@ TEST(Sweeper, ForgetsRequestsAfterADay) {
   ASSERT_TRUE(again.ok());
   EXPECT_EQ(again->events.size(), 1u);
   EXPECT_TRUE(db::SubmitAndWait(*store, young)->events.empty());
+}
+
+// A ticket_export session with a running task, of this timeout.
+std::string NewRunning(db::SessionStore& store, absl::Duration timeout) {
+  std::string id = db::NewSessionIn(store, "ticket_export").session_id();
+  for (const char* stage : {"upload", "processing"})
+    EXPECT_TRUE(db::SubmitAndWait(store, Advance(id, stage)).ok());
+  Command start = StartTask(id, "processing");
+  if (timeout > absl::ZeroDuration()) {
+    *std::get<v1::StartTaskRequest>(start.request).mutable_heartbeat_timeout() = ToProto(timeout);
+  }
+  EXPECT_TRUE(db::SubmitAndWait(store, start).ok());
+  return id;
+}
+
+TEST(Sweeper, FailsSilentTasksExactlyOnceHoweverManySweep) {
+  TestDatabase database;
+  const auto one = db::OpenStore(database);
+  const auto two = db::OpenStore(database);
+  std::vector<std::string> silent;
+  for (int i = 0; i < 20; ++i) silent.push_back(NewRunning(*one, absl::Seconds(30)));
+  const std::string patient = NewRunning(*one, absl::Hours(3));
+  const std::string endless = NewRunning(*one, absl::ZeroDuration());
+  MakeOld(database, "UPDATE session_tasks SET heartbeat_at = heartbeat_at - interval '1 hour'");
+  {
+    Sweeping first(Often(database), *one);
+    Sweeping second(Often(database), *two);
+    EXPECT_TRUE(Eventually([&] {
+      return database.Ask("SELECT count(*)::text FROM session_tasks WHERE status = 3") == "20";
+    }));
+  }
+  const auto events = db::AllEvents(database);
+  const auto sessions = db::AllSessions(database);
+  for (const std::string& id : silent) {
+    ASSERT_EQ(events.at(id).size(), 6u) << "failed once, with its error";
+    const SessionEvent& failed = events.at(id)[4];
+    EXPECT_EQ(failed.type(), SessionEvent::TASK_FAILED);
+    EXPECT_EQ(failed.trigger(), SessionEvent::SYSTEM_TIMEOUT);
+    EXPECT_EQ(failed.actor(), "system");
+    EXPECT_FALSE(failed.reason().empty());
+    EXPECT_EQ(events.at(id)[5].type(), SessionEvent::ERROR_RECORDED);
+    EXPECT_EQ(sessions.at(id).current_task().retry_count(), 1);
+  }
+  EXPECT_EQ(database.Ask("SELECT string_agg(DISTINCT category::text, ' ') FROM session_errors"),
+            "3")
+      << "TEMPORARY";
+  for (const std::string& id : {patient, endless})
+    EXPECT_EQ(sessions.at(id).current_task().status(), v1::SessionTask::RUNNING);
+  db::ExpectSound(database);
+}
+
+TEST(Sweeper, StopsAbandonedSessionsOnceAndOnlyThose) {
+  TestDatabase database;
+  const auto one = db::OpenStore(database);
+  const auto two = db::OpenStore(database);
+  const std::string running = NewRunning(*one, absl::ZeroDuration());
+  const std::string paused = db::NewSessionIn(*one, "ticket_export").session_id();
+  ASSERT_TRUE(db::SubmitAndWait(*one, About<v1::PauseSessionRequest>(paused)).ok());
+  const std::string failed = db::NewSessionIn(*one, "ticket_export").session_id();
+  ASSERT_TRUE(db::SubmitAndWait(*one, About<v1::FailSessionRequest>(failed)).ok());
+  const std::string interview = db::NewSessionIn(*one, "interview").session_id();
+  v1::CreateSessionRequest creation = NewSession("ticket_export");
+  creation.mutable_session()->set_hold(true);
+  const std::string held = db::NewSessionIn(*one, "ticket_export", &creation).session_id();
+  MakeOld(database, "UPDATE sessions SET created_at = created_at - interval '15 days'");
+  const std::string young = db::NewSessionIn(*one, "ticket_export").session_id();
+  MakeOld(database, absl::StrCat("UPDATE sessions SET created_at = created_at - interval "
+                                 "'13 days 23 hours' WHERE id = '",
+                                 young, "'"));
+  {
+    Sweeping first(Often(database), *one);
+    Sweeping second(Often(database), *two);
+    EXPECT_TRUE(Eventually([&] {
+      return database.Ask("SELECT count(*)::text FROM sessions WHERE state = 4") == "3";
+    }));
+  }
+  const auto events = db::AllEvents(database);
+  for (const std::string& id : {running, paused, failed}) {
+    int stops = 0;
+    for (const SessionEvent& event : events.at(id))
+      stops += event.type() == SessionEvent::STOPPED ? 1 : 0;
+    EXPECT_EQ(stops, 1) << id;
+    EXPECT_EQ(events.at(id).back().trigger(), SessionEvent::SYSTEM_TIMEOUT);
+  }
+  const auto sessions = db::AllSessions(database);
+  EXPECT_EQ(sessions.at(running).current_task().status(), v1::SessionTask::CANCELLED);
+  EXPECT_TRUE(sessions.at(running).has_purge_time());
+  for (const std::string& id : {interview, held, young})
+    EXPECT_EQ(sessions.at(id).state(), Session::ACTIVE) << id;
+}
+
+TEST(Sweeper, ArchivesWhatIsDueOnceAndPassesOverWhatIsHeld) {
+  TestDatabase database;
+  const auto with_short_lived = [](db::SessionStoreOptions& options) {
+    options.workflows.push_back(ShortLivedDefinition());
+  };
+  const auto one = db::OpenStore(database, with_short_lived);
+  const auto two = db::OpenStore(database, with_short_lived);
+  std::vector<std::string> due;
+  // More than a batch.
+  for (int i = 0; i < 300; ++i) due.push_back(db::NewSessionIn(*one, "short_lived").session_id());
+  const std::string kept = db::NewSessionIn(*one, "ticket_export").session_id();
+  v1::CreateSessionRequest creation = NewSession("short_lived");
+  creation.mutable_session()->set_hold(true);
+  const std::string held = db::NewSessionIn(*one, "short_lived", &creation).session_id();
+  std::vector<Command> stops;
+  for (const std::string& id : due) {
+    EXPECT_TRUE(db::SubmitAndWait(*one, RecordError(id, AnError(v1::SessionError::BLOCKING))).ok());
+    stops.push_back(About<v1::StopSessionRequest>(id));
+  }
+  for (const std::string& id : {kept, held}) stops.push_back(About<v1::StopSessionRequest>(id));
+  for (const auto& stopped : db::SubmitAllAndWait(*one, stops)) EXPECT_TRUE(stopped.ok());
+  {
+    Sweeping first(Often(database), *one);
+    Sweeping second(Often(database), *two);
+    EXPECT_TRUE(
+        Eventually([&] { return database.Ask("SELECT count(*)::text FROM tombstones") == "300"; }));
+  }
+  const auto events = db::AllEvents(database);
+  for (const std::string& id : due) {
+    ASSERT_EQ(events.at(id).size(), 1u);
+    EXPECT_EQ(events.at(id)[0].type(), SessionEvent::ARCHIVED);
+    EXPECT_EQ(events.at(id)[0].trigger(), SessionEvent::SYSTEM_TIMEOUT);
+  }
+  EXPECT_EQ(database.Ask("SELECT sum(errors)::text FROM error_patterns"), "300") << "counted once";
+  EXPECT_EQ(db::AllSessions(database).size(), 2u);
+  db::ExpectSound(database);
 }
 
 }  // namespace

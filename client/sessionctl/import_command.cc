@@ -172,6 +172,20 @@ absl::StatusOr<std::optional<Request>> NextSendable(Source& source, ImportReport
   }
 }
 
+// Whoever began an import rather waits for the daemon to come back than begins anew.
+CallOptions PatientOptions(const Run& run, Progress& progress) {
+  CallOptions options = run.Options();
+  options.timeout = std::max(options.timeout, absl::Minutes(1));
+  if (options.on_retry) {
+    options.on_retry = [&progress, say = options.on_retry](const absl::Status& status,
+                                                           absl::Duration pause) {
+      progress.Clear();
+      say(status, pause);
+    };
+  }
+  return options;
+}
+
 absl::Status ImportAll(Run& run, const Import& import) {
   if (import.path.empty() == import.url.empty()) {
     throw CLI::ValidationError("import",
@@ -183,14 +197,16 @@ absl::Status ImportAll(Run& run, const Import& import) {
   if (!report.writable()) {
     throw CLI::ValidationError("--report", absl::StrCat("cannot write the file ", import.report));
   }
-  auto client = run.Open<AdminClient>();
-  if (!client.ok()) return client.status();
+  auto channel = run.Connect();
+  if (!channel.ok()) return channel.status();
   Progress progress(run.format, "importing", (*source)->Total());
-  const absl::Status status = client->ImportSessions([&] { return NextSendable(**source, report); },
-                                                     [&](const Response& response) {
-                                                       report.Add(response);
-                                                       progress.Reach(report.done());
-                                                     });
+  const AdminClient client(std::shared_ptr<grpc::ChannelInterface>(*std::move(channel)),
+                           PatientOptions(run, progress));
+  const absl::Status status = client.ImportSessions([&] { return NextSendable(**source, report); },
+                                                    [&](const Response& response) {
+                                                      report.Add(response);
+                                                      progress.Reach(report.done());
+                                                    });
   progress.Clear();
   if (!status.ok()) {
     std::cerr << "Not finished. Run it again: what was taken is there already.\n";
@@ -210,9 +226,9 @@ void AddImportCommand(CLI::App& parent, Run& run) {
                               "Take existing sessions in, from JSON lines or from old tables",
                               [import](Run& run) { return ImportAll(run, *import); });
   app.footer(absl::StrCat(
-      "Run it again after whatever went wrong: what is there already is left as it is. Exits with "
-      "3 "
-      "when\nsomething was refused. docs/import.md tells what lines and tables look like.\n\n",
+      "A daemon that goes away is waited for, a minute or --timeout. After whatever else went\n"
+      "wrong, run it again: what is there already is left as it is. Exits with 3 when something\n"
+      "was refused. docs/import.md tells what lines and tables look like.\n\n",
       app.get_footer()));
   app.add_option("FILE", import->path, "JSON lines, a session each; - for stdin")->option_text("");
   CLI::Option* url =

@@ -34,7 +34,7 @@ void ImportReport::Add(const v1::ImportSessionsResponse& response) {
       break;
   }
   ++refused_;
-  if (not_taken_.size() < kKeptMax) not_taken_.push_back(response);
+  if (not_taken_.size() < kKeptMax) not_taken_.emplace(response.line(), response);
   if (file_.is_open()) file_ << LineOf(response) << std::flush;
   if (format_ == Format::kJsonLines) ctl::Print(LineOf(response));
   if (format_ == Format::kName) ctl::Print(absl::StrCat(response.session_id(), "\n"));
@@ -64,9 +64,9 @@ void ImportReport::PrintTable() const {
   ctl::Print(card.Format());
   if (not_taken_.empty()) return;
   std::vector<Row> rows;
-  for (const auto& response : not_taken_) {
+  for (const auto& [line, response] : not_taken_) {
     if (rows.size() == kTableRowsMax) break;
-    rows.push_back({{absl::StrCat(response.line())},
+    rows.push_back({{absl::StrCat(line)},
                     {OneLine(response.session_id())},
                     {response.reason()},
                     {OneLine(response.description())}});
@@ -89,9 +89,9 @@ void ImportReport::PrintJson() const {
   fields["alreadyThere"].set_number_value(static_cast<double>(already_there_));
   fields["refused"].set_number_value(static_cast<double>(refused_));
   auto& list = *fields["notTaken"].mutable_list_value();
-  for (const auto& response : not_taken_) {
+  for (const auto& [line, response] : not_taken_) {
     auto& one = *list.add_values()->mutable_struct_value()->mutable_fields();
-    one["line"].set_number_value(response.line());
+    one["line"].set_number_value(line);
     one["sessionId"].set_string_value(response.session_id());
     one["reason"].set_string_value(response.reason());
     one["description"].set_string_value(response.description());

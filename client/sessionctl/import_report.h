@@ -3,8 +3,8 @@
 
 #include <cstdint>
 #include <fstream>
+#include <map>
 #include <string>
-#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
@@ -41,8 +41,8 @@ class ImportReport {
   int64_t imported_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t already_there_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t refused_ ABSL_GUARDED_BY(mutex_) = 0;
-  // The first of those refused.
-  std::vector<v1::ImportSessionsResponse> not_taken_ ABSL_GUARDED_BY(mutex_);
+  // Those refused, by line, up to a number.
+  std::map<int32_t, v1::ImportSessionsResponse> not_taken_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace sessiond::ctl

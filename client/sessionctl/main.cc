@@ -22,6 +22,7 @@ constexpr char kFooter[] = R"(Examples:
   sessionctl session list --filter 'owner_id = "u1" AND state = "ACTIVE"'
   sessionctl session advance SESSION --to upload
   sessionctl session events SESSION
+  sessionctl session watch --filter 'owner_id = "u1"'
   sessionctl task start SESSION processing --to processing
   sessionctl error list SESSION --filter 'severity = "BLOCKING" AND resolved = false'
   sessionctl import sessions.jsonl

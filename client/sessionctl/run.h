@@ -62,6 +62,9 @@ void AddArtifactCommands(CLI::App& app, Run& run);
 void AddWorkflowCommands(CLI::App& app, Run& run);
 void AddAdminCommands(CLI::App& app, Run& run);
 
+// `sessionctl session watch`.
+void AddWatchCommand(CLI::App& group, Run& run);
+
 // `import`, of `sessionctl` and of `sessionctl admin`.
 void AddImportCommand(CLI::App& parent, Run& run);
 

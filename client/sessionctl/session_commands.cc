@@ -425,6 +425,7 @@ void AddSessionCommands(CLI::App& app, Run& run) {
   AddVerb(group, run, "undelete", "DELETED → STOPPED, everything else as it was",
           std::make_shared<v1::UndeleteSessionRequest>(), &SessionClient::UndeleteSession);
   AddEvents(group, run);
+  AddWatchCommand(group, run);
 }
 
 }  // namespace sessiond::ctl

@@ -1,5 +1,5 @@
 -- Rides sessions_pkey and session_tasks_pkey, once for each id. Of a session with unresolved blocking errors also their
--- ids, oldest first, off session_errors_blocking: 300, as many as kBlockingErrorIdsMax.
+-- ids, oldest first, off session_errors_blocking: 8, as many as kBlockingErrorIdsMax.
 SELECT i.ix,
   {session_columns},
   CASE WHEN s.blocking_errors > 0
@@ -10,7 +10,7 @@ SELECT i.ix,
                                     AND x.severity = 1
                                     AND x.resolved_at IS NULL
                                   ORDER BY x.created_at, x.error_id
-                                  LIMIT 300), ',')
+                                  LIMIT 8), ',')
        ELSE ''
   END
 FROM unnest($2::smallint[], $3::text[], $4::integer[]) AS i (partition, id, ix)

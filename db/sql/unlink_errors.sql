@@ -1,9 +1,11 @@
--- Errors about an artifact that goes keep everything but the link.
+-- Errors about artifacts that go keep everything but the link; one may be about two of them, and a row is touched once.
 UPDATE session_errors x
-SET related_file_id   = CASE WHEN x.related_file_id = i.artifact_id THEN '' ELSE x.related_file_id END,
-    related_ticket_id = CASE WHEN x.related_ticket_id = i.artifact_id THEN '' ELSE x.related_ticket_id END
-FROM unnest($2::smallint[], $3::text[], $4::text[]) AS i (partition, session_id, artifact_id)
+SET related_file_id   = CASE WHEN x.related_file_id = ANY(i.artifact_ids) THEN '' ELSE x.related_file_id END,
+    related_ticket_id = CASE WHEN x.related_ticket_id = ANY(i.artifact_ids) THEN '' ELSE x.related_ticket_id END
+FROM (SELECT u.partition, u.session_id, array_agg(u.artifact_id) AS artifact_ids
+      FROM unnest($2::smallint[], $3::text[], $4::text[]) AS u (partition, session_id, artifact_id)
+      GROUP BY u.partition, u.session_id) i
 WHERE x.partition = i.partition
   AND x.session_id = i.session_id
-  AND i.artifact_id IN (x.related_file_id, x.related_ticket_id)
+  AND (x.related_file_id = ANY(i.artifact_ids) OR x.related_ticket_id = ANY(i.artifact_ids))
   AND x.partition = ANY($1::smallint[])

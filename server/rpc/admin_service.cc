@@ -53,10 +53,9 @@ Answer<v1::EraseOwnerResponse> AdminService::EraseOwner(CallInfo call,
   const db::Batch batch = db::ReadBatch(*result);
   const Outcomes outcomes = co_await changes_.MakeEach(call, batch.session_ids, request);
   if (auto trouble = TroubleOf(outcomes); !trouble.ok()) co_return trouble;
-  Queries forget(
-      store_.writes(),
-      db::ForgetOwnerSql(NamespaceOf(request.namespace_()), request.owner_id(), batch.session_ids),
-      call.deadline);
+  Query forget(store_.writes(),
+               db::ForgetOwnerSql(NamespaceOf(request.namespace_()), request.owner_id()),
+               call.deadline);
   if (const auto forgotten = co_await forget; !forgotten.ok()) co_return forgotten.status();
   v1::EraseOwnerResponse response;
   response.set_affected_count(Affected(outcomes));

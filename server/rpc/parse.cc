@@ -3,6 +3,7 @@
 #include <grpcpp/impl/codegen/proto_buffer_reader.h>
 #include <grpcpp/support/slice.h>
 
+#include <algorithm>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -121,10 +122,16 @@ absl::Status ParseRequest(grpc::ByteBuffer& bytes, google::protobuf::Message* re
 }
 
 absl::Status SerializeReply(const google::protobuf::Message& reply, grpc::ByteBuffer* bytes) {
-  const std::size_t size = reply.ByteSizeLong();
+  return SerializeReply("", reply, bytes);
+}
+
+absl::Status SerializeReply(const std::string& part, const google::protobuf::Message& rest,
+                            grpc::ByteBuffer* bytes) {
+  const std::size_t size = part.size() + rest.ByteSizeLong();
   if (size > kMessageBytesMax) return TooLarge(size, "reply");
   grpc::Slice slice(size);
-  reply.SerializeWithCachedSizesToArray(const_cast<uint8_t*>(slice.begin()));
+  auto* begin = const_cast<uint8_t*>(slice.begin());
+  rest.SerializeWithCachedSizesToArray(std::copy(part.begin(), part.end(), begin));
   *bytes = grpc::ByteBuffer(&slice, 1);
   return absl::OkStatus();
 }

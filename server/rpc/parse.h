@@ -27,5 +27,9 @@ WireProblem ExplainWire(absl::string_view bytes, const google::protobuf::Descrip
 
 // PAYLOAD_TOO_LARGE: the reply is larger than a reply may be.
 absl::Status SerializeReply(const google::protobuf::Message& reply, grpc::ByteBuffer* bytes);
+// The same of a reply of which `part` is serialized already: messages that are concatenated are
+// merged.
+absl::Status SerializeReply(const std::string& part, const google::protobuf::Message& rest,
+                            grpc::ByteBuffer* bytes);
 
 }  // namespace sessiond::rpc

@@ -14,6 +14,7 @@
 #include <atomic>
 #include <memory>
 #include <optional>
+#include <string>
 #include <utility>
 
 #include "absl/base/thread_annotations.h"
@@ -146,10 +147,16 @@ class Stream {
   }
 
   // Returns when the reply has found room: the next may be written. False: it cannot be sent, and
-  // the handler should return.
+  // the handler should return. REQUIRES: the reply outlives the task.
   Task<bool> Write(const Reply& reply) {
+    static const std::string kNothing;
+    return Write(kNothing, reply);
+  }
+
+  // The same of a reply of which `part` is serialized already.
+  Task<bool> Write(const std::string& part, const Reply& rest) {
     grpc::ByteBuffer bytes;
-    if (auto small = SerializeReply(reply, &bytes); !small.ok()) {
+    if (auto small = SerializeReply(part, rest, &bytes); !small.ok()) {
       refusal_ = small;
       co_return false;
     }

@@ -102,6 +102,7 @@ constexpr StringRule kStringRules[] = {
     {"DetachReferenceRequest.name", Text::kIdentifier, 63},
     {"DetachReferenceRequest.value", Text::kName, kShortStringBytesMax},
     {"page_token", Text::kPrintable, 1024},
+    {"resume_token", Text::kPrintable, 16384},  // Of 1,024 partitions.
     {"labels.key", Text::kLabelKey, kMapKeyBytesMax},
     {"labels.value", Text::kProse, kShortStringBytesMax},
     {"references.key", Text::kIdentifier, kMapKeyBytesMax},

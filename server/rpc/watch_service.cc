@@ -230,7 +230,8 @@ class Watching {
 
   // What is in the database alone.
   Task<absl::Status> SendUnread(std::vector<Range> ranges) {
-    Queries queries(feed_.reads(), db::StoredEventsTrip(ranges, watch::kAppendedBytesMax),
+    Queries queries(feed_.reads(),
+                    db::StoredEventsTrip(ranges, interest_->rewinding(), watch::kAppendedBytesMax),
                     ReadDeadline());
     const auto results = co_await queries;
     if (!results.ok()) co_return results.status();
@@ -267,13 +268,12 @@ class Watching {
   Task<bool> SendChange(const watch::Change& change, bool matches) {
     at_[change.partition] = change.position;
     if (Told(change)) co_return true;
-    WatchSessionsResponse response;
-    *response.mutable_change()->mutable_event() = change.event;
-    if (change.session != nullptr) *response.mutable_change()->mutable_session() = *change.session;
-    for (const v1::SessionMessage& message : change.messages)
-      *response.mutable_change()->add_messages() = message;
-    response.set_matches(matches);
-    co_return co_await Send(std::move(response));
+    WatchSessionsResponse rest;
+    rest.set_matches(matches);
+    rest.set_resume_token(tokens_.Make({.positions = at_}));
+    const bool sent = co_await stream_.Write(change.wire(), rest);
+    subscription_->Spoke(absl::Now());
+    co_return sent;
   }
 
   Task<bool> Send(WatchSessionsResponse response, bool in_initial_state = false) {

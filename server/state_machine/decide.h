@@ -75,7 +75,7 @@ struct BlockingErrors {
   // The oldest of them, oldest first; those beyond kBlockingErrorIdsMax are only counted.
   std::vector<std::string> ids;
 };
-inline constexpr int kBlockingErrorIdsMax = 300;  // More than a group can resolve.
+inline constexpr int kBlockingErrorIdsMax = 8;  // More than a group usually resolves.
 
 // Everything a decision may look at.
 struct Aggregate {

@@ -34,8 +34,9 @@ class ImportCheck {
       const SessionArtifact& artifact = request_.artifacts(i);
       const std::string path = absl::StrCat("artifacts[", i, "]");
       CheckPast(path, artifact, artifact.create_time());
-      if (!artifact.artifact_id().empty())
-        Unique(path + ".artifact_id", artifact.artifact_id(), &artifact_ids_[artifact.kind()]);
+      if (artifact.artifact_id().empty()) continue;
+      Unique(path + ".artifact_id", artifact.artifact_id(), &artifact_ids_);
+      linkable_[artifact.kind()].insert(artifact.artifact_id());
     }
     for (int i = 0; i < request_.errors_size(); ++i)
       CheckError(request_.errors(i), absl::StrCat("errors[", i, "]"));
@@ -84,11 +85,16 @@ class ImportCheck {
       Add("task.task_type", absl::StrCat("is not a task type of workflow ", workflow_.name()));
     if (task.status() == SessionTask::STATUS_UNSPECIFIED) Add("task.status", "is required");
     if (task.retry_count() < 0) Add("task.retry_count", "must be 0 or more");
-    const Session::State state = request_.session().state();
-    const bool runs =
+    const Session& session = request_.session();
+    const Session::State state = session.state();
+    const bool lives =
         state == Session::STATE_UNSPECIFIED || state == Session::ACTIVE || state == Session::PAUSED;
-    if (task.status() == SessionTask::RUNNING && (!runs || request_.session().has_fail_time()))
-      Add("task.status", "cannot be RUNNING in a session that is not ACTIVE or PAUSED, or failed");
+    const bool over = session.has_fail_time() || session.has_complete_time() ||
+                      (!session.stage().empty() && workflow_.IsLastStage(session.stage()));
+    if (task.status() == SessionTask::RUNNING && (!lives || over)) {
+      Add("task.status",
+          "cannot be RUNNING in a session that is not ACTIVE or PAUSED, or failed, or completed");
+    }
   }
 
   void CheckError(const SessionError& error, const std::string& path) {
@@ -102,7 +108,7 @@ class ImportCheck {
     CheckLink(path + ".related_ticket_id", error.related_ticket_id(), SessionArtifact::TICKET);
   }
   void CheckLink(const std::string& path, const std::string& id, SessionArtifact::Kind kind) {
-    if (!id.empty() && !artifact_ids_[kind].contains(id))
+    if (!id.empty() && !linkable_[kind].contains(id))
       Add(path,
           absl::StrCat("is not among the artifacts of kind ", SessionArtifact::Kind_Name(kind)));
   }
@@ -110,8 +116,9 @@ class ImportCheck {
   const Workflow& workflow_;
   const ImportSessionsRequest& request_;
   const absl::Time now_;
-  std::map<SessionArtifact::Kind, std::set<std::string>> artifact_ids_;
-  std::set<std::string> error_ids_, message_ids_;
+  std::set<std::string> artifact_ids_, error_ids_, message_ids_;
+  // Artifacts that errors may be about.
+  std::map<SessionArtifact::Kind, std::set<std::string>> linkable_;
   Workflow::Violations violations_;
 };
 

@@ -129,7 +129,9 @@ absl::Status CheckTaskStage(const Workflow& workflow, const std::string& type,
 }
 
 absl::Status CheckNewTaskId(const Context& context, const std::string& task_id) {
-  if (task_id.empty() || !context.aggregate.used_ids.contains(task_id)) return absl::OkStatus();
+  const bool used = context.aggregate.used_ids.contains(task_id) ||
+                    context.session().current_task().task_id() == task_id;
+  if (task_id.empty() || !used) return absl::OkStatus();
   return InvalidFields(
       {{"task_id", "was used by an earlier run of this session; bring a new one"}});
 }

@@ -4,8 +4,10 @@
 
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <vector>
 
+#include "absl/base/call_once.h"
 #include "sessiond/v1/message.pb.h"
 #include "sessiond/v1/session.pb.h"
 #include "sessiond/v1/session_event.pb.h"
@@ -17,7 +19,8 @@ using Positions = std::vector<int64_t>;
 
 using SessionPtr = std::shared_ptr<const v1::Session>;
 
-struct Change {
+class Change {
+ public:
   int16_t partition = 0;
   int64_t position = 0;
   v1::SessionEvent event;
@@ -31,6 +34,14 @@ struct Change {
   SessionPtr session;
   // To be sent: what was appended, up to kAppendedBytesMax.
   std::vector<v1::SessionMessage> messages;
+
+  // A WatchSessionsResponse with the change alone, serialized: once, however many watch it.
+  // REQUIRES: nothing is changed any more. Thread-safe.
+  const std::string& wire() const;
+
+ private:
+  mutable absl::once_flag serialized_;
+  mutable std::string wire_;
 };
 
 using ChangePtr = std::shared_ptr<const Change>;

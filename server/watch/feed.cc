@@ -131,7 +131,7 @@ bool Feed::FetchMissing() {
 }
 
 absl::Status Feed::Fetch(const std::vector<Range>& ranges) {
-  const auto results = Read(db::StoredEventsTrip(ranges, kAppendedBytesMax));
+  const auto results = Read(db::StoredEventsTrip(ranges, db::Rewinding::kAll, kAppendedBytesMax));
   if (!results.ok()) return results.status();
   db::StoredEvents stored = db::ReadStoredEvents(*results, store_.partition_count());
   Present(&stored);

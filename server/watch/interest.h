@@ -14,6 +14,7 @@
 
 #include "absl/container/flat_hash_set.h"
 #include "absl/status/statusor.h"
+#include "db/watch_queries.h"
 #include "server/state_machine/filter.h"
 #include "server/watch/change.h"
 #include "sessiond/v1/session_service.pb.h"
@@ -59,6 +60,10 @@ class Interest {
   // Whether the initial state shows a session.
   bool Shows(const v1::Session& session) const;
 
+  // How far a session that is read later must be taken back to be judged.
+  db::Rewinding rewinding() const {
+    return asks_for_payload_ ? db::Rewinding::kAll : db::Rewinding::kStanding;
+  }
   // Whether deleted sessions are shown: where they are asked for, by their id or by a filter of
   // state or delete_time. Elsewhere they are told of, but do not match: as in lists.
   bool shows_deleted() const { return shows_deleted_; }

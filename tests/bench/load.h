@@ -1,4 +1,4 @@
-// The load generator: calls SessionService as its stdin says, and prints what came of it.
+// The load generator: calls the daemon's services as its stdin says, and prints what came of it.
 #pragma once
 
 #include <string>
@@ -6,7 +6,7 @@
 namespace sessiond::bench {
 
 struct LoadOptions {
-  // Where the service listens, as gRPC names it (`127.0.0.1:7377`).
+  // Where the daemon listens, as gRPC names it (`127.0.0.1:7377`).
   std::string target;
   // How many connections the calls are spread over.
   int channels = 2;
@@ -15,8 +15,15 @@ struct LoadOptions {
 // Reads one command a line from stdin and prints one JSON object a line, until stdin ends:
 //
 //   prepare advance COUNT                  creates sessions until COUNT advances can be made
-//   prepare update COUNT                   creates sessions until there are COUNT to update and get
-//   OPERATION IN_FLIGHT SECONDS [RATE]     OPERATION: advance, update, get
+//   prepare OPERATION COUNT                creates sessions until there are COUNT to do it with
+//   OPERATION IN_FLIGHT SECONDS [RATE]
+//
+//   advance, update, get      AdvanceSession, UpdateSession, GetSession
+//   messages256, messages16k  AppendMessages: one message of so many bytes
+//   tasks                     StartTask and CompleteTask by turns; each counts as one
+//   errors                    RecordError
+//
+// update and get share their sessions, and so do the messages, and tasks and errors.
 //
 // Without RATE the loop is closed: IN_FLIGHT calls at any time, each answer followed by the next
 // call. With it the loop is open: calls are due RATE times a second, whether or not earlier ones

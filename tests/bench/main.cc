@@ -11,7 +11,7 @@
 #include "tests/bench/echo.h"
 #include "tests/bench/load.h"
 
-ABSL_FLAG(std::string, target, "127.0.0.1:7377", "load: where SessionService listens");
+ABSL_FLAG(std::string, target, "127.0.0.1:7377", "load: where the daemon listens");
 ABSL_FLAG(int, channels, 2, "load: how many connections the calls are spread over");
 ABSL_FLAG(std::string, listen, "127.0.0.1:0", "echo: where to listen; port 0 draws one");
 
@@ -21,9 +21,8 @@ int main(int argc, char** argv) {
   absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
   absl::SetProgramUsageMessage(
       "sessiond_bench load|echo [flags]\n"
-      "  load   calls SessionService as stdin says: `prepare advance|update COUNT`, "
-      "`advance|update|get IN_FLIGHT "
-      "SECONDS [RATE]`\n"
+      "  load   calls the daemon as stdin says: `prepare OPERATION COUNT`, `OPERATION IN_FLIGHT "
+      "SECONDS [RATE]`; load.h names the operations\n"
       "  echo   answers the same calls with nothing behind them, until stdin ends");
   const std::vector<char*> words = absl::ParseCommandLine(argc, argv);
   const std::string subcommand = words.size() == 2 ? words[1] : "";

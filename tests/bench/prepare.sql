@@ -16,9 +16,27 @@ SELECT
   false, now(), now(), NULL, NULL, NULL, now() + interval '7 days', 1, 1
 FROM generate_series(0, 16383) AS i;
 
+-- As many again for tasks and errors, in `processing`; and as many interviews.
+INSERT INTO sessions
+SELECT
+  partition, replace(id, '-8000-', '-8001-'), namespace, workflow, workflow_revision, owner_id, owner_display_name, state,
+  'processing', status, failed_at, fail_reason, context, counters, refs, labels, hold, created_at, updated_at,
+  completed_at, deleted_at, purge_at, recover_before_at, 3, 3
+FROM sessions
+WHERE namespace = 'pgbench';
+
+INSERT INTO sessions
+SELECT
+  partition, replace(id, '-8000-', '-8002-'), namespace, 'interview', 1, owner_id, owner_display_name, state,
+  'interviewing', status, failed_at, fail_reason, '{}', '{"current_question_number": 0}', refs, '{}', hold, created_at,
+  updated_at, completed_at, deleted_at, purge_at, recover_before_at, 1, 1
+FROM sessions
+WHERE namespace = 'pgbench'
+  AND id LIKE '%-8000-%';
+
 -- Positions of pgbench's events: below zero, so that they never meet the daemon's, which count from one; and ascending,
 -- so that both insert at the same end of each partition's index. Cached, so that the sequence is nobody's bottleneck.
 CREATE SEQUENCE pgbench_positions AS bigint MINVALUE -9000000000000000000 START -9000000000000000000 CACHE 1000;
 
 -- Good plans from the first transaction on.
-ANALYZE sessions, session_events, session_requests;
+ANALYZE sessions, session_events, session_requests, session_tasks, session_errors, session_messages;

@@ -29,6 +29,7 @@ event AS (
   INSERT INTO session_events
   SELECT partition, nextval('pgbench_positions'), id, sequence, now(), 3, state, state, stage, stage, status, status,
          3, 'anonymous', 'anonymous', '', request::text,
+         jsonb_build_object('context.site_name', 'Harbour Street ' || :value::text),
          jsonb_build_object('context.site_name', 'Harbour Street ' || :value::text)
   FROM changed
 )

@@ -21,7 +21,6 @@ from bad_requests import (
     METHODS,
     NAMESPACE,
     NOBODY,
-    STREAMS,
     VICTIM,
     base_bytes,
     malformed_ids,

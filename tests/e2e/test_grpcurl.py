@@ -18,7 +18,13 @@ SERVICES = [
     "grpc.health.v1.Health",
     "grpc.reflection.v1.ServerReflection",
     "grpc.reflection.v1alpha.ServerReflection",
+    "sessiond.v1.AdminService",
+    "sessiond.v1.ArtifactService",
+    "sessiond.v1.ErrorService",
+    "sessiond.v1.MessageService",
     "sessiond.v1.SessionService",
+    "sessiond.v1.TaskService",
+    "sessiond.v1.WorkflowService",
 ]
 
 

@@ -360,10 +360,10 @@ def test_a_daemon_that_is_killed_and_comes_back_goes_on(own_daemon, namespace, r
     own_daemon.kill()
     relay.target = None
     relay.cut()
-    running.feed(lines_of(*requests[400:]))
     client.close()
     client = own_daemon.start()
     relay.target = own_daemon.address
+    running.feed(lines_of(*requests[400:]))
     report = running.end()
     assert report["imported"] + report["alreadyThere"] == 800
     assert_all_came_once(client, namespace, requests)

@@ -2,7 +2,6 @@
 first call to the last, with what goes wrong on the way, and every answer looked at.
 """
 
-import itertools
 import uuid
 
 import pytest
@@ -155,7 +154,8 @@ def test_a_ticket_export_that_fails_twice_and_is_blocked_once_is_completed(story
     assert counted["counters"] == {"total_tickets_generated": 5}
     page = story.call("ListArtifacts", kind="TICKET", pageSize=3)
     rest = story.call("ListArtifacts", kind="TICKET", pageSize=3, pageToken=page["nextPageToken"])
-    assert page["artifacts"] + rest["artifacts"] == added and "nextPageToken" not in rest
+    listed = sorted(page["artifacts"] + rest["artifacts"], key=lambda each: each["displayName"])
+    assert listed == added and "nextPageToken" not in rest
 
     ticket = added[2]["artifactId"]
     blocking = story.call(
@@ -290,7 +290,7 @@ def test_a_ticket_export_whose_task_fails_for_good_is_recovered_and_completed(st
     assert "failTime" not in recovered and not recovered.get("failReason")
     assert recovered["currentTask"].get("retryCount", 0) == 0
     assert recovered["currentTask"]["retryable"]
-    assert open_errors(story) == [{**error, "age": open_errors(story)[0]["age"]}] or open_errors(story)
+    assert [each["errorId"] for each in open_errors(story)] == [error["errorId"]]
 
     task = story.retry(task, 0)
     refusal = story.refusal("CompleteTask", taskId=task["taskId"], advanceToStage="review")
@@ -312,4 +312,3 @@ def test_a_ticket_export_whose_task_fails_for_good_is_recovered_and_completed(st
         if event["type"] in ("TASK_STARTED", "TASK_RETRIED")
     ]
     assert len(set(task_ids)) == len(task_ids) == 5
-    assert all(one != other for one, other in itertools.pairwise(task_ids))

@@ -1,0 +1,41 @@
+// How long to wait before something is tried again.
+#pragma once
+
+#include <algorithm>
+#include <random>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "sessiond/call.h"
+
+namespace sessiond {
+
+// Pauses that double, each drawn from its upper half, so that many clients do not come back as one.
+class Backoff {
+ public:
+  Backoff(absl::Duration initial, absl::Duration max)
+      : initial_(initial), max_(max), next_(initial) {}
+
+  // The pause after this; not shorter than its RetryInfo says.
+  absl::Duration Next(const absl::Status& why) {
+    const absl::Duration pause = next_ * std::uniform_real_distribution<double>(0.5, 1.0)(random_);
+    next_ = std::min(next_ * 2, max_);
+    return std::max(pause, RetryDelayOf(why));
+  }
+  // It went well.
+  void Reset() { next_ = initial_; }
+
+ private:
+  static absl::Duration RetryDelayOf(const absl::Status& status) {
+    const auto retry = GetDetail<google::rpc::RetryInfo>(status);
+    if (!retry.has_value()) return absl::ZeroDuration();
+    return absl::Seconds(retry->retry_delay().seconds()) +
+           absl::Nanoseconds(retry->retry_delay().nanos());
+  }
+
+  const absl::Duration initial_, max_;
+  absl::Duration next_;
+  std::mt19937_64 random_{std::random_device{}()};
+};
+
+}  // namespace sessiond

@@ -1,0 +1,348 @@
+// A watch on a terminal: a table that is drawn anew in its place, without the alternate screen, so
+// that what was seen last stays when the watch is left.
+//
+//   ● live · 12 sessions · 1,234 changes, 3.4/s · resumed 2 times · Ctrl-C leaves
+//
+//   SESSION  OWNER  WORKFLOW  STATE  STAGE  STATUS  EVENT  CHANGED
+//
+// A session keeps its place. When there are more sessions than places, one that changes takes the
+// place of the one that did so longest ago.
+#include <sys/ioctl.h>
+#include <termios.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <deque>
+#include <map>
+#include <utility>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/clock.h"
+#include "client/sessionctl/progress.h"
+#include "client/sessionctl/views.h"
+#include "client/sessionctl/watch_view.h"
+
+namespace sessiond::ctl {
+namespace {
+
+using Response = v1::WatchSessionsResponse;
+
+// How long a changed row stands out, and one that matches no more is still seen.
+constexpr absl::Duration kLit = absl::Seconds(2);
+// Ages and rates go on without a change.
+constexpr absl::Duration kDrawAtLeastEvery = absl::Seconds(1);
+// Of the longest type, REFERENCE_DETACHED, so that the columns stay where they are.
+constexpr int kTypeWidth = 18;
+// The rate is that of the last so many seconds.
+constexpr int kRateSeconds = 10;
+// The status line, the empty one below it, the headings, and the line that the cursor stands on.
+constexpr int kLinesBesideRows = 4;
+
+// Not a colour: NO_COLOR leaves it.
+constexpr char kReverse[] = "\033[7m";
+constexpr char kEraseLine[] = "\033[K";
+constexpr char kEraseBelow[] = "\033[J";
+constexpr char kEraseAll[] = "\033[H\033[J";
+// What is too wide is cut by the terminal, so that a line stays one.
+constexpr char kWrapOff[] = "\033[?7l";
+constexpr char kWrapOn[] = "\033[?7h";
+
+// Keys are not shown while it is drawn; Ctrl-C still is heard.
+class Echo {
+ public:
+  ~Echo() {
+    if (off_) tcsetattr(STDOUT_FILENO, TCSANOW, &before_);
+  }
+  // A process in the background would be stopped for trying.
+  void TurnOff() {
+    if (tcgetpgrp(STDOUT_FILENO) != getpgrp()) return;
+    if (!off_ && tcgetattr(STDOUT_FILENO, &before_) != 0) return;
+    termios silent = before_;
+    silent.c_lflag &= ~static_cast<tcflag_t>(ECHO);
+    off_ = tcsetattr(STDOUT_FILENO, TCSANOW, &silent) == 0;
+  }
+
+ private:
+  bool off_ = false;
+  termios before_ = {};
+};
+
+class WatchScreen final : public WatchView {
+ public:
+  WatchScreen() { echo_.TurnOff(); }
+  // Leaves what was seen last.
+  ~WatchScreen() override {
+    {
+      absl::MutexLock lock(&mutex_);
+      dirty_ = true;
+      left_ = true;
+    }
+    Draw(Redraw::kInPlace);
+  }
+
+  void Take(const Response& response) override {
+    absl::MutexLock lock(&mutex_);
+    dirty_ = true;
+    if (response.has_bookmark()) {
+      link_ = Link::kLive;
+      bookmarked_ = true;
+    }
+    if (response.has_session()) {
+      const v1::Session& session = response.session();
+      Put(session.session_id(), SessionRow(session), "", TimeOf(session.update_time()));
+    }
+    if (response.has_change()) Apply(response.change(), response.matches());
+  }
+
+  void Lost(const absl::Status& why) override {
+    const std::vector<std::string> parts = absl::StrSplit(why.message(), ": ");
+    absl::MutexLock lock(&mutex_);
+    dirty_ = true;
+    if (link_ != Link::kLost) lost_since_ = absl::Now();
+    link_ = Link::kLost;
+    why_ = OneLine(parts.back());
+  }
+
+  void Resumed(bool anew) override {
+    absl::MutexLock lock(&mutex_);
+    dirty_ = true;
+    ++resumed_;
+    link_ = bookmarked_ ? Link::kLive : Link::kReading;
+    if (!anew) return;
+    lines_.clear();
+    places_.clear();
+    leaving_ = 0;
+  }
+
+  void Draw(Redraw redraw) override {
+    absl::MutexLock lock(&mutex_);
+    const absl::Time now = absl::Now();
+    if (redraw == Redraw::kInForeground) {
+      echo_.TurnOff();
+      drawn_lines_ = 0;
+    }
+    const bool something = link_ != Link::kReading || !lines_.empty();
+    if (redraw == Redraw::kInPlace && !dirty_ && now < draw_next_) return;
+    if (!something) return;  // Nothing was heard, and it may still be refused.
+    dirty_ = false;
+    draw_next_ = now + kDrawAtLeastEvery;
+    Settle(now);
+    const std::string frame = Frame(now);
+    const std::string back = redraw == Redraw::kWindowChanged ? kEraseAll
+                             : drawn_lines_ == 0              ? "\r"
+                                                 : absl::StrFormat("\r\033[%dA", drawn_lines_);
+    Print(absl::StrCat(kWrapOff, back, frame, kEraseBelow, kWrapOn));
+    std::fflush(stdout);
+    drawn_lines_ = static_cast<int>(std::count(frame.begin(), frame.end(), '\n'));
+  }
+
+ private:
+  // What is known of a session, and seen if it has a place.
+  struct Line {
+    Row row;
+    absl::Time changed;
+    absl::Time lit_until = absl::InfinitePast();
+    bool leaving = false;  // It matches no more, and goes when it is no longer lit.
+    bool placed = false;
+  };
+  using Lines = std::map<std::string, Line>;
+  enum class Link { kReading, kLive, kLost };
+
+  static std::vector<Column> Columns() {
+    std::vector<Column> columns = SessionColumns();
+    columns.back() = {.name = "EVENT", .fit = Column::kLeftOut};
+    columns.push_back({.name = "CHANGED", .right = true});
+    return columns;
+  }
+
+  void Apply(const Response::Change& change, bool matches) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    ++changes_;
+    const v1::SessionEvent& event = change.event();
+    const auto known = lines_.find(event.session_id());
+    Row row = change.has_session()    ? SessionRow(change.session())
+              : known == lines_.end() ? SessionRow(v1::Session())
+                                      : known->second.row;
+    row[0].text = event.session_id();
+    Line& line = Put(event.session_id(), std::move(row), v1::SessionEvent::Type_Name(event.type()),
+                     TimeOf(event.event_time()));
+    line.lit_until = absl::Now() + kLit;
+    leaving_ += static_cast<int>(!matches) - static_cast<int>(line.leaving);
+    line.leaving = !matches;
+  }
+
+  // Notes how a session stands, and sees to it that it has a place.
+  Line& Put(const std::string& id, Row row, const std::string& event, absl::Time changed)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    Line& line = lines_[id];
+    line.row = std::move(row);
+    line.row.back().text = absl::StrFormat("%-*s", kTypeWidth, event);
+    line.changed = changed;
+    if (line.placed) return line;
+    if (places_.size() < places_max_) {
+      places_.push_back(id);
+      line.placed = true;
+      return line;
+    }
+    const auto oldest = std::min_element(places_.begin(), places_.end(),
+                                         [this](const auto& a, const auto& b)
+                                             ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+                                               return lines_[a].changed < lines_[b].changed;
+                                             });
+    if (oldest == places_.end() || lines_[*oldest].changed > changed) return line;
+    Displace(*oldest);
+    *oldest = id;
+    line.placed = true;
+    return line;
+  }
+
+  // Its place is gone; and so is the line, if that is what it was to do.
+  void Displace(const std::string& id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    const auto line = lines_.find(id);
+    line->second.placed = false;
+    if (!line->second.leaving) return;
+    lines_.erase(line);
+    --leaving_;
+  }
+
+  // Lets those leave that are to, and makes as many places as the window has.
+  void Settle(absl::Time now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    std::erase_if(places_, [&](const std::string& id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+      const Line& line = lines_[id];
+      if (!line.leaving || line.lit_until > now) return false;
+      Displace(id);
+      return true;
+    });
+    winsize window = {};
+    ioctl(STDOUT_FILENO, TIOCGWINSZ, &window);
+    const int rows = window.ws_row > 0 ? window.ws_row : 24;
+    places_max_ = static_cast<std::size_t>(std::max(rows - kLinesBesideRows, 1));
+    const auto newer =
+        [this](const std::string& a, const std::string& b)
+            ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return lines_[a].changed > lines_[b].changed; };
+    while (places_.size() > places_max_) {
+      const auto oldest = std::max_element(places_.begin(), places_.end(), newer);
+      const std::string id = *oldest;
+      places_.erase(oldest);
+      Displace(id);
+    }
+    const std::size_t missing = std::min(places_max_, lines_.size()) - places_.size();
+    if (missing == 0) return;
+    std::vector<std::string> others;
+    for (const auto& [id, line] : lines_) {
+      if (!line.placed) others.push_back(id);
+    }
+    std::partial_sort(others.begin(), others.begin() + missing, others.end(), newer);
+    for (std::size_t i = 0; i < missing; ++i) {
+      lines_[others[i]].placed = true;
+      places_.push_back(others[i]);
+    }
+  }
+
+  std::string Frame(absl::Time now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    std::string frame = absl::StrCat(StatusLine(now), kEraseLine, "\n", kEraseLine, "\n");
+    std::vector<Row> rows;
+    std::vector<const char*> styles = {""};  // Of the headings.
+    for (const std::string& id : places_) {
+      const Line& line = lines_[id];
+      Row row = line.row;
+      row.push_back({ShortDuration(std::max(now - line.changed, absl::ZeroDuration()))});
+      const bool lit = line.lit_until > now && !left_;
+      styles.push_back(line.leaving ? color::kDim : lit ? kReverse : "");
+      for (Cell& cell : row) {
+        if (lit) cell.color = "";
+      }
+      rows.push_back(std::move(row));
+    }
+    if (rows.empty()) return absl::StrCat(frame, "No sessions.", kEraseLine, "\n");
+    const std::string table = FormatTable(Columns(), rows, /*headings=*/true);
+    std::size_t i = 0;
+    for (const absl::string_view text : absl::StrSplit(table, '\n', absl::SkipEmpty())) {
+      const char* style = i < styles.size() ? styles[i++] : "";
+      absl::StrAppend(&frame, style, text, *style == '\0' ? "" : color::kReset, kEraseLine, "\n");
+    }
+    return frame;
+  }
+
+  std::string StatusLine(absl::Time now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    std::vector<std::string> parts = {LinkText(now)};
+    const std::size_t sessions = lines_.size() - static_cast<std::size_t>(leaving_);
+    const std::string of =
+        places_.size() < lines_.size() ? absl::StrCat(places_.size(), " of ") : "";
+    parts.push_back(absl::StrCat(of, WithCommas(static_cast<int64_t>(sessions)),
+                                 sessions == 1 ? " session" : " sessions"));
+    parts.push_back(absl::StrCat(WithCommas(changes_), changes_ == 1 ? " change, " : " changes, ",
+                                 RateText(now), "/s"));
+    if (resumed_ > 0) {
+      parts.push_back(absl::StrCat("resumed ", resumed_, resumed_ == 1 ? " time" : " times"));
+    }
+    if (!left_) parts.push_back("Ctrl-C leaves");
+    return absl::StrJoin(parts, " · ");
+  }
+
+  std::string LinkText(absl::Time now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    if (left_) return "left";
+    const auto sign = [](const char* color, const char* text) {
+      return Colored(stdout) ? absl::StrCat(color, text, color::kReset) : std::string(text);
+    };
+    if (link_ == Link::kReading) return sign(color::kCyan, "◌ reading");
+    if (link_ == Link::kLive) return sign(color::kGreen, "● live");
+    return absl::StrCat(sign(color::kYellow, "○ trying again"), " for ",
+                        ShortDuration(now - lost_since_), " (", why_, ")");
+  }
+
+  std::string RateText(absl::Time now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    if (marks_.empty() || now - marks_.back().first >= absl::Seconds(1)) {
+      marks_.emplace_back(now, changes_);
+    }
+    while (marks_.size() > 1 && now - marks_[1].first >= absl::Seconds(kRateSeconds)) {
+      marks_.pop_front();
+    }
+    const double seconds = absl::ToDoubleSeconds(now - marks_.front().first);
+    const double rate =
+        static_cast<double>(changes_ - marks_.front().second) / std::max(seconds, 1.0);
+    return rate < 10 ? absl::StrFormat("%.1f", rate) : WithCommas(static_cast<int64_t>(rate));
+  }
+
+  absl::Mutex mutex_;
+  Echo echo_ ABSL_GUARDED_BY(mutex_);
+
+  // By id. Of those that have no place too: they may come to have one.
+  Lines lines_ ABSL_GUARDED_BY(mutex_);
+  std::vector<std::string> places_ ABSL_GUARDED_BY(mutex_);
+  std::size_t places_max_ ABSL_GUARDED_BY(mutex_) = 20;
+  int leaving_ ABSL_GUARDED_BY(mutex_) = 0;
+
+  Link link_ ABSL_GUARDED_BY(mutex_) = Link::kReading;
+  bool bookmarked_ ABSL_GUARDED_BY(mutex_) = false;
+  absl::Time lost_since_ ABSL_GUARDED_BY(mutex_);
+  std::string why_ ABSL_GUARDED_BY(mutex_);
+  int resumed_ ABSL_GUARDED_BY(mutex_) = 0;
+
+  int64_t changes_ ABSL_GUARDED_BY(mutex_) = 0;
+  // How many changes there were at times, a second apart, oldest first.
+  std::deque<std::pair<absl::Time, int64_t>> marks_ ABSL_GUARDED_BY(mutex_);
+
+  bool left_ ABSL_GUARDED_BY(mutex_) = false;
+  bool dirty_ ABSL_GUARDED_BY(mutex_) = false;
+  absl::Time draw_next_ ABSL_GUARDED_BY(mutex_) = absl::InfinitePast();
+  int drawn_lines_ ABSL_GUARDED_BY(mutex_) = 0;  // On the screen, above the cursor.
+};
+
+}  // namespace
+
+bool IsScreen(Format format) {
+  const char* term = std::getenv("TERM");
+  return format == Format::kTable && isatty(STDOUT_FILENO) && term != nullptr &&
+         absl::string_view(term) != "dumb";
+}
+
+std::unique_ptr<WatchView> MakeWatchScreen() { return std::make_unique<WatchScreen>(); }
+
+}  // namespace sessiond::ctl

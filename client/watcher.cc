@@ -1,0 +1,285 @@
+// Watcher: one stream after the other, each resumed where the one before broke off.
+//
+//   gRPC's threads                      the thread that walks through the responses
+//   OnReadDone ─▶ Stream, one response ─▶ Note ─▶ the caller, or back when it is a heartbeat
+//   OnDone     ─▶ its status           ─▶ Pause ─▶ the next stream, with the token
+//
+// Only one response is read ahead: a slow caller slows the daemon's sending down, and the daemon
+// bounds what that costs.
+#include "sessiond/watcher.h"
+
+#include <algorithm>
+#include <optional>
+#include <utility>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
+#include "backoff.h"
+#include "grpcpp/client_context.h"
+#include "sessiond/call.h"
+
+namespace sessiond {
+namespace {
+
+using Response = v1::WatchSessionsResponse;
+
+// What the daemon takes when the request does not say.
+constexpr absl::Duration kHeartbeatDefault = absl::Seconds(15);
+// Three: one may be late, and one lost with a connection that comes back.
+constexpr int kHeartbeatsMissed = 3;
+// The daemon's longest read takes 30 s, and it may have nothing to say before its end.
+constexpr absl::Duration kSilenceMaxAtFirst = absl::Seconds(40);
+
+// Page tokens of the range; only that of the end is empty.
+constexpr char kMore[] = "more";
+
+// Whether the same request may be answered otherwise in a moment. Without a category it was not the
+// daemon that said it: CANCELLED is a daemon that left in a hurry, DEADLINE_EXCEEDED a proxy that
+// bounds the life of streams, INTERNAL one that resets them.
+bool PassesByItself(const absl::Status& status) {
+  if (const std::string category = GetCategory(status); !category.empty()) {
+    return category == "TEMPORARY";
+  }
+  return absl::IsUnavailable(status) || absl::IsCancelled(status) ||
+         absl::IsDeadlineExceeded(status) ||
+         (absl::IsInternal(status) && absl::StrContains(status.message(), "RST_STREAM"));
+}
+
+// One stream, from its request to its status.
+class Stream final : public grpc::ClientReadReactor<Response> {
+ public:
+  Stream(v1::SessionService::Stub& stub, const v1::WatchSessionsRequest& request)
+      : request_(request) {
+    stub.async()->WatchSessions(&context_, &request_, this);
+    AddHold();  // Reads are begun outside reactions; released behind the last one.
+    StartRead(&reading_);
+    StartCall();
+  }
+  // Ends it.
+  ~Stream() override {
+    context_.TryCancel();
+    bool unread;
+    {
+      absl::MutexLock lock(&mutex_);
+      mutex_.Await(absl::Condition(this, &Stream::HasRead));
+      unread = read_ == Read::kResponse;
+    }
+    if (unread) RemoveHold();
+    absl::MutexLock lock(&mutex_);
+    mutex_.Await(absl::Condition(&done_));
+  }
+
+  // Has Take answer CANCELLED at once. Any thread.
+  void Cancel() { context_.TryCancel(); }
+
+  // The next response. UNAVAILABLE when there is none for so long; else the status that the stream
+  // ended with.
+  absl::StatusOr<Response> Take(absl::Duration silence_max) {
+    Response response;
+    {
+      absl::MutexLock lock(&mutex_);
+      if (!mutex_.AwaitWithTimeout(absl::Condition(this, &Stream::HasNews), silence_max)) {
+        return absl::UnavailableError(
+            absl::StrCat("Nothing was heard for ", absl::FormatDuration(silence_max)));
+      }
+      if (read_ == Read::kNothing) return DecodeStatus(status_);
+      response.Swap(&reading_);
+      read_ = Read::kUnderWay;
+    }
+    StartRead(&reading_);
+    return response;
+  }
+
+ private:
+  // What became of the last read.
+  enum class Read { kUnderWay, kResponse, kNothing };
+
+  void OnReadDone(bool ok) override {
+    {
+      absl::MutexLock lock(&mutex_);
+      read_ = ok ? Read::kResponse : Read::kNothing;
+    }
+    if (!ok) RemoveHold();
+  }
+  void OnDone(const grpc::Status& status) override {
+    absl::MutexLock lock(&mutex_);
+    status_ =
+        status.ok() ? grpc::Status(grpc::StatusCode::UNAVAILABLE, "The stream was ended") : status;
+    done_ = true;
+  }
+  bool HasRead() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return read_ != Read::kUnderWay; }
+  bool HasNews() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    return read_ == Read::kResponse || done_;
+  }
+
+  const v1::WatchSessionsRequest request_;
+  grpc::ClientContext context_;
+  Response reading_;  // gRPC's while a read is under way, the reader's otherwise.
+
+  absl::Mutex mutex_;
+  Read read_ ABSL_GUARDED_BY(mutex_) = Read::kUnderWay;
+  bool done_ ABSL_GUARDED_BY(mutex_) = false;
+  grpc::Status status_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace
+
+class Watcher::Impl {
+ public:
+  Impl(std::shared_ptr<grpc::ChannelInterface> channel, v1::WatchSessionsRequest request,
+       WatchOptions options)
+      : stub_(v1::SessionService::NewStub(std::move(channel))),
+        options_(std::move(options)),
+        request_(std::move(request)),
+        backoff_(options_.backoff_initial, options_.backoff_max),
+        taken_token_(request_.resume_token()),
+        resume_token_(taken_token_) {}
+
+  // The next response, as a page of its own; an empty one, the last, after Stop.
+  absl::StatusOr<Page<Response>> Next() {
+    MoveOn(taken_token_);
+    while (Stream* stream = Open()) {
+      absl::StatusOr<Response> response = stream->Take(SilenceMax());
+      if (response.ok()) {
+        if (!Note(*response)) {
+          MoveOn(taken_token_);
+          continue;
+        }
+        Page<Response> page{.next_page_token = kMore};
+        page.items.push_back(*std::move(response));
+        return page;
+      }
+      Close();
+      if (!PassesByItself(response.status()) && !stopped()) return response.status();
+      Pause(response.status());
+    }
+    return Page<Response>{};
+  }
+
+  void Stop() {
+    absl::MutexLock lock(&mutex_);
+    stopped_ = true;
+    if (stream_ != nullptr) stream_->Cancel();
+  }
+
+  std::string resume_token() const {
+    absl::MutexLock lock(&mutex_);
+    return resume_token_;
+  }
+
+ private:
+  // The present stream, or a new one; nothing after Stop.
+  Stream* Open() {
+    absl::MutexLock lock(&mutex_);
+    if (stopped_) return nullptr;
+    if (stream_ == nullptr) {
+      if (!taken_token_.empty()) {
+        // The token knows whether the initial state was complete. Asking for both is refused: where
+        // it is the caller who does, too.
+        if (heard_) request_.set_initial_state(false);
+        request_.set_resume_token(taken_token_);
+      }
+      stream_ = std::make_unique<Stream>(*stub_, request_);
+      bookmarked_ = false;
+    }
+    return stream_.get();
+  }
+
+  void Close() {
+    std::unique_ptr<Stream> stream;
+    {
+      absl::MutexLock lock(&mutex_);
+      stream = std::move(stream_);
+    }
+  }
+
+  absl::Duration SilenceMax() const {
+    if (options_.silence_max > absl::ZeroDuration()) return options_.silence_max;
+    const auto& interval = request_.heartbeat_interval();
+    const absl::Duration heartbeat =
+        request_.has_heartbeat_interval()
+            ? absl::Seconds(interval.seconds()) + absl::Nanoseconds(interval.nanos())
+            : kHeartbeatDefault;
+    const absl::Duration silence_max = kHeartbeatsMissed * heartbeat;
+    return bookmarked_ ? silence_max : std::max(silence_max, kSilenceMaxAtFirst);
+  }
+
+  // Notes what was heard. Whether it is for the caller.
+  bool Note(const Response& response) {
+    backoff_.Reset();
+    heard_ = true;
+    taken_token_ = response.resume_token();
+    if (std::exchange(resuming_, false) && options_.on_resume) {
+      options_.on_resume(/*anew=*/told_session_ && !told_bookmark_);
+    }
+    switch (response.kind_case()) {
+      case Response::kSession:
+        told_session_ = true;
+        return true;
+      case Response::kBookmark:
+        bookmarked_ = true;
+        return !std::exchange(told_bookmark_, true);
+      case Response::kChange:
+        return true;
+      default:
+        return false;
+    }
+  }
+
+  // Waits before the next stream, at most until Stop.
+  void Pause(const absl::Status& why) {
+    if (stopped()) return;
+    resuming_ = true;
+    const absl::Duration pause = backoff_.Next(why);
+    if (options_.on_retry) options_.on_retry(why, pause);
+    absl::MutexLock lock(&mutex_);
+    mutex_.AwaitWithTimeout(absl::Condition(&stopped_), pause);
+  }
+
+  void MoveOn(const std::string& token) {
+    absl::MutexLock lock(&mutex_);
+    resume_token_ = token;
+  }
+
+  bool stopped() const {
+    absl::MutexLock lock(&mutex_);
+    return stopped_;
+  }
+
+  const std::unique_ptr<v1::SessionService::Stub> stub_;
+  const WatchOptions options_;
+
+  // Of the thread that walks through the responses.
+  v1::WatchSessionsRequest request_;
+  Backoff backoff_;
+  std::string taken_token_;     // Of the last response, which the caller may still be using.
+  bool heard_ = false;          // Anything at all.
+  bool told_session_ = false;   // One of the initial state, to the caller.
+  bool told_bookmark_ = false;  // To the caller.
+  bool bookmarked_ = false;     // The present stream has sent its bookmark.
+  bool resuming_ = false;       // There was trouble, and nothing was heard since.
+
+  mutable absl::Mutex mutex_;
+  // Changed by the thread that walks through the responses alone.
+  std::unique_ptr<Stream> stream_ ABSL_GUARDED_BY(mutex_);
+  std::string resume_token_ ABSL_GUARDED_BY(mutex_);
+  bool stopped_ ABSL_GUARDED_BY(mutex_) = false;
+};
+
+Watcher::Watcher(std::shared_ptr<grpc::ChannelInterface> channel, v1::WatchSessionsRequest request,
+                 WatchOptions options)
+    : impl_(std::make_unique<Impl>(std::move(channel), std::move(request), std::move(options))) {}
+
+Watcher::~Watcher() = default;
+
+StreamRange<v1::WatchSessionsResponse> Watcher::Responses() {
+  return StreamRange<Response>([impl = impl_.get()](const std::string&) { return impl->Next(); });
+}
+
+void Watcher::Stop() { impl_->Stop(); }
+
+std::string Watcher::resume_token() const { return impl_->resume_token(); }
+
+}  // namespace sessiond

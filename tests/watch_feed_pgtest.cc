@@ -1,0 +1,234 @@
+// Feeds on a real database: two stores, as two daemons would have them, and watches of both.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <random>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/synchronization/notification.h"
+#include "server/watch/feed.h"
+#include "server/watch/rewind.h"
+#include "tests/store_fixture.h"
+
+namespace sessiond::watch {
+namespace {
+
+using db::TestDeadline;
+using testing::IsEmpty;
+
+// What a daemon has of this.
+struct Side {
+  explicit Side(const TestDatabase& database, HubOptions hub = {})
+      : store(db::OpenStore(
+            database, [this](db::SessionStoreOptions& options) { options.listener = &listener; })) {
+    hub.partition_count = store->partition_count();
+    feed = std::make_unique<Feed>(FeedOptions{.dsn = database.dsn(), .hub = hub}, *store, listener);
+  }
+  ~Side() {
+    store->Drain();
+    feed.reset();
+  }
+
+  db::CommittedListener listener;
+  std::unique_ptr<db::SessionStore> store;
+  std::unique_ptr<Feed> feed;
+};
+
+db::QueryPool::Results Read(Side& side, std::vector<db::Sql> trip) {
+  db::QueryPool::Results results = absl::UnknownError("not run");
+  absl::Notification done;
+  side.feed->reads().Run(std::move(trip), TestDeadline(), [&](db::QueryPool::Results read) {
+    results = std::move(read);
+    done.Notify();
+  });
+  done.WaitForNotification();
+  EXPECT_TRUE(results.ok()) << results.status();
+  return results;
+}
+
+Positions PositionsOf(Side& side) {
+  return db::ReadPartitionStates(Read(side, {db::PartitionStatesSql()})->front(),
+                                 side.store->partition_count())
+      .positions;
+}
+
+// A stream without gRPC: takes on a thread of its own until it is ended.
+class Reader {
+ public:
+  Reader(Side& side, const std::string& filter, Positions from) : side_(side), got_(from.size()) {
+    v1::WatchSessionsRequest request;
+    request.set_filter(filter);
+    subscription_ = side.feed->hub().Subscribe(
+        Interest::Of(request, side.store->partition_count()).value(), std::move(from),
+        PositionsOf(side), absl::Now(), absl::Hours(1), [this] {
+          absl::MutexLock lock(&mutex_);
+          woken_ = true;
+        });
+    thread_ = std::thread([this] { Run(); });
+  }
+  ~Reader() { End(); }
+
+  // By partition, the positions of what it was told, once there are so many.
+  const std::vector<std::vector<int64_t>>& Await(std::size_t count) {
+    {
+      absl::MutexLock lock(&mutex_);
+      const auto enough = [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return count_ >= count; };
+      mutex_.AwaitWithDeadline(absl::Condition(&enough), TestDeadline());
+    }
+    End();
+    return got_;
+  }
+
+ private:
+  void End() {
+    if (!thread_.joinable()) return;
+    {
+      absl::MutexLock lock(&mutex_);
+      ended_ = true;
+    }
+    thread_.join();
+    side_.feed->hub().Unsubscribe(subscription_);
+  }
+
+  void Run() {
+    for (;;) {
+      const Taken taken = side_.feed->hub().Take(*subscription_);
+      for (const Delivery& delivery : taken.deliveries) Get(*delivery.change);
+      if (!taken.unread.empty()) ReadUnread(taken.unread);
+      absl::MutexLock lock(&mutex_);
+      if (taken.deliveries.empty() && !taken.more) {
+        const auto disturbed = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+          return woken_ || ended_;
+        };
+        mutex_.Await(absl::Condition(&disturbed));
+        woken_ = false;
+      }
+      if (ended_) return;
+    }
+  }
+
+  void ReadUnread(const std::vector<Range>& ranges) {
+    const Interest& interest = subscription_->interest();
+    const auto results = Read(side_, db::StoredEventsTrip(ranges, interest.rewinding(), 1000));
+    for (const ChangePtr& change :
+         ChangesOf(db::ReadStoredEvents(*results, side_.store->partition_count()))) {
+      if (interest.Judge(*change).has_value()) Get(*change);
+    }
+    side_.feed->hub().Advance(*subscription_, ranges);
+  }
+
+  void Get(const Change& change) {
+    got_[change.partition].push_back(change.position);
+    absl::MutexLock lock(&mutex_);
+    ++count_;
+  }
+
+  Side& side_;
+  SubscriptionPtr subscription_;
+  // The thread's own until it ends.
+  std::vector<std::vector<int64_t>> got_;
+  absl::Mutex mutex_;
+  std::size_t count_ ABSL_GUARDED_BY(mutex_) = 0;
+  bool woken_ ABSL_GUARDED_BY(mutex_) = false;
+  bool ended_ ABSL_GUARDED_BY(mutex_) = false;
+  std::thread thread_;
+};
+
+// The positions of all events, by partition; of one workflow's sessions only, where it is named.
+std::vector<std::vector<int64_t>> AllPositions(const TestDatabase& database,
+                                               const std::string& workflow, std::size_t* count) {
+  auto connection = database.Connect();
+  connection->QueueSql(absl::StrCat(
+      "SELECT e.partition, e.position FROM session_events e JOIN sessions s USING (partition) ",
+      "WHERE s.id = e.session_id AND s.workflow LIKE '", workflow,
+      "%' ORDER BY e.partition, e.position"));
+  const auto results = connection->Trip(TestDeadline());
+  std::vector<std::vector<int64_t>> positions(64);
+  *count = results->front().rows();
+  for (int row = 0; row < results->front().rows(); ++row)
+    positions[results->front().Int2(row, 0)].push_back(results->front().Int8(row, 1));
+  return positions;
+}
+
+TEST(Feed, WhatTwoDaemonsCommitReachesTheWatchesOfBoth) {
+  TestDatabase database;
+  // So small a log and queue that slow watches have to read.
+  Side sides[2] = {Side(database, {.log_bytes_max = 100'000, .queue_max = 8}), Side(database)};
+  const uint64_t seed = TestSeed();
+  std::vector<std::string> ids;
+  for (int i = 0; i < 20; ++i) {
+    const char* workflow = i % 2 == 0 ? "interview" : "execution";
+    ids.push_back(db::NewSessionIn(*sides[i % 2].store, workflow).session_id());
+  }
+  // From the very beginning, which only the database knows any more.
+  std::vector<std::unique_ptr<Reader>> readers;
+  for (int i = 0; i < 8; ++i) {
+    readers.push_back(std::make_unique<Reader>(
+        sides[i % 2], i < 4 ? "" : "workflow = \"interview\" AND NOT labels.n = \"none\"",
+        Positions(64)));
+  }
+  std::vector<std::thread> writers;
+  for (int writer = 0; writer < 4; ++writer) {
+    writers.emplace_back([&, writer] {
+      std::mt19937_64 random(seed + static_cast<uint64_t>(writer));
+      for (int n = 0; n < 200; ++n) {
+        db::Pending change(*sides[random() % 2].store,
+                           SetLabel(ids[random() % ids.size()], "n", absl::StrCat(n)));
+        EXPECT_TRUE(change.Wait().ok()) << change.Wait().status();
+      }
+    });
+  }
+  for (std::thread& writer : writers) writer.join();
+  for (int i = 0; i < 8; ++i) {
+    std::size_t count = 0;
+    const auto wanted = AllPositions(database, i < 4 ? "" : "interview", &count);
+    EXPECT_EQ(readers[i]->Await(count), wanted) << "reader " << i;
+  }
+}
+
+TEST(Feed, RestsWhileNobodyWatches) {
+  TestDatabase database;
+  Side side(database);
+  EXPECT_FALSE(side.listener.listening);
+  const std::string id = db::NewSessionIn(*side.store, "interview").session_id();
+  {
+    Reader reader(side, "", PositionsOf(side));
+    EXPECT_TRUE(side.listener.listening);
+    const db::Pending change(*side.store, SetLabel(id, "n", "1"));
+    std::size_t told = 0;
+    for (const auto& positions : reader.Await(1)) told += positions.size();
+    EXPECT_EQ(told, 1u);
+  }
+  EXPECT_FALSE(side.listener.listening);
+}
+
+TEST(Feed, PassesOverWhatWasRemovedAndSaysSo) {
+  TestDatabase database;
+  Side side(database);
+  const std::string id = db::NewSessionIn(*side.store, "interview").session_id();
+  db::Pending(*side.store, SetLabel(id, "n", "1")).Wait();
+  EXPECT_EQ(db::ReadOldestResumable(Read(side, {db::OldestResumableSql()})->front()), std::nullopt);
+  auto connection = database.Connect();
+  const absl::Status removed = connection->Execute(
+      "BEGIN; SET LOCAL sessiond.purging = 'on'; DELETE FROM session_events WHERE sequence = 1;"
+      "UPDATE partitions SET purged_position = 1 WHERE position > 0; COMMIT",
+      TestDeadline());
+  ASSERT_TRUE(removed.ok()) << removed;
+  EXPECT_TRUE(db::ReadOldestResumable(Read(side, {db::OldestResumableSql()})->front()).has_value());
+  // A hub that had seen nothing yet reads what is left.
+  Reader reader(side, "", Positions(64));
+  std::vector<std::vector<int64_t>> wanted(64);
+  const Positions now = PositionsOf(side);
+  for (std::size_t p = 0; p < now.size(); ++p) {
+    if (now[p] > 0) wanted[p] = {2};
+  }
+  EXPECT_EQ(reader.Await(1), wanted);
+}
+
+}  // namespace
+}  // namespace sessiond::watch
