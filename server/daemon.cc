@@ -212,10 +212,16 @@ absl::Status Daemon::OpenStore() {
   if (!store.ok()) return store.status();
   store_ = *std::move(store);
   watches_ = std::make_unique<watch::Feed>(
-      watch::FeedOptions{.dsn = database_.dsn,
-                         .hub = {.partition_count = store_->partition_count()}},
+      watch::FeedOptions{
+          .dsn = database_.dsn,
+          .hub = {.partition_count = store_->partition_count()},
+          .on_change = [this](bool from_memory,
+                              absl::Duration lag) { metrics_.WatchLag(from_memory, lag); }},
       *store_, committed_);
-  metrics_.OnScrape([this] { metrics_.SetLaneInbox(store_->waiting()); });
+  metrics_.OnScrape([this] {
+    metrics_.SetLaneInbox(store_->waiting());
+    metrics_.SetWatches(watches_->hub().subscriptions());
+  });
   return absl::OkStatus();
 }
 

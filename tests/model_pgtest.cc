@@ -118,8 +118,9 @@ class Model {
   std::string Take(const Command& command, const absl::StatusOr<Outcome>& outcome) {
     outcome_ = outcome.ok() ? &*outcome : nullptr;
     if (const std::string gone = Gone(outcome); !gone.empty()) return gone;
-    const std::string payload = std::visit(
-        [](const auto& r) { return r.GetTypeName() + r.SerializeAsString(); }, command.request);
+    const std::string payload =
+        std::visit([](const auto& r) { return r.GetTypeName() + " " + r.ShortDebugString(); },
+                   command.request);
     // Creations have a space of their own.
     const bool creates = std::holds_alternative<v1::CreateSessionRequest>(command.request);
     const std::string key = absl::StrCat(creates ? "creation " : "", command.request_id);

@@ -117,7 +117,7 @@ namespace {
 // purged_position says.
 void ExpectDensePositions(const TestDatabase& database) {
   EXPECT_EQ(database.Ask(R"sql(
-      SELECT string_agg(format('partition %s: position %s, purged to %s; last event %s, last gap %s',
+      SELECT string_agg(format('partition %s: position %s, purged to %s; event %s, gap %s',
                                p.partition, p.position, p.purged_position, e.last, g.last), E'\n')
       FROM partitions p
       LEFT JOIN (SELECT partition, max(position) AS last

@@ -1,5 +1,4 @@
 // Feeds on a real database: two stores, as two daemons would have them, and watches of both.
-#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <memory>
@@ -17,9 +16,6 @@
 
 namespace sessiond::watch {
 namespace {
-
-using db::TestDeadline;
-using testing::IsEmpty;
 
 // What a daemon has of this.
 struct Side {

@@ -424,11 +424,11 @@ TEST_F(WatchCommandTest, OffATerminalItIsALineForEachChange) {
   const Outcome outcome = Run("--until-status done");
   EXPECT_EQ(outcome.exit_code, 0);
   EXPECT_EQ(outcome.out,
-            "2026-01-01 00:00:00Z  s1  #4  present             -  "
+            "2026-01-01 00:00:00Z  s1       #4   present             -   "
             "state ACTIVE; stage upload; status active\n"
-            "2026-01-01 00:00:05Z  s1  #5  UPDATED             grace  "
+            "2026-01-01 00:00:05Z  s1       #5   UPDATED             grace  "
             "reason: it is\\x1b[31m due\n"
-            "2026-01-01 00:00:06Z  s2  #6  ARCHIVED            grace  "
+            "2026-01-01 00:00:06Z  s2       #6   ARCHIVED            grace  "
             "status active → done; matches no more\n");
   EXPECT_EQ(outcome.err, "To go on from here: the same command with --from-token e\n");
 }

@@ -90,10 +90,10 @@ void ExpectAll(const std::vector<absl::StatusOr<Outcome>>& outcomes) {
 SessionError ErrorRow(const TestDatabase& database, const std::string& error_id) {
   SessionError error;
   const std::string where = absl::StrCat(" FROM session_errors WHERE error_id = '", error_id, "'");
-  error.set_related_file_id(database.Ask("SELECT related_file_id" + where));
-  error.set_related_ticket_id(database.Ask("SELECT related_ticket_id" + where));
-  error.set_resolution(database.Ask("SELECT resolution" + where));
-  error.set_resolver(database.Ask("SELECT resolver" + where));
+  error.set_related_file_id(database.Ask(absl::StrCat("SELECT related_file_id", where)));
+  error.set_related_ticket_id(database.Ask(absl::StrCat("SELECT related_ticket_id", where)));
+  error.set_resolution(database.Ask(absl::StrCat("SELECT resolution", where)));
+  error.set_resolver(database.Ask(absl::StrCat("SELECT resolver", where)));
   return error;
 }
 

@@ -39,6 +39,8 @@ constexpr Description kDescriptions[] = {
     {"sessiond_group_commands",          "histogram", "",                                                "Commands in a committed group."},
     {"sessiond_group_duration_seconds",  "histogram", "",                                                "From taking a group to knowing that it is committed, in seconds."},
     {"sessiond_lane_inbox",              "gauge",     "",                                                "Commands that wait in the lanes' inboxes."},
+    {"sessiond_watches",                 "gauge",     "",                                                "Open WatchSessions streams."},
+    {"sessiond_watch_lag_seconds",       "histogram", "source",                                          "From an event's own time to its reaching this daemon's watches, in seconds, by the clocks of the database and the daemon: source is memory or database."},
     {"sessiond_build_info",              "gauge",     "version",                                         "Always 1; the label says what runs."},
     {"process_cpu_seconds_total",        "counter",   "",                                                "CPU time of the daemon itself, user and system, in seconds."},
     {"process_resident_memory_bytes",    "gauge",     "",                                                "Resident memory of the daemon itself."},
@@ -156,6 +158,10 @@ Metrics::Metrics(absl::Span<const std::string> services)
   group_commands_ = &Histograms("sessiond_group_commands", registry_).Add({}, kCommands);
   group_seconds_ = &Histograms("sessiond_group_duration_seconds", registry_).Add({}, kSeconds);
   lane_inbox_ = &Gauges("sessiond_lane_inbox", registry_).Add({});
+  watches_ = &Gauges("sessiond_watches", registry_).Add({});
+  auto& watch_lag = Histograms("sessiond_watch_lag_seconds", registry_);
+  watch_lag_ = {&watch_lag.Add({{"source", "memory"}}, kSeconds),
+                &watch_lag.Add({{"source", "database"}}, kSeconds)};
   Gauges("sessiond_build_info", registry_).Add({{"version", SESSIOND_VERSION}}).Set(1);
 }
 

@@ -66,6 +66,13 @@ class Metrics {
   // Commands that wait in the lanes' inboxes.
   void SetLaneInbox(std::size_t commands) { lane_inbox_->Set(static_cast<double>(commands)); }
 
+  // Watches that are open.
+  void SetWatches(std::size_t watches) { watches_->Set(static_cast<double>(watches)); }
+  // A change reached the watches of this daemon: from memory, or read from the database.
+  void WatchLag(bool from_memory, absl::Duration lag) {
+    watch_lag_[from_memory ? 0 : 1]->Observe(absl::ToDoubleSeconds(lag));
+  }
+
   // Called before every scrape: for what is asked rather than told. REQUIRES: nobody scrapes yet.
   void OnScrape(std::function<void()> update) { updates_.push_back(std::move(update)); }
 
@@ -86,6 +93,8 @@ class Metrics {
   prometheus::Histogram* group_commands_ = nullptr;
   prometheus::Histogram* group_seconds_ = nullptr;
   prometheus::Gauge* lane_inbox_ = nullptr;
+  prometheus::Gauge* watches_ = nullptr;
+  std::array<prometheus::Histogram*, 2> watch_lag_ = {};
   std::vector<std::function<void()>> updates_;
 
   absl::Mutex mutex_;

@@ -2,9 +2,12 @@
 // became of it.
 #pragma once
 
+#include <string>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "db/session_store.h"
 #include "server/rpc/answer.h"
 #include "server/rpc/call.h"
@@ -40,7 +43,11 @@ class Changes {
                                                           Request request) {
     std::vector<Command> commands;
     for (std::string& id : session_ids) {
-      Command command{.request_id = request.request_id(), .session_id = std::move(id)};
+      // The request's own id, but in a space of its own: the caller may have used it on one of
+      // them.
+      Command command{.session_id = std::move(id)};
+      if (!request.request_id().empty())
+        command.request_id = absl::StrCat(Request::descriptor()->name(), ":", request.request_id());
       command.request = request;
       commands.push_back(std::move(command));
     }

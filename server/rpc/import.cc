@@ -10,6 +10,7 @@
 #include "absl/synchronization/mutex.h"
 #include "server/rpc/awaiters.h"
 #include "server/rpc/signal.h"
+#include "server/rpc/utf8.h"
 #include "server/state_machine/refusal.h"
 #include "server/state_machine/session_id.h"
 
@@ -118,7 +119,9 @@ Detached ReadAll(db::SessionStore& store, CallInfo call, ImportStream& stream,
     item.import = import;
     item.bytes = request.ByteSizeLong();
     item.response.set_line(request.line());
-    item.response.set_session_id(request.session().session_id());
+    // Of a request that could not be read it may be anything.
+    if (const std::string& id = request.session().session_id(); IsValidUtf8(id))
+      item.response.set_session_id(id);
     import->Add(std::move(owned));
     if (status->ok()) status = co_await Submit(store, call, std::move(request), item);
     if (status->ok()) continue;

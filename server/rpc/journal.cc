@@ -191,9 +191,14 @@ void Journal::Refused(absl::string_view method, const absl::Status& status) {
   const v1::ErrorReason reason = ReasonOf(status);
   metrics_.Refused(reason);
   if (reason == v1::INVALID_FORMAT) metrics_.InvalidId();
-  if (method == "ResolveError")
+  if (method == "ResolveError") {
+    const auto info = ErrorInfoOf(status);
+    const auto error_id = info.metadata().find("error_id");
     Log(LogLevel::kInfo, "audit", "SessionError not resolved",
-        {{"error.reason", v1::ErrorReason_Name(reason)}, {"message", status.message()}});
+        {{"error.reason", v1::ErrorReason_Name(reason)},
+         {"error_id", error_id == info.metadata().end() ? "" : error_id->second},
+         {"message", status.message()}});
+  }
   Log(LevelOf(reason), "rpc", "refused",
       {{"grpc.method", method},
        {"grpc.code", absl::StatusCodeToString(status.code())},

@@ -198,8 +198,11 @@ absl::StatusOr<Decision> Decide(const Context& context, const v1::StartTaskReque
   task.set_task_type(request.task_type());
   task.set_task_id(request.task_id());
   task.set_max_retries(context.workflow.max_retries());
-  if (request.has_heartbeat_timeout())
-    *task.mutable_heartbeat_timeout() = request.heartbeat_timeout();
+  if (request.has_heartbeat_timeout()) {
+    // As it is kept.
+    *task.mutable_heartbeat_timeout() =
+        ToProto(absl::Trunc(FromProto(request.heartbeat_timeout()), absl::Milliseconds(1)));
+  }
   RecordRun(ledger, SessionEvent::TASK_STARTED, std::move(task));
   return std::move(ledger).Close();
 }

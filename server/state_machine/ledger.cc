@@ -72,8 +72,10 @@ Ledger::Ledger(const Workflow& workflow, const Aggregate& aggregate, const Comma
 
 std::string Ledger::DrawId() {
   ++draws_;
-  return MakeSessionId(v1::Workflow::UUID, now_, Spread(command_.seed[0] + draws_),
-                       Spread(command_.seed[1] + draws_));
+  // The twelve bits behind the time count (RFC 9562, section 6.2), so that ids keep the order in
+  // which they were drawn.
+  const uint64_t high = (Spread(command_.seed[0] + draws_) & ~uint64_t{0xFFF}) | (draws_ & 0xFFF);
+  return MakeSessionId(v1::Workflow::UUID, now_, high, Spread(command_.seed[1] + draws_));
 }
 
 void Ledger::Record(SessionEvent::Type type, Change change) {

@@ -7,6 +7,7 @@
 #include "absl/synchronization/notification.h"
 #include "absl/time/clock.h"
 #include "server/state_machine/decide.h"
+#include "server/state_machine/timestamps.h"
 #include "server/watch/rewind.h"
 
 namespace sessiond::watch {
@@ -84,9 +85,19 @@ void Feed::Dispatch() {
       if (stopping_) return;
       events.swap(inbox_);
     }
-    if (!events.empty()) hub_.Publish(ChangesOf(std::move(events)));
+    if (!events.empty()) {
+      std::vector<ChangePtr> changes = ChangesOf(std::move(events));
+      Measure(/*from_memory=*/true, changes);
+      hub_.Publish(std::move(changes));
+    }
     hub_.Beat(absl::Now());
   }
+}
+
+void Feed::Measure(bool from_memory, const std::vector<ChangePtr>& changes) const {
+  const absl::Time now = absl::Now();
+  for (const ChangePtr& change : changes)
+    options_.on_change(from_memory, now - FromProto(change->event.event_time()));
 }
 
 bool Feed::Rest(absl::Duration duration) {
@@ -135,7 +146,9 @@ absl::Status Feed::Fetch(const std::vector<Range>& ranges) {
   if (!results.ok()) return results.status();
   db::StoredEvents stored = db::ReadStoredEvents(*results, store_.partition_count());
   Present(&stored);
-  hub_.Fill(ranges, ChangesOf(std::move(stored)));
+  std::vector<ChangePtr> changes = ChangesOf(std::move(stored));
+  Measure(/*from_memory=*/false, changes);
+  hub_.Fill(ranges, std::move(changes));
   return absl::OkStatus();
 }
 

@@ -34,6 +34,9 @@ struct FeedOptions {
   // For what streams read: their first look, and what is no more in memory. 2: they share what the
   // lanes leave of the database.
   int read_connections = 2;
+  // Told of every change that reaches the hub, and how long after its own time. On the feed's
+  // threads.
+  std::function<void(bool from_memory, absl::Duration lag)> on_change = [](bool, absl::Duration) {};
 };
 
 class Feed {
@@ -52,6 +55,8 @@ class Feed {
  private:
   // Dispatcher thread.
   void Dispatch();
+  // Either thread.
+  void Measure(bool from_memory, const std::vector<ChangePtr>& changes) const;
   // Poller thread, all of these.
   void Poll();
   bool FetchMissing();

@@ -8,7 +8,7 @@ import subprocess
 import threading
 
 import pytest
-from conftest import BUILD
+from conftest import BUILD, Client, Daemon
 
 PATIENCE_SECONDS = 120
 
@@ -50,6 +50,36 @@ class Watching:
         self._process.communicate()
 
 
+class SteadyDaemon(Daemon):
+    """One that can be started where it listened before."""
+
+    def start_again(self):
+        with self.log.open("ab") as stderr:
+            self._process = subprocess.Popen(
+                [
+                    BUILD / "server/sessiond",
+                    "serve",
+                    f"--grpc-listen={self.address}",
+                    "--admin-listen=127.0.0.1:0",
+                    f"--data-dir={self._directory / 'data'}",
+                ],
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                text=True,
+            )
+        started = any(line.startswith("Ready in ") for line in self._process.stdout)
+        assert started, self.log.read_text()
+        self._client = Client(self._contract, self.address)
+        return self._client
+
+
+@pytest.fixture
+def steady_daemon(contract):
+    daemon = SteadyDaemon(contract)
+    yield daemon
+    daemon.remove()
+
+
 @pytest.fixture
 def watching():
     opened = []
@@ -70,22 +100,22 @@ def turn(client, ids, count):
             client.call(["PauseSession", "ResumeSession"][n % 2], {"sessionId": session_id})
 
 
-def test_every_change_is_told_once_over_crashes_of_the_daemon(own_daemon, contract, watching):
-    client = own_daemon.start()
-    address = own_daemon.address
+def test_every_change_is_told_once_over_crashes_of_the_daemon(steady_daemon, watching):
+    client = steady_daemon.start()
+    address = steady_daemon.address
     ids = [client.create()["sessionId"] for _ in range(3)]
     watch = watching(address, "--initial")
     shown = [watch.response()["session"]["sessionId"] for _ in ids]
     assert sorted(shown) == sorted(ids)
     assert "bookmark" in watch.response()
     told = []
-    for crash in range(3):
+    for _ in range(3):
         turn(client, ids, 10)
         # Some of it has been told when the daemon dies, and some has not.
         told += watch.changes(12)
-        own_daemon.kill()
+        steady_daemon.kill()
         client.close()
-        client = own_daemon.start(f"--grpc-listen={address}")
+        client = steady_daemon.start_again()
     turn(client, ids, 2)
     told += watch.changes(3 * 32 - len(told))
     for session_id in ids:
