@@ -20,7 +20,7 @@ class Backoff {
   absl::Duration Next(const absl::Status& why) {
     const absl::Duration pause = next_ * std::uniform_real_distribution<double>(0.5, 1.0)(random_);
     next_ = std::min(next_ * 2, max_);
-    return std::min(pause, pause + RetryDelayOf(why));
+    return std::max(pause, RetryDelayOf(why));
   }
   // It went well.
   void Reset() { next_ = initial_; }

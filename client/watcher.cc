@@ -28,7 +28,7 @@ using Response = v1::WatchSessionsResponse;
 // What the daemon takes when the request does not say.
 constexpr absl::Duration kHeartbeatDefault = absl::Seconds(15);
 // Three: one may be late, and one lost with a connection that comes back.
-constexpr int kHeartbeatsMissed = 4;
+constexpr int kHeartbeatsMissed = 3;
 // The daemon's longest read takes 30 s, and it may have nothing to say before its end.
 constexpr absl::Duration kSilenceMaxAtFirst = absl::Seconds(40);
 
@@ -42,7 +42,7 @@ bool PassesByItself(const absl::Status& status) {
   if (const std::string category = GetCategory(status); !category.empty()) {
     return category == "TEMPORARY";
   }
-  return absl::IsUnavailable(status) ||
+  return absl::IsUnavailable(status) || absl::IsCancelled(status) ||
          absl::IsDeadlineExceeded(status) ||
          (absl::IsInternal(status) && absl::StrContains(status.message(), "RST_STREAM"));
 }
@@ -148,7 +148,6 @@ class Watcher::Impl {
           continue;
         }
         Page<Response> page{.next_page_token = kMore};
-        MoveOn(taken_token_);
         page.items.push_back(*std::move(response));
         return page;
       }
@@ -162,6 +161,7 @@ class Watcher::Impl {
   void Stop() {
     absl::MutexLock lock(&mutex_);
     stopped_ = true;
+    if (stream_ != nullptr) stream_->Cancel();
   }
 
   std::string resume_token() const {
@@ -178,6 +178,7 @@ class Watcher::Impl {
       if (!taken_token_.empty()) {
         // The token knows whether the initial state was complete. Asking for both is refused: where
         // it is the caller who does, too.
+        if (heard_) request_.set_initial_state(false);
         request_.set_resume_token(taken_token_);
       }
       stream_ = std::make_unique<Stream>(*stub_, request_);
@@ -207,10 +208,11 @@ class Watcher::Impl {
 
   // Notes what was heard. Whether it is for the caller.
   bool Note(const Response& response) {
+    backoff_.Reset();
     heard_ = true;
-    if (!response.has_heartbeat()) taken_token_ = response.resume_token();
+    taken_token_ = response.resume_token();
     if (std::exchange(resuming_, false) && options_.on_resume) {
-      options_.on_resume(false);
+      options_.on_resume(/*anew=*/told_session_ && !told_bookmark_);
     }
     switch (response.kind_case()) {
       case Response::kSession:
@@ -218,7 +220,7 @@ class Watcher::Impl {
         return true;
       case Response::kBookmark:
         bookmarked_ = true;
-        told_bookmark_ = true; return true;
+        return !std::exchange(told_bookmark_, true);
       case Response::kChange:
         return true;
       default:

@@ -58,7 +58,7 @@ constexpr char kWrapOn[] = "\033[?7h";
 class Echo {
  public:
   ~Echo() {
-    
+    if (off_) tcsetattr(STDOUT_FILENO, TCSANOW, &before_);
   }
   // A process in the background would be stopped for trying.
   void TurnOff() {
@@ -113,7 +113,7 @@ class WatchScreen final : public WatchView {
   void Resumed(bool anew) override {
     absl::MutexLock lock(&mutex_);
     dirty_ = true;
-    
+    ++resumed_;
     link_ = bookmarked_ ? Link::kLive : Link::kReading;
     if (!anew) return;
     lines_.clear();
@@ -135,7 +135,7 @@ class WatchScreen final : public WatchView {
     draw_next_ = now + kDrawAtLeastEvery;
     Settle(now);
     const std::string frame = Frame(now);
-    const std::string back = redraw == Redraw::kWindowChanged ? "\r"
+    const std::string back = redraw == Redraw::kWindowChanged ? kEraseAll
                              : drawn_lines_ == 0              ? "\r"
                                                  : absl::StrFormat("\r\033[%dA", drawn_lines_);
     Print(absl::StrCat(kWrapOff, back, frame, kEraseBelow, kWrapOn));
@@ -254,7 +254,7 @@ class WatchScreen final : public WatchView {
       Row row = line.row;
       row.push_back({ShortDuration(std::max(now - line.changed, absl::ZeroDuration()))});
       const bool lit = line.lit_until > now && !left_;
-      styles.push_back(line.leaving ? color::kDim : lit ? "" : "");
+      styles.push_back(line.leaving ? color::kDim : lit ? kReverse : "");
       for (Cell& cell : row) {
         if (lit) cell.color = "";
       }

@@ -122,9 +122,9 @@ CREATE TABLE error_patterns (
   PRIMARY KEY (partition, namespace, workflow, operation_stage, category, error_code)
 );
 
--- The ids of past runs, for a caller that brings its own. type: 13 TASK_STARTED, 17 TASK_RETRIED.
+-- The ids of past runs, for a caller that brings its own. type: 13 TASK_STARTED, 17 TASK_RETRIED, 27 IMPORTED.
 CREATE INDEX session_events_task_ids ON session_events (partition, session_id, (changes -> 'current_task' ->> 'task_id'))
-  WHERE type IN (13, 17);
+  WHERE type IN (13, 17, 27);
 
 -- What the fields that filters look at were before an UPDATED, MESSAGES_APPENDED or REFERENCE_DETACHED event (field path →
 -- old value, null for none), so that a watch can tell whether a session matched before it. Null for other events: theirs

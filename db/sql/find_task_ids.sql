@@ -3,6 +3,6 @@
 SELECT e.session_id, i.task_id
 FROM unnest($2::smallint[], $3::text[], $4::text[]) AS i (partition, session_id, task_id)
 JOIN session_events e
-  ON e.partition = i.partition AND e.session_id = i.session_id AND e.type IN (13, 17)
+  ON e.partition = i.partition AND e.session_id = i.session_id AND e.type IN (13, 17, 27)
   AND (e.changes -> 'current_task' ->> 'task_id') = i.task_id
 WHERE e.partition = ANY($1::smallint[])

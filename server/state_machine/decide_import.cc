@@ -33,7 +33,7 @@ class ImportCheck {
     for (int i = 0; i < request_.artifacts_size(); ++i) {
       const SessionArtifact& artifact = request_.artifacts(i);
       const std::string path = absl::StrCat("artifacts[", i, "]");
-      CheckPast(path, artifact, artifact.create_time());
+      CheckTime(path + ".create_time", artifact.create_time());
       if (artifact.artifact_id().empty()) continue;
       Unique(path + ".artifact_id", artifact.artifact_id(), &artifact_ids_);
       linkable_[artifact.kind()].insert(artifact.artifact_id());
@@ -47,7 +47,7 @@ class ImportCheck {
         Add(path + ".type", absl::StrCat("is not a message type of workflow ", workflow_.name()));
       if (!message.message_id().empty())
         Unique(path + ".message_id", message.message_id(), &message_ids_);
-      CheckPast(path, message, message.create_time());
+      CheckTime(path + ".create_time", message.create_time());
     }
     return std::move(violations_);
   }
@@ -60,13 +60,15 @@ class ImportCheck {
     if (!seen->insert(id).second) Add(path, "stands twice in the request");
   }
   // Nothing has happened in the future.
-  template <class Message>
-  void CheckPast(const std::string& path, const Message&, const google::protobuf::Timestamp& time) {
-    if (FromProto(time) > now_) Add(path + ".create_time", "lies in the future");
+  void CheckTime(const std::string& path, const google::protobuf::Timestamp& time) {
+    if (FromProto(time) > now_) Add(path, "lies in the future");
   }
 
   void CheckSession(const Session& session) {
-    CheckPast("session", session, session.create_time());
+    CheckTime("session.create_time", session.create_time());
+    CheckTime("session.complete_time", session.complete_time());
+    CheckTime("session.fail_time", session.fail_time());
+    CheckTime("session.delete_time", session.delete_time());
     if (!session.stage().empty() && workflow_.FindStage(session.stage()) == nullptr)
       Add("session.stage", absl::StrCat("is not a stage of workflow ", workflow_.name()));
     if (session.has_fail_time() && !workflow_.HasFailedStatus())
@@ -98,7 +100,8 @@ class ImportCheck {
   }
 
   void CheckError(const SessionError& error, const std::string& path) {
-    CheckPast(path, error, error.create_time());
+    CheckTime(path + ".create_time", error.create_time());
+    CheckTime(path + ".resolve_time", error.resolve_time());
     if (!error.operation_stage().empty() &&
         workflow_.FindStage(error.operation_stage()) == nullptr) {
       Add(path + ".operation_stage", absl::StrCat("is not a stage of workflow ", workflow_.name()));

@@ -275,7 +275,9 @@ absl::StatusOr<Decision> Decide(const Context& context, const v1::FailTaskReques
                     {"status", "fail_time", "retry_count", "failure_context"});
   if (request.has_error()) RecordError(ledger, request.error());
   const SessionTask& failed = ledger.session().current_task();
-  if (failed.retry_count() >= failed.max_retries()) RecordLastFailure(ledger, request.has_error());
+  // What the daemon brings of a silent worker is no word to whoever has to look into it.
+  const bool told = request.has_error() && !context.command.by_timeout;
+  if (failed.retry_count() >= failed.max_retries()) RecordLastFailure(ledger, told);
   return std::move(ledger).Close();
 }
 

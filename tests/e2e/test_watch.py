@@ -310,8 +310,8 @@ def rss_mib(pid):
 
 def test_a_reader_that_stops_costs_little_and_misses_nothing(own_daemon, contract):
     client = own_daemon.start()
-    changes, writers = 4000, 8
-    padding = "x" * 4000  # Twice in every change that is sent: 32 MB in all.
+    changes, writers = 2000, 8
+    padding = "x" * 4000  # Twice in every change that is sent: 16 MB in all.
     ids = [client.create()["sessionId"] for _ in range(writers)]
     with Watch(contract, own_daemon.address, timeout=300).bookmarked() as stopped:
         with Watch(contract, own_daemon.address, timeout=300).bookmarked() as quick:
