@@ -198,7 +198,7 @@ void ExpectSound(const TestDatabase& database) {
   ExpectNoOrphans(database);
   EXPECT_EQ(database.Ask("SELECT count(*)::text FROM session_requests"),
             database.Ask("SELECT count(*)::text FROM (SELECT DISTINCT session_id, caller, "
-                         "request_id FROM session_events "
+                         "request_id, type = 1 FROM session_events "
                          "WHERE session_id IN (SELECT id FROM sessions)) e"))
       << "requests and their effects";
   const auto sessions = AllSessions(database);

@@ -1,4 +1,5 @@
 // The session itself: from its creation through its life and its stages to its end.
+#include <algorithm>
 #include <limits>
 #include <type_traits>
 #include <utility>
@@ -271,6 +272,21 @@ absl::Status CheckUpdatable(const Workflow& workflow, const Session& session,
   return absl::OkStatus();
 }
 
+// What the present stage requires and a change would remove. What was not there before, in a
+// session that was imported without it, is no reason to refuse a change of something else.
+std::vector<std::string> NewlyMissing(const Workflow& workflow, const Session& before,
+                                      const Session& after) {
+  std::vector<std::string> missing = workflow.MissingFields(after, after.stage());
+  if (missing.empty()) return missing;
+  const std::vector<std::string> known = workflow.MissingFields(before, before.stage());
+  missing.erase(std::remove_if(missing.begin(), missing.end(),
+                               [&](const std::string& field) {
+                                 return std::find(known.begin(), known.end(), field) != known.end();
+                               }),
+                missing.end());
+  return missing;
+}
+
 absl::Status CheckCounters(const Workflow& workflow, const Session& session,
                            const v1::UpdateSessionRequest& request) {
   Workflow::Violations violations;
@@ -318,9 +334,9 @@ absl::StatusOr<Decision> Decide(const Context& context, const v1::UpdateSessionR
   const Session& after = ledger.session();
   if (auto fit = CheckFields(context.workflow, after); !fit.ok()) return fit;
   if (after.state() == Session::ACTIVE || after.state() == Session::PAUSED) {
-    const std::vector<std::string> missing = context.workflow.MissingFields(after, after.stage());
-    if (!missing.empty())
-      return FieldsMissing(missing, after.stage(), absl::StrCat("Stage ", after.stage()));
+    const std::vector<std::string> removed = NewlyMissing(context.workflow, before, after);
+    if (!removed.empty())
+      return FieldsMissing(removed, after.stage(), absl::StrCat("Stage ", after.stage()));
   }
   return std::move(ledger).Close();
 }

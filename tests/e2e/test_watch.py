@@ -9,7 +9,6 @@ import time
 import uuid
 
 import pytest
-from conftest import Refused
 from watching import Watch, key, told
 
 ADMIN = "sessiond.v1.AdminService/"
