@@ -82,6 +82,7 @@ absl::Status Sweeper::Sweep() {
     if (!opened.ok()) return opened.status();
     connection_ = *std::move(opened);
   }
+  if (auto analyzed = AnalyzeWhatGrew(); !analyzed.ok()) return analyzed;
   if (auto failed = FailSilentTasks(); !failed.ok()) return failed;
   if (absl::Now() >= sweep_due_) {
     sweep_due_ = absl::Now() + options_.period;
@@ -115,6 +116,14 @@ int Sweeper::Carry(std::vector<Command> commands) {
     ++effects;
   }
   return effects;
+}
+
+absl::Status Sweeper::AnalyzeWhatGrew() {
+  const auto grown = Ask(db::kFindGrownTables);
+  if (!grown.ok()) return grown.status();
+  if (grown->IsNull(0, 0)) return absl::OkStatus();
+  return connection_->Execute(absl::StrCat("ANALYZE ", std::string(grown->Text(0, 0))),
+                              absl::Now() + kTimeout);
 }
 
 absl::Status Sweeper::FailSilentTasks() {

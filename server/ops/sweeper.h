@@ -48,6 +48,9 @@ class Sweeper {
   // Submits the commands side by side, and tells the journal of those that had an effect. How many.
   int Carry(std::vector<Command> commands);
 
+  // Plans of the lanes are made once: what was planned when tables were empty is planned anew when
+  // they are analyzed, and PostgreSQL itself takes a minute to notice.
+  absl::Status AnalyzeWhatGrew();
   absl::Status FailSilentTasks();
   absl::Status DeleteStaleCreations(absl::Time now);
   absl::Status StopAbandoned(absl::Time now);
