@@ -4,6 +4,7 @@
 
 #include <string>
 
+#include "absl/strings/string_view.h"
 #include "db/sql_parameters.h"
 #include "server/state_machine/filter.h"
 
@@ -11,7 +12,7 @@ namespace sessiond::db {
 
 // `recoverable`, of a table called `s`: R-7, and IsRecoverable in memory. ACTIVE or PAUSED, but not
 // as a list of states: that would tempt the planner to collect them all by their index.
-inline constexpr char kRecoverableSql[] =
+inline constexpr absl::string_view kRecoverableSql =
     "s.state NOT IN (1, 4, 5) AND s.completed_at IS NULL"
     " AND COALESCE(s.recover_before_at > now(), false)";
 static_assert(v1::Session::CREATING == 1 && v1::Session::STOPPED == 4 && v1::Session::DELETED == 5);
