@@ -41,7 +41,8 @@ TEST(Status, IsTheOneOfTheRequirementsWhereverASessionStands) {
     for (const auto state : {Session::CREATING, Session::ACTIVE, Session::PAUSED, Session::STOPPED,
                              Session::DELETED}) {
       for (const std::string& stage : all_stages) {
-        for (const char* task : {"", "processing", "export", "adf_validation"}) {
+        for (const char* task :
+             {"", "processing", "export", "adf_validation", "background_check", "account_setup"}) {
           for (const bool failed : {false, true}) {
             for (const bool completed : {false, true}) {
               EXPECT_EQ(
@@ -56,7 +57,7 @@ TEST(Status, IsTheOneOfTheRequirementsWhereverASessionStands) {
       }
     }
   }
-  EXPECT_EQ(asked, 5 * 4 * 2 * 2 * (6 + 2 + 1));
+  EXPECT_EQ(asked, 5 * 6 * 2 * 2 * (6 + 2 + 1 + 5));
 }
 
 // -----------------------------------------------------------------------------------------------
@@ -80,7 +81,7 @@ std::optional<Life> Reach(const std::string& name, const std::string& situation,
     life.aggregate.tombstone = Tombstone{.archive_time = kBegin};
     return life;
   }
-  if (at_end != completed || (failed && name != "ticket_export")) return std::nullopt;
+  if (at_end != completed || (failed && !KnowsFailure(name))) return std::nullopt;
   if (situation == "CREATING" && !Stages().at(name).empty() && stage != Stages().at(name).front())
     return std::nullopt;
   life.Begin(situation == "CREATING");
@@ -219,6 +220,7 @@ Command SetName(const std::string& id, const std::string& name) {
 
 std::string CounterOf(const std::string& workflow) {
   if (workflow == "ticket_export") return "total_tickets_generated";
+  if (workflow == "onboarding") return "open_questions";
   return workflow == "interview" ? "current_question_number" : "";
 }
 
@@ -236,8 +238,8 @@ TEST(Decide, EverySituationAnswersEveryCallAsTheTableSays) {
         const bool here = life->aggregate.session.has_value();
         const Model model = ModelOf(name, row.situation, stage);
         if (here) ExpectStands(life->session(), model);
-        // Only ticket_export knows failure; elsewhere going there is never possible.
-        const bool fails = std::string(row.fail) == "FAILED" && name != "ticket_export";
+        // Where failure is not known, going there is never possible.
+        const bool fails = std::string(row.fail) == "FAILED" && !KnowsFailure(name);
         std::vector<std::pair<Command, const char*>> calls = {
             {About<v1::ActivateSessionRequest>(id), row.activate},
             {About<v1::PauseSessionRequest>(id), row.pause},
@@ -506,10 +508,11 @@ TEST(Creation, BeginsAtTheFirstStageActiveOrCreating) {
       EXPECT_EQ(session.revision(), 1);
       EXPECT_EQ(FromProto(session.create_time()), kBegin);
       EXPECT_EQ(FromProto(session.update_time()), kBegin);
-      EXPECT_EQ(FromProto(session.recover_before_time()), kBegin + absl::Hours(24 * 7));
+      EXPECT_EQ(FromProto(session.recover_before_time()),
+                kBegin + absl::Hours(24 * (name == "onboarding" ? 30 : 7)));
       EXPECT_FALSE(session.has_purge_time());
       const std::string counter = CounterOf(name);
-      EXPECT_EQ(session.counters_size(), counter.empty() ? 0 : 1);
+      EXPECT_EQ(session.counters_size(), counter.empty() ? 0 : name == "onboarding" ? 2 : 1);
       if (!counter.empty()) {
         EXPECT_EQ(session.counters().at(counter), 0);
       }

@@ -26,13 +26,14 @@ inline constexpr char kExec[] = "exec_20251230_020944_4ad060d9";
 
 inline const absl::Time kBegin = absl::FromUnixSeconds(1'767'225'600);  // 2026-01-01
 
-// R-4, as the requirements have it.
+// R-4, as the requirements have it; onboarding as its definition means it.
 inline const std::map<std::string, std::vector<std::string>>& Stages() {
   static const auto& stages = *new std::map<std::string, std::vector<std::string>>{
       {"ticket_export",
        {"site_info_collection", "upload", "processing", "review", "jira_export", "completed"}},
       {"execution", {}},
       {"interview", {"interviewing", "completed"}},
+      {"onboarding", {"welcome", "paperwork", "provisioning", "training", "onboarded"}},
   };
   return stages;
 }
@@ -41,11 +42,31 @@ inline std::string IdOf(const std::string& workflow) {
   return workflow == "execution" ? kExec : kUuid;
 }
 
+// Whether sessions of a workflow can be marked as failed.
+inline bool KnowsFailure(const std::string& workflow) {
+  return workflow == "ticket_export" || workflow == "onboarding";
+}
+
+inline std::string ExpectedOnboardingStatus(const std::string& state, const std::string& stage,
+                                            const std::string& running_task, bool failed,
+                                            bool completed) {
+  if (completed) return "onboarded";
+  if (failed) return "needs_help";
+  if (state == "STOPPED" || state == "DELETED") return "withdrawn";
+  if (state == "CREATING") return "invited";
+  if (state == "PAUSED") return "on_leave";
+  if (running_task == "background_check" && stage == "paperwork") return "being_vetted";
+  if (running_task == "background_check" || running_task == "account_setup") return "setting_up";
+  return stage == "training" ? "learning" : "new";
+}
+
 // R-5, as the requirements have it.
 inline std::string ExpectedStatus(const std::string& workflow, const std::string& state,
                                   const std::string& stage, const std::string& running_task,
                                   bool failed, bool completed) {
   if (workflow == "execution") return absl::AsciiStrToLower(state);
+  if (workflow == "onboarding")
+    return ExpectedOnboardingStatus(state, stage, running_task, failed, completed);
   if (completed) return "completed";
   if (workflow == "ticket_export" && failed) return "failed";
   if (state == "STOPPED" || state == "DELETED") return "stopped";
@@ -95,9 +116,13 @@ struct Life {
     v1::CreateSessionRequest request = NewSession(workflow->name());
     request.set_session_id(id);
     request.set_creating(creating);
-    if (workflow->name() == "ticket_export") {
-      (*request.mutable_session()->mutable_context()->mutable_fields())["jira_project_key"] =
-          StringValue("KEY");
+    // All that any stage needs.
+    auto& context = *request.mutable_session()->mutable_context()->mutable_fields();
+    if (workflow->name() == "ticket_export") context["jira_project_key"] = StringValue("KEY");
+    if (workflow->name() == "onboarding") {
+      context["department"] = StringValue("sales");
+      context["start_day"] = StringValue("2026-02-01");
+      context["remote"] = BoolValue(true);
     }
     Must(Create(workflow, request));
   }

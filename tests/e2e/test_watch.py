@@ -9,6 +9,7 @@ import time
 import uuid
 
 import pytest
+from conftest import Refused
 from watching import Watch, key, told
 
 ADMIN = "sessiond.v1.AdminService/"
