@@ -1,50 +1,29 @@
 #include "sessiond/call.h"
 
-#include <algorithm>
 #include <cstdint>
 #include <random>
 
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
+#include "backoff.h"
 #include "google/rpc/status.pb.h"
 
 namespace sessiond {
-namespace {
-
-std::mt19937_64& Random() {
-  thread_local std::mt19937_64 random{std::random_device{}()};
-  return random;
-}
-
-// Somewhere between half and the whole of `pause`.
-absl::Duration Jittered(absl::Duration pause) {
-  return pause * std::uniform_real_distribution<double>(0.5, 1.0)(Random());
-}
-
-absl::Duration RetryDelayOf(const absl::Status& status) {
-  const auto retry = GetDetail<google::rpc::RetryInfo>(status);
-  if (!retry.has_value()) return absl::ZeroDuration();
-  return absl::Seconds(retry->retry_delay().seconds()) +
-         absl::Nanoseconds(retry->retry_delay().nanos());
-}
-
-}  // namespace
 
 absl::Status CallWithRetries(const CallOptions& options,
                              absl::FunctionRef<grpc::Status(grpc::ClientContext&)> attempt) {
   const absl::Time deadline = absl::Now() + options.timeout;
-  absl::Duration backoff = options.backoff_initial;
+  Backoff backoff(options.backoff_initial, options.backoff_max);
   while (true) {
     grpc::ClientContext context;
     context.set_deadline(absl::ToChronoTime(deadline));
     absl::Status status = DecodeStatus(attempt(context));
     if (!absl::IsUnavailable(status)) return status;
 
-    const absl::Duration pause = std::max(Jittered(backoff), RetryDelayOf(status));
+    const absl::Duration pause = backoff.Next(status);
     if (absl::Now() + pause >= deadline) return status;
     if (options.on_retry) options.on_retry(status, pause);
     absl::SleepFor(pause);
-    backoff = std::min(backoff * 2, options.backoff_max);
   }
 }
 

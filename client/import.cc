@@ -16,6 +16,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
+#include "backoff.h"
 #include "sessiond/client.h"
 
 namespace sessiond {
@@ -48,7 +49,7 @@ class Import {
         options_(options),
         next_(std::move(next)),
         answered_(std::move(answered)),
-        backoff_(options.backoff_initial) {}
+        backoff_(options.backoff_initial, options.backoff_max) {}
 
   absl::Status Run() {
     std::thread feeder([this] { Feed(); });
@@ -149,7 +150,7 @@ class Import {
     }
     if (!temporary) {
       trouble_since_ = absl::InfiniteFuture();
-      backoff_ = options_.backoff_initial;
+      backoff_.Reset();
       answered_(response);
       return absl::OkStatus();
     }
@@ -175,9 +176,8 @@ class Import {
   absl::Duration NextPause(const absl::Status& why) {
     const absl::Time now = absl::Now();
     trouble_since_ = std::min(trouble_since_, now);
-    const absl::Duration pause = backoff_;
+    const absl::Duration pause = backoff_.Next(why);
     if (now + pause >= trouble_since_ + options_.timeout) return absl::InfiniteDuration();
-    backoff_ = std::min(backoff_ * 2, options_.backoff_max);
     if (options_.on_retry) options_.on_retry(why, pause);
     return pause;
   }
@@ -202,7 +202,7 @@ class Import {
   const std::function<void(const Response&)> answered_;                 // Caller's thread only.
 
   // Caller's thread only.
-  absl::Duration backoff_;
+  Backoff backoff_;
   absl::Time trouble_since_ = absl::InfiniteFuture();
 
   absl::Mutex mutex_;

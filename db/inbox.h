@@ -46,12 +46,6 @@ class Inbox {
     return TakeLocked(group);
   }
 
-  // The same, without waiting; false also when nothing is there.
-  bool TryTake(std::vector<Item>* group) {
-    absl::MutexLock lock(&mutex_);
-    return TakeLocked(group);
-  }
-
   // From now on nothing is let in; what waits is still taken.
   void Close() {
     absl::MutexLock lock(&mutex_);

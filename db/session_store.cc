@@ -1,11 +1,10 @@
 #include "db/session_store.h"
 
-#include <openssl/sha.h>
-
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "db/sha256.h"
 #include "db/statements.h"
 #include "db/workflow_rows.h"
 #include "google/protobuf/io/coded_stream.h"
@@ -20,9 +19,7 @@ namespace {
 std::string Digest(absl::Span<const absl::string_view> parts) {
   std::string bytes;
   for (const absl::string_view part : parts) absl::StrAppend(&bytes, part.size(), ":", part);
-  unsigned char digest[SHA256_DIGEST_LENGTH];
-  SHA256(reinterpret_cast<const unsigned char*>(bytes.data()), bytes.size(), digest);
-  return std::string(reinterpret_cast<const char*>(digest), 16);
+  return Sha256(bytes).substr(0, 16);
 }
 
 // Map entries in order, unlike SerializeAsString. Unknown fields were dropped when the request was

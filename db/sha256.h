@@ -1,5 +1,5 @@
-// SHA-256, as lower-case hex: names the clusters of embedded PostgreSQL and seals applied
-// migrations.
+// SHA-256: names the clusters of embedded PostgreSQL, seals applied migrations, and makes the keys
+// of requests.
 #pragma once
 
 #include <string>
@@ -8,7 +8,10 @@
 
 namespace sessiond::db {
 
-// 64 hexadecimal digits.
+// 32 bytes.
+std::string Sha256(absl::string_view data);
+
+// 64 hexadecimal digits, in lower case.
 std::string Sha256Hex(absl::string_view data);
 
 }  // namespace sessiond::db

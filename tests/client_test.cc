@@ -17,10 +17,11 @@
 namespace sessiond {
 namespace {
 
+using ::testing::AnyOf;
 using ::testing::ElementsAre;
-using ::testing::Ge;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::Not;
 using ::testing::SizeIs;
 
 absl::Status Draining(absl::Duration retry_after = absl::ZeroDuration()) {
@@ -129,11 +130,13 @@ TEST_F(ClientTest, PausesGrowAndRetryInfoMakesThemLonger) {
 
 TEST_F(ClientTest, RetriesEndWithTheDeadline) {
   server_.sessions.RefuseNext(Draining(), 1'000'000);
-  const absl::Time start = absl::Now();
   const absl::Status status = Client(absl::Milliseconds(200)).GetSession(Get("s1")).status();
-  EXPECT_EQ(GetReason(status), v1::DRAINING);
-  EXPECT_LT(absl::Now() - start, absl::Milliseconds(300));
-  EXPECT_THAT(pauses_, SizeIs(Ge(2)));
+  // The last attempt may have been answered or not.
+  EXPECT_THAT(status.code(),
+              AnyOf(absl::StatusCode::kUnavailable, absl::StatusCode::kDeadlineExceeded));
+  EXPECT_THAT(pauses_, Not(IsEmpty()));
+  EXPECT_LT(std::accumulate(pauses_.begin(), pauses_.end(), absl::ZeroDuration()),
+            absl::Milliseconds(200));
 }
 
 TEST_F(ClientTest, APauseBeyondTheDeadlineIsNotBegun) {

@@ -24,13 +24,14 @@ TEST(Inbox, GivesTheOldestUpToAGroupsLimits) {
   std::vector<int> group;
   EXPECT_TRUE(inbox.Take(&group));
   EXPECT_THAT(group, ElementsAre(0, 1, 2));
-  EXPECT_TRUE(inbox.TryTake(&group));
+  EXPECT_TRUE(inbox.Take(&group));
   EXPECT_THAT(group, ElementsAre(3, 4)) << "the limit is reached with the second";
   EXPECT_TRUE(inbox.Take(&group));
   EXPECT_THAT(group, ElementsAre(5, 6)) << "what is larger than a group goes all the same";
   EXPECT_TRUE(inbox.Take(&group));
   EXPECT_THAT(group, ElementsAre(7));
-  EXPECT_FALSE(inbox.TryTake(&group));
+  inbox.Close();
+  EXPECT_FALSE(inbox.Take(&group));
   EXPECT_THAT(group, ElementsAre());
 }
 

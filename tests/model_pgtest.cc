@@ -721,7 +721,7 @@ class Drawing {
       case 3:
         return About<v1::ResumeSessionRequest>(id);
       case 4:
-        return Chance(4) ? About<v1::StopSessionRequest>(id) : Label(id);
+        return Chance(model.runs() ? 2 : 4) ? About<v1::StopSessionRequest>(id) : Label(id);
       case 5:
         return Chance(3) ? About<v1::FailSessionRequest>(id) : Label(id);
       case 6:

@@ -3,26 +3,14 @@
 #include <string>
 #include <utility>
 
-#include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "db/task_queries.h"
 #include "server/rpc/awaiters.h"
 #include "server/rpc/reads.h"
+#include "server/state_machine/deciding.h"
 #include "server/state_machine/filter.h"
-#include "server/state_machine/refusal.h"
 
 namespace sessiond::rpc {
-namespace {
-
-absl::Status TaskNotFound(const std::string& session_id) {
-  return Refusal(v1::TASK_NOT_FOUND,
-                 absl::StrCat("Session ", session_id, " never had a task. Start one (StartTask)."))
-      .With("session_id", session_id)
-      .Resource("task", session_id);
-}
-
-}  // namespace
-
 Answer<v1::SessionTask> TaskService::GetTask(CallInfo call, v1::GetTaskRequest request) {
   auto session =
       co_await FindSession(store_, request.session_id(), request.include_deleted(), call.deadline);

@@ -22,13 +22,6 @@ std::string StatusName(SessionTask::Status status) { return SessionTask::Status_
 // -------------------------------------------------------------------------------------------------
 // refusals
 
-absl::Status TaskNotFound(const std::string& session_id) {
-  return Refusal(v1::TASK_NOT_FOUND,
-                 absl::StrCat("Session ", session_id, " never had a task. Start one (StartTask)."))
-      .With("session_id", session_id)
-      .Resource("task", session_id);
-}
-
 absl::Status StaleTask(const std::string& named, const SessionTask& current,
                        absl::string_view why) {
   return Refusal(v1::STALE_TASK, absl::StrCat("Task ", named, " ", why))

@@ -294,6 +294,13 @@ absl::Status SessionExists(const std::string& session_id) {
       .Resource("session", session_id);
 }
 
+absl::Status TaskNotFound(const std::string& session_id) {
+  return Refusal(v1::TASK_NOT_FOUND,
+                 absl::StrCat("Session ", session_id, " never had a task. Start one (StartTask)."))
+      .With("session_id", session_id)
+      .Resource("task", session_id);
+}
+
 absl::Status TaskAlreadyRunning(const SessionTask& task, absl::string_view way_out) {
   return Refusal(v1::TASK_ALREADY_RUNNING,
                  absl::StrCat("A ", task.task_type(), " task runs in the session. ", way_out))

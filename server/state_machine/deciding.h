@@ -103,6 +103,7 @@ absl::Status HoldActive(const std::string& session_id, absl::string_view what);
 absl::Status NotActive(const Workflow& workflow, const v1::Session& session, absl::string_view rpc,
                        absl::string_view why = "");
 absl::Status ErrorNotFound(const std::string& session_id, const std::string& error_id);
+absl::Status TaskNotFound(const std::string& session_id);
 absl::Status TaskAlreadyRunning(const v1::SessionTask& task, absl::string_view way_out);
 absl::Status WindowIsOver(const v1::Session& session);
 // Everything about the fields that only the workflow can say.

@@ -88,10 +88,12 @@ std::string MakeSessionId(v1::Workflow::IdFormat format, absl::Time now, uint64_
                            static_cast<uint32_t>(random_low));
   }
   const uint64_t millis = static_cast<uint64_t>(absl::ToUnixMillis(now)) & 0xFFFFFFFFFFFF;
-  return absl::StrFormat(
-      "%08x-%04x-7%03x-%04x-%012x", static_cast<uint32_t>(millis >> 16),
-      static_cast<uint32_t>(millis & 0xFFFF), static_cast<uint32_t>(random_high & 0xFFF),
-      static_cast<uint32_t>(0x8000 | ((random_high >> 12) & 0x3FFF)), random_low & 0xFFFFFFFFFFFF);
+  // Not by StrFormat, which takes several times as long: of a new session many ids are drawn.
+  return absl::StrCat(absl::Hex(millis >> 16, absl::kZeroPad8), "-",
+                      absl::Hex(millis & 0xFFFF, absl::kZeroPad4), "-7",
+                      absl::Hex(random_high & 0xFFF, absl::kZeroPad3), "-",
+                      absl::Hex(0x8000 | ((random_high >> 12) & 0x3FFF), absl::kZeroPad4), "-",
+                      absl::Hex(random_low & 0xFFFFFFFFFFFF, absl::kZeroPad12));
 }
 
 int16_t PartitionOf(absl::string_view id, int count) {

@@ -2,6 +2,8 @@
 
 #include <cmath>
 #include <nlohmann/json.hpp>
+#include <utility>
+#include <vector>
 
 namespace sessiond {
 namespace {
@@ -45,36 +47,73 @@ json FromValue(const Value& value) {
   return nullptr;
 }
 
-void ToValue(const json& from, Value* to) {
-  switch (from.type()) {
-    case json::value_t::string:
-      to->set_string_value(from.get_ref<const std::string&>());
-      return;
-    case json::value_t::boolean:
-      to->set_bool_value(from.get<bool>());
-      return;
-    case json::value_t::number_integer:
-    case json::value_t::number_unsigned:
-    case json::value_t::number_float:
-      to->set_number_value(from.get<double>());
-      return;
-    case json::value_t::object: {
-      auto* fields = to->mutable_struct_value()->mutable_fields();
-      for (const auto& [name, value] : from.items()) ToValue(value, &(*fields)[name]);
-      return;
-    }
-    case json::value_t::array: {
-      auto* list = to->mutable_list_value();
-      for (const json& element : from) ToValue(element, list->add_values());
-      return;
-    }
-    default:
-      to->set_null_value(google::protobuf::NULL_VALUE);
-      return;
-  }
-}
+// Fills a Struct while the text is read, so that no tree of JSON's own stands in between.
+class StructReader : public nlohmann::json_sax<json> {
+ public:
+  explicit StructReader(Struct* root) : root_(root) {}
 
-json Parse(absl::string_view text) { return json::parse(text.begin(), text.end()); }
+  bool null() override {
+    Next()->set_null_value(google::protobuf::NULL_VALUE);
+    return true;
+  }
+  bool boolean(bool value) override {
+    Next()->set_bool_value(value);
+    return true;
+  }
+  bool number_integer(number_integer_t value) override { return Number(value); }
+  bool number_unsigned(number_unsigned_t value) override { return Number(value); }
+  bool number_float(number_float_t value, const string_t&) override { return Number(value); }
+  bool string(string_t& value) override {
+    Next()->set_string_value(std::move(value));
+    return true;
+  }
+  bool binary(binary_t&) override { return false; }
+
+  bool start_object(std::size_t) override {
+    open_.push_back({open_.empty() ? root_ : Next()->mutable_struct_value(), nullptr});
+    return true;
+  }
+  bool key(string_t& name) override {
+    name_ = std::move(name);
+    return true;
+  }
+  bool end_object() override { return Close(); }
+  bool start_array(std::size_t) override {
+    if (open_.empty()) return false;
+    open_.push_back({nullptr, Next()->mutable_list_value()});
+    return true;
+  }
+  bool end_array() override { return Close(); }
+  bool parse_error(std::size_t, const std::string&, const json::exception&) override {
+    return false;
+  }
+
+ private:
+  // What is being filled: one of both.
+  struct Open {
+    Struct* object;
+    google::protobuf::ListValue* list;
+  };
+
+  // Where the next value goes.
+  Value* Next() {
+    const Open& open = open_.back();
+    return open.object == nullptr ? open.list->add_values()
+                                  : &(*open.object->mutable_fields())[name_];
+  }
+  bool Number(double value) {
+    Next()->set_number_value(value);
+    return true;
+  }
+  bool Close() {
+    open_.pop_back();
+    return true;
+  }
+
+  Struct* const root_;
+  std::vector<Open> open_;
+  std::string name_;
+};
 
 template <class Map>
 std::string MapToJson(const Map& map) {
@@ -82,13 +121,6 @@ std::string MapToJson(const Map& map) {
   json object = json::object();
   for (const auto& [key, value] : map) object[key] = value;
   return object.dump();
-}
-
-template <class V>
-void JsonToMap(absl::string_view text, google::protobuf::Map<std::string, V>* map) {
-  if (text == "{}") return;
-  const json object = Parse(text);
-  for (const auto& [key, value] : object.items()) (*map)[key] = value.template get<V>();
 }
 
 }  // namespace
@@ -100,9 +132,8 @@ std::string ToJson(const Struct& fields) {
 Struct StructFromJson(absl::string_view text) {
   Struct fields;
   if (text == "{}") return fields;
-  const json object = Parse(text);
-  for (const auto& [name, value] : object.items())
-    ToValue(value, &(*fields.mutable_fields())[name]);
+  StructReader reader(&fields);
+  json::sax_parse(text.begin(), text.end(), &reader);
   return fields;
 }
 
@@ -113,10 +144,14 @@ std::string ToJson(const google::protobuf::Map<std::string, int32_t>& map) {
   return MapToJson(map);
 }
 void MapFromJson(absl::string_view text, google::protobuf::Map<std::string, std::string>* map) {
-  JsonToMap(text, map);
+  Struct object = StructFromJson(text);
+  for (auto& [key, value] : *object.mutable_fields())
+    (*map)[key] = std::move(*value.mutable_string_value());
 }
 void MapFromJson(absl::string_view text, google::protobuf::Map<std::string, int32_t>* map) {
-  JsonToMap(text, map);
+  const Struct object = StructFromJson(text);
+  for (const auto& [key, value] : object.fields())
+    (*map)[key] = static_cast<int32_t>(value.number_value());
 }
 
 std::string ToJson(const google::protobuf::RepeatedPtrField<std::string>& list) {
@@ -126,7 +161,8 @@ std::string ToJson(const google::protobuf::RepeatedPtrField<std::string>& list) 
 }
 void ListFromJson(absl::string_view text, google::protobuf::RepeatedPtrField<std::string>* list) {
   if (text == "[]") return;
-  for (const json& element : Parse(text)) list->Add(element.get<std::string>());
+  for (const json& element : json::parse(text.begin(), text.end()))
+    list->Add(element.get<std::string>());
 }
 
 Value StringValue(absl::string_view value) {
