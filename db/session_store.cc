@@ -137,22 +137,14 @@ void SessionStore::Address(Submission* submission) const {
     submission->request_partition = PartitionOf(submission->request_key, partition_count_);
     if (command.session_id.empty()) {
       command.session_id_drawn = true;
-      command.session_id =
-          DrawSessionId(command.workflow->definition().id_format(), submission->request_partition);
+      command.session_id = MakeSessionIdIn(submission->request_partition, partition_count_,
+                                           command.workflow->definition().id_format(), absl::Now(),
+                                           [] { return Random()(); });
     }
     submission->partition = PartitionOf(command.session_id, partition_count_);
   } else {
     submission->partition = PartitionOf(command.session_id, partition_count_);
     submission->request_partition = submission->partition;
-  }
-}
-
-// One draw in `partition_count_` falls into the partition: microseconds.
-std::string SessionStore::DrawSessionId(v1::Workflow::IdFormat format, int16_t partition) const {
-  const absl::Time now = absl::Now();
-  for (;;) {
-    std::string id = MakeSessionId(format, now, Random()(), Random()());
-    if (PartitionOf(id, partition_count_) == partition) return id;
   }
 }
 

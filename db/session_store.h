@@ -78,7 +78,6 @@ class SessionStore {
   explicit SessionStore(SessionStoreOptions options) : options_(std::move(options)) {}
   absl::Status Load(absl::Time deadline);
   void Address(Submission* submission) const;
-  std::string DrawSessionId(v1::Workflow::IdFormat format, int16_t partition) const;
 
   const SessionStoreOptions options_;
   int partition_count_ = 0;

@@ -160,6 +160,23 @@ TEST(Partition, IsWhatItAlwaysWas) {
   EXPECT_EQ(PartitionOf(kUuid, 1), 0);
 }
 
+TEST(Partition, AnIdCanBeDrawnInEveryOne) {
+  std::mt19937_64 random(7);
+  const absl::Time now = absl::FromUnixSeconds(1'767'225'600);
+  for (const auto format : {v1::Workflow::UUID, v1::Workflow::EXEC}) {
+    std::set<std::string> drawn;
+    for (const int count : {1, 64, 1024}) {
+      for (int partition = 0; partition < count; ++partition) {
+        const std::string id = MakeSessionIdIn(static_cast<int16_t>(partition), count, format, now,
+                                               [&] { return random(); });
+        EXPECT_EQ(PartitionOf(id, count), partition);
+        EXPECT_TRUE(HasFormat(id, format)) << id;
+        EXPECT_TRUE(drawn.insert(id).second) << id;
+      }
+    }
+  }
+}
+
 TEST(Partition, OfDrawnIdsSpreadsEvenly) {
   std::mt19937_64 random(7);
   for (const auto format : {v1::Workflow::UUID, v1::Workflow::EXEC}) {

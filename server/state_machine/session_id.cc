@@ -43,6 +43,19 @@ absl::Status InvalidFormat(absl::string_view id, absl::string_view expected,
       .Violation(field, absl::StrCat("must be ", expected));
 }
 
+// FNV-1a (Fowler, Noll, Vo), which goes through the text from its left: `hash` is that of what
+// stands before it.
+constexpr uint64_t kFnvBasis = 14695981039346656037ULL;
+uint64_t Hash(absl::string_view text, uint64_t hash = kFnvBasis) {
+  for (const char c : text) hash = (hash ^ static_cast<unsigned char>(c)) * 1099511628211ULL;
+  return hash;
+}
+
+int16_t PartitionOfHash(uint64_t hash, int count) {
+  const uint32_t folded = static_cast<uint32_t>(hash ^ (hash >> 32));
+  return static_cast<int16_t>(folded % static_cast<uint32_t>(count));
+}
+
 }  // namespace
 
 bool HasFormat(absl::string_view id, v1::Workflow::IdFormat format) {
@@ -96,11 +109,22 @@ std::string MakeSessionId(v1::Workflow::IdFormat format, absl::Time now, uint64_
                       absl::Hex(random_low & 0xFFFFFFFFFFFF, absl::kZeroPad12));
 }
 
-int16_t PartitionOf(absl::string_view id, int count) {
-  uint64_t hash = 14695981039346656037ULL;
-  for (const char c : id) hash = (hash ^ static_cast<unsigned char>(c)) * 1099511628211ULL;
-  const uint32_t folded = static_cast<uint32_t>(hash ^ (hash >> 32));
-  return static_cast<int16_t>(folded % static_cast<uint32_t>(count));
+int16_t PartitionOf(absl::string_view id, int count) { return PartitionOfHash(Hash(id), count); }
+
+std::string MakeSessionIdIn(int16_t partition, int partition_count, v1::Workflow::IdFormat format,
+                            absl::Time now, absl::FunctionRef<uint64_t()> random) {
+  constexpr int kDigits = 2, kEndings = 256;
+  for (;;) {
+    std::string id = MakeSessionId(format, now, random(), random());
+    const absl::string_view beginning(id.data(), id.size() - kDigits);
+    const uint64_t hash = Hash(beginning);
+    const uint64_t first = random();
+    for (uint64_t i = 0; i < kEndings; ++i) {
+      const std::string ending = absl::StrCat(absl::Hex((first + i) % kEndings, absl::kZeroPad2));
+      if (PartitionOfHash(Hash(ending, hash), partition_count) == partition)
+        return absl::StrCat(beginning, ending);
+    }
+  }
 }
 
 }  // namespace sessiond

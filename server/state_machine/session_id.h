@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <string>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
@@ -35,5 +36,9 @@ std::string MakeSessionId(v1::Workflow::IdFormat format, absl::Time now, uint64_
 // The partition of an id, or of a request: FNV-1a (64 bit, Fowler/Noll/Vo) folded to 32 bits,
 // modulo `count`. Written into databases: never to be changed.
 int16_t PartitionOf(absl::string_view id, int count);
+
+// Such an id within `partition` of `partition_count`. REQUIRES: 0 <= partition < partition_count.
+std::string MakeSessionIdIn(int16_t partition, int partition_count, v1::Workflow::IdFormat format,
+                            absl::Time now, absl::FunctionRef<uint64_t()> random);
 
 }  // namespace sessiond

@@ -1,9 +1,12 @@
 #include "server/state_machine/struct_json.h"
 
+#include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
 #include <utility>
 #include <vector>
+
+#include "absl/strings/str_cat.h"
 
 namespace sessiond {
 namespace {
@@ -13,38 +16,79 @@ using nlohmann::json;
 constexpr double kWholeNumbersMax =
     9007199254740992.0;  // 2^53: above it doubles skip whole numbers.
 
-json FromValue(const Value& value);
+// Straight into the text: a tree of JSON's own would be thrown away at once.
 
-json FromStruct(const Struct& fields) {
-  json object = json::object();
-  for (const auto& [name, value] : fields.fields()) object[name] = FromValue(value);
-  return object;
+void Write(absl::string_view text, std::string& out) {
+  const auto needs_escape = [](unsigned char c) { return c < 0x20 || c == '"' || c == '\\'; };
+  if (std::any_of(text.begin(), text.end(), needs_escape)) {
+    out += json(std::string(text)).dump();
+  } else {
+    absl::StrAppend(&out, "\"", text, "\"");
+  }
 }
 
-json FromValue(const Value& value) {
+void Write(int32_t number, std::string& out) { absl::StrAppend(&out, number); }
+
+void Write(double number, std::string& out) {
+  if (number == std::trunc(number) && std::abs(number) <= kWholeNumbersMax) {
+    absl::StrAppend(&out, static_cast<int64_t>(number));
+  } else {
+    out += json(number).dump();
+  }
+}
+
+void Write(const Value& value, std::string& out);
+
+template <class V>
+void Write(const google::protobuf::Map<std::string, V>& map, std::string& out) {
+  std::vector<const google::protobuf::MapPair<std::string, V>*> entries;
+  for (const auto& entry : map) entries.push_back(&entry);
+  std::sort(entries.begin(), entries.end(),
+            [](const auto* a, const auto* b) { return a->first < b->first; });
+  out += '{';
+  for (const auto* entry : entries) {
+    if (entry != entries.front()) out += ',';
+    Write(entry->first, out);
+    out += ':';
+    Write(entry->second, out);
+  }
+  out += '}';
+}
+
+template <class List>
+void WriteList(const List& list, std::string& out) {
+  out += '[';
+  for (const auto& element : list) {
+    if (&element != &*list.begin()) out += ',';
+    Write(element, out);
+  }
+  out += ']';
+}
+
+void Write(const Value& value, std::string& out) {
   switch (value.kind_case()) {
     case Value::kStringValue:
-      return value.string_value();
+      return Write(value.string_value(), out);
     case Value::kBoolValue:
-      return value.bool_value();
+      out += value.bool_value() ? "true" : "false";
+      return;
     case Value::kStructValue:
-      return FromStruct(value.struct_value());
-    case Value::kNumberValue: {
-      const double number = value.number_value();
-      if (number == std::trunc(number) && std::abs(number) <= kWholeNumbersMax)
-        return static_cast<int64_t>(number);
-      return number;
-    }
-    case Value::kListValue: {
-      json list = json::array();
-      for (const Value& element : value.list_value().values()) list.push_back(FromValue(element));
-      return list;
-    }
+      return Write(value.struct_value().fields(), out);
+    case Value::kNumberValue:
+      return Write(value.number_value(), out);
+    case Value::kListValue:
+      return WriteList(value.list_value().values(), out);
     case Value::kNullValue:
     case Value::KIND_NOT_SET:
-      break;
+      out += "null";
   }
-  return nullptr;
+}
+
+template <class Map>
+std::string MapToJson(const Map& map) {
+  std::string text;
+  Write(map, text);
+  return text;
 }
 
 // Fills a Struct while the text is read, so that no tree of JSON's own stands in between.
@@ -115,19 +159,9 @@ class StructReader : public nlohmann::json_sax<json> {
   std::string name_;
 };
 
-template <class Map>
-std::string MapToJson(const Map& map) {
-  if (map.empty()) return "{}";
-  json object = json::object();
-  for (const auto& [key, value] : map) object[key] = value;
-  return object.dump();
-}
-
 }  // namespace
 
-std::string ToJson(const Struct& fields) {
-  return fields.fields().empty() ? "{}" : FromStruct(fields).dump();
-}
+std::string ToJson(const Struct& fields) { return MapToJson(fields.fields()); }
 
 Struct StructFromJson(absl::string_view text) {
   Struct fields;
@@ -155,9 +189,9 @@ void MapFromJson(absl::string_view text, google::protobuf::Map<std::string, int3
 }
 
 std::string ToJson(const google::protobuf::RepeatedPtrField<std::string>& list) {
-  json array = json::array();
-  for (const std::string& element : list) array.push_back(element);
-  return array.dump();
+  std::string text;
+  WriteList(list, text);
+  return text;
 }
 void ListFromJson(absl::string_view text, google::protobuf::RepeatedPtrField<std::string>* list) {
   if (text == "[]") return;
