@@ -1,26 +1,22 @@
-// The echo stands on the same transport as the daemon, with the same messages: what a call costs
-// more than this is the daemon's and PostgreSQL's.
+// The echo is the daemon's own server with other handlers: the same raw bytes, coroutines, queues,
+// validation and metrics. What a call costs more than this is the daemon's decisions and
+// PostgreSQL's.
 #include "tests/bench/echo.h"
 
-#include <grpcpp/grpcpp.h>
-
-#include <algorithm>
-#include <chrono>
 #include <iostream>
-#include <memory>
-#include <thread>
-#include <utility>
+#include <limits>
 
-#include "absl/strings/str_format.h"
-#include "sessiond/v1/session_service.grpc.pb.h"
+#include "server/ops/metrics.h"
+#include "server/rpc/answer.h"
+#include "server/rpc/journal.h"
+#include "server/rpc/server.h"
+#include "server/rpc/services.h"
+#include "sessiond/v1/message_service.pb.h"
+#include "sessiond/v1/session_service.pb.h"
+#include "tests/bench/commands.h"
 
 namespace sessiond::bench {
 namespace {
-
-using Service = v1::SessionService::AsyncService;
-
-// As many calls of each method are awaited at any time, so that a burst finds them posted.
-constexpr int kPosted = 256;
 
 // A session as the benchmark's are, half-way through its workflow.
 v1::Session CommonSession() {
@@ -56,85 +52,66 @@ v1::Session CommonSession() {
   return session;
 }
 
-struct Awaited {
-  virtual ~Awaited() = default;
-  // Goes on with what gRPC has done; `ok` is false when it did not.
-  virtual void Continue(bool ok) = 0;
-};
-
-// One call of a method, awaited, answered, and replaced by its successor.
-template <class Request, auto kRequestMethod>
-class EchoCall final : public Awaited {
+// Answers every call at once, with a copy of one session that has what the request named.
+class EchoService {
  public:
-  EchoCall(Service& service, grpc::ServerCompletionQueue& queue, const v1::Session& reply)
-      : service_(service), queue_(queue), reply_(reply), writer_(&context_) {
-    (service_.*kRequestMethod)(&context_, &request_, &writer_, &queue_, &queue_, this);
+  rpc::Answer<v1::Session> Create(rpc::CallInfo, v1::CreateSessionRequest) { co_return session_; }
+
+  rpc::Answer<v1::Session> Get(rpc::CallInfo, v1::GetSessionRequest request) {
+    co_return Of(request.session_id());
   }
 
-  void Continue(bool ok) override {
-    if (!ok || std::exchange(answered_, true)) {
-      delete this;
-      return;
-    }
-    new EchoCall(service_, queue_, reply_);
-    v1::Session reply = reply_;
-    if constexpr (requires { request_.target_stage(); }) reply.set_stage(request_.target_stage());
-    if constexpr (requires { request_.session_id(); }) {
-      if (!request_.session_id().empty()) reply.set_session_id(request_.session_id());
-    }
-    writer_.Finish(reply, grpc::Status::OK, this);
+  rpc::Answer<v1::Session> Update(rpc::CallInfo, v1::UpdateSessionRequest request) {
+    co_return Of(request.session().session_id());
+  }
+
+  rpc::Answer<v1::Session> Advance(rpc::CallInfo, v1::AdvanceSessionRequest request) {
+    v1::Session session = Of(request.session_id());
+    session.set_stage(request.target_stage());
+    co_return session;
+  }
+
+  rpc::Answer<v1::AppendMessagesResponse> Append(rpc::CallInfo, v1::AppendMessagesRequest request) {
+    v1::AppendMessagesResponse response;
+    response.set_first_sequence(1);
+    response.set_last_sequence(request.messages_size());
+    *response.mutable_session() = Of(request.session_id());
+    co_return response;
   }
 
  private:
-  Service& service_;
-  grpc::ServerCompletionQueue& queue_;
-  const v1::Session& reply_;
-  grpc::ServerContext context_;
-  Request request_;
-  grpc::ServerAsyncResponseWriter<v1::Session> writer_;
-  bool answered_ = false;
-};
+  v1::Session Of(const std::string& id) const {
+    v1::Session session = session_;
+    session.set_session_id(id);
+    return session;
+  }
 
-using EchoCreate = EchoCall<v1::CreateSessionRequest, &Service::RequestCreateSession>;
-using EchoAdvance = EchoCall<v1::AdvanceSessionRequest, &Service::RequestAdvanceSession>;
-using EchoUpdate = EchoCall<v1::UpdateSessionRequest, &Service::RequestUpdateSession>;
-using EchoGet = EchoCall<v1::GetSessionRequest, &Service::RequestGetSession>;
+  const v1::Session session_ = CommonSession();
+};
 
 }  // namespace
 
 int RunEcho(const std::string& address) {
-  const v1::Session reply = CommonSession();
-  Service service;
-  int port = 0;
-  grpc::ServerBuilder builder;
-  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
-  builder.AddListeningPort(address, grpc::InsecureServerCredentials(), &port);
-  builder.RegisterService(&service);
-  const std::unique_ptr<grpc::ServerCompletionQueue> queue = builder.AddCompletionQueue();
-  const std::unique_ptr<grpc::Server> server = builder.BuildAndStart();
-  if (server == nullptr || port == 0) {
-    absl::FPrintF(stderr, "sessiond_bench: cannot listen on %s; is something else there?\n",
-                  address);
+  EchoService service;
+  const auto* sessions = v1::GetSessionRequest::descriptor()->file()->service(0);
+  const auto* messages = v1::AppendMessagesRequest::descriptor()->file()->service(0);
+  rpc::ServerOptions options{.listen = address};
+  options.services = {{sessions,
+                       {rpc::Bind("CreateSession", service, &EchoService::Create),
+                        rpc::Bind("GetSession", service, &EchoService::Get),
+                        rpc::Bind("UpdateSession", service, &EchoService::Update),
+                        rpc::Bind("AdvanceSession", service, &EchoService::Advance)}},
+                      {messages, {rpc::Bind("AppendMessages", service, &EchoService::Append)}}};
+  Metrics metrics({sessions->full_name(), messages->full_name()});
+  rpc::Journal journal(metrics);
+  const auto server = rpc::Server::Start(std::move(options), metrics, journal);
+  if (!server.ok()) {
+    absl::FPrintF(stderr, "sessiond_bench: %s; is something else there?\n",
+                  server.status().message());
     return 1;
   }
-  for (int i = 0; i < kPosted; ++i) {
-    new EchoCreate(service, *queue, reply);
-    new EchoAdvance(service, *queue, reply);
-    new EchoUpdate(service, *queue, reply);
-    new EchoGet(service, *queue, reply);
-  }
-  absl::PrintF("{\"port\": %d}\n", port);
-  std::fflush(stdout);
-
-  std::thread stopper([&] {
-    std::cin.ignore(std::numeric_limits<std::streamsize>::max());
-    server->Shutdown(std::chrono::system_clock::now());
-    queue->Shutdown();
-  });
-  void* tag = nullptr;
-  bool ok = false;
-  while (queue->Next(&tag, &ok)) static_cast<Awaited*>(tag)->Continue(ok);
-  stopper.join();
+  Answer("{\"port\": %d}", (*server)->port());
+  std::cin.ignore(std::numeric_limits<std::streamsize>::max());
   return 0;
 }
 
