@@ -1,3 +1,7 @@
+-- Nothing of this twice: sessions that were loaded may be kept from one run to the next.
+SELECT to_regclass('pgbench_positions') IS NULL AS fresh \gset
+\if :fresh
+
 -- Rows for pgbench to work on, beside the daemon's own in the same tables: as many as the load generator works on, of
 -- the same workflow, size and spread over all partitions, in a namespace of their own.
 INSERT INTO sessions
@@ -19,8 +23,8 @@ FROM generate_series(0, 16383) AS i;
 -- As many again for tasks and errors, in `processing`; and as many interviews.
 INSERT INTO sessions
 SELECT
-  partition, replace(id, '-8000-', '-8001-'), namespace, workflow, workflow_revision, owner_id, owner_display_name, state,
-  'processing', status, failed_at, fail_reason, context, counters, refs, labels, hold, created_at, updated_at,
+  partition, replace(id, '-8000-', '-8001-'), namespace, workflow, workflow_revision, owner_id, owner_display_name,
+  state, 'processing', status, failed_at, fail_reason, context, counters, refs, labels, hold, created_at, updated_at,
   completed_at, deleted_at, purge_at, recover_before_at, 3, 3
 FROM sessions
 WHERE namespace = 'pgbench';
@@ -37,6 +41,7 @@ WHERE namespace = 'pgbench'
 -- Positions of pgbench's events: below zero, so that they never meet the daemon's, which count from one; and ascending,
 -- so that both insert at the same end of each partition's index. Cached, so that the sequence is nobody's bottleneck.
 CREATE SEQUENCE pgbench_positions AS bigint MINVALUE -9000000000000000000 START -9000000000000000000 CACHE 1000;
+\endif
 
 -- Good plans from the first transaction on.
 ANALYZE sessions, session_events, session_requests, session_tasks, session_errors, session_messages;
