@@ -24,6 +24,9 @@ constexpr int32_t kBoolOid = 16, kInt8Oid = 20, kInt2Oid = 21, kInt4Oid = 23, kT
 
 constexpr int kBinary = 1;
 
+// Of SQL that comes as text: more than the daemon has, but filters are their callers' own.
+constexpr std::size_t kPreparedMax = 128;
+
 // Times travel as microseconds since 2000-01-01 UTC.
 const absl::Time kPostgresEpoch = absl::FromUnixSeconds(946684800);
 
@@ -233,6 +236,7 @@ absl::StatusOr<std::unique_ptr<Connection>> Connection::Open(const ConnectionOpt
   // A name given in the connection string wins over ours.
   const char* const keywords[] = {"fallback_application_name", "dbname", nullptr};
   const char* const values[] = {options.application_name.c_str(), options.dsn.c_str(), nullptr};
+  connection->keep_sql_prepared_ = options.keep_sql_prepared;
   connection->conn_ = PQconnectStartParams(keywords, values, /*expand_dbname=*/1);
   pg_conn* conn = connection->conn_;
   if (conn == nullptr || PQstatus(conn) == CONNECTION_BAD) return connection->Lost("connecting");
@@ -257,7 +261,7 @@ absl::StatusOr<std::unique_ptr<Connection>> Connection::Open(const ConnectionOpt
   }
   for (const Statement* statement : options.statements) {
     PQsendPrepare(conn, statement->name, statement->sql, 0, nullptr);
-    ++connection->awaited_;
+    connection->awaited_.push_back(true);
   }
   if (!options.statements.empty()) {
     if (auto sent = connection->Send(); !sent.ok()) return sent;
@@ -276,7 +280,7 @@ absl::Status Connection::Lost(absl::string_view what) {
   if (conn_ != nullptr) PQfinish(conn_);
   conn_ = nullptr;
   queued_.clear();
-  awaited_ = 0;
+  awaited_.clear();
   return ConnectionLost(message);
 }
 
@@ -291,34 +295,62 @@ void Connection::QueueSql(absl::string_view sql,
 
 absl::Status Connection::Send() {
   if (conn_ == nullptr) return ConnectionLost("already lost");
-  std::vector<const char*> values;
-  std::vector<int> lengths, formats;
   for (const Queued& queued : queued_) {
-    values.clear();
-    lengths.clear();
-    int sent = 0;
-    if (queued.statement != nullptr) {
-      std::size_t begin = 0;
-      for (const std::size_t end : queued.params.ends_) {
-        values.push_back(queued.params.buffer_.data() + begin);
-        lengths.push_back(static_cast<int>(end - begin));
-        begin = end;
-      }
-      formats.assign(values.size(), kBinary);
-      sent = PQsendQueryPrepared(conn_, queued.statement->name, static_cast<int>(values.size()),
-                                 values.data(), lengths.data(), formats.data(), kBinary);
-    } else {
-      for (const auto& param : queued.text_params)
-        values.push_back(param ? param->c_str() : nullptr);
-      sent = PQsendQueryParams(conn_, queued.sql.c_str(), static_cast<int>(values.size()), nullptr,
-                               values.data(), nullptr, nullptr, kBinary);
-    }
-    if (sent != 1) return Lost("sending");
+    if (!SendQueued(queued)) return Lost("sending");
   }
-  awaited_ += queued_.size();
   queued_.clear();
   if (PQpipelineSync(conn_) != 1) return Lost("sending");
   return absl::OkStatus();
+}
+
+bool Connection::SendQueued(const Queued& queued) {
+  if (queued.statement == nullptr) return SendText(queued);
+  std::vector<const char*> values;
+  std::vector<int> lengths;
+  std::size_t begin = 0;
+  for (const std::size_t end : queued.params.ends_) {
+    values.push_back(queued.params.buffer_.data() + begin);
+    lengths.push_back(static_cast<int>(end - begin));
+    begin = end;
+  }
+  const std::vector<int> formats(values.size(), kBinary);
+  awaited_.push_back(true);
+  return PQsendQueryPrepared(conn_, queued.statement->name, static_cast<int>(values.size()),
+                             values.data(), lengths.data(), formats.data(), kBinary) == 1;
+}
+
+bool Connection::SendText(const Queued& queued) {
+  std::vector<const char*> values;
+  for (const auto& param : queued.text_params) values.push_back(param ? param->c_str() : nullptr);
+  const int count = static_cast<int>(values.size());
+  std::optional<std::string> name;
+  if (keep_sql_prepared_ && !(name = PreparedName(queued.sql))) return false;
+  awaited_.push_back(true);
+  if (name.has_value()) {
+    return PQsendQueryPrepared(conn_, name->c_str(), count, values.data(), nullptr, nullptr,
+                               kBinary) == 1;
+  }
+  return PQsendQueryParams(conn_, queued.sql.c_str(), count, nullptr, values.data(), nullptr,
+                           nullptr, kBinary) == 1;
+}
+
+std::optional<std::string> Connection::PreparedName(const std::string& sql) {
+  if (prepared_in_doubt_ || prepared_.size() >= kPreparedMax) {
+    awaited_.push_back(false);
+    if (PQsendQueryParams(conn_, "DEALLOCATE ALL", 0, nullptr, nullptr, nullptr, nullptr,
+                          kBinary) != 1) {
+      return std::nullopt;
+    }
+    prepared_.clear();
+    prepared_in_doubt_ = false;
+  }
+  std::string& name = prepared_[sql];
+  if (name.empty()) {
+    name = absl::StrCat("sql_", ++names_drawn_);
+    awaited_.push_back(false);
+    if (PQsendPrepare(conn_, name.c_str(), sql.c_str(), 0, nullptr) != 1) return std::nullopt;
+  }
+  return name;
 }
 
 // Reads while it writes: with both directions full, neither side could go on otherwise.
@@ -350,7 +382,8 @@ absl::StatusOr<std::vector<Result>> Connection::Receive(absl::Time deadline) {
   if (conn_ == nullptr) return ConnectionLost("already lost");
   if (auto flushed = Flush(deadline); !flushed.ok()) return flushed;
   std::vector<Result> results;
-  results.reserve(awaited_);
+  results.reserve(awaited_.size());
+  std::size_t received = 0;
   absl::Status error;
   // Each statement yields its result, then a null; the sync yields PGRES_PIPELINE_SYNC alone.
   for (;;) {
@@ -364,12 +397,13 @@ absl::StatusOr<std::vector<Result>> Connection::Receive(absl::Time deadline) {
     Result result(raw);
     switch (PQresultStatus(raw)) {
       case PGRES_PIPELINE_SYNC:
-        awaited_ = 0;
+        awaited_.clear();
+        prepared_in_doubt_ |= !error.ok();
         if (!error.ok()) return error;
         return results;
       case PGRES_COMMAND_OK:
       case PGRES_TUPLES_OK:
-        results.push_back(std::move(result));
+        if (awaited_[received++]) results.push_back(std::move(result));
         break;
       case PGRES_PIPELINE_ABORTED:
         break;

@@ -14,6 +14,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
@@ -96,6 +97,9 @@ struct ConnectionOptions {
   std::vector<std::pair<std::string, std::string>> settings;
   // Prepared when it opens.
   absl::Span<const Statement* const> statements;
+  // Whether SQL that is queued as text is prepared when it first comes: for connections that ask
+  // the same again and again. REQUIRES: no `statements`.
+  bool keep_sql_prepared = false;
 };
 
 class Connection {
@@ -108,8 +112,8 @@ class Connection {
 
   // Puts a prepared statement into the next trip.
   void Queue(const Statement& statement, Params params = {});
-  // Puts unprepared SQL with text parameters into the next trip (a missing value is SQL NULL);
-  // results are binary too.
+  // Puts SQL with text parameters into the next trip (a missing value is SQL NULL); results are
+  // binary too.
   void QueueSql(absl::string_view sql, absl::Span<const std::optional<std::string>> params = {});
 
   // Sends what was queued, and a sync. Does not wait for the network.
@@ -128,21 +132,33 @@ class Connection {
   bool alive() const { return conn_ != nullptr; }
 
  private:
-  Connection() = default;
-  absl::Status Lost(absl::string_view what);
-  absl::Status Flush(absl::Time deadline);
-  absl::Status WaitReadable(absl::Time deadline);
-  absl::Status SessionError(const pg_result* result) const;
-
   struct Queued {
     const Statement* statement = nullptr;
     std::string sql;
     Params params;
     std::vector<std::optional<std::string>> text_params;
   };
+
+  Connection() = default;
+  absl::Status Lost(absl::string_view what);
+  absl::Status Flush(absl::Time deadline);
+  absl::Status WaitReadable(absl::Time deadline);
+  absl::Status SessionError(const pg_result* result) const;
+  bool SendQueued(const Queued& queued);
+  bool SendText(const Queued& queued);
+  // The name under which `sql` is prepared; prepares it where it is new. Nothing when sending
+  // fails.
+  std::optional<std::string> PreparedName(const std::string& sql);
+
   pg_conn* conn_ = nullptr;
   std::vector<Queued> queued_;
-  std::size_t awaited_ = 0;
+  // For each result that is to come: whether it is of something queued.
+  std::vector<bool> awaited_;
+  bool keep_sql_prepared_ = false;
+  // SQL → its name. After an error nobody knows which of them there are.
+  absl::flat_hash_map<std::string, std::string> prepared_;
+  int64_t names_drawn_ = 0;
+  bool prepared_in_doubt_ = false;
 };
 
 }  // namespace sessiond::db

@@ -61,6 +61,7 @@ ConnectionOptions OptionsOf(const QueryPoolOptions& options) {
                options.read_only ? "repeatable read" : "read committed"},
           },
       .statements = {},
+      .keep_sql_prepared = true,
   };
 }
 

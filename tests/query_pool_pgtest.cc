@@ -202,5 +202,53 @@ TEST(QueryPool, ManyCallersAreEachAnsweredOnce) {
   EXPECT_TRUE(all.WaitForNotificationWithTimeout(absl::Seconds(60)));
 }
 
+// How many statements its one connection has prepared that begin like this.
+int64_t Prepared(QueryPool& pool, const std::string& beginning) {
+  const auto results = Ask(pool, {{"SELECT count(*) FROM pg_prepared_statements\n"
+                                   "WHERE starts_with(statement, $1)",
+                                   {beginning}}});
+  EXPECT_TRUE(results.ok()) << results.status();
+  return results.ok() ? results->front().Int8(0, 0) : -1;
+}
+
+TEST(QueryPool, PreparesWhatItIsAskedAgainAndAgainOnce) {
+  TestDatabase database;
+  QueryPool pool({.dsn = database.dsn(), .connections = 1});
+  for (const char* number : {"1", "20", "300"}) {
+    const auto results = Ask(pool, {{"SELECT $1::bigint + 1", {number}}, Text("SELECT 'b'::text")});
+    ASSERT_TRUE(results.ok()) << results.status();
+    ASSERT_EQ(results->size(), 2u);
+    EXPECT_EQ((*results)[0].Int8(0, 0), std::stoll(number) + 1);
+    EXPECT_EQ((*results)[1].Text(0, 0), "b");
+  }
+  EXPECT_EQ(Prepared(pool, "SELECT $1::bigint + 1"), 1);
+}
+
+TEST(QueryPool, AnErrorLeavesNothingPreparedInDoubt) {
+  TestDatabase database;
+  QueryPool pool({.dsn = database.dsn(), .connections = 1});
+  const std::vector<Sql> trip = {{"SELECT 1 / $1::bigint", {"0"}},
+                                 Text("SELECT 'behind it'::text")};
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_FALSE(Ask(pool, trip).ok());
+    // It was skipped the first time, and so it may not have been prepared.
+    const auto behind = Ask(pool, {trip[1]});
+    ASSERT_TRUE(behind.ok()) << behind.status();
+    EXPECT_EQ(behind->front().Text(0, 0), "behind it");
+  }
+  EXPECT_LE(Prepared(pool, "SELECT 1 /"), 1);
+}
+
+TEST(QueryPool, DoesNotKeepEveryTextThatEverCame) {
+  TestDatabase database;
+  QueryPool pool({.dsn = database.dsn(), .connections = 1});
+  for (int i = 0; i < 300; ++i) {
+    const auto results = Ask(pool, {Text(absl::StrCat("SELECT ", i, "::bigint"))});
+    ASSERT_TRUE(results.ok()) << results.status();
+    EXPECT_EQ(results->front().Int8(0, 0), i);
+  }
+  EXPECT_LE(Prepared(pool, "SELECT"), 128);
+}
+
 }  // namespace
 }  // namespace sessiond::db
