@@ -32,9 +32,11 @@ Task<std::optional<grpc::ByteBuffer>> RawStream::Read() {
   co_return std::move(incoming_);
 }
 
-Task<bool> RawStream::Write(const grpc::ByteBuffer& message) {
+Task<bool> RawStream::Write(const grpc::ByteBuffer& message, Onward onward) {
   if (over()) co_return false;
-  Completion written([&](void* tag) { wire_.Write(message, tag); });
+  grpc::WriteOptions options;
+  if (onward == Onward::kWithNext) options.set_buffer_hint();
+  Completion written([&](void* tag) { wire_.Write(message, options, tag); });
   co_return co_await written;
 }
 

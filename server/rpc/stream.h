@@ -43,6 +43,14 @@ struct StreamNews {
   std::atomic<bool> draining = false;
 };
 
+// When a message goes onto the wire.
+enum class Onward {
+  kNow,
+  // With the next one, which follows at once: many small ones then cost one packet. REQUIRES: it
+  // does follow.
+  kWithNext
+};
+
 // A stream of bytes. Lives in the frame of its call's coroutine, which alone may use it, except
 // where said.
 class RawStream {
@@ -58,7 +66,7 @@ class RawStream {
   // drains.
   Task<std::optional<grpc::ByteBuffer>> Read();
   // Returns when the message has found room. False: the call is over.
-  Task<bool> Write(const grpc::ByteBuffer& message);
+  Task<bool> Write(const grpc::ByteBuffer& message, Onward onward = Onward::kNow);
   // Ends the call, and returns when gRPC needs the stream no more. True, always.
   Task<bool> Finish(const grpc::Status& status);
 
@@ -154,13 +162,13 @@ class Stream {
   }
 
   // The same of a reply of which `part` is serialized already.
-  Task<bool> Write(const std::string& part, const Reply& rest) {
+  Task<bool> Write(const std::string& part, const Reply& rest, Onward onward = Onward::kNow) {
     grpc::ByteBuffer bytes;
     if (auto small = SerializeReply(part, rest, &bytes); !small.ok()) {
       refusal_ = small;
       co_return false;
     }
-    co_return co_await raw_.Write(bytes);
+    co_return co_await raw_.Write(bytes, onward);
   }
 
   // See StreamNews.

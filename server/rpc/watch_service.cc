@@ -207,8 +207,13 @@ class Watching {
   Task<absl::Status> Follow() {
     while (!stream_.over()) {
       const watch::Taken taken = feed_.hub().Take(*subscription_);
-      for (const watch::Delivery& delivery : taken.deliveries) {
-        if (!co_await SendChange(*delivery.change, delivery.matches)) co_return absl::OkStatus();
+      for (auto delivery = taken.deliveries.begin(); delivery != taken.deliveries.end();) {
+        const watch::Delivery& sent = *delivery++;
+        const bool followed = delivery != taken.deliveries.end() && !Told(*delivery->change);
+        if (!co_await SendChange(*sent.change, sent.matches,
+                                 followed ? Onward::kWithNext : Onward::kNow)) {
+          co_return absl::OkStatus();
+        }
       }
       at_ = taken.positions;
       told_.ForgetAt(at_);
@@ -265,13 +270,13 @@ class Watching {
   }
 
   // False: it cannot be sent.
-  Task<bool> SendChange(const watch::Change& change, bool matches) {
+  Task<bool> SendChange(const watch::Change& change, bool matches, Onward onward = Onward::kNow) {
     at_[change.partition] = change.position;
     if (Told(change)) co_return true;
     WatchSessionsResponse rest;
     rest.set_matches(matches);
     rest.set_resume_token(tokens_.Make({.positions = at_}));
-    const bool sent = co_await stream_.Write(change.wire(), rest);
+    const bool sent = co_await stream_.Write(change.wire(), rest, onward);
     subscription_->Spoke(absl::Now());
     co_return sent;
   }
