@@ -104,6 +104,34 @@ TEST(Sweeper, IsNotHeldUpByWhatIsHeld) {
       Eventually([&] { return db::AllSessions(database).at(stale).state() == Session::DELETED; }));
 }
 
+// Plans made for an empty table read all of it once it is full.
+TEST(Sweeper, AnalyzesWhatGrewAndNotWhatOnlyChanged) {
+  TestDatabase database;
+  const auto store = db::OpenStore(database);
+  const auto analyzed = [&] {
+    return database.Ask(
+        "SELECT analyze_count::text FROM pg_stat_user_tables WHERE relname = 'session_requests'");
+  };
+  Sweeping sweeper(Often(database), *store);
+  const auto write = [&](const std::string& sql) {
+    MakeOld(database, absl::StrCat(sql, "; SELECT pg_stat_force_next_flush()"));
+  };
+  write(
+      "INSERT INTO session_requests (partition, request_key, fingerprint, session_id, created_at) "
+      "SELECT 0, gen_random_uuid(), gen_random_uuid(), 'nobody', now() "
+      "FROM generate_series(1, 300)");
+  EXPECT_TRUE(Eventually([&] { return analyzed() == "1"; }));
+  for (int i = 0; i < 3; ++i) write("UPDATE session_requests SET created_at = now()");
+  // Between the ends of two stale creations lies a whole sweep.
+  for (int i = 0; i < 2; ++i) {
+    const std::string stale = NewCreating(*store);
+    MakeOld(database, kAllSessionsAreOld);
+    EXPECT_TRUE(Eventually(
+        [&] { return db::AllSessions(database).at(stale).state() == Session::DELETED; }));
+  }
+  EXPECT_EQ(analyzed(), "1");
+}
+
 TEST(Sweeper, ForgetsRequestsAfterADay) {
   TestDatabase database;
   const auto store = db::OpenStore(database);
