@@ -212,17 +212,16 @@ class Watcher::Impl {
     heard_ = true;
     taken_token_ = response.resume_token();
     if (std::exchange(resuming_, false) && options_.on_resume) {
-      options_.on_resume(/*anew=*/told_session_ && !told_bookmark_);
+      options_.on_resume(/*anew=*/told_ && !told_bookmark_);
     }
     switch (response.kind_case()) {
       case Response::kSession:
-        told_session_ = true;
+      case Response::kChange:
+        told_ = true;
         return true;
       case Response::kBookmark:
         bookmarked_ = true;
         return !std::exchange(told_bookmark_, true);
-      case Response::kChange:
-        return true;
       default:
         return false;
     }
@@ -256,7 +255,7 @@ class Watcher::Impl {
   Backoff backoff_;
   std::string taken_token_;     // Of the last response, which the caller may still be using.
   bool heard_ = false;          // Anything at all.
-  bool told_session_ = false;   // One of the initial state, to the caller.
+  bool told_ = false;           // Any of it, to the caller.
   bool told_bookmark_ = false;  // To the caller.
   bool bookmarked_ = false;     // The present stream has sent its bookmark.
   bool resuming_ = false;       // There was trouble, and nothing was heard since.

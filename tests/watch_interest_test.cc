@@ -246,10 +246,9 @@ ChangePtr ChangeOf(int created, int64_t position) {
 }
 
 TEST(InitialState, HasToldWhatWasCommittedBeforeThePageOfItsSession) {
-  InitialState told;
-  EXPECT_FALSE(told.Told(*ChangeOf(1, 1))) << "there was none";
-  told.AddPage(InitialState::KeyOf(*ChangeOf(10, 0)->after), {5});
-  told.AddPage(InitialState::KeyOf(*ChangeOf(20, 0)->after), {7});
+  InitialState told(/*named=*/false);
+  told.AddPage(told.KeyOf(*ChangeOf(10, 0)->after), {5});
+  told.AddPage(told.KeyOf(*ChangeOf(20, 0)->after), {7});
   told.AddLastPage({9});
   const auto newest_told = [&](int created) {
     int64_t position = 0;
@@ -261,10 +260,8 @@ TEST(InitialState, HasToldWhatWasCommittedBeforeThePageOfItsSession) {
   EXPECT_EQ(newest_told(11), 7);
   EXPECT_EQ(newest_told(20), 7);
   EXPECT_EQ(newest_told(21), 9);
-  told.ForgetAt({8});
-  EXPECT_EQ(newest_told(21), 9);
-  told.ForgetAt({9});
-  EXPECT_EQ(newest_told(21), 0);
+  EXPECT_EQ(told.first_as_of(), Positions{5});
+  EXPECT_EQ(told.last_as_of(), Positions{9});
 }
 
 }  // namespace

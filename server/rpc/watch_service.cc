@@ -7,7 +7,6 @@
 #include <utility>
 #include <vector>
 
-#include "absl/container/flat_hash_map.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "db/session_queries.h"
@@ -73,19 +72,29 @@ class Watching {
         heartbeat_interval_(request.has_heartbeat_interval()
                                 ? FromProto(request.heartbeat_interval())
                                 : kHeartbeatDefault),
-        initial_state_(request.initial_state()) {}
+        initial_state_(request.initial_state()),
+        at_(store.partition_count()) {}
   ~Watching() {
     if (subscription_ != nullptr) feed_.hub().Unsubscribe(subscription_);
   }
   Watching(const Watching&) = delete;
 
   Task<absl::Status> Run(std::string resume_token) {
-    if (absl::Status begun = co_await Begin(std::move(resume_token)); !begun.ok()) co_return begun;
-    if (initial_state_) {
-      absl::Status sent =
-          interest_->session_ids().empty() ? co_await SendMatching() : co_await SendNamed();
-      if (!sent.ok() || Ends()) co_return sent;
+    std::optional<Positions> from;
+    if (!resume_token.empty()) {
+      absl::StatusOr<watch::ResumePoint> point = tokens_.Open(resume_token);
+      if (!point.ok()) co_return point.status();
+      initial_state_ = point->in_initial_state;
+      from = std::move(point->positions);
     }
+    absl::Status begun;
+    if (initial_state_) {
+      begun = co_await SendInitialState();
+    } else {
+      begun = co_await Begin(std::move(from));
+    }
+    if (!begun.ok() || Ends()) co_return begun;
+    initial_state_ = false;
     WatchSessionsResponse response;
     response.mutable_bookmark();
     if (!co_await Send(std::move(response))) co_return absl::OkStatus();
@@ -97,28 +106,26 @@ class Watching {
 
   // -- beginning
 
-  // Finds out where to begin, and has the hub collect what comes from there on.
-  Task<absl::Status> Begin(std::string resume_token) {
+  // Where it stood, or now.
+  Task<absl::Status> Begin(std::optional<Positions> from) {
     Query query(feed_.reads(), db::PartitionStatesSql(), ReadDeadline());
     const absl::StatusOr<db::Result> result = co_await query;
     if (!result.ok()) co_return result.status();
     const db::PartitionStates states = db::ReadPartitionStates(*result, store_.partition_count());
-    at_ = states.positions;
-    if (!resume_token.empty()) {
-      absl::StatusOr<watch::ResumePoint> point = tokens_.Open(resume_token);
-      if (!point.ok()) co_return point.status();
-      initial_state_ = point->in_initial_state;
-      if (!initial_state_) at_ = std::move(point->positions);
-    }
+    at_ = std::move(from).value_or(states.positions);
     for (const int16_t p : interest_->partitions()) {
       // One that is ahead of the database saw changes that a restored one has lost.
       if (at_[p] < states.purged[p] || at_[p] > states.positions[p])
         co_return co_await TokenExpired();
     }
-    subscription_ =
-        feed_.hub().Subscribe(interest_, at_, states.positions, absl::Now(), heartbeat_interval_,
-                              [news = stream_.news()] { news->signal.Set(); });
+    Subscribe(states.positions);
     co_return absl::OkStatus();
+  }
+
+  // Has the hub collect what comes behind here. `now`: how far the database is.
+  void Subscribe(const Positions& now) {
+    subscription_ = feed_.hub().Subscribe(interest_, at_, now, absl::Now(), heartbeat_interval_,
+                                          [news = stream_.news()] { news->signal.Set(); });
   }
 
   Task<absl::Status> TokenExpired() {
@@ -133,8 +140,31 @@ class Watching {
 
   // -- initial state
 
+  // The sessions as their pages found them, and then what happened to those of earlier pages until
+  // the last was read: what a token tells of, everything up to one place, can then be told.
+  Task<absl::Status> SendInitialState() {
+    watch::InitialState told(/*named=*/!interest_->session_ids().empty());
+    absl::Status sent;
+    if (interest_->session_ids().empty()) {
+      sent = co_await SendMatching(&told);
+    } else {
+      sent = co_await SendNamed(&told);
+    }
+    if (!sent.ok() || Ends()) co_return sent;
+    at_ = told.first_as_of();
+    Subscribe(told.last_as_of());
+    while (!Ends()) {
+      std::vector<Range> ranges =
+          watch::RangesBetween(at_, told.last_as_of(), interest_->partitions());
+      if (ranges.empty()) break;
+      sent = co_await SendStored(std::move(ranges), &told);
+      if (!sent.ok()) co_return sent;
+    }
+    co_return absl::OkStatus();
+  }
+
   // All that match, page by page in the order of their creation.
-  Task<absl::Status> SendMatching() {
+  Task<absl::Status> SendMatching(watch::InitialState* told) {
     const db::SessionSelection selection{.namespace_name = interest_->namespace_name(),
                                          .filter = interest_->filter(),
                                          .include_deleted = interest_->shows_deleted(),
@@ -154,9 +184,9 @@ class Watching {
       if (more) {
         const v1::Session& last = *page.rbegin();
         after = {.create_time = FromProto(last.create_time()), .session_id = last.session_id()};
-        told_.AddPage(watch::InitialState::KeyOf(last), std::move(as_of));
+        told->AddPage(told->KeyOf(last), std::move(as_of));
       } else {
-        told_.AddLastPage(std::move(as_of));
+        told->AddLastPage(std::move(as_of));
       }
       std::vector<v1::Session> sessions(std::make_move_iterator(page.begin()),
                                         std::make_move_iterator(page.end()));
@@ -166,20 +196,25 @@ class Watching {
     co_return absl::OkStatus();
   }
 
-  // Those that are named, and match. A change of one is told when it is as new as what was sent.
-  Task<absl::Status> SendNamed() {
+  // Those that are named, and match.
+  Task<absl::Status> SendNamed(watch::InitialState* told) {
     const std::vector<std::string>& ids = interest_->session_ids();
     for (std::size_t begin = 0; begin < ids.size() && !Ends(); begin += kIdPageSize) {
       const auto some = absl::MakeSpan(ids).subspan(begin, kIdPageSize);
-      Query query(feed_.reads(), db::SessionsByIdSql(some, store_.partition_count()),
-                  ReadDeadline());
-      const absl::StatusOr<db::Result> result = co_await query;
-      if (!result.ok()) co_return result.status();
-      std::vector<v1::Session> shown;
-      for (v1::Session& session : db::ReadSessionsById(*result)) {
-        told_sequences_.emplace(session.session_id(), session.sequence());
-        if (interest_->Shows(session)) shown.push_back(std::move(session));
+      std::vector<db::Sql> trip;
+      trip.push_back(db::PartitionStatesSql());
+      trip.push_back(db::SessionsByIdSql(some, store_.partition_count()));
+      Queries queries(feed_.reads(), std::move(trip), ReadDeadline());
+      const auto results = co_await queries;
+      if (!results.ok()) co_return results.status();
+      Positions as_of = db::ReadPartitionStates((*results)[0], store_.partition_count()).positions;
+      if (begin + some.size() < ids.size()) {
+        told->AddPage({0, some.back()}, std::move(as_of));
+      } else {
+        told->AddLastPage(std::move(as_of));
       }
+      std::vector<v1::Session> shown = db::ReadSessionsById((*results)[1]);
+      std::erase_if(shown, [this](const v1::Session& each) { return !interest_->Shows(each); });
       absl::Status sent = co_await SendSessions(std::move(shown));
       if (!sent.ok()) co_return sent;
     }
@@ -196,7 +231,7 @@ class Watching {
     for (v1::Session& session : sessions) {
       WatchSessionsResponse response;
       *response.mutable_session() = std::move(session);
-      if (!co_await Send(std::move(response), /*in_initial_state=*/true)) break;
+      if (!co_await Send(std::move(response))) break;
     }
     co_return absl::OkStatus();
   }
@@ -209,16 +244,12 @@ class Watching {
       const watch::Taken taken = feed_.hub().Take(*subscription_);
       for (auto delivery = taken.deliveries.begin(); delivery != taken.deliveries.end();) {
         const watch::Delivery& sent = *delivery++;
-        const bool followed = delivery != taken.deliveries.end() && !Told(*delivery->change);
-        if (!co_await SendChange(*sent.change, sent.matches,
-                                 followed ? Onward::kWithNext : Onward::kNow)) {
-          co_return absl::OkStatus();
-        }
+        const Onward onward = delivery == taken.deliveries.end() ? Onward::kNow : Onward::kWithNext;
+        if (!co_await SendChange(*sent.change, sent.matches, onward)) co_return absl::OkStatus();
       }
       at_ = taken.positions;
-      told_.ForgetAt(at_);
       if (!taken.unread.empty()) {
-        absl::Status sent = co_await SendUnread(taken.unread);
+        absl::Status sent = co_await SendStored(taken.unread);
         if (!sent.ok() || stream_.draining()) co_return sent;
       }
       const bool idle = taken.deliveries.empty() && !taken.more;
@@ -233,8 +264,9 @@ class Watching {
     co_return absl::OkStatus();
   }
 
-  // What is in the database alone.
-  Task<absl::Status> SendUnread(std::vector<Range> ranges) {
+  // What the database has, unless the initial state has told it.
+  Task<absl::Status> SendStored(std::vector<Range> ranges,
+                                const watch::InitialState* told = nullptr) {
     Queries queries(feed_.reads(),
                     db::StoredEventsTrip(ranges, interest_->rewinding(), watch::kAppendedBytesMax),
                     ReadDeadline());
@@ -242,7 +274,8 @@ class Watching {
     if (!results.ok()) co_return results.status();
     db::StoredEvents stored = db::ReadStoredEvents(*results, store_.partition_count());
     for (const Range& range : ranges) {
-      if (range.after < stored.partitions.purged[range.partition])
+      // Behind the initial state it is no loss: the session is gone, as the event behind tells.
+      if (told == nullptr && range.after < stored.partitions.purged[range.partition])
         co_return co_await TokenExpired();
     }
     std::vector<v1::Session*> sessions;
@@ -253,6 +286,7 @@ class Watching {
     }
     const std::vector<ChangePtr> changes = watch::ChangesOf(std::move(stored));
     for (const ChangePtr& change : changes) {
+      if (told != nullptr && told->Told(*change)) continue;
       const std::optional<bool> matches = interest_->Judge(*change);
       at_[change->partition] = change->position;
       if (matches.has_value() && !co_await SendChange(*change, *matches))
@@ -263,30 +297,26 @@ class Watching {
     co_return absl::OkStatus();
   }
 
-  bool Told(const watch::Change& change) const {
-    const auto told = told_sequences_.find(change.event.session_id());
-    if (told != told_sequences_.end()) return change.event.sequence() <= told->second;
-    return told_.Told(change);
-  }
-
   // False: it cannot be sent.
   Task<bool> SendChange(const watch::Change& change, bool matches, Onward onward = Onward::kNow) {
     at_[change.partition] = change.position;
-    if (Told(change)) co_return true;
     WatchSessionsResponse rest;
     rest.set_matches(matches);
-    rest.set_resume_token(tokens_.Make({.positions = at_}));
+    rest.set_resume_token(Token());
     const bool sent = co_await stream_.Write(change.wire(), rest, onward);
     subscription_->Spoke(absl::Now());
     co_return sent;
   }
 
-  Task<bool> Send(WatchSessionsResponse response, bool in_initial_state = false) {
-    response.set_resume_token(
-        tokens_.Make({.positions = at_, .in_initial_state = in_initial_state}));
+  Task<bool> Send(WatchSessionsResponse response) {
+    response.set_resume_token(Token());
     const bool sent = co_await stream_.Write(response);
-    subscription_->Spoke(absl::Now());
+    if (subscription_ != nullptr) subscription_->Spoke(absl::Now());
     co_return sent;
+  }
+
+  std::string Token() const {
+    return tokens_.Make({.positions = at_, .in_initial_state = initial_state_});
   }
 
   db::SessionStore& store_;
@@ -295,14 +325,13 @@ class Watching {
   const std::shared_ptr<const watch::Interest> interest_;
   const watch::ResumeTokens tokens_;
   const absl::Duration heartbeat_interval_;
+  // What is told now; until the bookmark.
   bool initial_state_;
 
   watch::SubscriptionPtr subscription_;
-  // Where the stream stands: what was sent last, and all before it.
+  // Where the stream stands: what was sent last, and all before it. 0 while the initial state has
+  // not told all sessions.
   Positions at_;
-  // What the initial state has told: of all that match, and of those named, their sequences.
-  watch::InitialState told_;
-  absl::flat_hash_map<std::string, int32_t> told_sequences_;
 };
 
 }  // namespace

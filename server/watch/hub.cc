@@ -10,7 +10,7 @@ namespace {
 constexpr std::size_t kTakenMax = 64;
 constexpr int kScannedMax = 4096;
 
-// What one Take asks to be read.
+// What one Take, or RangesBetween, asks to be read.
 constexpr int64_t kUnreadMax = 128;
 
 // Removed positions that the log spans; beyond, it begins anew.
@@ -37,6 +37,16 @@ void Limit(int64_t budget, std::vector<Range>* ranges) {
 }
 
 }  // namespace
+
+std::vector<Range> RangesBetween(const Positions& after, const Positions& upto,
+                                 const std::vector<int16_t>& partitions) {
+  std::vector<Range> ranges;
+  for (const int16_t p : partitions) {
+    if (after[p] < upto[p]) ranges.push_back({p, after[p], upto[p]});
+  }
+  Limit(kUnreadMax, &ranges);
+  return ranges;
+}
 
 Hub::Hub(HubOptions options, db::CommittedListener& listener)
     : options_(std::move(options)),

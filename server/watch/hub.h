@@ -41,6 +41,10 @@ namespace sessiond::watch {
 
 using Range = db::PositionRange;
 
+// What lies between, of these partitions, as far as one read goes.
+std::vector<Range> RangesBetween(const Positions& after, const Positions& upto,
+                                 const std::vector<int16_t>& partitions);
+
 struct HubOptions {
   int partition_count = 64;
   // Of changes, as they lie in memory: some seconds of a busy daemon.

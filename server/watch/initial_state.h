@@ -5,6 +5,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cassert>
 #include <cstdint>
 #include <string>
 #include <utility>
@@ -17,10 +18,14 @@ namespace sessiond::watch {
 
 class InitialState {
  public:
-  // Where a session stands in the order of pages: by create_time, then id.
+  // Where a session stands in the order of pages: by create_time, then id; of named sessions by id.
   using Key = std::pair<int64_t, std::string>;
-  static Key KeyOf(const v1::Session& session) {
-    return {absl::ToUnixMicros(FromProto(session.create_time())), session.session_id()};
+
+  explicit InitialState(bool named) : named_(named) {}
+
+  Key KeyOf(const v1::Session& session) const {
+    return {named_ ? 0 : absl::ToUnixMicros(FromProto(session.create_time())),
+            session.session_id()};
   }
 
   // A page that ends with this key, and is followed by another.
@@ -28,9 +33,14 @@ class InitialState {
   // The last page: all that is behind the one before.
   void AddLastPage(Positions as_of) { last_ = std::move(as_of); }
 
+  // REQUIRES, as the following: the last page was added.
+  const Positions& first_as_of() const { return pages_.empty() ? last_ : pages_.front().as_of; }
+  // All of it is told, and every change up to here that Told does not know is to be.
+  const Positions& last_as_of() const { return last_; }
+
   // Whether its session was told of, or left out, as the change left it or later.
   bool Told(const Change& change) const {
-    if (last_.empty()) return false;
+    assert(!last_.empty());
     const v1::Session* session = change.after != nullptr ? change.after.get() : change.before.get();
     if (session == nullptr) return false;
     const auto page =
@@ -40,20 +50,12 @@ class InitialState {
     return change.position <= as_of[change.partition];
   }
 
-  // Forgets everything once all that comes is newer. The last page is the newest of all.
-  void ForgetAt(const Positions& positions) {
-    for (std::size_t p = 0; p < last_.size(); ++p) {
-      if (positions[p] < last_[p]) return;
-    }
-    std::vector<Page>().swap(pages_);
-    Positions().swap(last_);
-  }
-
  private:
   struct Page {
     Key last;
     Positions as_of;
   };
+  const bool named_;
   // Ascending.
   std::vector<Page> pages_;
   Positions last_;

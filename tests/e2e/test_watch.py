@@ -282,6 +282,30 @@ def test_an_interrupted_initial_state_is_sent_anew(client, watch, create):
     assert told(stream.change()) == (3, "RESUMED", True)
 
 
+@pytest.mark.parametrize("named", [False, True])
+def test_what_changes_while_the_initial_state_is_read_is_told_once(client, watch, create, named):
+    padding = {"site_description": "x" * 4000}
+    # Several pages, and more than waits in the streams' buffers: the last is read when we have read.
+    ids = [create(context=padding) for _ in range(250)]
+    if named:
+        ids.sort()
+    request = {"sessionIds": ids} if named else {"namespace": watch.namespace}
+    stream = watch(initialState=True, **request)
+    shown, changes = [next(stream)], []
+    act(client, ids[0], "Pause", "Resume")
+    for response in stream:
+        if "bookmark" in response:
+            break
+        (changes if "change" in response else shown).append(response)
+    assert [each["session"]["sessionId"] for each in shown] == ids
+    assert [told(each) for each in changes] == [(2, "PAUSED", True), (3, "RESUMED", True)]
+    token = stream.token
+    act(client, ids[0], "Pause")
+    assert told(stream.change()) == (4, "PAUSED", True)
+    resumed = watch(resumeToken=token, **request).bookmarked()
+    assert told(resumed.change()) == (4, "PAUSED", True)
+
+
 def test_watches_see_the_end_and_older_tokens_expire(client, watch, create):
     owner = "gone-" + uuid.uuid4().hex
     session_id = create(ownerId=owner)

@@ -211,7 +211,7 @@ class Readers:
                 each = told[number]
                 assert word != "failed", (self.requests[number], rest)
                 if word == "began":
-                    each["shown"] = {}
+                    each["shown"], each["changes"] = {}, []
                 elif word == "session":
                     each["shown"][rest[0]] = rest[1]
                 elif word == "bookmark":

@@ -15,10 +15,10 @@ class Watch:
 
     def __init__(self, contract, address, timeout=PATIENCE_SECONDS, **request):
         self._contract = contract
-        # Otherwise grpc shares one connection between all channels to an address, and its window.
-        self._channel = grpc.insecure_channel(
-            address, options=[("grpc.use_local_subchannel_pool", 1)]
-        )
+        # Otherwise grpc shares one connection between all channels to an address, and its window;
+        # and lets the window grow, so that nobody knows what waits in it.
+        options = [("grpc.use_local_subchannel_pool", 1), ("grpc.http2.bdp_probe", 0)]
+        self._channel = grpc.insecure_channel(address, options=options)
         reply = contract.method(WATCH)[1]
         stub = self._channel.unary_stream("/" + WATCH, response_deserializer=reply.FromString)
         self._call = stub(contract.request(WATCH, request), timeout=timeout)
