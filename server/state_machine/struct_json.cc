@@ -1,8 +1,13 @@
 #include "server/state_machine/struct_json.h"
 
+#include <rapidjson/memorystream.h>
+#include <rapidjson/reader.h>
+#include <rapidjson/stringbuffer.h>
+#include <rapidjson/writer.h>
+
 #include <algorithm>
 #include <cmath>
-#include <nlohmann/json.hpp>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -11,17 +16,26 @@
 namespace sessiond {
 namespace {
 
-using nlohmann::json;
-
 constexpr double kWholeNumbersMax =
     9007199254740992.0;  // 2^53: above it doubles skip whole numbers.
 
 // Straight into the text: a tree of JSON's own would be thrown away at once.
 
+// What the library writes of one value.
+template <class Write>
+void Append(std::string& out, Write write) {
+  rapidjson::StringBuffer buffer;
+  rapidjson::Writer<rapidjson::StringBuffer> writer(buffer);
+  write(writer);
+  out.append(buffer.GetString(), buffer.GetSize());
+}
+
 void Write(absl::string_view text, std::string& out) {
   const auto needs_escape = [](unsigned char c) { return c < 0x20 || c == '"' || c == '\\'; };
   if (std::any_of(text.begin(), text.end(), needs_escape)) {
-    out += json(std::string(text)).dump();
+    Append(out, [&](auto& writer) {
+      writer.String(text.data(), static_cast<rapidjson::SizeType>(text.size()));
+    });
   } else {
     absl::StrAppend(&out, "\"", text, "\"");
   }
@@ -33,7 +47,7 @@ void Write(double number, std::string& out) {
   if (number == std::trunc(number) && std::abs(number) <= kWholeNumbersMax) {
     absl::StrAppend(&out, static_cast<int64_t>(number));
   } else {
-    out += json(number).dump();
+    Append(out, [&](auto& writer) { writer.Double(number); });
   }
 }
 
@@ -91,46 +105,57 @@ std::string MapToJson(const Map& map) {
   return text;
 }
 
-// Fills a Struct while the text is read, so that no tree of JSON's own stands in between.
-class StructReader : public nlohmann::json_sax<json> {
- public:
-  explicit StructReader(Struct* root) : root_(root) {}
+// What is read is filled in while the text is read, too.
+using rapidjson::SizeType;
 
-  bool null() override {
+template <class Filler>
+void Read(absl::string_view text, Filler& filler) {
+  // Iterative: the depth costs no stack. Full precision: the fast way is off by a bit now and then.
+  constexpr unsigned kFlags = rapidjson::kParseIterativeFlag | rapidjson::kParseFullPrecisionFlag;
+  thread_local rapidjson::Reader reader;
+  rapidjson::MemoryStream stream(text.data(), text.size());
+  reader.Parse<kFlags>(stream, filler);
+}
+
+class StructFiller : public rapidjson::BaseReaderHandler<rapidjson::UTF8<>, StructFiller> {
+ public:
+  explicit StructFiller(Struct* root) : root_(root) {}
+
+  bool Null() {
     Next()->set_null_value(google::protobuf::NULL_VALUE);
     return true;
   }
-  bool boolean(bool value) override {
+  bool Bool(bool value) {
     Next()->set_bool_value(value);
     return true;
   }
-  bool number_integer(number_integer_t value) override { return Number(value); }
-  bool number_unsigned(number_unsigned_t value) override { return Number(value); }
-  bool number_float(number_float_t value, const string_t&) override { return Number(value); }
-  bool string(string_t& value) override {
-    Next()->set_string_value(std::move(value));
+  bool Int(int value) { return Double(value); }
+  bool Uint(unsigned value) { return Double(value); }
+  bool Int64(int64_t value) { return Double(static_cast<double>(value)); }
+  bool Uint64(uint64_t value) { return Double(static_cast<double>(value)); }
+  bool Double(double value) {
+    Next()->set_number_value(value);
     return true;
   }
-  bool binary(binary_t&) override { return false; }
-
-  bool start_object(std::size_t) override {
+  bool String(const char* text, SizeType length, bool) {
+    Next()->set_string_value(text, length);
+    return true;
+  }
+  bool StartObject() {
     open_.push_back({open_.empty() ? root_ : Next()->mutable_struct_value(), nullptr});
     return true;
   }
-  bool key(string_t& name) override {
-    name_ = std::move(name);
+  bool Key(const char* text, SizeType length, bool) {
+    name_.assign(text, length);
     return true;
   }
-  bool end_object() override { return Close(); }
-  bool start_array(std::size_t) override {
+  bool EndObject(SizeType) { return Close(); }
+  bool StartArray() {
     if (open_.empty()) return false;
     open_.push_back({nullptr, Next()->mutable_list_value()});
     return true;
   }
-  bool end_array() override { return Close(); }
-  bool parse_error(std::size_t, const std::string&, const json::exception&) override {
-    return false;
-  }
+  bool EndArray(SizeType) { return Close(); }
 
  private:
   // What is being filled: one of both.
@@ -145,10 +170,6 @@ class StructReader : public nlohmann::json_sax<json> {
     return open.object == nullptr ? open.list->add_values()
                                   : &(*open.object->mutable_fields())[name_];
   }
-  bool Number(double value) {
-    Next()->set_number_value(value);
-    return true;
-  }
   bool Close() {
     open_.pop_back();
     return true;
@@ -159,6 +180,43 @@ class StructReader : public nlohmann::json_sax<json> {
   std::string name_;
 };
 
+template <class V>
+class MapFiller : public rapidjson::BaseReaderHandler<rapidjson::UTF8<>, MapFiller<V>> {
+ public:
+  explicit MapFiller(google::protobuf::Map<std::string, V>* map) : map_(map) {}
+
+  bool Key(const char* text, SizeType length, bool) {
+    name_.assign(text, length);
+    return true;
+  }
+  bool String(const char* text, SizeType length, bool) {
+    if constexpr (std::is_same_v<V, std::string>) (*map_)[name_].assign(text, length);
+    return true;
+  }
+  bool Int(int value) {
+    if constexpr (std::is_integral_v<V>) (*map_)[name_] = value;
+    return true;
+  }
+  bool Uint(unsigned value) { return Int(static_cast<int>(value)); }
+
+ private:
+  google::protobuf::Map<std::string, V>* const map_;
+  std::string name_;
+};
+
+class ListFiller : public rapidjson::BaseReaderHandler<rapidjson::UTF8<>, ListFiller> {
+ public:
+  explicit ListFiller(google::protobuf::RepeatedPtrField<std::string>* list) : list_(list) {}
+
+  bool String(const char* text, SizeType length, bool) {
+    list_->Add()->assign(text, length);
+    return true;
+  }
+
+ private:
+  google::protobuf::RepeatedPtrField<std::string>* const list_;
+};
+
 }  // namespace
 
 std::string ToJson(const Struct& fields) { return MapToJson(fields.fields()); }
@@ -166,8 +224,8 @@ std::string ToJson(const Struct& fields) { return MapToJson(fields.fields()); }
 Struct StructFromJson(absl::string_view text) {
   Struct fields;
   if (text == "{}") return fields;
-  StructReader reader(&fields);
-  json::sax_parse(text.begin(), text.end(), &reader);
+  StructFiller filler(&fields);
+  Read(text, filler);
   return fields;
 }
 
@@ -178,14 +236,14 @@ std::string ToJson(const google::protobuf::Map<std::string, int32_t>& map) {
   return MapToJson(map);
 }
 void MapFromJson(absl::string_view text, google::protobuf::Map<std::string, std::string>* map) {
-  Struct object = StructFromJson(text);
-  for (auto& [key, value] : *object.mutable_fields())
-    (*map)[key] = std::move(*value.mutable_string_value());
+  if (text == "{}") return;
+  MapFiller filler(map);
+  Read(text, filler);
 }
 void MapFromJson(absl::string_view text, google::protobuf::Map<std::string, int32_t>* map) {
-  const Struct object = StructFromJson(text);
-  for (const auto& [key, value] : object.fields())
-    (*map)[key] = static_cast<int32_t>(value.number_value());
+  if (text == "{}") return;
+  MapFiller filler(map);
+  Read(text, filler);
 }
 
 std::string ToJson(const google::protobuf::RepeatedPtrField<std::string>& list) {
@@ -195,8 +253,8 @@ std::string ToJson(const google::protobuf::RepeatedPtrField<std::string>& list) 
 }
 void ListFromJson(absl::string_view text, google::protobuf::RepeatedPtrField<std::string>* list) {
   if (text == "[]") return;
-  for (const json& element : json::parse(text.begin(), text.end()))
-    list->Add(element.get<std::string>());
+  ListFiller filler(list);
+  Read(text, filler);
 }
 
 Value StringValue(absl::string_view value) {
