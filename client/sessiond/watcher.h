@@ -51,8 +51,8 @@ class Watcher {
   Watcher(const Watcher&) = delete;
   Watcher& operator=(const Watcher&) = delete;
 
-  // The initial state, if it was asked for; then one bookmark, and then every change once and in its
-  // order, however often the stream breaks off. Heartbeats are kept back.
+  // The initial state, if it was asked for; then one bookmark, and then every change once and in
+  // its order, however often the stream breaks off. Heartbeats are kept back.
   // A step waits until there is a response: for ever, where need be.
   //
   // The range ends after Stop; or else with a status, which is one that does not pass by itself:
