@@ -30,7 +30,7 @@ struct QueryPoolOptions {
   int connections = 2;
   // What may wait: at some milliseconds a list, about a second's work. More would only wait to
   // expire.
-  int waiting_max = 256;
+  int waiting_max = 1024;
   // The longest any trip may take, whatever its caller allows.
   absl::Duration trip_time_max = absl::Seconds(30);
   // False for statements that change what is no part of a session. A trip whose connection was lost

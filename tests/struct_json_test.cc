@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "server/state_machine/limits.h"
 #include "tests/commands.h"
 
@@ -69,6 +70,11 @@ TEST(StructJson, NumbersComeBackTheSame) {
   for (const double number : numbers) {
     const Struct back = StructFromJson(ToJson(Object("n", NumberValue(number))));
     EXPECT_EQ(back.fields().at("n").number_value(), number);
+    // PostgreSQL writes all digits, and no exponent.
+    const std::string digits = absl::StrFormat(R"({"n":%.1074f,"z":1})", number);
+    const Struct stored = StructFromJson(digits);
+    EXPECT_EQ(stored.fields().at("n").number_value(), number);
+    EXPECT_EQ(stored.fields().at("z").number_value(), 1) << digits;
   }
 }
 

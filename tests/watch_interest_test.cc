@@ -260,7 +260,6 @@ TEST(InitialState, HasToldWhatWasCommittedBeforeThePageOfItsSession) {
   EXPECT_EQ(newest_told(11), 7);
   EXPECT_EQ(newest_told(20), 7);
   EXPECT_EQ(newest_told(21), 9);
-  EXPECT_EQ(told.first_as_of(), Positions{5});
   EXPECT_EQ(told.last_as_of(), Positions{9});
 }
 

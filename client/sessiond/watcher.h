@@ -64,9 +64,10 @@ class Watcher {
   // Ends the range at once, and those begun later. Any thread; not a signal handler.
   void Stop();
 
-  // Where the watch stands: a watcher with this resume_token misses nothing. A response counts when
-  // the step behind it is made, so that this may be kept at any time. Heartbeats move it on. The
-  // request's own as long as nothing was heard.
+  // Where the watch stands: a watcher with this resume_token misses nothing. One from before the
+  // bookmark begins the initial state anew: what was told of it before no longer counts. A response
+  // counts when the step behind it is made, so that this may be kept at any time. Heartbeats move
+  // it on. The request's own as long as nothing was heard.
   std::string resume_token() const;
 
  private:

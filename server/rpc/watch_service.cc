@@ -39,6 +39,9 @@ constexpr std::size_t kIdPageSize = 32;
 
 constexpr absl::Duration kReadTimeout = absl::Seconds(30);
 
+// The client has left, or the response is too large: the stream knows which, and ends by it.
+absl::Status CannotBeSent() { return absl::CancelledError("The response cannot be sent."); }
+
 absl::Time ReadDeadline() { return absl::Now() + kReadTimeout; }
 
 absl::Status InvalidField(const std::string& field, const std::string& wrong) {
@@ -72,29 +75,19 @@ class Watching {
         heartbeat_interval_(request.has_heartbeat_interval()
                                 ? FromProto(request.heartbeat_interval())
                                 : kHeartbeatDefault),
-        initial_state_(request.initial_state()),
-        at_(store.partition_count()) {}
+        in_initial_state_(request.initial_state()) {}
   ~Watching() {
     if (subscription_ != nullptr) feed_.hub().Unsubscribe(subscription_);
   }
   Watching(const Watching&) = delete;
 
   Task<absl::Status> Run(std::string resume_token) {
-    std::optional<Positions> from;
-    if (!resume_token.empty()) {
-      absl::StatusOr<watch::ResumePoint> point = tokens_.Open(resume_token);
-      if (!point.ok()) co_return point.status();
-      initial_state_ = point->in_initial_state;
-      from = std::move(point->positions);
+    if (absl::Status begun = co_await Begin(std::move(resume_token)); !begun.ok()) co_return begun;
+    if (in_initial_state_) {
+      absl::Status sent = co_await SendInitialState();
+      if (!sent.ok() || Ends()) co_return sent;
+      in_initial_state_ = false;
     }
-    absl::Status begun;
-    if (initial_state_) {
-      begun = co_await SendInitialState();
-    } else {
-      begun = co_await Begin(std::move(from));
-    }
-    if (!begun.ok() || Ends()) co_return begun;
-    initial_state_ = false;
     WatchSessionsResponse response;
     response.mutable_bookmark();
     if (!co_await Send(std::move(response))) co_return absl::OkStatus();
@@ -106,26 +99,28 @@ class Watching {
 
   // -- beginning
 
-  // Where it stood, or now.
-  Task<absl::Status> Begin(std::optional<Positions> from) {
+  // Finds out where to begin, and has the hub collect what comes from there on.
+  Task<absl::Status> Begin(std::string resume_token) {
     Query query(feed_.reads(), db::PartitionStatesSql(), ReadDeadline());
     const absl::StatusOr<db::Result> result = co_await query;
     if (!result.ok()) co_return result.status();
     const db::PartitionStates states = db::ReadPartitionStates(*result, store_.partition_count());
-    at_ = std::move(from).value_or(states.positions);
+    at_ = states.positions;
+    if (!resume_token.empty()) {
+      absl::StatusOr<watch::ResumePoint> point = tokens_.Open(resume_token);
+      if (!point.ok()) co_return point.status();
+      in_initial_state_ = point->in_initial_state;
+      if (!in_initial_state_) at_ = std::move(point->positions);
+    }
     for (const int16_t p : interest_->partitions()) {
       // One that is ahead of the database saw changes that a restored one has lost.
       if (at_[p] < states.purged[p] || at_[p] > states.positions[p])
         co_return co_await TokenExpired();
     }
-    Subscribe(states.positions);
+    subscription_ =
+        feed_.hub().Subscribe(interest_, at_, states.positions, absl::Now(), heartbeat_interval_,
+                              [news = stream_.news()] { news->signal.Set(); });
     co_return absl::OkStatus();
-  }
-
-  // Has the hub collect what comes behind here. `now`: how far the database is.
-  void Subscribe(const Positions& now) {
-    subscription_ = feed_.hub().Subscribe(interest_, at_, now, absl::Now(), heartbeat_interval_,
-                                          [news = stream_.news()] { news->signal.Set(); });
   }
 
   Task<absl::Status> TokenExpired() {
@@ -151,16 +146,7 @@ class Watching {
       sent = co_await SendNamed(&told);
     }
     if (!sent.ok() || Ends()) co_return sent;
-    at_ = told.first_as_of();
-    Subscribe(told.last_as_of());
-    while (!Ends()) {
-      std::vector<Range> ranges =
-          watch::RangesBetween(at_, told.last_as_of(), interest_->partitions());
-      if (ranges.empty()) break;
-      sent = co_await SendStored(std::move(ranges), &told);
-      if (!sent.ok()) co_return sent;
-    }
-    co_return absl::OkStatus();
+    co_return co_await Follow(&told);
   }
 
   // All that match, page by page in the order of their creation.
@@ -231,32 +217,45 @@ class Watching {
     for (v1::Session& session : sessions) {
       WatchSessionsResponse response;
       *response.mutable_session() = std::move(session);
-      if (!co_await Send(std::move(response))) break;
+      if (!co_await Send(std::move(response))) co_return CannotBeSent();
     }
     co_return absl::OkStatus();
   }
 
   // -- changes
 
-  // Until the call is over, or the daemon drains and all that is pending is sent.
-  Task<absl::Status> Follow() {
+  // Until the call is over, or the daemon drains and all that is pending is sent; or, of what an
+  // initial state leaves to be told, until the stream stands where its last page was read.
+  Task<absl::Status> Follow(const watch::InitialState* told = nullptr) {
     while (!stream_.over()) {
       const watch::Taken taken = feed_.hub().Take(*subscription_);
       for (auto delivery = taken.deliveries.begin(); delivery != taken.deliveries.end();) {
         const watch::Delivery& sent = *delivery++;
-        const Onward onward = delivery == taken.deliveries.end() ? Onward::kNow : Onward::kWithNext;
-        if (!co_await SendChange(*sent.change, sent.matches, onward)) co_return absl::OkStatus();
+        if (told != nullptr && told->Told(*sent.change)) continue;
+        const bool followed = told == nullptr && delivery != taken.deliveries.end();
+        if (!co_await SendChange(*sent.change, sent.matches,
+                                 followed ? Onward::kWithNext : Onward::kNow)) {
+          co_return absl::OkStatus();
+        }
       }
       at_ = taken.positions;
       if (!taken.unread.empty()) {
-        absl::Status sent = co_await SendStored(taken.unread);
+        absl::Status sent = co_await SendStored(taken.unread, told);
         if (!sent.ok() || stream_.draining()) co_return sent;
       }
+      std::vector<Range> left;
+      if (told != nullptr)
+        left = watch::RangesBetween(at_, told->last_as_of(), interest_->partitions());
+      if (told != nullptr && left.empty()) co_return absl::OkStatus();
       const bool idle = taken.deliveries.empty() && !taken.more;
       if ((idle && stream_.draining()) || absl::Now() >= subscription_->silent_until()) {
         WatchSessionsResponse response;
         response.mutable_heartbeat();
         if (!co_await Send(std::move(response)) || stream_.draining()) co_return absl::OkStatus();
+      } else if (idle && told != nullptr) {
+        // The hub has not heard of it yet.
+        absl::Status sent = co_await SendStored(std::move(left), told);
+        if (!sent.ok()) co_return sent;
       } else if (idle) {
         co_await stream_.news()->signal.Wait();
       }
@@ -265,8 +264,7 @@ class Watching {
   }
 
   // What the database has, unless the initial state has told it.
-  Task<absl::Status> SendStored(std::vector<Range> ranges,
-                                const watch::InitialState* told = nullptr) {
+  Task<absl::Status> SendStored(std::vector<Range> ranges, const watch::InitialState* told) {
     Queries queries(feed_.reads(),
                     db::StoredEventsTrip(ranges, interest_->rewinding(), watch::kAppendedBytesMax),
                     ReadDeadline());
@@ -289,8 +287,7 @@ class Watching {
       if (told != nullptr && told->Told(*change)) continue;
       const std::optional<bool> matches = interest_->Judge(*change);
       at_[change->partition] = change->position;
-      if (matches.has_value() && !co_await SendChange(*change, *matches))
-        co_return absl::OkStatus();
+      if (matches.has_value() && !co_await SendChange(*change, *matches)) co_return CannotBeSent();
     }
     for (const Range& range : ranges) at_[range.partition] = range.upto;
     feed_.hub().Advance(*subscription_, ranges);
@@ -311,12 +308,12 @@ class Watching {
   Task<bool> Send(WatchSessionsResponse response) {
     response.set_resume_token(Token());
     const bool sent = co_await stream_.Write(response);
-    if (subscription_ != nullptr) subscription_->Spoke(absl::Now());
+    subscription_->Spoke(absl::Now());
     co_return sent;
   }
 
   std::string Token() const {
-    return tokens_.Make({.positions = at_, .in_initial_state = initial_state_});
+    return tokens_.Make({.positions = at_, .in_initial_state = in_initial_state_});
   }
 
   db::SessionStore& store_;
@@ -325,12 +322,11 @@ class Watching {
   const std::shared_ptr<const watch::Interest> interest_;
   const watch::ResumeTokens tokens_;
   const absl::Duration heartbeat_interval_;
-  // What is told now; until the bookmark.
-  bool initial_state_;
+  // Whether the initial state is being told: until the bookmark.
+  bool in_initial_state_;
 
   watch::SubscriptionPtr subscription_;
-  // Where the stream stands: what was sent last, and all before it. 0 while the initial state has
-  // not told all sessions.
+  // Where the stream stands: what was sent last, and all before it.
   Positions at_;
 };
 

@@ -6,11 +6,15 @@
 #include <rapidjson/writer.h>
 
 #include <algorithm>
+#include <cassert>
 #include <cmath>
+#include <cstdint>
 #include <string>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 
 namespace sessiond {
@@ -19,16 +23,16 @@ namespace {
 constexpr double kWholeNumbersMax =
     9007199254740992.0;  // 2^53: above it doubles skip whole numbers.
 
-// Straight into the text: a tree of JSON's own would be thrown away at once.
-
 // What the library writes of one value.
-template <class Write>
-void Append(std::string& out, Write write) {
+template <class Give>
+void Append(std::string& out, Give give) {
   rapidjson::StringBuffer buffer;
   rapidjson::Writer<rapidjson::StringBuffer> writer(buffer);
-  write(writer);
+  give(writer);
   out.append(buffer.GetString(), buffer.GetSize());
 }
+
+// Straight into the text: a tree of JSON's own would be thrown away at once.
 
 void Write(absl::string_view text, std::string& out) {
   const auto needs_escape = [](unsigned char c) { return c < 0x20 || c == '"' || c == '\\'; };
@@ -105,16 +109,20 @@ std::string MapToJson(const Map& map) {
   return text;
 }
 
-// What is read is filled in while the text is read, too.
+// No tree here either: a filler takes each value as it is read.
 using rapidjson::SizeType;
 
 template <class Filler>
 void Read(absl::string_view text, Filler& filler) {
-  // Iterative: the depth costs no stack. Full precision: the fast way is off by a bit now and then.
-  constexpr unsigned kFlags = rapidjson::kParseIterativeFlag | rapidjson::kParseFullPrecisionFlag;
+  // Iterative: the depth costs no stack. Numbers as they are spelt: the library refuses some of the
+  // largest as PostgreSQL writes them, with all of their digits.
+  constexpr unsigned kFlags =
+      rapidjson::kParseIterativeFlag | rapidjson::kParseNumbersAsStringsFlag;
   thread_local rapidjson::Reader reader;
   rapidjson::MemoryStream stream(text.data(), text.size());
-  reader.Parse<kFlags>(stream, filler);
+  const bool read = !reader.Parse<kFlags>(stream, filler).IsError();
+  assert(read);
+  static_cast<void>(read);
 }
 
 class StructFiller : public rapidjson::BaseReaderHandler<rapidjson::UTF8<>, StructFiller> {
@@ -129,13 +137,11 @@ class StructFiller : public rapidjson::BaseReaderHandler<rapidjson::UTF8<>, Stru
     Next()->set_bool_value(value);
     return true;
   }
-  bool Int(int value) { return Double(value); }
-  bool Uint(unsigned value) { return Double(value); }
-  bool Int64(int64_t value) { return Double(static_cast<double>(value)); }
-  bool Uint64(uint64_t value) { return Double(static_cast<double>(value)); }
-  bool Double(double value) {
+  bool RawNumber(const char* text, SizeType length, bool) {
+    double value = 0;
+    const bool is_number = absl::SimpleAtod(absl::string_view(text, length), &value);
     Next()->set_number_value(value);
-    return true;
+    return is_number;
   }
   bool String(const char* text, SizeType length, bool) {
     Next()->set_string_value(text, length);
@@ -193,11 +199,11 @@ class MapFiller : public rapidjson::BaseReaderHandler<rapidjson::UTF8<>, MapFill
     if constexpr (std::is_same_v<V, std::string>) (*map_)[name_].assign(text, length);
     return true;
   }
-  bool Int(int value) {
-    if constexpr (std::is_integral_v<V>) (*map_)[name_] = value;
+  bool RawNumber(const char* text, SizeType length, bool) {
+    if constexpr (std::is_integral_v<V>)
+      return absl::SimpleAtoi(absl::string_view(text, length), &(*map_)[name_]);
     return true;
   }
-  bool Uint(unsigned value) { return Int(static_cast<int>(value)); }
 
  private:
   google::protobuf::Map<std::string, V>* const map_;

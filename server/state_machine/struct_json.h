@@ -1,7 +1,6 @@
 // google.protobuf.Struct ↔ JSON text, as the database keeps it.
 #pragma once
 
-#include <map>
 #include <string>
 
 #include "absl/strings/string_view.h"

@@ -210,6 +210,10 @@ void Hub::Advance(Subscription& subscription, absl::Span<const Range> ranges) {
     int64_t& cursor = subscription.cursor_[range.partition];
     cursor = std::max(cursor, range.upto);
   }
+  // What came from the hub while the same was read.
+  std::erase_if(subscription.queue_, [&](const Subscription::Mark& mark) {
+    return mark.position <= subscription.cursor_[mark.partition];
+  });
 }
 
 // The cursor is still that of the first mark.

@@ -16,6 +16,7 @@
 // No I/O, no threads, no clock. Thread-safe.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <cstdint>
 #include <deque>
@@ -145,7 +146,7 @@ class Hub {
   // What there is now. With nothing to deliver and nothing unread the watch is live, and is woken
   // when that changes.
   Taken Take(Subscription& subscription);
-  // What Take named as unread was read and sent.
+  // These were read and sent: what Take named as unread, or what the hub has not seen yet.
   void Advance(Subscription& subscription, absl::Span<const Range> ranges);
 
   // ---- changes

@@ -1,7 +1,7 @@
 // What the initial state has told already. It is read in pages, each as of its own moment, while
-// changes go on; a change is told by it exactly when it was committed before the page that its
-// session belongs to. Pages are stretches of an order that sessions never move in, so it takes one
-// moment for each page, and nothing for each session, to know which those are.
+// changes go on; a change is told by it exactly when it was committed before the page was read that
+// its session belongs to. Pages are stretches of an order that sessions never move in, so it takes
+// one moment for each page, and nothing for each session, to know which those are.
 #pragma once
 
 #include <algorithm>
@@ -33,9 +33,8 @@ class InitialState {
   // The last page: all that is behind the one before.
   void AddLastPage(Positions as_of) { last_ = std::move(as_of); }
 
-  // REQUIRES, as the following: the last page was added.
-  const Positions& first_as_of() const { return pages_.empty() ? last_ : pages_.front().as_of; }
-  // All of it is told, and every change up to here that Told does not know is to be.
+  // REQUIRES, as the following: the last page was added. Changes up to here that Told denies are
+  // still to be sent.
   const Positions& last_as_of() const { return last_; }
 
   // Whether its session was told of, or left out, as the change left it or later.

@@ -7,6 +7,7 @@ changes.
 """
 
 import collections
+import datetime
 import json
 import os
 import pathlib
@@ -23,7 +24,8 @@ from test_scenarios import events_of
 
 CHANGES = 20_000 if os.environ.get("SESSIOND_SOAK") else 2_000
 WRITERS = 8
-SESSIONS = 40
+SESSIONS = 250  # More than a page of the initial state.
+CHANGING = 40  # Of them.
 READERS = 5
 WATCHES = 10  # Of each reader: 50 in all.
 # How often something is killed or stopped.
@@ -202,7 +204,7 @@ class Readers:
 
     def told(self):
         """By watch: sessions shown, whether the bookmark was seen, and changes."""
-        told = {n: {"shown": {}, "bookmarked": False, "changes": []} for n in self.requests}
+        told = {n: {"shown": {}, "bookmarked": None, "changes": []} for n in self.requests}
         for path in self._directory.glob("told-*"):
             for line in path.read_text().splitlines(keepends=True):
                 if not line.endswith("\n"):
@@ -215,7 +217,7 @@ class Readers:
                 elif word == "session":
                     each["shown"][rest[0]] = rest[1]
                 elif word == "bookmark":
-                    each["bookmarked"] = True
+                    each["bookmarked"] = each["bookmarked"] or rest[0]
                 else:
                     each["changes"].append(tuple(rest))
         return told
@@ -242,7 +244,7 @@ def draw_request(chance, ids):
     if chance.random() < 0.2:
         request["eventTypes"] = chance.sample(TYPES, 3)
     if chance.random() < 0.2:
-        request["sessionIds"] = chance.sample(ids, 5)
+        request["sessionIds"] = chance.sample(ids, chance.choice([5, CHANGING]))
     return request
 
 
@@ -307,11 +309,11 @@ def history_of(client, session_id):
 
 
 def wanted_by(request, histories):
-    """By session: (sequence, matches) of what a watch must be told."""
+    """By session: (sequence, matches) of what a watch must be told, and when each happened."""
     holds = FILTERS[request["filter"]]
     named = request.get("sessionIds")
     shows_deleted = named or "state" in request["filter"] or "delete_time" in request["filter"]
-    wanted = collections.defaultdict(list)
+    wanted, times = collections.defaultdict(list), collections.defaultdict(list)
     for session_id, history in histories.items():
         if named and session_id not in named:
             continue
@@ -321,7 +323,8 @@ def wanted_by(request, histories):
             if holds(after) or (before and holds(before)):
                 matches = bool(holds(after) and (shows_deleted or after["state"] != "DELETED"))
                 wanted[session_id].append((event["sequence"], matches))
-    return wanted
+                times[session_id].append(datetime.datetime.fromisoformat(event["eventTime"]).timestamp())
+    return wanted, times
 
 
 def by_session(changes):
@@ -331,14 +334,15 @@ def by_session(changes):
     return told
 
 
-def behind(told, wanted, shown):
+def behind(told, wanted, times, shown, bookmarked):
     """What a watch with an initial state must be told of a session behind it: all that is newer than
-    what it was shown; of a session that it was not shown, all since that did not match."""
+    what it was shown; of a session that it was not shown, all since that did not match, and
+    whatever happened behind the bookmark."""
     if shown:
         return [each for each in wanted if each[0] > shown]
     first = next((n for n, each in enumerate(wanted) if told and each == told[0]), len(wanted))
     assert first == 0 or not wanted[first - 1][1], "it matched, and was not shown"
-    return wanted[first:]
+    return wanted[min(first, sum(time <= bookmarked for time in times)) :]
 
 
 def test_nothing_is_missed_told_twice_or_out_of_order(contract, tmp_path):
@@ -364,6 +368,7 @@ def run(chance, cluster, readers):
         )["sessionId"]
         for _ in range(SESSIONS)
     ]
+    ids = sorted(chance.sample(ids, CHANGING))
     for _ in range(READERS - 1):
         readers.begin([draw_request(chance, ids) for _ in range(WATCHES)])
     told = readers.await_told(lambda told: all(each["bookmarked"] for each in told.values()))
@@ -392,19 +397,26 @@ def run(chance, cluster, readers):
 
 
 def check(readers, histories):
-    wanted = {n: wanted_by(request, histories) for n, request in readers.requests.items()}
+    all_wanted = {n: wanted_by(request, histories) for n, request in readers.requests.items()}
     created = {each: 1 for each in histories}  # From before the watches without initial state.
 
     def expected(number, each):
         told = by_session(each["changes"])
+        wanted, times = all_wanted[number]
         if readers.requests[number].get("initialState"):
             return {
-                session_id: behind(told[session_id], changes, each["shown"].get(session_id, 0))
-                for session_id, changes in wanted[number].items()
+                session_id: behind(
+                    told[session_id],
+                    changes,
+                    times[session_id],
+                    each["shown"].get(session_id, 0),
+                    each["bookmarked"],
+                )
+                for session_id, changes in wanted.items()
             }
         return {
             session_id: [change for change in changes if change[0] > created[session_id]]
-            for session_id, changes in wanted[number].items()
+            for session_id, changes in wanted.items()
         }
 
     def complete(told):
@@ -418,6 +430,7 @@ def check(readers, histories):
     changes = 0
     for number, each in told.items():
         request = readers.requests[number]
+        assert each["bookmarked"], (number, request)
         got = by_session(each["changes"])
         for session_id, must in expected(number, each).items():
             assert got.pop(session_id, []) == must, (number, request, session_id)

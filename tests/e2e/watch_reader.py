@@ -3,7 +3,7 @@ and continues it. What they are told goes to its output, a JSON array a line:
 
     [watch, "began"]                    connected, the bookmark not seen yet: what was shown is void
     [watch, "session", id, sequence]    of the initial state
-    [watch, "bookmark"]
+    [watch, "bookmark", time]           in seconds since 1970
     [watch, "change", id, sequence, matches]
     [watch, "failed", why]              it goes on no more
 """
@@ -74,7 +74,7 @@ class Reader(threading.Thread):
             self._say("session", session["sessionId"], session["sequence"])
         elif "bookmark" in response:
             self._bookmarked = True
-            self._say("bookmark")
+            self._say("bookmark", time.time())
         elif "change" in response:
             event = response["change"]["event"]
             self._say("change", event["sessionId"], event["sequence"], response.get("matches", False))
