@@ -3,6 +3,7 @@
 #include <cassert>
 #include <utility>
 
+#include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "db/event_rows.h"
@@ -33,12 +34,6 @@ constexpr absl::string_view kRanges =
     "                    ORDER BY e.position\n"
     "                    LIMIT 1000) e\n";
 static_assert(kStoredEventsMax == 1000);
-
-// Their sessions, each once, with the last event that the ranges have of it.
-std::string RangeSessions() {
-  return absl::StrCat("(SELECT e.partition, e.session_id, max(e.sequence) AS last_sequence\n",
-                      kRanges, "GROUP BY e.partition, e.session_id) d\n");
-}
 
 // What a step needs beside its event. Each rides session_events_partition_session_id_sequence_key.
 constexpr absl::string_view kPreviousTime =
@@ -98,6 +93,27 @@ std::vector<std::optional<std::string>> RangeParams(absl::Span<const PositionRan
   return {ArrayText(partitions), ArrayText(after), ArrayText(upto)};
 }
 
+// Arrays of the second trip, one for each column.
+class ArrayParams {
+ public:
+  explicit ArrayParams(std::size_t columns) : columns_(columns) {}
+
+  template <class... Values>
+  void Add(const Values&... values) {
+    std::size_t column = 0;
+    (columns_[column++].push_back(absl::StrCat(values)), ...);
+  }
+  bool empty() const { return columns_.front().empty(); }
+  std::vector<std::optional<std::string>> Params() const {
+    std::vector<std::optional<std::string>> params;
+    for (const auto& column : columns_) params.push_back(ArrayText(column));
+    return params;
+  }
+
+ private:
+  std::vector<std::vector<std::string>> columns_;
+};
+
 StoredStep ReadStep(const Result& result, int row, int first_column) {
   StoredStep step;
   ReadEvent(result, row, first_column, &step.event);
@@ -110,6 +126,12 @@ StoredStep ReadStep(const Result& result, int row, int first_column) {
   step.previous_time = time();
   step.marked_time = time();
   return step;
+}
+
+int64_t NumberOf(const v1::SessionEvent& event, const char* change) {
+  const auto& changes = event.changes().fields();
+  const auto found = changes.find(change);
+  return found == changes.end() ? 0 : static_cast<int64_t>(found->second.number_value());
 }
 
 // Both ascend by partition and position.
@@ -157,87 +179,125 @@ std::optional<absl::Time> ReadOldestResumable(const Result& result) {
   return result.Timestamp(0, 0);
 }
 
-std::vector<Sql> StoredEventsTrip(absl::Span<const PositionRange> ranges, Rewinding rewinding,
-                                  std::size_t message_bytes_max) {
-  const std::vector<std::optional<std::string>> params = RangeParams(ranges);
+std::vector<Sql> StoredEventsTrip(absl::Span<const PositionRange> ranges) {
   std::vector<Sql> trip;
   trip.push_back(PartitionStatesSql());
   trip.push_back(
       {absl::StrCat("SELECT e.partition, e.position,\n", kEventColumns, ", e.before,\n",
-                    kPreviousTime, ",\n", kMarkedTime, kRanges, "ORDER BY e.partition, e.position"),
-       params});
-  trip.push_back({absl::StrCat("SELECT ", kSessionColumns, "\nFROM ", RangeSessions(),
-                               "JOIN sessions s ON s.partition = d.partition",
-                               " AND s.id = d.session_id\n", kCurrentTaskJoin),
-                  params});
-  trip.push_back({absl::StrCat("SELECT ", kBareEventColumns, ", e.before, NULL::timestamptz,\n",
-                               kMarkedTime, "FROM ", RangeSessions(),
-                               "CROSS JOIN LATERAL (SELECT *\n"
-                               "                    FROM session_events e\n"
-                               "                    WHERE e.partition = d.partition\n"
-                               "                      AND e.session_id = d.session_id\n"
-                               "                      AND e.sequence > d.last_sequence\n"
-                               "                      AND ",
-                               Rewound(rewinding),
-                               "\n"
-                               "                    ORDER BY e.sequence\n"
-                               "                    OFFSET 0) e\n"
-                               "ORDER BY e.session_id, e.sequence"),
-                  params});
+                    kPreviousTime, ",\n", kMarkedTime, ", ", kSessionColumns, "\n", kRanges,
+                    "LEFT JOIN LATERAL (SELECT *\n"
+                    "                   FROM sessions s\n"
+                    "                   WHERE s.partition = e.partition\n"
+                    "                     AND s.id = e.session_id\n"
+                    "                   LIMIT 1) s ON true\n",
+                    kCurrentTaskJoin, "\nORDER BY e.partition, e.position"),
+       RangeParams(ranges)});
+  return trip;
+}
+
+StoredEvents ReadStoredEvents(const std::vector<Result>& results, int partition_count) {
+  constexpr int kFirstSessionColumn = 2 + kEventColumnCount + 3;
+  StoredEvents stored;
+  stored.partitions = ReadPartitionStates(results[0], partition_count);
+  const Result& events = results[1];
+  for (int row = 0; row < events.rows(); ++row) {
+    stored.events.push_back({.partition = events.Int2(row, 0),
+                             .position = events.Int8(row, 1),
+                             .step = ReadStep(events, row, 2)});
+    if (events.IsNull(row, kFirstSessionColumn)) continue;
+    auto& session = stored.sessions[stored.events.back().step.event.session_id()];
+    if (session != nullptr) continue;
+    session = std::make_shared<v1::Session>();
+    ReadSession(events, row, kFirstSessionColumn, session.get());
+  }
+  return stored;
+}
+
+std::vector<Sql> StoredRestTrip(const StoredEvents& stored, Rewinding rewinding,
+                                std::size_t message_bytes_max) {
+  ArrayParams moved(4), gone(2), appended(5);
+  absl::flat_hash_set<absl::string_view> seen;
+  // From the last event of each session.
+  for (auto each = stored.events.rbegin(); each != stored.events.rend(); ++each) {
+    const v1::SessionEvent& event = each->step.event;
+    const std::string& id = event.session_id();
+    if (event.type() == v1::SessionEvent::MESSAGES_APPENDED) {
+      appended.Add(each->partition, each->position, id, NumberOf(event, "first_sequence"),
+                   NumberOf(event, "last_sequence"));
+    }
+    if (!seen.insert(id).second) continue;
+    const auto session = stored.sessions.find(id);
+    if (session == stored.sessions.end()) {
+      gone.Add(each->partition, id);
+    } else if (session->second->sequence() > event.sequence()) {
+      moved.Add(each->partition, id, event.sequence(), session->second->sequence());
+    }
+  }
+  std::vector<Sql> trip;
+  if (moved.empty() && gone.empty() && appended.empty()) return trip;
+  trip.push_back(PartitionStatesSql());
   trip.push_back(
-      {absl::StrCat("SELECT t.id, t.namespace, t.workflow, t.owner_id, t.created_at\n", "FROM ",
-                    RangeSessions(), "JOIN tombstones t ON t.partition = d.partition",
-                    " AND t.id = d.session_id"),
-       params});
+      {absl::StrCat("SELECT ", kBareEventColumns, ", e.before, NULL::timestamptz,\n", kMarkedTime,
+                    "FROM unnest($1::smallint[], $2::text[], $3::integer[], $4::integer[])\n"
+                    "  AS d (partition, session_id, after, upto)\n"
+                    "CROSS JOIN LATERAL (SELECT *\n"
+                    "                    FROM session_events e\n"
+                    "                    WHERE e.partition = d.partition\n"
+                    "                      AND e.session_id = d.session_id\n"
+                    "                      AND e.sequence > d.after\n"
+                    "                      AND e.sequence <= d.upto\n"
+                    "                      AND ",
+                    Rewound(rewinding),
+                    "\n"
+                    "                    ORDER BY e.sequence\n"
+                    "                    OFFSET 0) e\n"
+                    "ORDER BY e.session_id, e.sequence"),
+       moved.Params()});
+  trip.push_back(
+      {"SELECT t.id, t.namespace, t.workflow, t.owner_id, t.created_at\n"
+       "FROM unnest($1::smallint[], $2::text[]) AS d (partition, session_id)\n"
+       "JOIN tombstones t ON t.partition = d.partition AND t.id = d.session_id",
+       gone.Params()});
   // Of each event as many as fit, off session_messages_pkey.
-  std::vector<std::optional<std::string>> message_params = params;
+  std::vector<std::optional<std::string>> message_params = appended.Params();
   message_params.push_back(absl::StrCat(message_bytes_max));
   trip.push_back(
-      {absl::StrCat("SELECT e.partition, e.position, ", kMessageColumns, "\n", kRanges,
+      {absl::StrCat("SELECT e.partition, e.position, ", kMessageColumns,
+                    "\n"
+                    "FROM unnest($1::smallint[], $2::bigint[], $3::text[], $4::integer[], "
+                    "$5::integer[])\n"
+                    "  AS e (partition, position, session_id, first, last)\n"
                     "CROSS JOIN LATERAL (SELECT *, sum(octet_length(m.content)\n"
                     "                                  + octet_length(m.metadata::text))\n"
                     "                              OVER (ORDER BY m.sequence) AS bytes\n"
                     "                    FROM session_messages m\n"
                     "                    WHERE m.partition = e.partition\n"
                     "                      AND m.session_id = e.session_id\n"
-                    "                      AND m.sequence\n"
-                    "                          BETWEEN (e.changes ->> 'first_sequence')::integer\n"
-                    "                              AND (e.changes ->> 'last_sequence')::integer\n"
+                    "                      AND m.sequence BETWEEN e.first AND e.last\n"
                     "                    ORDER BY m.sequence) m\n"
-                    "WHERE e.type = 21\n"
-                    "  AND m.bytes <= $4::bigint\n"
+                    "WHERE m.bytes <= $6::bigint\n"
                     "ORDER BY e.partition, e.position, m.sequence"),
        std::move(message_params)});
   return trip;
 }
 
-StoredEvents ReadStoredEvents(const std::vector<Result>& results, int partition_count) {
-  StoredEvents stored;
-  stored.partitions = ReadPartitionStates(results[0], partition_count);
+bool AddStoredRest(const std::vector<Result>& results, StoredEvents* stored) {
+  const int partition_count = static_cast<int>(stored->partitions.purged.size());
+  if (ReadPartitionStates(results[0], partition_count).purged != stored->partitions.purged)
+    return false;
   for (int row = 0; row < results[1].rows(); ++row) {
-    stored.events.push_back({.partition = results[1].Int2(row, 0),
-                             .position = results[1].Int8(row, 1),
-                             .step = ReadStep(results[1], row, 2)});
+    StoredStep step = ReadStep(results[1], row, 0);
+    stored->later[step.event.session_id()].push_back(std::move(step));
   }
   for (int row = 0; row < results[2].rows(); ++row) {
-    auto session = std::make_shared<v1::Session>();
-    ReadSession(results[2], row, 0, session.get());
-    std::string id = session->session_id();
-    stored.sessions.emplace(std::move(id), std::move(session));
+    v1::Session& tombstone = stored->tombstones[std::string(results[2].Text(row, 0))];
+    tombstone.set_namespace_(std::string(results[2].Text(row, 1)));
+    tombstone.set_workflow(std::string(results[2].Text(row, 2)));
+    tombstone.set_owner_id(std::string(results[2].Text(row, 3)));
+    *tombstone.mutable_create_time() = ToProto(results[2].Timestamp(row, 4));
   }
-  for (int row = 0; row < results[3].rows(); ++row) {
-    StoredStep step = ReadStep(results[3], row, 0);
-    stored.later[step.event.session_id()].push_back(std::move(step));
-  }
-  for (int row = 0; row < results[4].rows(); ++row) {
-    v1::Session& tombstone = stored.tombstones[std::string(results[4].Text(row, 0))];
-    tombstone.set_namespace_(std::string(results[4].Text(row, 1)));
-    tombstone.set_workflow(std::string(results[4].Text(row, 2)));
-    tombstone.set_owner_id(std::string(results[4].Text(row, 3)));
-    *tombstone.mutable_create_time() = ToProto(results[4].Timestamp(row, 4));
-  }
-  ReadAppended(results[5], &stored.events);
-  return stored;
+  ReadAppended(results[3], &stored->events);
+  return true;
 }
 
 Sql SessionsByIdSql(absl::Span<const std::string> session_ids, int partition_count) {

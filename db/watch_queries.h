@@ -82,11 +82,16 @@ enum class Rewinding {
   kStanding
 };
 
-// One trip, to be run as of one moment. REQUIRES: `ranges` ascend, one for each partition at most,
-// and have no more than kStoredEventsMax positions.
-std::vector<Sql> StoredEventsTrip(absl::Span<const PositionRange> ranges, Rewinding rewinding,
-                                  std::size_t message_bytes_max);
+// Two trips, each to be run as of one moment. The first reads the events and their sessions; the
+// second what few of them need: events behind them, tombstones, messages. REQUIRES: `ranges`
+// ascend, one for each partition at most, and have no more than kStoredEventsMax positions.
+std::vector<Sql> StoredEventsTrip(absl::Span<const PositionRange> ranges);
 StoredEvents ReadStoredEvents(const std::vector<Result>& results, int partition_count);
+// Empty: there is nothing else to read.
+std::vector<Sql> StoredRestTrip(const StoredEvents& stored, Rewinding rewinding,
+                                std::size_t message_bytes_max);
+// False: something was removed between the trips, and both are to be run again.
+bool AddStoredRest(const std::vector<Result>& results, StoredEvents* stored);
 
 // The sessions with these ids, as far as there are any, in the order of ids.
 Sql SessionsByIdSql(absl::Span<const std::string> session_ids, int partition_count);

@@ -110,9 +110,12 @@ class Reader {
 
   void ReadUnread(const std::vector<Range>& ranges) {
     const Interest& interest = subscription_->interest();
-    const auto results = Read(side_, db::StoredEventsTrip(ranges, interest.rewinding(), 1000));
-    for (const ChangePtr& change :
-         ChangesOf(db::ReadStoredEvents(*results, side_.store->partition_count()))) {
+    const auto events = Read(side_, db::StoredEventsTrip(ranges));
+    db::StoredEvents stored = db::ReadStoredEvents(*events, side_.store->partition_count());
+    if (auto trip = db::StoredRestTrip(stored, interest.rewinding(), 1000); !trip.empty()) {
+      ASSERT_TRUE(db::AddStoredRest(*Read(side_, std::move(trip)), &stored));
+    }
+    for (const ChangePtr& change : ChangesOf(std::move(stored))) {
       if (interest.Judge(*change).has_value()) Get(*change);
     }
     side_.feed->hub().Advance(*subscription_, ranges);

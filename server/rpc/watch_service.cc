@@ -265,12 +265,9 @@ class Watching {
 
   // What the database has, unless the initial state has told it.
   Task<absl::Status> SendStored(std::vector<Range> ranges, const watch::InitialState* told) {
-    Queries queries(feed_.reads(),
-                    db::StoredEventsTrip(ranges, interest_->rewinding(), watch::kAppendedBytesMax),
-                    ReadDeadline());
-    const auto results = co_await queries;
-    if (!results.ok()) co_return results.status();
-    db::StoredEvents stored = db::ReadStoredEvents(*results, store_.partition_count());
+    absl::StatusOr<db::StoredEvents> read = co_await ReadStored(ranges);
+    if (!read.ok()) co_return read.status();
+    db::StoredEvents& stored = *read;
     for (const Range& range : ranges) {
       // Behind the initial state it is no loss: the session is gone, as the event behind tells.
       if (told == nullptr && range.after < stored.partitions.purged[range.partition])
@@ -292,6 +289,22 @@ class Watching {
     for (const Range& range : ranges) at_[range.partition] = range.upto;
     feed_.hub().Advance(*subscription_, ranges);
     co_return absl::OkStatus();
+  }
+
+  Task<absl::StatusOr<db::StoredEvents>> ReadStored(const std::vector<Range>& ranges) {
+    for (;;) {
+      Queries events(feed_.reads(), db::StoredEventsTrip(ranges), ReadDeadline());
+      const auto events_read = co_await events;
+      if (!events_read.ok()) co_return events_read.status();
+      db::StoredEvents stored = db::ReadStoredEvents(*events_read, store_.partition_count());
+      std::vector<db::Sql> trip =
+          db::StoredRestTrip(stored, interest_->rewinding(), watch::kAppendedBytesMax);
+      if (trip.empty()) co_return stored;
+      Queries rest(feed_.reads(), std::move(trip), ReadDeadline());
+      const auto rest_read = co_await rest;
+      if (!rest_read.ok()) co_return rest_read.status();
+      if (db::AddStoredRest(*rest_read, &stored)) co_return stored;
+    }
   }
 
   // False: it cannot be sent.

@@ -142,14 +142,27 @@ bool Feed::FetchMissing() {
 }
 
 absl::Status Feed::Fetch(const std::vector<Range>& ranges) {
-  const auto results = Read(db::StoredEventsTrip(ranges, db::Rewinding::kAll, kAppendedBytesMax));
-  if (!results.ok()) return results.status();
-  db::StoredEvents stored = db::ReadStoredEvents(*results, store_.partition_count());
-  Present(&stored);
-  std::vector<ChangePtr> changes = ChangesOf(std::move(stored));
+  absl::StatusOr<db::StoredEvents> stored = ReadStored(ranges);
+  if (!stored.ok()) return stored.status();
+  Present(&*stored);
+  std::vector<ChangePtr> changes = ChangesOf(*std::move(stored));
   Measure(/*from_memory=*/false, changes);
   hub_.Fill(ranges, std::move(changes));
   return absl::OkStatus();
+}
+
+absl::StatusOr<db::StoredEvents> Feed::ReadStored(const std::vector<Range>& ranges) {
+  for (;;) {
+    const auto events = Read(db::StoredEventsTrip(ranges));
+    if (!events.ok()) return events.status();
+    db::StoredEvents stored = db::ReadStoredEvents(*events, store_.partition_count());
+    // Of whatever filters will look at, once it is in the log.
+    std::vector<db::Sql> trip = db::StoredRestTrip(stored, db::Rewinding::kAll, kAppendedBytesMax);
+    if (trip.empty()) return stored;
+    const auto rest = Read(std::move(trip));
+    if (!rest.ok()) return rest.status();
+    if (db::AddStoredRest(*rest, &stored)) return stored;
+  }
 }
 
 void Feed::Present(db::StoredEvents* stored) {

@@ -29,7 +29,7 @@ struct FeedOptions {
   std::string dsn;
   HubOptions hub;
   // How often the database is asked; the second after a second in which nothing moved.
-  absl::Duration poll_period = absl::Milliseconds(50);
+  absl::Duration poll_period = absl::Milliseconds(25);
   absl::Duration idle_poll_period = absl::Milliseconds(100);
   // For what streams read: their first look, and what is no more in memory. 2: they share what the
   // lanes leave of the database.
@@ -61,6 +61,7 @@ class Feed {
   void Poll();
   bool FetchMissing();
   absl::Status Fetch(const std::vector<Range>& ranges);
+  absl::StatusOr<db::StoredEvents> ReadStored(const std::vector<Range>& ranges);
   absl::StatusOr<std::vector<db::Result>> Read(std::vector<db::Sql> trip);
   void Present(db::StoredEvents* stored);
   // Waits to be kicked, at most so long. False: to be ended.
