@@ -210,6 +210,17 @@ TEST_F(HubTest, AWatchThatIsAheadOfTheHubGetsNothingTwice) {
   EXPECT_THAT(TakeAll(first), ElementsAre(Pair(0, 1), Pair(0, 2), Pair(0, 3)));
 }
 
+TEST_F(HubTest, WhatIsReadAheadOfTheHubIsToldOnce) {
+  Make({});
+  Watch watch = Begin();
+  TakeAll(watch);
+  Publish({{0, 1}, {1, 1}, {0, 2}});
+  hub_->Advance(*watch.subscription, {{0, 0, 3}});
+  EXPECT_THAT(TakeAll(watch), ElementsAre(Pair(1, 1)));
+  Publish({{0, 3}, {0, 4}});
+  EXPECT_THAT(TakeAll(watch), ElementsAre(Pair(0, 4)));
+}
+
 TEST_F(HubTest, NothingIsCopiedWhileNobodyWatches) {
   Make({});
   EXPECT_FALSE(listener_.listening);
