@@ -21,7 +21,9 @@
 
 // abseil counts who has a share in a status, and ThreadSanitizer does not see it count: the last
 // one to let go would race with all who have read it.
-extern "C" const char* __tsan_default_suppressions() { return "called_from_lib:libabsl_status.so\n"; }
+extern "C" const char* __tsan_default_suppressions() {
+  return "called_from_lib:libabsl_status.so\n";
+}
 
 namespace {
 
