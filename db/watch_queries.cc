@@ -282,9 +282,14 @@ std::vector<Sql> StoredRestTrip(const StoredEvents& stored, Rewinding rewinding,
 }
 
 bool AddStoredRest(const std::vector<Result>& results, StoredEvents* stored) {
-  const int partition_count = static_cast<int>(stored->partitions.purged.size());
-  if (ReadPartitionStates(results[0], partition_count).purged != stored->partitions.purged)
-    return false;
+  const std::vector<int64_t>& before = stored->partitions.purged;
+  const std::vector<int64_t> purged =
+      ReadPartitionStates(results[0], static_cast<int>(before.size())).purged;
+  // What happens to a session behind an event lies behind it.
+  for (const StoredEvent& event : stored->events) {
+    const int16_t p = event.partition;
+    if (purged[p] > before[p] && purged[p] > event.position) return false;
+  }
   for (int row = 0; row < results[1].rows(); ++row) {
     StoredStep step = ReadStep(results[1], row, 0);
     stored->later[step.event.session_id()].push_back(std::move(step));

@@ -90,7 +90,8 @@ StoredEvents ReadStoredEvents(const std::vector<Result>& results, int partition_
 // Empty: there is nothing else to read.
 std::vector<Sql> StoredRestTrip(const StoredEvents& stored, Rewinding rewinding,
                                 std::size_t message_bytes_max);
-// False: something was removed between the trips, and both are to be run again.
+// False: what belongs to these events may have been removed between the trips, and both are to be
+// run again.
 bool AddStoredRest(const std::vector<Result>& results, StoredEvents* stored);
 
 // The sessions with these ids, as far as there are any, in the order of ids.
