@@ -28,8 +28,8 @@ struct QueryPoolOptions {
   // 2: one long count leaves the other to lists; each busy one is a core of PostgreSQL's that lanes
   // do not have.
   int connections = 2;
-  // What may wait: at some milliseconds a list, about a second's work. More would only wait to
-  // expire.
+  // What may wait: at a millisecond a list, about a second's work; where each has to wait for the
+  // disk, a few seconds'. More would only wait to expire.
   int waiting_max = 1024;
   // The longest any trip may take, whatever its caller allows.
   absl::Duration trip_time_max = absl::Seconds(30);

@@ -10,6 +10,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/notification.h"
+#include "server/state_machine/session_id.h"
 #include "server/watch/feed.h"
 #include "server/watch/rewind.h"
 #include "tests/store_fixture.h"
@@ -227,6 +228,36 @@ TEST(Feed, PassesOverWhatWasRemovedAndSaysSo) {
     if (now[p] > 0) wanted[p] = {2};
   }
   EXPECT_EQ(reader.Await(1), wanted);
+}
+
+TEST(Feed, ReadsAnewWhatWasRemovedBetweenItsTrips) {
+  TestDatabase database;
+  Side side(database);
+  const Positions from = PositionsOf(side);
+  const std::string id = db::NewSessionIn(*side.store, "interview").session_id();
+  const std::vector<Range> ranges =
+      RangesBetween(from, PositionsOf(side), {PartitionOf(id, side.store->partition_count())});
+  ASSERT_EQ(ranges.size(), 1u);
+  const auto events = Read(side, db::StoredEventsTrip(ranges));
+  db::StoredEvents stored = db::ReadStoredEvents(*events, side.store->partition_count());
+  ASSERT_EQ(stored.sessions.size(), 1u);
+  EXPECT_TRUE(db::StoredRestTrip(stored, db::Rewinding::kAll, 1000).empty());
+
+  // As if it had ended since.
+  stored.sessions.clear();
+  const auto add_rest = [&] {
+    return db::AddStoredRest(*Read(side, db::StoredRestTrip(stored, db::Rewinding::kAll, 1000)),
+                             &stored);
+  };
+  EXPECT_TRUE(add_rest());
+  const auto purge_to = [&](int64_t position) {
+    database.Ask(absl::StrCat("UPDATE partitions SET purged_position = ", position,
+                              " WHERE partition = ", ranges[0].partition, " RETURNING ''"));
+  };
+  purge_to(ranges[0].upto);
+  EXPECT_TRUE(add_rest()) << "what lies before does not matter";
+  purge_to(ranges[0].upto + 1);
+  EXPECT_FALSE(add_rest());
 }
 
 }  // namespace
