@@ -60,26 +60,99 @@ absl::Status RunWasReplaced(const std::string& task_id, const Session& session) 
 }  // namespace
 
 CommitGroup::CommitGroup(absl::Span<Submission* const> submissions, WorkflowCatalog& catalog,
-                         bool listening)
+                         LaneMemory& memory, DatabaseClock& clock, bool listening)
     : submissions_(submissions.begin(), submissions.end()),
       catalog_(catalog),
+      memory_(memory),
+      clock_(clock),
       listening_(listening),
       partitions_(PartitionsOf(submissions)) {}
 
 // -------------------------------------------------------------------------------------------------
+// what the lane has kept
+
+namespace {
+
+// Sessions that a list named are looked at where they were found, in the database: that one is due,
+// or has an owner, may be known there alone.
+bool WasFoundInDatabase(const Command& command) {
+  return command.by_timeout || std::holds_alternative<v1::EraseOwnerRequest>(command.request) ||
+         std::holds_alternative<v1::DetachReferenceRequest>(command.request) ||
+         std::holds_alternative<v1::PurgeSessionsRequest>(command.request);
+}
+
+}  // namespace
+
+bool CommitGroup::Recall(const Submission& submission) {
+  if (WasFoundInDatabase(submission.command)) return false;
+  const std::string& id = submission.command.session_id;
+  if (const auto entry = entries_.find(id); entry != entries_.end()) return entry->second.recalled;
+  Session session;
+  if (!memory_.Find(submission.partition, id, &session)) return false;
+  entries_[id] = {.aggregate = {.session = std::move(session)}, .recalled = true};
+  return true;
+}
+
+bool CommitGroup::DecideFromMemory() {
+  const std::optional<absl::Time> now = clock_.Now();
+  if (!now.has_value()) return false;
+  now_ = *now;
+  for (const Submission* submission : submissions_) {
+    const std::optional<int64_t> position = memory_.PositionOf(submission->partition);
+    if (!position.has_value() || memory_.FindRequest(submission->request_key) ||
+        !NamedBy(submission->command.request).empty()) {
+      return false;
+    }
+    // An id that was drawn just now is nobody's yet.
+    if (!submission->command.session_id_drawn && !Recall(*submission)) return false;
+    locked_positions_[submission->partition] = *position;
+    entries_[submission->command.session_id].partition = submission->partition;
+  }
+  positions_ = locked_positions_;
+  from_memory_ = true;
+  Decide();
+  // Of a refusal, and of what left no trace, only the database knows whether it repeats a request.
+  return std::all_of(submissions_.begin(), submissions_.end(), [](const Submission* submission) {
+    return submission->outcome.ok() && !submission->outcome->events.empty();
+  });
+}
+
+void CommitGroup::Forget() {
+  for (const int16_t partition : partitions_) memory_.Forget(partition);
+}
+
+// What the group has committed.
+void CommitGroup::Keep() {
+  for (const auto& [partition, position] : positions_) memory_.Left(partition, position);
+  for (const Submission* submission : accepted_) memory_.KeepRequest(submission->request_key);
+  for (const auto& [id, entry] : entries_) {
+    if (entry.ended.has_value()) {
+      memory_.Drop(id);
+    } else if (entry.changed) {
+      memory_.Keep(entry.partition, *entry.aggregate.session, entry.aggregate.blocking.count > 0);
+    }
+  }
+}
+
+// -------------------------------------------------------------------------------------------------
 // trip 1
 
-void CommitGroup::QueueLoad(Connection& connection) {
-  connection.Queue(kBegin);
+void CommitGroup::QueueLock(Connection& connection) const {
   Params lock;
   lock.AddInt2Array(partitions_);
   connection.Queue(kLockPartitions, std::move(lock));
+}
+
+void CommitGroup::QueueLoad(Connection& connection) {
+  connection.Queue(kBegin);
+  QueueLock(connection);
 
   // A session that several commands name is loaded once.
   std::vector<const Submission*> distinct;
   std::set<absl::string_view> seen;
   for (const Submission* submission : submissions_) {
-    if (seen.insert(submission->command.session_id).second) distinct.push_back(submission);
+    if (!seen.insert(submission->command.session_id).second || Recall(*submission)) continue;
+    distinct.push_back(submission);
   }
   Params load;
   load.AddInt2Array(partitions_);
@@ -166,13 +239,22 @@ void TakeSession(const Result& result, int row, Aggregate* aggregate) {
 
 void CommitGroup::TakeLoaded(const std::vector<Result>& results) {
   const Result& locked = results[1];
+  // By somebody else: what was kept of them is void.
+  std::set<int16_t> moved;
   for (int row = 0; row < locked.rows(); ++row) {
-    locked_positions_[locked.Int2(row, 0)] = locked.Int8(row, 1);
+    const int16_t partition = locked.Int2(row, 0);
+    locked_positions_[partition] = locked.Int8(row, 1);
+    if (!memory_.Found(partition, locked.Int8(row, 1))) moved.insert(partition);
     now_ = locked.Timestamp(row, 2);
   }
+  clock_.Read(now_);
   positions_ = locked_positions_;
   for (const Submission* submission : submissions_) {
-    entries_[submission->command.session_id].partition = submission->partition;
+    Entry& entry = entries_[submission->command.session_id];
+    entry.partition = submission->partition;
+    if (!entry.recalled || !moved.contains(entry.partition)) continue;
+    entry = {.partition = submission->partition};
+    missing_sessions_.push_back(submission->command.session_id);
   }
   const Result& sessions = results[2];
   for (int row = 0; row < sessions.rows(); ++row)
@@ -423,8 +505,8 @@ void CommitGroup::Present(Session session, Session* answer) const {
 GroupRows CommitGroup::Rows() const {
   GroupRows rows{.now = now_, .events = events_};
   for (const auto& [partition, position] : positions_) {
-    const int64_t events = position - locked_positions_.at(partition);
-    if (events > 0) rows.advanced[partition] = events;
+    const int64_t before = locked_positions_.at(partition);
+    if (position > before) rows.advanced.push_back({partition, before, position - before});
   }
   for (const auto& [id, entry] : entries_) {
     if (entry.ended.has_value()) {
@@ -469,7 +551,17 @@ GroupRows CommitGroup::Rows() const {
 }
 
 void CommitGroup::QueueWrites(Connection& connection) {
-  expected_ = QueueRows(Rows(), partitions_, connection);
+  if (from_memory_) {
+    connection.Queue(kBegin);
+    expected_.push_back({kBegin.name, kAny});
+    // One is locked by its update.
+    if (partitions_.size() > 1) {
+      QueueLock(connection);
+      expected_.push_back({kLockPartitions.name, kAny});
+    }
+  }
+  before_rows_ = expected_.size();
+  QueueRows(Rows(), partitions_, connection, &expected_);
   connection.Queue(kCommit);
 }
 
@@ -481,6 +573,8 @@ void CommitGroup::Answer(const std::vector<Result>& written) {
     committed_.clear();
     return;
   }
+  if (from_memory_) clock_.Read(written[before_rows_].Timestamp(0, 0));
+  Keep();
   for (auto& [id, entry] : entries_) {
     if (entry.last != nullptr) {
       Present(*std::move(entry.aggregate.session), &entry.last->outcome->session);

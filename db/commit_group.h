@@ -1,12 +1,17 @@
 // A group: commands that commit together. It knows what to ask the database and what to make of the
 // answers, and does no I/O itself.
 //
-//   trip 1   BEGIN · lock the partitions · load the sessions, and what commands name below them ·
-//            look the request ids up
+//   trip 1   BEGIN · lock the partitions · load the sessions that the lane has not kept, and what
+//            commands name below them · look the request ids up
 //   (trip 1b only when something is missing: tombstones, what a repeated request names, unknown
 //   workflows)
 //   decide   each command in the order of arrival; two for one session build on each other
 //   trip 2   positions · sessions · what lies below them · events · requests · COMMIT
+//
+// Where the lane has kept all that the group needs (lane_memory.h), it is decided at once, and
+// trip 2 is the only one: it fails if somebody else has changed a partition meanwhile, or if a
+// request was carried out before. Then, and where a command is refused or changes nothing, the
+// group takes the long way.
 //
 // A refused command writes nothing and harms nobody in its group. Outcomes count only once the
 // commit is known.
@@ -27,7 +32,9 @@
 #include "absl/types/span.h"
 #include "db/committed.h"
 #include "db/connection.h"
+#include "db/database_clock.h"
 #include "db/group_rows.h"
+#include "db/lane_memory.h"
 #include "db/submission.h"
 #include "server/state_machine/workflow_catalog.h"
 
@@ -35,10 +42,13 @@ namespace sessiond::db {
 
 class CommitGroup {
  public:
-  // REQUIRES: `submissions` outlive the group. With `listening`, what is committed is kept for
-  // TakeCommitted.
+  // REQUIRES: what is given outlives the group. With `listening`, what is committed is
+  // kept for TakeCommitted.
   CommitGroup(absl::Span<Submission* const> submissions, WorkflowCatalog& catalog,
-              bool listening = false);
+              LaneMemory& memory, DatabaseClock& clock, bool listening = false);
+
+  // Decides without trip 1. False: it cannot, and the group has to be made anew.
+  bool DecideFromMemory();
 
   // Trip 1.
   void QueueLoad(Connection& connection);
@@ -57,6 +67,9 @@ class CommitGroup {
   // accepted, where the database wrote other rows than it was told to: a defect.
   void Answer(const std::vector<Result>& written);
 
+  // A group that was decided from what was kept, and failed: its partitions are in doubt.
+  void Forget();
+
   // After Answer: the events, in the order of each partition's positions.
   std::vector<CommittedEvent> TakeCommitted() { return std::move(committed_); }
 
@@ -74,6 +87,8 @@ class CommitGroup {
     std::optional<EndedSession> ended;
     // The last command that changed the session: its answer is the session as it stands.
     Submission* last = nullptr;
+    // The lane had kept it.
+    bool recalled = false;
   };
   // What was done on a request before.
   struct Replayed {
@@ -87,6 +102,9 @@ class CommitGroup {
     std::string session_id, id;
   };
 
+  bool Recall(const Submission& submission);
+  void QueueLock(Connection& connection) const;
+  void Keep();
   absl::StatusOr<Outcome> DecideOne(Submission& submission);
   absl::StatusOr<Outcome> Repeat(const Submission& submission, const Replayed& request);
   Outcome Accept(Submission& submission, Entry& entry, Decision decision);
@@ -102,10 +120,13 @@ class CommitGroup {
 
   const std::vector<Submission*> submissions_;
   WorkflowCatalog& catalog_;
+  LaneMemory& memory_;
+  DatabaseClock& clock_;
   const bool listening_;
+  bool from_memory_ = false;
   // Ascending, each once.
   std::vector<int16_t> partitions_;
-  // As locked; Accept counts on from here.
+  // As locked, or as kept; Accept counts on from here.
   std::map<int16_t, int64_t> positions_, locked_positions_;
   absl::Time now_;
   // By session id.
@@ -125,6 +146,8 @@ class CommitGroup {
   std::deque<std::vector<google::protobuf::Struct>> before_;
   std::deque<std::vector<NewMessage>> messages_;
   std::vector<Expected> expected_;
+  // How many statements come before the rows; the first of those tells the time.
+  std::size_t before_rows_ = 0;
   std::vector<CommittedEvent> committed_;
 };
 

@@ -17,9 +17,6 @@ using v1::SessionArtifact;
 using v1::SessionError;
 using v1::SessionTask;
 
-// As many as there are: what lies below a session is known to the database alone.
-constexpr int64_t kAny = -1;
-
 std::optional<std::string> OptionalJson(bool has, const Struct& fields) {
   if (!has) return std::nullopt;
   return ToJson(fields);
@@ -28,10 +25,11 @@ std::optional<std::string> OptionalJson(bool has, const Struct& fields) {
 // Queues one statement for each kind of row.
 class Writer {
  public:
-  Writer(const GroupRows& rows, const std::vector<int16_t>& partitions, Connection& connection)
-      : rows_(rows), partitions_(partitions), connection_(connection) {}
+  Writer(const GroupRows& rows, const std::vector<int16_t>& partitions, Connection& connection,
+         std::vector<Expected>* expected)
+      : rows_(rows), partitions_(partitions), connection_(connection), expected_(*expected) {}
 
-  std::vector<Expected> Queue() {
+  void Queue() {
     Positions();
     Created();
     Updated();
@@ -45,7 +43,6 @@ class Writer {
     Events();
     if (!rows_.ended.empty()) Ended();
     Requests();
-    return std::move(expected_);
   }
 
  private:
@@ -79,15 +76,14 @@ class Writer {
   const GroupRows& rows_;
   const std::vector<int16_t>& partitions_;
   Connection& connection_;
-  std::vector<Expected> expected_;
+  std::vector<Expected>& expected_;
 };
 
 void Writer::Positions() {
-  using Row = std::pair<int16_t, int64_t>;
-  const std::vector<Row> advanced(rows_.advanced.begin(), rows_.advanced.end());
-  Write(kAdvancePositions, advanced, [](auto& columns) {
-    columns.Int2([](const Row& row) { return row.first; });
-    columns.Int8([](const Row& row) { return row.second; });
+  Write(kAdvancePositions, rows_.advanced, [](Columns<AdvancedRow>& columns) {
+    columns.Int2([](const AdvancedRow& row) { return row.partition; });
+    columns.Int8([](const AdvancedRow& row) { return row.position; });
+    columns.Int8([](const AdvancedRow& row) { return row.events; });
   });
 }
 
@@ -397,9 +393,9 @@ void Writer::Requests() {
 
 }  // namespace
 
-std::vector<Expected> QueueRows(const GroupRows& rows, const std::vector<int16_t>& partitions,
-                                Connection& connection) {
-  return Writer(rows, partitions, connection).Queue();
+void QueueRows(const GroupRows& rows, const std::vector<int16_t>& partitions,
+               Connection& connection, std::vector<Expected>* expected) {
+  Writer(rows, partitions, connection, expected).Queue();
 }
 
 bool WroteAsExpected(const std::vector<Expected>& expected, const std::vector<Result>& results) {

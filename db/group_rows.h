@@ -3,7 +3,6 @@
 #pragma once
 
 #include <cstdint>
-#include <map>
 #include <string>
 #include <vector>
 
@@ -27,6 +26,13 @@ struct SessionRow {
   int32_t blocking_errors;
   // The large columns travel only when they changed.
   bool fields_changed, counters_changed, references_changed;
+};
+
+// A partition that has new events.
+struct AdvancedRow {
+  int16_t partition;
+  int64_t position;
+  int64_t events;
 };
 
 struct EventRow {
@@ -57,8 +63,7 @@ struct RequestRow {
 
 struct GroupRows {
   absl::Time now;
-  // How far each partition advances.
-  std::map<int16_t, int64_t> advanced;
+  std::vector<AdvancedRow> advanced;
   std::vector<SessionRow> created, updated;
   std::vector<EventRow> events;
   std::vector<Located<v1::SessionTask>> tasks;
@@ -70,16 +75,19 @@ struct GroupRows {
   std::vector<RequestRow> requests;
 };
 
+// As many as there are: what lies below a session is known to the database alone.
+inline constexpr int64_t kAny = -1;
+
 // How many rows a statement must have touched.
 struct Expected {
   const char* statement;
   int64_t rows;
 };
 
-// Queues the statements. REQUIRES: `partitions`, ascending, are locked by this transaction, and all
-// rows lie in them; but for those of requests.
-std::vector<Expected> QueueRows(const GroupRows& rows, const std::vector<int16_t>& partitions,
-                                Connection& connection);
+// Queues the statements, that of the positions first, and adds what they must touch. REQUIRES:
+// `partitions`, ascending, are locked by this transaction, and all rows lie in them.
+void QueueRows(const GroupRows& rows, const std::vector<int16_t>& partitions,
+               Connection& connection, std::vector<Expected>* expected);
 
 // Whether the database did what it was told to; what it did else is said in the log, for it is a
 // defect.

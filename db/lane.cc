@@ -29,14 +29,23 @@ bool ConnectionIsGone(const absl::Status& status) {
          sqlstate == "25P03" || sqlstate == "25006";
 }
 
+// What a group that was decided from what the lane had kept finds where that did not hold: a
+// position that has moved, a request that was carried out.
+bool WasNotAsKept(const absl::Status& status) {
+  const std::string sqlstate = SqlStateOf(status);
+  return sqlstate == "23502" || sqlstate == "23505";
+}
+
 bool RaceWasLost(const absl::Status& status) { return absl::StartsWith(SqlStateOf(status), "40"); }
 
 }  // namespace
 
-Lane::Lane(LaneOptions options, WorkflowCatalog& catalog)
+Lane::Lane(LaneOptions options, WorkflowCatalog& catalog, DatabaseClock& clock)
     : options_(std::move(options)),
       catalog_(catalog),
+      clock_(clock),
       inbox_(options_.inbox),
+      memory_(options_.kept_bytes_max),
       thread_([this] { Run(); }) {}
 
 Lane::~Lane() { Drain(); }
@@ -96,9 +105,11 @@ void Lane::Settle(Group group) {
   const absl::Time give_up = absl::Now() + kPatience;
   for (int races = 0;;) {
     const absl::Time begin = absl::Now();
-    status = CommitOnce(group);
-    options_.on_group(
-        {.commands = group.size(), .duration = absl::Now() - begin, .committed = status.ok()});
+    GroupReport report{.commands = group.size()};
+    status = CommitOnce(group, &report);
+    report.duration = absl::Now() - begin;
+    report.committed = status.ok();
+    options_.on_group(report);
     if (status.ok()) return;
     if (RaceWasLost(status) && ++races < kRacesMax) continue;
     // Whether it committed is unknown, or known not to be: either way it is run again, and the
@@ -116,7 +127,11 @@ void Lane::Settle(Group group) {
                        "A race was lost five times in a row. Retry with the same request_id."));
   }
   const bool someone_is_to_blame = CategoryOf(ReasonOf(status)) == Category::kAdminRequired;
-  if (group.size() == 1 || !someone_is_to_blame) return AnswerAll(group, status);
+  if (group.size() == 1 || !someone_is_to_blame) {
+    if (someone_is_to_blame)
+      spdlog::error("lane: a command is refused with sqlstate {}", SqlStateOf(status));
+    return AnswerAll(group, status);
+  }
   Settle(group.first(group.size() / 2));
   Settle(group.subspan(group.size() / 2));
 }
@@ -135,17 +150,33 @@ absl::Status Lane::Connect() {
   if (lost_since_ != absl::InfiniteFuture()) spdlog::info("lane: connected to the database again");
   lost_since_ = absl::InfiniteFuture();
   connection_ = *std::move(connection);
+  // What was on the wire may have been committed, or not; and the database may be another one.
+  memory_.Clear();
+  clock_.Forget();
   return absl::OkStatus();
 }
 
-absl::Status Lane::CommitOnce(Group submissions) {
+absl::Status Lane::CommitOnce(Group submissions, GroupReport* report) {
   if (connection_ == nullptr || !connection_->alive()) {
     if (auto connected = Connect(); !connected.ok()) return connected;
   }
   const bool listening = options_.listener != nullptr && options_.listener->listening;
-  CommitGroup group(submissions, catalog_, listening);
-  const absl::Status status = Trips(group);
-  if (status.ok()) return status;
+  if (CommitGroup group(submissions, catalog_, memory_, clock_, listening);
+      group.DecideFromMemory()) {
+    const absl::Status status = Write(group);
+    report->from_memory = status.ok();
+    if (status.ok()) return status;
+    group.Forget();
+    RollBack(status);
+    return WasNotAsKept(status) ? CommitOnce(submissions, report) : status;
+  }
+  CommitGroup group(submissions, catalog_, memory_, clock_, listening);
+  const absl::Status status = LoadAndWrite(group);
+  if (!status.ok()) RollBack(status);
+  return status;
+}
+
+void Lane::RollBack(const absl::Status& status) {
   if (ConnectionIsGone(status)) {
     if (lost_since_ == absl::InfiniteFuture()) {
       lost_since_ = absl::Now();
@@ -153,39 +184,43 @@ absl::Status Lane::CommitOnce(Group submissions) {
                    SqlStateOf(status));
     }
     connection_.reset();
-  } else {
-    // The sync ended the skipping, not the transaction.
-    connection_->Queue(kRollback);
-    if (!connection_->Trip(absl::Now() + options_.settings.statement_timeout).ok()) {
-      connection_.reset();
-    }
+    return;
   }
-  return status;
+  // The sync ended the skipping, not the transaction.
+  connection_->Queue(kRollback);
+  if (!connection_->Trip(absl::Now() + options_.settings.statement_timeout).ok())
+    connection_.reset();
 }
 
-absl::Status Lane::Trips(CommitGroup& group) {
-  // Each trip waits for at most one lock and some statements; the margin lets PostgreSQL's own
-  // timeouts answer first.
-  const auto deadline = [this] {
-    return absl::Now() + options_.settings.lock_timeout + 2 * options_.settings.statement_timeout;
-  };
+// Each trip waits for at most one lock and some statements; the margin lets PostgreSQL's own
+// timeouts answer first.
+absl::StatusOr<std::vector<Result>> Lane::Trip() {
+  return connection_->Trip(absl::Now() + options_.settings.lock_timeout +
+                           2 * options_.settings.statement_timeout);
+}
+
+absl::Status Lane::LoadAndWrite(CommitGroup& group) {
   group.QueueLoad(*connection_);
-  const auto loaded = connection_->Trip(deadline());
+  const auto loaded = Trip();
   if (!loaded.ok()) return loaded.status();
   group.TakeLoaded(*loaded);
 
   if (group.QueueMissing(*connection_)) {
-    const auto missing = connection_->Trip(deadline());
+    const auto missing = Trip();
     if (!missing.ok()) return missing.status();
     group.TakeMissing(*missing);
   }
 
   if (!group.Decide()) {
     connection_->Queue(kRollback);
-    return connection_->Trip(deadline()).status();
+    return Trip().status();
   }
+  return Write(group);
+}
+
+absl::Status Lane::Write(CommitGroup& group) {
   group.QueueWrites(*connection_);
-  const auto written = connection_->Trip(deadline());
+  const auto written = Trip();
   if (!written.ok()) return written.status();
   group.Answer(*written);
   if (auto committed = group.TakeCommitted(); !committed.empty())

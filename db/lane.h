@@ -6,6 +6,8 @@
 //                ▲ everything that waits, up to 256        │
 //                └──────────── meanwhile ◀─────────────────┘
 //
+// What it wrote last it keeps, so that it need not load it again (lane_memory.h).
+//
 // When a group fails, its halves run through the same function until the culprit stands alone. When
 // nobody knows whether it committed, it runs again: the request rows say what was done.
 #pragma once
@@ -23,6 +25,7 @@
 #include "db/committed.h"
 #include "db/connection.h"
 #include "db/inbox.h"
+#include "db/lane_memory.h"
 #include "db/lane_settings.h"
 #include "db/submission.h"
 #include "server/state_machine/workflow_catalog.h"
@@ -34,11 +37,15 @@ struct GroupReport {
   std::size_t commands = 0;
   absl::Duration duration;
   bool committed = false;
+  // All of its sessions had been kept: it loaded nothing.
+  bool from_memory = false;
 };
 
 struct LaneOptions {
   LaneSettings settings;
   InboxOptions inbox;
+  // Of sessions that are kept: half a kilobyte to a few each.
+  std::size_t kept_bytes_max = 8 << 20;
   // Called on the lane's thread.
   std::function<void(const GroupReport&)> on_group = [](const GroupReport&) {};
   // Whom to tell of what was committed; null for nobody. Outlives the lane.
@@ -47,8 +54,8 @@ struct LaneOptions {
 
 class Lane {
  public:
-  // REQUIRES: `catalog` outlives the lane.
-  Lane(LaneOptions options, WorkflowCatalog& catalog);
+  // REQUIRES: `catalog` and `clock` outlive the lane.
+  Lane(LaneOptions options, WorkflowCatalog& catalog, DatabaseClock& clock);
   // Finishes what waits.
   ~Lane();
 
@@ -68,17 +75,22 @@ class Lane {
   void Run();
   static void AnswerExpired(std::vector<Submission*>* group);
   void Settle(Group group);
-  absl::Status CommitOnce(Group submissions);
-  absl::Status Trips(CommitGroup& group);
+  absl::Status CommitOnce(Group submissions, GroupReport* report);
+  absl::Status LoadAndWrite(CommitGroup& group);
+  absl::Status Write(CommitGroup& group);
+  void RollBack(const absl::Status& status);
+  absl::StatusOr<std::vector<Result>> Trip();
   absl::Status Connect();
   void AnswerAll(Group group, const absl::Status& status);
 
   const LaneOptions options_;
   WorkflowCatalog& catalog_;
+  DatabaseClock& clock_;
   Inbox<Submission*> inbox_;
 
   // Lane thread only.
   std::unique_ptr<Connection> connection_;
+  LaneMemory memory_;
   // When the connection was lost; while it has been for longer than kPatience, groups are answered
   // at once.
   absl::Time lost_since_ = absl::InfiniteFuture();

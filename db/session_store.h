@@ -29,6 +29,8 @@ struct SessionStoreOptions {
   // %, eight 37 %).
   int lanes = 2;
   InboxOptions inbox;
+  // Of sessions that lanes keep, altogether.
+  std::size_t kept_bytes_max = 16 << 20;
   int query_connections = 2;
   // Called on the lanes' threads.
   std::function<void(const GroupReport&)> on_group = [](const GroupReport&) {};
@@ -85,6 +87,7 @@ class SessionStore {
   std::unique_ptr<WorkflowCatalog> catalog_;
   // How many revisions there were when all were read. Any thread.
   std::atomic<int> workflows_read_ = 0;
+  DatabaseClock clock_;
   std::vector<std::unique_ptr<Lane>> lanes_;
   std::unique_ptr<ReadLane> reads_;
   std::unique_ptr<QueryPool> queries_;

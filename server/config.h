@@ -37,6 +37,7 @@ struct Config {
   int lanes = 0;
   int partitions = 0;
   int group_commands_max = 0;
+  int kept_sessions_mib = 0;
   int query_connections = 0;
   absl::Duration lock_timeout;
   absl::Duration statement_timeout;

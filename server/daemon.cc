@@ -202,10 +202,12 @@ absl::Status Daemon::OpenStore() {
                       .statement_timeout = config_.statement_timeout};
   options.lanes = config_.lanes;
   options.inbox.group_items_max = config_.group_commands_max;
+  options.kept_bytes_max = static_cast<std::size_t>(config_.kept_sessions_mib) << 20;
   options.query_connections = config_.query_connections;
   options.workflows = *std::move(workflows);
   options.on_group = [this](const db::GroupReport& group) {
-    if (group.committed) metrics_.Group(static_cast<int>(group.commands), group.duration);
+    if (group.committed)
+      metrics_.Group(static_cast<int>(group.commands), group.from_memory, group.duration);
   };
   options.listener = &committed_;
   auto store = db::SessionStore::Open(std::move(options), absl::Now() + kConnectTimeout);

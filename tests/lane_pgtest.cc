@@ -17,6 +17,7 @@
 #include "db/lane.h"
 #include "google/rpc/error_details.pb.h"
 #include "server/state_machine/session_id.h"
+#include "server/state_machine/timestamps.h"
 #include "tests/store_fixture.h"
 
 namespace sessiond::db {
@@ -258,6 +259,122 @@ TEST(Lane, AConnectionThatDiesWithAGroupIsReplacedAndTheGroupRunAgain) {
   EXPECT_EQ(AllSessions(database).at(session.session_id()).counters().at(kCounter), 20);
   ExpectSound(database);
 }
+
+// -----------------------------------------------------------------------------------------------
+// what a lane remembers
+
+// Changes the session until a group of its own came from memory; answers how many changes it took.
+int SettleIn(SessionStore& store, Reports& reports, const std::string& session_id) {
+  for (int changes = 1; changes < 100; ++changes) {
+    reports.Clear();
+    EXPECT_TRUE(SubmitAndWait(store, Increment(session_id, kCounter, 1)).ok());
+    if (reports.groups().back().from_memory) return changes;
+  }
+  ADD_FAILURE() << "the lane remembers nothing";
+  return 100;
+}
+
+TEST(Lane, DecidesFromMemoryUntilAnotherDaemonWasThere) {
+  TestDatabase database;
+  Reports reports;
+  const auto report = [&](SessionStoreOptions& options) {
+    options.on_group = [&](const GroupReport& group) { reports.Take(group); };
+  };
+  const auto store = OpenStore(database, report);
+  const auto other = OpenStore(database);
+  const std::string id = NewSessionIn(*store, "interview").session_id();
+  int counter = SettleIn(*store, reports, id);
+  EXPECT_GT(counter, 2);
+  for (int i = 0; i < 5; ++i) {
+    reports.Clear();
+    const auto outcome = SubmitAndWait(*store, Increment(id, kCounter, 1));
+    ASSERT_TRUE(outcome.ok()) << outcome.status();
+    EXPECT_EQ(outcome->session.counters().at(kCounter), ++counter);
+    EXPECT_THAT(reports.groups(), ElementsAre(Field(&GroupReport::from_memory, true)));
+  }
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_TRUE(SubmitAndWait(*other, Increment(id, kCounter, 1)).ok());
+    ++counter;
+    reports.Clear();
+    const auto outcome = SubmitAndWait(*store, Increment(id, kCounter, 1));
+    ASSERT_TRUE(outcome.ok()) << outcome.status();
+    EXPECT_EQ(outcome->session.counters().at(kCounter), ++counter);
+    EXPECT_THAT(reports.groups(), ElementsAre(AllOf(Field(&GroupReport::from_memory, false),
+                                                    Field(&GroupReport::committed, true))));
+    counter += SettleIn(*store, reports, id);
+  }
+  EXPECT_EQ(AllSessions(database).at(id).counters().at(kCounter), counter);
+  ExpectSound(database);
+}
+
+// Of what other sessions of the partition went through, nothing is lost on the session.
+TEST(Lane, KnowsThatAnotherDaemonChangedAnotherSessionOfThePartition) {
+  TestDatabase database;
+  Reports reports;
+  const auto store = OpenStore(database, [&](SessionStoreOptions& options) {
+    options.on_group = [&](const GroupReport& group) { reports.Take(group); };
+  });
+  const auto other = OpenStore(database);
+  const std::string id = NewSessionIn(*store, "interview").session_id();
+  const int partition = PartitionOf(id, store->partition_count());
+  std::string neighbour;
+  do {
+    neighbour = NewSessionIn(*other, "interview").session_id();
+  } while (PartitionOf(neighbour, store->partition_count()) != partition);
+  SettleIn(*store, reports, id);
+  EXPECT_TRUE(SubmitAndWait(*other, Increment(neighbour, kCounter, 1)).ok());
+  reports.Clear();
+  EXPECT_TRUE(SubmitAndWait(*store, Increment(id, kCounter, 1)).ok());
+  EXPECT_THAT(reports.groups(), ElementsAre(Field(&GroupReport::from_memory, false)));
+  ExpectSound(database);
+}
+
+TEST(Lane, ARepeatedRequestThatItHasForgottenIsFoundAllTheSame) {
+  TestDatabase database;
+  Reports reports;
+  const auto store = OpenStore(database, [&](SessionStoreOptions& options) {
+    options.on_group = [&](const GroupReport& group) { reports.Take(group); };
+  });
+  const std::string id = NewSessionIn(*store, "interview").session_id();
+  // The one would be taken for another increment; the other be refused, for the session is paused.
+  const Command increment = WithRequestId(Increment(id, kCounter, 1), "increment");
+  const Command pause = WithRequestId(About<v1::PauseSessionRequest>(id), "pause");
+  ASSERT_TRUE(SubmitAndWait(*store, increment).ok());
+  ASSERT_TRUE(SubmitAndWait(*store, pause).ok());
+  ASSERT_TRUE(SubmitAndWait(*store, About<v1::ResumeSessionRequest>(id)).ok());
+  TerminateLanes(*database.Connect());
+  int counter = 1 + SettleIn(*store, reports, id);
+
+  const auto again = SubmitAndWait(*store, increment);
+  ASSERT_TRUE(again.ok()) << again.status();
+  EXPECT_TRUE(again->events.empty());
+  EXPECT_EQ(again->session.counters().at(kCounter), counter);
+  counter += SettleIn(*store, reports, id);
+  ASSERT_TRUE(SubmitAndWait(*store, About<v1::PauseSessionRequest>(id)).ok());
+  const auto paused = SubmitAndWait(*store, pause);
+  ASSERT_TRUE(paused.ok()) << paused.status();
+  EXPECT_TRUE(paused->events.empty());
+  EXPECT_EQ(EventsByRequest(database).at("increment"), 1);
+  EXPECT_EQ(EventsByRequest(database).at("pause"), 1);
+  EXPECT_EQ(AllSessions(database).at(id).counters().at(kCounter), counter);
+  ExpectSound(database);
+}
+
+// One after the other, whoever was dated from memory and who was not.
+TEST(Lane, WhatHappensLaterIsDatedLater) {
+  TestDatabase database;
+  const auto store = OpenStore(database);
+  absl::Time last = absl::InfinitePast();
+  for (int i = 0; i < 1500; ++i) {
+    const v1::Session session = NewSessionIn(*store, "interview");
+    const absl::Time now = FromProto(session.create_time());
+    EXPECT_GT(now, last) << i;
+    last = now;
+  }
+}
+
+// -----------------------------------------------------------------------------------------------
+// whatever dies
 
 // An acknowledged change is there exactly once, whenever the backend died: before, at or after
 // COMMIT.

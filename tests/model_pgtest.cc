@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <atomic>
 #include <map>
 #include <optional>
 #include <random>
@@ -1010,9 +1011,13 @@ TEST(Model, AndStoresAgreeOnEveryAnswerAndOnWhatIsKept) {
   constexpr int kSessions = 300, kRounds = 60, kCommands = 200;
   const uint64_t seed = TestSeed();
   TestDatabase database;
+  std::atomic<int> from_memory = 0;
   const auto open = [&](int lanes) {
     return OpenStore(database, [&](SessionStoreOptions& options) {
       options.lanes = lanes;
+      options.on_group = [&](const GroupReport& group) {
+        from_memory += group.committed && group.from_memory ? 1 : 0;
+      };
       options.workflows.push_back(BuiltinDefinition("onboarding"));
       options.workflows.push_back(ShortLivedDefinition());
     });
@@ -1038,6 +1043,7 @@ TEST(Model, AndStoresAgreeOnEveryAnswerAndOnWhatIsKept) {
                                            "!ETAG_MISMATCH",
                                            "!ARCHIVED"};
   const auto met = [&](const std::string& answer) { return answers.contains(answer); };
+  SessionStore* store = one.get();
   int rounds = 0;
   for (; rounds < kRounds ||
          (rounds < 5 * kRounds && !std::all_of(wanted.begin(), wanted.end(), met));
@@ -1050,10 +1056,16 @@ TEST(Model, AndStoresAgreeOnEveryAnswerAndOnWhatIsKept) {
       Model& model = models[(first + drawing.Pick(some)) % kSessions];
       drawn.emplace_back(&model, drawing.Next(model));
     }
-    SessionStore& store = drawing.Chance(2) ? *one : *two;
-    std::vector<Command> commands;
-    for (const auto& [model, command] : drawn) commands.push_back(command);
-    const auto outcomes = SubmitAllAndWait(store, std::move(commands));
+    // The one that keeps at it comes to decide from memory, until the other has been there.
+    if (drawing.Chance(4)) store = store == one.get() ? two.get() : one.get();
+    std::vector<absl::StatusOr<Outcome>> outcomes;
+    if (drawing.Chance(2)) {
+      std::vector<Command> commands;
+      for (const auto& [model, command] : drawn) commands.push_back(command);
+      outcomes = SubmitAllAndWait(*store, std::move(commands));
+    } else {
+      for (const auto& [model, command] : drawn) outcomes.push_back(SubmitAndWait(*store, command));
+    }
     for (int i = 0; i < kCommands; ++i) {
       auto& [model, command] = drawn[i];
       const std::string before = model->born ? Told(*model) : "unborn";
@@ -1075,6 +1087,7 @@ TEST(Model, AndStoresAgreeOnEveryAnswerAndOnWhatIsKept) {
   EXPECT_GT(accepted, rounds * kCommands / 8) << "seed " << seed;
   for (const std::string& answer : wanted)
     EXPECT_TRUE(met(answer)) << answer << " was never drawn; seed " << seed;
+  EXPECT_GT(from_memory, rounds) << "seed " << seed;
   SCOPED_TRACE(absl::StrCat("seed ", seed));
   ExpectKept(database, models);
 }

@@ -35,7 +35,7 @@ constexpr Description kDescriptions[] = {
     {"sessiond_transitions_total",       "counter",   "kind, from, to",                                  "Accepted moves of sessions: kind is state, stage or status; from is empty for creations."},
     {"sessiond_refusals_total",          "counter",   "reason",                                          "Refused calls, by published reason."},
     {"sessiond_invalid_ids_total",       "counter",   "",                                                "Calls that named a session in neither id format."},
-    {"sessiond_groups_total",            "counter",   "",                                                "Groups of commands that were committed."},
+    {"sessiond_groups_total",            "counter",   "source",                                          "Groups of commands that were committed; their sessions came from memory, or had to be loaded from the database."},
     {"sessiond_group_commands",          "histogram", "",                                                "Commands in a committed group."},
     {"sessiond_group_duration_seconds",  "histogram", "",                                                "From taking a group to knowing that it is committed, in seconds."},
     {"sessiond_lane_inbox",              "gauge",     "",                                                "Commands that wait in the lanes' inboxes."},
@@ -154,7 +154,8 @@ Metrics::Metrics(absl::Span<const std::string> services)
     }
   }
   invalid_ids_ = &Counters("sessiond_invalid_ids_total", registry_).Add({});
-  groups_ = &Counters("sessiond_groups_total", registry_).Add({});
+  auto& groups = Counters("sessiond_groups_total", registry_);
+  groups_ = {&groups.Add({{"source", "memory"}}), &groups.Add({{"source", "database"}})};
   group_commands_ = &Histograms("sessiond_group_commands", registry_).Add({}, kCommands);
   group_seconds_ = &Histograms("sessiond_group_duration_seconds", registry_).Add({}, kSeconds);
   lane_inbox_ = &Gauges("sessiond_lane_inbox", registry_).Add({});
@@ -208,8 +209,8 @@ void Metrics::Refused(v1::ErrorReason reason) {
   refusals_[v1::ErrorReason_IsValid(reason) ? reason : v1::ERROR_REASON_UNSPECIFIED]->Increment();
 }
 
-void Metrics::Group(int commands, absl::Duration duration) {
-  groups_->Increment();
+void Metrics::Group(int commands, bool from_memory, absl::Duration duration) {
+  groups_[from_memory ? 0 : 1]->Increment();
   group_commands_->Observe(commands);
   group_seconds_->Observe(absl::ToDoubleSeconds(duration));
 }

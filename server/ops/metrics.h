@@ -61,8 +61,8 @@ class Metrics {
   void Refused(v1::ErrorReason reason);
   // A call named a session in neither id format.
   void InvalidId() { invalid_ids_->Increment(); }
-  // A lane committed a group.
-  void Group(int commands, absl::Duration duration);
+  // A lane committed a group; its sessions it knew, or loaded from the database.
+  void Group(int commands, bool from_memory, absl::Duration duration);
   // Commands that wait in the lanes' inboxes.
   void SetLaneInbox(std::size_t commands) { lane_inbox_->Set(static_cast<double>(commands)); }
 
@@ -89,7 +89,8 @@ class Metrics {
   absl::flat_hash_map<std::pair<std::string, std::string>, MethodMetrics> methods_;
   std::array<prometheus::Counter*, v1::ErrorReason_ARRAYSIZE> refusals_ = {};
   prometheus::Counter* invalid_ids_ = nullptr;
-  prometheus::Counter* groups_ = nullptr;
+  // From memory, from the database.
+  std::array<prometheus::Counter*, 2> groups_ = {};
   prometheus::Histogram* group_commands_ = nullptr;
   prometheus::Histogram* group_seconds_ = nullptr;
   prometheus::Gauge* lane_inbox_ = nullptr;

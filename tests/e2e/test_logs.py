@@ -96,7 +96,7 @@ def test_every_sentence_is_there_word_for_word(client, lines):
 
 def test_a_task_s_duration_is_told_in_minutes(client, talker, lines):
     work = Work(client)
-    talker.psql(
+    talker.change_rows(
         "UPDATE session_tasks SET started_at = started_at - interval '754 s' "
         f"WHERE session_id = '{work.session_id}'"
     )
@@ -113,7 +113,7 @@ def test_recovery_is_told_and_audited(client, talker, lines, namespace):
     initiated = [m for m in said(lines, level="info") if m.startswith("Session recovery initiated for user ")]
     assert len(initiated) == 1 and initiated[0].endswith(", found 2 incomplete sessions")
     assert namespace in initiated[0]
-    talker.psql(
+    talker.change_rows(
         "UPDATE sessions SET created_at = created_at - interval '3 days 5 hours' "
         f"WHERE id = '{session_ids[0]}'"
     )
@@ -155,7 +155,7 @@ def test_what_somebody_may_be_asked_about_is_audited(client, talker, lines, name
     assert freed["msg"].startswith(f"Session {session_id} released")
 
     client.call("StopSession", {"sessionId": session_id})
-    talker.psql(f"UPDATE sessions SET purge_at = now() - interval '1 s' WHERE id = '{session_id}'")
+    talker.change_rows(f"UPDATE sessions SET purge_at = now() - interval '1 s' WHERE id = '{session_id}'")
     client.call("PurgeSessions", {"namespace": namespace})
     assert len(audits(lines)) == 6  # A preview is nothing to be asked about.
     client.call("PurgeSessions", {"namespace": namespace, "execute": True})

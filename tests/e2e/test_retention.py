@@ -42,7 +42,7 @@ def exists(client, session_id):
 
 def make_due(daemon, *session_ids):
     ids = "','".join(session_ids)
-    daemon.psql(f"UPDATE sessions SET purge_at = now() - interval '1 s' WHERE id IN ('{ids}')")
+    daemon.change_rows(f"UPDATE sessions SET purge_at = now() - interval '1 s' WHERE id IN ('{ids}')")
 
 
 def stopped(client, namespace, **fields):
@@ -235,7 +235,7 @@ def test_the_daemon_purges_and_stops_what_was_abandoned_by_itself(own_daemon):
         client.call("StopSession", {"sessionId": session_id})
     client.call("UpdateSession", {"session": {"sessionId": held, "hold": True}, "updateMask": "hold"})
     make_due(own_daemon, due, held)
-    own_daemon.psql(
+    own_daemon.change_rows(
         "UPDATE sessions SET created_at = created_at - interval '15 days', "
         f"recover_before_at = recover_before_at - interval '15 days' WHERE id = '{abandoned}'"
     )

@@ -309,7 +309,7 @@ def test_what_was_left_in_creating_for_an_hour_is_deleted_by_the_daemon(own_daem
     stale, fresh, held = create(), create(), create(hold=True)
     active = client.create(workflow="execution")["sessionId"]
     old = "', '".join([stale, held, active])
-    own_daemon.psql(
+    own_daemon.change_rows(
         f"UPDATE sessions SET created_at = created_at - interval '61 min' WHERE id IN ('{old}')"
     )
     client.close()

@@ -300,12 +300,12 @@ def test_a_silent_worker_is_given_up_and_one_that_speaks_is_not(own_daemon):
     eternal.report("CancelTask")
     eternal.start()
     ids = "','".join(each.session_id for each in (silent, spoken))
-    own_daemon.psql(
+    own_daemon.change_rows(
         "UPDATE session_tasks SET heartbeat_at = heartbeat_at - interval '59 s', "
         f"started_at = started_at - interval '59 s' WHERE session_id IN ('{ids}')"
     )
     spoken.report("ReportTaskProgress")
-    own_daemon.psql(
+    own_daemon.change_rows(
         "UPDATE session_tasks SET heartbeat_at = heartbeat_at - interval '1 day' "
         f"WHERE session_id IN ('{silent.session_id}', '{eternal.session_id}')"
     )
@@ -380,7 +380,7 @@ def test_what_can_be_recovered_is_listed_newest_first(client, daemon, namespace)
     client.call("FailSession", {"sessionId": failed, "reason": "x"})
     client.call("StopSession", {"sessionId": stopped})
     client.call("DeleteSession", {"sessionId": deleted, "force": True})
-    daemon.psql(
+    daemon.change_rows(
         "UPDATE sessions SET created_at = created_at - interval '8 days', "
         f"recover_before_at = recover_before_at - interval '8 days' WHERE id = '{old}'"
     )
