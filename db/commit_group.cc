@@ -23,6 +23,10 @@ using v1::SessionArtifact;
 using v1::SessionError;
 using v1::SessionEvent;
 
+// A group that was decided from memory is as good as lost after this long: a daemon that was frozen
+// meanwhile, or a connection that kept it, would write what was true once.
+constexpr absl::Duration kFromMemoryMax = absl::Seconds(5);
+
 std::vector<int16_t> PartitionsOf(absl::Span<Submission* const> submissions) {
   std::set<int16_t> partitions;
   for (const Submission* submission : submissions) {
@@ -73,8 +77,8 @@ CommitGroup::CommitGroup(absl::Span<Submission* const> submissions, WorkflowCata
 
 namespace {
 
-// Sessions that a list named are looked at where they were found, in the database: that one is due,
-// or has an owner, may be known there alone.
+// What a sweep, or a request about many sessions, found in the database is decided by what stands
+// there, even if somebody changed rows by hand, of which no position tells.
 bool WasFoundInDatabase(const Command& command) {
   return command.by_timeout || std::holds_alternative<v1::EraseOwnerRequest>(command.request) ||
          std::holds_alternative<v1::DetachReferenceRequest>(command.request) ||
@@ -96,29 +100,27 @@ bool CommitGroup::Recall(const Submission& submission) {
 bool CommitGroup::DecideFromMemory() {
   const std::optional<absl::Time> now = clock_.Now();
   if (!now.has_value()) return false;
-  now_ = *now;
   for (const Submission* submission : submissions_) {
     const std::optional<int64_t> position = memory_.PositionOf(submission->partition);
     if (!position.has_value() || memory_.FindRequest(submission->request_key) ||
         !NamedBy(submission->command.request).empty()) {
       return false;
     }
+    locked_positions_[submission->partition] = *position;
+  }
+  for (const Submission* submission : submissions_) {
     // An id that was drawn just now is nobody's yet.
     if (!submission->command.session_id_drawn && !Recall(*submission)) return false;
-    locked_positions_[submission->partition] = *position;
     entries_[submission->command.session_id].partition = submission->partition;
   }
+  now_ = *now;
   positions_ = locked_positions_;
   from_memory_ = true;
-  Decide();
   // Of a refusal, and of what left no trace, only the database knows whether it repeats a request.
-  return std::all_of(submissions_.begin(), submissions_.end(), [](const Submission* submission) {
+  return std::all_of(submissions_.begin(), submissions_.end(), [this](Submission* submission) {
+    submission->outcome = DecideOne(*submission);
     return submission->outcome.ok() && !submission->outcome->events.empty();
   });
-}
-
-void CommitGroup::Forget() {
-  for (const int16_t partition : partitions_) memory_.Forget(partition);
 }
 
 // What the group has committed.
@@ -261,9 +263,10 @@ void CommitGroup::TakeLoaded(const std::vector<Result>& results) {
     TakeSession(sessions, row, &entries_[std::string(sessions.Text(row, 1))].aggregate);
   const Result& requests = results[3];
   for (int row = 0; row < requests.rows(); ++row) {
-    requests_[submissions_[requests.Int4(row, 0)]->request_key] = {
-        std::string(requests.Text(row, 1)), std::string(requests.Text(row, 2)),
-        std::string(requests.Text(row, 3))};
+    const std::string& key = submissions_[requests.Int4(row, 0)]->request_key;
+    memory_.KeepRequest(key);
+    requests_[key] = {std::string(requests.Text(row, 1)), std::string(requests.Text(row, 2)),
+                      std::string(requests.Text(row, 3))};
   }
   for (std::size_t i = 0; i < named_.size(); ++i) TakeNamed(*named_[i], results[4 + i]);
 }
@@ -504,9 +507,11 @@ void CommitGroup::Present(Session session, Session* answer) const {
 
 GroupRows CommitGroup::Rows() const {
   GroupRows rows{.now = now_, .events = events_};
+  const std::optional<absl::Time> until =
+      from_memory_ ? std::optional(now_ + kFromMemoryMax) : std::nullopt;
   for (const auto& [partition, position] : positions_) {
     const int64_t before = locked_positions_.at(partition);
-    if (position > before) rows.advanced.push_back({partition, before, position - before});
+    if (position > before) rows.advanced.push_back({partition, before, position - before, until});
   }
   for (const auto& [id, entry] : entries_) {
     if (entry.ended.has_value()) {

@@ -9,9 +9,9 @@
 //   trip 2   positions · sessions · what lies below them · events · requests · COMMIT
 //
 // Where the lane has kept all that the group needs (lane_memory.h), it is decided at once, and
-// trip 2 is the only one: it fails if somebody else has changed a partition meanwhile, or if a
-// request was carried out before. Then, and where a command is refused or changes nothing, the
-// group takes the long way.
+// trip 2 is the only one: it fails if somebody else has changed a partition meanwhile, if a request
+// was carried out before, or if it comes too late to be dated as it was. Then, and where a command
+// is refused or changes nothing, the group takes the long way.
 //
 // A refused command writes nothing and harms nobody in its group. Outcomes count only once the
 // commit is known.
@@ -66,9 +66,6 @@ class CommitGroup {
   // Completes the outcomes, now that the commit is known. CONSTRAINT_VIOLATION for all that were
   // accepted, where the database wrote other rows than it was told to: a defect.
   void Answer(const std::vector<Result>& written);
-
-  // A group that was decided from what was kept, and failed: its partitions are in doubt.
-  void Forget();
 
   // After Answer: the events, in the order of each partition's positions.
   std::vector<CommittedEvent> TakeCommitted() { return std::move(committed_); }

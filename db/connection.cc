@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "absl/base/internal/endian.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "absl/time/clock.h"
@@ -237,6 +238,7 @@ absl::StatusOr<std::unique_ptr<Connection>> Connection::Open(const ConnectionOpt
   const char* const keywords[] = {"fallback_application_name", "dbname", nullptr};
   const char* const values[] = {options.application_name.c_str(), options.dsn.c_str(), nullptr};
   connection->keep_sql_prepared_ = options.keep_sql_prepared;
+  connection->expects_conflicts_ = options.expects_conflicts;
   connection->conn_ = PQconnectStartParams(keywords, values, /*expand_dbname=*/1);
   pg_conn* conn = connection->conn_;
   if (conn == nullptr || PQstatus(conn) == CONNECTION_BAD) return connection->Lost("connecting");
@@ -374,8 +376,9 @@ absl::Status Connection::WaitReadable(absl::Time deadline) {
 
 absl::Status Connection::SessionError(const pg_result* result) const {
   const char* sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
-  return SqlError(sqlstate == nullptr ? "08006" : sqlstate, "a trip",
-                  Trimmed(PQresultErrorMessage(result)));
+  if (sqlstate == nullptr) sqlstate = "08006";
+  return SqlError(sqlstate, "a trip", Trimmed(PQresultErrorMessage(result)),
+                  expects_conflicts_ && absl::StartsWith(sqlstate, "23"));
 }
 
 absl::StatusOr<std::vector<Result>> Connection::Receive(absl::Time deadline) {

@@ -100,6 +100,8 @@ struct ConnectionOptions {
   // Whether SQL that is queued as text is prepared when it first comes: for connections that ask
   // the same again and again. REQUIRES: no `statements`.
   bool keep_sql_prepared = false;
+  // Whether constraints that do not hold (class 23) are put to the test, and so not logged.
+  bool expects_conflicts = false;
 };
 
 class Connection {
@@ -155,6 +157,7 @@ class Connection {
   // For each result that is to come: whether it is of something queued.
   std::vector<bool> awaited_;
   bool keep_sql_prepared_ = false;
+  bool expects_conflicts_ = false;
   // SQL → its name. After an error nobody knows which of them there are.
   absl::flat_hash_map<std::string, std::string> prepared_;
   int64_t names_drawn_ = 0;

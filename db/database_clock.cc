@@ -6,16 +6,16 @@
 namespace sessiond::db {
 namespace {
 
+// Long enough to have some quick answers in it, short enough for clocks that drift or are set.
 constexpr absl::Duration kSpan = absl::Seconds(15);
-
-absl::Duration SteadyNow() {
-  return absl::FromChrono(std::chrono::steady_clock::now().time_since_epoch());
-}
 
 }  // namespace
 
-void DatabaseClock::Read(absl::Time database_time) {
-  const absl::Duration now = SteadyNow();
+absl::Duration DatabaseClock::SteadyNow() {
+  return absl::FromChrono(std::chrono::steady_clock::now().time_since_epoch());
+}
+
+void DatabaseClock::Read(absl::Time database_time, absl::Duration now) {
   absl::MutexLock lock(&mutex_);
   if (now - since_ > kSpan) {
     origin_before_ = now - since_ > 2 * kSpan ? absl::InfinitePast() : origin_;
@@ -32,8 +32,7 @@ void DatabaseClock::Forget() {
   since_ = -absl::InfiniteDuration();
 }
 
-std::optional<absl::Time> DatabaseClock::Now() const {
-  const absl::Duration now = SteadyNow();
+std::optional<absl::Time> DatabaseClock::Now(absl::Duration now) const {
   absl::MutexLock lock(&mutex_);
   if (now - since_ > 2 * kSpan) return std::nullopt;
   return absl::FromUnixMicros(absl::ToUnixMicros(std::max(origin_, origin_before_) + now));

@@ -13,14 +13,18 @@ namespace sessiond::db {
 // Any thread.
 class DatabaseClock {
  public:
-  // An answer has come in which the database told its time.
-  void Read(absl::Time database_time);
+  // An answer has come, at `now` by this machine's steady clock, in which the database told its
+  // time.
+  void Read(absl::Time database_time, absl::Duration now = SteadyNow());
   // What was read is void: the next database may have another clock.
   void Forget();
 
   // In whole microseconds, as the database keeps times. Late by what the quickest of the answers of
-  // the last seconds took, and never ahead. Nothing, if the last was half a minute ago.
-  std::optional<absl::Time> Now() const;
+  // the last seconds took, and ahead by no more than the two clocks drift apart in a minute.
+  // Nothing, if there was no answer for half a minute.
+  std::optional<absl::Time> Now(absl::Duration now = SteadyNow()) const;
+
+  static absl::Duration SteadyNow();
 
  private:
   mutable absl::Mutex mutex_;

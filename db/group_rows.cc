@@ -84,6 +84,7 @@ void Writer::Positions() {
     columns.Int2([](const AdvancedRow& row) { return row.partition; });
     columns.Int8([](const AdvancedRow& row) { return row.position; });
     columns.Int8([](const AdvancedRow& row) { return row.events; });
+    columns.Time([](const AdvancedRow& row) { return row.until; });
   });
 }
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -33,6 +34,8 @@ struct AdvancedRow {
   int16_t partition;
   int64_t position;
   int64_t events;
+  // By the database's clock: later, the group is refused.
+  std::optional<absl::Time> until;
 };
 
 struct EventRow {
@@ -85,7 +88,7 @@ struct Expected {
 };
 
 // Queues the statements, that of the positions first, and adds what they must touch. REQUIRES:
-// `partitions`, ascending, are locked by this transaction, and all rows lie in them.
+// `partitions`, ascending, hold all rows; more than one are locked by this transaction.
 void QueueRows(const GroupRows& rows, const std::vector<int16_t>& partitions,
                Connection& connection, std::vector<Expected>* expected);
 

@@ -29,8 +29,8 @@ bool ConnectionIsGone(const absl::Status& status) {
          sqlstate == "25P03" || sqlstate == "25006";
 }
 
-// What a group that was decided from what the lane had kept finds where that did not hold: a
-// position that has moved, a request that was carried out.
+// What a group that was decided from memory finds where that did not hold: a position that has
+// moved, a request that was carried out.
 bool WasNotAsKept(const absl::Status& status) {
   const std::string sqlstate = SqlStateOf(status);
   return sqlstate == "23502" || sqlstate == "23505";
@@ -128,8 +128,8 @@ void Lane::Settle(Group group) {
   }
   const bool someone_is_to_blame = CategoryOf(ReasonOf(status)) == Category::kAdminRequired;
   if (group.size() == 1 || !someone_is_to_blame) {
-    if (someone_is_to_blame)
-      spdlog::error("lane: a command is refused with sqlstate {}", SqlStateOf(status));
+    if (absl::StartsWith(SqlStateOf(status), "23"))
+      spdlog::error("lane: a command was refused with sqlstate {}", SqlStateOf(status));
     return AnswerAll(group, status);
   }
   Settle(group.first(group.size() / 2));
@@ -141,8 +141,10 @@ void Lane::AnswerAll(Group group, const absl::Status& status) {
 }
 
 absl::Status Lane::Connect() {
-  auto connection = Connection::Open(LaneConnection(options_.settings, "sessiond lane"),
-                                     absl::Now() + kConnectTimeout);
+  if (connection_ != nullptr && connection_->alive()) return absl::OkStatus();
+  ConnectionOptions options = LaneConnection(options_.settings, "sessiond lane");
+  options.expects_conflicts = true;
+  auto connection = Connection::Open(options, absl::Now() + kConnectTimeout);
   if (!connection.ok()) {
     if (lost_since_ == absl::InfiniteFuture()) lost_since_ = absl::Now();
     return connection.status();
@@ -157,18 +159,17 @@ absl::Status Lane::Connect() {
 }
 
 absl::Status Lane::CommitOnce(Group submissions, GroupReport* report) {
-  if (connection_ == nullptr || !connection_->alive()) {
-    if (auto connected = Connect(); !connected.ok()) return connected;
-  }
+  if (auto connected = Connect(); !connected.ok()) return connected;
   const bool listening = options_.listener != nullptr && options_.listener->listening;
   if (CommitGroup group(submissions, catalog_, memory_, clock_, listening);
       group.DecideFromMemory()) {
     const absl::Status status = Write(group);
     report->from_memory = status.ok();
     if (status.ok()) return status;
-    group.Forget();
     RollBack(status);
-    return WasNotAsKept(status) ? CommitOnce(submissions, report) : status;
+    report->conflict = WasNotAsKept(status);
+    if (!report->conflict) return status;
+    if (auto connected = Connect(); !connected.ok()) return connected;
   }
   CommitGroup group(submissions, catalog_, memory_, clock_, listening);
   const absl::Status status = LoadAndWrite(group);

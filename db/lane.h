@@ -39,6 +39,8 @@ struct GroupReport {
   bool committed = false;
   // All of its sessions had been kept: it loaded nothing.
   bool from_memory = false;
+  // It tried so first, in vain: somebody else had been there.
+  bool conflict = false;
 };
 
 struct LaneOptions {

@@ -1,5 +1,6 @@
 #include "db/lane_memory.h"
 
+#include <algorithm>
 #include <cassert>
 #include <cstring>
 #include <utility>
@@ -7,9 +8,11 @@
 namespace sessiond::db {
 namespace {
 
-// Where two daemons change a partition by turns, to try is mostly in vain, and costs a trip.
+// Where two daemons change a partition by turns, to try is mostly in vain, and costs a trip: after
+// so many groups in a row it is so once in 256 times.
 constexpr int kUndisturbedMin = 8;
 
+// Half a megabyte each for the newer and the older: some seconds at full load.
 constexpr std::size_t kRequestsMax = 16384;
 
 absl::uint128 ToUint128(absl::string_view request_key) {
@@ -24,7 +27,7 @@ absl::uint128 ToUint128(absl::string_view request_key) {
 bool LaneMemory::Found(int16_t partition, int64_t position) {
   Partition& known = partitions_[partition];
   if (known.position == position) {
-    ++known.undisturbed;
+    known.undisturbed = std::min(known.undisturbed + 1, kUndisturbedMin);
     return true;
   }
   ++known.generation;
@@ -44,48 +47,22 @@ std::optional<int64_t> LaneMemory::PositionOf(int16_t partition) const {
   return known->second.position;
 }
 
-void LaneMemory::Forget(int16_t partition) { Found(partition, -1); }
-
 void LaneMemory::Clear() {
   partitions_.clear();
-  by_id_.clear();
-  kept_.clear();
-  bytes_ = 0;
+  sessions_.Clear();
   newer_requests_.clear();
   older_requests_.clear();
 }
 
 void LaneMemory::Keep(int16_t partition, const v1::Session& session, bool blocking_errors) {
-  Drop(session.session_id());
-  if (blocking_errors || session.current_task().status() == v1::SessionTask::RUNNING) return;
-  Kept kept{session.session_id(), session.SerializeAsString(), partitions_[partition].generation};
-  if (kept.size() > bytes_max_) return;
-  while (bytes_ + kept.size() > bytes_max_) Erase(std::prev(kept_.end()));
-  bytes_ += kept.size();
-  kept_.push_front(std::move(kept));
-  by_id_[kept_.front().session_id] = kept_.begin();
+  if (blocking_errors) return Drop(session.session_id());
+  sessions_.Keep(session, partitions_[partition].generation);
 }
 
-void LaneMemory::Drop(absl::string_view session_id) {
-  if (const auto found = by_id_.find(session_id); found != by_id_.end()) Erase(found->second);
-}
-
-void LaneMemory::Erase(List::iterator kept) {
-  bytes_ -= kept->size();
-  by_id_.erase(kept->session_id);
-  kept_.erase(kept);
-}
+void LaneMemory::Drop(absl::string_view session_id) { sessions_.Drop(session_id); }
 
 bool LaneMemory::Find(int16_t partition, absl::string_view session_id, v1::Session* session) {
-  const auto found = by_id_.find(session_id);
-  if (found == by_id_.end()) return false;
-  const auto kept = found->second;
-  if (kept->generation != partitions_[partition].generation) {
-    Erase(kept);
-    return false;
-  }
-  kept_.splice(kept_.begin(), kept_, kept);
-  return session->ParseFromString(kept->bytes);
+  return sessions_.Find(session_id, session, partitions_[partition].generation);
 }
 
 void LaneMemory::KeepRequest(absl::string_view request_key) {

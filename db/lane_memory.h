@@ -2,25 +2,24 @@
 // as a partition stands where this lane left it, nobody else has changed its sessions, and they
 // need not be loaded again; a group that finds all of its own here commits in one trip, which
 // checks the positions (advance_positions.sql). Optimistic concurrency control, between daemons:
-// within one, a partition is one lane's.
+// within one, only one lane moves a partition's position.
 //
 //   Found ──▶ (has it moved? then its sessions are void) ──▶ Find … ──▶ Left, Keep
 //
 // Only sessions are kept whose every change moves the position, and with which nothing else is to
-// be loaded: not those whose task runs (a bare heartbeat is no event), nor those with blocking
-// errors (their ids are looked up).
+// be loaded: not those whose task runs (KeptSessions::Keep), nor those with blocking errors (their
+// ids are looked up).
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
-#include <list>
 #include <optional>
-#include <string>
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
 #include "absl/numeric/int128.h"
 #include "absl/strings/string_view.h"
+#include "db/kept_sessions.h"
 #include "sessiond/v1/session.pb.h"
 
 namespace sessiond::db {
@@ -28,8 +27,8 @@ namespace sessiond::db {
 // One thread.
 class LaneMemory {
  public:
-  // `bytes_max`: of all sessions kept, as Protobuf; those not wanted for longest go first.
-  explicit LaneMemory(std::size_t bytes_max) : bytes_max_(bytes_max) {}
+  // `bytes_max`: of all sessions kept.
+  explicit LaneMemory(std::size_t bytes_max) : sessions_(bytes_max) {}
 
   // A group holds the partition's lock, and reads its position. False: somebody else has moved it.
   bool Found(int16_t partition, int64_t position);
@@ -38,8 +37,7 @@ class LaneMemory {
   // Where the partition stands, if that can be counted on: the last few groups found it as they had
   // left it.
   std::optional<int64_t> PositionOf(int16_t partition) const;
-  // A group failed, and where the partition stands is not known.
-  void Forget(int16_t partition);
+  // The connection was lost, and with it what is known.
   void Clear();
 
   // REQUIRES: after Left. Keeps the session, or drops it where it is none to be kept.
@@ -55,26 +53,14 @@ class LaneMemory {
  private:
   struct Partition {
     int64_t position = -1;
-    // Groups in a row that found it as the one before had left it.
+    // Groups in a row that found it as the one before had left it; no more than are asked for.
     int undisturbed = 0;
     // What was kept under another number is void.
     int64_t generation = 0;
   };
-  struct Kept {
-    std::string session_id, bytes;
-    int64_t generation;
-    std::size_t size() const { return session_id.size() + bytes.size(); }
-  };
-  using List = std::list<Kept>;
 
-  void Erase(List::iterator kept);
-
-  const std::size_t bytes_max_;
   absl::flat_hash_map<int16_t, Partition> partitions_;
-  // The last one wanted first.
-  List kept_;
-  absl::flat_hash_map<absl::string_view, List::iterator> by_id_;
-  std::size_t bytes_ = 0;
+  KeptSessions sessions_;
   // When the newer ones are too many they become the older ones.
   absl::flat_hash_set<absl::uint128> newer_requests_, older_requests_;
 };

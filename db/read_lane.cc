@@ -1,5 +1,6 @@
 #include "db/read_lane.h"
 
+#include <optional>
 #include <set>
 #include <utility>
 
@@ -41,10 +42,12 @@ Params IdParams(const std::vector<Lookup*>& group, const std::vector<Place>& pla
 
 }  // namespace
 
-ReadLane::ReadLane(LaneSettings settings, InboxOptions inbox, WorkflowCatalog& catalog)
+ReadLane::ReadLane(LaneSettings settings, InboxOptions inbox, std::size_t kept_bytes_max,
+                   WorkflowCatalog& catalog)
     : settings_(std::move(settings)),
       catalog_(catalog),
       inbox_(inbox),
+      kept_(kept_bytes_max),
       thread_([this] { Run(); }) {}
 
 ReadLane::~ReadLane() { Drain(); }
@@ -89,6 +92,7 @@ absl::Status ReadLane::ReadGroup(const std::vector<Lookup*>& group) {
                                      absl::Now() + kConnectTimeout);
       if (!opened.ok()) return opened.status();
       connection_ = *std::move(opened);
+      kept_.Clear();  // It may be another database, or an older state of the same.
     }
     status = ReadOnce(group);
     if (status.ok() || connection_->alive()) return status;
@@ -98,33 +102,58 @@ absl::Status ReadLane::ReadGroup(const std::vector<Lookup*>& group) {
 
 absl::Status ReadLane::ReadOnce(const std::vector<Lookup*>& group) {
   std::vector<Place> places;
+  // Of what is kept; 0, which no session has, of what is not.
+  std::vector<int32_t> sequences;
   for (std::size_t lookup = 0; lookup < group.size(); ++lookup) {
-    group[lookup]->found = std::vector<Aggregate>(group[lookup]->ids.size());
-    for (std::size_t index = 0; index < group[lookup]->ids.size(); ++index)
+    auto& found = group[lookup]->found.emplace(group[lookup]->ids.size());
+    for (std::size_t index = 0; index < found.size(); ++index) {
+      std::optional<v1::Session>& session = found[index].session;
+      if (!kept_.Find(group[lookup]->ids[index], &session.emplace())) session.reset();
       places.push_back({lookup, index});
+      sequences.push_back(session.has_value() ? session->sequence() : 0);
+    }
   }
-  connection_->Queue(kLoadSessions, IdParams(group, places));
+  Params params = IdParams(group, places);
+  params.AddInt4Array(sequences);
+  connection_->Queue(kFindChangedSessions, std::move(params));
   const auto results = connection_->Trip(absl::Now() + 2 * settings_.statement_timeout);
   if (!results.ok()) return results.status();
 
   const Result& rows = (*results)[0];
-  const absl::Time now = absl::Now();
   for (int row = 0; row < rows.rows(); ++row) {
     const Place place = places[rows.Int4(row, 0)];
-    v1::Session& session = (*group[place.lookup]->found)[place.index].session.emplace();
-    ReadSession(rows, row, 1, &session);
-    auto workflow = catalog_.Find(session.workflow(), session.workflow_revision());
-    if (workflow == nullptr) {
-      // Another daemon made a new revision.
-      connection_->Queue(kLoadWorkflows);
-      const auto loaded = connection_->Trip(absl::Now() + 2 * settings_.statement_timeout);
-      if (!loaded.ok()) return loaded.status();
-      AddWorkflows((*loaded)[0], catalog_);
-      workflow = catalog_.Find(session.workflow(), session.workflow_revision());
+    std::optional<v1::Session>& session = (*group[place.lookup]->found)[place.index].session;
+    session.reset();
+    if (rows.IsNull(row, 1)) {
+      kept_.Drop(group[place.lookup]->ids[place.index]);
+    } else {
+      ReadSession(rows, row, 1, &session.emplace());
+      kept_.Keep(*session);
     }
-    if (workflow != nullptr) Present(*workflow, now, &session);
   }
+  if (auto presented = PresentAll(group); !presented.ok()) return presented;
   return FindTombstones(group);
+}
+
+absl::Status ReadLane::PresentAll(const std::vector<Lookup*>& group) {
+  const absl::Time now = absl::Now();
+  for (Lookup* lookup : group) {
+    for (Aggregate& aggregate : *lookup->found) {
+      if (!aggregate.session.has_value()) continue;
+      v1::Session& session = *aggregate.session;
+      auto workflow = catalog_.Find(session.workflow(), session.workflow_revision());
+      if (workflow == nullptr) {
+        // Another daemon made a new revision.
+        connection_->Queue(kLoadWorkflows);
+        const auto loaded = connection_->Trip(absl::Now() + 2 * settings_.statement_timeout);
+        if (!loaded.ok()) return loaded.status();
+        AddWorkflows((*loaded)[0], catalog_);
+        workflow = catalog_.Find(session.workflow(), session.workflow_revision());
+      }
+      if (workflow != nullptr) Present(*workflow, now, &session);
+    }
+  }
+  return absl::OkStatus();
 }
 
 absl::Status ReadLane::FindTombstones(const std::vector<Lookup*>& group) {

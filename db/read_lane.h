@@ -1,5 +1,6 @@
 // Reads by id, grouped like writes: one thread, one connection, and whatever waits is looked up in
-// one statement.
+// one statement. Sessions read before are kept, and the statement tells only of those that have
+// changed since: every read asks the database, and hardly any carries a row.
 #pragma once
 
 #include <memory>
@@ -11,6 +12,7 @@
 #include "absl/status/statusor.h"
 #include "db/connection.h"
 #include "db/inbox.h"
+#include "db/kept_sessions.h"
 #include "db/lane_settings.h"
 #include "server/state_machine/decide.h"
 #include "server/state_machine/workflow_catalog.h"
@@ -35,7 +37,9 @@ struct Lookup {
 
 class ReadLane {
  public:
-  ReadLane(LaneSettings settings, InboxOptions inbox, WorkflowCatalog& catalog);
+  // `kept_bytes_max`: of the sessions kept.
+  ReadLane(LaneSettings settings, InboxOptions inbox, std::size_t kept_bytes_max,
+           WorkflowCatalog& catalog);
   ~ReadLane();
 
   // OVERLOADED or DRAINING: not taken on.
@@ -46,12 +50,14 @@ class ReadLane {
   void Run();
   absl::Status ReadGroup(const std::vector<Lookup*>& group);
   absl::Status ReadOnce(const std::vector<Lookup*>& group);
+  absl::Status PresentAll(const std::vector<Lookup*>& group);
   absl::Status FindTombstones(const std::vector<Lookup*>& group);
 
   const LaneSettings settings_;
   WorkflowCatalog& catalog_;
   Inbox<Lookup*> inbox_;
   std::unique_ptr<Connection> connection_;
+  KeptSessions kept_;
   std::thread thread_;
 };
 

@@ -57,7 +57,7 @@ absl::StatusOr<std::unique_ptr<SessionStore>> SessionStore::Open(SessionStoreOpt
   auto store = std::unique_ptr<SessionStore>(new SessionStore(std::move(options)));
   if (auto loaded = store->Load(deadline); !loaded.ok()) return loaded;
   const SessionStoreOptions& opened = store->options_;
-  const std::size_t kept_bytes_max = opened.kept_bytes_max / opened.lanes;
+  const std::size_t kept_bytes_max = opened.kept_bytes_max / (opened.lanes + 1);
   for (int i = 0; i < opened.lanes; ++i) {
     store->lanes_.push_back(std::make_unique<Lane>(LaneOptions{.settings = opened.settings,
                                                                .inbox = opened.inbox,
@@ -66,7 +66,8 @@ absl::StatusOr<std::unique_ptr<SessionStore>> SessionStore::Open(SessionStoreOpt
                                                                .listener = opened.listener},
                                                    *store->catalog_, store->clock_));
   }
-  store->reads_ = std::make_unique<ReadLane>(opened.settings, opened.inbox, *store->catalog_);
+  store->reads_ =
+      std::make_unique<ReadLane>(opened.settings, opened.inbox, kept_bytes_max, *store->catalog_);
   store->queries_ = std::make_unique<QueryPool>(
       QueryPoolOptions{.dsn = opened.settings.dsn, .connections = opened.query_connections});
   store->counts_ =

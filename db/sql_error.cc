@@ -44,7 +44,7 @@ constexpr Row kRows[] = {
 }  // namespace
 
 absl::Status SqlError(absl::string_view sqlstate, absl::string_view statement,
-                      absl::string_view message) {
+                      absl::string_view message, bool expected) {
   const Row* row = kRows;
   while (!absl::StartsWith(sqlstate, row->prefix)) ++row;  // The last row fits everything.
   Refusal refusal(row->reason, std::string(row->sentence));
@@ -53,8 +53,7 @@ absl::Status SqlError(absl::string_view sqlstate, absl::string_view statement,
   status.SetPayload(kSqlStatePayload, absl::Cord(sqlstate));
   // PostgreSQL's text quotes values, and so goes no further than the debug log; ours to see is what
   // failed where.
-  // A constraint that did not hold may have been put to the test: a lane knows (lane.cc).
-  if (CategoryOf(row->reason) == Category::kAdminRequired && !absl::StartsWith(sqlstate, "23")) {
+  if (CategoryOf(row->reason) == Category::kAdminRequired && !expected) {
     spdlog::error("sqlstate {} in {}", std::string(sqlstate), std::string(statement));
   }
   spdlog::debug("sqlstate {} in {}: {}", std::string(sqlstate), std::string(statement),

@@ -10,9 +10,10 @@
 namespace sessiond::db {
 
 // A refusal by the table in sql_error.cc: DATABASE_UNAVAILABLE or LOCK_TIMEOUT (both with
-// RetryInfo), SCHEMA_MISMATCH, or CONSTRAINT_VIOLATION for what the daemon should have checked.
+// RetryInfo), SCHEMA_MISMATCH, or CONSTRAINT_VIOLATION for what the daemon should have checked. The
+// latter two are logged as errors, unless they were to be `expected`.
 absl::Status SqlError(absl::string_view sqlstate, absl::string_view statement,
-                      absl::string_view message);
+                      absl::string_view message, bool expected = false);
 
 // The SQLSTATE of a status made by SqlError; empty for others.
 std::string SqlStateOf(const absl::Status& status);

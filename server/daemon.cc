@@ -206,6 +206,7 @@ absl::Status Daemon::OpenStore() {
   options.query_connections = config_.query_connections;
   options.workflows = *std::move(workflows);
   options.on_group = [this](const db::GroupReport& group) {
+    if (group.conflict) metrics_.GroupConflict();
     if (group.committed)
       metrics_.Group(static_cast<int>(group.commands), group.from_memory, group.duration);
   };

@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "db/database_clock.h"
+#include "db/kept_sessions.h"
 
 namespace sessiond::db {
 namespace {
@@ -74,9 +75,6 @@ TEST(LaneMemory, FindsWhatWasKeptUntilSomebodyElseHasBeenThere) {
   memory.Found(kHere, 2);
   EXPECT_FALSE(memory.Find(kHere, "a", &session));
   EXPECT_TRUE(memory.Find(kThere, "b", &session));
-  memory.Forget(kThere);
-  EXPECT_FALSE(memory.Find(kThere, "b", &session));
-  memory.Keep(kThere, SessionCalled("b"), false);
   memory.Drop("b");
   EXPECT_FALSE(memory.Find(kThere, "b", &session));
   memory.Keep(kThere, SessionCalled("b"), false);
@@ -99,28 +97,29 @@ TEST(LaneMemory, KeepsNothingThatChangesWithoutAnEventOrIsMoreThanItsMessage) {
   EXPECT_TRUE(memory.Find(kHere, "a", &found));
 }
 
-TEST(LaneMemory, DropsWhatWasNotWantedForLongestWhenItIsFull) {
-  const std::size_t one = 1 + SessionCalled("a").ByteSizeLong();
-  LaneMemory memory(3 * one);
-  Pass(memory, kHere, 0);
-  for (const char* id : {"a", "b", "c"}) memory.Keep(kHere, SessionCalled(id), false);
+TEST(KeptSessions, DropsWhatWasNotWantedForLongestWhenItIsFull) {
+  constexpr int kBytesMax = 100'000;
+  KeptSessions kept(kBytesMax);
   v1::Session session;
-  EXPECT_TRUE(memory.Find(kHere, "a", &session));
-  memory.Keep(kHere, SessionCalled("d"), false);
-  EXPECT_TRUE(memory.Find(kHere, "a", &session));
-  EXPECT_FALSE(memory.Find(kHere, "b", &session));
-  EXPECT_TRUE(memory.Find(kHere, "c", &session));
-  EXPECT_TRUE(memory.Find(kHere, "d", &session));
+  for (int i = 0; i < 1000; ++i) {
+    kept.Keep(SessionCalled(absl::StrCat(i)));
+    EXPECT_TRUE(kept.Find("0", &session)) << "it is wanted all the time";
+  }
+  EXPECT_TRUE(kept.Find("999", &session));
+  EXPECT_FALSE(kept.Find("1", &session));
+  int left = 0;
+  for (int i = 0; i < 1000; ++i) left += kept.Find(absl::StrCat(i), &session) ? 1 : 0;
+  EXPECT_GT(left, 200);
+  EXPECT_LT(left, 900);
 
-  v1::Session large = SessionCalled("e");
-  large.set_status(std::string(3 * one, 'x'));
-  memory.Keep(kHere, large, false);
-  EXPECT_FALSE(memory.Find(kHere, "e", &session));
-  EXPECT_TRUE(memory.Find(kHere, "d", &session)) << "nobody has to go for what does not fit";
-  LaneMemory none(0);
-  Pass(none, kHere, 0);
-  none.Keep(kHere, SessionCalled("a"), false);
-  EXPECT_FALSE(none.Find(kHere, "a", &session));
+  v1::Session large = SessionCalled("large");
+  large.set_status(std::string(kBytesMax, 'x'));
+  kept.Keep(large);
+  EXPECT_FALSE(kept.Find("large", &session));
+  EXPECT_TRUE(kept.Find("999", &session)) << "nobody has to go for what does not fit";
+  KeptSessions none(0);
+  none.Keep(SessionCalled("a"));
+  EXPECT_FALSE(none.Find("a", &session));
 }
 
 TEST(LaneMemory, KnowsTheLastRequests) {
@@ -151,6 +150,21 @@ TEST(DatabaseClock, GoesOnFromWhatItReadAndNeverAhead) {
   EXPECT_EQ(now, absl::FromUnixMicros(absl::ToUnixMicros(now)));
   clock.Forget();
   EXPECT_FALSE(clock.Now().has_value());
+}
+
+TEST(DatabaseClock, FollowsOneThatIsSetBackAndKnowsWhenItHasHeardNothing) {
+  DatabaseClock clock;
+  const absl::Time noon = absl::FromUnixSeconds(1'800'000'000);
+  const absl::Duration start = absl::Hours(5);
+  for (int second = 0; second < 100; ++second) {
+    const absl::Duration now = start + absl::Seconds(second);
+    clock.Read(noon + absl::Seconds(second), now);
+    EXPECT_EQ(*clock.Now(now), noon + absl::Seconds(second));
+    EXPECT_EQ(*clock.Now(now + absl::Seconds(7)), noon + absl::Seconds(second + 7));
+  }
+  EXPECT_FALSE(clock.Now(start + absl::Seconds(140)).has_value());
+  for (int second = 140; second < 200; ++second) clock.Read(noon, start + absl::Seconds(second));
+  EXPECT_LT(*clock.Now(start + absl::Seconds(200)), noon + absl::Seconds(32));
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <map>
 #include <mutex>
 #include <set>
 #include <string>
@@ -326,6 +327,46 @@ TEST(Lane, KnowsThatAnotherDaemonChangedAnotherSessionOfThePartition) {
   reports.Clear();
   EXPECT_TRUE(SubmitAndWait(*store, Increment(id, kCounter, 1)).ok());
   EXPECT_THAT(reports.groups(), ElementsAre(Field(&GroupReport::from_memory, false)));
+  ExpectSound(database);
+}
+
+// A group of sessions in many partitions, of one of which another daemon knows more.
+TEST(Lane, AGroupThatMovedInPartIsDecidedByWhatIsThere) {
+  TestDatabase database;
+  Reports reports;
+  const auto store = OpenStore(database, [&](SessionStoreOptions& options) {
+    OneLane(options);
+    options.on_group = [&](const GroupReport& group) { reports.Take(group); };
+  });
+  const auto other = OpenStore(database);
+  std::vector<std::string> ids;
+  std::map<std::string, int> counters;
+  for (int i = 0; i < 12; ++i) {
+    ids.push_back(NewSessionIn(*store, "interview").session_id());
+    counters[ids.back()] = SettleIn(*store, reports, ids.back());
+  }
+  for (const bool disturbed : {false, true, true}) {
+    for (const std::string& id : {ids[3], ids[8]}) {
+      if (!disturbed) continue;
+      EXPECT_TRUE(SubmitAndWait(*other, Increment(id, kCounter, 1)).ok());
+      ++counters[id];
+    }
+    PendingList pending;
+    {
+      Stall stall(database, *store);
+      reports.Clear();
+      for (const std::string& id : ids)
+        pending.push_back(std::make_unique<Pending>(*store, Increment(id, kCounter, 1)));
+    }
+    for (std::size_t i = 0; i < ids.size(); ++i) {
+      const auto& outcome = pending[i]->Wait();
+      ASSERT_TRUE(outcome.ok()) << outcome.status();
+      EXPECT_EQ(outcome->session.counters().at(kCounter), ++counters[ids[i]]) << i;
+    }
+    EXPECT_THAT(reports.groups(), Contains(AllOf(Field(&GroupReport::commands, ids.size()),
+                                                 Field(&GroupReport::from_memory, !disturbed),
+                                                 Field(&GroupReport::committed, true))));
+  }
   ExpectSound(database);
 }
 

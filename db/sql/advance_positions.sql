@@ -1,8 +1,9 @@
--- Null, which the column refuses, where somebody else has moved a position meanwhile: a group that has loaded nothing
--- (lane_memory.h) then writes nothing.
+-- Null, which the column refuses, where somebody else has moved a position meanwhile, or it is too late: a group that was
+-- decided from memory (lane_memory.h) then writes nothing.
 UPDATE partitions p
-SET position = CASE WHEN p.position = i.position THEN p.position + i.events END
-FROM unnest($2::smallint[], $3::bigint[], $4::bigint[]) AS i (partition, position, events)
+SET position = CASE WHEN p.position = i.position AND clock_timestamp() < coalesce(i.until, 'infinity')
+                    THEN p.position + i.events END
+FROM unnest($2::smallint[], $3::bigint[], $4::bigint[], $5::timestamptz[]) AS i (partition, position, events, until)
 WHERE p.partition = i.partition
   AND p.partition = ANY($1::smallint[])
 RETURNING clock_timestamp()

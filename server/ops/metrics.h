@@ -63,6 +63,8 @@ class Metrics {
   void InvalidId() { invalid_ids_->Increment(); }
   // A lane committed a group; its sessions it knew, or loaded from the database.
   void Group(int commands, bool from_memory, absl::Duration duration);
+  // One that was decided from memory found that somebody else had been there.
+  void GroupConflict() { group_conflicts_->Increment(); }
   // Commands that wait in the lanes' inboxes.
   void SetLaneInbox(std::size_t commands) { lane_inbox_->Set(static_cast<double>(commands)); }
 
@@ -91,6 +93,7 @@ class Metrics {
   prometheus::Counter* invalid_ids_ = nullptr;
   // From memory, from the database.
   std::array<prometheus::Counter*, 2> groups_ = {};
+  prometheus::Counter* group_conflicts_ = nullptr;
   prometheus::Histogram* group_commands_ = nullptr;
   prometheus::Histogram* group_seconds_ = nullptr;
   prometheus::Gauge* lane_inbox_ = nullptr;

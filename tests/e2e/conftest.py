@@ -201,7 +201,10 @@ class Daemon:
     def change_rows(self, statement):
         """Does so behind the daemon's back: its lanes keep no session longer than their connections."""
         self.psql(statement)
-        self.psql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'sessiond lane'")
+        self.psql(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE application_name IN ('sessiond lane', 'sessiond reads')"
+        )
 
     def dump(self):
         """All that is in its database, as text."""
