@@ -1,9 +1,10 @@
 -- Null, which the column refuses, where somebody else has moved a position meanwhile, or it is too late: a group that was
--- decided from memory (lane_memory.h) then writes nothing.
+-- decided from memory (lane_memory.h) then writes nothing. The time is the statement's, for a distributed PostgreSQL takes
+-- no volatile function in an update.
 UPDATE partitions p
-SET position = CASE WHEN p.position = i.position AND clock_timestamp() < coalesce(i.until, 'infinity')
+SET position = CASE WHEN p.position = i.position AND statement_timestamp() < coalesce(i.until, 'infinity')
                     THEN p.position + i.events END
 FROM unnest($2::smallint[], $3::bigint[], $4::bigint[], $5::timestamptz[]) AS i (partition, position, events, until)
 WHERE p.partition = i.partition
   AND p.partition = ANY($1::smallint[])
-RETURNING clock_timestamp()
+RETURNING statement_timestamp()

@@ -88,10 +88,12 @@ struct Server::Calls {
     const absl::Time begin = absl::Now();
     served.metrics->Started();
     CallInfo call{.deadline = DeadlineOf(context)};
-    Bytes reply = Draining();
+    Bytes reply;
     if (call.deadline <= begin) {
       reply = absl::DeadlineExceededError("The deadline had passed when the call arrived.");
-    } else if (!server.draining_) {
+    } else if (server.draining_) {
+      reply = Draining();
+    } else {
       Task<Bytes> handling = served.method->handle(std::move(call), request);
       reply = co_await handling;
     }
