@@ -1057,7 +1057,7 @@ TEST(Model, AndStoresAgreeOnEveryAnswerAndOnWhatIsKept) {
       drawn.emplace_back(&model, drawing.Next(model));
     }
     // The one that keeps at it comes to decide from memory, until the other has been there.
-    if (drawing.Chance(4)) store = store == one.get() ? two.get() : one.get();
+    if (drawing.Chance(12)) store = store == one.get() ? two.get() : one.get();
     std::vector<absl::StatusOr<Outcome>> outcomes;
     if (drawing.Chance(2)) {
       std::vector<Command> commands;
