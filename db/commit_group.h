@@ -42,8 +42,8 @@ namespace sessiond::db {
 
 class CommitGroup {
  public:
-  // REQUIRES: what is given outlives the group. With `listening`, what is committed is
-  // kept for TakeCommitted.
+  // REQUIRES: what is given outlives the group. With `listening`, what is committed is kept for
+  // TakeCommitted.
   CommitGroup(absl::Span<Submission* const> submissions, WorkflowCatalog& catalog,
               LaneMemory& memory, DatabaseClock& clock, bool listening = false);
 

@@ -47,7 +47,7 @@ struct LaneOptions {
   LaneSettings settings;
   InboxOptions inbox;
   // Of sessions that are kept: half a kilobyte to a few each.
-  std::size_t kept_bytes_max = 8 << 20;
+  std::size_t kept_bytes_max = 0;
   // Called on the lane's thread.
   std::function<void(const GroupReport&)> on_group = [](const GroupReport&) {};
   // Whom to tell of what was committed; null for nobody. Outlives the lane.

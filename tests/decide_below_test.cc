@@ -664,6 +664,36 @@ TEST(Imported, IsTakenOverWithAllThatLiesBelowInOneFact) {
   EXPECT_TRUE(Rebuilds(life));
 }
 
+TEST(Imported, TimesAreAnsweredAsTheyAreKept) {
+  const auto decision = TryImport("ticket_export", R"pb(
+    session {
+      session_id: "0192f3c4-0000-7000-8000-0000000000aa"
+      owner_id: "o"
+      owner_display_name: "O"
+      workflow: "ticket_export"
+      stage: "processing"
+      create_time { seconds: 1760000000 nanos: 123456789 }
+      fail_time { seconds: 1760000001 nanos: 999999999 }
+      fail_reason: "r"
+    }
+    task {
+      task_type: "processing"
+      status: FAILED
+      task_id: "0192f3c4-0000-7000-8000-000000000001"
+      start_time { seconds: 1760000000 nanos: 1999 }
+      fail_time { seconds: 1760000001 nanos: 2999 }
+      heartbeat_timeout { seconds: 30 nanos: 1999999 }
+    }
+  )pb");
+  ASSERT_TRUE(decision.ok()) << decision.status();
+  const Session& session = decision->session;
+  EXPECT_EQ(session.create_time().nanos(), 123456000);
+  EXPECT_EQ(session.fail_time().nanos(), 999999000);
+  EXPECT_EQ(session.current_task().start_time().nanos(), 1000);
+  EXPECT_EQ(session.current_task().fail_time().nanos(), 2000);
+  EXPECT_EQ(session.current_task().heartbeat_timeout().nanos(), 1000000);
+}
+
 TEST(Imported, MessagesKeepTheirOrderWhateverTheirTimes) {
   Life life("interview");
   const auto decision = life.Do(Import(life.workflow, Imported(R"pb(

@@ -4,11 +4,14 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <functional>
 #include <map>
 #include <mutex>
+#include <optional>
 #include <set>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/match.h"
@@ -16,6 +19,9 @@
 #include "absl/time/clock.h"
 #include "db/blocking.h"
 #include "db/lane.h"
+#include "db/lane_settings.h"
+#include "db/sql_error.h"
+#include "db/statements.h"
 #include "google/rpc/error_details.pb.h"
 #include "server/state_machine/session_id.h"
 #include "server/state_machine/timestamps.h"
@@ -61,6 +67,15 @@ class Reports {
   std::vector<GroupReport> groups_;
 };
 
+// Has a store's lanes report.
+std::function<void(SessionStoreOptions&)> To(
+    Reports& reports, std::function<void(SessionStoreOptions&)> change = [](auto&) {}) {
+  return [&reports, change = std::move(change)](SessionStoreOptions& options) {
+    change(options);
+    options.on_group = [&reports](const GroupReport& report) { reports.Take(report); };
+  };
+}
+
 void OneLane(SessionStoreOptions& options) {
   options.lanes = 1;
   options.settings.lock_timeout = absl::Seconds(20);
@@ -77,10 +92,7 @@ v1::Session SessionElsewhere(SessionStore& store, int partition) {
 TEST(Lane, CommitsTogetherWhatWaitedTogether) {
   TestDatabase database;
   Reports reports;
-  const auto store = OpenStore(database, [&](SessionStoreOptions& options) {
-    OneLane(options);
-    options.on_group = [&](const GroupReport& report) { reports.Take(report); };
-  });
+  const auto store = OpenStore(database, To(reports, OneLane));
   const v1::Session session = NewSessionIn(*store, "interview");
   PendingList pending;
   {
@@ -150,10 +162,7 @@ TEST(Lane, WhatTheDatabaseRefusesFailsAloneAndItsGroupCommits) {
     SCOPED_TRACE(absl::StrCat("seed ", seed, ", poisoned ", poisoned));
     TestDatabase database;
     Reports reports;
-    const auto store = OpenStore(database, [&](SessionStoreOptions& options) {
-      OneLane(options);
-      options.on_group = [&](const GroupReport& report) { reports.Take(report); };
-    });
+    const auto store = OpenStore(database, To(reports, OneLane));
     database.Ask(
         "ALTER TABLE sessions ADD CONSTRAINT poison CHECK (owner_display_name <> 'poison')");
     std::set<int> poison;
@@ -278,10 +287,7 @@ int SettleIn(SessionStore& store, Reports& reports, const std::string& session_i
 TEST(Lane, DecidesFromMemoryUntilAnotherDaemonWasThere) {
   TestDatabase database;
   Reports reports;
-  const auto report = [&](SessionStoreOptions& options) {
-    options.on_group = [&](const GroupReport& group) { reports.Take(group); };
-  };
-  const auto store = OpenStore(database, report);
+  const auto store = OpenStore(database, To(reports));
   const auto other = OpenStore(database);
   const std::string id = NewSessionIn(*store, "interview").session_id();
   int counter = SettleIn(*store, reports, id);
@@ -301,6 +307,7 @@ TEST(Lane, DecidesFromMemoryUntilAnotherDaemonWasThere) {
     ASSERT_TRUE(outcome.ok()) << outcome.status();
     EXPECT_EQ(outcome->session.counters().at(kCounter), ++counter);
     EXPECT_THAT(reports.groups(), ElementsAre(AllOf(Field(&GroupReport::from_memory, false),
+                                                    Field(&GroupReport::conflict, true),
                                                     Field(&GroupReport::committed, true))));
     counter += SettleIn(*store, reports, id);
   }
@@ -308,13 +315,36 @@ TEST(Lane, DecidesFromMemoryUntilAnotherDaemonWasThere) {
   ExpectSound(database);
 }
 
+// What a group that was decided from memory counts on. Its events' positions would be refused, too,
+// were they taken; what came too late is refused by this alone.
+TEST(Lane, PositionsAdvanceOnlyFromWhereTheyWereThoughtToStandAndInTime) {
+  TestDatabase database;
+  auto connection =
+      Connection::Open(LaneConnection({.dsn = database.dsn()}, "test"), TestDeadline());
+  ASSERT_TRUE(connection.ok()) << connection.status();
+  const auto advance = [&](int64_t from, std::optional<absl::Time> until) {
+    Params params;
+    params.AddInt2Array(std::vector<int16_t>{5});
+    params.AddInt2Array(std::vector<int16_t>{5});
+    params.AddInt8Array(std::vector<int64_t>{from});
+    params.AddInt8Array(std::vector<int64_t>{3});
+    params.AddTimestampArray(std::vector<std::optional<absl::Time>>{until});
+    (*connection)->Queue(kAdvancePositions, std::move(params));
+    return SqlStateOf((*connection)->Trip(TestDeadline()).status());
+  };
+  const absl::Time later = absl::Now() + absl::Hours(1), earlier = absl::Now() - absl::Hours(1);
+  EXPECT_EQ(advance(0, std::nullopt), "");
+  EXPECT_EQ(advance(3, later), "");
+  EXPECT_EQ(advance(3, later), "23502") << "it has moved";
+  EXPECT_EQ(advance(6, earlier), "23502") << "it is too late";
+  EXPECT_EQ(advance(6, later), "");
+}
+
 // Of what other sessions of the partition went through, nothing is lost on the session.
 TEST(Lane, KnowsThatAnotherDaemonChangedAnotherSessionOfThePartition) {
   TestDatabase database;
   Reports reports;
-  const auto store = OpenStore(database, [&](SessionStoreOptions& options) {
-    options.on_group = [&](const GroupReport& group) { reports.Take(group); };
-  });
+  const auto store = OpenStore(database, To(reports));
   const auto other = OpenStore(database);
   const std::string id = NewSessionIn(*store, "interview").session_id();
   const int partition = PartitionOf(id, store->partition_count());
@@ -330,14 +360,11 @@ TEST(Lane, KnowsThatAnotherDaemonChangedAnotherSessionOfThePartition) {
   ExpectSound(database);
 }
 
-// A group of sessions in many partitions, of one of which another daemon knows more.
+// A group of sessions in many partitions, of two of which another daemon knows more.
 TEST(Lane, AGroupThatMovedInPartIsDecidedByWhatIsThere) {
   TestDatabase database;
   Reports reports;
-  const auto store = OpenStore(database, [&](SessionStoreOptions& options) {
-    OneLane(options);
-    options.on_group = [&](const GroupReport& group) { reports.Take(group); };
-  });
+  const auto store = OpenStore(database, To(reports, OneLane));
   const auto other = OpenStore(database);
   std::vector<std::string> ids;
   std::map<std::string, int> counters;
@@ -373,9 +400,7 @@ TEST(Lane, AGroupThatMovedInPartIsDecidedByWhatIsThere) {
 TEST(Lane, ARepeatedRequestThatItHasForgottenIsFoundAllTheSame) {
   TestDatabase database;
   Reports reports;
-  const auto store = OpenStore(database, [&](SessionStoreOptions& options) {
-    options.on_group = [&](const GroupReport& group) { reports.Take(group); };
-  });
+  const auto store = OpenStore(database, To(reports));
   const std::string id = NewSessionIn(*store, "interview").session_id();
   // The one would be taken for another increment; the other be refused, for the session is paused.
   const Command increment = WithRequestId(Increment(id, kCounter, 1), "increment");

@@ -268,7 +268,7 @@ class Rewind : public testing::TestWithParam<const char*> {};
 TEST_P(Rewind, WhatIsReadLaterIsJudgedAsItWas) {
   const uint64_t seed = TestSeed();
   std::size_t events_in_all = 0;
-  for (uint64_t round = 0; round < 200; ++round) {
+  for (uint64_t round = 0; round < 300; ++round) {
     SCOPED_TRACE(absl::StrCat("seed ", seed, ", round ", round));
     Life life(seed + round, GetParam());
     for (int step = 0; step < 60; ++step) life.DoSomething();
@@ -288,7 +288,7 @@ TEST_P(Rewind, WhatIsReadLaterIsJudgedAsItWas) {
       EXPECT_EQ(change->session->sequence(), static_cast<int>(all.size()));
     if (HasFailure()) return;
   }
-  EXPECT_GT(events_in_all, 200u * 10) << "seed " << seed << ": lives in which nothing happens";
+  EXPECT_GT(events_in_all, 3000u);
 }
 
 TEST_P(Rewind, EveryFactOfACommandIsJudgedByItself) {

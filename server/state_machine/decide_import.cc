@@ -130,10 +130,14 @@ bool IsTakenOver(absl::string_view field) {
   return field != "session_id" && field != "state" && field != "stage";
 }
 
-// In whole microseconds, as it is kept.
+// In whole microseconds.
+google::protobuf::Timestamp AsKept(const google::protobuf::Timestamp& time) {
+  return ToProto(FromProto(time));
+}
+
 google::protobuf::Timestamp TimeOr(bool given, const google::protobuf::Timestamp& time,
                                    absl::Time otherwise) {
-  return ToProto(given ? FromProto(time) : otherwise);
+  return given ? AsKept(time) : ToProto(otherwise);
 }
 
 // The session as it will stand: what was given, and what follows from it.
@@ -169,7 +173,7 @@ Session Born(const Workflow& workflow, const std::string& id, const Session& giv
   if (session.state() == Session::DELETED)
     *session.mutable_delete_time() = TimeOr(given.has_delete_time(), given.delete_time(), now);
   if (given.has_fail_time()) {
-    *session.mutable_fail_time() = ToProto(FromProto(given.fail_time()));
+    *session.mutable_fail_time() = AsKept(given.fail_time());
     session.set_fail_reason(given.fail_reason());
   }
   if (workflow.recovery_window() != absl::InfiniteDuration()) {
@@ -186,13 +190,9 @@ SessionTask TaskOf(const Workflow& workflow, Ledger& ledger, const SessionTask& 
   task.set_max_retries(workflow.max_retries());
   *task.mutable_start_time() = TimeOr(given.has_start_time(), given.start_time(), ledger.now());
   *task.mutable_heartbeat_time() = ToProto(ledger.now());
-  const auto as_kept = [](bool given, google::protobuf::Timestamp* (SessionTask::*time)(),
-                          SessionTask& task) {
-    if (given) *(task.*time)() = ToProto(FromProto(*(task.*time)()));
-  };
-  as_kept(task.has_complete_time(), &SessionTask::mutable_complete_time, task);
-  as_kept(task.has_fail_time(), &SessionTask::mutable_fail_time, task);
-  as_kept(task.has_cancel_time(), &SessionTask::mutable_cancel_time, task);
+  if (task.has_complete_time()) *task.mutable_complete_time() = AsKept(task.complete_time());
+  if (task.has_fail_time()) *task.mutable_fail_time() = AsKept(task.fail_time());
+  if (task.has_cancel_time()) *task.mutable_cancel_time() = AsKept(task.cancel_time());
   if (task.has_heartbeat_timeout()) {
     *task.mutable_heartbeat_timeout() =
         ToProto(absl::Trunc(FromProto(task.heartbeat_timeout()), absl::Milliseconds(1)));
