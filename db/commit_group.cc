@@ -23,9 +23,9 @@ using v1::SessionArtifact;
 using v1::SessionError;
 using v1::SessionEvent;
 
-// A group that was decided from memory is as good as lost after this long: a daemon that was frozen
-// meanwhile, or a connection that kept it, would write what was true once.
-constexpr absl::Duration kFromMemoryMax = absl::Seconds(5);
+// A group that was decided without locks is as good as lost after this long: a daemon that was
+// frozen meanwhile, or a connection that kept it, would write what was true once.
+constexpr absl::Duration kUnlockedMax = absl::Seconds(5);
 
 std::vector<int16_t> PartitionsOf(absl::Span<Submission* const> submissions) {
   std::set<int16_t> partitions;
@@ -64,11 +64,12 @@ absl::Status RunWasReplaced(const std::string& task_id, const Session& session) 
 }  // namespace
 
 CommitGroup::CommitGroup(absl::Span<Submission* const> submissions, WorkflowCatalog& catalog,
-                         LaneMemory& memory, DatabaseClock& clock, bool listening)
+                         LaneMemory& memory, DatabaseClock& clock, Way way, bool listening)
     : submissions_(submissions.begin(), submissions.end()),
       catalog_(catalog),
       memory_(memory),
       clock_(clock),
+      way_(way),
       listening_(listening),
       partitions_(PartitionsOf(submissions)) {}
 
@@ -78,7 +79,8 @@ CommitGroup::CommitGroup(absl::Span<Submission* const> submissions, WorkflowCata
 namespace {
 
 // What a sweep, or a request about many sessions, found in the database is decided by what stands
-// there, even if somebody changed rows by hand, of which no position tells.
+// there under a lock, even if somebody changed rows by hand, or a task sends signs of life: of
+// neither a position tells.
 bool WasFoundInDatabase(const Command& command) {
   return command.by_timeout || std::holds_alternative<v1::EraseOwnerRequest>(command.request) ||
          std::holds_alternative<v1::DetachReferenceRequest>(command.request) ||
@@ -97,25 +99,30 @@ bool CommitGroup::Recall(const Submission& submission) {
   return true;
 }
 
-bool CommitGroup::DecideFromMemory() {
+bool CommitGroup::Prepare() {
+  if (way_ == Way::kLocked) return true;
+  for (const Submission* submission : submissions_) {
+    const std::optional<int64_t> position = memory_.PositionOf(submission->partition);
+    if (!position.has_value() || WasFoundInDatabase(submission->command)) return false;
+    positions_before_[submission->partition] = *position;
+  }
+  return way_ == Way::kUnlocked || PrepareFromMemory();
+}
+
+bool CommitGroup::PrepareFromMemory() {
   const std::optional<absl::Time> now = clock_.Now();
   if (!now.has_value()) return false;
   for (const Submission* submission : submissions_) {
-    const std::optional<int64_t> position = memory_.PositionOf(submission->partition);
-    if (!position.has_value() || memory_.FindRequest(submission->request_key) ||
+    if (memory_.FindRequest(submission->request_key) ||
         !NamedBy(submission->command.request).empty()) {
       return false;
     }
-    locked_positions_[submission->partition] = *position;
-  }
-  for (const Submission* submission : submissions_) {
     // An id that was drawn just now is nobody's yet.
     if (!submission->command.session_id_drawn && !Recall(*submission)) return false;
     entries_[submission->command.session_id].partition = submission->partition;
   }
   now_ = *now;
-  positions_ = locked_positions_;
-  from_memory_ = true;
+  positions_ = positions_before_;
   // Of a refusal, and of what left no trace, only the database knows whether it repeats a request.
   return std::all_of(submissions_.begin(), submissions_.end(), [this](Submission* submission) {
     submission->outcome = DecideOne(*submission);
@@ -139,15 +146,17 @@ void CommitGroup::Keep() {
 // -------------------------------------------------------------------------------------------------
 // trip 1
 
-void CommitGroup::QueueLock(Connection& connection) const {
-  Params lock;
-  lock.AddInt2Array(partitions_);
-  connection.Queue(kLockPartitions, std::move(lock));
+void CommitGroup::QueuePartitions(Connection& connection, const Statement& statement) const {
+  Params partitions;
+  partitions.AddInt2Array(partitions_);
+  connection.Queue(statement, std::move(partitions));
 }
 
 void CommitGroup::QueueLoad(Connection& connection) {
-  connection.Queue(kBegin);
-  QueueLock(connection);
+  if (way_ == Way::kLocked) {
+    connection.Queue(kBegin);
+    QueuePartitions(connection, kLockPartitions);
+  }
 
   // A session that several commands name is loaded once.
   std::vector<const Submission*> distinct;
@@ -197,6 +206,8 @@ void CommitGroup::QueueLoad(Connection& connection) {
   queue(kLoadArtifacts, artifacts);
   queue(kFindMessageIds, messages);
   queue(kFindTaskIds, tasks);
+  // Last: where they stand as the lane had left them, all of the above belongs together.
+  if (way_ == Way::kUnlocked) QueuePartitions(connection, kReadPositions);
 }
 
 void CommitGroup::QueueNamed(Connection& connection, const Statement& statement,
@@ -239,36 +250,42 @@ void TakeSession(const Result& result, int row, Aggregate* aggregate) {
 
 }  // namespace
 
-void CommitGroup::TakeLoaded(const std::vector<Result>& results) {
-  const Result& locked = results[1];
-  // By somebody else: what was kept of them is void.
-  std::set<int16_t> moved;
-  for (int row = 0; row < locked.rows(); ++row) {
-    const int16_t partition = locked.Int2(row, 0);
-    locked_positions_[partition] = locked.Int8(row, 1);
-    if (!memory_.Found(partition, locked.Int8(row, 1))) moved.insert(partition);
-    now_ = locked.Timestamp(row, 2);
+bool CommitGroup::TakePositions(const Result& result) {
+  for (int row = 0; row < result.rows(); ++row) {
+    const int16_t partition = result.Int2(row, 0);
+    const int64_t position = result.Int8(row, 1);
+    if (!memory_.Found(partition, position)) moved_.insert(partition);
+    const auto [before, unknown] = positions_before_.insert({partition, position});
+    if (!unknown && before->second != position) return false;
+    now_ = result.Timestamp(row, 2);
   }
   clock_.Read(now_);
-  positions_ = locked_positions_;
+  positions_ = positions_before_;
+  return true;
+}
+
+bool CommitGroup::TakeLoaded(const std::vector<Result>& results) {
+  const bool locked = way_ == Way::kLocked;
+  if (!TakePositions(locked ? results[1] : results.back())) return false;
   for (const Submission* submission : submissions_) {
     Entry& entry = entries_[submission->command.session_id];
     entry.partition = submission->partition;
-    if (!entry.recalled || !moved.contains(entry.partition)) continue;
+    if (!entry.recalled || !moved_.contains(entry.partition)) continue;
     entry = {.partition = submission->partition};
     missing_sessions_.push_back(submission->command.session_id);
   }
-  const Result& sessions = results[2];
-  for (int row = 0; row < sessions.rows(); ++row)
-    TakeSession(sessions, row, &entries_[std::string(sessions.Text(row, 1))].aggregate);
-  const Result& requests = results[3];
-  for (int row = 0; row < requests.rows(); ++row) {
-    const std::string& key = submissions_[requests.Int4(row, 0)]->request_key;
+  auto result = results.begin() + (locked ? 2 : 0);
+  for (int row = 0; row < result->rows(); ++row)
+    TakeSession(*result, row, &entries_[std::string(result->Text(row, 1))].aggregate);
+  ++result;
+  for (int row = 0; row < result->rows(); ++row) {
+    const std::string& key = submissions_[result->Int4(row, 0)]->request_key;
     memory_.KeepRequest(key);
-    requests_[key] = {std::string(requests.Text(row, 1)), std::string(requests.Text(row, 2)),
-                      std::string(requests.Text(row, 3))};
+    requests_[key] = {std::string(result->Text(row, 1)), std::string(result->Text(row, 2)),
+                      std::string(result->Text(row, 3))};
   }
-  for (std::size_t i = 0; i < named_.size(); ++i) TakeNamed(*named_[i], results[4 + i]);
+  for (const Statement* statement : named_) TakeNamed(*statement, *++result);
+  return true;
 }
 
 // -------------------------------------------------------------------------------------------------
@@ -329,11 +346,14 @@ bool CommitGroup::QueueMissing(Connection& connection) {
   if (!missing_errors_.empty()) QueueNamed(connection, kLoadErrors, missing_errors_);
   if (!missing_artifacts_.empty()) QueueNamed(connection, kLoadArtifacts, missing_artifacts_);
   if (missing_workflows_) connection.Queue(kLoadWorkflows);
-  return missing_workflows_ || !missing_sessions_.empty() || !missing_tombstones_.empty() ||
-         !missing_errors_.empty() || !missing_artifacts_.empty();
+  const bool any = missing_workflows_ || !missing_sessions_.empty() ||
+                   !missing_tombstones_.empty() || !missing_errors_.empty() ||
+                   !missing_artifacts_.empty();
+  if (any && way_ == Way::kUnlocked) QueuePartitions(connection, kReadPositions);
+  return any;
 }
 
-void CommitGroup::TakeMissing(const std::vector<Result>& results) {
+bool CommitGroup::TakeMissing(const std::vector<Result>& results) {
   auto result = results.begin();
   if (!missing_sessions_.empty()) {
     for (int row = 0; row < result->rows(); ++row)
@@ -350,6 +370,7 @@ void CommitGroup::TakeMissing(const std::vector<Result>& results) {
   if (!missing_errors_.empty()) TakeNamed(kLoadErrors, *result++);
   if (!missing_artifacts_.empty()) TakeNamed(kLoadArtifacts, *result++);
   if (missing_workflows_) AddWorkflows(*result, catalog_);
+  return way_ == Way::kLocked || TakePositions(results.back());
 }
 
 // -------------------------------------------------------------------------------------------------
@@ -507,11 +528,17 @@ void CommitGroup::Present(Session session, Session* answer) const {
 
 GroupRows CommitGroup::Rows() const {
   GroupRows rows{.now = now_, .events = events_};
-  const std::optional<absl::Time> until =
-      from_memory_ ? std::optional(now_ + kFromMemoryMax) : std::nullopt;
+  std::set<int16_t> checked;
+  std::optional<absl::Time> until;
+  if (way_ != Way::kLocked) {
+    // Also where there are no events, as of a bare heartbeat.
+    for (const Submission* submission : accepted_) checked.insert(submission->partition);
+    until = now_ + kUnlockedMax;
+  }
   for (const auto& [partition, position] : positions_) {
-    const int64_t before = locked_positions_.at(partition);
-    if (position > before) rows.advanced.push_back({partition, before, position - before, until});
+    const int64_t before = positions_before_.at(partition);
+    if (position > before || checked.contains(partition))
+      rows.advanced.push_back({partition, before, position - before, until});
   }
   for (const auto& [id, entry] : entries_) {
     if (entry.ended.has_value()) {
@@ -556,12 +583,12 @@ GroupRows CommitGroup::Rows() const {
 }
 
 void CommitGroup::QueueWrites(Connection& connection) {
-  if (from_memory_) {
+  if (way_ != Way::kLocked) {
     connection.Queue(kBegin);
     expected_.push_back({kBegin.name, kAny});
     // One is locked by its update.
     if (partitions_.size() > 1) {
-      QueueLock(connection);
+      QueuePartitions(connection, kLockPartitions);
       expected_.push_back({kLockPartitions.name, kAny});
     }
   }
@@ -578,7 +605,7 @@ void CommitGroup::Answer(const std::vector<Result>& written) {
     committed_.clear();
     return;
   }
-  if (from_memory_) clock_.Read(written[before_rows_].Timestamp(0, 0));
+  if (way_ != Way::kLocked) clock_.Read(written[before_rows_].Timestamp(0, 0));
   Keep();
   for (auto& [id, entry] : entries_) {
     if (entry.last != nullptr) {

@@ -1,17 +1,18 @@
 // A group: commands that commit together. It knows what to ask the database and what to make of the
 // answers, and does no I/O itself.
 //
-//   trip 1   BEGIN · lock the partitions · load the sessions that the lane has not kept, and what
-//            commands name below them · look the request ids up
+//   trip 1   load the sessions that the lane has not kept, and what commands name below them · look
+//            the request ids up · read how far the partitions have come
 //   (trip 1b only when something is missing: tombstones, what a repeated request names, unknown
 //   workflows)
 //   decide   each command in the order of arrival; two for one session build on each other
-//   trip 2   positions · sessions · what lies below them · events · requests · COMMIT
+//   trip 2   BEGIN · positions · sessions · what lies below them · events · requests · COMMIT
 //
 // Where the lane has kept all that the group needs (lane_memory.h), it is decided at once, and
-// trip 2 is the only one: it fails if somebody else has changed a partition meanwhile, if a request
-// was carried out before, or if it comes too late to be dated as it was. Then, and where a command
-// is refused or changes nothing, the group takes the long way.
+// trip 2 is the only one. Either way the partitions are locked by trip 2 alone, which fails if
+// somebody else has moved one of them since, if a request was carried out before, or if it comes
+// too late to be dated as it was. Then the group is made anew with BEGIN and the locks in front of
+// trip 1: that way always leads to an end.
 //
 // A refused command writes nothing and harms nobody in its group. Outcomes count only once the
 // commit is known.
@@ -40,25 +41,33 @@
 
 namespace sessiond::db {
 
+// How a group comes by what it decides on; the cheapest first.
+enum class Way {
+  kFromMemory,  // It is all kept: no trip 1.
+  kUnlocked,    // The rest is read, and the commit checks that nobody has changed it.
+  kLocked,      // The rest is read under the partitions' locks.
+};
+
 class CommitGroup {
  public:
   // REQUIRES: what is given outlives the group. With `listening`, what is committed is kept for
   // TakeCommitted.
   CommitGroup(absl::Span<Submission* const> submissions, WorkflowCatalog& catalog,
-              LaneMemory& memory, DatabaseClock& clock, bool listening = false);
+              LaneMemory& memory, DatabaseClock& clock, Way way, bool listening = false);
 
-  // Decides without trip 1. False: it cannot, and the group has to be made anew.
-  bool DecideFromMemory();
+  // Whether its way is open to this group; by Way::kFromMemory it is then decided, too. False: the
+  // group has to be made anew, to go another way.
+  bool Prepare();
 
-  // Trip 1.
+  // Trip 1. False: somebody else has moved a partition; the same.
   void QueueLoad(Connection& connection);
-  void TakeLoaded(const std::vector<Result>& results);
+  bool TakeLoaded(const std::vector<Result>& results);
 
-  // Trip 1b. False: nothing is missing, no trip is needed.
+  // Trip 1b. False: nothing is missing, no trip is needed; and as above.
   bool QueueMissing(Connection& connection);
-  void TakeMissing(const std::vector<Result>& results);
+  bool TakeMissing(const std::vector<Result>& results);
 
-  // Decides every command. False: there is nothing to write; roll back.
+  // Decides every command. False: there is nothing to write.
   bool Decide();
 
   // Trip 2.
@@ -100,7 +109,9 @@ class CommitGroup {
   };
 
   bool Recall(const Submission& submission);
-  void QueueLock(Connection& connection) const;
+  bool PrepareFromMemory();
+  void QueuePartitions(Connection& connection, const Statement& statement) const;
+  bool TakePositions(const Result& result);
   void Keep();
   absl::StatusOr<Outcome> DecideOne(Submission& submission);
   absl::StatusOr<Outcome> Repeat(const Submission& submission, const Replayed& request);
@@ -119,12 +130,14 @@ class CommitGroup {
   WorkflowCatalog& catalog_;
   LaneMemory& memory_;
   DatabaseClock& clock_;
+  const Way way_;
   const bool listening_;
-  bool from_memory_ = false;
   // Ascending, each once.
   std::vector<int16_t> partitions_;
-  // As locked, or as kept; Accept counts on from here.
-  std::map<int16_t, int64_t> positions_, locked_positions_;
+  // Where they stood, and, as Accept counts on, where they will.
+  std::map<int16_t, int64_t> positions_before_, positions_;
+  // The lane thought that they stood elsewhere: what was kept of them is void.
+  std::set<int16_t> moved_;
   absl::Time now_;
   // By session id.
   absl::flat_hash_map<std::string, Entry> entries_;

@@ -6,14 +6,25 @@
 namespace sessiond::db {
 
 void KeptSessions::Keep(const v1::Session& session, int64_t generation) {
+  const bool known = by_id_.contains(session.session_id());
   Drop(session.session_id());
   if (session.current_task().status() == v1::SessionTask::RUNNING) return;
   Kept kept{session.session_id(), session.SerializeAsString(), generation};
   if (kept.size() > bytes_max_) return;
-  while (bytes_ + kept.size() > bytes_max_) Erase(std::prev(kept_.end()));
-  bytes_ += kept.size();
-  kept_.push_front(std::move(kept));
-  by_id_[kept_.front().session_id] = kept_.begin();
+  MakeRoom(kept.size());
+  Queue& queue = known ? regulars_ : newcomers_;
+  queue.bytes += kept.size();
+  queue.kept.push_front(std::move(kept));
+  by_id_[queue.kept.front().session_id] = {&queue, queue.kept.begin()};
+}
+
+void KeptSessions::MakeRoom(std::size_t size) {
+  while (newcomers_.bytes + regulars_.bytes + size > bytes_max_) {
+    const bool too_many = newcomers_.bytes + size > bytes_max_ / 5;
+    Queue& queue =
+        regulars_.kept.empty() || (too_many && !newcomers_.kept.empty()) ? newcomers_ : regulars_;
+    Erase({&queue, std::prev(queue.kept.end())});
+  }
 }
 
 void KeptSessions::Drop(absl::string_view session_id) {
@@ -22,26 +33,30 @@ void KeptSessions::Drop(absl::string_view session_id) {
 
 void KeptSessions::Clear() {
   by_id_.clear();
-  kept_.clear();
-  bytes_ = 0;
+  newcomers_ = {};
+  regulars_ = {};
 }
 
-void KeptSessions::Erase(List::iterator kept) {
-  bytes_ -= kept->size();
-  by_id_.erase(kept->session_id);
-  kept_.erase(kept);
+void KeptSessions::Erase(Place place) {
+  place.queue->bytes -= place.kept->size();
+  by_id_.erase(place.kept->session_id);
+  place.queue->kept.erase(place.kept);
 }
 
 bool KeptSessions::Find(absl::string_view session_id, v1::Session* session, int64_t generation) {
   const auto found = by_id_.find(session_id);
   if (found == by_id_.end()) return false;
-  const auto kept = found->second;
-  if (kept->generation != generation) {
-    Erase(kept);
+  Place& place = found->second;
+  if (place.kept->generation != generation) {
+    Erase(place);
     return false;
   }
-  kept_.splice(kept_.begin(), kept_, kept);
-  return session->ParseFromString(kept->bytes);
+  const std::size_t size = place.kept->size();
+  place.queue->bytes -= size;
+  regulars_.bytes += size;
+  regulars_.kept.splice(regulars_.kept.begin(), place.queue->kept, place.kept);
+  place.queue = &regulars_;
+  return session->ParseFromString(place.kept->bytes);
 }
 
 }  // namespace sessiond::db

@@ -29,9 +29,9 @@ bool ConnectionIsGone(const absl::Status& status) {
          sqlstate == "25P03" || sqlstate == "25006";
 }
 
-// What a group that was decided from memory finds where that did not hold: a position that has
+// What a group that was decided without locks meets where that did not hold: a position that has
 // moved, a request that was carried out.
-bool WasNotAsKept(const absl::Status& status) {
+bool IsConflict(const absl::Status& status) {
   const std::string sqlstate = SqlStateOf(status);
   return sqlstate == "23502" || sqlstate == "23505";
 }
@@ -159,22 +159,23 @@ absl::Status Lane::Connect() {
 }
 
 absl::Status Lane::CommitOnce(Group submissions, GroupReport* report) {
-  if (auto connected = Connect(); !connected.ok()) return connected;
   const bool listening = options_.listener != nullptr && options_.listener->listening;
-  if (CommitGroup group(submissions, catalog_, memory_, clock_, listening);
-      group.DecideFromMemory()) {
-    const absl::Status status = Write(group);
-    report->from_memory = status.ok();
-    if (status.ok()) return status;
-    RollBack(status);
-    report->conflict = WasNotAsKept(status);
-    if (!report->conflict) return status;
+  for (const Way way : {Way::kFromMemory, Way::kUnlocked, Way::kLocked}) {
+    // Only a lock ends a race for certain.
+    if (report->conflict && way != Way::kLocked) continue;
     if (auto connected = Connect(); !connected.ok()) return connected;
+    CommitGroup group(submissions, catalog_, memory_, clock_, way, listening);
+    if (!group.Prepare()) continue;
+    report->way = way;
+    const absl::StatusOr<bool> committed = Commit(group, way);
+    if (committed.ok() && *committed) return absl::OkStatus();
+    if (!committed.ok()) {
+      RollBack(committed.status());
+      if (way == Way::kLocked || !IsConflict(committed.status())) return committed.status();
+    }
+    report->conflict = true;
   }
-  CommitGroup group(submissions, catalog_, memory_, clock_, listening);
-  const absl::Status status = LoadAndWrite(group);
-  if (!status.ok()) RollBack(status);
-  return status;
+  return absl::InternalError("a group found no way");  // The last is open to all.
 }
 
 void Lane::RollBack(const absl::Status& status) {
@@ -200,33 +201,35 @@ absl::StatusOr<std::vector<Result>> Lane::Trip() {
                            2 * options_.settings.statement_timeout);
 }
 
-absl::Status Lane::LoadAndWrite(CommitGroup& group) {
-  group.QueueLoad(*connection_);
-  const auto loaded = Trip();
-  if (!loaded.ok()) return loaded.status();
-  group.TakeLoaded(*loaded);
+// False: while it read, somebody else moved a partition.
+absl::StatusOr<bool> Lane::Commit(CommitGroup& group, Way way) {
+  if (way != Way::kFromMemory) {
+    group.QueueLoad(*connection_);
+    const auto loaded = Trip();
+    if (!loaded.ok()) return loaded.status();
+    if (!group.TakeLoaded(*loaded)) return false;
 
-  if (group.QueueMissing(*connection_)) {
-    const auto missing = Trip();
-    if (!missing.ok()) return missing.status();
-    group.TakeMissing(*missing);
+    if (group.QueueMissing(*connection_)) {
+      const auto missing = Trip();
+      if (!missing.ok()) return missing.status();
+      if (!group.TakeMissing(*missing)) return false;
+    }
+
+    if (!group.Decide()) {
+      if (way == Way::kLocked) {
+        connection_->Queue(kRollback);
+        if (auto rolled_back = Trip(); !rolled_back.ok()) return rolled_back.status();
+      }
+      return true;
+    }
   }
-
-  if (!group.Decide()) {
-    connection_->Queue(kRollback);
-    return Trip().status();
-  }
-  return Write(group);
-}
-
-absl::Status Lane::Write(CommitGroup& group) {
   group.QueueWrites(*connection_);
   const auto written = Trip();
   if (!written.ok()) return written.status();
   group.Answer(*written);
   if (auto committed = group.TakeCommitted(); !committed.empty())
     options_.listener->on_committed(std::move(committed));
-  return absl::OkStatus();
+  return true;
 }
 
 }  // namespace sessiond::db

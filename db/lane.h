@@ -37,9 +37,9 @@ struct GroupReport {
   std::size_t commands = 0;
   absl::Duration duration;
   bool committed = false;
-  // All of its sessions had been kept: it loaded nothing.
-  bool from_memory = false;
-  // It tried so first, in vain: somebody else had been there.
+  // The one that it went last.
+  Way way = Way::kLocked;
+  // It tried without locks first, in vain: somebody else had been there.
   bool conflict = false;
 };
 
@@ -78,8 +78,7 @@ class Lane {
   static void AnswerExpired(std::vector<Submission*>* group);
   void Settle(Group group);
   absl::Status CommitOnce(Group submissions, GroupReport* report);
-  absl::Status LoadAndWrite(CommitGroup& group);
-  absl::Status Write(CommitGroup& group);
+  absl::StatusOr<bool> Commit(CommitGroup& group, Way way);
   void RollBack(const absl::Status& status);
   absl::StatusOr<std::vector<Result>> Trip();
   absl::Status Connect();

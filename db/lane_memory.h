@@ -1,8 +1,8 @@
 // What a lane remembers of what it wrote: sessions, and how far their partitions had come. As long
 // as a partition stands where this lane left it, nobody else has changed its sessions, and they
-// need not be loaded again; a group that finds all of its own here commits in one trip, which
-// checks the positions (advance_positions.sql). Optimistic concurrency control, between daemons:
-// within one, only one lane moves a partition's position.
+// need not be loaded again, nor others be locked while they are; the commit checks the positions
+// (advance_positions.sql). Optimistic concurrency control, between daemons: within one, only one
+// lane moves a partition's position.
 //
 //   Found ──▶ (has it moved? then its sessions are void) ──▶ Find … ──▶ Left, Keep
 //
@@ -30,7 +30,7 @@ class LaneMemory {
   // `bytes_max`: of all sessions kept.
   explicit LaneMemory(std::size_t bytes_max) : sessions_(bytes_max) {}
 
-  // A group holds the partition's lock, and reads its position. False: somebody else has moved it.
+  // A group has read the partition's position. False: somebody else has moved it.
   bool Found(int16_t partition, int64_t position);
   // A group has committed.
   void Left(int16_t partition, int64_t position);

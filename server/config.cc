@@ -16,6 +16,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
+#include "absl/strings/str_split.h"
 #include "server/address.h"
 
 namespace sessiond {
@@ -57,6 +58,15 @@ bool IsLogFormat(const Config& config) {
   return config.log_format == "auto" || config.log_format == "text" || config.log_format == "json";
 }
 
+bool ArePgSettings(const Config& config) {
+  for (const absl::string_view word : absl::StrSplit(config.pg_settings, ' ', absl::SkipEmpty())) {
+    const auto [name, value] = std::pair<absl::string_view, absl::string_view>(
+        absl::StrSplit(word, absl::MaxSplits('=', 1)));
+    if (name.empty() || value.empty()) return false;
+  }
+  return true;
+}
+
 constexpr char kDataDirDefault[] = "";  // Depends on the environment: see DefaultDataDir.
 
 // clang-format off
@@ -76,6 +86,9 @@ constexpr Option kOptions[] = {
      "The PostgreSQL to use; without it the daemon runs one of its own.", /*secret=*/true},
     {"pg-bin-dir", &Config::pg_bin_dir, "", "a directory", Anything,
      "Where initdb and postgres are found for the embedded PostgreSQL; by default where distributions put them."},
+    {"pg-settings", &Config::pg_settings, "", "NAME=VALUE, any number, with spaces between", ArePgSettings,
+     "Settings of the embedded PostgreSQL, for example `shared_buffers=6GB max_wal_size=8GB`. It has 128 MB of buffers: with "
+     "more sessions in use than fit, give it a quarter of the machine's memory."},
     {"workflows-dir", &Config::workflows_dir, "", "a directory", Anything,
      "Workflow definitions, NAME.textproto each: at start, one that no revision in the database says yet becomes the next "
      "revision. One with a built-in workflow's name takes its place."},

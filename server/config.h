@@ -33,6 +33,7 @@ struct Config {
   bool ephemeral = false;
   std::string db_url;
   std::string pg_bin_dir;
+  std::string pg_settings;
   std::string workflows_dir;
   int lanes = 0;
   int partitions = 0;

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "absl/time/clock.h"
 #include "db/migrate.h"
 #include "db/sql_error.h"
@@ -44,10 +45,12 @@ absl::Status CheckLoopback(const Address& address, absl::string_view option, boo
 }
 
 absl::Status CheckOptions(const Config& config) {
-  if (!config.db_url.empty() && config.ephemeral) {
-    return absl::FailedPreconditionError(
-        "--ephemeral is for the embedded PostgreSQL and --db-url names another: give one of them");
-  }
+  const auto other_postgres = [](absl::string_view option) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        option, " is for the embedded PostgreSQL and --db-url names another: give one of them"));
+  };
+  if (!config.db_url.empty() && config.ephemeral) return other_postgres("--ephemeral");
+  if (!config.db_url.empty() && !config.pg_settings.empty()) return other_postgres("--pg-settings");
   return WorkflowsAtStart(config.workflows_dir).status();
 }
 
@@ -101,14 +104,27 @@ std::string Reachable(const Address& address) {
 
 }  // namespace
 
+namespace {
+
+db::EmbeddedPostgresOptions EmbeddedOptions(const Config& config, bool ephemeral) {
+  db::EmbeddedPostgresOptions options{
+      .data_dir = config.data_dir, .ephemeral = ephemeral, .bin_dir = config.pg_bin_dir};
+  for (const absl::string_view setting :
+       absl::StrSplit(config.pg_settings, ' ', absl::SkipEmpty())) {
+    options.settings.push_back(absl::StrSplit(setting, absl::MaxSplits('=', 1)));
+  }
+  return options;
+}
+
+}  // namespace
+
 absl::StatusOr<Database> OpenDatabase(const Config& config, db::PostgresSupervisor* supervisor) {
   if (!config.db_url.empty()) {
     if (absl::Status status = CheckReachable(config.db_url); !status.ok()) return status;
     return Database{config.db_url, nullptr};
   }
-  auto embedded = db::EmbeddedPostgres::Start(
-      {.data_dir = config.data_dir, .ephemeral = config.ephemeral, .bin_dir = config.pg_bin_dir},
-      *supervisor);
+  auto embedded =
+      db::EmbeddedPostgres::Start(EmbeddedOptions(config, config.ephemeral), *supervisor);
   if (!embedded.ok()) return embedded.status();
   const std::string dsn = (*embedded)->dsn();
   return Database{dsn, *std::move(embedded)};
@@ -144,7 +160,7 @@ std::vector<Finding> Examine(const Config& config, db::PostgresSupervisor* super
       {absl::StrCat("data can be kept in ", config.data_dir), CheckWritable(config.data_dir)});
   // The whole way, beside the data that is there.
   const auto trial =
-      db::EmbeddedPostgres::Start({.ephemeral = true, .bin_dir = config.pg_bin_dir}, *supervisor);
+      db::EmbeddedPostgres::Start(EmbeddedOptions(config, /*ephemeral=*/true), *supervisor);
   findings.push_back({absl::StrCat("PostgreSQL ", trial.ok() ? (*trial)->version() : "", " starts"),
                       trial.status()});
   return findings;
@@ -208,7 +224,8 @@ absl::Status Daemon::OpenStore() {
   options.on_group = [this](const db::GroupReport& group) {
     if (group.conflict) metrics_.GroupConflict();
     if (group.committed)
-      metrics_.Group(static_cast<int>(group.commands), group.from_memory, group.duration);
+      metrics_.Group(static_cast<int>(group.commands), group.way == db::Way::kFromMemory,
+                     group.duration);
   };
   options.listener = &committed_;
   auto store = db::SessionStore::Open(std::move(options), absl::Now() + kConnectTimeout);

@@ -122,6 +122,31 @@ TEST(KeptSessions, DropsWhatWasNotWantedForLongestWhenItIsFull) {
   EXPECT_FALSE(none.Find("a", &session));
 }
 
+TEST(KeptSessions, WhatIsInUseStaysThoughManyNewOnesCome) {
+  KeptSessions kept(100'000);
+  v1::Session session;
+  const auto is_kept = [&](absl::string_view id) { return kept.Find(id, &session); };
+  for (int i = 0; i < 100; ++i) {
+    kept.Keep(SessionCalled(absl::StrCat("in use ", i)));
+    // Wanted again, to be read or, as by a repeated write, to be kept anew.
+    if (i % 2 == 0) {
+      ASSERT_TRUE(is_kept(absl::StrCat("in use ", i)));
+    } else {
+      kept.Keep(SessionCalled(absl::StrCat("in use ", i)));
+    }
+  }
+  for (int i = 0; i < 10'000; ++i) kept.Keep(SessionCalled(absl::StrCat("new ", i)));
+  for (int i = 0; i < 100; ++i) EXPECT_TRUE(is_kept(absl::StrCat("in use ", i))) << i;
+  EXPECT_FALSE(is_kept("new 5000"));
+  // Of the new ones at least the last fifth; those that are wanted again take the place of others.
+  for (int i = 9'950; i < 10'000; ++i) EXPECT_TRUE(is_kept(absl::StrCat("new ", i))) << i;
+  for (int i = 0; i < 10'000; ++i) {
+    kept.Keep(SessionCalled(absl::StrCat("newer ", i)));
+    ASSERT_TRUE(is_kept(absl::StrCat("newer ", i)));
+  }
+  EXPECT_FALSE(is_kept("in use 0"));
+}
+
 TEST(LaneMemory, KnowsTheLastRequests) {
   LaneMemory memory(0);
   EXPECT_FALSE(memory.FindRequest(KeyOf(1)));

@@ -278,7 +278,7 @@ int SettleIn(SessionStore& store, Reports& reports, const std::string& session_i
   for (int changes = 1; changes < 100; ++changes) {
     reports.Clear();
     EXPECT_TRUE(SubmitAndWait(store, Increment(session_id, kCounter, 1)).ok());
-    if (reports.groups().back().from_memory) return changes;
+    if (reports.groups().back().way == Way::kFromMemory) return changes;
   }
   ADD_FAILURE() << "the lane remembers nothing";
   return 100;
@@ -297,7 +297,7 @@ TEST(Lane, DecidesFromMemoryUntilAnotherDaemonWasThere) {
     const auto outcome = SubmitAndWait(*store, Increment(id, kCounter, 1));
     ASSERT_TRUE(outcome.ok()) << outcome.status();
     EXPECT_EQ(outcome->session.counters().at(kCounter), ++counter);
-    EXPECT_THAT(reports.groups(), ElementsAre(Field(&GroupReport::from_memory, true)));
+    EXPECT_THAT(reports.groups(), ElementsAre(Field(&GroupReport::way, Way::kFromMemory)));
   }
   for (int i = 0; i < 3; ++i) {
     EXPECT_TRUE(SubmitAndWait(*other, Increment(id, kCounter, 1)).ok());
@@ -306,7 +306,7 @@ TEST(Lane, DecidesFromMemoryUntilAnotherDaemonWasThere) {
     const auto outcome = SubmitAndWait(*store, Increment(id, kCounter, 1));
     ASSERT_TRUE(outcome.ok()) << outcome.status();
     EXPECT_EQ(outcome->session.counters().at(kCounter), ++counter);
-    EXPECT_THAT(reports.groups(), ElementsAre(AllOf(Field(&GroupReport::from_memory, false),
+    EXPECT_THAT(reports.groups(), ElementsAre(AllOf(Field(&GroupReport::way, Way::kLocked),
                                                     Field(&GroupReport::conflict, true),
                                                     Field(&GroupReport::committed, true))));
     counter += SettleIn(*store, reports, id);
@@ -356,7 +356,7 @@ TEST(Lane, KnowsThatAnotherDaemonChangedAnotherSessionOfThePartition) {
   EXPECT_TRUE(SubmitAndWait(*other, Increment(neighbour, kCounter, 1)).ok());
   reports.Clear();
   EXPECT_TRUE(SubmitAndWait(*store, Increment(id, kCounter, 1)).ok());
-  EXPECT_THAT(reports.groups(), ElementsAre(Field(&GroupReport::from_memory, false)));
+  EXPECT_THAT(reports.groups(), ElementsAre(Field(&GroupReport::way, Way::kLocked)));
   ExpectSound(database);
 }
 
@@ -390,10 +390,85 @@ TEST(Lane, AGroupThatMovedInPartIsDecidedByWhatIsThere) {
       ASSERT_TRUE(outcome.ok()) << outcome.status();
       EXPECT_EQ(outcome->session.counters().at(kCounter), ++counters[ids[i]]) << i;
     }
-    EXPECT_THAT(reports.groups(), Contains(AllOf(Field(&GroupReport::commands, ids.size()),
-                                                 Field(&GroupReport::from_memory, !disturbed),
-                                                 Field(&GroupReport::committed, true))));
+    EXPECT_THAT(
+        reports.groups(),
+        Contains(AllOf(Field(&GroupReport::commands, ids.size()),
+                       Field(&GroupReport::way, disturbed ? Way::kLocked : Way::kFromMemory),
+                       Field(&GroupReport::committed, true))));
   }
+  ExpectSound(database);
+}
+
+// Waits until so many lanes wait for a lock.
+void AwaitLanesThatWait(const TestDatabase& database, int lanes) {
+  const absl::Time give_up = TestDeadline();
+  while (database.Ask("SELECT count(*)::text FROM pg_stat_activity WHERE wait_event_type = 'Lock' "
+                      "AND datname = current_database() AND application_name = 'sessiond lane'") !=
+         absl::StrCat(lanes)) {
+    ASSERT_LT(absl::Now(), give_up);
+    absl::SleepFor(absl::Milliseconds(1));
+  }
+}
+
+// A store that keeps no sessions reads them without locks, once nobody has disturbed it for a
+// while. What another daemon does between its reading and its writing, it must not overwrite: not
+// even by a sign of life, which is no event, of a task that the other has completed.
+TEST(Lane, WhatWasReadWithoutLocksIsNotWrittenIfAnotherDaemonWasThere) {
+  TestDatabase database;
+  Reports reports;
+  const auto store = OpenStore(database, To(reports, [](SessionStoreOptions& options) {
+                                 OneLane(options);
+                                 options.kept_bytes_max = 0;
+                               }));
+  const auto other = OpenStore(database, OneLane);
+  const std::string id = NewSessionIn(*store, "ticket_export").session_id();
+  const int partition = PartitionOf(id, store->partition_count());
+  const auto locker = database.Connect();
+
+  int label = 0;
+  const auto settle = [&] {
+    do {
+      reports.Clear();
+      ASSERT_TRUE(SubmitAndWait(*store, SetLabel(id, "label", absl::StrCat(++label))).ok());
+      ASSERT_LT(label, 100);
+    } while (reports.groups().back().way != Way::kUnlocked);
+    reports.Clear();
+  };
+  // Has `other` be the first of two that wait for the partition, both having read what they had to.
+  const auto race = [&](const Command& first, const Command& second) {
+    settle();
+    EXPECT_TRUE(locker
+                    ->Execute(absl::StrCat("BEGIN; SELECT FROM partitions WHERE partition = ",
+                                           partition, " FOR UPDATE"),
+                              TestDeadline())
+                    .ok());
+    Pending at_other(*other, first);
+    AwaitLanesThatWait(database, 1);
+    Pending here(*store, second);
+    AwaitLanesThatWait(database, 2);
+    EXPECT_TRUE(locker->Execute("ROLLBACK", TestDeadline()).ok());
+    EXPECT_TRUE(at_other.Wait().ok()) << at_other.Wait().status();
+    auto outcome = here.Wait();
+    EXPECT_THAT(reports.groups(), ElementsAre(AllOf(Field(&GroupReport::way, Way::kLocked),
+                                                    Field(&GroupReport::conflict, true))));
+    return outcome;
+  };
+
+  const auto changed = race(SetLabel(id, "other", "1"), SetLabel(id, "here", "1"));
+  ASSERT_TRUE(changed.ok()) << changed.status();
+  EXPECT_EQ(changed->session.labels().at("other"), "1");
+
+  const std::string task = "run-1";
+  ASSERT_TRUE(SubmitAndWait(*store, Advance(id, "upload")).ok());
+  ASSERT_TRUE(SubmitAndWait(*store, StartTask(id, "processing", task, "processing")).ok());
+  const auto beat = race(CompleteTask(id, task), Heartbeat(id, task));
+  EXPECT_EQ(ReasonOf(beat.status()), v1::TASK_COMPLETED) << beat.status();
+  EXPECT_EQ(AllSessions(database).at(id).current_task().status(), v1::SessionTask::COMPLETED);
+
+  // What nobody disturbs is written, and what is refused needs no lock.
+  settle();
+  EXPECT_EQ(ReasonOf(SubmitAndWait(*store, Heartbeat(id, task)).status()), v1::TASK_COMPLETED);
+  EXPECT_THAT(reports.groups(), ElementsAre(Field(&GroupReport::way, Way::kUnlocked)));
   ExpectSound(database);
 }
 

@@ -1016,7 +1016,7 @@ TEST(Model, AndStoresAgreeOnEveryAnswerAndOnWhatIsKept) {
     return OpenStore(database, [&](SessionStoreOptions& options) {
       options.lanes = lanes;
       options.on_group = [&](const GroupReport& group) {
-        from_memory += group.committed && group.from_memory ? 1 : 0;
+        from_memory += group.committed && group.way == Way::kFromMemory ? 1 : 0;
       };
       options.workflows.push_back(BuiltinDefinition("onboarding"));
       options.workflows.push_back(ShortLivedDefinition());

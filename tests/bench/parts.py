@@ -141,7 +141,9 @@ class Daemon:
         if beside:
             command.append(f"--db-url={beside.conninfo}")
         else:
-            command += [f"--data-dir={directory / 'data'}", f"--pg-bin-dir={postgres_with(directory, settings)}"]
+            # pgbench must get in, too.
+            settings = (f"max_connections={MAX_CONNECTIONS}", *settings)
+            command += [f"--data-dir={directory / 'data'}", f"--pg-settings={' '.join(settings)}"]
         with open(self.log, "wb") as log:
             self.process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=end_with_parent)
@@ -216,23 +218,6 @@ class Daemon:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
-
-
-def postgres_with(directory, settings):
-    """A directory of programs for the daemon's PostgreSQL that starts it with our settings behind the daemon's own.
-
-    What is measured is the PostgreSQL that the daemon would run anywhere; only, pgbench must get in, too.
-    """
-    programs = directory / "programs"
-    programs.mkdir(exist_ok=True)
-    programs.chmod(0o755)
-    arguments = " ".join(f"-c {setting}" for setting in (f"max_connections={MAX_CONNECTIONS}", *settings))
-    postgres = programs / "postgres"
-    postgres.write_text(f'#!/bin/sh\nexec {POSTGRES_BIN / "postgres"} "$@" {arguments}\n')
-    postgres.chmod(0o755)
-    if not (programs / "initdb").exists():
-        (programs / "initdb").symlink_to(POSTGRES_BIN / "initdb")
-    return programs
 
 
 def pgbench(daemon, operation, connections, seconds):

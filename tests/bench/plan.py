@@ -61,14 +61,16 @@ class Run:
             parts.callback(part.stop)
             return part
 
-        flags = self.options.daemon_flag
+        flags, settings = self.options.daemon_flag, self.options.pg_settings.split()
         facts = self.results.facts
         data = self.options.keep or self.directory / "full"
         data.mkdir(exist_ok=True)
         data.chmod(0o755)  # PostgreSQL may run as another user, and has to get through.
         if self.options.sessions:
             facts["loaded"] = loader.provide(self.sessiond, data, self.options.sessions, flags)
-        self.daemon = started(Daemon(self.sessiond, data, flags))
+        self.daemon = started(Daemon(self.sessiond, data, flags, settings))
+        if self.options.warm:
+            facts["warm"] = loader.warm(self.daemon)
         time.sleep(1)  # At rest: whatever a start leaves to do has been done.
         facts["rss_mib"] = {"at_rest": memory_mib(self.daemon.pid)}
         self.echo = started(Load(self.bench, started(Echo(self.bench))))
@@ -78,7 +80,7 @@ class Run:
         if self.options.sessions:
             (self.directory / "empty").mkdir()
             (self.directory / "empty").chmod(0o755)
-            self.empty = started(Load(self.bench, started(Daemon(self.sessiond, self.directory / "empty", flags))))
+            self.empty = started(Load(self.bench, started(Daemon(self.sessiond, self.directory / "empty", flags, settings))))
 
     def prepared(self, daemon):
         """`daemon`, with rows for pgbench and the naive daemon."""

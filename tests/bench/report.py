@@ -19,6 +19,9 @@ def lines(results):
     yield from machine_lines(results)
     if "loaded" in facts:
         yield from loaded_lines(facts["loaded"])
+    if "warm" in facts:
+        yield (f"            {facts['warm']['bytes'] / 1e9:.1f} GB of them read beforehand, in "
+               f"{facts['warm']['seconds']:.0f} s")
     if results.measurements:
         yield ""
         yield f"{'':90}CPU µs per request"
