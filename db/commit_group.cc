@@ -146,16 +146,25 @@ void CommitGroup::Keep() {
 // -------------------------------------------------------------------------------------------------
 // trip 1
 
-void CommitGroup::QueuePartitions(Connection& connection, const Statement& statement) const {
-  Params partitions;
-  partitions.AddInt2Array(partitions_);
-  connection.Queue(statement, std::move(partitions));
+void CommitGroup::QueueLock(Connection& connection) const {
+  Params lock;
+  lock.AddInt2Array(partitions_);
+  connection.Queue(kLockPartitions, std::move(lock));
+}
+
+// Of what was counted on: request rows in other partitions are guarded by their own key.
+void CommitGroup::QueuePositions(Connection& connection) const {
+  std::vector<int16_t> partitions;
+  for (const auto& [partition, position] : positions_before_) partitions.push_back(partition);
+  Params positions;
+  positions.AddInt2Array(partitions);
+  connection.Queue(kReadPositions, std::move(positions));
 }
 
 void CommitGroup::QueueLoad(Connection& connection) {
   if (way_ == Way::kLocked) {
     connection.Queue(kBegin);
-    QueuePartitions(connection, kLockPartitions);
+    QueueLock(connection);
   }
 
   // A session that several commands name is loaded once.
@@ -207,7 +216,7 @@ void CommitGroup::QueueLoad(Connection& connection) {
   queue(kFindMessageIds, messages);
   queue(kFindTaskIds, tasks);
   // Last: where they stand as the lane had left them, all of the above belongs together.
-  if (way_ == Way::kUnlocked) QueuePartitions(connection, kReadPositions);
+  if (way_ == Way::kUnlocked) QueuePositions(connection);
 }
 
 void CommitGroup::QueueNamed(Connection& connection, const Statement& statement,
@@ -254,9 +263,11 @@ bool CommitGroup::TakePositions(const Result& result) {
   for (int row = 0; row < result.rows(); ++row) {
     const int16_t partition = result.Int2(row, 0);
     const int64_t position = result.Int8(row, 1);
-    if (!memory_.Found(partition, position)) moved_.insert(partition);
-    const auto [before, unknown] = positions_before_.insert({partition, position});
-    if (!unknown && before->second != position) return false;
+    if (!memory_.Found(partition, position)) {
+      if (way_ == Way::kUnlocked) return false;
+      moved_.insert(partition);
+    }
+    positions_before_[partition] = position;
     now_ = result.Timestamp(row, 2);
   }
   clock_.Read(now_);
@@ -349,7 +360,7 @@ bool CommitGroup::QueueMissing(Connection& connection) {
   const bool any = missing_workflows_ || !missing_sessions_.empty() ||
                    !missing_tombstones_.empty() || !missing_errors_.empty() ||
                    !missing_artifacts_.empty();
-  if (any && way_ == Way::kUnlocked) QueuePartitions(connection, kReadPositions);
+  if (any && way_ == Way::kUnlocked) QueuePositions(connection);
   return any;
 }
 
@@ -588,7 +599,7 @@ void CommitGroup::QueueWrites(Connection& connection) {
     expected_.push_back({kBegin.name, kAny});
     // One is locked by its update.
     if (partitions_.size() > 1) {
-      QueuePartitions(connection, kLockPartitions);
+      QueueLock(connection);
       expected_.push_back({kLockPartitions.name, kAny});
     }
   }

@@ -11,8 +11,8 @@
 // Where the lane has kept all that the group needs (lane_memory.h), it is decided at once, and
 // trip 2 is the only one. Either way the partitions are locked by trip 2 alone, which fails if
 // somebody else has moved one of them since, if a request was carried out before, or if it comes
-// too late to be dated as it was. Then the group is made anew with BEGIN and the locks in front of
-// trip 1: that way always leads to an end.
+// too late to be dated as it was. Then, and where others have changed the partitions lately, BEGIN
+// and the locks come before trip 1: that way always leads to an end.
 //
 // A refused command writes nothing and harms nobody in its group. Outcomes count only once the
 // commit is known.
@@ -55,15 +55,16 @@ class CommitGroup {
   CommitGroup(absl::Span<Submission* const> submissions, WorkflowCatalog& catalog,
               LaneMemory& memory, DatabaseClock& clock, Way way, bool listening = false);
 
-  // Whether its way is open to this group; by Way::kFromMemory it is then decided, too. False: the
-  // group has to be made anew, to go another way.
+  // Whether its way is open to this group; by Way::kFromMemory it is then decided, too. False, here
+  // and below where it is said: the group has to be made anew, to go another way.
   bool Prepare();
 
-  // Trip 1. False: somebody else has moved a partition; the same.
+  // Trip 1. TakeLoaded is false where somebody else has moved a partition.
   void QueueLoad(Connection& connection);
   bool TakeLoaded(const std::vector<Result>& results);
 
-  // Trip 1b. False: nothing is missing, no trip is needed; and as above.
+  // Trip 1b. QueueMissing is false where nothing is missing, and no trip needed; TakeMissing as
+  // TakeLoaded.
   bool QueueMissing(Connection& connection);
   bool TakeMissing(const std::vector<Result>& results);
 
@@ -75,6 +76,8 @@ class CommitGroup {
   // Completes the outcomes, now that the commit is known. CONSTRAINT_VIOLATION for all that were
   // accepted, where the database wrote other rows than it was told to: a defect.
   void Answer(const std::vector<Result>& written);
+
+  Way way() const { return way_; }
 
   // After Answer: the events, in the order of each partition's positions.
   std::vector<CommittedEvent> TakeCommitted() { return std::move(committed_); }
@@ -110,7 +113,8 @@ class CommitGroup {
 
   bool Recall(const Submission& submission);
   bool PrepareFromMemory();
-  void QueuePartitions(Connection& connection, const Statement& statement) const;
+  void QueueLock(Connection& connection) const;
+  void QueuePositions(Connection& connection) const;
   bool TakePositions(const Result& result);
   void Keep();
   absl::StatusOr<Outcome> DecideOne(Submission& submission);
@@ -136,7 +140,7 @@ class CommitGroup {
   std::vector<int16_t> partitions_;
   // Where they stood, and, as Accept counts on, where they will.
   std::map<int16_t, int64_t> positions_before_, positions_;
-  // The lane thought that they stood elsewhere: what was kept of them is void.
+  // Those of which the lane thought that they stood elsewhere: what was kept of them is void.
   std::set<int16_t> moved_;
   absl::Time now_;
   // By session id.

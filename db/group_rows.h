@@ -29,7 +29,7 @@ struct SessionRow {
   bool fields_changed, counters_changed, references_changed;
 };
 
-// A partition that has new events.
+// A partition that has new events, or none, and is to be found where it was.
 struct AdvancedRow {
   int16_t partition;
   int64_t position;

@@ -29,11 +29,14 @@ bool ConnectionIsGone(const absl::Status& status) {
          sqlstate == "25P03" || sqlstate == "25006";
 }
 
-// What a group that was decided without locks meets where that did not hold: a position that has
-// moved, a request that was carried out.
+// Seen while a group read without locks, before anything was begun.
+absl::Status Moved() { return absl::AbortedError("somebody else has moved a partition"); }
+
+// What a group meets that goes without locks and is not alone: a position that has moved, a request
+// that was carried out.
 bool IsConflict(const absl::Status& status) {
   const std::string sqlstate = SqlStateOf(status);
-  return sqlstate == "23502" || sqlstate == "23505";
+  return absl::IsAborted(status) || sqlstate == "23502" || sqlstate == "23505";
 }
 
 bool RaceWasLost(const absl::Status& status) { return absl::StartsWith(SqlStateOf(status), "40"); }
@@ -160,6 +163,7 @@ absl::Status Lane::Connect() {
 
 absl::Status Lane::CommitOnce(Group submissions, GroupReport* report) {
   const bool listening = options_.listener != nullptr && options_.listener->listening;
+  absl::Status status;
   for (const Way way : {Way::kFromMemory, Way::kUnlocked, Way::kLocked}) {
     // Only a lock ends a race for certain.
     if (report->conflict && way != Way::kLocked) continue;
@@ -167,15 +171,12 @@ absl::Status Lane::CommitOnce(Group submissions, GroupReport* report) {
     CommitGroup group(submissions, catalog_, memory_, clock_, way, listening);
     if (!group.Prepare()) continue;
     report->way = way;
-    const absl::StatusOr<bool> committed = Commit(group, way);
-    if (committed.ok() && *committed) return absl::OkStatus();
-    if (!committed.ok()) {
-      RollBack(committed.status());
-      if (way == Way::kLocked || !IsConflict(committed.status())) return committed.status();
-    }
+    status = LoadAndWrite(group);
+    if (!status.ok()) RollBack(status);
+    if (way == Way::kLocked || !IsConflict(status)) break;
     report->conflict = true;
   }
-  return absl::InternalError("a group found no way");  // The last is open to all.
+  return status;
 }
 
 void Lane::RollBack(const absl::Status& status) {
@@ -188,6 +189,7 @@ void Lane::RollBack(const absl::Status& status) {
     connection_.reset();
     return;
   }
+  if (absl::IsAborted(status)) return;  // Nothing was begun.
   // The sync ended the skipping, not the transaction.
   connection_->Queue(kRollback);
   if (!connection_->Trip(absl::Now() + options_.settings.statement_timeout).ok())
@@ -201,26 +203,23 @@ absl::StatusOr<std::vector<Result>> Lane::Trip() {
                            2 * options_.settings.statement_timeout);
 }
 
-// False: while it read, somebody else moved a partition.
-absl::StatusOr<bool> Lane::Commit(CommitGroup& group, Way way) {
-  if (way != Way::kFromMemory) {
+absl::Status Lane::LoadAndWrite(CommitGroup& group) {
+  if (group.way() != Way::kFromMemory) {
     group.QueueLoad(*connection_);
     const auto loaded = Trip();
     if (!loaded.ok()) return loaded.status();
-    if (!group.TakeLoaded(*loaded)) return false;
+    if (!group.TakeLoaded(*loaded)) return Moved();
 
     if (group.QueueMissing(*connection_)) {
       const auto missing = Trip();
       if (!missing.ok()) return missing.status();
-      if (!group.TakeMissing(*missing)) return false;
+      if (!group.TakeMissing(*missing)) return Moved();
     }
 
     if (!group.Decide()) {
-      if (way == Way::kLocked) {
-        connection_->Queue(kRollback);
-        if (auto rolled_back = Trip(); !rolled_back.ok()) return rolled_back.status();
-      }
-      return true;
+      if (group.way() == Way::kUnlocked) return absl::OkStatus();
+      connection_->Queue(kRollback);
+      return Trip().status();
     }
   }
   group.QueueWrites(*connection_);
@@ -229,7 +228,7 @@ absl::StatusOr<bool> Lane::Commit(CommitGroup& group, Way way) {
   group.Answer(*written);
   if (auto committed = group.TakeCommitted(); !committed.empty())
     options_.listener->on_committed(std::move(committed));
-  return true;
+  return absl::OkStatus();
 }
 
 }  // namespace sessiond::db

@@ -78,7 +78,7 @@ class Lane {
   static void AnswerExpired(std::vector<Submission*>* group);
   void Settle(Group group);
   absl::Status CommitOnce(Group submissions, GroupReport* report);
-  absl::StatusOr<bool> Commit(CommitGroup& group, Way way);
+  absl::Status LoadAndWrite(CommitGroup& group);
   void RollBack(const absl::Status& status);
   absl::StatusOr<std::vector<Result>> Trip();
   absl::Status Connect();

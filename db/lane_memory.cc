@@ -42,7 +42,7 @@ void LaneMemory::Left(int16_t partition, int64_t position) {
 
 std::optional<int64_t> LaneMemory::PositionOf(int16_t partition) const {
   const auto known = partitions_.find(partition);
-  if (known == partitions_.end() || known->second.undisturbed < kUndisturbedMin)
+  if (off_ || known == partitions_.end() || known->second.undisturbed < kUndisturbedMin)
     return std::nullopt;
   return known->second.position;
 }

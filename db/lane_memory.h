@@ -1,10 +1,10 @@
 // What a lane remembers of what it wrote: sessions, and how far their partitions had come. As long
 // as a partition stands where this lane left it, nobody else has changed its sessions, and they
-// need not be loaded again, nor others be locked while they are; the commit checks the positions
-// (advance_positions.sql). Optimistic concurrency control, between daemons: within one, only one
-// lane moves a partition's position.
+// need not be loaded again, and what else is needed can be loaded without locks; the commit checks
+// the positions (advance_positions.sql). Optimistic concurrency control, between daemons: within
+// one, only one lane moves a partition's position.
 //
-//   Found ──▶ (has it moved? then its sessions are void) ──▶ Find … ──▶ Left, Keep
+//   PositionOf, Find … ──▶ Found (has it moved? then its sessions are void) ──▶ Left, Keep
 //
 // Only sessions are kept whose every change moves the position, and with which nothing else is to
 // be loaded: not those whose task runs (KeptSessions::Keep), nor those with blocking errors (their
@@ -27,8 +27,8 @@ namespace sessiond::db {
 // One thread.
 class LaneMemory {
  public:
-  // `bytes_max`: of all sessions kept.
-  explicit LaneMemory(std::size_t bytes_max) : sessions_(bytes_max) {}
+  // `bytes_max`: of all sessions kept. With 0, partitions are not counted on, either.
+  explicit LaneMemory(std::size_t bytes_max) : off_(bytes_max == 0), sessions_(bytes_max) {}
 
   // A group has read the partition's position. False: somebody else has moved it.
   bool Found(int16_t partition, int64_t position);
@@ -59,6 +59,7 @@ class LaneMemory {
     int64_t generation = 0;
   };
 
+  const bool off_;
   absl::flat_hash_map<int16_t, Partition> partitions_;
   KeptSessions sessions_;
   // When the newer ones are too many they become the older ones.

@@ -58,14 +58,7 @@ bool IsLogFormat(const Config& config) {
   return config.log_format == "auto" || config.log_format == "text" || config.log_format == "json";
 }
 
-bool ArePgSettings(const Config& config) {
-  for (const absl::string_view word : absl::StrSplit(config.pg_settings, ' ', absl::SkipEmpty())) {
-    const auto [name, value] = std::pair<absl::string_view, absl::string_view>(
-        absl::StrSplit(word, absl::MaxSplits('=', 1)));
-    if (name.empty() || value.empty()) return false;
-  }
-  return true;
-}
+bool ArePgSettings(const Config& config) { return ParsePgSettings(config.pg_settings).has_value(); }
 
 constexpr char kDataDirDefault[] = "";  // Depends on the environment: see DefaultDataDir.
 
@@ -86,7 +79,7 @@ constexpr Option kOptions[] = {
      "The PostgreSQL to use; without it the daemon runs one of its own.", /*secret=*/true},
     {"pg-bin-dir", &Config::pg_bin_dir, "", "a directory", Anything,
      "Where initdb and postgres are found for the embedded PostgreSQL; by default where distributions put them."},
-    {"pg-settings", &Config::pg_settings, "", "NAME=VALUE, any number, with spaces between", ArePgSettings,
+    {"pg-settings", &Config::pg_settings, "", "NAME=VALUE, any number, with spaces between and none within, and nothing of how it is reached", ArePgSettings,
      "Settings of the embedded PostgreSQL, for example `shared_buffers=6GB max_wal_size=8GB`. It has 128 MB of buffers: with "
      "more sessions in use than fit, give it a quarter of the machine's memory."},
     {"workflows-dir", &Config::workflows_dir, "", "a directory", Anything,
@@ -307,6 +300,24 @@ std::size_t Distance(absl::string_view a, absl::string_view b) {
 }
 
 }  // namespace
+
+std::optional<std::vector<std::pair<std::string, std::string>>> ParsePgSettings(
+    absl::string_view settings) {
+  // By these the daemon finds it, and nobody else does.
+  constexpr absl::string_view kOurs[] = {"listen_addresses", "unix_socket_directories",
+                                         "unix_socket_permissions", "port", "cluster_name"};
+  std::vector<std::pair<std::string, std::string>> parsed;
+  for (const absl::string_view word :
+       absl::StrSplit(settings, absl::ByAnyChar(" \t\r\n"), absl::SkipEmpty())) {
+    const auto& [name, value] = parsed.emplace_back(absl::StrSplit(word, absl::MaxSplits('=', 1)));
+    if (name.empty() || value.empty() ||
+        std::find(std::begin(kOurs), std::end(kOurs), absl::AsciiStrToLower(name)) !=
+            std::end(kOurs)) {
+      return std::nullopt;
+    }
+  }
+  return parsed;
+}
 
 absl::Span<const Option> Options() { return kOptions; }
 

@@ -13,6 +13,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -102,6 +103,10 @@ struct ConfigSources {
 // key in the file, one option given twice. NOT_FOUND: a file that was named cannot be read. The
 // message is one sentence that names option, origin and what is expected.
 absl::StatusOr<EffectiveConfig> ResolveConfig(const ConfigSources& sources);
+
+// Config::pg_settings by name. Nothing: they are not what is expected.
+std::optional<std::vector<std::pair<std::string, std::string>>> ParsePgSettings(
+    absl::string_view settings);
 
 // docs/configuration.md.
 std::string ConfigReference();

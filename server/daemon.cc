@@ -10,7 +10,6 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_split.h"
 #include "absl/time/clock.h"
 #include "db/migrate.h"
 #include "db/sql_error.h"
@@ -102,18 +101,11 @@ std::string Reachable(const Address& address) {
   return ToString({wildcard ? "localhost" : address.host, address.port});
 }
 
-}  // namespace
-
-namespace {
-
 db::EmbeddedPostgresOptions EmbeddedOptions(const Config& config, bool ephemeral) {
-  db::EmbeddedPostgresOptions options{
-      .data_dir = config.data_dir, .ephemeral = ephemeral, .bin_dir = config.pg_bin_dir};
-  for (const absl::string_view setting :
-       absl::StrSplit(config.pg_settings, ' ', absl::SkipEmpty())) {
-    options.settings.push_back(absl::StrSplit(setting, absl::MaxSplits('=', 1)));
-  }
-  return options;
+  return {.data_dir = config.data_dir,
+          .ephemeral = ephemeral,
+          .bin_dir = config.pg_bin_dir,
+          .settings = ParsePgSettings(config.pg_settings).value()};  // The table has accepted them.
 }
 
 }  // namespace

@@ -115,6 +115,7 @@ TEST_F(ConfigTest, ABadValueNamesOptionValueOriginAndWhatIsExpected) {
         Case{"insecure", "perhaps", "true or false"},
         Case{"pg-settings", "shared_buffers", "NAME=VALUE, any number"},
         Case{"pg-settings", "jit=off =6GB", "NAME=VALUE, any number"},
+        Case{"pg-settings", "jit=off Port=5433", "NAME=VALUE, any number"},
         Case{"lock-timeout", "2", "a duration from 1ms to 1h"},
         Case{"lock-timeout", "-2s", "a duration from 1ms to 1h"},
         Case{"lock-timeout", "inf", "a duration from 1ms to 1h"},

@@ -315,8 +315,8 @@ TEST(Lane, DecidesFromMemoryUntilAnotherDaemonWasThere) {
   ExpectSound(database);
 }
 
-// What a group that was decided from memory counts on. Its events' positions would be refused, too,
-// were they taken; what came too late is refused by this alone.
+// What a group that was decided without locks counts on. Its events' positions would be refused,
+// too, were they taken; what came too late is refused by this alone.
 TEST(Lane, PositionsAdvanceOnlyFromWhereTheyWereThoughtToStandAndInTime) {
   TestDatabase database;
   auto connection =
@@ -418,7 +418,7 @@ TEST(Lane, WhatWasReadWithoutLocksIsNotWrittenIfAnotherDaemonWasThere) {
   Reports reports;
   const auto store = OpenStore(database, To(reports, [](SessionStoreOptions& options) {
                                  OneLane(options);
-                                 options.kept_bytes_max = 0;
+                                 options.kept_bytes_max = 100;  // None fits.
                                }));
   const auto other = OpenStore(database, OneLane);
   const std::string id = NewSessionIn(*store, "ticket_export").session_id();
@@ -434,38 +434,60 @@ TEST(Lane, WhatWasReadWithoutLocksIsNotWrittenIfAnotherDaemonWasThere) {
     } while (reports.groups().back().way != Way::kUnlocked);
     reports.Clear();
   };
-  // Has `other` be the first of two that wait for the partition, both having read what they had to.
-  const auto race = [&](const Command& first, const Command& second) {
+  // Has `other` be the first of two that wait for the partition, and this store the second, that
+  // has read what it had to.
+  const auto race = [&](const Command& first, const Command& second, bool conflict = true) {
     settle();
-    EXPECT_TRUE(locker
-                    ->Execute(absl::StrCat("BEGIN; SELECT FROM partitions WHERE partition = ",
-                                           partition, " FOR UPDATE"),
-                              TestDeadline())
-                    .ok());
+    // Whoever finds a new version of the row when the wait is over tells the time of then.
+    EXPECT_TRUE(
+        locker
+            ->Execute(
+                absl::StrCat("BEGIN; UPDATE partitions SET position = position WHERE partition = ",
+                             partition),
+                TestDeadline())
+            .ok());
     Pending at_other(*other, first);
     AwaitLanesThatWait(database, 1);
     Pending here(*store, second);
     AwaitLanesThatWait(database, 2);
-    EXPECT_TRUE(locker->Execute("ROLLBACK", TestDeadline()).ok());
+    EXPECT_TRUE(locker->Execute("COMMIT", TestDeadline()).ok());
     EXPECT_TRUE(at_other.Wait().ok()) << at_other.Wait().status();
-    auto outcome = here.Wait();
-    EXPECT_THAT(reports.groups(), ElementsAre(AllOf(Field(&GroupReport::way, Way::kLocked),
-                                                    Field(&GroupReport::conflict, true))));
-    return outcome;
+    const auto outcome = here.Wait();
+    EXPECT_THAT(
+        reports.groups(),
+        ElementsAre(AllOf(Field(&GroupReport::way, conflict ? Way::kLocked : Way::kUnlocked),
+                          Field(&GroupReport::conflict, conflict))));
+    return std::pair(at_other.Wait(), outcome);
   };
 
-  const auto changed = race(SetLabel(id, "other", "1"), SetLabel(id, "here", "1"));
+  const auto changed = race(SetLabel(id, "other", "1"), SetLabel(id, "here", "1")).second;
   ASSERT_TRUE(changed.ok()) << changed.status();
   EXPECT_EQ(changed->session.labels().at("other"), "1");
 
   const std::string task = "run-1";
   ASSERT_TRUE(SubmitAndWait(*store, Advance(id, "upload")).ok());
   ASSERT_TRUE(SubmitAndWait(*store, StartTask(id, "processing", task, "processing")).ok());
-  const auto beat = race(CompleteTask(id, task), Heartbeat(id, task));
+  // Two signs of life do not disturb each other, and the later one stays.
+  const auto [later, earlier] = race(Heartbeat(id, task), Heartbeat(id, task), /*conflict=*/false);
+  ASSERT_TRUE(earlier.ok()) << earlier.status();
+  const auto heard_of = [](const v1::Session& session) {
+    return FromProto(session.current_task().heartbeat_time());
+  };
+  ASSERT_GT(heard_of(later->session), heard_of(earlier->session));
+  EXPECT_EQ(heard_of(AllSessions(database).at(id)), heard_of(later->session));
+  const auto beat = race(CompleteTask(id, task), Heartbeat(id, task)).second;
   EXPECT_EQ(ReasonOf(beat.status()), v1::TASK_COMPLETED) << beat.status();
   EXPECT_EQ(AllSessions(database).at(id).current_task().status(), v1::SessionTask::COMPLETED);
 
-  // What nobody disturbs is written, and what is refused needs no lock.
+  // What is read already shows that somebody was there.
+  settle();
+  ASSERT_TRUE(SubmitAndWait(*other, SetLabel(id, "other", "2")).ok());
+  ASSERT_TRUE(SubmitAndWait(*store, SetLabel(id, "here", "2")).ok());
+  EXPECT_THAT(reports.groups(), ElementsAre(AllOf(Field(&GroupReport::way, Way::kLocked),
+                                                  Field(&GroupReport::conflict, true))));
+  EXPECT_EQ(AllSessions(database).at(id).labels().at("other"), "2");
+
+  // What is refused needs no lock.
   settle();
   EXPECT_EQ(ReasonOf(SubmitAndWait(*store, Heartbeat(id, task)).status()), v1::TASK_COMPLETED);
   EXPECT_THAT(reports.groups(), ElementsAre(Field(&GroupReport::way, Way::kUnlocked)));

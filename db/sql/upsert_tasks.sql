@@ -23,7 +23,10 @@ SET task_type         = excluded.task_type,
     retry_count       = excluded.retry_count,
     max_retries       = excluded.max_retries,
     heartbeat_timeout = excluded.heartbeat_timeout,
-    heartbeat_at      = excluded.heartbeat_at,
+    -- Two signs of life move no position, and may pass each other.
+    heartbeat_at      = CASE WHEN t.task_id = excluded.task_id THEN greatest(t.heartbeat_at, excluded.heartbeat_at)
+                             ELSE excluded.heartbeat_at
+                        END,
     progress          = excluded.progress,
     result            = excluded.result,
     failure_context   = excluded.failure_context

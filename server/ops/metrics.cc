@@ -36,7 +36,7 @@ constexpr Description kDescriptions[] = {
     {"sessiond_refusals_total",          "counter",   "reason",                                          "Refused calls, by published reason."},
     {"sessiond_invalid_ids_total",       "counter",   "",                                                "Calls that named a session in neither id format."},
     {"sessiond_groups_total",            "counter",   "source",                                          "Groups of commands that were committed; their sessions came from memory, or had to be loaded from the database."},
-    {"sessiond_group_conflicts_total",   "counter",   "",                                                "Groups that were decided from memory in vain: another daemon had been there, or an earlier request."},
+    {"sessiond_group_conflicts_total",   "counter",   "",                                                "Groups that went without locks in vain: another daemon had been there, or an earlier request."},
     {"sessiond_group_commands",          "histogram", "",                                                "Commands in a committed group."},
     {"sessiond_group_duration_seconds",  "histogram", "",                                                "From taking a group to knowing that it is committed, in seconds."},
     {"sessiond_lane_inbox",              "gauge",     "",                                                "Commands that wait in the lanes' inboxes."},

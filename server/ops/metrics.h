@@ -63,7 +63,7 @@ class Metrics {
   void InvalidId() { invalid_ids_->Increment(); }
   // A lane committed a group; its sessions it knew, or loaded from the database.
   void Group(int commands, bool from_memory, absl::Duration duration);
-  // One that was decided from memory found that somebody else had been there.
+  // One that went without locks found that somebody else had been there.
   void GroupConflict() { group_conflicts_->Increment(); }
   // Commands that wait in the lanes' inboxes.
   void SetLaneInbox(std::size_t commands) { lane_inbox_->Set(static_cast<double>(commands)); }

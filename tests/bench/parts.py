@@ -141,9 +141,10 @@ class Daemon:
         if beside:
             command.append(f"--db-url={beside.conninfo}")
         else:
-            # pgbench must get in, too.
+            # pgbench, which is of the same version, must get in, too.
             settings = (f"max_connections={MAX_CONNECTIONS}", *settings)
-            command += [f"--data-dir={directory / 'data'}", f"--pg-settings={' '.join(settings)}"]
+            command += [f"--data-dir={directory / 'data'}", f"--pg-bin-dir={POSTGRES_BIN}",
+                        f"--pg-settings={' '.join(settings)}"]
         with open(self.log, "wb") as log:
             self.process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=end_with_parent)

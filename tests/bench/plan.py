@@ -80,7 +80,8 @@ class Run:
         if self.options.sessions:
             (self.directory / "empty").mkdir()
             (self.directory / "empty").chmod(0o755)
-            self.empty = started(Load(self.bench, started(Daemon(self.sessiond, self.directory / "empty", flags, settings))))
+            empty = started(Daemon(self.sessiond, self.directory / "empty", flags, settings))
+            self.empty = started(Load(self.bench, empty))
 
     def prepared(self, daemon):
         """`daemon`, with rows for pgbench and the naive daemon."""

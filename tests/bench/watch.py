@@ -21,6 +21,7 @@ def measure(sessiond, bench, directory, options):
     directory.mkdir()
     directory.chmod(0o755)
     flags = options.daemon_flag
+    settings = ("track_commit_timestamp=on", *options.pg_settings.split())
     result = {"rate_wanted": RATE, "sharing": SHARING, "idle": IDLE, "pairs": []}
     with contextlib.ExitStack() as parts:
         def started(part):
@@ -28,7 +29,7 @@ def measure(sessiond, bench, directory, options):
             return part
 
         say("watch: preparing")
-        daemon = started(Daemon(sessiond, directory, flags, settings=("track_commit_timestamp=on",)))
+        daemon = started(Daemon(sessiond, directory, flags, settings=settings))
         other = started(Daemon(sessiond, directory, flags, beside=daemon))
         load = started(Load(bench, daemon))
         load.say(f"prepare update {ROWS}")
