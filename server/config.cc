@@ -92,9 +92,9 @@ constexpr Option kOptions[] = {
      "Partitions of a database made by this daemon; an existing database keeps the number it was made with."},
     {"group-commands-max", &Config::group_commands_max, "256", "a number from 1 to 4096", IsBetween<&Config::group_commands_max, 1, 4096>,
      "The most commands that a lane commits together."},
-    {"kept-sessions-mib", &Config::kept_sessions_mib, "24", "a number from 0 to 16384", IsBetween<&Config::kept_sessions_mib, 0, 16384>,
+    {"kept-sessions-mib", &Config::kept_sessions_mib, "48", "a number from 0 to 16384", IsBetween<&Config::kept_sessions_mib, 0, 16384>,
      "How many MiB of the sessions that were changed or read last lanes keep, so that they need not be loaded again. With "
-     "0, every call loads its sessions: for while rows are changed by hand."},
+     "0, every change loads its session under a lock, and every read loads: for while rows are changed by hand."},
     {"query-connections", &Config::query_connections, "2", "a number from 1 to 64", IsBetween<&Config::query_connections, 1, 64>,
      "Connections for reads."},
     {"lock-timeout", &Config::lock_timeout, "2s", "a duration from 1ms to 1h, for example 2s", IsPositiveUpToAnHour<&Config::lock_timeout>,
