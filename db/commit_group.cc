@@ -112,12 +112,19 @@ bool CommitGroup::Prepare() {
 bool CommitGroup::PrepareFromMemory() {
   const std::optional<absl::Time> now = clock_.Now();
   if (!now.has_value()) return false;
+  // An id that was drawn just now is nobody's yet.
+  const auto is_known = [this](const Submission* submission) {
+    return submission->command.session_id_drawn ||
+           memory_.Has(submission->partition, submission->command.session_id);
+  };
+  // All are looked for before one is taken out: mostly it is one that is missing.
   for (const Submission* submission : submissions_) {
-    if (memory_.FindRequest(submission->request_key) ||
+    if (!is_known(submission) || memory_.FindRequest(submission->request_key) ||
         !NamedBy(submission->command.request).empty()) {
       return false;
     }
-    // An id that was drawn just now is nobody's yet.
+  }
+  for (const Submission* submission : submissions_) {
     if (!submission->command.session_id_drawn && !Recall(*submission)) return false;
     entries_[submission->command.session_id].partition = submission->partition;
   }

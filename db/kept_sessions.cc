@@ -43,6 +43,11 @@ void KeptSessions::Erase(Place place) {
   place.queue->kept.erase(place.kept);
 }
 
+bool KeptSessions::Has(absl::string_view session_id, int64_t generation) const {
+  const auto found = by_id_.find(session_id);
+  return found != by_id_.end() && found->second.kept->generation == generation;
+}
+
 bool KeptSessions::Find(absl::string_view session_id, v1::Session* session, int64_t generation) {
   const auto found = by_id_.find(session_id);
   if (found == by_id_.end()) return false;

@@ -30,6 +30,7 @@ class KeptSessions {
   void Keep(const v1::Session& session, int64_t generation = 0);
   void Drop(absl::string_view session_id);
   void Clear();
+  bool Has(absl::string_view session_id, int64_t generation = 0) const;
   // False: there is none, or only of another generation.
   bool Find(absl::string_view session_id, v1::Session* session, int64_t generation = 0);
 

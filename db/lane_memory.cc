@@ -61,6 +61,11 @@ void LaneMemory::Keep(int16_t partition, const v1::Session& session, bool blocki
 
 void LaneMemory::Drop(absl::string_view session_id) { sessions_.Drop(session_id); }
 
+bool LaneMemory::Has(int16_t partition, absl::string_view session_id) const {
+  const auto known = partitions_.find(partition);
+  return known != partitions_.end() && sessions_.Has(session_id, known->second.generation);
+}
+
 bool LaneMemory::Find(int16_t partition, absl::string_view session_id, v1::Session* session) {
   return sessions_.Find(session_id, session, partitions_[partition].generation);
 }

@@ -43,6 +43,7 @@ class LaneMemory {
   // REQUIRES: after Left. Keeps the session, or drops it where it is none to be kept.
   void Keep(int16_t partition, const v1::Session& session, bool blocking_errors);
   void Drop(absl::string_view session_id);
+  bool Has(int16_t partition, absl::string_view session_id) const;
   bool Find(int16_t partition, absl::string_view session_id, v1::Session* session);
 
   // Requests that were carried out lately, thousands of them: one that is repeated has to look for

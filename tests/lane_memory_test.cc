@@ -68,11 +68,14 @@ TEST(LaneMemory, FindsWhatWasKeptUntilSomebodyElseHasBeenThere) {
   memory.Keep(kHere, SessionCalled("a"), false);
   memory.Keep(kThere, SessionCalled("b"), false);
   v1::Session session;
+  EXPECT_TRUE(memory.Has(kHere, "a"));
+  EXPECT_FALSE(memory.Has(kHere, "c"));
   ASSERT_TRUE(memory.Find(kHere, "a", &session));
   EXPECT_EQ(session.DebugString(), SessionCalled("a").DebugString());
   EXPECT_FALSE(memory.Find(kHere, "c", &session));
 
   memory.Found(kHere, 2);
+  EXPECT_FALSE(memory.Has(kHere, "a"));
   EXPECT_FALSE(memory.Find(kHere, "a", &session));
   EXPECT_TRUE(memory.Find(kThere, "b", &session));
   memory.Drop("b");
