@@ -128,6 +128,13 @@ TEST_F(ConfigTest, ABadValueNamesOptionValueOriginAndWhatIsExpected) {
   }
 }
 
+TEST_F(ConfigTest, PgSettingsAreSplitAtSpacesAndAtTheFirstEqualsSign) {
+  using Settings = std::vector<std::pair<std::string, std::string>>;
+  EXPECT_EQ(ParsePgSettings(""), Settings());
+  EXPECT_EQ(ParsePgSettings(" shared_buffers=6GB\tapp.name=a=b\n"),
+            (Settings{{"shared_buffers", "6GB"}, {"app.name", "a=b"}}));
+}
+
 TEST_F(ConfigTest, AValueOfAnotherTypeInTheFileIsAnError) {
   sources_.file = Write("types.toml", "lanes = 2.5\n");
   EXPECT_THAT(Complaint(), HasSubstr("lanes must be text, a whole number, or true or false"));

@@ -41,3 +41,19 @@ def test_the_admin_port_says_that_it_is_alive_and_ready(daemon):
             assert answer.status == 200
     with urllib.request.urlopen(f"http://{daemon.admin}/metrics", timeout=10) as answer:
         assert b"grpc_server_handled_total" in answer.read()
+
+
+def test_settings_reach_the_postgresql_that_the_daemon_runs(own_daemon):
+    own_daemon.start("--pg-settings=work_mem=7MB  shared_buffers=64MB")
+    assert own_daemon.psql("SHOW work_mem").strip() == "7MB"
+    assert own_daemon.psql("SHOW shared_buffers").strip() == "64MB"
+
+
+@pytest.mark.parametrize("option", ["--ephemeral", "--pg-settings=work_mem=7MB"])
+def test_options_of_the_daemons_own_postgresql_are_refused_beside_another(option):
+    refused = run(BUILD / "server/sessiond", "serve", "--db-url=postgresql://nobody@127.0.0.1:1/none", option)
+    assert refused.returncode == 1
+    name = option.split("=")[0]
+    assert refused.stderr.strip().endswith(
+        f"{name} is for the embedded PostgreSQL and --db-url names another: give one of them"
+    )
