@@ -7,7 +7,6 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "db/artifact_rows.h"
-#include "db/columns.h"
 #include "db/error_rows.h"
 #include "db/named_ids.h"
 #include "db/session_rows.h"
@@ -175,33 +174,25 @@ void CommitGroup::QueueLoad(Connection& connection) {
   }
 
   // A session that several commands name is loaded once.
-  std::vector<const Submission*> distinct;
+  std::vector<SessionKey> sessions;
   std::set<absl::string_view> seen;
   for (const Submission* submission : submissions_) {
-    if (!seen.insert(submission->command.session_id).second || Recall(*submission)) continue;
-    distinct.push_back(submission);
+    const std::string& id = submission->command.session_id;
+    if (seen.insert(id).second && !Recall(*submission))
+      sessions.push_back({submission->partition, id});
   }
-  Params load;
-  load.AddInt2Array(partitions_);
-  Columns<const Submission*> sessions(distinct, load);
-  sessions.Int2([](const Submission* s) { return s->partition; });
-  sessions.Text([](const Submission* s) { return absl::string_view(s->command.session_id); });
-  sessions.Int4([](const Submission*) { return 0; });
-  connection.Queue(kLoadSessions, std::move(load));
-
-  std::vector<const Submission*> all(submissions_.begin(), submissions_.end());
-  Params find;
-  find.AddInt2Array(partitions_);
-  Columns<const Submission*> requests(all, find);
+  connection.Queue(kLoadSessions, SetParams(partitions_, sessions, WriteSessionKey));
   int index = 0;
-  requests.Int2([](const Submission* s) { return s->request_partition; });
-  requests.Uuid([](const Submission* s) { return absl::string_view(s->request_key); });
-  requests.Int4([&](const Submission*) { return index++; });
-  connection.Queue(kFindRequests, std::move(find));
+  const auto write_request_key = [&index](const Submission* submission, RowWriter& out) {
+    out.Int2(submission->request_partition);
+    out.Uuid(submission->request_key);
+    out.Int4(index++);
+  };
+  connection.Queue(kFindRequests, SetParams(partitions_, submissions_, write_request_key));
 
-  std::vector<Named> errors, artifacts, messages, tasks;
+  std::vector<NamedKey> errors, artifacts, messages, tasks;
   for (const Submission* submission : submissions_) {
-    const auto name = [&](std::vector<std::string> ids, std::vector<Named>* all_named) {
+    const auto name = [&](std::vector<std::string> ids, std::vector<NamedKey>* all_named) {
       for (std::string& id : ids)
         all_named->push_back(
             {submission->partition, submission->command.session_id, std::move(id)});
@@ -213,9 +204,9 @@ void CommitGroup::QueueLoad(Connection& connection) {
     name(std::move(ids.tasks), &tasks);
   }
   named_.clear();
-  const auto queue = [&](const Statement& statement, const std::vector<Named>& named) {
+  const auto queue = [&](const Statement& statement, const std::vector<NamedKey>& named) {
     if (named.empty()) return;
-    QueueNamed(connection, statement, named);
+    connection.Queue(statement, SetParams(partitions_, named, WriteNamedKey));
     named_.push_back(&statement);
   };
   queue(kLoadErrors, errors);
@@ -224,17 +215,6 @@ void CommitGroup::QueueLoad(Connection& connection) {
   queue(kFindTaskIds, tasks);
   // Last: where they stand as the lane had left them, all of the above belongs together.
   if (way_ == Way::kUnlocked) QueuePositions(connection);
-}
-
-void CommitGroup::QueueNamed(Connection& connection, const Statement& statement,
-                             const std::vector<Named>& named) const {
-  Params params;
-  params.AddInt2Array(partitions_);
-  Columns<Named> columns(named, params);
-  columns.Int2([](const Named& row) { return row.partition; });
-  columns.Text([](const Named& row) { return absl::string_view(row.session_id); });
-  columns.Text([](const Named& row) { return absl::string_view(row.id); });
-  connection.Queue(statement, std::move(params));
 }
 
 void CommitGroup::TakeNamed(const Statement& statement, const Result& result) {
@@ -349,20 +329,17 @@ bool CommitGroup::QueueMissing(Connection& connection) {
            catalog_.Find(session->workflow(), session->workflow_revision()) == nullptr;
   });
   const auto queue = [&](const Statement& statement, const std::vector<std::string>& ids) {
-    if (ids.empty()) return;
-    Params params;
-    params.AddInt2Array(partitions_);
-    Columns<std::string> columns(ids, params);
-    int index = 0;
-    columns.Int2([&](const std::string& id) { return entries_[id].partition; });
-    columns.Text([](const std::string& id) { return absl::string_view(id); });
-    columns.Int4([&](const std::string&) { return index++; });
-    connection.Queue(statement, std::move(params));
+    std::vector<SessionKey> keys;
+    for (const std::string& id : ids)
+      keys.push_back({entries_[id].partition, id, static_cast<int32_t>(keys.size())});
+    if (!keys.empty()) connection.Queue(statement, SetParams(partitions_, keys, WriteSessionKey));
   };
   queue(kLoadSessions, missing_sessions_);
   queue(kFindTombstones, missing_tombstones_);
-  if (!missing_errors_.empty()) QueueNamed(connection, kLoadErrors, missing_errors_);
-  if (!missing_artifacts_.empty()) QueueNamed(connection, kLoadArtifacts, missing_artifacts_);
+  if (!missing_errors_.empty())
+    connection.Queue(kLoadErrors, SetParams(partitions_, missing_errors_, WriteNamedKey));
+  if (!missing_artifacts_.empty())
+    connection.Queue(kLoadArtifacts, SetParams(partitions_, missing_artifacts_, WriteNamedKey));
   if (missing_workflows_) connection.Queue(kLoadWorkflows);
   const bool any = missing_workflows_ || !missing_sessions_.empty() ||
                    !missing_tombstones_.empty() || !missing_errors_.empty() ||

@@ -105,11 +105,6 @@ class CommitGroup {
     std::string session_id;
     std::string answer;
   };
-  // Something that a command names by id.
-  struct Named {
-    int16_t partition;
-    std::string session_id, id;
-  };
 
   bool Recall(const Submission& submission);
   bool PrepareFromMemory();
@@ -124,8 +119,6 @@ class CommitGroup {
   void Commit(const Submission& submission, const Entry& entry, const Outcome& outcome,
               std::shared_ptr<const v1::Session> before);
   void Present(v1::Session session, v1::Session* answer) const;
-  void QueueNamed(Connection& connection, const Statement& statement,
-                  const std::vector<Named>& named) const;
   void TakeNamed(const Statement& statement, const Result& result);
   void NameMissing(const Submission& submission, const Replayed& request);
   GroupRows Rows() const;
@@ -151,7 +144,7 @@ class CommitGroup {
   std::vector<const Statement*> named_;
   // What trip 1b asked for.
   std::vector<std::string> missing_sessions_, missing_tombstones_;
-  std::vector<Named> missing_errors_, missing_artifacts_;
+  std::vector<NamedKey> missing_errors_, missing_artifacts_;
   bool missing_workflows_ = false;
 
   // What was accepted. The rows point into these.

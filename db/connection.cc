@@ -78,6 +78,9 @@ void Append8(std::string& buffer, int64_t value) {
 
 constexpr int32_t kNull = -1;
 
+// Behind an array's element type come its size and its lower bound.
+constexpr std::size_t kElementOidBehind = 12;
+
 }  // namespace
 
 void Params::AddInt2(int16_t value) {
@@ -96,7 +99,7 @@ void Params::AddTimestamp(absl::Time value) {
   AddInt8(absl::ToInt64Microseconds(value - kPostgresEpoch));
 }
 void Params::AddText(absl::string_view value) {
-  Append(value);
+  buffer_.append(value.data(), value.size());
   End();
 }
 
@@ -119,71 +122,64 @@ void Params::AddInt2Array(absl::Span<const int16_t> values) {
   }
   End();
 }
-void Params::AddInt4Array(absl::Span<const int32_t> values) {
-  BeginArray(kInt4Oid, values.size(), false);
-  for (const int32_t value : values) {
-    Append4(buffer_, 4);
-    Append4(buffer_, value);
-  }
-  End();
+void Params::BeginRows(std::size_t size) {
+  BeginArray(0, size, false);
+  row_oid_at_ = buffer_.size() - kElementOidBehind;
 }
-void Params::AddInt8Array(absl::Span<const int64_t> values) {
-  BeginArray(kInt8Oid, values.size(), false);
-  for (const int64_t value : values) {
-    Append4(buffer_, 8);
-    Append8(buffer_, value);
-  }
-  End();
+
+// A row on the wire: its size, how many fields it has, then of each its type, its size, and its
+// value (record_recv in PostgreSQL's rowtypes.c). The first two are known at the end.
+RowWriter::RowWriter(Params& params) : buffer_(params.buffer_), begin_(buffer_.size()) {
+  Append4(buffer_, 0);
+  Append4(buffer_, 0);
 }
-void Params::AddBoolArray(absl::Span<const bool> values) {
-  BeginArray(kBoolOid, values.size(), false);
-  for (const bool value : values) {
-    Append4(buffer_, 1);
-    buffer_.push_back(value ? 1 : 0);
-  }
-  End();
+
+RowWriter::~RowWriter() {
+  absl::big_endian::Store32(&buffer_[begin_], static_cast<uint32_t>(buffer_.size() - begin_ - 4));
+  absl::big_endian::Store32(&buffer_[begin_ + 4], static_cast<uint32_t>(fields_));
 }
-void Params::AddTextArray(absl::Span<const absl::string_view> values) {
-  BeginArray(kTextOid, values.size(), false);
-  for (const absl::string_view value : values) {
-    Append4(buffer_, static_cast<int32_t>(value.size()));
-    Append(value);
-  }
-  End();
+
+void RowWriter::Begin(int32_t oid, int32_t size) {
+  ++fields_;
+  Append4(buffer_, oid);
+  Append4(buffer_, size);
 }
-void Params::AddUuidArray(absl::Span<const absl::string_view> values) {
-  BeginArray(kUuidOid, values.size(), false);
-  for (const absl::string_view value : values) {
-    assert(value.size() == 16);
-    Append4(buffer_, 16);
-    Append(value);
-  }
-  End();
+
+void RowWriter::Bool(bool value) {
+  Begin(kBoolOid, 1);
+  buffer_.push_back(value ? 1 : 0);
 }
-void Params::AddJsonbArray(absl::Span<const std::optional<std::string>> values) {
-  BeginArray(kJsonbOid, values.size(), true);
-  for (const std::optional<std::string>& value : values) {
-    if (!value.has_value()) {
-      Append4(buffer_, kNull);
-      continue;
-    }
-    Append4(buffer_, static_cast<int32_t>(value->size() + 1));
-    buffer_.push_back(1);  // The version of jsonb's wire format.
-    Append(*value);
-  }
-  End();
+void RowWriter::Int2(int16_t value) {
+  Begin(kInt2Oid, 2);
+  AppendRaw(buffer_, htobe16(static_cast<uint16_t>(value)));
 }
-void Params::AddTimestampArray(absl::Span<const std::optional<absl::Time>> values) {
-  BeginArray(kTimestamptzOid, values.size(), true);
-  for (const std::optional<absl::Time>& value : values) {
-    if (!value.has_value()) {
-      Append4(buffer_, kNull);
-      continue;
-    }
-    Append4(buffer_, 8);
-    Append8(buffer_, absl::ToInt64Microseconds(*value - kPostgresEpoch));
-  }
-  End();
+void RowWriter::Int4(int32_t value) {
+  Begin(kInt4Oid, 4);
+  Append4(buffer_, value);
+}
+void RowWriter::Int8(int64_t value) {
+  Begin(kInt8Oid, 8);
+  Append8(buffer_, value);
+}
+void RowWriter::Text(absl::string_view value) {
+  Begin(kTextOid, static_cast<int32_t>(value.size()));
+  buffer_.append(value.data(), value.size());
+}
+void RowWriter::Uuid(absl::string_view value) {
+  assert(value.size() == 16);
+  Begin(kUuidOid, 16);
+  buffer_.append(value.data(), value.size());
+}
+void RowWriter::Jsonb(const std::optional<std::string>& value) {
+  if (!value.has_value()) return Begin(kJsonbOid, kNull);
+  Begin(kJsonbOid, static_cast<int32_t>(value->size() + 1));
+  buffer_.push_back(1);  // The version of jsonb's wire format.
+  buffer_.append(*value);
+}
+void RowWriter::Time(std::optional<absl::Time> value) {
+  if (!value.has_value()) return Begin(kTimestamptzOid, kNull);
+  Begin(kTimestamptzOid, 8);
+  Append8(buffer_, absl::ToInt64Microseconds(*value - kPostgresEpoch));
 }
 
 // -------------------------------------------------------------------------------------------------
@@ -268,8 +264,25 @@ absl::StatusOr<std::unique_ptr<Connection>> Connection::Open(const ConnectionOpt
   if (!options.statements.empty()) {
     if (auto sent = connection->Send(); !sent.ok()) return sent;
     if (auto prepared = connection->Receive(deadline); !prepared.ok()) return prepared.status();
+    auto found = connection->FindRowTypes(options.statements, deadline);
+    if (!found.ok()) return found;
   }
   return connection;
+}
+
+absl::Status Connection::FindRowTypes(absl::Span<const Statement* const> statements,
+                                      absl::Time deadline) {
+  std::vector<absl::string_view> types;
+  for (const Statement* statement : statements) {
+    if (*statement->row_type == '\0' || !row_types_.try_emplace(statement->row_type, 0).second)
+      continue;
+    types.push_back(statement->row_type);
+    QueueSql("SELECT $1::regtype::oid::integer", {{statement->row_type}});
+  }
+  const auto results = Trip(deadline);
+  if (!results.ok()) return results.status();
+  for (std::size_t i = 0; i < types.size(); ++i) row_types_[types[i]] = (*results)[i].Int4(0, 0);
+  return absl::OkStatus();
 }
 
 Connection::~Connection() {
@@ -297,7 +310,7 @@ void Connection::QueueSql(absl::string_view sql,
 
 absl::Status Connection::Send() {
   if (conn_ == nullptr) return ConnectionLost("already lost");
-  for (const Queued& queued : queued_) {
+  for (Queued& queued : queued_) {
     if (!SendQueued(queued)) return Lost("sending");
   }
   queued_.clear();
@@ -305,8 +318,12 @@ absl::Status Connection::Send() {
   return absl::OkStatus();
 }
 
-bool Connection::SendQueued(const Queued& queued) {
+bool Connection::SendQueued(Queued& queued) {
   if (queued.statement == nullptr) return SendText(queued);
+  if (const auto at = queued.params.row_oid_at_; at.has_value()) {
+    absl::big_endian::Store32(&queued.params.buffer_[*at],
+                              static_cast<uint32_t>(row_types_.at(queued.statement->row_type)));
+  }
   std::vector<const char*> values;
   std::vector<int> lengths;
   std::size_t begin = 0;

@@ -27,8 +27,7 @@ struct pg_result;
 
 namespace sessiond::db {
 
-// The binary parameters of one statement, in PostgreSQL's wire format. Arrays are added whole: one
-// for each column of a set-based statement. Offsets, not pointers, so that the buffer may grow.
+// The binary parameters of one statement, in PostgreSQL's wire format.
 class Params {
  public:
   void AddInt2(int16_t value);
@@ -37,28 +36,63 @@ class Params {
   void AddText(absl::string_view value);
   void AddTimestamp(absl::Time value);
   void AddInt2Array(absl::Span<const int16_t> values);
-  void AddInt4Array(absl::Span<const int32_t> values);
-  void AddInt8Array(absl::Span<const int64_t> values);
-  void AddBoolArray(absl::Span<const bool> values);
-  void AddTextArray(absl::Span<const absl::string_view> values);
-  // 16 raw bytes each.
-  void AddUuidArray(absl::Span<const absl::string_view> values);
-  // A missing value is SQL NULL.
-  void AddJsonbArray(absl::Span<const std::optional<std::string>> values);
-  // A missing value is SQL NULL; microseconds are kept, nanoseconds cut.
-  void AddTimestampArray(absl::Span<const std::optional<absl::Time>> values);
+  // One array of all rows, of the statement's row type: `write(row, out)` puts the fields of each
+  // into a RowWriter, in the type's order. REQUIRES: once for each statement.
+  template <class Row, class Write>
+  void AddRows(const std::vector<Row>& rows, Write write);
 
   std::size_t bytes() const { return buffer_.size(); }
 
  private:
   friend class Connection;
+  friend class RowWriter;
   void End();
   void BeginArray(int32_t element_oid, std::size_t size, bool has_nulls);
-  void Append(absl::string_view bytes) { buffer_.append(bytes.data(), bytes.size()); }
+  void BeginRows(std::size_t size);
 
+  // Offsets, not pointers, so that the buffer may grow.
   std::string buffer_;
   std::vector<std::size_t> ends_;
+  // Where the row type's oid belongs, which is the database's.
+  std::optional<std::size_t> row_oid_at_;
 };
+
+// One row of Params::AddRows.
+class RowWriter {
+ public:
+  explicit RowWriter(Params& params);
+  ~RowWriter();
+  RowWriter(const RowWriter&) = delete;
+
+  void Bool(bool value);
+  void Int2(int16_t value);
+  void Int4(int32_t value);
+  void Int8(int64_t value);
+  void Text(absl::string_view value);
+  // 16 raw bytes.
+  void Uuid(absl::string_view value);
+  // A missing value is SQL NULL.
+  void Jsonb(const std::optional<std::string>& value);
+  // A missing value is SQL NULL; microseconds are kept, nanoseconds cut.
+  void Time(std::optional<absl::Time> value);
+
+ private:
+  void Begin(int32_t oid, int32_t size);
+
+  std::string& buffer_;
+  const std::size_t begin_;
+  int32_t fields_ = 0;
+};
+
+template <class Row, class Write>
+void Params::AddRows(const std::vector<Row>& rows, Write write) {
+  BeginRows(rows.size());
+  for (const Row& row : rows) {
+    RowWriter out(*this);
+    write(row, out);
+  }
+  End();
+}
 
 // The rows, or the command tag, of one statement. Columns are read in binary, by position; reading
 // a column as another type than its own is a defect and asserts.
@@ -146,7 +180,8 @@ class Connection {
   absl::Status Flush(absl::Time deadline);
   absl::Status WaitReadable(absl::Time deadline);
   absl::Status SessionError(const pg_result* result) const;
-  bool SendQueued(const Queued& queued);
+  absl::Status FindRowTypes(absl::Span<const Statement* const> statements, absl::Time deadline);
+  bool SendQueued(Queued& queued);
   bool SendText(const Queued& queued);
   // The name under which `sql` is prepared; prepares it where it is new. Nothing when sending
   // fails.
@@ -154,6 +189,8 @@ class Connection {
 
   pg_conn* conn_ = nullptr;
   std::vector<Queued> queued_;
+  // The oids of the statements' row types.
+  absl::flat_hash_map<absl::string_view, int32_t> row_types_;
   // For each result that is to come: whether it is of something queued.
   std::vector<bool> awaited_;
   bool keep_sql_prepared_ = false;

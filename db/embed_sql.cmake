@@ -1,5 +1,5 @@
 # Makes db/statements.h out of db/sql/*.sql (one prepared statement a file, named as the file: lock_partitions.sql →
-# kLockPartitions), and db/migrations.h out of db/migrations/NNNN_name.sql.
+# kLockPartitions; its row type is that of the rows in $2), and db/migrations.h out of db/migrations/NNNN_name.sql.
 #
 #   cmake -DSQL_DIR=… -DOUT=… -DKIND=statements|migrations -P embed_sql.cmake
 file(GLOB files ${SQL_DIR}/*.sql)
@@ -35,7 +35,9 @@ if(KIND STREQUAL "statements")
     foreach(table IN LISTS tables)
       string(REPLACE "{${table}_columns}" "${${table}_columns}" sql "${sql}")
     endforeach()
-    string(APPEND out "inline constexpr Statement ${constant}{\"${name}\", R\"sql(${sql})sql\"};\n\n")
+    string(REGEX MATCH "unnest\\([$]2::([a-z_]+)\\[\\]\\)" rows "${sql}")
+    string(APPEND out "inline constexpr Statement ${constant}{\"${name}\", R\"sql(${sql})sql\",\n")
+    string(APPEND out "                                     \"${CMAKE_MATCH_1}\"};\n\n")
     string(APPEND all "    &${constant},\n")
   endforeach()
   string(APPEND out "inline constexpr const Statement* kAllStatements[] = {\n${all}};\n\n}  // namespace sessiond::db\n")

@@ -4,20 +4,27 @@
 
 #include <optional>
 
-#include "db/columns.h"
 #include "db/statements.h"
 #include "server/state_machine/struct_json.h"
+#include "server/state_machine/timestamps.h"
 
 namespace sessiond::db {
 namespace {
 
-using google::protobuf::Struct;
 using v1::Session;
 using v1::SessionArtifact;
 using v1::SessionError;
 using v1::SessionTask;
 
-std::optional<std::string> OptionalJson(bool has, const Struct& fields) {
+// A time that may not be set.
+std::optional<absl::Time> OptionalTime(bool has, const google::protobuf::Timestamp& time) {
+  if (!has) return std::nullopt;
+  return FromProto(time);
+}
+
+// A Struct, or a map, that may not be set.
+template <class Fields>
+std::optional<std::string> OptionalJson(bool has, const Fields& fields) {
   if (!has) return std::nullopt;
   return ToJson(fields);
 }
@@ -29,7 +36,7 @@ class Writer {
          std::vector<Expected>* expected)
       : rows_(rows), partitions_(partitions), connection_(connection), expected_(*expected) {}
 
-  void Queue() {
+  void QueueAll() {
     Positions();
     Created();
     Updated();
@@ -46,16 +53,12 @@ class Writer {
   }
 
  private:
-  // A statement over `rows`, whose columns `fill` gives; left out when there are none.
-  template <class Row, class Fill>
-  void Write(const Statement& statement, const std::vector<Row>& rows, Fill fill,
+  // A statement over `rows`, whose fields `write` gives; left out when there are none.
+  template <class Row, class Write>
+  void Queue(const Statement& statement, const std::vector<Row>& rows, Write write,
              bool any = false) {
     if (rows.empty()) return;
-    Params params;
-    params.AddInt2Array(partitions_);
-    Columns<Row> columns(rows, params);
-    fill(columns);
-    connection_.Queue(statement, std::move(params));
+    connection_.Queue(statement, SetParams(partitions_, rows, write));
     expected_.push_back({statement.name, any ? kAny : static_cast<int64_t>(rows.size())});
   }
 
@@ -80,315 +83,201 @@ class Writer {
 };
 
 void Writer::Positions() {
-  Write(kAdvancePositions, rows_.advanced, [](Columns<AdvancedRow>& columns) {
-    columns.Int2([](const AdvancedRow& row) { return row.partition; });
-    columns.Int8([](const AdvancedRow& row) { return row.position; });
-    columns.Int8([](const AdvancedRow& row) { return row.events; });
-    columns.Time([](const AdvancedRow& row) { return row.until; });
+  Queue(kAdvancePositions, rows_.advanced, [](const AdvancedRow& row, RowWriter& out) {
+    out.Int2(row.partition);
+    out.Int8(row.position);
+    out.Int8(row.events);
+    out.Time(row.until);
   });
 }
 
 // -------------------------------------------------------------------------------------------------
 // sessions
 
-// Columns by the names of the message's accessors.
-class SessionColumns {
- public:
-  explicit SessionColumns(Columns<SessionRow>& columns) : columns_(columns) {}
-  template <class Field>
-  void Text(Field field) {
-    columns_.Text(
-        [&](const SessionRow& row) { return absl::string_view((row.session->*field)()); });
-  }
-  template <class Field>
-  void Int4(Field field) {
-    columns_.Int4([&](const SessionRow& row) { return (row.session->*field)(); });
-  }
-  template <class Has, class Field>
-  void Time(Has has, Field field) {
-    columns_.Time([&](const SessionRow& row) {
-      return OptionalTime((row.session->*has)(), (row.session->*field)());
-    });
-  }
-  // Null, which leaves the column as it is, unless `changed`.
-  template <class Field>
-  void Json(Field field, bool SessionRow::*changed) {
-    columns_.Jsonb([&](const SessionRow& row) {
-      return row.*changed ? std::optional<std::string>(ToJson((row.session->*field)()))
-                          : std::nullopt;
-    });
-  }
-  void State() {
-    columns_.Int2([](const SessionRow& row) { return row.session->state(); });
-  }
-  void Hold() {
-    columns_.Bool([](const SessionRow& row) { return row.session->hold(); });
-  }
-  void Counts() {
-    Int4(&Session::sequence);
-    Int4(&Session::revision);
-    columns_.Int4([](const SessionRow& row) { return row.blocking_errors; });
-    Int4(&Session::message_count);
-  }
-  void Fields() {
-    Json(&Session::context, &SessionRow::fields_changed);
-    Json(&Session::counters, &SessionRow::counters_changed);
-    Json(&Session::references, &SessionRow::references_changed);
-    Json(&Session::labels, &SessionRow::fields_changed);
-  }
-
- private:
-  Columns<SessionRow>& columns_;
-};
-
-void Writer::Created() {
-  Write(kInsertSessions, rows_.created, [](Columns<SessionRow>& plain) {
-    SessionColumns columns(plain);
-    plain.Int2([](const SessionRow& row) { return row.partition; });
-    columns.Text(&Session::session_id);
-    columns.Text(&Session::namespace_);
-    columns.Text(&Session::workflow);
-    columns.Int4(&Session::workflow_revision);
-    columns.Text(&Session::owner_id);
-    columns.Text(&Session::owner_display_name);
-    columns.State();
-    columns.Text(&Session::stage);
-    columns.Text(&Session::status);
-    columns.Time(&Session::has_fail_time, &Session::fail_time);
-    columns.Text(&Session::fail_reason);
-    columns.Fields();
-    columns.Hold();
-    columns.Time(&Session::has_create_time, &Session::create_time);
-    columns.Time(&Session::has_update_time, &Session::update_time);
-    columns.Time(&Session::has_complete_time, &Session::complete_time);
-    columns.Time(&Session::has_delete_time, &Session::delete_time);
-    columns.Time(&Session::has_purge_time, &Session::purge_time);
-    columns.Time(&Session::has_recover_before_time, &Session::recover_before_time);
-    columns.Counts();
-  });
+void WriteSession(const SessionRow& row, RowWriter& out) {
+  const Session& session = *row.session;
+  out.Int2(row.partition);
+  out.Text(session.session_id());
+  out.Text(session.namespace_());
+  out.Text(session.workflow());
+  out.Int4(session.workflow_revision());
+  out.Text(session.owner_id());
+  out.Text(session.owner_display_name());
+  out.Int2(session.state());
+  out.Text(session.stage());
+  out.Text(session.status());
+  out.Time(OptionalTime(session.has_fail_time(), session.fail_time()));
+  out.Text(session.fail_reason());
+  // Null, which leaves the column as it is, where nothing has changed.
+  out.Jsonb(OptionalJson(row.fields_changed, session.context()));
+  out.Jsonb(OptionalJson(row.counters_changed, session.counters()));
+  out.Jsonb(OptionalJson(row.references_changed, session.references()));
+  out.Jsonb(OptionalJson(row.fields_changed, session.labels()));
+  out.Bool(session.hold());
+  out.Time(FromProto(session.create_time()));
+  out.Time(FromProto(session.update_time()));
+  out.Time(OptionalTime(session.has_complete_time(), session.complete_time()));
+  out.Time(OptionalTime(session.has_delete_time(), session.delete_time()));
+  out.Time(OptionalTime(session.has_purge_time(), session.purge_time()));
+  out.Time(OptionalTime(session.has_recover_before_time(), session.recover_before_time()));
+  out.Int4(session.sequence());
+  out.Int4(session.revision());
+  out.Int4(row.blocking_errors);
+  out.Int4(session.message_count());
 }
 
-void Writer::Updated() {
-  Write(kUpdateSessions, rows_.updated, [](Columns<SessionRow>& plain) {
-    SessionColumns columns(plain);
-    plain.Int2([](const SessionRow& row) { return row.partition; });
-    columns.Text(&Session::session_id);
-    columns.Text(&Session::owner_id);
-    columns.Text(&Session::owner_display_name);
-    columns.State();
-    columns.Text(&Session::stage);
-    columns.Text(&Session::status);
-    columns.Time(&Session::has_fail_time, &Session::fail_time);
-    columns.Text(&Session::fail_reason);
-    columns.Fields();
-    columns.Hold();
-    columns.Time(&Session::has_update_time, &Session::update_time);
-    columns.Time(&Session::has_complete_time, &Session::complete_time);
-    columns.Time(&Session::has_delete_time, &Session::delete_time);
-    columns.Time(&Session::has_purge_time, &Session::purge_time);
-    columns.Counts();
-  });
-}
+void Writer::Created() { Queue(kInsertSessions, rows_.created, WriteSession); }
+void Writer::Updated() { Queue(kUpdateSessions, rows_.updated, WriteSession); }
 
 // -------------------------------------------------------------------------------------------------
 // below sessions
 
 void Writer::Tasks() {
   using Row = Located<SessionTask>;
-  Write(kUpsertTasks, rows_.tasks, [](Columns<Row>& columns) {
-    const auto time = [&](auto has, auto field) {
-      columns.Time(
-          [&](const Row& at) { return OptionalTime((at.row->*has)(), (at.row->*field)()); });
-    };
-    const auto json = [&](auto has, auto field) {
-      columns.Jsonb(
-          [&](const Row& at) { return OptionalJson((at.row->*has)(), (at.row->*field)()); });
-    };
-    columns.Int2([](const Row& at) { return at.partition; });
-    columns.Text([](const Row& at) { return absl::string_view(at.row->session_id()); });
-    columns.Text([](const Row& at) { return absl::string_view(at.row->task_type()); });
-    columns.Text([](const Row& at) { return absl::string_view(at.row->task_id()); });
-    columns.Int2([](const Row& at) { return at.row->status(); });
-    time(&SessionTask::has_start_time, &SessionTask::start_time);
-    time(&SessionTask::has_complete_time, &SessionTask::complete_time);
-    time(&SessionTask::has_fail_time, &SessionTask::fail_time);
-    time(&SessionTask::has_cancel_time, &SessionTask::cancel_time);
-    columns.Int4([](const Row& at) { return at.row->retry_count(); });
-    columns.Int4([](const Row& at) { return at.row->max_retries(); });
-    columns.Int8([](const Row& at) {
-      return absl::ToInt64Milliseconds(FromProto(at.row->heartbeat_timeout()));
-    });
-    time(&SessionTask::has_heartbeat_time, &SessionTask::heartbeat_time);
-    json(&SessionTask::has_progress, &SessionTask::progress);
-    json(&SessionTask::has_result, &SessionTask::result);
-    json(&SessionTask::has_failure_context, &SessionTask::failure_context);
+  Queue(kUpsertTasks, rows_.tasks, [](const Row& at, RowWriter& out) {
+    const SessionTask& task = *at.row;
+    out.Int2(at.partition);
+    out.Text(task.session_id());
+    out.Text(task.task_type());
+    out.Text(task.task_id());
+    out.Int2(task.status());
+    out.Time(OptionalTime(task.has_start_time(), task.start_time()));
+    out.Time(OptionalTime(task.has_complete_time(), task.complete_time()));
+    out.Time(OptionalTime(task.has_fail_time(), task.fail_time()));
+    out.Time(OptionalTime(task.has_cancel_time(), task.cancel_time()));
+    out.Int4(task.retry_count());
+    out.Int4(task.max_retries());
+    out.Int8(absl::ToInt64Milliseconds(FromProto(task.heartbeat_timeout())));
+    out.Time(OptionalTime(task.has_heartbeat_time(), task.heartbeat_time()));
+    out.Jsonb(OptionalJson(task.has_progress(), task.progress()));
+    out.Jsonb(OptionalJson(task.has_result(), task.result()));
+    out.Jsonb(OptionalJson(task.has_failure_context(), task.failure_context()));
   });
 }
 
-void Writer::Recorded() {
-  using Row = Located<SessionError>;
-  Write(kInsertErrors, rows_.recorded, [](Columns<Row>& columns) {
-    const auto text = [&](auto field) {
-      columns.Text([&](const Row& at) { return absl::string_view((at.row->*field)()); });
-    };
-    columns.Int2([](const Row& at) { return at.partition; });
-    text(&SessionError::session_id);
-    text(&SessionError::error_id);
-    columns.Int2([](const Row& at) { return at.row->category(); });
-    columns.Int2([](const Row& at) { return at.row->severity(); });
-    text(&SessionError::operation_stage);
-    text(&SessionError::related_file_id);
-    text(&SessionError::related_ticket_id);
-    text(&SessionError::user_message);
-    columns.Jsonb([](const Row& at) { return ToJson(at.row->recovery_actions()); });
-    columns.Jsonb([](const Row& at) { return ToJson(at.row->technical_details()); });
-    text(&SessionError::error_code);
-    columns.Time([](const Row& at) { return OptionalTime(true, at.row->create_time()); });
-    columns.Time([](const Row& at) {
-      return OptionalTime(at.row->has_resolve_time(), at.row->resolve_time());
-    });
-    text(&SessionError::resolver);
-    text(&SessionError::resolution);
-  });
+void WriteError(const Located<SessionError>& at, RowWriter& out) {
+  const SessionError& error = *at.row;
+  out.Int2(at.partition);
+  out.Text(error.session_id());
+  out.Text(error.error_id());
+  out.Int2(error.category());
+  out.Int2(error.severity());
+  out.Text(error.operation_stage());
+  out.Text(error.related_file_id());
+  out.Text(error.related_ticket_id());
+  out.Text(error.user_message());
+  out.Jsonb(ToJson(error.recovery_actions()));
+  out.Jsonb(ToJson(error.technical_details()));
+  out.Text(error.error_code());
+  out.Time(FromProto(error.create_time()));
+  out.Time(OptionalTime(error.has_resolve_time(), error.resolve_time()));
+  out.Text(error.resolver());
+  out.Text(error.resolution());
 }
 
-void Writer::Resolved() {
-  using Row = Located<SessionError>;
-  Write(kResolveErrors, rows_.resolved, [](Columns<Row>& columns) {
-    columns.Int2([](const Row& at) { return at.partition; });
-    columns.Text([](const Row& at) { return absl::string_view(at.row->session_id()); });
-    columns.Text([](const Row& at) { return absl::string_view(at.row->error_id()); });
-    columns.Time([](const Row& at) { return OptionalTime(true, at.row->resolve_time()); });
-    columns.Text([](const Row& at) { return absl::string_view(at.row->resolver()); });
-    columns.Text([](const Row& at) { return absl::string_view(at.row->resolution()); });
-  });
-}
+void Writer::Recorded() { Queue(kInsertErrors, rows_.recorded, WriteError); }
+void Writer::Resolved() { Queue(kResolveErrors, rows_.resolved, WriteError); }
 
 void Writer::Messages() {
   using Row = Located<NewMessage>;
-  Write(kInsertMessages, rows_.messages, [](Columns<Row>& columns) {
-    const auto text = [&](auto field) {
-      columns.Text([&](const Row& at) { return absl::string_view((at.row->message.*field)()); });
-    };
-    columns.Int2([](const Row& at) { return at.partition; });
-    text(&v1::SessionMessage::session_id);
-    columns.Int4([](const Row& at) { return at.row->message.sequence(); });
-    text(&v1::SessionMessage::message_id);
-    columns.Bool([](const Row& at) { return at.row->id_brought; });
-    text(&v1::SessionMessage::type);
-    text(&v1::SessionMessage::content);
-    text(&v1::SessionMessage::question_type);
-    text(&v1::SessionMessage::author);
-    columns.Jsonb([](const Row& at) { return ToJson(at.row->message.metadata()); });
-    columns.Time([](const Row& at) { return OptionalTime(true, at.row->message.create_time()); });
+  Queue(kInsertMessages, rows_.messages, [](const Row& at, RowWriter& out) {
+    const v1::SessionMessage& message = at.row->message;
+    out.Int2(at.partition);
+    out.Text(message.session_id());
+    out.Int4(message.sequence());
+    out.Text(message.message_id());
+    out.Bool(at.row->id_brought);
+    out.Text(message.type());
+    out.Text(message.content());
+    out.Text(message.question_type());
+    out.Text(message.author());
+    out.Jsonb(ToJson(message.metadata()));
+    out.Time(FromProto(message.create_time()));
   });
 }
 
 void Writer::Artifacts() {
   using Row = Located<SessionArtifact>;
-  Write(kInsertArtifacts, rows_.artifacts, [](Columns<Row>& columns) {
-    columns.Int2([](const Row& at) { return at.partition; });
-    columns.Text([](const Row& at) { return absl::string_view(at.row->session_id()); });
-    columns.Text([](const Row& at) { return absl::string_view(at.row->artifact_id()); });
-    columns.Int2([](const Row& at) { return at.row->kind(); });
-    columns.Text([](const Row& at) { return absl::string_view(at.row->display_name()); });
-    columns.Text([](const Row& at) { return absl::string_view(at.row->uri()); });
-    columns.Jsonb([](const Row& at) { return ToJson(at.row->metadata()); });
-    columns.Time([](const Row& at) { return OptionalTime(true, at.row->create_time()); });
+  Queue(kInsertArtifacts, rows_.artifacts, [](const Row& at, RowWriter& out) {
+    const SessionArtifact& artifact = *at.row;
+    out.Int2(at.partition);
+    out.Text(artifact.session_id());
+    out.Text(artifact.artifact_id());
+    out.Int2(artifact.kind());
+    out.Text(artifact.display_name());
+    out.Text(artifact.uri());
+    out.Jsonb(ToJson(artifact.metadata()));
+    out.Time(FromProto(artifact.create_time()));
   });
 }
 
-void ArtifactKeys(Columns<ArtifactKey>& columns) {
-  columns.Int2([](const ArtifactKey& key) { return key.partition; });
-  columns.Text([](const ArtifactKey& key) { return absl::string_view(key.session_id); });
-  columns.Text([](const ArtifactKey& key) { return absl::string_view(key.artifact_id); });
-}
-
 // Before the new ones: an id may be given anew.
-void Writer::DeletedArtifacts() { Write(kDeleteArtifacts, rows_.deleted_artifacts, ArtifactKeys); }
+void Writer::DeletedArtifacts() { Queue(kDeleteArtifacts, rows_.deleted_artifacts, WriteNamedKey); }
 
 // Before new errors, which have only links that hold.
 void Writer::Unlinked() {
-  Write(kUnlinkErrors, rows_.deleted_artifacts, ArtifactKeys, /*any=*/true);
+  Queue(kUnlinkErrors, rows_.deleted_artifacts, WriteNamedKey, /*any=*/true);
 }
 
 // -------------------------------------------------------------------------------------------------
 // events, ends, requests
 
 void Writer::Events() {
-  Write(kInsertEvents, rows_.events, [](Columns<EventRow>& columns) {
-    const auto text = [&](auto field) {
-      columns.Text([&](const EventRow& row) { return absl::string_view((row.event->*field)()); });
-    };
-    columns.Int2([](const EventRow& row) { return row.partition; });
-    columns.Int8([](const EventRow& row) { return row.position; });
-    text(&v1::SessionEvent::session_id);
-    columns.Int4([](const EventRow& row) { return row.event->sequence(); });
-    columns.Time([](const EventRow& row) { return OptionalTime(true, row.event->event_time()); });
-    columns.Int2([](const EventRow& row) { return row.event->type(); });
-    columns.Int2([](const EventRow& row) { return row.event->old_state(); });
-    columns.Int2([](const EventRow& row) { return row.event->new_state(); });
-    text(&v1::SessionEvent::old_stage);
-    text(&v1::SessionEvent::new_stage);
-    text(&v1::SessionEvent::old_status);
-    text(&v1::SessionEvent::new_status);
-    columns.Int2([](const EventRow& row) { return row.event->trigger(); });
-    text(&v1::SessionEvent::actor);
-    text(&v1::SessionEvent::caller);
-    text(&v1::SessionEvent::reason);
-    text(&v1::SessionEvent::request_id);
-    columns.Jsonb([](const EventRow& row) { return ToJson(row.event->changes()); });
-    columns.Jsonb([](const EventRow& row) {
-      return OptionalJson(row.before->fields_size() > 0, *row.before);
-    });
+  Queue(kInsertEvents, rows_.events, [](const EventRow& row, RowWriter& out) {
+    const v1::SessionEvent& event = *row.event;
+    out.Int2(row.partition);
+    out.Int8(row.position);
+    out.Text(event.session_id());
+    out.Int4(event.sequence());
+    out.Time(FromProto(event.event_time()));
+    out.Int2(event.type());
+    out.Int2(event.old_state());
+    out.Int2(event.new_state());
+    out.Text(event.old_stage());
+    out.Text(event.new_stage());
+    out.Text(event.old_status());
+    out.Text(event.new_status());
+    out.Int2(event.trigger());
+    out.Text(event.actor());
+    out.Text(event.caller());
+    out.Text(event.reason());
+    out.Text(event.request_id());
+    out.Jsonb(ToJson(event.changes()));
+    out.Jsonb(OptionalJson(row.before->fields_size() > 0, *row.before));
   });
 }
 
 // What stays of a session is written before what was there is removed: its tombstone, its errors'
 // patterns, its last event.
 void Writer::Ended() {
-  using Row = EndedSession;
-  const auto keys = [](Columns<Row>& columns) {
-    columns.Int2([](const Row& row) { return row.partition; });
-    columns.Text([](const Row& row) { return absl::string_view(row.session.session_id()); });
+  const auto write = [](const EndedSession& row, RowWriter& out) {
+    out.Int2(row.partition);
+    out.Text(row.session.session_id());
+    out.Text(row.session.namespace_());
+    out.Text(row.session.workflow());
+    out.Text(row.erased ? "" : row.session.owner_id());
+    out.Time(FromProto(row.session.create_time()));
+    out.Time(FromProto(row.session.update_time()));
+    out.Int4(row.session.sequence());
   };
-  const auto kind = [](Columns<Row>& columns) {
-    columns.Text([](const Row& row) { return absl::string_view(row.session.namespace_()); });
-    columns.Text([](const Row& row) { return absl::string_view(row.session.workflow()); });
-  };
-  Write(kInsertTombstones, rows_.ended, [&](Columns<Row>& columns) {
-    keys(columns);
-    kind(columns);
-    columns.Text([](const Row& row) {
-      return row.erased ? absl::string_view() : absl::string_view(row.session.owner_id());
-    });
-    columns.Time([](const Row& row) { return OptionalTime(true, row.session.create_time()); });
-    columns.Time([](const Row& row) { return OptionalTime(true, row.session.update_time()); });
-  });
-  const auto patterns = [&](Columns<Row>& columns) { keys(columns), kind(columns); };
-  Write(kKeepErrorPatterns, rows_.ended, patterns, /*any=*/true);
+  Queue(kInsertTombstones, rows_.ended, write);
+  Queue(kKeepErrorPatterns, rows_.ended, write, /*any=*/true);
   connection_.Queue(kAllowPurging);
   expected_.push_back({kAllowPurging.name, kAny});
-  Write(kPurgeSessionRequests, rows_.ended, keys, /*any=*/true);
-  const auto with_sequence = [&](Columns<Row>& columns) {
-    keys(columns);
-    columns.Int4([](const Row& row) { return row.session.sequence(); });
-  };
-  Write(kPurgeEvents, rows_.ended, with_sequence, /*any=*/true);
-  for (const Statement* purge :
-       {&kPurgeTasks, &kPurgeErrors, &kPurgeMessages, &kPurgeArtifacts, &kPurgeSessions}) {
-    Write(*purge, rows_.ended, keys, /*any=*/true);
+  for (const Statement* purge : {&kPurgeSessionRequests, &kPurgeEvents, &kPurgeTasks, &kPurgeErrors,
+                                 &kPurgeMessages, &kPurgeArtifacts, &kPurgeSessions}) {
+    Queue(*purge, rows_.ended, write, /*any=*/true);
   }
 }
 
 void Writer::Requests() {
-  Write(kInsertRequests, rows_.requests, [this](Columns<RequestRow>& columns) {
-    columns.Int2([](const RequestRow& row) { return row.partition; });
-    columns.Uuid([](const RequestRow& row) { return row.request_key; });
-    columns.Uuid([](const RequestRow& row) { return row.fingerprint; });
-    columns.Text([](const RequestRow& row) { return row.session_id; });
-    columns.Text([](const RequestRow& row) { return absl::string_view(row.answer); });
-    columns.Time([this](const RequestRow&) { return std::optional<absl::Time>(rows_.now); });
+  Queue(kInsertRequests, rows_.requests, [this](const RequestRow& row, RowWriter& out) {
+    out.Int2(row.partition);
+    out.Uuid(row.request_key);
+    out.Uuid(row.fingerprint);
+    out.Text(row.session_id);
+    out.Text(row.answer);
+    out.Time(rows_.now);
   });
 }
 
@@ -396,7 +285,7 @@ void Writer::Requests() {
 
 void QueueRows(const GroupRows& rows, const std::vector<int16_t>& partitions,
                Connection& connection, std::vector<Expected>* expected) {
-  Writer(rows, partitions, connection, expected).Queue();
+  Writer(rows, partitions, connection, expected).QueueAll();
 }
 
 bool WroteAsExpected(const std::vector<Expected>& expected, const std::vector<Result>& results) {

@@ -10,6 +10,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "db/connection.h"
+#include "db/set_params.h"
 #include "server/state_machine/decide.h"
 
 namespace sessiond::db {
@@ -45,11 +46,6 @@ struct EventRow {
   const google::protobuf::Struct* before;
 };
 
-struct ArtifactKey {
-  int16_t partition;
-  std::string session_id, artifact_id;
-};
-
 // A session of which only a tombstone and its last event stay.
 struct EndedSession {
   int16_t partition;
@@ -73,7 +69,7 @@ struct GroupRows {
   std::vector<Located<v1::SessionError>> recorded, resolved;
   std::vector<Located<NewMessage>> messages;
   std::vector<Located<v1::SessionArtifact>> artifacts;
-  std::vector<ArtifactKey> deleted_artifacts;
+  std::vector<NamedKey> deleted_artifacts;
   std::vector<EndedSession> ended;
   std::vector<RequestRow> requests;
 };

@@ -6,6 +6,7 @@
 
 #include "absl/time/clock.h"
 #include "db/session_rows.h"
+#include "db/set_params.h"
 #include "db/sql_error.h"
 #include "db/statements.h"
 #include "db/workflow_rows.h"
@@ -16,28 +17,17 @@ namespace {
 
 constexpr absl::Duration kConnectTimeout = absl::Seconds(2);
 
-// Which id of which lookup a row of the statement's parameters stands for.
+// Which id of which lookup a key stands for.
 struct Place {
   std::size_t lookup;
   std::size_t index;
 };
 
-Params IdParams(const std::vector<Lookup*>& group, const std::vector<Place>& places) {
-  std::vector<int16_t> partitions;
-  std::vector<absl::string_view> ids;
-  std::vector<int32_t> numbers;
-  for (const Place& place : places) {
-    partitions.push_back(group[place.lookup]->partitions[place.index]);
-    ids.push_back(group[place.lookup]->ids[place.index]);
-    numbers.push_back(static_cast<int32_t>(numbers.size()));
-  }
-  const std::set<int16_t> distinct(partitions.begin(), partitions.end());
-  Params params;
-  params.AddInt2Array(std::vector<int16_t>(distinct.begin(), distinct.end()));
-  params.AddInt2Array(partitions);
-  params.AddTextArray(ids);
-  params.AddInt4Array(numbers);
-  return params;
+// The distinct partitions, and the keys.
+Params KeyParams(const std::vector<SessionKey>& keys) {
+  std::set<int16_t> partitions;
+  for (const SessionKey& key : keys) partitions.insert(key.partition);
+  return SetParams({partitions.begin(), partitions.end()}, keys, WriteSessionKey);
 }
 
 }  // namespace
@@ -102,20 +92,19 @@ absl::Status ReadLane::ReadGroup(const std::vector<Lookup*>& group) {
 
 absl::Status ReadLane::ReadOnce(const std::vector<Lookup*>& group) {
   std::vector<Place> places;
-  // Of what is kept; 0, which no session has, of what is not.
-  std::vector<int32_t> sequences;
+  std::vector<SessionKey> keys;
   for (std::size_t lookup = 0; lookup < group.size(); ++lookup) {
     auto& found = group[lookup]->found.emplace(group[lookup]->ids.size());
     for (std::size_t index = 0; index < found.size(); ++index) {
+      const std::string& id = group[lookup]->ids[index];
       std::optional<v1::Session>& session = found[index].session;
-      if (!kept_.Find(group[lookup]->ids[index], &session.emplace())) session.reset();
+      if (!kept_.Find(id, &session.emplace())) session.reset();
       places.push_back({lookup, index});
-      sequences.push_back(session.has_value() ? session->sequence() : 0);
+      keys.push_back({group[lookup]->partitions[index], id, static_cast<int32_t>(keys.size()),
+                      session.has_value() ? session->sequence() : 0});
     }
   }
-  Params params = IdParams(group, places);
-  params.AddInt4Array(sequences);
-  connection_->Queue(kFindChangedSessions, std::move(params));
+  connection_->Queue(kFindChangedSessions, KeyParams(keys));
   const auto results = connection_->Trip(absl::Now() + 2 * settings_.statement_timeout);
   if (!results.ok()) return results.status();
 
@@ -158,13 +147,17 @@ absl::Status ReadLane::PresentAll(const std::vector<Lookup*>& group) {
 
 absl::Status ReadLane::FindTombstones(const std::vector<Lookup*>& group) {
   std::vector<Place> missing;
+  std::vector<SessionKey> keys;
   for (std::size_t lookup = 0; lookup < group.size(); ++lookup) {
     for (std::size_t index = 0; index < group[lookup]->ids.size(); ++index) {
-      if (!(*group[lookup]->found)[index].session.has_value()) missing.push_back({lookup, index});
+      if ((*group[lookup]->found)[index].session.has_value()) continue;
+      missing.push_back({lookup, index});
+      keys.push_back({group[lookup]->partitions[index], group[lookup]->ids[index],
+                      static_cast<int32_t>(keys.size())});
     }
   }
   if (missing.empty()) return absl::OkStatus();
-  connection_->Queue(kFindTombstones, IdParams(group, missing));
+  connection_->Queue(kFindTombstones, KeyParams(keys));
   const auto results = connection_->Trip(absl::Now() + 2 * settings_.statement_timeout);
   if (!results.ok()) return results.status();
   const Result& rows = (*results)[0];

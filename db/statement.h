@@ -7,6 +7,8 @@ namespace sessiond::db {
 struct Statement {
   const char* name;
   const char* sql;
+  // Of the rows that it is given (Params::AddRows); empty where it is given none.
+  const char* row_type = "";
 };
 
 // One numbered step of the schema.

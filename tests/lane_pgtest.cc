@@ -325,10 +325,12 @@ TEST(Lane, PositionsAdvanceOnlyFromWhereTheyWereThoughtToStandAndInTime) {
   const auto advance = [&](int64_t from, std::optional<absl::Time> until) {
     Params params;
     params.AddInt2Array(std::vector<int16_t>{5});
-    params.AddInt2Array(std::vector<int16_t>{5});
-    params.AddInt8Array(std::vector<int64_t>{from});
-    params.AddInt8Array(std::vector<int64_t>{3});
-    params.AddTimestampArray(std::vector<std::optional<absl::Time>>{until});
+    params.AddRows(std::vector<int64_t>{from}, [&](int64_t position, RowWriter& out) {
+      out.Int2(5);
+      out.Int8(position);
+      out.Int8(3);
+      out.Time(until);
+    });
     (*connection)->Queue(kAdvancePositions, std::move(params));
     return SqlStateOf((*connection)->Trip(TestDeadline()).status());
   };

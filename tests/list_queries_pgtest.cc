@@ -16,6 +16,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
 #include "db/artifact_queries.h"
 #include "db/artifact_rows.h"
@@ -385,9 +386,9 @@ TEST(Rows, ALoadedSessionNamesItsBlockingErrorsOldestFirst) {
                    ($2, 'uncounted', 1, '2026-01-01Z', NULL))
            AS e (session_id, error_id, severity, created_at, resolved_at))sql",
              {SessionId(3), SessionId(2)}});
-  const Result result = world.Ask(
-      {kLoadSessions.sql,
-       {"{0}", "{0,0}", absl::StrCat("{", SessionId(2), ",", SessionId(3), "}"), "{0,1}"}});
+  const Result result = world.Ask({kLoadSessions.sql,
+                                   {"{0}", absl::StrFormat(R"sql({"(0,%s,0,0)","(0,%s,1,0)"})sql",
+                                                           SessionId(2), SessionId(3))}});
   ASSERT_EQ(result.rows(), 2);
   std::map<int, std::string> ids;
   for (int row = 0; row < 2; ++row)

@@ -4,7 +4,7 @@
 UPDATE partitions p
 SET position = CASE WHEN p.position = i.position AND statement_timestamp() < coalesce(i.until, 'infinity')
                     THEN p.position + i.events END
-FROM unnest($2::smallint[], $3::bigint[], $4::bigint[], $5::timestamptz[]) AS i (partition, position, events, until)
+FROM unnest($2::advance_row[]) AS i
 WHERE p.partition = i.partition
   AND p.partition = ANY($1::smallint[])
 RETURNING statement_timestamp()

@@ -1,8 +1,8 @@
 -- Which of the ids that callers bring for runs of tasks their sessions had before. Past runs are read from the audit;
 -- rides session_events_task_ids.
-SELECT e.session_id, i.task_id
-FROM unnest($2::smallint[], $3::text[], $4::text[]) AS i (partition, session_id, task_id)
+SELECT e.session_id, i.id
+FROM unnest($2::named_key[]) AS i
 JOIN session_events e
   ON e.partition = i.partition AND e.session_id = i.session_id AND e.type IN (13, 17, 27)
-  AND (e.changes -> 'current_task' ->> 'task_id') = i.task_id
+  AND (e.changes -> 'current_task' ->> 'task_id') = i.id
 WHERE e.partition = ANY($1::smallint[])

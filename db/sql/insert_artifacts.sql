@@ -1,7 +1,5 @@
 INSERT INTO session_artifacts (partition, session_id, artifact_id, kind, display_name, uri, metadata, created_at)
 SELECT p.partition, i.session_id, i.artifact_id, i.kind, i.display_name, i.uri, i.metadata, i.created_at
-FROM unnest(
-  $2::smallint[], $3::text[], $4::text[], $5::smallint[], $6::text[], $7::text[], $8::jsonb[], $9::timestamptz[])
-  AS i (partition, session_id, artifact_id, kind, display_name, uri, metadata, created_at)
+FROM unnest($2::artifact_row[]) AS i
 JOIN partitions p ON p.partition = i.partition
 WHERE p.partition = ANY($1::smallint[])

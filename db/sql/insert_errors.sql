@@ -5,11 +5,6 @@ SELECT
   p.partition, i.session_id, i.error_id, i.category, i.severity, i.operation_stage, i.related_file_id,
   i.related_ticket_id, i.user_message, i.recovery_actions, i.technical_details, i.error_code, i.created_at,
   i.resolved_at, i.resolver, i.resolution
-FROM unnest(
-  $2::smallint[], $3::text[], $4::text[], $5::smallint[], $6::smallint[], $7::text[], $8::text[], $9::text[],
-  $10::text[], $11::jsonb[], $12::jsonb[], $13::text[], $14::timestamptz[], $15::timestamptz[], $16::text[],
-  $17::text[])
-  AS i (partition, session_id, error_id, category, severity, operation_stage, related_file_id, related_ticket_id,
-        user_message, recovery_actions, technical_details, error_code, created_at, resolved_at, resolver, resolution)
+FROM unnest($2::error_row[]) AS i
 JOIN partitions p ON p.partition = i.partition
 WHERE p.partition = ANY($1::smallint[])

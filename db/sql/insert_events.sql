@@ -4,11 +4,6 @@ INSERT INTO session_events (
 SELECT
   p.partition, i.position, i.session_id, i.sequence, i.event_at, i.type, i.old_state, i.new_state, i.old_stage,
   i.new_stage, i.old_status, i.new_status, i.trigger, i.actor, i.caller, i.reason, i.request_id, i.changes, i.before
-FROM unnest(
-  $2::smallint[], $3::bigint[], $4::text[], $5::integer[], $6::timestamptz[], $7::smallint[], $8::smallint[],
-  $9::smallint[], $10::text[], $11::text[], $12::text[], $13::text[], $14::smallint[], $15::text[], $16::text[],
-  $17::text[], $18::text[], $19::jsonb[], $20::jsonb[])
-  AS i (partition, position, session_id, sequence, event_at, type, old_state, new_state, old_stage, new_stage,
-        old_status, new_status, trigger, actor, caller, reason, request_id, changes, before)
+FROM unnest($2::event_row[]) AS i
 JOIN partitions p ON p.partition = i.partition
 WHERE p.partition = ANY($1::smallint[])

@@ -1,6 +1,5 @@
 INSERT INTO session_requests (partition, request_key, fingerprint, session_id, answer, created_at)
 SELECT p.partition, i.request_key, i.fingerprint, i.session_id, i.answer, i.created_at
-FROM unnest($2::smallint[], $3::uuid[], $4::uuid[], $5::text[], $6::text[], $7::timestamptz[])
-  AS i (partition, request_key, fingerprint, session_id, answer, created_at)
+FROM unnest($2::request_row[]) AS i
 JOIN partitions p ON p.partition = i.partition
 WHERE p.partition = ANY($1::smallint[])

@@ -2,8 +2,8 @@
 INSERT INTO error_patterns AS k (
   partition, namespace, workflow, operation_stage, category, error_code, errors)
 SELECT x.partition, i.namespace, i.workflow, x.operation_stage, x.category, x.error_code, count(*)
-FROM unnest($2::smallint[], $3::text[], $4::text[], $5::text[]) AS i (partition, session_id, namespace, workflow)
-JOIN session_errors x ON x.partition = i.partition AND x.session_id = i.session_id
+FROM unnest($2::ended_session_row[]) AS i
+JOIN session_errors x ON x.partition = i.partition AND x.session_id = i.id
 WHERE x.partition = ANY($1::smallint[])
 GROUP BY x.partition, i.namespace, i.workflow, x.operation_stage, x.category, x.error_code
 ON CONFLICT (partition, namespace, workflow, operation_stage, category, error_code) DO UPDATE

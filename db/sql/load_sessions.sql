@@ -13,7 +13,7 @@ SELECT i.ix,
                                   LIMIT 8), ',')
        ELSE ''
   END
-FROM unnest($2::smallint[], $3::text[], $4::integer[]) AS i (partition, id, ix)
+FROM unnest($2::session_key[]) AS i
 JOIN sessions s ON s.partition = i.partition AND s.id = i.id
 LEFT JOIN session_tasks t ON t.partition = s.partition AND t.session_id = s.id
 WHERE s.partition = ANY($1::smallint[])

@@ -1,5 +1,5 @@
 DELETE FROM session_artifacts b
-USING unnest($2::smallint[], $3::text[]) AS i (partition, session_id)
+USING unnest($2::ended_session_row[]) AS i
 WHERE b.partition = i.partition
-  AND b.session_id = i.session_id
+  AND b.session_id = i.id
   AND b.partition = ANY($1::smallint[])

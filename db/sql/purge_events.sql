@@ -1,9 +1,9 @@
 -- All events of sessions but their last; and how far back a watch can resume from now on.
 WITH gone AS (
   DELETE FROM session_events e
-  USING unnest($2::smallint[], $3::text[], $4::integer[]) AS i (partition, session_id, last_sequence)
+  USING unnest($2::ended_session_row[]) AS i
   WHERE e.partition = i.partition
-    AND e.session_id = i.session_id
+    AND e.session_id = i.id
     AND e.sequence < i.last_sequence
     AND e.partition = ANY($1::smallint[])
   RETURNING e.partition, e.position)

@@ -2,8 +2,8 @@
 -- as SessionStore does. A creation's lies in the partition of its key, whichever that is. Rides session_requests_pkey,
 -- once for each event of the time that requests are kept.
 DELETE FROM session_requests r
-USING unnest($2::smallint[], $3::text[]) AS i (partition, session_id)
-JOIN session_events e ON e.partition = i.partition AND e.session_id = i.session_id
+USING unnest($2::ended_session_row[]) AS i
+JOIN session_events e ON e.partition = i.partition AND e.session_id = i.id
 CROSS JOIN LATERAL (SELECT CASE WHEN e.type = 1 THEN '' ELSE e.session_id END AS name) scope
 CROSS JOIN LATERAL (
   SELECT encode(substring(sha256(convert_to(

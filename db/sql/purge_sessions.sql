@@ -1,5 +1,5 @@
 DELETE FROM sessions s
-USING unnest($2::smallint[], $3::text[]) AS i (partition, id)
+USING unnest($2::ended_session_row[]) AS i
 WHERE s.partition = i.partition
   AND s.id = i.id
   AND s.partition = ANY($1::smallint[])

@@ -20,14 +20,7 @@ SET owner_id           = i.owner_id,
     revision           = i.revision,
     blocking_errors    = i.blocking_errors,
     message_count      = i.message_count
-FROM unnest(
-  $2::smallint[], $3::text[], $4::text[], $5::text[], $6::smallint[], $7::text[], $8::text[], $9::timestamptz[],
-  $10::text[], $11::jsonb[], $12::jsonb[], $13::jsonb[], $14::jsonb[], $15::boolean[], $16::timestamptz[],
-  $17::timestamptz[], $18::timestamptz[], $19::timestamptz[], $20::integer[], $21::integer[], $22::integer[],
-  $23::integer[])
-  AS i (partition, id, owner_id, owner_display_name, state, stage, status, failed_at, fail_reason, context, counters,
-        refs, labels, hold, updated_at, completed_at, deleted_at, purge_at, sequence, revision,
-        blocking_errors, message_count)
+FROM unnest($2::session_row[]) AS i
 WHERE s.partition = i.partition
   AND s.id = i.id
   AND s.partition = ANY($1::smallint[])

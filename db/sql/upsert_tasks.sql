@@ -4,12 +4,7 @@ INSERT INTO session_tasks AS t (
 SELECT
   p.partition, i.session_id, i.task_type, i.task_id, i.status, i.started_at, i.completed_at, i.failed_at,
   i.cancelled_at, i.retry_count, i.max_retries, i.heartbeat_timeout, i.heartbeat_at, i.progress, i.result, i.failure_context
-FROM unnest(
-  $2::smallint[], $3::text[], $4::text[], $5::text[], $6::smallint[], $7::timestamptz[], $8::timestamptz[],
-  $9::timestamptz[], $10::timestamptz[], $11::integer[], $12::integer[], $13::bigint[], $14::timestamptz[],
-  $15::jsonb[], $16::jsonb[], $17::jsonb[])
-  AS i (partition, session_id, task_type, task_id, status, started_at, completed_at, failed_at, cancelled_at,
-        retry_count, max_retries, heartbeat_timeout, heartbeat_at, progress, result, failure_context)
+FROM unnest($2::task_row[]) AS i
 JOIN partitions p ON p.partition = i.partition
 WHERE p.partition = ANY($1::smallint[])
 ON CONFLICT (partition, session_id) DO UPDATE
