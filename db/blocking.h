@@ -57,7 +57,7 @@ inline absl::StatusOr<Aggregate> ReadAndWait(SessionStore& store, const std::str
   if (auto taken = store.Submit(&waiting); !taken.ok()) return taken;
   waiting.done.WaitForNotification();
   if (!waiting.found.ok()) return waiting.found.status();
-  return std::move(waiting.found->front());
+  return waiting.found->front().ToAggregate();
 }
 
 }  // namespace sessiond::db

@@ -55,19 +55,23 @@ void LaneMemory::Clear() {
 }
 
 void LaneMemory::Keep(int16_t partition, const v1::Session& session, bool blocking_errors) {
-  if (blocking_errors) return Drop(session.session_id());
-  sessions_.Keep(session, partitions_[partition].generation);
+  if (blocking_errors || session.current_task().status() == v1::SessionTask::RUNNING)
+    return Drop(session.session_id());
+  Kept kept{session.SerializeAsString(), partitions_[partition].generation};
+  const std::size_t bytes = kept.session.size();
+  sessions_.Keep(session.session_id(), std::move(kept), bytes);
 }
 
 void LaneMemory::Drop(absl::string_view session_id) { sessions_.Drop(session_id); }
 
 bool LaneMemory::Has(int16_t partition, absl::string_view session_id) const {
-  const auto known = partitions_.find(partition);
-  return known != partitions_.end() && sessions_.Has(session_id, known->second.generation);
+  const Kept* kept = sessions_.Peek(session_id);
+  return kept != nullptr && kept->generation == partitions_.at(partition).generation;
 }
 
 bool LaneMemory::Find(int16_t partition, absl::string_view session_id, v1::Session* session) {
-  return sessions_.Find(session_id, session, partitions_[partition].generation);
+  return Has(partition, session_id) &&
+         session->ParseFromString(sessions_.Find(session_id)->session);
 }
 
 void LaneMemory::KeepRequest(absl::string_view request_key) {

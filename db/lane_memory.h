@@ -7,19 +7,20 @@
 //   PositionOf, Find … ──▶ Found (has it moved? then its sessions are void) ──▶ Left, Keep
 //
 // Only sessions are kept whose every change moves the position, and with which nothing else is to
-// be loaded: not those whose task runs (KeptSessions::Keep), nor those with blocking errors (their
-// ids are looked up).
+// be loaded: not those whose task runs, for heartbeats change it without an event, nor those with
+// blocking errors (their ids are looked up).
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <string>
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
 #include "absl/numeric/int128.h"
 #include "absl/strings/string_view.h"
-#include "db/kept_sessions.h"
+#include "db/two_queues.h"
 #include "sessiond/v1/session.pb.h"
 
 namespace sessiond::db {
@@ -59,10 +60,15 @@ class LaneMemory {
     // What was kept under another number is void.
     int64_t generation = 0;
   };
+  struct Kept {
+    // As Protobuf.
+    std::string session;
+    int64_t generation;
+  };
 
   const bool off_;
   absl::flat_hash_map<int16_t, Partition> partitions_;
-  KeptSessions sessions_;
+  TwoQueues<Kept> sessions_;
   // When the newer ones are too many they become the older ones.
   absl::flat_hash_set<absl::uint128> newer_requests_, older_requests_;
 };

@@ -32,6 +32,12 @@ Params KeyParams(const std::vector<SessionKey>& keys) {
 
 }  // namespace
 
+Aggregate Found::ToAggregate() const {
+  Aggregate aggregate{.tombstone = tombstone};
+  if (session != nullptr) aggregate.session.emplace().ParseFromString(session->bytes);
+  return aggregate;
+}
+
 ReadLane::ReadLane(LaneSettings settings, InboxOptions inbox, std::size_t kept_bytes_max,
                    WorkflowCatalog& catalog)
     : settings_(std::move(settings)),
@@ -91,17 +97,18 @@ absl::Status ReadLane::ReadGroup(const std::vector<Lookup*>& group) {
 }
 
 absl::Status ReadLane::ReadOnce(const std::vector<Lookup*>& group) {
+  const absl::Time now = absl::Now();
   std::vector<Place> places;
   std::vector<SessionKey> keys;
   for (std::size_t lookup = 0; lookup < group.size(); ++lookup) {
     auto& found = group[lookup]->found.emplace(group[lookup]->ids.size());
     for (std::size_t index = 0; index < found.size(); ++index) {
       const std::string& id = group[lookup]->ids[index];
-      std::optional<v1::Session>& session = found[index].session;
-      if (!kept_.Find(id, &session.emplace())) session.reset();
+      const auto* kept = kept_.Find(id);
+      if (kept != nullptr && now < (*kept)->until) found[index].session = *kept;
       places.push_back({lookup, index});
       keys.push_back({group[lookup]->partitions[index], id, static_cast<int32_t>(keys.size()),
-                      session.has_value() ? session->sequence() : 0});
+                      found[index].session == nullptr ? 0 : found[index].session->sequence});
     }
   }
   connection_->Queue(kFindChangedSessions, KeyParams(keys));
@@ -111,38 +118,42 @@ absl::Status ReadLane::ReadOnce(const std::vector<Lookup*>& group) {
   const Result& rows = (*results)[0];
   for (int row = 0; row < rows.rows(); ++row) {
     const Place place = places[rows.Int4(row, 0)];
-    std::optional<v1::Session>& session = (*group[place.lookup]->found)[place.index].session;
-    session.reset();
+    const std::string& id = group[place.lookup]->ids[place.index];
+    Found& found = (*group[place.lookup]->found)[place.index];
+    found.session = nullptr;
     if (rows.IsNull(row, 1)) {
-      kept_.Drop(group[place.lookup]->ids[place.index]);
-    } else {
-      ReadSession(rows, row, 1, &session.emplace());
-      kept_.Keep(*session);
+      kept_.Drop(id);
+      continue;
     }
+    v1::Session session;
+    ReadSession(rows, row, 1, &session);
+    auto presented = Present(std::move(session));
+    if (!presented.ok()) return presented.status();
+    found.session = std::make_shared<const PresentedSession>(*std::move(presented));
+    if (found.session->until > now)
+      kept_.Keep(id, found.session, sizeof(PresentedSession) + found.session->bytes.size());
+    else
+      kept_.Drop(id);
   }
-  if (auto presented = PresentAll(group); !presented.ok()) return presented;
   return FindTombstones(group);
 }
 
-absl::Status ReadLane::PresentAll(const std::vector<Lookup*>& group) {
-  const absl::Time now = absl::Now();
-  for (Lookup* lookup : group) {
-    for (Aggregate& aggregate : *lookup->found) {
-      if (!aggregate.session.has_value()) continue;
-      v1::Session& session = *aggregate.session;
-      auto workflow = catalog_.Find(session.workflow(), session.workflow_revision());
-      if (workflow == nullptr) {
-        // Another daemon made a new revision.
-        connection_->Queue(kLoadWorkflows);
-        const auto loaded = connection_->Trip(absl::Now() + 2 * settings_.statement_timeout);
-        if (!loaded.ok()) return loaded.status();
-        AddWorkflows((*loaded)[0], catalog_);
-        workflow = catalog_.Find(session.workflow(), session.workflow_revision());
-      }
-      if (workflow != nullptr) Present(*workflow, now, &session);
-    }
+absl::StatusOr<PresentedSession> ReadLane::Present(v1::Session session) {
+  auto workflow = catalog_.Find(session.workflow(), session.workflow_revision());
+  if (workflow == nullptr) {
+    // Another daemon made a new revision.
+    connection_->Queue(kLoadWorkflows);
+    const auto loaded = connection_->Trip(absl::Now() + 2 * settings_.statement_timeout);
+    if (!loaded.ok()) return loaded.status();
+    AddWorkflows((*loaded)[0], catalog_);
+    workflow = catalog_.Find(session.workflow(), session.workflow_revision());
   }
-  return absl::OkStatus();
+  const absl::Time now = absl::Now();
+  if (workflow != nullptr) sessiond::Present(*workflow, now, &session);
+  return PresentedSession{.bytes = session.SerializeAsString(),
+                          .sequence = session.sequence(),
+                          .deleted = session.state() == v1::Session::DELETED,
+                          .until = workflow == nullptr ? now : PresentedUntil(session, now)};
 }
 
 absl::Status ReadLane::FindTombstones(const std::vector<Lookup*>& group) {
@@ -150,7 +161,7 @@ absl::Status ReadLane::FindTombstones(const std::vector<Lookup*>& group) {
   std::vector<SessionKey> keys;
   for (std::size_t lookup = 0; lookup < group.size(); ++lookup) {
     for (std::size_t index = 0; index < group[lookup]->ids.size(); ++index) {
-      if ((*group[lookup]->found)[index].session.has_value()) continue;
+      if ((*group[lookup]->found)[index].session != nullptr) continue;
       missing.push_back({lookup, index});
       keys.push_back({group[lookup]->partitions[index], group[lookup]->ids[index],
                       static_cast<int32_t>(keys.size())});

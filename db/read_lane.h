@@ -1,9 +1,10 @@
 // Reads by id, grouped like writes: one thread, one connection, and whatever waits is looked up in
-// one statement. Sessions read before are kept, and the statement tells only of those that have
-// changed since: every read asks the database, and hardly any carries a row.
+// one statement. Sessions read before are kept as they were answered, and the statement tells only
+// of those that have changed since: every read asks the database, and hardly any carries a row.
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -12,12 +13,30 @@
 #include "absl/status/statusor.h"
 #include "db/connection.h"
 #include "db/inbox.h"
-#include "db/kept_sessions.h"
 #include "db/lane_settings.h"
+#include "db/two_queues.h"
 #include "server/state_machine/decide.h"
 #include "server/state_machine/workflow_catalog.h"
 
 namespace sessiond::db {
+
+// A session for its readers.
+struct PresentedSession {
+  // As Protobuf, with what is derived for readers.
+  std::string bytes;
+  int32_t sequence;
+  bool deleted;
+  // Until then it is this, unless somebody changes it.
+  absl::Time until;
+};
+
+// What became of an id: its session, its tombstone, or neither.
+struct Found {
+  std::shared_ptr<const PresentedSession> session;
+  std::optional<Tombstone> tombstone;
+
+  Aggregate ToAggregate() const;
+};
 
 // Sessions to be looked up; it lives with whoever waits for it.
 struct Lookup {
@@ -26,9 +45,8 @@ struct Lookup {
   std::vector<int16_t> partitions;
   absl::Time deadline = absl::InfiniteFuture();
 
-  // Lane thread only, until Done: for each id its session, its tombstone, or neither. Sessions are
-  // presented.
-  absl::StatusOr<std::vector<Aggregate>> found = absl::UnknownError("not read");
+  // Lane thread only, until Done: of each id.
+  absl::StatusOr<std::vector<Found>> found = absl::UnknownError("not read");
 
   virtual ~Lookup() = default;
   // Called once, on the lane's thread. May destroy the lookup.
@@ -50,14 +68,14 @@ class ReadLane {
   void Run();
   absl::Status ReadGroup(const std::vector<Lookup*>& group);
   absl::Status ReadOnce(const std::vector<Lookup*>& group);
-  absl::Status PresentAll(const std::vector<Lookup*>& group);
+  absl::StatusOr<PresentedSession> Present(v1::Session session);
   absl::Status FindTombstones(const std::vector<Lookup*>& group);
 
   const LaneSettings settings_;
   WorkflowCatalog& catalog_;
   Inbox<Lookup*> inbox_;
   std::unique_ptr<Connection> connection_;
-  KeptSessions kept_;
+  TwoQueues<std::shared_ptr<const PresentedSession>> kept_;
   std::thread thread_;
 };
 

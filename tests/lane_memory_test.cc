@@ -9,7 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "db/database_clock.h"
-#include "db/kept_sessions.h"
+#include "db/two_queues.h"
 
 namespace sessiond::db {
 namespace {
@@ -100,51 +100,50 @@ TEST(LaneMemory, KeepsNothingThatChangesWithoutAnEventOrIsMoreThanItsMessage) {
   EXPECT_TRUE(memory.Find(kHere, "a", &found));
 }
 
-TEST(KeptSessions, DropsWhatWasNotWantedForLongestWhenItIsFull) {
-  constexpr int kBytesMax = 100'000;
-  KeptSessions kept(kBytesMax);
-  v1::Session session;
+TEST(TwoQueues, DropsWhatWasNotWantedForLongestWhenItIsFull) {
+  constexpr int kBytesMax = 100'000, kBytes = 50;
+  TwoQueues<int> kept(kBytesMax);
   for (int i = 0; i < 1000; ++i) {
-    kept.Keep(SessionCalled(absl::StrCat(i)));
-    EXPECT_TRUE(kept.Find("0", &session)) << "it is wanted all the time";
+    kept.Keep(absl::StrCat(i), i, kBytes);
+    EXPECT_NE(kept.Find("0"), nullptr) << "it is wanted all the time";
   }
-  EXPECT_TRUE(kept.Find("999", &session));
-  EXPECT_FALSE(kept.Find("1", &session));
+  ASSERT_NE(kept.Find("999"), nullptr);
+  EXPECT_EQ(*kept.Find("999"), 999);
+  EXPECT_EQ(kept.Find("1"), nullptr);
   int left = 0;
-  for (int i = 0; i < 1000; ++i) left += kept.Find(absl::StrCat(i), &session) ? 1 : 0;
+  for (int i = 0; i < 1000; ++i) left += kept.Peek(absl::StrCat(i)) != nullptr ? 1 : 0;
   EXPECT_GT(left, 200);
   EXPECT_LT(left, 900);
 
-  v1::Session large = SessionCalled("large");
-  large.set_status(std::string(kBytesMax, 'x'));
-  kept.Keep(large);
-  EXPECT_FALSE(kept.Find("large", &session));
-  EXPECT_TRUE(kept.Find("999", &session)) << "nobody has to go for what does not fit";
-  KeptSessions none(0);
-  none.Keep(SessionCalled("a"));
-  EXPECT_FALSE(none.Find("a", &session));
+  kept.Keep("large", 0, kBytesMax);
+  EXPECT_EQ(kept.Find("large"), nullptr);
+  EXPECT_NE(kept.Find("999"), nullptr) << "nobody has to go for what does not fit";
+  TwoQueues<int> none(0);
+  none.Keep("a", 1, 0);
+  EXPECT_EQ(none.Find("a"), nullptr);
 }
 
-TEST(KeptSessions, WhatIsInUseStaysThoughManyNewOnesCome) {
-  KeptSessions kept(100'000);
-  v1::Session session;
-  const auto is_kept = [&](absl::string_view id) { return kept.Find(id, &session); };
+TEST(TwoQueues, WhatIsInUseStaysThoughManyNewOnesCome) {
+  constexpr int kBytes = 50;
+  TwoQueues<int> kept(100'000);
+  const auto is_kept = [&](absl::string_view key) { return kept.Find(key) != nullptr; };
   for (int i = 0; i < 100; ++i) {
-    kept.Keep(SessionCalled(absl::StrCat("in use ", i)));
+    const std::string key = absl::StrCat("in use ", i);
+    kept.Keep(key, i, kBytes);
     // Wanted again, to be read or, as by a repeated write, to be kept anew.
     if (i % 2 == 0) {
-      ASSERT_TRUE(is_kept(absl::StrCat("in use ", i)));
+      ASSERT_TRUE(is_kept(key));
     } else {
-      kept.Keep(SessionCalled(absl::StrCat("in use ", i)));
+      kept.Keep(key, i, kBytes);
     }
   }
-  for (int i = 0; i < 10'000; ++i) kept.Keep(SessionCalled(absl::StrCat("new ", i)));
+  for (int i = 0; i < 10'000; ++i) kept.Keep(absl::StrCat("new ", i), i, kBytes);
   for (int i = 0; i < 100; ++i) EXPECT_TRUE(is_kept(absl::StrCat("in use ", i))) << i;
   EXPECT_FALSE(is_kept("new 5000"));
   // Of the new ones at least the last fifth; those that are wanted again take the place of others.
   for (int i = 9'950; i < 10'000; ++i) EXPECT_TRUE(is_kept(absl::StrCat("new ", i))) << i;
   for (int i = 0; i < 10'000; ++i) {
-    kept.Keep(SessionCalled(absl::StrCat("newer ", i)));
+    kept.Keep(absl::StrCat("newer ", i), i, kBytes);
     ASSERT_TRUE(is_kept(absl::StrCat("newer ", i)));
   }
   EXPECT_FALSE(is_kept("in use 0"));

@@ -617,6 +617,51 @@ TEST(SessionStore, ReadsAgainWhenItsConnectionWasLost) {
   }
 }
 
+// What was read is kept as it was answered: for as long as it would be answered so.
+TEST(SessionStore, ReadsAnewWhatHasChangedOrLooksDifferentByNow) {
+  TestDatabase database;
+  const auto store = OpenStore(database);
+  const auto other = OpenStore(database);
+  const auto read = [&](const std::string& id) {
+    const auto found = ReadAndWait(*store, id);
+    EXPECT_TRUE(found.ok() && found->session.has_value()) << found.status();
+    return *found->session;
+  };
+  const std::string id = NewSessionIn(*store, "ticket_export").session_id();
+  EXPECT_EQ(read(id).DebugString(), read(id).DebugString());
+  ASSERT_TRUE(SubmitAndWait(*other, SetLabel(id, "a", "1")).ok());
+  EXPECT_EQ(read(id).labels().at("a"), "1");
+
+  // Signs of life move no sequence.
+  ASSERT_TRUE(SubmitAndWait(*store, Advance(id, "upload")).ok());
+  ASSERT_TRUE(SubmitAndWait(*store, StartTask(id, "processing", kUuid, "processing")).ok());
+  const Session before = read(id);
+  ASSERT_TRUE(SubmitAndWait(*other, Heartbeat(id, kUuid)).ok());
+  const Session after = read(id);
+  EXPECT_EQ(after.sequence(), before.sequence());
+  EXPECT_GT(FromProto(after.current_task().heartbeat_time()),
+            FromProto(before.current_task().heartbeat_time()));
+  EXPECT_GT(FromProto(after.current_task().duration()),
+            FromProto(before.current_task().duration()));
+
+  // Nor does the end of the time for recovery.
+  const std::string brief = NewSessionIn(*store, "interview").session_id();
+  ASSERT_TRUE(Execute(database, absl::StrCat("UPDATE sessions SET recover_before_at = "
+                                             "clock_timestamp() + interval '300 ms' "
+                                             "WHERE id = '",
+                                             brief, "'"))
+                  .ok());
+  EXPECT_TRUE(read(brief).recoverable());
+  const absl::Time deadline = TestDeadline();
+  while (read(brief).recoverable()) ASSERT_LT(absl::Now(), deadline);
+
+  Archive(database, id);
+  const auto archived = ReadAndWait(*store, id);
+  ASSERT_TRUE(archived.ok());
+  EXPECT_FALSE(archived->session.has_value());
+  EXPECT_TRUE(archived->tombstone.has_value());
+}
+
 TEST(NeverExisted, IsWhatEveryCallIsTold) {
   TestDatabase database;
   const auto store = OpenStore(database);

@@ -1,6 +1,9 @@
 // What a handler answers: its reply, or why not.
 #pragma once
 
+#include <memory>
+#include <string>
+
 #include "absl/status/statusor.h"
 #include "server/rpc/task.h"
 
@@ -8,5 +11,20 @@ namespace sessiond::rpc {
 
 template <class Reply>
 using Answer = Task<absl::StatusOr<Reply>>;
+
+// A message as it goes on the wire; shared, because it is kept.
+template <class Message>
+struct Serialized {
+  std::shared_ptr<const std::string> bytes;
+
+  static Serialized Of(const Message& message) {
+    return {std::make_shared<const std::string>(message.SerializeAsString())};
+  }
+  Message Parse() const {
+    Message message;
+    message.ParseFromString(*bytes);
+    return message;
+  }
+};
 
 }  // namespace sessiond::rpc

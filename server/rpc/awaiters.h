@@ -85,7 +85,7 @@ class ChangeAll {
   std::coroutine_handle<> waiter_;
 };
 
-// co_await Read(store, ids, deadline) → the aggregate of each id.
+// co_await Read(store, ids, deadline) → what became of each id.
 class Read : public db::Lookup {
  public:
   Read(db::SessionStore& store, std::vector<std::string> ids_given, absl::Time deadline_given)
@@ -103,7 +103,7 @@ class Read : public db::Lookup {
     found = taken;
     return false;
   }
-  absl::StatusOr<std::vector<Aggregate>> await_resume() { return std::move(found); }
+  absl::StatusOr<std::vector<db::Found>> await_resume() { return std::move(found); }
   void Done() noexcept override { waiter_.resume(); }
 
  private:

@@ -11,15 +11,15 @@
 
 namespace sessiond::rpc {
 
-Answer<v1::Session> FindSession(db::SessionStore& store, std::string session_id,
-                                bool include_deleted, absl::Time deadline) {
+Answer<Serialized<v1::Session>> FindSession(db::SessionStore& store, std::string session_id,
+                                            bool include_deleted, absl::Time deadline) {
   Read read(store, {session_id}, deadline);
   auto found = co_await read;
   if (!found.ok()) co_return found.status();
-  Aggregate& aggregate = found->front();
-  const absl::Status exists = CheckExists(session_id, aggregate, include_deleted);
-  if (!exists.ok()) co_return exists;
-  co_return *std::move(aggregate.session);
+  const auto& session = found->front().session;
+  if (session != nullptr && (include_deleted || !session->deleted))
+    co_return Serialized<v1::Session>{std::shared_ptr<const std::string>(session, &session->bytes)};
+  co_return CheckExists(session_id, found->front().ToAggregate(), include_deleted);
 }
 
 Task<absl::Status> PresentSessions(db::SessionStore& store, std::vector<v1::Session*> sessions,

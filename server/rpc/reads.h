@@ -16,10 +16,10 @@
 
 namespace sessiond::rpc {
 
-// The session that a read is about. NEVER_EXISTED, ARCHIVED or, unless `include_deleted`, DELETED.
-// REQUIRES: `store` outlives the task, here and below.
-Answer<v1::Session> FindSession(db::SessionStore& store, std::string session_id,
-                                bool include_deleted, absl::Time deadline);
+// The session that a read is about, as it is sent. NEVER_EXISTED, ARCHIVED or, unless
+// `include_deleted`, DELETED. REQUIRES: `store` outlives the task, here and below.
+Answer<Serialized<v1::Session>> FindSession(db::SessionStore& store, std::string session_id,
+                                            bool include_deleted, absl::Time deadline);
 
 // Fills the derived fields of sessions that a query found. A workflow's revision that another
 // daemon made since is fetched first. REQUIRES: `sessions` outlive the task.

@@ -119,14 +119,16 @@ template Answer<v1::Session> SessionService::ChangeSession(CallInfo, v1::UpdateS
 // -------------------------------------------------------------------------------------------------
 // reads
 
-Answer<v1::Session> SessionService::GetSession(CallInfo call, v1::GetSessionRequest request) {
+Answer<Serialized<v1::Session>> SessionService::GetSession(CallInfo call,
+                                                           v1::GetSessionRequest request) {
   if (request.view() == v1::GetSessionRequest::FULL)
     co_return co_await GetFullSession(std::move(call), std::move(request));
   co_return co_await FindSession(store_, request.session_id(), request.include_deleted(),
                                  call.deadline);
 }
 
-Answer<v1::Session> SessionService::GetFullSession(CallInfo call, v1::GetSessionRequest request) {
+Answer<Serialized<v1::Session>> SessionService::GetFullSession(CallInfo call,
+                                                               v1::GetSessionRequest request) {
   Queries queries(store_.queries(),
                   db::GetFullSessionSql(request.session_id(), store_.partition_count()),
                   call.deadline);
@@ -140,7 +142,7 @@ Answer<v1::Session> SessionService::GetFullSession(CallInfo call, v1::GetSession
   const std::vector<v1::Session*> found = {&session};
   const absl::Status presented = co_await PresentSessions(store_, found, call.deadline);
   if (!presented.ok()) co_return presented;
-  co_return std::move(session);
+  co_return Serialized<v1::Session>::Of(session);
 }
 
 Answer<v1::LookupSessionsResponse> SessionService::LookupSessions(
@@ -152,7 +154,7 @@ Answer<v1::LookupSessionsResponse> SessionService::LookupSessions(
   }
   std::sort(ids.begin(), ids.end());
   ids.erase(std::unique(ids.begin(), ids.end()), ids.end());
-  absl::StatusOr<std::vector<Aggregate>> found = std::vector<Aggregate>();
+  absl::StatusOr<std::vector<db::Found>> found = std::vector<db::Found>();
   if (!ids.empty()) {
     Read read(store_, ids, call.deadline);
     found = co_await read;
@@ -168,7 +170,7 @@ Answer<v1::LookupSessionsResponse> SessionService::LookupSessions(
       continue;
     }
     const std::size_t index = std::lower_bound(ids.begin(), ids.end(), id) - ids.begin();
-    Explain((*found)[index], request.include_deleted(), result);
+    Explain((*found)[index].ToAggregate(), request.include_deleted(), result);
   }
   co_return response;
 }

@@ -24,7 +24,7 @@ class SessionService {
   template <class Request>
   Answer<v1::Session> ChangeSession(CallInfo call, Request request);
 
-  Answer<v1::Session> GetSession(CallInfo call, v1::GetSessionRequest request);
+  Answer<Serialized<v1::Session>> GetSession(CallInfo call, v1::GetSessionRequest request);
   Answer<v1::LookupSessionsResponse> LookupSessions(CallInfo call,
                                                     v1::LookupSessionsRequest request);
   Answer<v1::ListSessionsResponse> ListSessions(CallInfo call, v1::ListSessionsRequest request);
@@ -36,7 +36,7 @@ class SessionService {
 
  private:
   // GetSession with its newest files and open errors, in one trip.
-  Answer<v1::Session> GetFullSession(CallInfo call, v1::GetSessionRequest request);
+  Answer<Serialized<v1::Session>> GetFullSession(CallInfo call, v1::GetSessionRequest request);
 
   db::SessionStore& store_;
   Journal& journal_;

@@ -12,11 +12,12 @@
 
 namespace sessiond::rpc {
 Answer<v1::SessionTask> TaskService::GetTask(CallInfo call, v1::GetTaskRequest request) {
-  auto session =
+  const auto found =
       co_await FindSession(store_, request.session_id(), request.include_deleted(), call.deadline);
-  if (!session.ok()) co_return session.status();
-  if (!session->has_current_task()) co_return TaskNotFound(request.session_id());
-  co_return std::move(*session->mutable_current_task());
+  if (!found.ok()) co_return found.status();
+  const v1::Session session = found->Parse();
+  if (!session.has_current_task()) co_return TaskNotFound(request.session_id());
+  co_return session.current_task();
 }
 
 Answer<v1::ListTasksResponse> TaskService::ListTasks(CallInfo call, v1::ListTasksRequest request) {

@@ -88,13 +88,29 @@ void Present(const Workflow& workflow, absl::Time now, Session* session) {
   if (session->has_current_task()) Present(now, session->mutable_current_task());
 }
 
+namespace {
+
+// Nothing while it runs.
+std::optional<absl::Time> EndOf(const SessionTask& task) {
+  if (task.has_complete_time()) return FromProto(task.complete_time());
+  if (task.has_fail_time()) return FromProto(task.fail_time());
+  if (task.has_cancel_time()) return FromProto(task.cancel_time());
+  return std::nullopt;
+}
+
+}  // namespace
+
+absl::Time PresentedUntil(const Session& session, absl::Time now) {
+  const SessionTask& task = session.current_task();
+  const bool ended = task.status() != SessionTask::RUNNING && EndOf(task).has_value();
+  if (session.has_current_task() && !ended) return now;
+  if (session.recoverable()) return FromProto(session.recover_before_time());
+  return absl::InfiniteFuture();
+}
+
 void Present(absl::Time now, SessionTask* task) {
-  const absl::Time end = task->has_complete_time() ? FromProto(task->complete_time())
-                         : task->has_fail_time()   ? FromProto(task->fail_time())
-                         : task->has_cancel_time() ? FromProto(task->cancel_time())
-                                                   : now;
   // The daemon's clock may be behind the database's.
-  const absl::Duration duration = end - FromProto(task->start_time());
+  const absl::Duration duration = EndOf(*task).value_or(now) - FromProto(task->start_time());
   *task->mutable_duration() = ToProto(std::max(duration, absl::ZeroDuration()));
   task->set_retryable(task->status() == SessionTask::FAILED &&
                       task->retry_count() < task->max_retries());

@@ -1,0 +1,105 @@
+// What is kept because it may be wanted again soon, by key; what was not wanted for longest goes
+// first. Newcomers have a fifth of the room, more only as long as nobody else needs it, until they
+// are wanted again: a hundred thousand of them do not push out what is in use (2Q, Johnson and
+// Shasha 1994, without its list of those pushed out).
+#pragma once
+
+#include <cstddef>
+#include <iterator>
+#include <list>
+#include <string>
+#include <utility>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/strings/string_view.h"
+
+namespace sessiond::db {
+
+// One thread.
+template <class Value>
+class TwoQueues {
+ public:
+  explicit TwoQueues(std::size_t bytes_max) : bytes_max_(bytes_max) {}
+  TwoQueues(const TwoQueues&) = delete;
+  TwoQueues& operator=(const TwoQueues&) = delete;
+
+  // Keeps the value, which takes `bytes`, in place of what was kept under the key.
+  void Keep(std::string key, Value value, std::size_t bytes) {
+    const bool known = by_key_.contains(key);
+    Drop(key);
+    // With what the list and the index need for it, more or less.
+    bytes += sizeof(Kept) + 100 + key.size();
+    if (bytes > bytes_max_) return;
+    MakeRoom(bytes);
+    Queue& queue = known ? regulars_ : newcomers_;
+    queue.bytes += bytes;
+    queue.kept.push_front({std::move(key), std::move(value), bytes});
+    by_key_[queue.kept.front().key] = {&queue, queue.kept.begin()};
+  }
+
+  void Drop(absl::string_view key) {
+    if (const auto found = by_key_.find(key); found != by_key_.end()) Erase(found->second);
+  }
+
+  void Clear() {
+    by_key_.clear();
+    newcomers_ = {};
+    regulars_ = {};
+  }
+
+  // Null where there is none. Valid until the next call that changes anything.
+  const Value* Peek(absl::string_view key) const {
+    const auto found = by_key_.find(key);
+    return found == by_key_.end() ? nullptr : &found->second.kept->value;
+  }
+
+  // As Peek, and from now on it is a regular.
+  const Value* Find(absl::string_view key) {
+    const auto found = by_key_.find(key);
+    if (found == by_key_.end()) return nullptr;
+    Place& place = found->second;
+    place.queue->bytes -= place.kept->bytes;
+    regulars_.bytes += place.kept->bytes;
+    regulars_.kept.splice(regulars_.kept.begin(), place.queue->kept, place.kept);
+    place.queue = &regulars_;
+    return &place.kept->value;
+  }
+
+ private:
+  struct Kept {
+    std::string key;
+    Value value;
+    std::size_t bytes;
+  };
+  // The last one wanted first.
+  struct Queue {
+    std::list<Kept> kept;
+    std::size_t bytes = 0;
+  };
+  struct Place {
+    Queue* queue;
+    typename std::list<Kept>::iterator kept;
+  };
+
+  void MakeRoom(std::size_t bytes) {
+    while (newcomers_.bytes + regulars_.bytes + bytes > bytes_max_) {
+      const bool too_many = newcomers_.bytes + bytes > bytes_max_ / 5;
+      Queue& queue =
+          regulars_.kept.empty() || (too_many && !newcomers_.kept.empty()) ? newcomers_ : regulars_;
+      Erase({&queue, std::prev(queue.kept.end())});
+    }
+  }
+
+  void Erase(Place place) {
+    place.queue->bytes -= place.kept->bytes;
+    by_key_.erase(place.kept->key);
+    place.queue->kept.erase(place.kept);
+  }
+
+  const std::size_t bytes_max_;
+  Queue newcomers_, regulars_;
+  // The keys are in the queues.
+  absl::flat_hash_map<absl::string_view, Place> by_key_;
+};
+
+}  // namespace sessiond::db
