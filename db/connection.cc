@@ -78,15 +78,8 @@ void Append8(std::string& buffer, int64_t value) {
 
 constexpr int32_t kNull = -1;
 
-// Behind an array's element type come its size and its lower bound.
-constexpr std::size_t kElementOidBehind = 12;
-
 }  // namespace
 
-void Params::AddInt2(int16_t value) {
-  AppendRaw(buffer_, htobe16(static_cast<uint16_t>(value)));
-  End();
-}
 void Params::AddInt4(int32_t value) {
   Append4(buffer_, value);
   End();
@@ -106,16 +99,16 @@ void Params::AddText(absl::string_view value) {
 // An array on the wire: dimensions (1), whether it has nulls, element type, then for the dimension
 // its size and its lower bound, then each element behind its length (array_recv in PostgreSQL's
 // arrayfuncs.c).
-void Params::BeginArray(int32_t element_oid, std::size_t size, bool has_nulls) {
+void Params::BeginArray(int32_t element_oid, std::size_t size) {
   Append4(buffer_, 1);
-  Append4(buffer_, has_nulls ? 1 : 0);
+  Append4(buffer_, 0);
   Append4(buffer_, element_oid);
   Append4(buffer_, static_cast<int32_t>(size));
   Append4(buffer_, 1);
 }
 
 void Params::AddInt2Array(absl::Span<const int16_t> values) {
-  BeginArray(kInt2Oid, values.size(), false);
+  BeginArray(kInt2Oid, values.size());
   for (const int16_t value : values) {
     Append4(buffer_, 2);
     AppendRaw(buffer_, htobe16(static_cast<uint16_t>(value)));
@@ -123,8 +116,9 @@ void Params::AddInt2Array(absl::Span<const int16_t> values) {
   End();
 }
 void Params::BeginRows(std::size_t size) {
-  BeginArray(0, size, false);
-  row_oid_at_ = buffer_.size() - kElementOidBehind;
+  assert(!row_oid_at_.has_value());
+  row_oid_at_ = buffer_.size() + 8;  // See BeginArray.
+  BeginArray(0, size);
 }
 
 // A row on the wire: its size, how many fields it has, then of each its type, its size, and its
@@ -257,27 +251,23 @@ absl::StatusOr<std::unique_ptr<Connection>> Connection::Open(const ConnectionOpt
   if (!options.settings.empty()) {
     if (auto done = connection->Trip(deadline); !done.ok()) return done.status();
   }
-  for (const Statement* statement : options.statements) {
-    PQsendPrepare(conn, statement->name, statement->sql, 0, nullptr);
-    connection->awaited_.push_back(true);
-  }
   if (!options.statements.empty()) {
-    if (auto sent = connection->Send(); !sent.ok()) return sent;
-    if (auto prepared = connection->Receive(deadline); !prepared.ok()) return prepared.status();
-    auto found = connection->FindRowTypes(options.statements, deadline);
-    if (!found.ok()) return found;
+    if (auto prepared = connection->Prepare(options.statements, deadline); !prepared.ok())
+      return prepared;
   }
   return connection;
 }
 
-absl::Status Connection::FindRowTypes(absl::Span<const Statement* const> statements,
-                                      absl::Time deadline) {
+absl::Status Connection::Prepare(absl::Span<const Statement* const> statements,
+                                 absl::Time deadline) {
   std::vector<absl::string_view> types;
   for (const Statement* statement : statements) {
-    if (*statement->row_type == '\0' || !row_types_.try_emplace(statement->row_type, 0).second)
-      continue;
-    types.push_back(statement->row_type);
-    QueueSql("SELECT $1::regtype::oid::integer", {{statement->row_type}});
+    PQsendPrepare(conn_, statement->name, statement->sql, 0, nullptr);
+    awaited_.push_back(false);
+    const absl::string_view type = statement->row_type;
+    if (type.empty() || !row_types_.try_emplace(type, 0).second) continue;
+    types.push_back(type);
+    QueueSql("SELECT $1::regtype::oid::integer", {{std::string(type)}});
   }
   const auto results = Trip(deadline);
   if (!results.ok()) return results.status();

@@ -30,7 +30,6 @@ namespace sessiond::db {
 // The binary parameters of one statement, in PostgreSQL's wire format.
 class Params {
  public:
-  void AddInt2(int16_t value);
   void AddInt4(int32_t value);
   void AddInt8(int64_t value);
   void AddText(absl::string_view value);
@@ -41,13 +40,11 @@ class Params {
   template <class Row, class Write>
   void AddRows(const std::vector<Row>& rows, Write write);
 
-  std::size_t bytes() const { return buffer_.size(); }
-
  private:
   friend class Connection;
   friend class RowWriter;
   void End();
-  void BeginArray(int32_t element_oid, std::size_t size, bool has_nulls);
+  void BeginArray(int32_t element_oid, std::size_t size);
   void BeginRows(std::size_t size);
 
   // Offsets, not pointers, so that the buffer may grow.
@@ -180,7 +177,7 @@ class Connection {
   absl::Status Flush(absl::Time deadline);
   absl::Status WaitReadable(absl::Time deadline);
   absl::Status SessionError(const pg_result* result) const;
-  absl::Status FindRowTypes(absl::Span<const Statement* const> statements, absl::Time deadline);
+  absl::Status Prepare(absl::Span<const Statement* const> statements, absl::Time deadline);
   bool SendQueued(Queued& queued);
   bool SendText(const Queued& queued);
   // The name under which `sql` is prepared; prepares it where it is new. Nothing when sending

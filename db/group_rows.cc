@@ -94,6 +94,8 @@ void Writer::Positions() {
 // -------------------------------------------------------------------------------------------------
 // sessions
 
+// All of it, though an update leaves what never changes (namespace, workflow, creation, the end of
+// recovery) as it is.
 void WriteSession(const SessionRow& row, RowWriter& out) {
   const Session& session = *row.session;
   out.Int2(row.partition);
@@ -114,8 +116,8 @@ void WriteSession(const SessionRow& row, RowWriter& out) {
   out.Jsonb(OptionalJson(row.references_changed, session.references()));
   out.Jsonb(OptionalJson(row.fields_changed, session.labels()));
   out.Bool(session.hold());
-  out.Time(FromProto(session.create_time()));
-  out.Time(FromProto(session.update_time()));
+  out.Time(OptionalTime(session.has_create_time(), session.create_time()));
+  out.Time(OptionalTime(session.has_update_time(), session.update_time()));
   out.Time(OptionalTime(session.has_complete_time(), session.complete_time()));
   out.Time(OptionalTime(session.has_delete_time(), session.delete_time()));
   out.Time(OptionalTime(session.has_purge_time(), session.purge_time()));
@@ -155,6 +157,7 @@ void Writer::Tasks() {
   });
 }
 
+// All of it, though a resolution takes only its own three fields.
 void WriteError(const Located<SessionError>& at, RowWriter& out) {
   const SessionError& error = *at.row;
   out.Int2(at.partition);

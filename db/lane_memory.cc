@@ -70,8 +70,11 @@ bool LaneMemory::Has(int16_t partition, absl::string_view session_id) const {
 }
 
 bool LaneMemory::Find(int16_t partition, absl::string_view session_id, v1::Session* session) {
-  return Has(partition, session_id) &&
-         session->ParseFromString(sessions_.Find(session_id)->session);
+  if (!Has(partition, session_id)) {
+    Drop(session_id);
+    return false;
+  }
+  return session->ParseFromString(sessions_.Find(session_id)->session);
 }
 
 void LaneMemory::KeepRequest(absl::string_view request_key) {

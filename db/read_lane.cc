@@ -32,7 +32,7 @@ Params KeyParams(const std::vector<SessionKey>& keys) {
 
 }  // namespace
 
-Aggregate Found::ToAggregate() const {
+Aggregate FoundSession::ToAggregate() const {
   Aggregate aggregate{.tombstone = tombstone};
   if (session != nullptr) aggregate.session.emplace().ParseFromString(session->bytes);
   return aggregate;
@@ -119,7 +119,7 @@ absl::Status ReadLane::ReadOnce(const std::vector<Lookup*>& group) {
   for (int row = 0; row < rows.rows(); ++row) {
     const Place place = places[rows.Int4(row, 0)];
     const std::string& id = group[place.lookup]->ids[place.index];
-    Found& found = (*group[place.lookup]->found)[place.index];
+    FoundSession& found = (*group[place.lookup]->found)[place.index];
     found.session = nullptr;
     if (rows.IsNull(row, 1)) {
       kept_.Drop(id);
@@ -127,7 +127,7 @@ absl::Status ReadLane::ReadOnce(const std::vector<Lookup*>& group) {
     }
     v1::Session session;
     ReadSession(rows, row, 1, &session);
-    auto presented = Present(std::move(session));
+    auto presented = Presented(std::move(session));
     if (!presented.ok()) return presented.status();
     found.session = std::make_shared<const PresentedSession>(*std::move(presented));
     if (found.session->until > now)
@@ -138,7 +138,7 @@ absl::Status ReadLane::ReadOnce(const std::vector<Lookup*>& group) {
   return FindTombstones(group);
 }
 
-absl::StatusOr<PresentedSession> ReadLane::Present(v1::Session session) {
+absl::StatusOr<PresentedSession> ReadLane::Presented(v1::Session session) {
   auto workflow = catalog_.Find(session.workflow(), session.workflow_revision());
   if (workflow == nullptr) {
     // Another daemon made a new revision.
@@ -148,12 +148,12 @@ absl::StatusOr<PresentedSession> ReadLane::Present(v1::Session session) {
     AddWorkflows((*loaded)[0], catalog_);
     workflow = catalog_.Find(session.workflow(), session.workflow_revision());
   }
-  const absl::Time now = absl::Now();
-  if (workflow != nullptr) sessiond::Present(*workflow, now, &session);
-  return PresentedSession{.bytes = session.SerializeAsString(),
-                          .sequence = session.sequence(),
-                          .deleted = session.state() == v1::Session::DELETED,
-                          .until = workflow == nullptr ? now : PresentedUntil(session, now)};
+  if (workflow != nullptr) Present(*workflow, absl::Now(), &session);
+  return PresentedSession{
+      .bytes = session.SerializeAsString(),
+      .sequence = session.sequence(),
+      .deleted = session.state() == v1::Session::DELETED,
+      .until = workflow == nullptr ? absl::InfinitePast() : PresentedUntil(session)};
 }
 
 absl::Status ReadLane::FindTombstones(const std::vector<Lookup*>& group) {

@@ -31,7 +31,7 @@ struct PresentedSession {
 };
 
 // What became of an id: its session, its tombstone, or neither.
-struct Found {
+struct FoundSession {
   std::shared_ptr<const PresentedSession> session;
   std::optional<Tombstone> tombstone;
 
@@ -46,7 +46,7 @@ struct Lookup {
   absl::Time deadline = absl::InfiniteFuture();
 
   // Lane thread only, until Done: of each id.
-  absl::StatusOr<std::vector<Found>> found = absl::UnknownError("not read");
+  absl::StatusOr<std::vector<FoundSession>> found = absl::UnknownError("not read");
 
   virtual ~Lookup() = default;
   // Called once, on the lane's thread. May destroy the lookup.
@@ -68,7 +68,8 @@ class ReadLane {
   void Run();
   absl::Status ReadGroup(const std::vector<Lookup*>& group);
   absl::Status ReadOnce(const std::vector<Lookup*>& group);
-  absl::StatusOr<PresentedSession> Present(v1::Session session);
+  // Reads the workflows anew where the session keeps one that another daemon has made.
+  absl::StatusOr<PresentedSession> Presented(v1::Session session);
   absl::Status FindTombstones(const std::vector<Lookup*>& group);
 
   const LaneSettings settings_;

@@ -30,7 +30,7 @@ struct SessionStoreOptions {
   int lanes = 2;
   InboxOptions inbox;
   // Of sessions that lanes, that for reads too, keep: altogether, and each the same share.
-  std::size_t kept_bytes_max = 24 << 20;
+  std::size_t kept_bytes_max = 48 << 20;
   int query_connections = 2;
   // Called on the lanes' threads.
   std::function<void(const GroupReport&)> on_group = [](const GroupReport&) {};

@@ -25,7 +25,7 @@ Params SetParams(const std::vector<int16_t>& partitions, const std::vector<Row>&
 struct SessionKey {
   int16_t partition;
   absl::string_view id;
-  // For the statement to say whom a row of its result is for.
+  // For a statement to say whom a row of its result is for, where the row does not.
   int32_t ix = 0;
   // Of what is known of the session; 0, which no session has, for nothing.
   int32_t sequence = 0;

@@ -1083,12 +1083,12 @@ TEST(Presented, AreDisplayNameNextStageEtagAndRecoverable) {
   EXPECT_EQ(session.next_stage(), "upload");
   EXPECT_EQ(session.etag(), "r1");
   EXPECT_TRUE(session.recoverable());
-  EXPECT_EQ(PresentedUntil(session, kBegin), kBegin + absl::Hours(24 * 7));
+  EXPECT_EQ(PresentedUntil(session), kBegin + absl::Hours(24 * 7));
   Present(*life.workflow, kBegin + absl::Hours(24 * 7) - absl::Microseconds(1), &session);
   EXPECT_TRUE(session.recoverable());
   Present(*life.workflow, kBegin + absl::Hours(24 * 7), &session);
   EXPECT_FALSE(session.recoverable()) << "younger than the window";
-  EXPECT_EQ(PresentedUntil(session, kBegin + absl::Hours(24 * 7)), absl::InfiniteFuture());
+  EXPECT_EQ(PresentedUntil(session), absl::InfiniteFuture());
 
   life.AdvanceTo("completed");
   session = life.session();

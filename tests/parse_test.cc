@@ -166,9 +166,14 @@ TEST(SerializeReply, RefusesWhatIsTooLarge) {
   session.set_owner_id(std::string(4 << 20, 'x'));
   grpc::ByteBuffer buffer;
   EXPECT_EQ(ReasonOf(SerializeReply(session, &buffer)), v1::PAYLOAD_TOO_LARGE);
+  EXPECT_EQ(ReasonOf(SerializeReply(Serialized<v1::Session>::Of(session), &buffer)),
+            v1::PAYLOAD_TOO_LARGE);
   session.set_owner_id("small");
-  ASSERT_TRUE(SerializeReply(session, &buffer).ok());
   v1::Session back;
+  ASSERT_TRUE(SerializeReply(session, &buffer).ok());
+  ASSERT_TRUE(ParseRequest(buffer, &back).ok());
+  EXPECT_EQ(back.owner_id(), "small");
+  ASSERT_TRUE(SerializeReply(Serialized<v1::Session>::Of(session), &buffer).ok());
   ASSERT_TRUE(ParseRequest(buffer, &back).ok());
   EXPECT_EQ(back.owner_id(), "small");
 }

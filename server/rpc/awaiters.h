@@ -103,7 +103,7 @@ class Read : public db::Lookup {
     found = taken;
     return false;
   }
-  absl::StatusOr<std::vector<db::Found>> await_resume() { return std::move(found); }
+  absl::StatusOr<std::vector<db::FoundSession>> await_resume() { return std::move(found); }
   void Done() noexcept override { waiter_.resume(); }
 
  private:

@@ -136,11 +136,4 @@ absl::Status SerializeReply(const std::string& part, const google::protobuf::Mes
   return absl::OkStatus();
 }
 
-absl::Status SerializeReply(const std::string& serialized, grpc::ByteBuffer* bytes) {
-  if (serialized.size() > kMessageBytesMax) return TooLarge(serialized.size(), "reply");
-  grpc::Slice slice(serialized);
-  *bytes = grpc::ByteBuffer(&slice, 1);
-  return absl::OkStatus();
-}
-
 }  // namespace sessiond::rpc

@@ -7,6 +7,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
+#include "google/protobuf/empty.pb.h"
 #include "google/protobuf/message.h"
 #include "server/rpc/answer.h"
 
@@ -32,10 +33,9 @@ absl::Status SerializeReply(const google::protobuf::Message& reply, grpc::ByteBu
 // merged.
 absl::Status SerializeReply(const std::string& part, const google::protobuf::Message& rest,
                             grpc::ByteBuffer* bytes);
-absl::Status SerializeReply(const std::string& serialized, grpc::ByteBuffer* bytes);
 template <class Message>
 absl::Status SerializeReply(const Serialized<Message>& reply, grpc::ByteBuffer* bytes) {
-  return SerializeReply(*reply.bytes, bytes);
+  return SerializeReply(*reply.bytes, google::protobuf::Empty::default_instance(), bytes);
 }
 
 }  // namespace sessiond::rpc

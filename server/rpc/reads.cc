@@ -16,10 +16,17 @@ Answer<Serialized<v1::Session>> FindSession(db::SessionStore& store, std::string
   Read read(store, {session_id}, deadline);
   auto found = co_await read;
   if (!found.ok()) co_return found.status();
+  const absl::Status exists = CheckFound(session_id, found->front(), include_deleted);
+  if (!exists.ok()) co_return exists;
   const auto& session = found->front().session;
-  if (session != nullptr && (include_deleted || !session->deleted))
-    co_return Serialized<v1::Session>{std::shared_ptr<const std::string>(session, &session->bytes)};
-  co_return CheckExists(session_id, found->front().ToAggregate(), include_deleted);
+  co_return Serialized<v1::Session>{std::shared_ptr<const std::string>(session, &session->bytes)};
+}
+
+absl::Status CheckFound(absl::string_view session_id, const db::FoundSession& found,
+                        bool include_deleted) {
+  if (found.session != nullptr && (include_deleted || !found.session->deleted))
+    return absl::OkStatus();
+  return CheckExists(session_id, found.ToAggregate(), include_deleted);
 }
 
 Task<absl::Status> PresentSessions(db::SessionStore& store, std::vector<v1::Session*> sessions,

@@ -21,6 +21,10 @@ namespace sessiond::rpc {
 Answer<Serialized<v1::Session>> FindSession(db::SessionStore& store, std::string session_id,
                                             bool include_deleted, absl::Time deadline);
 
+// CheckExists, of what a look-up found.
+absl::Status CheckFound(absl::string_view session_id, const db::FoundSession& found,
+                        bool include_deleted);
+
 // Fills the derived fields of sessions that a query found. A workflow's revision that another
 // daemon made since is fetched first. REQUIRES: `sessions` outlive the task.
 Task<absl::Status> PresentSessions(db::SessionStore& store, std::vector<v1::Session*> sessions,

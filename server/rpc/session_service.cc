@@ -46,15 +46,16 @@ v1::SessionLookup::Reason ReasonOfMiss(const absl::Status& miss) {
 }
 
 // Answers for one well-formed id.
-void Explain(Aggregate aggregate, bool include_deleted, v1::SessionLookup* result) {
-  const absl::Status exists = CheckExists(result->session_id(), aggregate, include_deleted);
+void Explain(const db::FoundSession& found, bool include_deleted, v1::SessionLookup* result) {
+  const absl::Status exists = CheckFound(result->session_id(), found, include_deleted);
   if (exists.ok()) {
     result->set_found(true);
     result->set_reason(v1::SessionLookup::OK);
-    *result->mutable_session() = *std::move(aggregate.session);
+    result->mutable_session()->ParseFromString(found.session->bytes);
     return;
   }
   result->set_reason(ReasonOfMiss(exists));
+  const Aggregate aggregate = found.ToAggregate();
   if (aggregate.session.has_value())
     *result->mutable_since_time() = aggregate.session->delete_time();
   if (aggregate.tombstone.has_value())
@@ -154,7 +155,7 @@ Answer<v1::LookupSessionsResponse> SessionService::LookupSessions(
   }
   std::sort(ids.begin(), ids.end());
   ids.erase(std::unique(ids.begin(), ids.end()), ids.end());
-  absl::StatusOr<std::vector<db::Found>> found = std::vector<db::Found>();
+  absl::StatusOr<std::vector<db::FoundSession>> found = std::vector<db::FoundSession>();
   if (!ids.empty()) {
     Read read(store_, ids, call.deadline);
     found = co_await read;
@@ -170,7 +171,7 @@ Answer<v1::LookupSessionsResponse> SessionService::LookupSessions(
       continue;
     }
     const std::size_t index = std::lower_bound(ids.begin(), ids.end(), id) - ids.begin();
-    Explain((*found)[index].ToAggregate(), request.include_deleted(), result);
+    Explain((*found)[index], request.include_deleted(), result);
   }
   co_return response;
 }

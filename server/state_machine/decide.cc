@@ -90,7 +90,7 @@ void Present(const Workflow& workflow, absl::Time now, Session* session) {
 
 namespace {
 
-// Nothing while it runs.
+// Nothing where no end is known.
 std::optional<absl::Time> EndOf(const SessionTask& task) {
   if (task.has_complete_time()) return FromProto(task.complete_time());
   if (task.has_fail_time()) return FromProto(task.fail_time());
@@ -100,10 +100,10 @@ std::optional<absl::Time> EndOf(const SessionTask& task) {
 
 }  // namespace
 
-absl::Time PresentedUntil(const Session& session, absl::Time now) {
+absl::Time PresentedUntil(const Session& session) {
   const SessionTask& task = session.current_task();
   const bool ended = task.status() != SessionTask::RUNNING && EndOf(task).has_value();
-  if (session.has_current_task() && !ended) return now;
+  if (session.has_current_task() && !ended) return absl::InfinitePast();
   if (session.recoverable()) return FromProto(session.recover_before_time());
   return absl::InfiniteFuture();
 }
