@@ -36,6 +36,7 @@
 #include "db/database_clock.h"
 #include "db/group_rows.h"
 #include "db/lane_memory.h"
+#include "db/set_params.h"
 #include "db/submission.h"
 #include "server/state_machine/workflow_catalog.h"
 

@@ -4,6 +4,7 @@
 
 #include <optional>
 
+#include "db/set_params.h"
 #include "db/statements.h"
 #include "server/state_machine/struct_json.h"
 #include "server/state_machine/timestamps.h"
