@@ -115,6 +115,14 @@ void Params::AddInt2Array(absl::Span<const int16_t> values) {
   }
   End();
 }
+void Params::AddInt8Array(absl::Span<const int64_t> values) {
+  BeginArray(kInt8Oid, values.size());
+  for (const int64_t value : values) {
+    Append4(buffer_, 8);
+    Append8(buffer_, value);
+  }
+  End();
+}
 void Params::BeginRows(std::size_t size) {
   assert(!row_oid_at_.has_value());
   row_oid_at_ = buffer_.size() + 8;  // See BeginArray.

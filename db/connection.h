@@ -35,6 +35,7 @@ class Params {
   void AddText(absl::string_view value);
   void AddTimestamp(absl::Time value);
   void AddInt2Array(absl::Span<const int16_t> values);
+  void AddInt8Array(absl::Span<const int64_t> values);
   // One array of all rows, of the statement's row type: `write(row, out)` puts the fields of each
   // into a RowWriter, in the type's order. REQUIRES: once for each statement.
   template <class Row, class Write>

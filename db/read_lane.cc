@@ -4,6 +4,7 @@
 #include <set>
 #include <utility>
 
+#include "absl/container/flat_hash_map.h"
 #include "absl/time/clock.h"
 #include "db/session_rows.h"
 #include "db/set_params.h"
@@ -17,17 +18,20 @@ namespace {
 
 constexpr absl::Duration kConnectTimeout = absl::Seconds(2);
 
+// The position of a partition of which nothing is known.
+constexpr int64_t kNowhere = -1;
+
 // Which id of which lookup a key stands for.
 struct Place {
   std::size_t lookup;
   std::size_t index;
 };
 
-// The distinct partitions, and the keys.
-Params KeyParams(const std::vector<SessionKey>& keys) {
+// Distinct.
+std::vector<int16_t> PartitionsOf(const std::vector<SessionKey>& keys) {
   std::set<int16_t> partitions;
   for (const SessionKey& key : keys) partitions.insert(key.partition);
-  return SetParams({partitions.begin(), partitions.end()}, keys, WriteSessionKey);
+  return {partitions.begin(), partitions.end()};
 }
 
 }  // namespace
@@ -100,40 +104,63 @@ absl::Status ReadLane::ReadOnce(const std::vector<Lookup*>& group) {
   const absl::Time now = absl::Now();
   std::vector<Place> places;
   std::vector<SessionKey> keys;
+  std::vector<int64_t> known_at;
   for (std::size_t lookup = 0; lookup < group.size(); ++lookup) {
     auto& found = group[lookup]->found.emplace(group[lookup]->ids.size());
     for (std::size_t index = 0; index < found.size(); ++index) {
       const std::string& id = group[lookup]->ids[index];
-      const auto* kept = kept_.Find(id);
-      if (kept != nullptr && now < (*kept)->until) found[index].session = *kept;
+      SessionKey key{group[lookup]->partitions[index], id, static_cast<int32_t>(keys.size())};
+      known_at.push_back(kNowhere);
+      if (const Kept* kept = kept_.Find(id); kept != nullptr && now < kept->session->until) {
+        found[index].session = kept->session;
+        key.sequence = kept->session->sequence;
+        known_at.back() = kept->position;
+      }
       places.push_back({lookup, index});
-      keys.push_back({group[lookup]->partitions[index], id, static_cast<int32_t>(keys.size()),
-                      found[index].session == nullptr ? 0 : found[index].session->sequence});
+      keys.push_back(key);
     }
   }
-  connection_->Queue(kFindChangedSessions, KeyParams(keys));
+  // The positions first: what is found is what there was at them, or newer.
+  const std::vector<int16_t> partitions = PartitionsOf(keys);
+  Params read;
+  read.AddInt2Array(partitions);
+  connection_->Queue(kReadPositions, std::move(read));
+  Params find = SetParams(partitions, keys, WriteSessionKey);
+  find.AddInt8Array(known_at);
+  connection_->Queue(kFindChangedSessions, std::move(find));
   const auto results = connection_->Trip(absl::Now() + 2 * settings_.statement_timeout);
   if (!results.ok()) return results.status();
 
-  const Result& rows = (*results)[0];
+  absl::flat_hash_map<int16_t, int64_t> positions;
+  const Result& read_positions = (*results)[0];
+  for (int row = 0; row < read_positions.rows(); ++row)
+    positions[read_positions.Int2(row, 0)] = read_positions.Int8(row, 1);
+
+  const Result& rows = (*results)[1];
   for (int row = 0; row < rows.rows(); ++row) {
     const Place place = places[rows.Int4(row, 0)];
-    const std::string& id = group[place.lookup]->ids[place.index];
     FoundSession& found = (*group[place.lookup]->found)[place.index];
     found.session = nullptr;
-    if (rows.IsNull(row, 1)) {
-      kept_.Drop(id);
-      continue;
-    }
+    if (rows.IsNull(row, 1)) continue;
     v1::Session session;
     ReadSession(rows, row, 1, &session);
     auto presented = Presented(std::move(session));
     if (!presented.ok()) return presented.status();
     found.session = std::make_shared<const PresentedSession>(*std::move(presented));
-    if (found.session->until > now)
-      kept_.Keep(id, found.session, sizeof(PresentedSession) + found.session->bytes.size());
-    else
-      kept_.Drop(id);
+  }
+
+  for (const SessionKey& key : keys) {
+    const Place place = places[key.ix];
+    const auto& session = (*group[place.lookup]->found)[place.index].session;
+    const int64_t position = positions[key.partition];
+    if (session == nullptr || session->until <= now) {
+      kept_.Drop(key.id);
+    } else if (Kept* kept = kept_.Find(key.id); kept != nullptr && kept->session == session) {
+      kept->position = position;
+    } else {
+      kept_.Keep(std::string(key.id), {session, position},
+                 sizeof(PresentedSession) + session->bytes.size());
+    }
   }
   return FindTombstones(group);
 }
@@ -168,7 +195,7 @@ absl::Status ReadLane::FindTombstones(const std::vector<Lookup*>& group) {
     }
   }
   if (missing.empty()) return absl::OkStatus();
-  connection_->Queue(kFindTombstones, KeyParams(keys));
+  connection_->Queue(kFindTombstones, SetParams(PartitionsOf(keys), keys, WriteSessionKey));
   const auto results = connection_->Trip(absl::Now() + 2 * settings_.statement_timeout);
   if (!results.ok()) return results.status();
   const Result& rows = (*results)[0];

@@ -1,6 +1,8 @@
 // Reads by id, grouped like writes: one thread, one connection, and whatever waits is looked up in
 // one statement. Sessions read before are kept as they were answered, and the statement tells only
 // of those that have changed since: every read asks the database, and hardly any carries a row.
+// Where a session's partition stands as it did when the session was read, it need not even be
+// looked up there: every change of what is kept moves its partition's position.
 #pragma once
 
 #include <memory>
@@ -65,6 +67,12 @@ class ReadLane {
   void Drain();
 
  private:
+  struct Kept {
+    std::shared_ptr<const PresentedSession> session;
+    // Where its partition stood when it was last found to be the session, or before.
+    int64_t position;
+  };
+
   void Run();
   absl::Status ReadGroup(const std::vector<Lookup*>& group);
   absl::Status ReadOnce(const std::vector<Lookup*>& group);
@@ -76,7 +84,7 @@ class ReadLane {
   WorkflowCatalog& catalog_;
   Inbox<Lookup*> inbox_;
   std::unique_ptr<Connection> connection_;
-  TwoQueues<std::shared_ptr<const PresentedSession>> kept_;
+  TwoQueues<Kept> kept_;
   std::thread thread_;
 };
 

@@ -54,7 +54,7 @@ class TwoQueues {
   }
 
   // As Peek, and from now on it is a regular.
-  const Value* Find(absl::string_view key) {
+  Value* Find(absl::string_view key) {
     const auto found = by_key_.find(key);
     if (found == by_key_.end()) return nullptr;
     Place& place = found->second;

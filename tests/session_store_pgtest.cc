@@ -6,6 +6,8 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <map>
+#include <random>
 #include <set>
 #include <string>
 #include <thread>
@@ -13,6 +15,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
 #include "db/blocking.h"
 #include "db/session_store.h"
@@ -279,6 +282,69 @@ TEST(SessionStore, OfManyWhoReadTheSameEtagOneChangesTheSession) {
     EXPECT_EQ(won, 1);
   }
   ExpectSound(database);
+}
+
+// Sessions of one partition, so that it moves all the time while most of them stand still.
+std::vector<std::string> Neighbours(SessionStore& store, std::size_t count) {
+  std::map<int16_t, std::vector<std::string>> by_partition;
+  for (;;) {
+    const std::string id = NewSessionIn(store, "ticket_export").session_id();
+    std::vector<std::string>& neighbours = by_partition[PartitionOf(id, 64)];
+    neighbours.push_back(id);
+    if (neighbours.size() == count) return neighbours;
+  }
+}
+
+// Nothing that is read is older than what anybody was answered before, at either of two stores, and
+// all of it is as it was answered.
+TEST(SessionStore, ReadsNothingOlderThanWhatWasAnswered) {
+  const uint64_t seed = TestSeed();
+  TestDatabase database;
+  const auto one = OpenStore(database);
+  const auto two = OpenStore(database);
+  const std::vector<std::string> ids = Neighbours(*one, 4);
+  std::map<std::string, std::atomic<int>> answered;
+  for (const std::string& id : ids) answered[id] = 1;
+  absl::Mutex mutex;
+  std::map<std::pair<std::string, int>, Session> answers, reads;
+  std::atomic<int> writing = 2;
+  std::vector<std::thread> threads;
+  for (int thread = 0; thread < 6; ++thread) {
+    threads.emplace_back([&, thread] {
+      std::mt19937_64 random(seed + static_cast<uint64_t>(thread));
+      SessionStore& store = thread % 2 == 0 ? *one : *two;
+      const auto any = [&] { return ids[random() % ids.size()]; };
+      if (thread < 2) {
+        for (int i = 0; i < 200; ++i) {
+          const auto outcome = SubmitAndWait(store, SetLabel(any(), "n", absl::StrCat(i)));
+          ASSERT_TRUE(outcome.ok()) << outcome.status();
+          const Session& session = outcome->session;
+          std::atomic<int>& latest = answered.at(session.session_id());
+          for (int known = latest; known < session.sequence();)
+            latest.compare_exchange_weak(known, session.sequence());
+          absl::MutexLock lock(&mutex);
+          answers[{session.session_id(), session.sequence()}] = session;
+        }
+        --writing;
+        return;
+      }
+      while (writing > 0) {
+        const std::string id = any();
+        const int known = answered.at(id);
+        const auto found = ReadAndWait(store, id);
+        ASSERT_TRUE(found.ok() && found->session.has_value()) << found.status();
+        EXPECT_GE(found->session->sequence(), known) << "seed " << seed;
+        absl::MutexLock lock(&mutex);
+        reads[{id, found->session->sequence()}] = *found->session;
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_GT(reads.size(), 50u) << "seed " << seed;
+  for (const auto& [what, session] : reads) {
+    if (what.second == 1) continue;  // As it was made.
+    EXPECT_TRUE(Same(session, answers.at(what))) << "seed " << seed;
+  }
 }
 
 // Whatever happens to some sessions at once, by many threads and two daemons, the audit rebuilds
@@ -561,7 +627,10 @@ void Archive(const TestDatabase& database, const std::string& id) {
       database,
       absl::StrCat("INSERT INTO tombstones SELECT partition, id, namespace, workflow, owner_id, "
                    "created_at, '2026-01-01T00:00:00Z' FROM sessions WHERE id = '",
-                   id, "'; DELETE FROM sessions WHERE id = '", id, "'"));
+                   id,
+                   "'; UPDATE partitions SET position = position + 1 WHERE partition = "
+                   "(SELECT partition FROM sessions WHERE id = '",
+                   id, "'); DELETE FROM sessions WHERE id = '", id, "'"));
   EXPECT_TRUE(archived.ok()) << archived;
 }
 
