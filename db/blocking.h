@@ -2,6 +2,7 @@
 // instead (rpc/awaiters.h).
 #pragma once
 
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -47,17 +48,27 @@ inline std::vector<absl::StatusOr<Outcome>> SubmitAllAndWait(SessionStore& store
   return outcomes;
 }
 
-// Looks one session up, and waits.
-inline absl::StatusOr<Aggregate> ReadAndWait(SessionStore& store, const std::string& session_id) {
+// Looks sessions up, and waits: what became of each id.
+inline absl::StatusOr<std::vector<Aggregate>> ReadAllAndWait(SessionStore& store,
+                                                             std::vector<std::string> session_ids) {
   struct Waiting : Lookup {
     absl::Notification done;
     void Done() noexcept override { done.Notify(); }
   } waiting;
-  waiting.ids = {session_id};
+  waiting.ids = std::move(session_ids);
   if (auto taken = store.Submit(&waiting); !taken.ok()) return taken;
   waiting.done.WaitForNotification();
   if (!waiting.found.ok()) return waiting.found.status();
-  return waiting.found->front().ToAggregate();
+  std::vector<Aggregate> aggregates;
+  for (const FoundSession& found : *waiting.found) aggregates.push_back(found.ToAggregate());
+  return aggregates;
+}
+
+// The same of one.
+inline absl::StatusOr<Aggregate> ReadAndWait(SessionStore& store, const std::string& session_id) {
+  auto aggregates = ReadAllAndWait(store, {session_id});
+  if (!aggregates.ok()) return aggregates.status();
+  return std::move(aggregates->front());
 }
 
 }  // namespace sessiond::db

@@ -1,5 +1,6 @@
 #include "db/read_lane.h"
 
+#include <algorithm>
 #include <optional>
 #include <set>
 #include <utility>
@@ -20,6 +21,9 @@ constexpr absl::Duration kConnectTimeout = absl::Seconds(2);
 
 // The position of a partition of which nothing is known.
 constexpr int64_t kNowhere = -1;
+
+// Fewer sessions than this cost less than asking where their partitions stand.
+constexpr std::size_t kWorthAskingPositions = 16;
 
 // Which id of which lookup a key stands for.
 struct Place {
@@ -120,23 +124,28 @@ absl::Status ReadLane::ReadOnce(const std::vector<Lookup*>& group) {
       keys.push_back(key);
     }
   }
-  // The positions first: what is found is what there was at them, or newer.
   const std::vector<int16_t> partitions = PartitionsOf(keys);
-  Params read;
-  read.AddInt2Array(partitions);
-  connection_->Queue(kReadPositions, std::move(read));
   Params find = SetParams(partitions, keys, WriteSessionKey);
-  find.AddInt8Array(known_at);
-  connection_->Queue(kFindChangedSessions, std::move(find));
+  const bool ask_positions = keys.size() >= kWorthAskingPositions;
+  if (ask_positions) {
+    // Before the sessions: what is found is what there was at these positions, or newer.
+    Params read;
+    read.AddInt2Array(partitions);
+    connection_->Queue(kReadPositions, std::move(read));
+    find.AddInt8Array(known_at);
+    connection_->Queue(kFindMovedSessions, std::move(find));
+  } else {
+    connection_->Queue(kFindChangedSessions, std::move(find));
+  }
   const auto results = connection_->Trip(absl::Now() + 2 * settings_.statement_timeout);
   if (!results.ok()) return results.status();
 
   absl::flat_hash_map<int16_t, int64_t> positions;
-  const Result& read_positions = (*results)[0];
-  for (int row = 0; row < read_positions.rows(); ++row)
-    positions[read_positions.Int2(row, 0)] = read_positions.Int8(row, 1);
-
-  const Result& rows = (*results)[1];
+  if (ask_positions) {
+    const Result& read = results->front();
+    for (int row = 0; row < read.rows(); ++row) positions[read.Int2(row, 0)] = read.Int8(row, 1);
+  }
+  const Result& rows = results->back();
   for (int row = 0; row < rows.rows(); ++row) {
     const Place place = places[rows.Int4(row, 0)];
     FoundSession& found = (*group[place.lookup]->found)[place.index];
@@ -152,11 +161,12 @@ absl::Status ReadLane::ReadOnce(const std::vector<Lookup*>& group) {
   for (const SessionKey& key : keys) {
     const Place place = places[key.ix];
     const auto& session = (*group[place.lookup]->found)[place.index].session;
-    const int64_t position = positions[key.partition];
+    const auto read = positions.find(key.partition);
+    const int64_t position = read == positions.end() ? kNowhere : read->second;
     if (session == nullptr || session->until <= now) {
       kept_.Drop(key.id);
     } else if (Kept* kept = kept_.Find(key.id); kept != nullptr && kept->session == session) {
-      kept->position = position;
+      kept->position = std::max(kept->position, position);
     } else {
       kept_.Keep(std::string(key.id), {session, position},
                  sizeof(PresentedSession) + session->bytes.size());

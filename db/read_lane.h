@@ -1,8 +1,8 @@
 // Reads by id, grouped like writes: one thread, one connection, and whatever waits is looked up in
 // one statement. Sessions read before are kept as they were answered, and the statement tells only
 // of those that have changed since: every read asks the database, and hardly any carries a row.
-// Where a session's partition stands as it did when the session was read, it need not even be
-// looked up there: every change of what is kept moves its partition's position.
+// Of many it first asks where their partitions stand: where one stands as it did when a session was
+// read, that need not even be looked up, for every change of what is kept moves the position.
 #pragma once
 
 #include <memory>

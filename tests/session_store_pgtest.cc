@@ -284,14 +284,20 @@ TEST(SessionStore, OfManyWhoReadTheSameEtagOneChangesTheSession) {
   ExpectSound(database);
 }
 
-// Sessions of one partition, so that it moves all the time while most of them stand still.
-std::vector<std::string> Neighbours(SessionStore& store, std::size_t count) {
+// Sessions, the last `neighbours` of one partition, so that it moves while most of them stand
+// still.
+std::vector<std::string> Neighbourhood(SessionStore& store, std::size_t neighbours) {
   std::map<int16_t, std::vector<std::string>> by_partition;
   for (;;) {
     const std::string id = NewSessionIn(store, "ticket_export").session_id();
-    std::vector<std::string>& neighbours = by_partition[PartitionOf(id, 64)];
-    neighbours.push_back(id);
-    if (neighbours.size() == count) return neighbours;
+    std::vector<std::string>& same = by_partition[PartitionOf(id, 64)];
+    same.push_back(id);
+    if (same.size() < neighbours) continue;
+    std::vector<std::string> ids;
+    for (const auto& [partition, others] : by_partition)
+      if (&others != &same) ids.insert(ids.end(), others.begin(), others.end());
+    ids.insert(ids.end(), same.begin(), same.end());
+    return ids;
   }
 }
 
@@ -302,7 +308,8 @@ TEST(SessionStore, ReadsNothingOlderThanWhatWasAnswered) {
   TestDatabase database;
   const auto one = OpenStore(database);
   const auto two = OpenStore(database);
-  const std::vector<std::string> ids = Neighbours(*one, 4);
+  constexpr std::size_t kNeighbours = 4;
+  const std::vector<std::string> ids = Neighbourhood(*one, kNeighbours);
   std::map<std::string, std::atomic<int>> answered;
   for (const std::string& id : ids) answered[id] = 1;
   absl::Mutex mutex;
@@ -313,34 +320,41 @@ TEST(SessionStore, ReadsNothingOlderThanWhatWasAnswered) {
     threads.emplace_back([&, thread] {
       std::mt19937_64 random(seed + static_cast<uint64_t>(thread));
       SessionStore& store = thread % 2 == 0 ? *one : *two;
-      const auto any = [&] { return ids[random() % ids.size()]; };
       if (thread < 2) {
         for (int i = 0; i < 200; ++i) {
-          const auto outcome = SubmitAndWait(store, SetLabel(any(), "n", absl::StrCat(i)));
+          const std::size_t of = random() % 2 == 0 ? kNeighbours : ids.size();
+          const std::string& id = ids[ids.size() - 1 - random() % of];
+          const auto outcome = SubmitAndWait(store, SetLabel(id, "n", absl::StrCat(i)));
           ASSERT_TRUE(outcome.ok()) << outcome.status();
-          const Session& session = outcome->session;
-          std::atomic<int>& latest = answered.at(session.session_id());
-          for (int known = latest; known < session.sequence();)
-            latest.compare_exchange_weak(known, session.sequence());
+          const int sequence = outcome->session.sequence();
+          std::atomic<int>& latest = answered.at(id);
+          for (int known = latest; known < sequence;) latest.compare_exchange_weak(known, sequence);
           absl::MutexLock lock(&mutex);
-          answers[{session.session_id(), session.sequence()}] = session;
+          answers[{id, sequence}] = outcome->session;
         }
         --writing;
         return;
       }
       while (writing > 0) {
-        const std::string id = any();
-        const int known = answered.at(id);
-        const auto found = ReadAndWait(store, id);
-        ASSERT_TRUE(found.ok() && found->session.has_value()) << found.status();
-        EXPECT_GE(found->session->sequence(), known) << "seed " << seed;
-        absl::MutexLock lock(&mutex);
-        reads[{id, found->session->sequence()}] = *found->session;
+        // Many are looked up otherwise than few.
+        std::vector<std::string> wanted = ids;
+        std::shuffle(wanted.begin(), wanted.end(), random);
+        if (random() % 2 == 0) wanted.resize(2);
+        std::vector<int> known;
+        for (const std::string& id : wanted) known.push_back(answered.at(id));
+        const auto found = ReadAllAndWait(store, wanted);
+        ASSERT_TRUE(found.ok()) << found.status();
+        for (std::size_t i = 0; i < wanted.size(); ++i) {
+          const Session& session = (*found)[i].session.value();
+          EXPECT_GE(session.sequence(), known[i]) << "seed " << seed;
+          absl::MutexLock lock(&mutex);
+          reads[{wanted[i], session.sequence()}] = session;
+        }
       }
     });
   }
   for (std::thread& thread : threads) thread.join();
-  EXPECT_GT(reads.size(), 50u) << "seed " << seed;
+  EXPECT_GT(reads.size(), 100u) << "seed " << seed;
   for (const auto& [what, session] : reads) {
     if (what.second == 1) continue;  // As it was made.
     EXPECT_TRUE(Same(session, answers.at(what))) << "seed " << seed;
