@@ -19,11 +19,11 @@ namespace {
 
 constexpr absl::Duration kConnectTimeout = absl::Seconds(2);
 
-// The position of a partition of which nothing is known.
+// Of a session kept: no position of its partition is known.
 constexpr int64_t kNowhere = -1;
 
-// Fewer sessions than this cost less than asking where their partitions stand.
-constexpr std::size_t kWorthAskingPositions = 16;
+// To look up fewer sessions than this costs less than to ask where their partitions stand.
+constexpr std::size_t kManyMin = 16;
 
 // Which id of which lookup a key stands for.
 struct Place {
@@ -126,12 +126,12 @@ absl::Status ReadLane::ReadOnce(const std::vector<Lookup*>& group) {
   }
   const std::vector<int16_t> partitions = PartitionsOf(keys);
   Params find = SetParams(partitions, keys, WriteSessionKey);
-  const bool ask_positions = keys.size() >= kWorthAskingPositions;
-  if (ask_positions) {
+  const bool many = keys.size() >= kManyMin;
+  if (many) {
     // Before the sessions: what is found is what there was at these positions, or newer.
-    Params read;
-    read.AddInt2Array(partitions);
-    connection_->Queue(kReadPositions, std::move(read));
+    Params ask;
+    ask.AddInt2Array(partitions);
+    connection_->Queue(kReadPositions, std::move(ask));
     find.AddInt8Array(known_at);
     connection_->Queue(kFindMovedSessions, std::move(find));
   } else {
@@ -140,11 +140,6 @@ absl::Status ReadLane::ReadOnce(const std::vector<Lookup*>& group) {
   const auto results = connection_->Trip(absl::Now() + 2 * settings_.statement_timeout);
   if (!results.ok()) return results.status();
 
-  absl::flat_hash_map<int16_t, int64_t> positions;
-  if (ask_positions) {
-    const Result& read = results->front();
-    for (int row = 0; row < read.rows(); ++row) positions[read.Int2(row, 0)] = read.Int8(row, 1);
-  }
   const Result& rows = results->back();
   for (int row = 0; row < rows.rows(); ++row) {
     const Place place = places[rows.Int4(row, 0)];
@@ -158,21 +153,30 @@ absl::Status ReadLane::ReadOnce(const std::vector<Lookup*>& group) {
     found.session = std::make_shared<const PresentedSession>(*std::move(presented));
   }
 
+  absl::flat_hash_map<int16_t, int64_t> positions;
+  if (many) {
+    const Result& stand = results->front();
+    for (int row = 0; row < stand.rows(); ++row) positions[stand.Int2(row, 0)] = stand.Int8(row, 1);
+  }
   for (const SessionKey& key : keys) {
     const Place place = places[key.ix];
-    const auto& session = (*group[place.lookup]->found)[place.index].session;
-    const auto read = positions.find(key.partition);
-    const int64_t position = read == positions.end() ? kNowhere : read->second;
-    if (session == nullptr || session->until <= now) {
-      kept_.Drop(key.id);
-    } else if (Kept* kept = kept_.Find(key.id); kept != nullptr && kept->session == session) {
-      kept->position = std::max(kept->position, position);
-    } else {
-      kept_.Keep(std::string(key.id), {session, position},
-                 sizeof(PresentedSession) + session->bytes.size());
-    }
+    const auto position = positions.find(key.partition);
+    Keep(key.id, (*group[place.lookup]->found)[place.index].session, now,
+         position == positions.end() ? kNowhere : position->second);
   }
   return FindTombstones(group);
+}
+
+void ReadLane::Keep(absl::string_view id, const std::shared_ptr<const PresentedSession>& session,
+                    absl::Time now, int64_t position) {
+  if (session == nullptr || session->until <= now) return kept_.Drop(id);
+  Kept* const kept = kept_.Find(id);
+  if (kept != nullptr && kept->session == session) {
+    kept->position = std::max(kept->position, position);
+  } else {
+    kept_.Keep(std::string(id), {session, position},
+               sizeof(PresentedSession) + session->bytes.size());
+  }
 }
 
 absl::StatusOr<PresentedSession> ReadLane::Presented(v1::Session session) {

@@ -1,8 +1,8 @@
 // Reads by id, grouped like writes: one thread, one connection, and whatever waits is looked up in
-// one statement. Sessions read before are kept as they were answered, and the statement tells only
-// of those that have changed since: every read asks the database, and hardly any carries a row.
-// Of many it first asks where their partitions stand: where one stands as it did when a session was
-// read, that need not even be looked up, for every change of what is kept moves the position.
+// one trip. Sessions read before are kept as they were answered, and the database tells only of
+// those that have changed since: every read asks it, and hardly any carries a row. Of many it does
+// not even look those up whose partition stands where it stood when they were read, for every
+// change of what is kept moves that position.
 #pragma once
 
 #include <memory>
@@ -13,6 +13,8 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
 #include "db/connection.h"
 #include "db/inbox.h"
 #include "db/lane_settings.h"
@@ -69,13 +71,16 @@ class ReadLane {
  private:
   struct Kept {
     std::shared_ptr<const PresentedSession> session;
-    // Where its partition stood when it was last found to be the session, or before.
+    // Of its partition: it was read, or found unchanged, there or later. -1 if none is known.
     int64_t position;
   };
 
   void Run();
   absl::Status ReadGroup(const std::vector<Lookup*>& group);
   absl::Status ReadOnce(const std::vector<Lookup*>& group);
+  // What was found at `now`, or nothing.
+  void Keep(absl::string_view id, const std::shared_ptr<const PresentedSession>& session,
+            absl::Time now, int64_t position);
   // Reads the workflows anew where the session keeps one that another daemon has made.
   absl::StatusOr<PresentedSession> Presented(v1::Session session);
   absl::Status FindTombstones(const std::vector<Lookup*>& group);

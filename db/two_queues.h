@@ -53,7 +53,7 @@ class TwoQueues {
     return found == by_key_.end() ? nullptr : &found->second.kept->value;
   }
 
-  // As Peek, and from now on it is a regular.
+  // As Peek, and from now on it is a regular. It may be changed, but not in size.
   Value* Find(absl::string_view key) {
     const auto found = by_key_.find(key);
     if (found == by_key_.end()) return nullptr;

@@ -5,12 +5,15 @@
 #include <google/protobuf/util/message_differencer.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
 #include <map>
+#include <optional>
 #include <random>
 #include <set>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/match.h"
@@ -33,6 +36,9 @@ using testing::HasSubstr;
 using testing::IsEmpty;
 using v1::Session;
 using v1::SessionEvent;
+
+// So many sessions are read otherwise than one: of those kept, only in partitions that have moved.
+constexpr std::size_t kMany = 16;
 
 constexpr char kCounter[] = "current_question_number";
 constexpr char kUuid[] = "0192f3c4-9f2e-7abc-8def-0123456789ab";
@@ -297,7 +303,7 @@ std::vector<std::string> Neighbourhood(SessionStore& store, std::size_t neighbou
     for (const auto& [partition, others] : by_partition)
       if (&others != &same) ids.insert(ids.end(), others.begin(), others.end());
     ids.insert(ids.end(), same.begin(), same.end());
-    return ids;
+    if (ids.size() >= kMany) return ids;
   }
 }
 
@@ -305,6 +311,7 @@ std::vector<std::string> Neighbourhood(SessionStore& store, std::size_t neighbou
 // all of it is as it was answered.
 TEST(SessionStore, ReadsNothingOlderThanWhatWasAnswered) {
   const uint64_t seed = TestSeed();
+  SCOPED_TRACE(absl::StrCat("seed ", seed));
   TestDatabase database;
   const auto one = OpenStore(database);
   const auto two = OpenStore(database);
@@ -314,6 +321,20 @@ TEST(SessionStore, ReadsNothingOlderThanWhatWasAnswered) {
   for (const std::string& id : ids) answered[id] = 1;
   absl::Mutex mutex;
   std::map<std::pair<std::string, int>, Session> answers, reads;
+  const auto expect_new_enough = [&](SessionStore& store, std::vector<std::string> wanted) {
+    std::vector<int> known;
+    for (const std::string& id : wanted) known.push_back(answered.at(id));
+    const auto found = ReadAllAndWait(store, wanted);
+    ASSERT_TRUE(found.ok()) << found.status();
+    for (std::size_t i = 0; i < wanted.size(); ++i) {
+      const std::optional<Session>& session = (*found)[i].session;
+      ASSERT_TRUE(session.has_value());
+      EXPECT_GE(session->sequence(), known[i]);
+      absl::MutexLock lock(&mutex);
+      const auto [before, first] = reads.try_emplace({wanted[i], session->sequence()}, *session);
+      EXPECT_TRUE(first || Same(before->second, *session));
+    }
+  };
   std::atomic<int> writing = 2;
   std::vector<std::thread> threads;
   for (int thread = 0; thread < 6; ++thread) {
@@ -325,7 +346,8 @@ TEST(SessionStore, ReadsNothingOlderThanWhatWasAnswered) {
           const std::size_t of = random() % 2 == 0 ? kNeighbours : ids.size();
           const std::string& id = ids[ids.size() - 1 - random() % of];
           const auto outcome = SubmitAndWait(store, SetLabel(id, "n", absl::StrCat(i)));
-          ASSERT_TRUE(outcome.ok()) << outcome.status();
+          EXPECT_TRUE(outcome.ok()) << outcome.status();
+          if (!outcome.ok()) break;
           const int sequence = outcome->session.sequence();
           std::atomic<int>& latest = answered.at(id);
           for (int known = latest; known < sequence;) latest.compare_exchange_weak(known, sequence);
@@ -336,29 +358,47 @@ TEST(SessionStore, ReadsNothingOlderThanWhatWasAnswered) {
         return;
       }
       while (writing > 0) {
-        // Many are looked up otherwise than few.
         std::vector<std::string> wanted = ids;
         std::shuffle(wanted.begin(), wanted.end(), random);
         if (random() % 2 == 0) wanted.resize(2);
-        std::vector<int> known;
-        for (const std::string& id : wanted) known.push_back(answered.at(id));
-        const auto found = ReadAllAndWait(store, wanted);
-        ASSERT_TRUE(found.ok()) << found.status();
-        for (std::size_t i = 0; i < wanted.size(); ++i) {
-          const Session& session = (*found)[i].session.value();
-          EXPECT_GE(session.sequence(), known[i]) << "seed " << seed;
-          absl::MutexLock lock(&mutex);
-          reads[{wanted[i], session.sequence()}] = session;
-        }
+        expect_new_enough(store, wanted);
       }
     });
   }
   for (std::thread& thread : threads) thread.join();
-  EXPECT_GT(reads.size(), 100u) << "seed " << seed;
+  // What was once taken for newer than it is would stay so, now that nothing moves.
+  expect_new_enough(*one, ids);
+  expect_new_enough(*two, ids);
+  EXPECT_GT(reads.size(), 100u);
   for (const auto& [what, session] : reads) {
     if (what.second == 1) continue;  // As it was made.
-    EXPECT_TRUE(Same(session, answers.at(what))) << "seed " << seed;
+    const auto answer = answers.find(what);
+    ASSERT_NE(answer, answers.end());
+    EXPECT_TRUE(Same(session, answer->second));
   }
+}
+
+// By rows changed by hand, which nothing kept knows of.
+TEST(SessionStore, LooksManyUpOnlyInPartitionsThatHaveMoved) {
+  TestDatabase database;
+  const auto store = OpenStore(database);
+  const std::vector<std::string> ids = Neighbourhood(*store, 2);
+  const std::string& changed = ids.back();
+  const std::string& neighbour = ids[ids.size() - 2];
+  const auto read = [&] {
+    const auto found = ReadAllAndWait(*store, ids);
+    EXPECT_TRUE(found.ok()) << found.status();
+    return found->back().session.value().owner_id();
+  };
+  const std::string owner = read();
+  EXPECT_EQ(read(), owner);
+  ASSERT_TRUE(Execute(database, absl::StrCat("UPDATE sessions SET owner_id = 'another', sequence = "
+                                             "sequence + 1 WHERE id = '",
+                                             changed, "'"))
+                  .ok());
+  EXPECT_EQ(read(), owner) << "is kept";
+  ASSERT_TRUE(SubmitAndWait(*store, SetLabel(neighbour, "a", "1")).ok());
+  EXPECT_EQ(read(), "another") << "the partition has moved";
 }
 
 // Whatever happens to some sessions at once, by many threads and two daemons, the audit rebuilds
@@ -707,15 +747,18 @@ TEST(SessionStore, ReadsAgainWhenItsConnectionWasLost) {
 }
 
 // What was read is kept as it was answered: for as long as it would be answered so.
-TEST(SessionStore, ReadsAnewWhatHasChangedOrLooksDifferentByNow) {
+// Each session so many times at once.
+void ExpectReadAnew(std::size_t times) {
+  SCOPED_TRACE(absl::StrCat(times, " times"));
   TestDatabase database;
   const auto store = OpenStore(database);
   const auto other = OpenStore(database);
-  const auto read = [&](const std::string& id) {
-    const auto found = ReadAndWait(*store, id);
-    EXPECT_TRUE(found.ok() && found->session.has_value()) << found.status();
-    return *found->session;
+  const auto look_up = [&](const std::string& id) {
+    const auto found = ReadAllAndWait(*store, std::vector<std::string>(times, id));
+    EXPECT_TRUE(found.ok()) << found.status();
+    return found->back();
   };
+  const auto read = [&](const std::string& id) { return look_up(id).session.value(); };
   const std::string id = NewSessionIn(*store, "ticket_export").session_id();
   EXPECT_EQ(read(id).DebugString(), read(id).DebugString());
   const std::string talk = NewSessionIn(*store, "interview").session_id();
@@ -755,10 +798,14 @@ TEST(SessionStore, ReadsAnewWhatHasChangedOrLooksDifferentByNow) {
   while (read(brief).recoverable()) ASSERT_LT(absl::Now(), deadline);
 
   Archive(database, id);
-  const auto archived = ReadAndWait(*store, id);
-  ASSERT_TRUE(archived.ok());
-  EXPECT_FALSE(archived->session.has_value());
-  EXPECT_TRUE(archived->tombstone.has_value());
+  const Aggregate archived = look_up(id);
+  EXPECT_FALSE(archived.session.has_value());
+  EXPECT_TRUE(archived.tombstone.has_value());
+}
+
+TEST(SessionStore, ReadsAnewWhatHasChangedOrLooksDifferentByNow) {
+  ExpectReadAnew(1);
+  ExpectReadAnew(kMany);
 }
 
 TEST(NeverExisted, IsWhatEveryCallIsTold) {
@@ -766,9 +813,12 @@ TEST(NeverExisted, IsWhatEveryCallIsTold) {
   const auto store = OpenStore(database);
   EXPECT_EQ(ReasonOf(SubmitAndWait(*store, About<v1::PauseSessionRequest>(kUuid)).status()),
             v1::NEVER_EXISTED);
-  const auto read = ReadAndWait(*store, kUuid);
-  ASSERT_TRUE(read.ok());
-  EXPECT_FALSE(read->session.has_value() || read->tombstone.has_value());
+  for (const std::size_t times : {std::size_t{1}, kMany}) {
+    const auto read = ReadAllAndWait(*store, std::vector<std::string>(times, kUuid));
+    ASSERT_TRUE(read.ok());
+    for (const Aggregate& one : *read)
+      EXPECT_FALSE(one.session.has_value() || one.tombstone.has_value());
+  }
 }
 
 // -----------------------------------------------------------------------------------------------

@@ -135,8 +135,9 @@ absl::Status CheckExists(absl::string_view session_id, const Aggregate& aggregat
 // Fills the fields that are derived for a reader: display name, next stage, etag, recoverable, and
 // those of the task.
 void Present(const Workflow& workflow, absl::Time now, v1::Session* session);
-// Until when a session that was presented stays as it is, unless somebody changes it: until its
-// recovery window closes; while its task runs, which grows older, it is past already.
+// Until when a session that was presented stays as it is, unless an event changes it: until its
+// recovery window closes; while its task runs, which grows older and whose bare heartbeats are no
+// events, it is past already.
 absl::Time PresentedUntil(const v1::Session& session);
 // The same for what is read by itself: duration and retryable, age.
 void Present(absl::Time now, v1::SessionTask* task);
