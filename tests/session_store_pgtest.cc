@@ -290,8 +290,8 @@ TEST(SessionStore, OfManyWhoReadTheSameEtagOneChangesTheSession) {
   ExpectSound(database);
 }
 
-// Sessions, the last `neighbours` of one partition, so that it moves while most of them stand
-// still.
+// At least kMany sessions, the last `neighbours` of them of one partition, so that it moves while
+// most of them stand still.
 std::vector<std::string> Neighbourhood(SessionStore& store, std::size_t neighbours) {
   std::map<int16_t, std::vector<std::string>> by_partition;
   for (;;) {
