@@ -14,21 +14,23 @@ struct LoadOptions {
 
 // Reads one command a line from stdin and prints one JSON object a line, until stdin ends:
 //
-//   prepare advance COUNT                  creates sessions until COUNT advances can be made
+//   prepare advance COUNT                  creates sessions of which COUNT advances can be made, and
+//                                          begins with each of them
 //   prepare OPERATION COUNT                creates sessions until there are COUNT to do it with
 //   adopt COUNT                            has calls be about sessions that a bulk loader wrote
 //   keys uniform|zipf|hot                  how calls choose their session from now on (uniform)
 //   OPERATION IN_FLIGHT SECONDS [RATE]
 //
 //   create, advance, update, get   CreateSession, AdvanceSession, UpdateSession, GetSession
+//   cold                           AdvanceSession, once for each of the sessions prepared for it
 //   list                           ListSessions: the newest 20 of an owner
 //   messages256, messages16k       AppendMessages: one message of so many bytes
 //   tasks                          StartTask and CompleteTask by turns; each counts as one
 //   errors                         RecordError
 //
 // update and get share their sessions, and so do the messages, and tasks and errors; create and
-// list need none prepared. Keys are not for advance and tasks, which take their sessions one after
-// the other; of list they choose the owner. `keys hot` has all calls on one session.
+// list need none prepared. Keys are not for advance, cold and tasks, which take their sessions one
+// after the other; of list they choose the owner. `keys hot` has all calls on one session.
 //
 // Session i of COUNT adopted ones is `00000000-0000-7000-9000-%012d`, of namespace `default` and
 // owner `user-(i % (COUNT/20+1))`; every eighth, from 0 on, is an interview, all others are

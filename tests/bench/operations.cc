@@ -20,10 +20,13 @@ constexpr absl::string_view kStages[] = {"upload", "processing", "review", "jira
                                          "completed"};
 constexpr std::int64_t kAdvancesPerSession = std::size(kStages);
 
-// Sessions are advanced in blocks, lap by lap: all of a block to `upload`, then all to
-// `processing`, … So the same session comes again only after 16,383 others, never while it is in
-// flight, and a block is as many rows as pgbench works on.
+// Sessions are advanced in blocks, lap by lap: all of a block to `upload` beforehand, then all to
+// `processing`, … So the same session comes again only after all others of its block, never while
+// it is in flight. A block is as many rows as pgbench works on, or some more; of a daemon that is
+// asked for few advances it is fewer, in its favour.
 constexpr std::int64_t kBlock = 16384;
+constexpr std::int64_t kSessionsMin = 4096;
+constexpr std::int64_t kLaps = kAdvancesPerSession - 1;
 
 // How far sessions are advanced on which tasks run: to `processing`.
 constexpr int kStagesBeforeTasks = 2;
@@ -81,6 +84,7 @@ Operation ParseOperation(const std::string& name) {
   constexpr std::pair<absl::string_view, Operation> kOperations[] = {
       {"create", Operation::kCreate},
       {"advance", Operation::kAdvance},
+      {"cold", Operation::kCold},
       {"update", Operation::kUpdate},
       {"get", Operation::kGet},
       {"list", Operation::kList},
@@ -117,10 +121,18 @@ void Workload::Prepare(Operation operation, std::int64_t count,
     case Operation::kCreate:
       return;
     case Operation::kAdvance: {
-      const std::int64_t sessions = (next_advance_ + count) / kAdvancesPerSession + 1;
-      Make(Operation::kMakeSession, (sessions + kBlock - 1) / kBlock * kBlock, advanced_ids_, run);
+      const std::int64_t sessions = std::max(count / kLaps + 1, kSessionsMin);
+      const std::int64_t blocks = std::max<std::int64_t>(sessions / kBlock, 1);
+      block_ = sessions / blocks + 1;
+      advanced_ids_.clear();
+      next_advance_ = 0;
+      Make(Operation::kMakeSession, blocks * block_, advanced_ids_, run);
+      Reach(kStages[0], advanced_ids_, 0, run);
       return;
     }
+    case Operation::kCold:
+      Make(Operation::kMakeSession, next_cold_ + count, cold_ids_, run);
+      return;
     case Operation::kMessages256:
     case Operation::kMessages16k:
       Make(Operation::kMakeInterview, count, interview_ids_, run);
@@ -129,11 +141,8 @@ void Workload::Prepare(Operation operation, std::int64_t count,
     case Operation::kErrors: {
       const std::size_t before = worked_ids_.size();
       Make(Operation::kMakeSession, count, worked_ids_, run);
-      for (int stage = 0; stage < kStagesBeforeTasks; ++stage) {
-        reach_stage_ = kStages[stage];
-        next_to_reach_ = before;
-        run(Operation::kReachStage);
-      }
+      for (int stage = 0; stage < kStagesBeforeTasks; ++stage)
+        Reach(kStages[stage], worked_ids_, before, run);
       return;
     }
     default:
@@ -150,6 +159,15 @@ void Workload::Make(Operation operation, std::int64_t wanted, Ids& ids,
   std::move(made_ids_.begin(), made_ids_.end(), std::back_inserter(ids));
 }
 
+// Advances all of `ids` from the one at `begin` on.
+void Workload::Reach(absl::string_view stage, const Ids& ids, std::size_t begin,
+                     const std::function<void(Operation)>& run) {
+  reach_stage_ = stage;
+  to_reach_ = &ids;
+  next_to_reach_ = begin;
+  run(Operation::kReachStage);
+}
+
 // Requests and replies ----------------------------------------------------------------------------
 
 std::optional<Request> Workload::Next(Operation operation) {
@@ -158,6 +176,9 @@ std::optional<Request> Workload::Next(Operation operation) {
       return CreateSession(/*awaited=*/false);
     case Operation::kAdvance:
       return Advance();
+    case Operation::kCold:
+      if (next_cold_ == static_cast<std::int64_t>(cold_ids_.size())) return std::nullopt;
+      return AdvanceTo(cold_ids_[next_cold_++], kStages[0]);
     case Operation::kUpdate:
       return Update();
     case Operation::kGet:
@@ -179,8 +200,8 @@ std::optional<Request> Workload::Next(Operation operation) {
       if (left_to_make_-- <= 0) return std::nullopt;
       return CreateInterview();
     case Operation::kReachStage:
-      if (next_to_reach_ == worked_ids_.size()) return std::nullopt;
-      return AdvanceTo(worked_ids_[next_to_reach_++], reach_stage_);
+      if (next_to_reach_ == to_reach_->size()) return std::nullopt;
+      return AdvanceTo((*to_reach_)[next_to_reach_++], reach_stage_);
   }
   return std::nullopt;
 }
@@ -233,12 +254,12 @@ Request Workload::CreateInterview() {
 }
 
 std::optional<Request> Workload::Advance() {
-  const std::int64_t block = next_advance_ / (kBlock * kAdvancesPerSession);
-  const std::int64_t lap = next_advance_ / kBlock % kAdvancesPerSession;
-  const std::size_t index = block * kBlock + next_advance_ % kBlock;
-  if (index >= advanced_ids_.size()) return std::nullopt;
+  if (next_advance_ == static_cast<std::int64_t>(advanced_ids_.size()) * kLaps) return std::nullopt;
+  const std::int64_t block = next_advance_ / (block_ * kLaps);
+  const std::int64_t lap = next_advance_ / block_ % kLaps;
+  const std::int64_t index = block * block_ + next_advance_ % block_;
   ++next_advance_;
-  return AdvanceTo(advanced_ids_[index], kStages[lap]);
+  return AdvanceTo(advanced_ids_[index], kStages[1 + lap]);
 }
 
 Request Workload::AdvanceTo(const std::string& id, absl::string_view stage) {

@@ -19,6 +19,7 @@ namespace sessiond::bench {
 enum class Operation {
   kCreate,
   kAdvance,
+  kCold,
   kUpdate,
   kGet,
   kList,
@@ -84,6 +85,8 @@ class Workload {
 
   void Make(Operation operation, std::int64_t wanted, Ids& ids,
             const std::function<void(Operation)>& run);
+  void Reach(absl::string_view stage, const Ids& ids, std::size_t begin,
+             const std::function<void(Operation)>& run);
 
   Request CreateSession(bool awaited);
   Request CreateInterview();
@@ -111,7 +114,10 @@ class Workload {
   std::string text_;
 
   Ids advanced_ids_;
+  std::int64_t block_ = 0;
   std::int64_t next_advance_ = 0;
+  Ids cold_ids_;  // made long before they are advanced, once each
+  std::int64_t next_cold_ = 0;
   Ids updated_ids_;
   std::uint64_t next_update_ = 0;
   Ids interview_ids_;
@@ -125,6 +131,7 @@ class Workload {
   Ids made_ids_;
   std::int64_t left_to_make_ = 0;
   absl::string_view reach_stage_;
+  const Ids* to_reach_ = nullptr;
   std::size_t next_to_reach_ = 0;
 };
 

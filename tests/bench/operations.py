@@ -28,6 +28,7 @@ CONNECTIONS = (1, 8, 32, 64)
 ALL = ("echo", "naive", "raw")
 OPERATIONS = {
     "advance": Operation("AdvanceSession", IN_FLIGHT, CONNECTIONS, ALL),
+    "cold": Operation("AdvanceSession, not in use", (1,), (), prepare="cold"),
     "create": Operation("CreateSession", IN_FLIGHT, CONNECTIONS, ALL),
     "messages256": Operation("AppendMessages, 256 B", IN_FLIGHT, CONNECTIONS, ALL, prepare="messages256",
                              script="messages", variables={"content": letters(256)}),

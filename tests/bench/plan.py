@@ -103,7 +103,10 @@ class Run:
             for prepare in sorted(wanted):
                 say(f"preparing: sessions to {prepare}, {name}")
                 # The echo keeps nothing, and the naive daemon takes long: fewer rows are in its favour.
-                load.say(f"prepare {prepare} {ROWS if name in ('sessiond', 'empty') else ROWS // 4}")
+                rows = ROWS if name in ("sessiond", "empty") else ROWS // 4
+                if prepare == "cold":
+                    rows = int(2000 * self.options.seconds * self.options.rounds)
+                load.say(f"prepare {prepare} {rows}")
 
     def loads(self):
         yield from (("sessiond", self.load), ("echo", self.echo), ("naive", self.naive))
@@ -136,7 +139,10 @@ class Run:
         say(f"round {number + 1} of {self.options.rounds}{left} · {what}")
 
     def provide_advances(self):
-        """Creates what sessions this round will advance: half as many again as in the best round, so that they last."""
+        """Creates what sessions this round will advance: half as many again as in the best round, so that they last.
+
+        They are in use then, in this round as in any other, as pgbench's rows are.
+        """
         for name, load in self.loads():
             asked = {"sessiond": ["sessiond", "full"]}.get(name, [name])
             levels = [key for key, _ in self.steps() if key.operation == "advance" and key.who in asked]
