@@ -86,6 +86,15 @@ bool WasFoundInDatabase(const Command& command) {
          std::holds_alternative<v1::PurgeSessionsRequest>(command.request);
 }
 
+// Whether the session, and what is named below it, is not enough to know: a bare heartbeat leaves
+// no trace, and of the id that a caller gives a new session there may be a tombstone.
+bool TakesMoreThanItsSession(const Command& command) {
+  const auto* heartbeat = std::get_if<v1::ReportTaskProgressRequest>(&command.request);
+  if (heartbeat != nullptr) return !heartbeat->has_progress();
+  const bool creates = command.workflow != nullptr;
+  return creates && !command.session_id_drawn;
+}
+
 }  // namespace
 
 bool CommitGroup::Recall(const Submission& submission) {
@@ -105,34 +114,15 @@ bool CommitGroup::Prepare() {
     if (!position.has_value() || WasFoundInDatabase(submission->command)) return false;
     positions_before_[submission->partition] = *position;
   }
-  return way_ == Way::kUnlocked || PrepareFromMemory();
-}
+  if (way_ == Way::kUnlocked) return true;
 
-bool CommitGroup::PrepareFromMemory() {
   const std::optional<absl::Time> now = clock_.Now();
   if (!now.has_value()) return false;
-  // An id that was drawn just now is nobody's yet.
-  const auto is_known = [this](const Submission* submission) {
-    return submission->command.session_id_drawn ||
-           memory_.Has(submission->partition, submission->command.session_id);
-  };
-  // All are looked for before one is taken out: mostly it is one that is missing.
-  for (const Submission* submission : submissions_) {
-    if (!is_known(submission) || memory_.FindRequest(submission->request_key) ||
-        !NamedBy(submission->command.request).empty()) {
-      return false;
-    }
-  }
-  for (const Submission* submission : submissions_) {
-    if (!submission->command.session_id_drawn && !Recall(*submission)) return false;
-    entries_[submission->command.session_id].partition = submission->partition;
-  }
   now_ = *now;
   positions_ = positions_before_;
-  // Of a refusal, and of what left no trace, only the database knows whether it repeats a request.
-  return std::all_of(submissions_.begin(), submissions_.end(), [this](Submission* submission) {
-    submission->outcome = DecideOne(*submission);
-    return submission->outcome.ok() && !submission->outcome->events.empty();
+  return std::none_of(submissions_.begin(), submissions_.end(), [&](const Submission* submission) {
+    return TakesMoreThanItsSession(submission->command) ||
+           memory_.FindRequest(submission->request_key);
   });
 }
 
@@ -167,28 +157,39 @@ void CommitGroup::QueuePositions(Connection& connection) const {
   connection.Queue(kReadPositions, std::move(positions));
 }
 
-void CommitGroup::QueueLoad(Connection& connection) {
+bool CommitGroup::QueueLoad(Connection& connection) {
   if (way_ == Way::kLocked) {
     connection.Queue(kBegin);
     QueueLock(connection);
   }
+  const auto ask = [&](const Statement& statement, const auto& rows, auto write) {
+    if (rows.empty()) return;
+    connection.Queue(statement, SetParams(partitions_, rows, write));
+    asked_.push_back(&statement);
+  };
 
-  // A session that several commands name is loaded once.
+  // A session that several commands name is loaded once. An id that was drawn just now is nobody's
+  // yet, unless it was written before and nobody knows.
   std::vector<SessionKey> sessions;
   std::set<absl::string_view> seen;
   for (const Submission* submission : submissions_) {
-    const std::string& id = submission->command.session_id;
-    if (seen.insert(id).second && !Recall(*submission))
-      sessions.push_back({submission->partition, id});
+    const Command& command = submission->command;
+    if (!seen.insert(command.session_id).second) continue;
+    const bool fresh = command.session_id_drawn && way_ == Way::kOptimistic;
+    if (!fresh && !Recall(*submission))
+      sessions.push_back({submission->partition, command.session_id});
+    entries_[command.session_id].partition = submission->partition;
   }
-  connection.Queue(kLoadSessions, SetParams(partitions_, sessions, WriteSessionKey));
-  int index = 0;
-  const auto write_request_key = [&index](const Submission* submission, RowWriter& out) {
-    out.Int2(submission->request_partition);
-    out.Uuid(submission->request_key);
-    out.Int4(index++);
-  };
-  connection.Queue(kFindRequests, SetParams(partitions_, submissions_, write_request_key));
+  ask(kLoadSessions, sessions, WriteSessionKey);
+
+  if (way_ != Way::kOptimistic) {
+    int index = 0;
+    ask(kFindRequests, submissions_, [&index](const Submission* submission, RowWriter& out) {
+      out.Int2(submission->request_partition);
+      out.Uuid(submission->request_key);
+      out.Int4(index++);
+    });
+  }
 
   std::vector<NamedKey> errors, artifacts, messages, tasks;
   for (const Submission* submission : submissions_) {
@@ -203,18 +204,22 @@ void CommitGroup::QueueLoad(Connection& connection) {
     name(std::move(ids.messages), &messages);
     name(std::move(ids.tasks), &tasks);
   }
-  named_.clear();
-  const auto queue = [&](const Statement& statement, const std::vector<NamedKey>& named) {
-    if (named.empty()) return;
-    connection.Queue(statement, SetParams(partitions_, named, WriteNamedKey));
-    named_.push_back(&statement);
-  };
-  queue(kLoadErrors, errors);
-  queue(kLoadArtifacts, artifacts);
-  queue(kFindMessageIds, messages);
-  queue(kFindTaskIds, tasks);
+  ask(kLoadErrors, errors, WriteNamedKey);
+  ask(kLoadArtifacts, artifacts, WriteNamedKey);
+  ask(kFindMessageIds, messages, WriteNamedKey);
+  ask(kFindTaskIds, tasks, WriteNamedKey);
   // Last: where they stand as the lane had left them, all of the above belongs together.
   if (way_ == Way::kUnlocked) QueuePositions(connection);
+  return !asked_.empty();
+}
+
+void CommitGroup::TakeRequests(const Result& result) {
+  for (int row = 0; row < result.rows(); ++row) {
+    const std::string& key = submissions_[result.Int4(row, 0)]->request_key;
+    memory_.KeepRequest(key);
+    requests_[key] = {std::string(result.Text(row, 1)), std::string(result.Text(row, 2)),
+                      std::string(result.Text(row, 3))};
+  }
 }
 
 void CommitGroup::TakeNamed(const Statement& statement, const Result& result) {
@@ -246,6 +251,13 @@ void TakeSession(const Result& result, int row, Aggregate* aggregate) {
 
 }  // namespace
 
+void CommitGroup::Take(const Statement& statement, const Result& result) {
+  if (&statement == &kFindRequests) return TakeRequests(result);
+  if (&statement != &kLoadSessions) return TakeNamed(statement, result);
+  for (int row = 0; row < result.rows(); ++row)
+    TakeSession(result, row, &entries_[std::string(result.Text(row, 1))].aggregate);
+}
+
 bool CommitGroup::TakePositions(const Result& result) {
   for (int row = 0; row < result.rows(); ++row) {
     const int16_t partition = result.Int2(row, 0);
@@ -264,25 +276,15 @@ bool CommitGroup::TakePositions(const Result& result) {
 
 bool CommitGroup::TakeLoaded(const std::vector<Result>& results) {
   const bool locked = way_ == Way::kLocked;
-  if (!TakePositions(locked ? results[1] : results.back())) return false;
-  for (const Submission* submission : submissions_) {
-    Entry& entry = entries_[submission->command.session_id];
-    entry.partition = submission->partition;
+  if (way_ != Way::kOptimistic && !TakePositions(locked ? results[1] : results.back()))
+    return false;
+  for (auto& [id, entry] : entries_) {
     if (!entry.recalled || !moved_.contains(entry.partition)) continue;
-    entry = {.partition = submission->partition};
-    missing_sessions_.push_back(submission->command.session_id);
+    entry = {.partition = entry.partition};
+    missing_sessions_.push_back(id);
   }
   auto result = results.begin() + (locked ? 2 : 0);
-  for (int row = 0; row < result->rows(); ++row)
-    TakeSession(*result, row, &entries_[std::string(result->Text(row, 1))].aggregate);
-  ++result;
-  for (int row = 0; row < result->rows(); ++row) {
-    const std::string& key = submissions_[result->Int4(row, 0)]->request_key;
-    memory_.KeepRequest(key);
-    requests_[key] = {std::string(result->Text(row, 1)), std::string(result->Text(row, 2)),
-                      std::string(result->Text(row, 3))};
-  }
-  for (const Statement* statement : named_) TakeNamed(*statement, *++result);
+  for (const Statement* statement : asked_) Take(*statement, *result++);
   return true;
 }
 
@@ -312,6 +314,7 @@ void CommitGroup::NameMissing(const Submission& submission, const Replayed& requ
 }
 
 bool CommitGroup::QueueMissing(Connection& connection) {
+  if (way_ == Way::kOptimistic) return false;
   for (const Submission* submission : submissions_) {
     const auto request = requests_.find(submission->request_key);
     if (request != requests_.end()) {
@@ -371,9 +374,13 @@ bool CommitGroup::TakeMissing(const std::vector<Result>& results) {
 // -------------------------------------------------------------------------------------------------
 // decide
 
-bool CommitGroup::Decide() {
-  for (Submission* submission : submissions_) submission->outcome = DecideOne(*submission);
-  return !accepted_.empty();
+Decided CommitGroup::Decide() {
+  for (Submission* submission : submissions_) {
+    submission->outcome = DecideOne(*submission);
+    const bool leaves_trace = submission->outcome.ok() && !submission->outcome->events.empty();
+    if (way_ == Way::kOptimistic && !leaves_trace) return Decided::kUnsure;
+  }
+  return accepted_.empty() ? Decided::kNothingToWrite : Decided::kToBeWritten;
 }
 
 absl::StatusOr<Outcome> CommitGroup::DecideOne(Submission& submission) {

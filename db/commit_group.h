@@ -1,18 +1,19 @@
 // A group: commands that commit together. It knows what to ask the database and what to make of the
 // answers, and does no I/O itself.
 //
-//   trip 1   load the sessions that the lane has not kept, and what commands name below them · look
-//            the request ids up · read how far the partitions have come
-//   (trip 1b only when something is missing: tombstones, what a repeated request names, unknown
-//   workflows)
+//   trip 1   load the sessions that the lane has not kept, and what commands name below them
 //   decide   each command in the order of arrival; two for one session build on each other
 //   trip 2   BEGIN · positions · sessions · what lies below them · events · requests · COMMIT
 //
-// Where the lane has kept all that the group needs (lane_memory.h), it is decided at once, and
-// trip 2 is the only one. Either way the partitions are locked by trip 2 alone, which fails if
-// somebody else has moved one of them since, if a request was carried out before, or if it comes
-// too late to be dated as it was. Then, and where others have changed the partitions lately, BEGIN
-// and the locks come before trip 1: that way always leads to an end.
+// Where the lane has kept all that the group needs (lane_memory.h), trip 2 is the only one. It
+// alone locks the partitions, and fails if somebody else has moved one of them since, if a request
+// was carried out before, or if it comes too late to be dated as it was.
+//
+// Of a refusal, and of what leaves no trace, only the database knows whether it repeats a request.
+// A group with one of those is made anew. Trip 1 then also looks the requests up, and how far the
+// partitions have come; a trip 1b loads what is missing, if anything is: tombstones, what a
+// repeated request names, unknown workflows. Where trip 2 has failed, and where others have changed
+// the partitions lately, BEGIN and the locks come before all that: this way always leads to an end.
 //
 // A refused command writes nothing and harms nobody in its group. Outcomes count only once the
 // commit is known.
@@ -44,10 +45,12 @@ namespace sessiond::db {
 
 // How a group comes by what it decides on; the cheapest first.
 enum class Way {
-  kFromMemory,  // It is all kept: no trip 1.
-  kUnlocked,    // The rest is read, and the commit checks that nobody has changed it.
-  kLocked,      // The rest is read under the partitions' locks.
+  kOptimistic,  // What is not kept is loaded; all commands have to be accepted.
+  kUnlocked,    // Requests and positions are read, too.
+  kLocked,      // The same under the partitions' locks.
 };
+
+enum class Decided { kUnsure, kNothingToWrite, kToBeWritten };
 
 class CommitGroup {
  public:
@@ -56,12 +59,12 @@ class CommitGroup {
   CommitGroup(absl::Span<Submission* const> submissions, WorkflowCatalog& catalog,
               LaneMemory& memory, DatabaseClock& clock, Way way, bool listening = false);
 
-  // Whether its way is open to this group; by Way::kFromMemory it is then decided, too. False, here
-  // and below where it is said: the group has to be made anew, to go another way.
+  // Whether its way is open to this group. If not, it has to be made anew, to go another way.
   bool Prepare();
 
-  // Trip 1. TakeLoaded is false where somebody else has moved a partition.
-  void QueueLoad(Connection& connection);
+  // Trip 1. QueueLoad is false where nothing is to be loaded, and no trip needed; TakeLoaded where
+  // somebody else has moved a partition.
+  bool QueueLoad(Connection& connection);
   bool TakeLoaded(const std::vector<Result>& results);
 
   // Trip 1b. QueueMissing is false where nothing is missing, and no trip needed; TakeMissing as
@@ -69,8 +72,8 @@ class CommitGroup {
   bool QueueMissing(Connection& connection);
   bool TakeMissing(const std::vector<Result>& results);
 
-  // Decides every command. False: there is nothing to write.
-  bool Decide();
+  // Decides every command. Unsure are refusals by Way::kOptimistic: the group has to be made anew.
+  Decided Decide();
 
   // Trip 2.
   void QueueWrites(Connection& connection);
@@ -108,7 +111,6 @@ class CommitGroup {
   };
 
   bool Recall(const Submission& submission);
-  bool PrepareFromMemory();
   void QueueLock(Connection& connection) const;
   void QueuePositions(Connection& connection) const;
   bool TakePositions(const Result& result);
@@ -120,6 +122,8 @@ class CommitGroup {
   void Commit(const Submission& submission, const Entry& entry, const Outcome& outcome,
               std::shared_ptr<const v1::Session> before);
   void Present(v1::Session session, v1::Session* answer) const;
+  void Take(const Statement& statement, const Result& result);
+  void TakeRequests(const Result& result);
   void TakeNamed(const Statement& statement, const Result& result);
   void NameMissing(const Submission& submission, const Replayed& request);
   GroupRows Rows() const;
@@ -141,8 +145,8 @@ class CommitGroup {
   absl::flat_hash_map<std::string, Entry> entries_;
   // By request key: what was done before, in earlier groups and in this one.
   absl::flat_hash_map<std::string, Replayed> requests_;
-  // The look-ups below sessions that trip 1, or trip 1b, asked for, in the order of their results.
-  std::vector<const Statement*> named_;
+  // What trip 1 asked for, in the order of its results.
+  std::vector<const Statement*> asked_;
   // What trip 1b asked for.
   std::vector<std::string> missing_sessions_, missing_tombstones_;
   std::vector<NamedKey> missing_errors_, missing_artifacts_;

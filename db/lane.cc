@@ -164,14 +164,16 @@ absl::Status Lane::Connect() {
 absl::Status Lane::CommitOnce(Group submissions, GroupReport* report) {
   const bool listening = options_.listener != nullptr && options_.listener->listening;
   absl::Status status;
-  for (const Way way : {Way::kFromMemory, Way::kUnlocked, Way::kLocked}) {
+  for (const Way way : {Way::kOptimistic, Way::kUnlocked, Way::kLocked}) {
     // Only a lock ends a race for certain.
     if (report->conflict && way != Way::kLocked) continue;
     if (auto connected = Connect(); !connected.ok()) return connected;
     CommitGroup group(submissions, catalog_, memory_, clock_, way, listening);
     if (!group.Prepare()) continue;
     report->way = way;
-    status = LoadAndWrite(group);
+    const absl::StatusOr<bool> done = LoadAndWrite(group, report);
+    if (done.ok() && !*done) continue;
+    status = done.status();
     if (!status.ok()) RollBack(status);
     if (way == Way::kLocked || !IsConflict(status)) break;
     report->conflict = true;
@@ -203,32 +205,36 @@ absl::StatusOr<std::vector<Result>> Lane::Trip() {
                            2 * options_.settings.statement_timeout);
 }
 
-absl::Status Lane::LoadAndWrite(CommitGroup& group) {
-  if (group.way() != Way::kFromMemory) {
-    group.QueueLoad(*connection_);
+// False: by this way the group is not to be decided.
+absl::StatusOr<bool> Lane::LoadAndWrite(CommitGroup& group, GroupReport* report) {
+  report->loaded = group.QueueLoad(*connection_);
+  if (report->loaded) {
     const auto loaded = Trip();
     if (!loaded.ok()) return loaded.status();
     if (!group.TakeLoaded(*loaded)) return Moved();
-
-    if (group.QueueMissing(*connection_)) {
-      const auto missing = Trip();
-      if (!missing.ok()) return missing.status();
-      if (!group.TakeMissing(*missing)) return Moved();
-    }
-
-    if (!group.Decide()) {
-      if (group.way() == Way::kUnlocked) return absl::OkStatus();
-      connection_->Queue(kRollback);
-      return Trip().status();
-    }
   }
+  if (group.QueueMissing(*connection_)) {
+    const auto missing = Trip();
+    if (!missing.ok()) return missing.status();
+    if (!group.TakeMissing(*missing)) return Moved();
+  }
+
+  const Decided decided = group.Decide();
+  if (decided == Decided::kUnsure) return false;
+  if (decided == Decided::kNothingToWrite) {
+    if (group.way() != Way::kLocked) return true;
+    connection_->Queue(kRollback);
+    if (const auto rolled_back = Trip(); !rolled_back.ok()) return rolled_back.status();
+    return true;
+  }
+
   group.QueueWrites(*connection_);
   const auto written = Trip();
   if (!written.ok()) return written.status();
   group.Answer(*written);
   if (auto committed = group.TakeCommitted(); !committed.empty())
     options_.listener->on_committed(std::move(committed));
-  return absl::OkStatus();
+  return true;
 }
 
 }  // namespace sessiond::db

@@ -39,6 +39,8 @@ struct GroupReport {
   bool committed = false;
   // The one that it went last.
   Way way = Way::kLocked;
+  // It had to read something, which was not kept.
+  bool loaded = false;
   // It tried without locks first, in vain: somebody else had been there.
   bool conflict = false;
 };
@@ -78,7 +80,7 @@ class Lane {
   static void AnswerExpired(std::vector<Submission*>* group);
   void Settle(Group group);
   absl::Status CommitOnce(Group submissions, GroupReport* report);
-  absl::Status LoadAndWrite(CommitGroup& group);
+  absl::StatusOr<bool> LoadAndWrite(CommitGroup& group, GroupReport* report);
   void RollBack(const absl::Status& status);
   absl::StatusOr<std::vector<Result>> Trip();
   absl::Status Connect();

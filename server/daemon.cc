@@ -216,8 +216,7 @@ absl::Status Daemon::OpenStore() {
   options.on_group = [this](const db::GroupReport& group) {
     if (group.conflict) metrics_.GroupConflict();
     if (group.committed)
-      metrics_.Group(static_cast<int>(group.commands), group.way == db::Way::kFromMemory,
-                     group.duration);
+      metrics_.Group(static_cast<int>(group.commands), !group.loaded, group.duration);
   };
   options.listener = &committed_;
   auto store = db::SessionStore::Open(std::move(options), absl::Now() + kConnectTimeout);

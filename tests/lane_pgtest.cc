@@ -278,7 +278,7 @@ int SettleIn(SessionStore& store, Reports& reports, const std::string& session_i
   for (int changes = 1; changes < 100; ++changes) {
     reports.Clear();
     EXPECT_TRUE(SubmitAndWait(store, Increment(session_id, kCounter, 1)).ok());
-    if (reports.groups().back().way == Way::kFromMemory) return changes;
+    if (!reports.groups().back().loaded) return changes;
   }
   ADD_FAILURE() << "the lane remembers nothing";
   return 100;
@@ -297,7 +297,7 @@ TEST(Lane, DecidesFromMemoryUntilAnotherDaemonWasThere) {
     const auto outcome = SubmitAndWait(*store, Increment(id, kCounter, 1));
     ASSERT_TRUE(outcome.ok()) << outcome.status();
     EXPECT_EQ(outcome->session.counters().at(kCounter), ++counter);
-    EXPECT_THAT(reports.groups(), ElementsAre(Field(&GroupReport::way, Way::kFromMemory)));
+    EXPECT_THAT(reports.groups(), ElementsAre(Field(&GroupReport::loaded, false)));
   }
   for (int i = 0; i < 3; ++i) {
     EXPECT_TRUE(SubmitAndWait(*other, Increment(id, kCounter, 1)).ok());
@@ -395,7 +395,7 @@ TEST(Lane, AGroupThatMovedInPartIsDecidedByWhatIsThere) {
     EXPECT_THAT(
         reports.groups(),
         Contains(AllOf(Field(&GroupReport::commands, ids.size()),
-                       Field(&GroupReport::way, disturbed ? Way::kLocked : Way::kFromMemory),
+                       Field(&GroupReport::way, disturbed ? Way::kLocked : Way::kOptimistic),
                        Field(&GroupReport::committed, true))));
   }
   ExpectSound(database);
@@ -433,7 +433,8 @@ TEST(Lane, WhatWasReadWithoutLocksIsNotWrittenIfAnotherDaemonWasThere) {
       reports.Clear();
       ASSERT_TRUE(SubmitAndWait(*store, SetLabel(id, "label", absl::StrCat(++label))).ok());
       ASSERT_LT(label, 100);
-    } while (reports.groups().back().way != Way::kUnlocked);
+    } while (reports.groups().back().way != Way::kOptimistic);
+    EXPECT_TRUE(reports.groups().back().loaded);
     reports.Clear();
   };
   // Has `other` be the first of two that wait for the partition, and this store the second, that
@@ -481,18 +482,29 @@ TEST(Lane, WhatWasReadWithoutLocksIsNotWrittenIfAnotherDaemonWasThere) {
   EXPECT_EQ(ReasonOf(beat.status()), v1::TASK_COMPLETED) << beat.status();
   EXPECT_EQ(AllSessions(database).at(id).current_task().status(), v1::SessionTask::COMPLETED);
 
-  // What is read already shows that somebody was there.
+  // Somebody was there before anything is read: what is accepted learns of it from its commit, what
+  // is refused from the positions that it reads.
+  const auto was_locked = ElementsAre(
+      AllOf(Field(&GroupReport::way, Way::kLocked), Field(&GroupReport::conflict, true)));
   settle();
   ASSERT_TRUE(SubmitAndWait(*other, SetLabel(id, "other", "2")).ok());
   ASSERT_TRUE(SubmitAndWait(*store, SetLabel(id, "here", "2")).ok());
-  EXPECT_THAT(reports.groups(), ElementsAre(AllOf(Field(&GroupReport::way, Way::kLocked),
-                                                  Field(&GroupReport::conflict, true))));
+  EXPECT_THAT(reports.groups(), was_locked);
   EXPECT_EQ(AllSessions(database).at(id).labels().at("other"), "2");
+  settle();
+  ASSERT_TRUE(SubmitAndWait(*other, SetLabel(id, "other", "3")).ok());
+  EXPECT_EQ(ReasonOf(SubmitAndWait(*store, Advance(id, "nowhere")).status()),
+            v1::INVALID_TRANSITION);
+  EXPECT_THAT(reports.groups(), was_locked);
 
   // What is refused needs no lock.
-  settle();
-  EXPECT_EQ(ReasonOf(SubmitAndWait(*store, Heartbeat(id, task)).status()), v1::TASK_COMPLETED);
-  EXPECT_THAT(reports.groups(), ElementsAre(Field(&GroupReport::way, Way::kUnlocked)));
+  for (const auto& [refused, reason] :
+       {std::pair(Heartbeat(id, task), v1::TASK_COMPLETED),
+        std::pair(Advance(id, "nowhere"), v1::INVALID_TRANSITION)}) {
+    settle();
+    EXPECT_EQ(ReasonOf(SubmitAndWait(*store, refused).status()), reason);
+    EXPECT_THAT(reports.groups(), ElementsAre(Field(&GroupReport::way, Way::kUnlocked)));
+  }
   ExpectSound(database);
 }
 

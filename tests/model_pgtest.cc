@@ -1011,12 +1011,13 @@ TEST(Model, AndStoresAgreeOnEveryAnswerAndOnWhatIsKept) {
   constexpr int kSessions = 300, kRounds = 60, kCommands = 200;
   const uint64_t seed = TestSeed();
   TestDatabase database;
-  std::atomic<int> from_memory = 0, unlocked = 0;
+  std::atomic<int> from_memory = 0, optimistic = 0, unlocked = 0;
   const auto open = [&](int lanes) {
     return OpenStore(database, [&](SessionStoreOptions& options) {
       options.lanes = lanes;
       options.on_group = [&](const GroupReport& group) {
-        from_memory += group.committed && group.way == Way::kFromMemory ? 1 : 0;
+        from_memory += group.committed && !group.loaded ? 1 : 0;
+        optimistic += group.committed && group.way == Way::kOptimistic && group.loaded ? 1 : 0;
         unlocked += group.committed && group.way == Way::kUnlocked ? 1 : 0;
       };
       options.workflows.push_back(BuiltinDefinition("onboarding"));
@@ -1089,6 +1090,7 @@ TEST(Model, AndStoresAgreeOnEveryAnswerAndOnWhatIsKept) {
   for (const std::string& answer : wanted)
     EXPECT_TRUE(met(answer)) << answer << " was never drawn; seed " << seed;
   EXPECT_GT(from_memory, rounds) << "seed " << seed;
+  EXPECT_GT(optimistic, rounds) << "seed " << seed;
   EXPECT_GT(unlocked, rounds) << "seed " << seed;
   SCOPED_TRACE(absl::StrCat("seed ", seed));
   ExpectKept(database, models);

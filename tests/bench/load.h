@@ -14,8 +14,8 @@ struct LoadOptions {
 
 // Reads one command a line from stdin and prints one JSON object a line, until stdin ends:
 //
-//   prepare advance COUNT                  creates sessions of which COUNT advances can be made, and
-//                                          begins with each of them
+//   prepare advance COUNT                  creates sessions that can be advanced COUNT times, and
+//                                          advances each of them once
 //   prepare OPERATION COUNT                creates sessions until there are COUNT to do it with
 //   adopt COUNT                            has calls be about sessions that a bulk loader wrote
 //   keys uniform|zipf|hot                  how calls choose their session from now on (uniform)
