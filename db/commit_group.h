@@ -67,12 +67,13 @@ class CommitGroup {
   bool QueueLoad(Connection& connection);
   bool TakeLoaded(const std::vector<Result>& results);
 
-  // Trip 1b. QueueMissing is false where nothing is missing, and no trip needed; TakeMissing as
-  // TakeLoaded.
+  // Trip 1b. QueueMissing is false where nothing is missing, and by Way::kOptimistic, where Decide
+  // will tell; TakeMissing as TakeLoaded.
   bool QueueMissing(Connection& connection);
   bool TakeMissing(const std::vector<Result>& results);
 
-  // Decides every command. Unsure are refusals by Way::kOptimistic: the group has to be made anew.
+  // Decides every command. Unsure are, by Way::kOptimistic, refusals and what leaves no trace: the
+  // group has to be made anew.
   Decided Decide();
 
   // Trip 2.

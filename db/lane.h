@@ -39,7 +39,7 @@ struct GroupReport {
   bool committed = false;
   // The one that it went last.
   Way way = Way::kLocked;
-  // It had to read something, which was not kept.
+  // It asked the database before it decided, by Way::kOptimistic for what was not kept.
   bool loaded = false;
   // It tried without locks first, in vain: somebody else had been there.
   bool conflict = false;

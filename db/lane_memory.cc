@@ -8,8 +8,8 @@
 namespace sessiond::db {
 namespace {
 
-// Where two daemons change a partition by turns, to try is mostly in vain, and costs a trip: after
-// so many groups in a row it is so once in 256 times.
+// Where two daemons change a partition by turns, to try is mostly in vain, and costs three trips
+// (load, write, roll back): after so many groups in a row it is so once in 256 times.
 constexpr int kUndisturbedMin = 8;
 
 // Half a megabyte each for the newer and the older: some seconds at full load.

@@ -14,10 +14,6 @@ struct NamedIds {
   std::vector<std::string> errors, artifacts;
   // Ids that the caller brings, and that must be new.
   std::vector<std::string> messages, tasks;
-
-  bool empty() const {
-    return errors.empty() && artifacts.empty() && messages.empty() && tasks.empty();
-  }
 };
 NamedIds NamedBy(const Request& request);
 

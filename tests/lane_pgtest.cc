@@ -342,6 +342,14 @@ TEST(Lane, PositionsAdvanceOnlyFromWhereTheyWereThoughtToStandAndInTime) {
   EXPECT_EQ(advance(6, later), "");
 }
 
+// Creates sessions until one lies in the partition, and answers its id.
+std::string NewSessionInPartition(SessionStore& store, int partition) {
+  for (;;) {
+    const std::string id = NewSessionIn(store, "interview").session_id();
+    if (PartitionOf(id, store.partition_count()) == partition) return id;
+  }
+}
+
 // Of what other sessions of the partition went through, nothing is lost on the session.
 TEST(Lane, KnowsThatAnotherDaemonChangedAnotherSessionOfThePartition) {
   TestDatabase database;
@@ -350,10 +358,7 @@ TEST(Lane, KnowsThatAnotherDaemonChangedAnotherSessionOfThePartition) {
   const auto other = OpenStore(database);
   const std::string id = NewSessionIn(*store, "interview").session_id();
   const int partition = PartitionOf(id, store->partition_count());
-  std::string neighbour;
-  do {
-    neighbour = NewSessionIn(*other, "interview").session_id();
-  } while (PartitionOf(neighbour, store->partition_count()) != partition);
+  const std::string neighbour = NewSessionInPartition(*other, partition);
   SettleIn(*store, reports, id);
   EXPECT_TRUE(SubmitAndWait(*other, Increment(neighbour, kCounter, 1)).ok());
   reports.Clear();
@@ -534,6 +539,74 @@ TEST(Lane, ARepeatedRequestThatItHasForgottenIsFoundAllTheSame) {
   EXPECT_EQ(EventsByRequest(database).at("increment"), 1);
   EXPECT_EQ(EventsByRequest(database).at("pause"), 1);
   EXPECT_EQ(AllSessions(database).at(id).counters().at(kCounter), counter);
+  ExpectSound(database);
+}
+
+// What the optimistic way does not read, though the commit would not find it.
+
+TEST(Lane, WhatIsGoneIsNotBornAgain) {
+  TestDatabase database;
+  Reports reports;
+  const auto store = OpenStore(database, To(reports));
+  const v1::Session session = NewSessionIn(*store, "interview");
+  const std::string& id = session.session_id();
+  ASSERT_TRUE(SubmitAndWait(*store, Erase(id, session.owner_id())).ok());
+  SettleIn(*store, reports,
+           NewSessionInPartition(*store, PartitionOf(id, store->partition_count())));
+
+  v1::CreateSessionRequest again = NewSession("interview");
+  again.set_session_id(id);
+  const auto unlocked = ElementsAre(Field(&GroupReport::way, Way::kUnlocked));
+  for (const auto& [command, reason] :
+       {std::pair(Create(store->catalog().Newest("interview"), again), v1::SESSION_EXISTS),
+        std::pair(About<v1::PauseSessionRequest>(id), v1::ARCHIVED)}) {
+    reports.Clear();
+    EXPECT_EQ(ReasonOf(SubmitAndWait(*store, command).status()), reason);
+    EXPECT_THAT(reports.groups(), unlocked);
+  }
+  ExpectSound(database);
+}
+
+TEST(Lane, AWorkflowThatAnotherDaemonMadeIsReadWhereASessionKeepsIt) {
+  TestDatabase database;
+  Reports reports;
+  const auto store = OpenStore(database, To(reports));
+  v1::Workflow changed = BuiltinDefinition("interview");
+  changed.set_display_name("Interview, once more");
+  const auto other =
+      OpenStore(database, [&](SessionStoreOptions& options) { options.workflows = {changed}; });
+  const v1::Session session = NewSessionIn(*other, "interview");
+  EXPECT_EQ(session.workflow_revision(), 2);
+  const int partition = PartitionOf(session.session_id(), store->partition_count());
+  SettleIn(*store, reports, NewSessionInPartition(*store, partition));
+  reports.Clear();
+  const auto labelled = SubmitAndWait(*store, SetLabel(session.session_id(), "a", "1"));
+  EXPECT_TRUE(labelled.ok()) << labelled.status();
+  EXPECT_THAT(reports.groups(), ElementsAre(Field(&GroupReport::way, Way::kUnlocked)));
+  ExpectSound(database);
+}
+
+// As a lane itself does when nobody knows whether it was committed: with the id drawn before.
+TEST(Lane, ACreationThatIsRunAgainFindsItsSession) {
+  TestDatabase database;
+  Reports reports;
+  const auto store = OpenStore(database, To(reports));
+  Pending first(*store,
+                WithRequestId(Create(store->catalog().Newest("interview"), NewSession("interview")),
+                              "creation"));
+  ASSERT_TRUE(first.Wait().ok()) << first.Wait().status();
+  const std::string id = first.Wait()->session.session_id();
+  EXPECT_TRUE(first.command.session_id_drawn);
+  SettleIn(*store, reports, id);
+  for (const Way way : {Way::kUnlocked, Way::kLocked}) {
+    if (way == Way::kLocked) TerminateLanes(*database.Connect());
+    reports.Clear();
+    Pending again(*store, first.command);
+    ASSERT_TRUE(again.Wait().ok()) << again.Wait().status();
+    EXPECT_EQ(again.Wait()->session.session_id(), id);
+    EXPECT_TRUE(again.Wait()->events.empty());
+    EXPECT_EQ(reports.groups().back().way, way);
+  }
   ExpectSound(database);
 }
 

@@ -55,7 +55,9 @@ Ledger::Ledger(const Workflow& workflow, const Aggregate& aggregate, const Comma
   decision_.blocking = aggregate.blocking;
   if (aggregate.session.has_value()) {
     decision_.session = *aggregate.session;
-    now_ = std::max(now, FromProto(decision_.session.update_time()));
+    // Nor before the last sign of life, of which there is no event.
+    now_ = std::max({now, FromProto(decision_.session.update_time()),
+                     FromProto(decision_.session.current_task().heartbeat_time())});
   }
   std::visit(
       [&](const auto& request) {
