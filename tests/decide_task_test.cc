@@ -547,6 +547,18 @@ TEST(Heartbeat, WritesNoEventAndDisturbsNobody) {
   EXPECT_TRUE(MessageDifferencer::Equals(before, after));
 }
 
+// Another daemon may have heard it, whose clock is ahead.
+TEST(Heartbeat, IsNotFollowedByWhatIsDatedBeforeIt) {
+  Life life = *Reach(kPlaces[0], "ACTIVE", "RUNNING");
+  life.now += absl::Minutes(5);
+  const absl::Time when = life.now;
+  life.Must(Heartbeat(life.id, kRun));
+  life.now = when - absl::Seconds(2);
+  life.Must(CompleteTask(life.id, kRun));
+  EXPECT_EQ(FromProto(life.task().complete_time()), when);
+  EXPECT_EQ(FromProto(life.session().update_time()), when);
+}
+
 TEST(Progress, IsAFactThatLeavesTheEtagAlone) {
   Life life = *Reach(kPlaces[0], "ACTIVE", "RUNNING");
   const Session before = life.session();
