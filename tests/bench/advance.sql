@@ -3,9 +3,9 @@
 -- Fair, and in pgbench's favour where it cannot be equal: the same three tables with all their indexes, checks and
 -- triggers, values of the same size, the same rows changed (one session, one event, one request; the daemon writes a
 -- second event at the last stage). Every fifth change ends the session and moves it in the indexes by status, state
--- and purge time, as every fourth of the daemon's does. It neither looks the request id up, nor reads the session, nor
--- locks the partition, nor answers with the session, all of which the daemon does; and it goes over a unix socket,
--- without gRPC. Its rows are its own, so that the two never wait for each other.
+-- and purge time, as every fourth of the daemon's does. It neither reads the session, nor locks the partition, nor
+-- answers with the session, all of which the daemon does (it has the session in memory, or loads it); and it goes over a
+-- unix socket, without gRPC. Its rows are its own, so that the two never wait for each other.
 \set i random(0, 16383)
 \set partition :i % 64
 WITH changed AS (

@@ -104,7 +104,7 @@ class Run:
                 say(f"preparing: sessions to {prepare}, {name}")
                 # The echo keeps nothing, and the naive daemon takes long: fewer rows are in its favour.
                 rows = ROWS if name in ("sessiond", "empty") else ROWS // 4
-                if prepare == "cold":
+                if prepare == "cold":  # Each is used once; one call alone takes longer than half a millisecond.
                     rows = int(2000 * self.options.seconds * self.options.rounds)
                 load.say(f"prepare {prepare} {rows}")
 
