@@ -1,7 +1,9 @@
-// The load generator shares its cores with what it measures, so it is made cheap: one thread, one
-// completion queue, calls in slots that are used again, raw bytes in and out (one reply in 64 is
-// parsed and checked), no retries.
+// The load generator shares its cores with what it measures, so it is made cheap: one completion
+// queue, one thread (where calls are due at a rate a second one, which sends them), calls in slots
+// that are used again, raw bytes in and out (one reply in 64 is parsed and checked), no retries.
 #include "tests/bench/load.h"
+
+#include <sys/prctl.h>
 
 #include <algorithm>
 #include <chrono>
@@ -12,11 +14,15 @@
 #include <sstream>
 #include <stdexcept>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "grpcpp/alarm.h"
 #include "tests/bench/client.h"
 #include "tests/bench/commands.h"
 #include "tests/bench/keys.h"
@@ -68,48 +74,92 @@ class Generator {
     if (report.failures > 0) throw std::runtime_error(report.first_failure);
   }
 
-  // Makes calls for `seconds` after warming up, or until there is nothing left to ask for.
+  // Makes calls for `seconds` after warming up, or until there is nothing left to ask for: `rate` a
+  // second, or, where that is 0, `in_flight` at any time. So many there are at most.
   Report Run(Operation operation, int in_flight, Seconds seconds, double rate) {
-    Report report;
-    std::vector<Call> calls(in_flight);
     const Clock::time_point start = Clock::now();
-    const Clock::time_point measure_from =
-        start + std::chrono::duration_cast<Clock::duration>(kWarmUp);
-    const Clock::time_point end =
-        measure_from + std::chrono::duration_cast<Clock::duration>(seconds);
-    const auto interval =
-        std::chrono::duration_cast<Clock::duration>(Seconds(rate > 0 ? 1 / rate : 0));
-
-    std::vector<Call*> idle;
-    for (Call& call : calls) idle.push_back(&call);
-    Clock::time_point due = start;  // when the next call ought to be made; open loop only
-    Clock::time_point now = start;
-    Clock::time_point answered = start;
-    bool more = true;
-    for (;;) {
-      while (more && now < end && !idle.empty() && (rate == 0 || due <= now)) {
-        more = Begin(operation, *idle.back(), rate > 0 ? due : Clock::now());
-        if (!more) break;
-        idle.pop_back();
-        due += interval;
-      }
-      const bool sending = more && now < end;
-      if (!sending && idle.size() == calls.size()) break;
-
-      const bool waiting_to_send = sending && !idle.empty();
-      Call* call =
-          Next(waiting_to_send ? std::min(due, end) : answered + kPatience, !waiting_to_send);
-      now = Clock::now();
-      if (call == nullptr) continue;
-      answered = now;
-      Finish(*call, now, now >= measure_from && now < end, report);
-      idle.push_back(call);
-    }
-    report.seconds = Seconds(std::min(now, end) - measure_from).count();
-    return report;
+    Phase phase{.measure_from = start + std::chrono::duration_cast<Clock::duration>(kWarmUp)};
+    phase.end = phase.measure_from + std::chrono::duration_cast<Clock::duration>(seconds);
+    std::vector<Call> calls(in_flight);
+    return rate > 0 ? RunOpen(operation, calls, phase, start, rate)
+                    : RunClosed(operation, calls, phase);
   }
 
  private:
+  struct Phase {
+    Clock::time_point measure_from;
+    Clock::time_point end;
+  };
+
+  // Each answer is followed by the next call.
+  Report RunClosed(Operation operation, std::vector<Call>& calls, const Phase& phase) {
+    Report report;
+    std::vector<Call*> idle;
+    for (Call& call : calls) idle.push_back(&call);
+    Clock::time_point now = Clock::now();
+    for (bool more = true;;) {
+      while (more && now < phase.end && !idle.empty()) {
+        more = Begin(operation, *idle.back(), Clock::now());
+        if (more) idle.pop_back();
+      }
+      if (idle.size() == calls.size()) break;
+      Call& call = *Next();
+      now = Clock::now();
+      Finish(call, now, phase, report);
+      idle.push_back(&call);
+    }
+    report.seconds = Seconds(std::min(now, phase.end) - phase.measure_from).count();
+    return report;
+  }
+
+  // Each call is made when it is due, or as soon as there is a slot. A completion queue's own clock
+  // ticks in milliseconds: waiting by it would send calls late, and in bursts.
+  Report RunOpen(Operation operation, std::vector<Call>& calls, const Phase& phase,
+                 Clock::time_point start, double rate) {
+    Report report;
+    absl::Mutex mutex;
+    std::vector<Call*> idle;
+    for (Call& call : calls) idle.push_back(&call);
+    const auto interval = std::chrono::duration_cast<Clock::duration>(Seconds(1 / rate));
+    grpc::Alarm all_sent;
+    std::string trouble;
+    std::jthread sender([&] {
+      prctl(PR_SET_TIMERSLACK, 1);
+      const auto has_slot = +[](std::vector<Call*>* idle) { return !idle->empty(); };
+      try {
+        bool more = true;
+        for (Clock::time_point due = start; more && due < phase.end; due += interval) {
+          std::this_thread::sleep_until(due);
+          absl::MutexLock lock(&mutex);
+          more = mutex.AwaitWithTimeout(absl::Condition(has_slot, &idle),
+                                        absl::FromChrono(phase.end - Clock::now())) &&
+                 Begin(operation, *idle.back(), due);
+          if (more) idle.pop_back();
+        }
+        if (more) std::this_thread::sleep_until(phase.end);
+      } catch (const std::exception& error) {
+        trouble = error.what();
+      }
+      all_sent.Set(&queue_, gpr_time_0(GPR_CLOCK_MONOTONIC), nullptr);
+    });
+    Clock::time_point now = start;
+    for (bool sending = true; sending || idle.size() < calls.size();) {
+      Call* const call = Next();
+      now = Clock::now();
+      if (call == nullptr) {
+        sender.join();
+        sending = false;
+        continue;
+      }
+      absl::MutexLock lock(&mutex);
+      Finish(*call, now, phase, report);
+      idle.push_back(call);
+    }
+    if (!trouble.empty()) throw std::runtime_error(trouble);
+    report.seconds = Seconds(std::min(now, phase.end) - phase.measure_from).count();
+    return report;
+  }
+
   // Answers false when there is nothing left to ask for.
   bool Begin(Operation operation, Call& call, Clock::time_point due) {
     std::optional<Request> request = workload_.Next(operation);
@@ -127,32 +177,29 @@ class Generator {
     return true;
   }
 
-  // The next call answered; null when none is by `deadline`.
-  Call* Next(Clock::time_point deadline, bool must_answer) {
+  // The next call answered, or null where an alarm went off.
+  Call* Next() {
     void* tag = nullptr;
     bool ok = false;
-    const auto wait = deadline - Clock::now();
-    if (queue_.AsyncNext(&tag, &ok, std::chrono::system_clock::now() + wait) ==
+    if (queue_.AsyncNext(&tag, &ok, std::chrono::system_clock::now() + kPatience) !=
         grpc::CompletionQueue::GOT_EVENT) {
-      return static_cast<Call*>(tag);
-    }
-    if (must_answer)
       throw std::runtime_error("no call was answered for 20 seconds; is the daemon still there?");
-    return nullptr;
+    }
+    return static_cast<Call*>(tag);
   }
 
-  void Finish(Call& call, Clock::time_point now, bool measured, Report& report) {
+  void Finish(Call& call, Clock::time_point now, const Phase& phase, Report& report) {
     ++report.requests_all;
     if (!call.status.ok()) {
       report.Failed(absl::StrCat(Name(call.request.method), ": ", call.status.error_code(), " ",
                                  call.status.error_message()));
       return;
     }
-    if (measured) {
+    if (now >= phase.measure_from && now < phase.end) {
       report.latencies_us.push_back(
           std::chrono::duration<float, std::micro>(now - call.due).count());
     }
-    if (!call.request.awaited && calls_ % kCheckEvery != 0) return;
+    if (!call.request.awaited && report.requests_all % kCheckEvery != 0) return;
     if (std::string wrong = workload_.Take(call.request, call.reply); !wrong.empty())
       report.Failed(std::move(wrong));
   }

@@ -58,6 +58,11 @@ def machine_seconds():
     return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
 
 
+def stolen_seconds():
+    """Time that cores had work for and the machine's host gave to others. Processes are charged with theirs of it, too."""
+    return int(pathlib.Path("/proc/stat").read_text().split()[8]) / os.sysconf("SC_CLK_TCK")
+
+
 def children_of(parent):
     for entry in os.listdir("/proc"):
         if entry.isdigit():

@@ -15,7 +15,7 @@ import urllib.error
 import urllib.request
 
 from machine import (Trouble, children_of, cpu_seconds, end_with_parent, forget_peak, free_port, machine_seconds,
-                     memory_mib)
+                     memory_mib, stolen_seconds)
 from operations import OPERATIONS, WARM_UP
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -68,7 +68,7 @@ class Load(Talker):
         if daemon:
             forget_peak(server.pid)
         groups_before = server.groups() if daemon else (0, 0)
-        begin, machine_before = time.monotonic(), machine_seconds()
+        begin, machine_before, stolen_before = time.monotonic(), machine_seconds(), stolen_seconds()
         before, client_before = server.cpu(), cpu_seconds(self.pid)
         report = self.say(command)
         after, client_after = server.cpu(), cpu_seconds(self.pid)
@@ -80,6 +80,7 @@ class Load(Talker):
         report["cpu_us"]["client"] = (client_after - client_before) / requests * 1e6
         ours = sum(report["cpu_us"].values()) * requests / 1e6
         report["others"] = max(0, machine - ours) / elapsed / os.cpu_count()
+        report["stolen"] = (stolen_seconds() - stolen_before) / elapsed / os.cpu_count()
         if daemon:
             groups, commands = (now - then for now, then in zip(server.groups(), groups_before))
             report["group"] = commands / groups if groups else 0
@@ -224,7 +225,7 @@ class Daemon:
 def pgbench(daemon, operation, connections, seconds):
     """One measurement with pgbench, from its log of transactions, warming up left out.
 
-    It plans once, as sessiond's own connections do, and has one thread, as the load generator.
+    It plans once, as sessiond's own connections do, and has one thread, as the load generator in a closed loop.
     """
     # Its time begins when it connects, which on a busy machine takes many connections more than a while.
     duration = math.ceil(seconds) + (connections > 8)

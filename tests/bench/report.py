@@ -49,10 +49,13 @@ def machine_lines(results):
     facts = results.facts
     yield f"machine     {facts['cores']} cores of {facts['processor']}; everything below shares them"
     if facts["load_average"]:
-        others = statistics.median(report["others"] for reports in results.measurements.values() for report in reports
-                                   if "others" in report)
+        calls = [report for reports in results.measurements.values() for report in reports if "others" in report]
+        others = statistics.median(report["others"] for report in calls)
+        stolen = [report.get("stolen", 0) for report in calls]
         yield (f"load        {spread(facts['load_average'], 1)} at the beginning of a round; "
-               f"others took {others:.0%} of the cores' time")
+               f"others took {others:.0%} of the cores' time,")
+        yield (f"            the machine's host {statistics.median(stolen):.0%} "
+               f"({min(stolen):.0%}–{max(stolen):.0%}), which is what p99 and p999 tell of first")
         if others > BUSY:
             yield "            Too busy to compare throughput: pgbench, with more processes, gets more of what is left."
             yield "            Go by the CPU, and measure again on a quiet machine."
