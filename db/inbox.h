@@ -1,5 +1,5 @@
-// Where work waits for a lane: many threads put in, one takes out, and takes all there is, up to a
-// group's limits.
+// Where work waits for a lane: many threads put in; who takes out, one thread or several, takes all
+// there is, up to a group's limits.
 #pragma once
 
 #include <cstddef>
@@ -7,7 +7,10 @@
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
 #include "absl/synchronization/mutex.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
 
 namespace sessiond::db {
 
@@ -43,7 +46,9 @@ class Inbox {
   bool Take(std::vector<Item>* group) {
     absl::MutexLock lock(&mutex_);
     while (waiting_.empty() && !closed_) arrived_.Wait(&mutex_);
-    return TakeLocked(group);
+    const bool taken = TakeLocked(group);
+    if (!waiting_.empty()) arrived_.Signal();  // The rest is somebody else's.
+    return taken;
   }
 
   // From now on nothing is let in; what waits is still taken.
@@ -84,5 +89,19 @@ class Inbox {
   std::size_t bytes_ ABSL_GUARDED_BY(mutex_) = 0;
   bool closed_ ABSL_GUARDED_BY(mutex_) = false;
 };
+
+// What nobody waits for any more does not reach the database. Answers those of the group whose
+// `deadline` has passed, `fail(item, why)` and Done, and takes them out.
+template <class Item, class Fail>
+void AnswerExpired(std::vector<Item*>* group, Fail fail) {
+  const absl::Time now = absl::Now();
+  std::erase_if(*group, [&](Item* item) {
+    if (item->deadline > now) return false;
+    fail(item,
+         absl::DeadlineExceededError("The deadline passed while the call waited for its turn."));
+    item->Done();
+    return true;
+  });
+}
 
 }  // namespace sessiond::db

@@ -82,23 +82,10 @@ void Lane::Run() {
   }
   std::vector<Submission*> group;
   while (inbox_.Take(&group)) {
-    AnswerExpired(&group);
+    AnswerExpired(&group, [](Submission* late, absl::Status why) { late->outcome = why; });
     Settle(group);
     for (Submission* submission : group) submission->Done();
   }
-}
-
-// What nobody waits for any more does not reach the database.
-void Lane::AnswerExpired(std::vector<Submission*>* group) {
-  const absl::Time now = absl::Now();
-  const auto late = std::stable_partition(group->begin(), group->end(),
-                                          [&](Submission* s) { return s->deadline > now; });
-  for (auto expired = late; expired != group->end(); ++expired) {
-    (*expired)->outcome =
-        absl::DeadlineExceededError("The deadline passed while the call waited for its turn.");
-    (*expired)->Done();
-  }
-  group->erase(late, group->end());
 }
 
 // Afterwards every outcome of the group is final.

@@ -77,7 +77,6 @@ class Lane {
 
   // All of the following: lane thread only.
   void Run();
-  static void AnswerExpired(std::vector<Submission*>* group);
   void Settle(Group group);
   absl::Status CommitOnce(Group submissions, GroupReport* report);
   absl::StatusOr<bool> LoadAndWrite(CommitGroup& group, GroupReport* report);

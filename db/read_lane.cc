@@ -1,12 +1,12 @@
 #include "db/read_lane.h"
 
-#include <algorithm>
-#include <optional>
+#include <iterator>
 #include <set>
 #include <utility>
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/time/clock.h"
+#include "db/connection.h"
 #include "db/session_rows.h"
 #include "db/set_params.h"
 #include "db/sql_error.h"
@@ -18,18 +18,55 @@ namespace sessiond::db {
 namespace {
 
 constexpr absl::Duration kConnectTimeout = absl::Seconds(2);
+// Before a thread that reads beside tries again.
+constexpr absl::Duration kConnectPause = absl::Seconds(1);
 
-// Of a session kept: no position of its partition is known.
-constexpr int64_t kNowhere = -1;
+constexpr const Statement* kReadStatements[] = {&kFindChangedSessions, &kFindMovedSessions,
+                                                &kFindTombstones, &kLoadWorkflows, &kReadPositions};
 
 // To look up fewer sessions than this costs less than to ask where their partitions stand.
 constexpr std::size_t kManyMin = 16;
 
-// Which id of which lookup a key stands for.
-struct Place {
-  std::size_t lookup;
-  std::size_t index;
-};
+// How many threads read beside, and how many lookups each takes at once: large groups save the
+// processor's time, small ones have the disk do more at a time.
+constexpr int kThreadsBeside = 4;
+constexpr std::size_t kGroupBesideMax = 64;
+
+InboxOptions InboxBeside(InboxOptions inbox) {
+  inbox.group_items_max = kGroupBesideMax;
+  return inbox;
+}
+
+// A result takes about a kilobyte of memory while it waits to be sent.
+std::size_t BytesOf(const Lookup& lookup) { return lookup.ids.size() << 10; }
+
+using Pushed = Inbox<Lookup*>::Pushed;
+
+// Why an inbox did not take a lookup on.
+absl::Status RefusalOf(Pushed pushed) {
+  switch (pushed) {
+    case Pushed::kYes:
+      return absl::OkStatus();
+    case Pushed::kFull:
+      return Refusal(v1::OVERLOADED,
+                     "More reads are waiting than the daemon takes on. Wait, then retry.")
+          .RetryAfter(absl::Milliseconds(500));
+    case Pushed::kClosed:
+      break;
+  }
+  return Refusal(v1::DRAINING, "This daemon is going down. Retry at another one.")
+      .RetryAfter(absl::Milliseconds(500));
+}
+
+// Moves the lookup on into `inbox`, or answers it.
+void PushOrAnswer(Lookup* lookup, Inbox<Lookup*>& inbox) {
+  const Pushed pushed = inbox.Push(lookup, BytesOf(*lookup));
+  if (pushed == Pushed::kYes) return;
+  lookup->found = RefusalOf(pushed);
+  lookup->Done();
+}
+
+void AnswerLate(Lookup* lookup, absl::Status why) { lookup->found = std::move(why); }
 
 // Distinct.
 std::vector<int16_t> PartitionsOf(const std::vector<SessionKey>& keys) {
@@ -46,84 +83,156 @@ Aggregate FoundSession::ToAggregate() const {
   return aggregate;
 }
 
+// A thread's connection, opened when it is needed, and what it is asked.
+class ReadLane::Reader {
+ public:
+  explicit Reader(ReadLane& lane)
+      : settings_(lane.settings_), catalog_(lane.catalog_), memory_(lane.memory_) {}
+
+  // Does nothing if the connection is there.
+  absl::Status Connect();
+  // Afterwards all of the group are done.
+  void Serve(const std::vector<Lookup*>& group);
+
+ private:
+  absl::Status ReadGroup(const std::vector<Lookup*>& group);
+  absl::Status ReadOnce(const std::vector<Lookup*>& group);
+  // Reads the workflows anew where the session keeps one that another daemon has made.
+  absl::StatusOr<PresentedSession> Presented(v1::Session session);
+  // Of each key, by its `ix`, of which no session was found.
+  absl::Status FindTombstones(const std::vector<SessionKey>& keys,
+                              std::vector<FoundSession>* found);
+  absl::StatusOr<std::vector<Result>> Trip();
+
+  const LaneSettings& settings_;
+  WorkflowCatalog& catalog_;
+  ReadMemory& memory_;
+  std::unique_ptr<Connection> connection_;
+  // Of the memory, when it had been opened.
+  int openings_ = 0;
+};
+
 ReadLane::ReadLane(LaneSettings settings, InboxOptions inbox, std::size_t kept_bytes_max,
                    WorkflowCatalog& catalog)
     : settings_(std::move(settings)),
       catalog_(catalog),
       inbox_(inbox),
-      kept_(kept_bytes_max),
-      thread_([this] { Run(); }) {}
+      beside_(InboxBeside(inbox)),
+      memory_(kept_bytes_max),
+      thread_([this] { Read(); }) {
+  for (int i = 0; i < kThreadsBeside; ++i) threads_beside_.emplace_back([this] { ReadBeside(); });
+}
 
 ReadLane::~ReadLane() { Drain(); }
 
 absl::Status ReadLane::Submit(Lookup* lookup) {
-  // A result takes about a kilobyte of memory while it waits to be sent.
-  switch (inbox_.Push(lookup, lookup->ids.size() << 10)) {
-    case Inbox<Lookup*>::Pushed::kYes:
-      return absl::OkStatus();
-    case Inbox<Lookup*>::Pushed::kFull:
-      return Refusal(v1::OVERLOADED,
-                     "More reads are waiting than the daemon takes on. Wait, then retry.")
-          .RetryAfter(absl::Milliseconds(500));
-    case Inbox<Lookup*>::Pushed::kClosed:
-      break;
-  }
-  return Refusal(v1::DRAINING, "This daemon is going down. Retry at another one.")
-      .RetryAfter(absl::Milliseconds(500));
+  return RefusalOf(inbox_.Push(lookup, BytesOf(*lookup)));
 }
 
 void ReadLane::Drain() {
   inbox_.Close();
   if (thread_.joinable()) thread_.join();
-}
-
-void ReadLane::Run() {
-  std::vector<Lookup*> group;
-  while (inbox_.Take(&group)) {
-    if (const absl::Status status = ReadGroup(group); !status.ok()) {
-      for (Lookup* lookup : group) lookup->found = status;
-    }
-    for (Lookup* lookup : group) lookup->Done();
+  beside_.Close();  // From here on nothing is passed on.
+  for (std::thread& thread : threads_beside_) {
+    if (thread.joinable()) thread.join();
   }
 }
 
+void ReadLane::Read() {
+  Reader reader(*this);
+  std::vector<Lookup*> group;
+  while (inbox_.Take(&group)) {
+    AnswerExpired(&group, AnswerLate);
+    // One session alone is not worth waking a thread; who comes later waits for it.
+    if (group.size() > 1 || (group.size() == 1 && group[0]->ids.size() > 1)) PassOn(&group);
+    reader.Serve(group);
+  }
+}
+
+void ReadLane::ReadBeside() {
+  Reader reader(*this);
+  std::vector<Lookup*> group;
+  absl::Time next_attempt = absl::InfinitePast();
+  while (beside_.Take(&group)) {
+    AnswerExpired(&group, AnswerLate);
+    if (absl::Now() >= next_attempt) {
+      if (reader.Connect().ok()) {
+        reader.Serve(group);
+        continue;
+      }
+      next_attempt = absl::Now() + kConnectPause;
+    }
+    // The database may let in only so many: back to the one connection that there always was.
+    for (Lookup* lookup : group) {
+      lookup->stays = true;
+      PushOrAnswer(lookup, inbox_);
+    }
+  }
+}
+
+void ReadLane::PassOn(std::vector<Lookup*>* group) {
+  std::erase_if(*group, [this](Lookup* lookup) {
+    if (lookup->stays || memory_.Knows(lookup->ids)) return false;
+    PushOrAnswer(lookup, beside_);
+    return true;
+  });
+}
+
+void ReadLane::Reader::Serve(const std::vector<Lookup*>& group) {
+  if (group.empty()) return;
+  if (const absl::Status status = ReadGroup(group); !status.ok()) {
+    for (Lookup* lookup : group) lookup->found = status;
+  }
+  for (Lookup* lookup : group) lookup->Done();
+}
+
 // A connection that turns out to be dead is replaced once; a read may always be run again.
-absl::Status ReadLane::ReadGroup(const std::vector<Lookup*>& group) {
+absl::Status ReadLane::Reader::ReadGroup(const std::vector<Lookup*>& group) {
   absl::Status status;
   for (int attempt = 0; attempt < 2; ++attempt) {
-    if (connection_ == nullptr || !connection_->alive()) {
-      auto opened = Connection::Open(LaneConnection(settings_, "sessiond reads"),
-                                     absl::Now() + kConnectTimeout);
-      if (!opened.ok()) return opened.status();
-      connection_ = *std::move(opened);
-      kept_.Clear();  // It may be another database, or an older state of the same.
-    }
+    if (status = Connect(); !status.ok()) return status;
     status = ReadOnce(group);
     if (status.ok() || connection_->alive()) return status;
   }
   return status;
 }
 
-absl::Status ReadLane::ReadOnce(const std::vector<Lookup*>& group) {
+absl::Status ReadLane::Reader::Connect() {
+  if (connection_ != nullptr && connection_->alive()) return absl::OkStatus();
+  ConnectionOptions options = LaneConnection(settings_, "sessiond reads");
+  options.statements = kReadStatements;
+  auto opened = Connection::Open(options, absl::Now() + kConnectTimeout);
+  if (!opened.ok()) return opened.status();
+  connection_ = *std::move(opened);
+  openings_ = memory_.Opened();
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<Result>> ReadLane::Reader::Trip() {
+  return connection_->Trip(absl::Now() + 2 * settings_.statement_timeout);
+}
+
+absl::Status ReadLane::Reader::ReadOnce(const std::vector<Lookup*>& group) {
   const absl::Time now = absl::Now();
-  std::vector<Place> places;
+  std::vector<absl::string_view> ids;
   std::vector<SessionKey> keys;
-  std::vector<int64_t> known_at;
-  for (std::size_t lookup = 0; lookup < group.size(); ++lookup) {
-    auto& found = group[lookup]->found.emplace(group[lookup]->ids.size());
-    for (std::size_t index = 0; index < found.size(); ++index) {
-      const std::string& id = group[lookup]->ids[index];
-      SessionKey key{group[lookup]->partitions[index], id, static_cast<int32_t>(keys.size())};
-      known_at.push_back(kNowhere);
-      if (const Kept* kept = kept_.Find(id); kept != nullptr && now < kept->session->until) {
-        found[index].session = kept->session;
-        key.sequence = kept->session->sequence;
-        known_at.back() = kept->position;
-      }
-      places.push_back({lookup, index});
-      keys.push_back(key);
+  for (const Lookup* lookup : group) {
+    for (std::size_t i = 0; i < lookup->ids.size(); ++i) {
+      const auto ix = static_cast<int32_t>(keys.size());
+      keys.push_back({lookup->partitions[i], lookup->ids[i], ix});
+      ids.push_back(lookup->ids[i]);
     }
   }
+  // Like all that follows, by the `ix` of keys.
+  const int openings = memory_.openings();
+  std::vector<KeptSession> sessions = memory_.Recall(ids, now, openings_);
+  std::vector<int64_t> known_at;
+  for (SessionKey& key : keys) {
+    const KeptSession& kept = sessions[key.ix];
+    if (kept.session != nullptr) key.sequence = kept.session->sequence;
+    known_at.push_back(kept.position);
+  }
+
   const std::vector<int16_t> partitions = PartitionsOf(keys);
   Params find = SetParams(partitions, keys, WriteSessionKey);
   const bool many = keys.size() >= kManyMin;
@@ -137,54 +246,49 @@ absl::Status ReadLane::ReadOnce(const std::vector<Lookup*>& group) {
   } else {
     connection_->Queue(kFindChangedSessions, std::move(find));
   }
-  const auto results = connection_->Trip(absl::Now() + 2 * settings_.statement_timeout);
+  const auto results = Trip();
   if (!results.ok()) return results.status();
 
   const Result& rows = results->back();
   for (int row = 0; row < rows.rows(); ++row) {
-    const Place place = places[rows.Int4(row, 0)];
-    FoundSession& found = (*group[place.lookup]->found)[place.index];
-    found.session = nullptr;
+    std::shared_ptr<const PresentedSession>& found = sessions[rows.Int4(row, 0)].session;
+    found = nullptr;
     if (rows.IsNull(row, 1)) continue;
     v1::Session session;
     ReadSession(rows, row, 1, &session);
     auto presented = Presented(std::move(session));
     if (!presented.ok()) return presented.status();
-    found.session = std::make_shared<const PresentedSession>(*std::move(presented));
+    found = std::make_shared<const PresentedSession>(*std::move(presented));
   }
-
   absl::flat_hash_map<int16_t, int64_t> positions;
   if (many) {
     const Result& stand = results->front();
     for (int row = 0; row < stand.rows(); ++row) positions[stand.Int2(row, 0)] = stand.Int8(row, 1);
   }
   for (const SessionKey& key : keys) {
-    const Place place = places[key.ix];
     const auto position = positions.find(key.partition);
-    Keep(key.id, (*group[place.lookup]->found)[place.index].session, now,
-         position == positions.end() ? kNowhere : position->second);
+    sessions[key.ix].position = position == positions.end() ? kNowhere : position->second;
   }
-  return FindTombstones(group);
+  memory_.Keep(ids, sessions, now, openings);
+
+  std::vector<FoundSession> found(keys.size());
+  for (std::size_t i = 0; i < found.size(); ++i) found[i].session = std::move(sessions[i].session);
+  if (const absl::Status status = FindTombstones(keys, &found); !status.ok()) return status;
+  auto next = std::make_move_iterator(found.begin());
+  for (Lookup* lookup : group) {
+    const auto begin = next;
+    next += static_cast<std::ptrdiff_t>(lookup->ids.size());
+    lookup->found.emplace(begin, next);
+  }
+  return absl::OkStatus();
 }
 
-void ReadLane::Keep(absl::string_view id, const std::shared_ptr<const PresentedSession>& session,
-                    absl::Time now, int64_t position) {
-  if (session == nullptr || session->until <= now) return kept_.Drop(id);
-  Kept* const kept = kept_.Find(id);
-  if (kept != nullptr && kept->session == session) {
-    kept->position = std::max(kept->position, position);
-  } else {
-    kept_.Keep(std::string(id), {session, position},
-               sizeof(PresentedSession) + session->bytes.size());
-  }
-}
-
-absl::StatusOr<PresentedSession> ReadLane::Presented(v1::Session session) {
+absl::StatusOr<PresentedSession> ReadLane::Reader::Presented(v1::Session session) {
   auto workflow = catalog_.Find(session.workflow(), session.workflow_revision());
   if (workflow == nullptr) {
     // Another daemon made a new revision.
     connection_->Queue(kLoadWorkflows);
-    const auto loaded = connection_->Trip(absl::Now() + 2 * settings_.statement_timeout);
+    const auto loaded = Trip();
     if (!loaded.ok()) return loaded.status();
     AddWorkflows((*loaded)[0], catalog_);
     workflow = catalog_.Find(session.workflow(), session.workflow_revision());
@@ -197,26 +301,19 @@ absl::StatusOr<PresentedSession> ReadLane::Presented(v1::Session session) {
       .until = workflow == nullptr ? absl::InfinitePast() : PresentedUntil(session)};
 }
 
-absl::Status ReadLane::FindTombstones(const std::vector<Lookup*>& group) {
-  std::vector<Place> missing;
-  std::vector<SessionKey> keys;
-  for (std::size_t lookup = 0; lookup < group.size(); ++lookup) {
-    for (std::size_t index = 0; index < group[lookup]->ids.size(); ++index) {
-      if ((*group[lookup]->found)[index].session != nullptr) continue;
-      missing.push_back({lookup, index});
-      keys.push_back({group[lookup]->partitions[index], group[lookup]->ids[index],
-                      static_cast<int32_t>(keys.size())});
-    }
+absl::Status ReadLane::Reader::FindTombstones(const std::vector<SessionKey>& keys,
+                                              std::vector<FoundSession>* found) {
+  std::vector<SessionKey> missing;
+  for (const SessionKey& key : keys) {
+    if ((*found)[key.ix].session == nullptr) missing.push_back(key);
   }
   if (missing.empty()) return absl::OkStatus();
-  connection_->Queue(kFindTombstones, SetParams(PartitionsOf(keys), keys, WriteSessionKey));
-  const auto results = connection_->Trip(absl::Now() + 2 * settings_.statement_timeout);
+  connection_->Queue(kFindTombstones, SetParams(PartitionsOf(missing), missing, WriteSessionKey));
+  const auto results = Trip();
   if (!results.ok()) return results.status();
   const Result& rows = (*results)[0];
   for (int row = 0; row < rows.rows(); ++row) {
-    const Place place = missing[rows.Int4(row, 0)];
-    (*group[place.lookup]->found)[place.index].tombstone =
-        Tombstone{.archive_time = rows.Timestamp(row, 1)};
+    (*found)[rows.Int4(row, 0)].tombstone = Tombstone{.archive_time = rows.Timestamp(row, 1)};
   }
   return absl::OkStatus();
 }

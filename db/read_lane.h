@@ -1,8 +1,12 @@
-// Reads by id, grouped like writes: one thread, one connection, and whatever waits is looked up in
-// one trip. Sessions read before are kept as they were answered, and the database tells only of
-// those that have changed since: every read asks it, and hardly any carries a row. Of many it does
-// not even look those up whose partition stands where it stood when they were read, for every
-// change of what is kept moves that position.
+// Reads by id, grouped like writes: whatever waits is looked up in one trip. Sessions read before
+// are kept as they were answered, and the database tells only of those that have changed since:
+// every read asks it, and hardly any carries a row. Of many it does not even look those up whose
+// partition stands where it stood when they were read, for every change of what is kept moves that
+// position.
+//
+// Sessions that are not kept may have to come from the disk, one page after the other. Unless one
+// is asked for alone, they are read beside, by a few threads with connections of their own: what is
+// kept does not wait for them, and the disk has more to do at a time.
 #pragma once
 
 #include <memory>
@@ -15,24 +19,13 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
-#include "db/connection.h"
 #include "db/inbox.h"
 #include "db/lane_settings.h"
-#include "db/two_queues.h"
+#include "db/read_memory.h"
 #include "server/state_machine/decide.h"
 #include "server/state_machine/workflow_catalog.h"
 
 namespace sessiond::db {
-
-// A session for its readers.
-struct PresentedSession {
-  // As Protobuf, with what is derived for readers.
-  std::string bytes;
-  int32_t sequence;
-  bool deleted;
-  // Until then it is this, unless somebody changes it.
-  absl::Time until;
-};
 
 // What became of an id: its session, its tombstone, or neither.
 struct FoundSession {
@@ -48,12 +41,14 @@ struct Lookup {
   std::vector<std::string> ids;
   std::vector<int16_t> partitions;
   absl::Time deadline = absl::InfiniteFuture();
+  // The lane's: not to be read beside, where that was not possible.
+  bool stays = false;
 
-  // Lane thread only, until Done: of each id.
+  // The lane's, until Done: of each id.
   absl::StatusOr<std::vector<FoundSession>> found = absl::UnknownError("not read");
 
   virtual ~Lookup() = default;
-  // Called once, on the lane's thread. May destroy the lookup.
+  // Called once, on a thread of the lane's. May destroy the lookup.
   virtual void Done() noexcept = 0;
 };
 
@@ -69,28 +64,21 @@ class ReadLane {
   void Drain();
 
  private:
-  struct Kept {
-    std::shared_ptr<const PresentedSession> session;
-    // Of its partition: it was read, or found unchanged, there or later. -1 if none is known.
-    int64_t position;
-  };
+  class Reader;
 
-  void Run();
-  absl::Status ReadGroup(const std::vector<Lookup*>& group);
-  absl::Status ReadOnce(const std::vector<Lookup*>& group);
-  // What was found at `now`, or nothing.
-  void Keep(absl::string_view id, const std::shared_ptr<const PresentedSession>& session,
-            absl::Time now, int64_t position);
-  // Reads the workflows anew where the session keeps one that another daemon has made.
-  absl::StatusOr<PresentedSession> Presented(v1::Session session);
-  absl::Status FindTombstones(const std::vector<Lookup*>& group);
+  void Read();
+  void ReadBeside();
+  // Leaves in `group` what is kept.
+  void PassOn(std::vector<Lookup*>* group);
 
   const LaneSettings settings_;
   WorkflowCatalog& catalog_;
   Inbox<Lookup*> inbox_;
-  std::unique_ptr<Connection> connection_;
-  TwoQueues<Kept> kept_;
+  Inbox<Lookup*> beside_;
+  ReadMemory memory_;
+
   std::thread thread_;
+  std::vector<std::thread> threads_beside_;
 };
 
 }  // namespace sessiond::db

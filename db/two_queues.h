@@ -15,7 +15,7 @@
 
 namespace sessiond::db {
 
-// One thread.
+// One thread at a time.
 template <class Value>
 class TwoQueues {
  public:

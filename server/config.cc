@@ -96,7 +96,7 @@ constexpr Option kOptions[] = {
      "How many MiB of the sessions that were changed or read last lanes keep, so that they need not be loaded again. With "
      "0, every change loads its session under a lock, and every read loads: for while rows are changed by hand."},
     {"query-connections", &Config::query_connections, "2", "a number from 1 to 64", IsBetween<&Config::query_connections, 1, 64>,
-     "Connections for reads."},
+     "Connections for lists. Besides, a daemon opens one for each lane, up to 5 for reads by id, and up to 6 more."},
     {"lock-timeout", &Config::lock_timeout, "2s", "a duration from 1ms to 1h, for example 2s", IsPositiveUpToAnHour<&Config::lock_timeout>,
      "How long a group waits for its partitions before its callers are told LOCK_TIMEOUT."},
     {"statement-timeout", &Config::statement_timeout, "5s", "a duration from 1ms to 1h, for example 5s", IsPositiveUpToAnHour<&Config::statement_timeout>,

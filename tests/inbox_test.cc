@@ -8,6 +8,9 @@
 #include <thread>
 #include <vector>
 
+#include "absl/synchronization/blocking_counter.h"
+#include "absl/synchronization/notification.h"
+
 namespace sessiond::db {
 namespace {
 
@@ -68,6 +71,31 @@ TEST(Inbox, WakesWhoWaitsWhenItCloses) {
   });
   inbox.Close();
   waiter.join();
+}
+
+// More than one of several takers takes is left to the next, even if nothing more comes in.
+TEST(Inbox, WakesAsManyAsThereIsWorkFor) {
+  constexpr int kTakers = 3, kRounds = 100;
+  for (int round = 0; round < kRounds; ++round) {
+    Inbox<int> inbox({.group_items_max = 1});
+    absl::BlockingCounter waiting(kTakers);
+    absl::Notification taken[kTakers];
+    std::vector<std::thread> takers;
+    for (absl::Notification& mine : taken) {
+      takers.emplace_back([&] {
+        std::vector<int> group;
+        waiting.DecrementCount();
+        if (inbox.Take(&group)) mine.Notify();
+      });
+    }
+    waiting.Wait();
+    for (int i = 0; i < kTakers; ++i) inbox.Push(i, 1);
+    for (absl::Notification& mine : taken)
+      EXPECT_TRUE(mine.WaitForNotificationWithTimeout(absl::Seconds(30)));
+    inbox.Close();
+    for (std::thread& taker : takers) taker.join();
+    if (HasFailure()) return;
+  }
 }
 
 TEST(Inbox, LosesNothingAndKeepsEachSendersOrder) {

@@ -92,6 +92,10 @@ std::string TestDatabase::Ask(const std::string& sql) const {
   return results[0].rows() == 0 ? "" : std::string(results[0].Text(0, 0));
 }
 
+void TestDatabase::LetIn(bool anybody) const {
+  Administer(absl::StrCat("ALTER DATABASE ", name_, " ALLOW_CONNECTIONS ", anybody));
+}
+
 }  // namespace sessiond
 
 int main(int argc, char** argv) {

@@ -46,6 +46,8 @@ class TestDatabase {
   std::unique_ptr<db::Connection> Connect() const;
   // Runs one query, whose first row's first column is text.
   std::string Ask(const std::string& sql) const;
+  // Whether it lets new connections in. Those that are there stay.
+  void LetIn(bool anybody) const;
 
  private:
   std::string name_;
