@@ -99,7 +99,7 @@ class Read : public db::Lookup {
   bool await_suspend(std::coroutine_handle<> handle) {
     waiter_ = handle;
     const absl::Status taken = store_.Submit(this);
-    if (taken.ok()) return true;
+    if (taken.ok()) return true;  // And nothing of ours is touched any more, as with Change.
     found = taken;
     return false;
   }
