@@ -144,7 +144,8 @@ void ReadLane::Read() {
   while (inbox_.Take(&group)) {
     AnswerExpired(&group, AnswerLate);
     // One session alone is not worth waking a thread; who comes later waits for it.
-    if (group.size() > 1 || (group.size() == 1 && group[0]->ids.size() > 1)) PassOn(&group);
+    const bool alone = group.size() == 1 && group[0]->ids.size() == 1;
+    if (!alone) PassOn(&group);
     reader.Serve(group);
   }
 }

@@ -1,6 +1,5 @@
 // Reads by id, by several connections: what is kept does not wait for what is not, nothing is older
 // than it may be, and whatever happens to a connection, every look-up is answered.
-#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -85,11 +84,10 @@ void ChangeByHand(const TestDatabase& database, const std::string& name) {
   database.Ask(absl::StrCat("UPDATE sessions SET owner_display_name = '", name, "' RETURNING id"));
 }
 
-void EndConnections(const TestDatabase& database, const std::string& which = "true") {
+void EndConnections(const TestDatabase& database) {
   database.Ask(
-      absl::StrCat("SELECT count(pg_terminate_backend(pid))::text FROM pg_stat_activity WHERE "
-                   "datname = current_database() AND pid <> pg_backend_pid() AND ",
-                   which));
+      "SELECT count(pg_terminate_backend(pid))::text FROM pg_stat_activity WHERE "
+      "datname = current_database() AND pid <> pg_backend_pid()");
 }
 
 // Has all connections opened that there may be: whoever reads, reads at once from then on.

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "absl/time/clock.h"
+#include "absl/time/time.h"
 
 namespace sessiond::db {
 namespace {
