@@ -10,27 +10,77 @@
 namespace sessiond::db {
 namespace {
 
-std::string OrderBy(absl::Span<const absl::string_view> keys, bool descending) {
+template <class Keys>
+std::string OrderBy(const Keys& keys, bool descending) {
   return absl::StrJoin(keys, ", ", [&](std::string* out, absl::string_view key) {
     absl::StrAppend(out, key, descending ? " DESC" : "");
   });
 }
 
+std::string Compare(absl::Span<const absl::string_view> keys, absl::string_view op,
+                    absl::Span<const std::string> values) {
+  assert(keys.size() == values.size());
+  return absl::StrCat("(", absl::StrJoin(keys, ", "), ") ", op, " (", absl::StrJoin(values, ", "),
+                      ")");
+}
+
+// The keys by names of their own: `keys` may be ambiguous where other tables are about.
+struct NamedKeys {
+  explicit NamedKeys(absl::Span<const absl::string_view> keys) {
+    for (const absl::string_view key : keys) {
+      names.push_back(absl::StrCat("key_", names.size()));
+      absl::StrAppend(&columns, ", ", key, " AS ", names.back());
+    }
+  }
+
+  std::vector<std::string> names;
+  std::string columns;
+};
+
+std::string RowsSql(const PageParts& parts, absl::string_view where, absl::string_view limit) {
+  return absl::StrCat("SELECT ", parts.alias, ".* FROM ", parts.from, " WHERE ", where,
+                      "\n        ORDER BY ", OrderBy(parts.keys, parts.descending), " LIMIT ",
+                      limit);
+}
+
+// The same rows, not in order. Only a bitmap scan answers an OR of two ranges of an index, whatever
+// the planner expects of them: so the rows up to the edge are asked for by two conditions, either
+// of which is all but the same.
+std::string FarApartRowsSql(const PageParts& parts, absl::string_view limit) {
+  const auto& [column, value, behind] = *parts.far_apart;
+  const NamedKeys keys(parts.keys);
+  const std::string by_index =
+      absl::StrCat(column, " = ", value, behind.empty() ? "" : " AND ", behind);
+  std::vector<std::string> edge;
+  for (const std::string& name : keys.names)
+    edge.push_back(absl::StrCat("(SELECT ", name, " FROM edge)"));
+  const absl::string_view before = parts.descending ? ">" : "<";
+  const std::string up_to = absl::StrCat(before, "=");
+  return absl::StrCat(
+      "WITH edge AS (SELECT * FROM (\n",  //
+      "          SELECT ", column, " AS led_by", keys.columns, " FROM ", parts.from, " WHERE ",
+      by_index, "\n",  //
+      "          ORDER BY ", OrderBy(parts.keys, parts.descending), " LIMIT ", limit, ") page\n",
+      "          ORDER BY ", OrderBy(keys.names, !parts.descending), " LIMIT 1)\n",
+      "        SELECT ", parts.alias, ".* FROM ", parts.from, " WHERE ", parts.where, "\n",
+      "          AND (", by_index, " AND ", Compare(parts.keys, up_to, edge), "\n",
+      "            OR ", column, " = (SELECT led_by FROM edge)", behind.empty() ? "" : " AND ",
+      behind, " AND ", Compare(parts.keys, before, edge), ")\n", "        UNION ALL (",
+      RowsSql(parts,
+              absl::StrCat(parts.where, " AND ", by_index, " AND ",
+                           BehindSql(parts.keys, parts.descending, edge)),
+              limit),
+      ")\n", "        LIMIT ", limit);
+}
+
 }  // namespace
 
 // ROWS BETWEEN … 1 PRECEDING: what lies before a row, so that the row which crosses the limit still
-// comes, and with it the word that there are more. The keys go out by names of their own: those of
-// `columns` may be ambiguous, and the planner sees by them that the rows are in order already.
+// comes, and with it the word that there are more. The planner sees by the keys' own names that the
+// rows are in order already.
 Sql PageSql(const PageParts& parts, int page_size, Parameters parameters) {
   assert(page_size >= 1);
-  const std::string order = OrderBy(parts.keys, parts.descending);
-  std::vector<std::string> key_names;
-  std::string key_columns;
-  for (const absl::string_view key : parts.keys) {
-    key_names.push_back(absl::StrCat("key_", key_names.size()));
-    absl::StrAppend(&key_columns, ",\n         ", key, " AS ", key_names.back());
-  }
-  const std::vector<absl::string_view> names(key_names.begin(), key_names.end());
+  const NamedKeys keys(parts.keys);
   const std::string limit = parameters.Integer(int64_t{page_size} + 1);
   const std::string bytes_max = parameters.Integer(static_cast<int64_t>(parts.bytes_max));
   std::string text = absl::StrCat(
@@ -38,19 +88,19 @@ Sql PageSql(const PageParts& parts, int page_size, Parameters parameters) {
       "  SELECT lead(true) OVER page IS NOT NULL AS has_next, ", parts.columns, ",\n",
       "         COALESCE(sum(", parts.bytes,
       ") OVER (page ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS bytes_before",
-      key_columns, "\n",  //
-      "  FROM (SELECT ", parts.alias, ".* FROM ", parts.from, " WHERE ", parts.where, "\n",
-      "        ORDER BY ", order, " LIMIT ", limit, ") ", parts.alias, " ", parts.join, "\n",
-      "  WINDOW page AS (ORDER BY ", order, ")\n", ") page WHERE bytes_before < ", bytes_max,
-      " ORDER BY ", OrderBy(names, parts.descending));
+      keys.columns, "\n",  //
+      "  FROM (",
+      parts.far_apart.has_value() ? FarApartRowsSql(parts, limit)
+                                  : RowsSql(parts, parts.where, limit),
+      ") ", parts.alias, " ", parts.join, "\n", "  WINDOW page AS (ORDER BY ",
+      OrderBy(parts.keys, parts.descending), ")\n", ") page WHERE bytes_before < ", bytes_max,
+      " ORDER BY ", OrderBy(keys.names, parts.descending));
   return {std::move(text), parameters.Take()};
 }
 
 std::string BehindSql(absl::Span<const absl::string_view> keys, bool descending,
                       absl::Span<const std::string> placeholders) {
-  assert(keys.size() == placeholders.size());
-  return absl::StrCat("(", absl::StrJoin(keys, ", "), descending ? ") < (" : ") > (",
-                      absl::StrJoin(placeholders, ", "), ")");
+  return Compare(keys, descending ? "<" : ">", placeholders);
 }
 
 std::string OfSessionSql(absl::string_view alias, absl::string_view session_id, int partition_count,

@@ -5,6 +5,14 @@
 //
 //   by order and key, one row more than asked  →  has each a next one? how many bytes before it?  →
 //   those that fit
+//
+// A walk along an index fetches each row's page when it comes to it, one after the other. Where the
+// rows lie far apart and have not been in use lately, that is as many waits for the disk.
+// PostgreSQL fetches pages ahead (effective_io_concurrency) for bitmap scans alone, which know no
+// order and no limit. So a page of rows that are `far_apart` is made in two parts:
+//
+//   the last key of a page, by the index alone  →  all up to that key, their pages side by side  →
+//   if some of those do not match: more from behind that key, in order
 #pragma once
 
 #include <algorithm>
@@ -38,6 +46,15 @@ struct PageParts {
   // What makes a row unique, in the order of the list.
   std::vector<absl::string_view> keys;
   bool descending = false;
+  // Rows that lie far apart: those whose `column`, which leads their index before `keys`, has
+  // `value`, a placeholder. `behind` tells where the page begins, if it is not the first. Neither
+  // is said in `where`.
+  struct FarApart {
+    absl::string_view column;
+    std::string value;
+    std::string behind;
+  };
+  std::optional<FarApart> far_apart;
   // What is looked up for each row of the page, and only for those.
   absl::string_view join;
   // Of the row and what was joined to it.

@@ -25,6 +25,23 @@ std::string Where(const SessionSelection& selection, Parameters* parameters) {
                                 selection.partition_count, parameters));
 }
 
+// Takes out of the filter that all sessions are one owner's, if it says so.
+std::optional<std::string> TakeOwner(Filter* filter) {
+  if (filter->kind == Filter::Kind::kRestriction) {
+    const Restriction& restriction = filter->restriction;
+    if (restriction.field != FilterField::kOwnerId || restriction.comparator != Comparator::kEqual)
+      return std::nullopt;
+    std::string owner = std::get<std::string>(restriction.value);
+    *filter = Filter();
+    return owner;
+  }
+  if (filter->kind != Filter::Kind::kAnd) return std::nullopt;
+  for (Filter& part : filter->children) {
+    if (auto owner = TakeOwner(&part); owner.has_value()) return owner;
+  }
+  return std::nullopt;
+}
+
 // ---- Orders
 
 // The column that leads the order; empty for create_time, which leads by itself.
@@ -58,6 +75,11 @@ std::string Behind(const SessionPageKey& key, const Order& order, Parameters* pa
   values.push_back(parameters->Time(key.create_time));
   values.push_back(parameters->Text(key.session_id));
   return BehindSql(KeysOf(order.field), order.descending, values);
+}
+
+// An owner's sessions lie where others were made at the same time.
+PageParts::FarApart OfOwner(absl::string_view owner_id, Parameters* parameters) {
+  return {.column = "s.owner_id", .value = parameters->Text(owner_id)};
 }
 
 // A page of sessions with their tasks; `parts` has where, keys and direction.
@@ -121,27 +143,36 @@ std::optional<SessionPageKey> ParsePageKey(const Order& order,
       .value = leading == 1 ? values[0] : "", .create_time = key->time, .session_id = key->id};
 }
 
-Sql ListSessionsSql(const SessionSelection& selection, const Order& order,
+Sql ListSessionsSql(SessionSelection selection, const Order& order,
                     const std::optional<SessionPageKey>& after, int page_size) {
   Parameters parameters;
-  std::string where = Where(selection, &parameters);
+  PageParts parts{.keys = KeysOf(order.field), .descending = order.descending};
+  if (order.field == OrderField::kCreateTime) {
+    if (const auto owner = TakeOwner(&selection.filter); owner.has_value())
+      parts.far_apart = OfOwner(*owner, &parameters);
+  }
+  parts.where = Where(selection, &parameters);
   // Not a list of states: that would tempt the planner to collect them by their index, and then to
   // sort.
-  if (!selection.include_deleted) absl::StrAppend(&where, " AND s.state <> 5");
-  if (after.has_value()) absl::StrAppend(&where, " AND ", Behind(*after, order, &parameters));
-  return SessionPageSql(
-      {.where = std::move(where), .keys = KeysOf(order.field), .descending = order.descending},
-      page_size, std::move(parameters));
+  if (!selection.include_deleted) absl::StrAppend(&parts.where, " AND s.state <> 5");
+  if (after.has_value()) {
+    std::string behind = Behind(*after, order, &parameters);
+    if (parts.far_apart.has_value()) {
+      parts.far_apart->behind = std::move(behind);
+    } else {
+      absl::StrAppend(&parts.where, " AND ", behind);
+    }
+  }
+  return SessionPageSql(std::move(parts), page_size, std::move(parameters));
 }
 
 Sql ListRecoverableSessionsSql(absl::string_view namespace_name, absl::string_view owner_id) {
   Parameters parameters;
-  std::string where =
-      absl::StrCat("s.owner_id = ", parameters.Text(owner_id), " AND ",
-                   NamespaceSql(namespace_name, &parameters), " AND ", kRecoverableSql);
-  return SessionPageSql(
-      {.where = std::move(where), .keys = KeysOf(OrderField::kCreateTime), .descending = true},
-      kPageSizeMax, std::move(parameters));
+  PageParts parts{.keys = KeysOf(OrderField::kCreateTime),
+                  .descending = true,
+                  .far_apart = OfOwner(owner_id, &parameters)};
+  parts.where = absl::StrCat(NamespaceSql(namespace_name, &parameters), " AND ", kRecoverableSql);
+  return SessionPageSql(std::move(parts), kPageSizeMax, std::move(parameters));
 }
 
 std::vector<Sql> GetFullSessionSql(absl::string_view session_id, int partition_count) {

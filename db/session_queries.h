@@ -44,7 +44,7 @@ std::optional<SessionPageKey> ParsePageKey(const Order& order,
 
 // One page, from the beginning or behind `after`; read it with ReadSessionPage. REQUIRES: 1 <=
 // page_size.
-Sql ListSessionsSql(const SessionSelection& selection, const Order& order,
+Sql ListSessionsSql(SessionSelection selection, const Order& order,
                     const std::optional<SessionPageKey>& after, int page_size);
 
 using Sessions = google::protobuf::RepeatedPtrField<v1::Session>;

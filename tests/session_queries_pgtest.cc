@@ -284,12 +284,13 @@ TEST(SessionQueries, EveryOrderPagesThroughEverySessionOnce) {
   const std::vector<v1::Session> all = world.All();
   for (const Order& order : EveryOrder()) {
     for (const char* filter :
-         {"", "hold = false labels:team", "status = status_1", "state = PAUSED"}) {
+         {"", "hold = false labels:team", "status = status_1", "state = PAUSED", "owner_id = u3",
+          "owner_id = u3 AND (hold = false owner_id = u3)", "owner_id = u3 owner_id = u4"}) {
       for (const char* namespace_name : {"-", "other", "default", "none"}) {
         for (const bool include_deleted : {false, true}) {
           const auto selection = Selection(filter, namespace_name, include_deleted);
           const auto expected = ExpectedIds(all, selection, order);
-          for (const int page_size : {7, 1000}) {
+          for (const int page_size : {2, 7, 1000}) {
             EXPECT_EQ(world.Ids(selection, order, page_size), expected)
                 << static_cast<int>(order.field) << order.descending << " " << filter << " "
                 << namespace_name << " " << include_deleted << " " << page_size;
@@ -535,14 +536,50 @@ TEST(SessionQueries, NoPlanScansATable) {
     rides("", OrderField::kOwnerId, "sessions_by_owner");
     rides("", OrderField::kStatus, "sessions_by_status");
     rides("", OrderField::kState, "sessions_by_state");
+    // An owner's sessions lie far apart: they are fetched side by side.
+    for (const bool is_first : {true, false}) {
+      const SessionPageKey key{"", absl::FromUnixSeconds(1767240000), "exec"};
+      const std::string plan =
+          expect_no_scan(ListSessionsSql(Selection("owner_id = u1 hold = true"), Order(),
+                                         is_first ? std::nullopt : std::optional(key), 50));
+      EXPECT_TRUE(absl::StrContains(plan, "Index Only Scan Backward using sessions_by_owner"))
+          << plan;
+      EXPECT_TRUE(absl::StrContains(plan, "BitmapOr")) << plan;
+      EXPECT_FALSE(absl::StrContains(plan, "sessions_by_created")) << plan;
+    }
+    // In another order no edge can be told by the index.
+    EXPECT_FALSE(absl::StrContains(
+        expect_no_scan(ListSessionsSql(Selection("owner_id = u1"), {OrderField::kStatus, true},
+                                       std::nullopt, 50)),
+        "edge"));
   }
   const auto list = [&](const char* filter) {
     return expect_no_scan(ListSessionsSql(Selection(filter), Order(), std::nullopt, 50));
   };
-  EXPECT_TRUE(absl::StrContains(list("owner_id = u1"), "sessions_by_owner"));
   EXPECT_TRUE(absl::StrContains(list("labels.team = 'none'"), "sessions_by_label"));
   EXPECT_TRUE(absl::StrContains(list("references.job = 'none'"), "sessions_by_ref"));
   EXPECT_TRUE(absl::StrContains(list("session_id = x"), "sessions_pkey"));
+}
+
+// However many sessions an owner has, and whatever the planner expects of owners.
+TEST(SessionQueries, APageOfAnOwnersSessionsReadsNoMoreThanAPage) {
+  World world(20'000);
+  for (const char* known : {"", "ANALYZE sessions", "UPDATE sessions SET owner_id = 'u1'"}) {
+    if (*known != '\0') world.Ask({known, {}});
+    const Sql sql = ListSessionsSql(Selection("owner_id = u1"), Order(), std::nullopt, 50);
+    const Result plan =
+        world.Ask({absl::StrCat("EXPLAIN (ANALYZE, TIMING OFF) ", sql.text), sql.params});
+    int nodes = 0;
+    for (int row = 0; row < plan.rows(); ++row) {
+      const std::string_view line(plan.Text(row, 0).data(), plan.Text(row, 0).size());
+      const std::size_t at = line.find("actual rows=");
+      if (at == std::string_view::npos) continue;
+      ++nodes;
+      // An index may still name rows that are there no more.
+      EXPECT_LE(std::atoi(line.data() + at + 12), 51 + 9) << line;
+    }
+    EXPECT_GT(nodes, 5);
+  }
 }
 
 }  // namespace
