@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Draws where the daemon's CPU goes, from what perf has sampled:
+"""Draws where the CPU of the daemon, or of PostgreSQL, goes, from what perf has sampled:
 
   perf record -F 499 --call-graph dwarf,16384 -p PID -o perf.data -- sleep 5
   perf script -i perf.data | tests/bench/flame.py "AdvanceSession, 256 in flight" advance.svg
@@ -14,7 +14,9 @@ import chart
 
 # Whose time it is, by the names of functions, the first that fits; else it is that of whoever called.
 OWNERS = (
-    ("PostgreSQL's client", "#8c6d31", r"^(PQ|pq)|db::Connection::"),
+    ("PostgreSQL's client", "#8c6d31", r"^(PQ|pq[^_])|db::Connection::"),
+    ("PostgreSQL", "#2b6cb0", r"^PostgresMain$"),
+    ("pages", "#d69e2e", r"^(ReadBufferExtended|PrefetchSharedBuffer)$"),
     ("sessiond", "#2b6cb0", r"sessiond::|nlohmann"),
     ("Protobuf", "#805ad5", r"google::protobuf"),
     ("gRPC", "#38a169", r"grpc|^gpr_|^chttp2|^tcp_(write|send|flush|read)|pollset|^cq_"),
@@ -64,7 +66,9 @@ def tree(lines):
     root = Frame()
     for stack in stacks(lines):
         # Above the threads' own functions there is nothing to learn.
-        ours = [name for name in stack if not re.search(r"clone3|start_thread|_State_impl|^std::__invoke", name)]
+        ours = [name for name in stack
+                if not re.search(r"clone3|start_thread|_State_impl|^std::__invoke|^_?_?(libc_)?start|^main$|^PostmasterMain$",
+                                 name)]
         frame = root
         frame.samples += 1
         for name in ours:
@@ -77,6 +81,10 @@ def tree(lines):
 def rows(frame, depth=0):
     return max([depth] + [rows(callee, depth + 1) for callee in frame.callees.values()
                           if callee.samples >= SMALLEST * total])
+
+
+def owners_of(frame):
+    return {frame.owner}.union(*map(owners_of, frame.callees.values()))
 
 
 def draw(axes, frame, left, depth, colours):
@@ -108,11 +116,13 @@ def main():
     if not total:
         sys.exit("flame: there are no samples; use perf script | flame.py TITLE FILE")
     figure, axes = pyplot.subplots(figsize=(14, 1.2 + ROW * rows(root)))
-    colours = {whose: colour for whose, colour, _ in OWNERS}
+    owners = owners_of(root)
+    colours = {whose: colour for whose, colour, _ in OWNERS if whose in owners}
+    process = "PostgreSQL" if "PostgreSQL" in owners else "the daemon"
     draw(axes, root, 0, 0, colours)
     axes.set(xlim=(0, 1), ylim=(-rows(root) + 0.4, 0.6), yticks=[], xticks=[])
     axes.set_frame_on(False)
-    axes.set_title(f"{sys.argv[1]}: CPU of the daemon, {total:,} samples", loc="left", fontsize=11)
+    axes.set_title(f"{sys.argv[1]}: CPU of {process}, {total:,} samples", loc="left", fontsize=11)
     axes.legend(handles=[patches.Patch(color=colour, label=whose, alpha=0.75) for whose, colour in colours.items()],
                 loc="lower right", bbox_to_anchor=(1, 1), ncol=len(colours), frameon=False, fontsize=8)
     figure.tight_layout()
