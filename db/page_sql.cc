@@ -17,13 +17,6 @@ std::string OrderBy(const Keys& keys, bool descending) {
   });
 }
 
-std::string Compare(absl::Span<const absl::string_view> keys, absl::string_view op,
-                    absl::Span<const std::string> values) {
-  assert(keys.size() == values.size());
-  return absl::StrCat("(", absl::StrJoin(keys, ", "), ") ", op, " (", absl::StrJoin(values, ", "),
-                      ")");
-}
-
 // The keys by names of their own: `keys` may be ambiguous where other tables are about.
 struct NamedKeys {
   explicit NamedKeys(absl::Span<const absl::string_view> keys) {
@@ -43,32 +36,34 @@ std::string RowsSql(const PageParts& parts, absl::string_view where, absl::strin
                       limit);
 }
 
-// The same rows, not in order. Only a bitmap scan answers an OR of two ranges of an index, whatever
-// the planner expects of them: so the rows up to the edge are asked for by two conditions, either
-// of which is all but the same.
+// The same rows, not in order. The edge is the last of as many as are wanted, by the index alone.
+//
+// The first rows are those before the edge, and the edge: an OR of two ranges of the index, which
+// only a bitmap scan answers. It stays one as long as its sides have nothing in common that the
+// planner could take out of it, hence the edge's own `lead`; and OFFSET 0 keeps the conditions that
+// lead to other indexes from it. The rest comes behind them, as Append runs its parts in turn, and
+// not at all if they are enough.
 std::string FarApartRowsSql(const PageParts& parts, absl::string_view limit) {
   const auto& [column, value, behind] = *parts.far_apart;
   const NamedKeys keys(parts.keys);
+  const std::string row = absl::StrCat("(", absl::StrJoin(parts.keys, ", "), ")");
+  const std::string edge = absl::StrCat("(SELECT ", absl::StrJoin(keys.names, ", "), " FROM edge)");
   const std::string by_index =
       absl::StrCat(column, " = ", value, behind.empty() ? "" : " AND ", behind);
-  std::vector<std::string> edge;
-  for (const std::string& name : keys.names)
-    edge.push_back(absl::StrCat("(SELECT ", name, " FROM edge)"));
-  const absl::string_view before = parts.descending ? ">" : "<";
-  const std::string up_to = absl::StrCat(before, "=");
+  const absl::string_view is_before = parts.descending ? " > " : " < ";
+  const absl::string_view is_behind = parts.descending ? " < " : " > ";
   return absl::StrCat(
       "WITH edge AS (SELECT * FROM (\n",  //
-      "          SELECT ", column, " AS led_by", keys.columns, " FROM ", parts.from, " WHERE ",
+      "          SELECT ", column, " AS lead", keys.columns, " FROM ", parts.from, " WHERE ",
       by_index, "\n",  //
-      "          ORDER BY ", OrderBy(parts.keys, parts.descending), " LIMIT ", limit, ") page\n",
+      "          ORDER BY ", OrderBy(parts.keys, parts.descending), " LIMIT ", limit,
+      ") first_rows\n",  //
       "          ORDER BY ", OrderBy(keys.names, !parts.descending), " LIMIT 1)\n",
-      "        SELECT ", parts.alias, ".* FROM ", parts.from, " WHERE ", parts.where, "\n",
-      "          AND (", by_index, " AND ", Compare(parts.keys, up_to, edge), "\n",
-      "            OR ", column, " = (SELECT led_by FROM edge)", behind.empty() ? "" : " AND ",
-      behind, " AND ", Compare(parts.keys, before, edge), ")\n", "        UNION ALL (",
-      RowsSql(parts,
-              absl::StrCat(parts.where, " AND ", by_index, " AND ",
-                           BehindSql(parts.keys, parts.descending, edge)),
+      "        SELECT * FROM (SELECT ", parts.alias, ".* FROM ", parts.from, "\n",
+      "          WHERE ", by_index, " AND ", row, is_before, edge, "\n", "            OR ", column,
+      " = (SELECT lead FROM edge) AND ", row, " >= ", edge, " AND ", row, " <= ", edge, "\n",
+      "          OFFSET 0) ", parts.alias, " WHERE ", parts.where, "\n", "        UNION ALL (",
+      RowsSql(parts, absl::StrCat(by_index, " AND ", row, is_behind, edge, " AND ", parts.where),
               limit),
       ")\n", "        LIMIT ", limit);
 }
@@ -77,7 +72,7 @@ std::string FarApartRowsSql(const PageParts& parts, absl::string_view limit) {
 
 // ROWS BETWEEN … 1 PRECEDING: what lies before a row, so that the row which crosses the limit still
 // comes, and with it the word that there are more. The planner sees by the keys' own names that the
-// rows are in order already.
+// windows' rows are in order already.
 Sql PageSql(const PageParts& parts, int page_size, Parameters parameters) {
   assert(page_size >= 1);
   const NamedKeys keys(parts.keys);
@@ -100,7 +95,9 @@ Sql PageSql(const PageParts& parts, int page_size, Parameters parameters) {
 
 std::string BehindSql(absl::Span<const absl::string_view> keys, bool descending,
                       absl::Span<const std::string> placeholders) {
-  return Compare(keys, descending ? "<" : ">", placeholders);
+  assert(keys.size() == placeholders.size());
+  return absl::StrCat("(", absl::StrJoin(keys, ", "), descending ? ") < (" : ") > (",
+                      absl::StrJoin(placeholders, ", "), ")");
 }
 
 std::string OfSessionSql(absl::string_view alias, absl::string_view session_id, int partition_count,

@@ -7,12 +7,12 @@
 //   those that fit
 //
 // A walk along an index fetches each row's page when it comes to it, one after the other. Where the
-// rows lie far apart and have not been in use lately, that is as many waits for the disk.
-// PostgreSQL fetches pages ahead (effective_io_concurrency) for bitmap scans alone, which know no
-// order and no limit. So a page of rows that are `far_apart` is made in two parts:
+// rows lie far apart and have not been in use lately, that is as many waits for the disk. Of scans
+// by an index PostgreSQL fetches pages ahead (effective_io_concurrency) for bitmap scans alone,
+// which know no order and no limit. So a page of rows that are `far_apart` is made in three steps:
 //
-//   the last key of a page, by the index alone  →  all up to that key, their pages side by side  →
-//   if some of those do not match: more from behind that key, in order
+//   the last key of a page, by the index alone as far as it is vacuumed  →  all up to that key,
+//   their pages side by side  →  if some of those do not match: more from behind that key, in order
 #pragma once
 
 #include <algorithm>
@@ -39,7 +39,7 @@ inline constexpr std::size_t kViewBytesMax = kPageBytesMax / 2;
 
 struct PageParts {
   // What the rows are called, and where they come from: `s`, `sessions s`. Joins in `from` are for
-  // `where` alone.
+  // `where` alone. `where` has no OR outside of parentheses.
   absl::string_view alias;
   absl::string_view from;
   std::string where;

@@ -192,6 +192,10 @@ TEST(EmbeddedPostgres, IsPrivateAndKnowsNoLocale) {
   EXPECT_EQ(info.st_mode & 0777, 0700u);
 }
 
+TEST(EmbeddedPostgres, FetchesPagesAhead) {
+  EXPECT_EQ(Ask(TestCluster(), "SHOW effective_io_concurrency"), "32");
+}
+
 TEST(EmbeddedPostgres, IsDurableUnlessToldOtherwise) {
   const TempDir dir;
   auto postgres = EmbeddedPostgres::Start({.data_dir = dir / "pg"}, SpareSupervisor());

@@ -67,7 +67,7 @@ def tree(lines):
     for stack in stacks(lines):
         # Above the threads' own functions there is nothing to learn.
         ours = [name for name in stack
-                if not re.search(r"clone3|start_thread|_State_impl|^std::__invoke|^_?_?(libc_)?start|^main$|^PostmasterMain$",
+                if not re.search(r"clone3|start_thread|_State_impl|^std::__invoke|^_start$|^__libc_start_|^main$|^PostmasterMain$",
                                  name)]
         frame = root
         frame.samples += 1
