@@ -57,15 +57,17 @@ std::string FarApartRowsSql(const PageParts& parts, absl::string_view limit) {
       "          SELECT ", column, " AS lead", keys.columns, " FROM ", parts.from, " WHERE ",
       by_index, "\n",  //
       "          ORDER BY ", OrderBy(parts.keys, parts.descending), " LIMIT ", limit,
-      ") first_rows\n",  //
-      "          ORDER BY ", OrderBy(keys.names, !parts.descending), " LIMIT 1)\n",
-      "        SELECT * FROM (SELECT ", parts.alias, ".* FROM ", parts.from, "\n",
-      "          WHERE ", by_index, " AND ", row, is_before, edge, "\n", "            OR ", column,
-      " = (SELECT lead FROM edge) AND ", row, " >= ", edge, " AND ", row, " <= ", edge, "\n",
-      "          OFFSET 0) ", parts.alias, " WHERE ", parts.where, "\n", "        UNION ALL (",
+      ") first_rows\n",                                                              //
+      "          ORDER BY ", OrderBy(keys.names, !parts.descending), " LIMIT 1)\n",  //
+      "        SELECT * FROM (SELECT ", parts.alias, ".* FROM ", parts.from, "\n",   //
+      "          WHERE ", by_index, " AND ", row, is_before, edge, "\n",             //
+      "            OR ", column, " = (SELECT lead FROM edge) AND ", row, " >= ", edge, " AND ", row,
+      " <= ", edge, "\n",                                                 //
+      "          OFFSET 0) ", parts.alias, " WHERE ", parts.where, "\n",  //
+      "        UNION ALL (",
       RowsSql(parts, absl::StrCat(by_index, " AND ", row, is_behind, edge, " AND ", parts.where),
               limit),
-      ")\n", "        LIMIT ", limit);
+      ")\n        LIMIT ", limit);
 }
 
 }  // namespace
