@@ -4,6 +4,7 @@ No code is generated: messages are made from the descriptor set that the build l
 calls take and answer Protobuf's JSON as dictionaries. What is tested is what goes over the wire.
 """
 
+import datetime
 import os
 import pathlib
 import re
@@ -61,6 +62,11 @@ class Contract:
         """The bytes of a method's request."""
         message = self.method(method)[0]()
         return json_format.ParseDict(fields, message, descriptor_pool=self.pool).SerializeToString()
+
+
+def moment(text):
+    """A time to compare by: as texts .893Z, which is how JSON says .893000, stands behind .893768Z."""
+    return datetime.datetime.fromisoformat(text)
 
 
 class Refused(Exception):

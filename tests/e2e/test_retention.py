@@ -8,7 +8,7 @@ import time
 import uuid
 
 import pytest
-from conftest import Daemon
+from conftest import Daemon, moment
 from test_scenarios import assert_chained, events_of
 
 # What one call does at most.
@@ -451,5 +451,5 @@ def test_a_daemon_says_what_it_is(client, keeper):
     assert info["schemaVersion"] == int(keeper.psql("SELECT max(version) FROM schema_migrations"))
     assert info["partitionCount"] == int(keeper.psql("SELECT count(*) FROM partitions"))
     assert keeper.psql("SHOW server_version").startswith(info["postgresVersion"])
-    assert info["startTime"] <= client.create()["createTime"]
+    assert moment(info["startTime"]) <= moment(client.create()["createTime"])
     assert client.call("GetServerInfo") == info

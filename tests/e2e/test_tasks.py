@@ -7,7 +7,7 @@ import time
 import uuid
 
 import pytest
-from conftest import Refused
+from conftest import Refused, moment
 from test_scenarios import assert_chained, at_once, events_of, types_of
 
 # Until a daemon has noticed a silence, it may take a beat of its sweeper; a busy machine takes longer.
@@ -223,7 +223,7 @@ def test_recovering_twice_audits_twice_and_a_paused_one_comes_back(work):
 def test_progress_and_heartbeats_leave_etags_alone(work):
     session = work.session()
     task = work.report("ReportTaskProgress")
-    assert task["heartbeatTime"] > session["currentTask"]["heartbeatTime"]
+    assert moment(task["heartbeatTime"]) > moment(session["currentTask"]["heartbeatTime"])
     assert work.session()["sequence"] == session["sequence"]  # A bare heartbeat is no event.
     assert work.session()["updateTime"] == session["updateTime"]
     work.report("ReportTaskProgress", progress={"a": 1, "b": 2})

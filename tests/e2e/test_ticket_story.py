@@ -5,6 +5,7 @@ first call to the last, with what goes wrong on the way, and every answer looked
 import uuid
 
 import pytest
+from conftest import moment
 from test_scenarios import assert_chained, events_of
 
 ADVANCE = {"reason": "the user said so", "actor": "ada"}
@@ -76,7 +77,7 @@ class Story:
         assert (failed["status"], failed["retryCount"]) == ("FAILED", count)
         assert failed.get("retryable", False) == (count < 3)
         assert failed["failureContext"] == context
-        assert failed["failTime"] >= failed["startTime"] and "completeTime" not in failed
+        assert moment(failed["failTime"]) >= moment(failed["startTime"]) and "completeTime" not in failed
         return failed
 
     def retry(self, task, count):
@@ -189,7 +190,7 @@ def test_a_ticket_export_that_fails_twice_and_is_blocked_once_is_completed(story
         "ResolveError", errorId=blocking["errorId"], resolution="summary written", actor="ada"
     )
     assert (resolved["resolver"], resolved["resolution"]) == ("ada", "summary written")
-    assert resolved["resolveTime"] >= resolved["createTime"]
+    assert moment(resolved["resolveTime"]) >= moment(resolved["createTime"])
     assert not story.session().get("hasBlockingErrors", False)
     refusal = story.refusal("ResolveError", errorId=blocking["errorId"])
     assert (refusal.code, refusal.reason) == ("FAILED_PRECONDITION", "ALREADY_RESOLVED")
