@@ -7,6 +7,7 @@ changes.
 """
 
 import collections
+import contextlib
 import datetime
 import json
 import os
@@ -420,11 +421,14 @@ def check(readers, histories):
         }
 
     def complete(told):
-        return all(
-            each["bookmarked"]
-            and len(each["changes"]) >= sum(map(len, expected(number, each).values()))
-            for number, each in told.items()
-        )
+        # What seems to have matched without being shown may be a change that is still to be told.
+        with contextlib.suppress(AssertionError):
+            return all(
+                each["bookmarked"]
+                and len(each["changes"]) >= sum(map(len, expected(number, each).values()))
+                for number, each in told.items()
+            )
+        return False
 
     told = readers.await_told(complete)
     changes = 0
