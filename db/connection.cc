@@ -32,20 +32,20 @@ constexpr std::size_t kPreparedMax = 128;
 const absl::Time kPostgresEpoch = absl::FromUnixSeconds(946684800);
 
 // What poll is told to wait; rounded up so that a deadline is never missed by spinning.
-int PollMillis(absl::Time deadline) {
-  const absl::Duration left = deadline - absl::Now();
+int PollMillis(SteadyTime deadline) {
+  const absl::Duration left = deadline - SteadyTime::Now();
   if (left <= absl::ZeroDuration()) return 0;
   return static_cast<int>(std::min<int64_t>(absl::ToInt64Milliseconds(left) + 1, 60'000));
 }
 
 // Waits until `events` are there. False at the deadline.
-bool WaitFor(int socket, short events, absl::Time deadline) {
+bool WaitFor(int socket, short events, SteadyTime deadline) {
   for (;;) {
     pollfd fd{socket, events, 0};
     const int ready = poll(&fd, 1, PollMillis(deadline));
     if (ready > 0) return true;
     if (ready < 0 && errno != EINTR) return false;
-    if (absl::Now() >= deadline) return false;
+    if (SteadyTime::Now() >= deadline) return false;
   }
 }
 
@@ -230,7 +230,7 @@ absl::string_view Result::tag() const { return PQcmdStatus(result_.get()); }
 // Connection
 
 absl::StatusOr<std::unique_ptr<Connection>> Connection::Open(const ConnectionOptions& options,
-                                                             absl::Time deadline) {
+                                                             SteadyTime deadline) {
   auto connection = std::unique_ptr<Connection>(new Connection);
   // A name given in the connection string wins over ours.
   const char* const keywords[] = {"fallback_application_name", "dbname", nullptr};
@@ -267,7 +267,7 @@ absl::StatusOr<std::unique_ptr<Connection>> Connection::Open(const ConnectionOpt
 }
 
 absl::Status Connection::Prepare(absl::Span<const Statement* const> statements,
-                                 absl::Time deadline) {
+                                 SteadyTime deadline) {
   std::vector<absl::string_view> types;
   for (const Statement* statement : statements) {
     PQsendPrepare(conn_, statement->name, statement->sql, 0, nullptr);
@@ -371,7 +371,7 @@ std::optional<std::string> Connection::PreparedName(const std::string& sql) {
 }
 
 // Reads while it writes: with both directions full, neither side could go on otherwise.
-absl::Status Connection::Flush(absl::Time deadline) {
+absl::Status Connection::Flush(SteadyTime deadline) {
   for (;;) {
     const int left = PQflush(conn_);
     if (left == 0) return absl::OkStatus();
@@ -381,7 +381,7 @@ absl::Status Connection::Flush(absl::Time deadline) {
   }
 }
 
-absl::Status Connection::WaitReadable(absl::Time deadline) {
+absl::Status Connection::WaitReadable(SteadyTime deadline) {
   while (PQisBusy(conn_) != 0) {
     if (!WaitFor(PQsocket(conn_), POLLIN, deadline)) return Lost("receiving: timed out");
     if (PQconsumeInput(conn_) != 1) return Lost("receiving");
@@ -396,7 +396,7 @@ absl::Status Connection::SessionError(const pg_result* result) const {
                   expects_conflicts_ && absl::StartsWith(sqlstate, "23"));
 }
 
-absl::StatusOr<std::vector<Result>> Connection::Receive(absl::Time deadline) {
+absl::StatusOr<std::vector<Result>> Connection::Receive(SteadyTime deadline) {
   if (conn_ == nullptr) return ConnectionLost("already lost");
   if (auto flushed = Flush(deadline); !flushed.ok()) return flushed;
   std::vector<Result> results;
@@ -435,12 +435,12 @@ absl::StatusOr<std::vector<Result>> Connection::Receive(absl::Time deadline) {
   }
 }
 
-absl::StatusOr<std::vector<Result>> Connection::Trip(absl::Time deadline) {
+absl::StatusOr<std::vector<Result>> Connection::Trip(SteadyTime deadline) {
   if (auto sent = Send(); !sent.ok()) return sent;
   return Receive(deadline);
 }
 
-absl::Status Connection::Execute(const std::string& sql, absl::Time deadline) {
+absl::Status Connection::Execute(const std::string& sql, SteadyTime deadline) {
   if (conn_ == nullptr) return ConnectionLost("already lost");
   if (PQexitPipelineMode(conn_) != 1 || PQsendQuery(conn_, sql.c_str()) != 1)
     return Lost("sending");

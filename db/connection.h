@@ -21,6 +21,7 @@
 #include "absl/time/time.h"
 #include "absl/types/span.h"
 #include "db/statement.h"
+#include "db/steady_time.h"
 
 struct pg_conn;
 struct pg_result;
@@ -141,7 +142,7 @@ class Connection {
   // Connects, makes the settings and prepares the statements. UNAVAILABLE: nobody is there, or not
   // ready by `deadline`. FAILED_PRECONDITION: the schema does not fit the statements.
   static absl::StatusOr<std::unique_ptr<Connection>> Open(const ConnectionOptions& options,
-                                                          absl::Time deadline);
+                                                          SteadyTime deadline);
   ~Connection();
 
   // Puts a prepared statement into the next trip.
@@ -155,12 +156,12 @@ class Connection {
   // Reads the results of what was sent, as many as were queued. An SQL error is a status with its
   // SQLSTATE (see sql_error.h); the statements behind it were skipped. UNAVAILABLE: the connection
   // is lost, and closed.
-  absl::StatusOr<std::vector<Result>> Receive(absl::Time deadline);
+  absl::StatusOr<std::vector<Result>> Receive(SteadyTime deadline);
   // Send and Receive.
-  absl::StatusOr<std::vector<Result>> Trip(absl::Time deadline);
+  absl::StatusOr<std::vector<Result>> Trip(SteadyTime deadline);
 
   // One or more SQL commands in one string, without parameters, in a transaction of their own.
-  absl::Status Execute(const std::string& sql, absl::Time deadline);
+  absl::Status Execute(const std::string& sql, SteadyTime deadline);
 
   // False once the connection was lost or given up; it never comes back.
   bool alive() const { return conn_ != nullptr; }
@@ -175,10 +176,10 @@ class Connection {
 
   Connection() = default;
   absl::Status Lost(absl::string_view what);
-  absl::Status Flush(absl::Time deadline);
-  absl::Status WaitReadable(absl::Time deadline);
+  absl::Status Flush(SteadyTime deadline);
+  absl::Status WaitReadable(SteadyTime deadline);
   absl::Status SessionError(const pg_result* result) const;
-  absl::Status Prepare(absl::Span<const Statement* const> statements, absl::Time deadline);
+  absl::Status Prepare(absl::Span<const Statement* const> statements, SteadyTime deadline);
   bool SendQueued(Queued& queued);
   bool SendText(const Queued& queued);
   // The name under which `sql` is prepared; prepares it where it is new. Nothing when sending

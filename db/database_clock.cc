@@ -1,7 +1,8 @@
 #include "db/database_clock.h"
 
 #include <algorithm>
-#include <chrono>
+
+#include "absl/time/clock.h"
 
 namespace sessiond::db {
 namespace {
@@ -11,11 +12,7 @@ constexpr absl::Duration kSpan = absl::Seconds(15);
 
 }  // namespace
 
-absl::Duration DatabaseClock::SteadyNow() {
-  return absl::FromChrono(std::chrono::steady_clock::now().time_since_epoch());
-}
-
-void DatabaseClock::Read(absl::Time database_time, absl::Duration now) {
+void DatabaseClock::Read(absl::Time database_time, SteadyTime now) {
   absl::MutexLock lock(&mutex_);
   if (now - since_ > kSpan) {
     origin_before_ = now - since_ > 2 * kSpan ? absl::InfinitePast() : origin_;
@@ -23,19 +20,26 @@ void DatabaseClock::Read(absl::Time database_time, absl::Duration now) {
     since_ = now;
   }
   // What was longer under way looks earlier than it is.
-  origin_ = std::max(origin_, database_time - now);
+  origin_ = std::max(origin_, database_time - now.SinceStart());
+  origin_known_ = std::max(origin_, origin_before_);
 }
 
 void DatabaseClock::Forget() {
   absl::MutexLock lock(&mutex_);
   origin_ = origin_before_ = absl::InfinitePast();
-  since_ = -absl::InfiniteDuration();
+  since_ = SteadyTime::InfinitePast();
 }
 
-std::optional<absl::Time> DatabaseClock::Now(absl::Duration now) const {
+std::optional<absl::Time> DatabaseClock::Now(SteadyTime now) const {
   absl::MutexLock lock(&mutex_);
   if (now - since_ > 2 * kSpan) return std::nullopt;
-  return absl::FromUnixMicros(absl::ToUnixMicros(std::max(origin_, origin_before_) + now));
+  return absl::FromUnixMicros(
+      absl::ToUnixMicros(std::max(origin_, origin_before_) + now.SinceStart()));
+}
+
+absl::Time DatabaseClock::Estimate(SteadyTime now) const {
+  absl::MutexLock lock(&mutex_);
+  return origin_known_ == absl::InfinitePast() ? absl::Now() : origin_known_ + now.SinceStart();
 }
 
 }  // namespace sessiond::db

@@ -7,24 +7,26 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "db/steady_time.h"
 
 namespace sessiond::db {
 
 // Any thread.
 class DatabaseClock {
  public:
-  // An answer has come, at `now` by this machine's steady clock, in which the database told its
-  // time.
-  void Read(absl::Time database_time, absl::Duration now = SteadyNow());
+  // An answer has come, at `now`, in which the database told its time.
+  void Read(absl::Time database_time, SteadyTime now = SteadyTime::Now());
   // What was read is void: the next database may have another clock.
   void Forget();
 
   // In whole microseconds, as the database keeps times. Late by what the quickest of the answers of
   // the last seconds took, and ahead by no more than the two clocks drift apart in a minute.
   // Nothing, if there was no answer for half a minute.
-  std::optional<absl::Time> Now(absl::Duration now = SteadyNow()) const;
+  std::optional<absl::Time> Now(SteadyTime now = SteadyTime::Now()) const;
 
-  static absl::Duration SteadyNow();
+  // The same, however long ago the last answer was; this machine's own time where there was none at
+  // all. Good enough for what is shown: how long something can still be recovered, say.
+  absl::Time Estimate(SteadyTime now = SteadyTime::Now()) const;
 
  private:
   mutable absl::Mutex mutex_;
@@ -32,7 +34,9 @@ class DatabaseClock {
   // current span of time, which began at `since_`, and of the one before.
   absl::Time origin_ ABSL_GUARDED_BY(mutex_) = absl::InfinitePast();
   absl::Time origin_before_ ABSL_GUARDED_BY(mutex_) = absl::InfinitePast();
-  absl::Duration since_ ABSL_GUARDED_BY(mutex_) = -absl::InfiniteDuration();
+  SteadyTime since_ ABSL_GUARDED_BY(mutex_);
+  // The last of these that was known, for Estimate.
+  absl::Time origin_known_ ABSL_GUARDED_BY(mutex_) = absl::InfinitePast();
 };
 
 }  // namespace sessiond::db

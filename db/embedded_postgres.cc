@@ -240,7 +240,7 @@ absl::StatusOr<std::unique_ptr<EmbeddedPostgres>> EmbeddedPostgres::Start(
     options.data_dir.clear();
   }
   auto postgres = absl::WrapUnique(new EmbeddedPostgres(std::move(options), supervisor));
-  postgres->deadline_ = absl::Now() + postgres->options_.start_timeout;
+  postgres->deadline_ = SteadyTime::Now() + postgres->options_.start_timeout;
   for (auto step :
        {&EmbeddedPostgres::FindUser, &EmbeddedPostgres::FindPlaces, &EmbeddedPostgres::FindPrograms,
         &EmbeddedPostgres::MakeDataDir, &EmbeddedPostgres::TakeLock,
@@ -256,7 +256,7 @@ EmbeddedPostgres::~EmbeddedPostgres() { Stop().IgnoreError(); }
 
 absl::Status EmbeddedPostgres::Stop() {
   if (launched_) {
-    absl::Status stopped = supervisor_.Stop(absl::Now() + kStopTimeout);
+    absl::Status stopped = supervisor_.Stop(SteadyTime::Now() + kStopTimeout);
     if (!stopped.ok()) return stopped;
     launched_ = false;
   }
@@ -282,7 +282,7 @@ std::string EmbeddedPostgres::psql_command() const {
 }
 
 absl::StatusOr<PostgresSupervisor::State> EmbeddedPostgres::state() const {
-  return supervisor_.GetState(absl::Now() + absl::Seconds(5));
+  return supervisor_.GetState(SteadyTime::Now() + absl::Seconds(5));
 }
 
 std::string EmbeddedPostgres::Path(absl::string_view name) const {
@@ -467,12 +467,12 @@ absl::Status EmbeddedPostgres::OpenLog() {
 // has the pid in it.
 absl::Status EmbeddedPostgres::AwaitPredecessor() {
   const std::string pid_file = Path("data/postmaster.pid");
-  const absl::Time deadline = std::min(deadline_, absl::Now() + kStopTimeout);
+  const SteadyTime deadline = std::min(deadline_, SteadyTime::Now() + kStopTimeout);
   while (true) {
     pid_t pid = PidIn(PidFile(pid_file));
     if (pid == 0 || !RunsPostgres(pid)) pid = ProcessOf(cluster_name_);
     if (pid == 0) break;
-    if (absl::Now() >= deadline) {
+    if (SteadyTime::Now() >= deadline) {
       return InTheWay(absl::StrCat("PostgreSQL (pid ", pid, ") still runs on ", Path("data"),
                                    ": stop it by kill -INT ", pid));
     }
@@ -544,7 +544,7 @@ absl::Status EmbeddedPostgres::Launch() {
   launched_ = true;
   if (absl::Status served = supervisor_.Serve(postgres, deadline_); !served.ok()) return served;
 
-  while (absl::Now() < deadline_) {
+  while (SteadyTime::Now() < deadline_) {
     absl::StatusOr<PostgresSupervisor::State> state = supervisor_.GetState(deadline_);
     if (!state.ok()) return state.status();
     // Started again means that it has died of something that will not pass.

@@ -108,7 +108,7 @@ class EmbeddedPostgres {
 
   EmbeddedPostgresOptions options_;
   PostgresSupervisor& supervisor_;
-  absl::Time deadline_;
+  SteadyTime deadline_;
 
   User user_;
   std::string version_;

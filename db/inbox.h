@@ -11,6 +11,7 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "db/steady_time.h"
 
 namespace sessiond::db {
 
@@ -94,7 +95,7 @@ class Inbox {
 // `deadline` has passed, `fail(item, why)` and Done, and takes them out.
 template <class Item, class Fail>
 void AnswerExpired(std::vector<Item*>* group, Fail fail) {
-  const absl::Time now = absl::Now();
+  const SteadyTime now = SteadyTime::Now();
   std::erase_if(*group, [&](Item* item) {
     if (item->deadline > now) return false;
     fail(item,

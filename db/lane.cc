@@ -91,20 +91,20 @@ void Lane::Run() {
 void Lane::Settle(Group group) {
   if (group.empty()) return;
   absl::Status status;
-  const absl::Time give_up = absl::Now() + kPatience;
+  const SteadyTime give_up = SteadyTime::Now() + kPatience;
   for (int races = 0;;) {
-    const absl::Time begin = absl::Now();
+    const SteadyTime begin = SteadyTime::Now();
     GroupReport report{.commands = group.size()};
     status = CommitOnce(group, &report);
-    report.duration = absl::Now() - begin;
+    report.duration = SteadyTime::Now() - begin;
     report.committed = status.ok();
     options_.on_group(report);
     if (status.ok()) return;
     if (RaceWasLost(status) && ++races < kRacesMax) continue;
     // Whether it committed is unknown, or known not to be: either way it is run again, and the
     // request rows tell.
-    if (ConnectionIsGone(status) && absl::Now() < give_up &&
-        lost_since_ > absl::Now() - kPatience) {
+    if (ConnectionIsGone(status) && SteadyTime::Now() < give_up &&
+        lost_since_ > SteadyTime::Now() - kPatience) {
       absl::SleepFor(kReconnectPause);
       continue;
     }
@@ -133,13 +133,14 @@ absl::Status Lane::Connect() {
   if (connection_ != nullptr && connection_->alive()) return absl::OkStatus();
   ConnectionOptions options = LaneConnection(options_.settings, "sessiond lane");
   options.expects_conflicts = true;
-  auto connection = Connection::Open(options, absl::Now() + kConnectTimeout);
+  auto connection = Connection::Open(options, SteadyTime::Now() + kConnectTimeout);
   if (!connection.ok()) {
-    if (lost_since_ == absl::InfiniteFuture()) lost_since_ = absl::Now();
+    if (lost_since_ == SteadyTime::InfiniteFuture()) lost_since_ = SteadyTime::Now();
     return connection.status();
   }
-  if (lost_since_ != absl::InfiniteFuture()) spdlog::info("lane: connected to the database again");
-  lost_since_ = absl::InfiniteFuture();
+  if (lost_since_ != SteadyTime::InfiniteFuture())
+    spdlog::info("lane: connected to the database again");
+  lost_since_ = SteadyTime::InfiniteFuture();
   connection_ = *std::move(connection);
   // What was on the wire may have been committed, or not; and the database may be another one.
   memory_.Clear();
@@ -169,8 +170,8 @@ absl::Status Lane::CommitOnce(Group submissions, GroupReport* report) {
 
 void Lane::RollBack(const absl::Status& status) {
   if (ConnectionIsGone(status)) {
-    if (lost_since_ == absl::InfiniteFuture()) {
-      lost_since_ = absl::Now();
+    if (lost_since_ == SteadyTime::InfiniteFuture()) {
+      lost_since_ = SteadyTime::Now();
       spdlog::warn("lane: the connection to the database is lost (sqlstate {})",
                    SqlStateOf(status));
     }
@@ -180,14 +181,14 @@ void Lane::RollBack(const absl::Status& status) {
   if (absl::IsAborted(status)) return;  // Nothing was begun.
   // The sync ended the skipping, not the transaction.
   connection_->Queue(kRollback);
-  if (!connection_->Trip(absl::Now() + options_.settings.statement_timeout).ok())
+  if (!connection_->Trip(SteadyTime::Now() + options_.settings.statement_timeout).ok())
     connection_.reset();
 }
 
 // Each trip waits for at most one lock and some statements; the margin lets PostgreSQL's own
 // timeouts answer first.
 absl::StatusOr<std::vector<Result>> Lane::Trip() {
-  return connection_->Trip(absl::Now() + options_.settings.lock_timeout +
+  return connection_->Trip(SteadyTime::Now() + options_.settings.lock_timeout +
                            2 * options_.settings.statement_timeout);
 }
 

@@ -95,7 +95,7 @@ class Lane {
   LaneMemory memory_;
   // When the connection was lost; while it has been for longer than kPatience, groups are answered
   // at once.
-  absl::Time lost_since_ = absl::InfiniteFuture();
+  SteadyTime lost_since_ = SteadyTime::InfiniteFuture();
 
   std::thread thread_;
 };

@@ -40,7 +40,7 @@ std::string Title(int version, absl::string_view name) {
 }
 
 // One query's result.
-absl::StatusOr<Result> Query(Connection& connection, absl::string_view sql, absl::Time deadline,
+absl::StatusOr<Result> Query(Connection& connection, absl::string_view sql, SteadyTime deadline,
                              absl::Span<const std::optional<std::string>> params = {}) {
   connection.QueueSql(sql, params);
   auto results = connection.Trip(deadline);
@@ -49,7 +49,7 @@ absl::StatusOr<Result> Query(Connection& connection, absl::string_view sql, absl
 }
 
 // Can this server hold our schema at all?
-absl::Status CheckServer(Connection& connection, absl::Time deadline) {
+absl::Status CheckServer(Connection& connection, SteadyTime deadline) {
   auto server =
       Query(connection,
             "SELECT current_setting('server_version_num')::int, current_setting('server_version'), "
@@ -75,7 +75,7 @@ absl::Status CheckServer(Connection& connection, absl::Time deadline) {
 }
 
 absl::StatusOr<std::vector<AppliedMigration>> ReadHistory(Connection& connection,
-                                                          absl::Time deadline) {
+                                                          SteadyTime deadline) {
   std::vector<AppliedMigration> history;
   auto there = Query(connection, "SELECT to_regclass('schema_migrations') IS NOT NULL", deadline);
   if (!there.ok()) return there.status();
@@ -122,7 +122,7 @@ absl::StatusOr<MigrationStatus> Compare(std::vector<AppliedMigration> history,
 // The first pending migration and its history row, within the transaction that is open. True if
 // there was one.
 absl::StatusOr<bool> ApplyNext(Connection& connection, const MigrateOptions& options,
-                               absl::Time deadline) {
+                               SteadyTime deadline) {
   auto history = ReadHistory(connection, deadline);
   if (!history.ok()) return history.status();
   auto status = Compare(*std::move(history), options.migrations);
@@ -152,7 +152,7 @@ absl::StatusOr<bool> ApplyNext(Connection& connection, const MigrateOptions& opt
 
 // Applies one in a transaction of its own. True if there may be more.
 absl::StatusOr<bool> Step(Connection& connection, const MigrateOptions& options,
-                          absl::Time deadline) {
+                          SteadyTime deadline) {
   if (absl::Status begun = connection.Execute(kBegin, deadline); !begun.ok()) return begun;
   absl::StatusOr<bool> applied = ApplyNext(connection, options, deadline);
   const bool commit = applied.ok() && *applied;
@@ -162,7 +162,7 @@ absl::StatusOr<bool> Step(Connection& connection, const MigrateOptions& options,
 }
 
 absl::StatusOr<std::unique_ptr<Connection>> OpenChecked(const std::string& dsn,
-                                                        absl::Time deadline) {
+                                                        SteadyTime deadline) {
   auto connection =
       Connection::Open({.dsn = dsn, .application_name = "sessiond migrate"}, deadline);
   if (!connection.ok()) return connection.status();
@@ -175,7 +175,7 @@ absl::StatusOr<std::unique_ptr<Connection>> OpenChecked(const std::string& dsn,
 absl::Span<const Migration> BuiltInMigrations() { return kMigrations; }
 
 absl::Status Migrate(const std::string& dsn, const MigrateOptions& options) {
-  const absl::Time deadline = absl::Now() + options.timeout;
+  const SteadyTime deadline = SteadyTime::Now() + options.timeout;
   auto connection = OpenChecked(dsn, deadline);
   if (!connection.ok()) return connection.status();
   while (true) {
@@ -187,7 +187,7 @@ absl::Status Migrate(const std::string& dsn, const MigrateOptions& options) {
 
 absl::StatusOr<MigrationStatus> GetMigrationStatus(const std::string& dsn,
                                                    const MigrateOptions& options) {
-  const absl::Time deadline = absl::Now() + options.timeout;
+  const SteadyTime deadline = SteadyTime::Now() + options.timeout;
   auto connection = OpenChecked(dsn, deadline);
   if (!connection.ok()) return connection.status();
   auto history = ReadHistory(**connection, deadline);
@@ -202,7 +202,7 @@ absl::Status CheckMigrated(const MigrationStatus& status) {
                                                     ": run `sessiond migrate up`"));
 }
 
-absl::Status CheckDurability(Connection& connection, absl::Time deadline) {
+absl::Status CheckDurability(Connection& connection, SteadyTime deadline) {
   // `local` leaves the named standbys out, and with them what a fail-over would keep.
   auto unsafe = Query(connection, R"(
       SELECT name || ' = ' || setting

@@ -14,6 +14,7 @@
 #include "absl/types/span.h"
 #include "db/connection.h"
 #include "db/statement.h"
+#include "db/steady_time.h"
 
 namespace sessiond::db {
 
@@ -61,7 +62,7 @@ absl::Status CheckMigrated(const MigrationStatus& status);
 // Would an acknowledged commit survive a crash? FAILED_PRECONDITION naming every setting that says
 // no (fsync, full_page_writes, synchronous_commit, data_sync_retry), or a standby, and the way out.
 // UNAVAILABLE: no database.
-absl::Status CheckDurability(Connection& connection, absl::Time deadline);
+absl::Status CheckDurability(Connection& connection, SteadyTime deadline);
 
 // SHA-256 of a migration's SQL, the same whether its lines end in LF or CRLF.
 std::string MigrationChecksum(absl::string_view sql);

@@ -55,9 +55,9 @@ namespace {
 
 absl::Status Errno(absl::string_view what) { return absl::ErrnoToStatus(errno, what); }
 
-int MillisecondsUntil(absl::Time time) {
-  if (time == absl::InfiniteFuture()) return -1;
-  const absl::Duration left = absl::Ceil(time - absl::Now(), absl::Milliseconds(1));
+int MillisecondsUntil(SteadyTime time) {
+  if (time == SteadyTime::InfiniteFuture()) return -1;
+  const absl::Duration left = absl::Ceil(time - SteadyTime::Now(), absl::Milliseconds(1));
   return static_cast<int>(std::clamp<int64_t>(absl::ToInt64Milliseconds(left), 0, 3'600'000));
 }
 
@@ -139,8 +139,8 @@ class SupervisorLoop {
       poll(fds, 2, MillisecondsUntil(std::min(start_at_, escalate_at_)));
       if (fds[0].revents != 0) OnDaemon();
       if (fds[1].revents != 0) OnChildEnds();
-      if (absl::Now() >= start_at_) Start();
-      if (absl::Now() >= escalate_at_) Escalate();
+      if (SteadyTime::Now() >= start_at_) Start();
+      if (SteadyTime::Now() >= escalate_at_) Escalate();
     }
   }
 
@@ -199,8 +199,8 @@ class SupervisorLoop {
   }
 
   void Start() {
-    start_at_ = absl::InfiniteFuture();
-    started_at_ = absl::Now();
+    start_at_ = SteadyTime::InfiniteFuture();
+    started_at_ = SteadyTime::Now();
     ++starts_;
     const pid_t supervisor = getpid();
     child_ = fork();
@@ -214,10 +214,10 @@ class SupervisorLoop {
 
   void End() {
     wish_ = Wish::kEnd;
-    start_at_ = absl::InfiniteFuture();
+    start_at_ = SteadyTime::InfiniteFuture();
     if (child_ != 0) {
       kill(child_, SIGINT);
-      escalate_at_ = absl::Now() + kFastShutdown;
+      escalate_at_ = SteadyTime::Now() + kFastShutdown;
       next_signal_ = SIGQUIT;
     }
     Reap();
@@ -237,7 +237,7 @@ class SupervisorLoop {
       if (pid != child_) continue;
       child_ = 0;
       wait_status_ = wait_status;
-      escalate_at_ = absl::Now() + kOrphansGrace;
+      escalate_at_ = SteadyTime::Now() + kOrphansGrace;
       next_signal_ = SIGKILL;
     }
     if (pid < 0 && errno == ECHILD) OnAllGone();
@@ -245,13 +245,13 @@ class SupervisorLoop {
 
   // Nothing of the program is left: no process, no shared memory in use.
   void OnAllGone() {
-    escalate_at_ = absl::InfiniteFuture();
+    escalate_at_ = SteadyTime::InfiniteFuture();
     if (wish_ == Wish::kKeepRunning) {
-      if (start_at_ != absl::InfiniteFuture()) return;
-      if (absl::Now() - started_at_ >= kStable) backoff_ = absl::ZeroDuration();
+      if (start_at_ != SteadyTime::InfiniteFuture()) return;
+      if (SteadyTime::Now() - started_at_ >= kStable) backoff_ = absl::ZeroDuration();
       announcement_ = absl::StrCat("sessiond: the program ended ", HowItEnded(wait_status_),
                                    " and is started again after ", absl::FormatDuration(backoff_));
-      start_at_ = absl::Now() + backoff_;
+      start_at_ = SteadyTime::Now() + backoff_;
       backoff_ = std::clamp(2 * backoff_, kBackoffMin, kBackoffMax);
       return;
     }
@@ -262,7 +262,7 @@ class SupervisorLoop {
   }
 
   void Escalate() {
-    escalate_at_ = absl::Now() + kImmediateShutdown;
+    escalate_at_ = SteadyTime::Now() + kImmediateShutdown;
     if (next_signal_ == SIGKILL) {
       for (pid_t child : Children()) kill(child, SIGKILL);
     } else if (child_ != 0) {
@@ -291,12 +291,12 @@ class SupervisorLoop {
   pid_t child_ = 0;
   int starts_ = 0;
   int wait_status_ = 0;
-  absl::Time started_at_;
+  SteadyTime started_at_;
   absl::Duration backoff_;
   std::string announcement_;
-  absl::Time start_at_ = absl::InfiniteFuture();
+  SteadyTime start_at_ = SteadyTime::InfiniteFuture();
 
-  absl::Time escalate_at_ = absl::InfiniteFuture();
+  SteadyTime escalate_at_ = SteadyTime::InfiniteFuture();
   int next_signal_ = SIGKILL;
 };
 
@@ -367,7 +367,7 @@ PostgresSupervisor::~PostgresSupervisor() {
 
 absl::StatusOr<PostgresSupervisor::Reply> PostgresSupervisor::Call(char kind,
                                                                    const Program& program,
-                                                                   absl::Time deadline) {
+                                                                   SteadyTime deadline) {
   absl::MutexLock lock(&mutex_);
   const uint32_t serial = ++serial_;
   std::string packet(reinterpret_cast<const char*>(&serial), sizeof serial);
@@ -393,23 +393,23 @@ absl::StatusOr<PostgresSupervisor::Reply> PostgresSupervisor::Call(char kind,
   }
 }
 
-absl::StatusOr<int> PostgresSupervisor::Run(const Program& program, absl::Time deadline) {
+absl::StatusOr<int> PostgresSupervisor::Run(const Program& program, SteadyTime deadline) {
   absl::StatusOr<Reply> reply = Call(kRun, program, deadline);
   if (!reply.ok()) return reply.status();
   return reply->wait_status;
 }
 
-absl::Status PostgresSupervisor::Serve(const Program& program, absl::Time deadline) {
+absl::Status PostgresSupervisor::Serve(const Program& program, SteadyTime deadline) {
   return Call(kServe, program, deadline).status();
 }
 
-absl::StatusOr<PostgresSupervisor::State> PostgresSupervisor::GetState(absl::Time deadline) {
+absl::StatusOr<PostgresSupervisor::State> PostgresSupervisor::GetState(SteadyTime deadline) {
   absl::StatusOr<Reply> reply = Call(kState, {}, deadline);
   if (!reply.ok()) return reply.status();
   return reply->state;
 }
 
-absl::Status PostgresSupervisor::Stop(absl::Time deadline) {
+absl::Status PostgresSupervisor::Stop(SteadyTime deadline) {
   return Call(kStop, {}, deadline).status();
 }
 

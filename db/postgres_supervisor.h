@@ -22,6 +22,7 @@
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "db/steady_time.h"
 
 namespace sessiond::db {
 
@@ -58,21 +59,21 @@ class PostgresSupervisor {
 
   // Runs a program to its end; its status as waitpid gives it. FAILED_PRECONDITION while another
   // one runs.
-  absl::StatusOr<int> Run(const Program& program, absl::Time deadline);
+  absl::StatusOr<int> Run(const Program& program, SteadyTime deadline);
   // Starts a program, and starts it again, with back-off, whenever it ends. FAILED_PRECONDITION
   // while another one runs.
-  absl::Status Serve(const Program& program, absl::Time deadline);
-  absl::StatusOr<State> GetState(absl::Time deadline);
+  absl::Status Serve(const Program& program, SteadyTime deadline);
+  absl::StatusOr<State> GetState(SteadyTime deadline);
   // Ends the program by SIGINT (the fast shutdown of PostgreSQL), after 30 s by SIGQUIT, after 6 s
   // more by SIGKILL, and returns when the program and all that it started are gone.
-  absl::Status Stop(absl::Time deadline);
+  absl::Status Stop(SteadyTime deadline);
 
   pid_t pid() const { return pid_; }
 
  private:
   struct Reply;
   PostgresSupervisor(int socket, pid_t pid) : socket_(socket), pid_(pid) {}
-  absl::StatusOr<Reply> Call(char kind, const Program& program, absl::Time deadline)
+  absl::StatusOr<Reply> Call(char kind, const Program& program, SteadyTime deadline)
       ABSL_LOCKS_EXCLUDED(mutex_);
   friend class SupervisorLoop;
 

@@ -73,11 +73,11 @@ class QueryPool::Worker {
   explicit Worker(const QueryPoolOptions& options) : options_(OptionsOf(options)) {}
 
   Results Serve(const Entry& entry) {
-    if (absl::Now() >= entry.deadline) return DeadlineExceeded();
+    if (SteadyTime::Now() >= entry.deadline) return DeadlineExceeded();
     Results results = Attempt(entry);
     // The connection had died, perhaps long ago: reading again does no harm, and on a new
     // connection it may go well.
-    if (absl::IsUnavailable(results.status()) && tripped_ && absl::Now() < entry.deadline) {
+    if (absl::IsUnavailable(results.status()) && tripped_ && SteadyTime::Now() < entry.deadline) {
       results = Attempt(entry);
     }
     return results;
@@ -89,7 +89,7 @@ class QueryPool::Worker {
     if (absl::Status connected = Connect(entry.deadline); !connected.ok()) return connected;
     tripped_ = true;
     const int64_t left_ms =
-        std::max<int64_t>(1, absl::ToInt64Milliseconds(entry.deadline - absl::Now()));
+        std::max<int64_t>(1, absl::ToInt64Milliseconds(entry.deadline - SteadyTime::Now()));
     connection_->QueueSql("SELECT set_config('statement_timeout', $1, true)",
                           {{absl::StrCat(left_ms)}});
     for (const Sql& sql : entry.trip) connection_->QueueSql(sql.text, sql.params);
@@ -101,15 +101,15 @@ class QueryPool::Worker {
     if (SqlStateOf(results.status()) == kQueryCanceled) return DeadlineExceeded();
     // Also where it is not closed yet: a server that shuts down says so first.
     if (absl::IsUnavailable(results.status())) connection_.reset();
-    if (absl::Now() >= entry.deadline) return DeadlineExceeded();
+    if (SteadyTime::Now() >= entry.deadline) return DeadlineExceeded();
     return results;
   }
 
   // While the database is away, attempts keep a distance that grows, and callers are refused at
   // once in between.
-  absl::Status Connect(absl::Time deadline) {
+  absl::Status Connect(SteadyTime deadline) {
     if (connection_ != nullptr && connection_->alive()) return absl::OkStatus();
-    const absl::Time now = absl::Now();
+    const SteadyTime now = SteadyTime::Now();
     if (now < next_attempt_) return Unavailable(next_attempt_ - now);
     auto opened = Connection::Open(options_, std::min(deadline, now + kConnectTimeMax));
     if (opened.ok()) {
@@ -118,7 +118,7 @@ class QueryPool::Worker {
       return absl::OkStatus();
     }
     connection_.reset();
-    next_attempt_ = absl::Now() + back_off_;
+    next_attempt_ = SteadyTime::Now() + back_off_;
     back_off_ = std::min(back_off_ * 2, kBackOffMax);
     return absl::IsUnavailable(opened.status()) ? Unavailable(back_off_) : opened.status();
   }
@@ -127,7 +127,7 @@ class QueryPool::Worker {
   std::unique_ptr<Connection> connection_;
   // Whether the last attempt got as far as sending.
   bool tripped_ = false;
-  absl::Time next_attempt_ = absl::InfinitePast();
+  SteadyTime next_attempt_ = SteadyTime::InfinitePast();
   absl::Duration back_off_ = kBackOffMin;
 };
 
@@ -142,10 +142,10 @@ QueryPool::QueryPool(QueryPoolOptions options) : options_(std::move(options)) {
 
 QueryPool::~QueryPool() { Shutdown(); }
 
-void QueryPool::Run(std::vector<Sql> trip, absl::Time deadline, Done done) {
+void QueryPool::Run(std::vector<Sql> trip, SteadyTime deadline, Done done) {
   auto entry = std::make_unique<Entry>();
   entry->trip = std::move(trip);
-  entry->deadline = std::min(deadline, absl::Now() + options_.trip_time_max);
+  entry->deadline = std::min(deadline, SteadyTime::Now() + options_.trip_time_max);
   absl::Status refused;
   {
     absl::MutexLock lock(&mutex_);

@@ -54,7 +54,7 @@ class QueryPool {
   //   RESOURCE_EXHAUSTED / OVERLOADED: too many wait · DEADLINE_EXCEEDED: `deadline` passed,
   //   waiting or running · UNAVAILABLE / DATABASE_UNAVAILABLE: not reachable, or lost twice ·
   //   UNAVAILABLE / DRAINING: shut down · what SqlError makes of an error.
-  void Run(std::vector<Sql> trip, absl::Time deadline, Done done);
+  void Run(std::vector<Sql> trip, SteadyTime deadline, Done done);
 
   // Answers what waits with DRAINING, lets finish what runs, and ends the threads. Run refuses from
   // now on.
@@ -63,7 +63,7 @@ class QueryPool {
  private:
   struct Entry {
     std::vector<Sql> trip;
-    absl::Time deadline;
+    SteadyTime deadline;
     Done done;
   };
   class Worker;

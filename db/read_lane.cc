@@ -87,7 +87,10 @@ Aggregate FoundSession::ToAggregate() const {
 class ReadLane::Reader {
  public:
   explicit Reader(ReadLane& lane)
-      : settings_(lane.settings_), catalog_(lane.catalog_), memory_(lane.memory_) {}
+      : settings_(lane.settings_),
+        catalog_(lane.catalog_),
+        clock_(lane.clock_),
+        memory_(lane.memory_) {}
 
   // Does nothing if the connection is there.
   absl::Status Connect();
@@ -106,6 +109,7 @@ class ReadLane::Reader {
 
   const LaneSettings& settings_;
   WorkflowCatalog& catalog_;
+  const DatabaseClock& clock_;
   ReadMemory& memory_;
   std::unique_ptr<Connection> connection_;
   // Of the memory, when it had been opened.
@@ -113,9 +117,10 @@ class ReadLane::Reader {
 };
 
 ReadLane::ReadLane(LaneSettings settings, InboxOptions inbox, std::size_t kept_bytes_max,
-                   WorkflowCatalog& catalog)
+                   WorkflowCatalog& catalog, const DatabaseClock& clock)
     : settings_(std::move(settings)),
       catalog_(catalog),
+      clock_(clock),
       inbox_(inbox),
       beside_(InboxBeside(inbox)),
       memory_(kept_bytes_max),
@@ -153,15 +158,15 @@ void ReadLane::Read() {
 void ReadLane::ReadBeside() {
   Reader reader(*this);
   std::vector<Lookup*> group;
-  absl::Time next_attempt = absl::InfinitePast();
+  SteadyTime next_attempt = SteadyTime::InfinitePast();
   while (beside_.Take(&group)) {
     AnswerExpired(&group, AnswerLate);
-    if (absl::Now() >= next_attempt) {
+    if (SteadyTime::Now() >= next_attempt) {
       if (reader.Connect().ok()) {
         reader.Serve(group);
         continue;
       }
-      next_attempt = absl::Now() + kConnectPause;
+      next_attempt = SteadyTime::Now() + kConnectPause;
     }
     // The database may let in only so many: back to the one connection that there always was.
     for (Lookup* lookup : group) {
@@ -202,7 +207,7 @@ absl::Status ReadLane::Reader::Connect() {
   if (connection_ != nullptr && connection_->alive()) return absl::OkStatus();
   ConnectionOptions options = LaneConnection(settings_, "sessiond reads");
   options.statements = kReadStatements;
-  auto opened = Connection::Open(options, absl::Now() + kConnectTimeout);
+  auto opened = Connection::Open(options, SteadyTime::Now() + kConnectTimeout);
   if (!opened.ok()) return opened.status();
   connection_ = *std::move(opened);
   openings_ = memory_.Opened();
@@ -210,11 +215,11 @@ absl::Status ReadLane::Reader::Connect() {
 }
 
 absl::StatusOr<std::vector<Result>> ReadLane::Reader::Trip() {
-  return connection_->Trip(absl::Now() + 2 * settings_.statement_timeout);
+  return connection_->Trip(SteadyTime::Now() + 2 * settings_.statement_timeout);
 }
 
 absl::Status ReadLane::Reader::ReadOnce(const std::vector<Lookup*>& group) {
-  const absl::Time now = absl::Now();
+  const absl::Time now = clock_.Estimate();
   std::vector<absl::string_view> ids;
   std::vector<SessionKey> keys;
   for (const Lookup* lookup : group) {
@@ -294,7 +299,7 @@ absl::StatusOr<PresentedSession> ReadLane::Reader::Presented(v1::Session session
     AddWorkflows((*loaded)[0], catalog_);
     workflow = catalog_.Find(session.workflow(), session.workflow_revision());
   }
-  if (workflow != nullptr) Present(*workflow, absl::Now(), &session);
+  if (workflow != nullptr) Present(*workflow, clock_.Estimate(), &session);
   return PresentedSession{
       .bytes = session.SerializeAsString(),
       .sequence = session.sequence(),

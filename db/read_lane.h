@@ -19,6 +19,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "db/database_clock.h"
 #include "db/inbox.h"
 #include "db/lane_settings.h"
 #include "db/read_memory.h"
@@ -40,7 +41,7 @@ struct Lookup {
   // Well-formed ids, and the partition of each.
   std::vector<std::string> ids;
   std::vector<int16_t> partitions;
-  absl::Time deadline = absl::InfiniteFuture();
+  SteadyTime deadline = SteadyTime::InfiniteFuture();
   // The lane's: not to be read beside, where that was not possible.
   bool stays = false;
 
@@ -54,9 +55,9 @@ struct Lookup {
 
 class ReadLane {
  public:
-  // `kept_bytes_max`: of the sessions kept.
+  // `kept_bytes_max`: of the sessions kept. REQUIRES: `catalog` and `clock` outlive the lane.
   ReadLane(LaneSettings settings, InboxOptions inbox, std::size_t kept_bytes_max,
-           WorkflowCatalog& catalog);
+           WorkflowCatalog& catalog, const DatabaseClock& clock);
   ~ReadLane();
 
   // OVERLOADED or DRAINING: not taken on.
@@ -73,6 +74,7 @@ class ReadLane {
 
   const LaneSettings settings_;
   WorkflowCatalog& catalog_;
+  const DatabaseClock& clock_;
   Inbox<Lookup*> inbox_;
   Inbox<Lookup*> beside_;
   ReadMemory memory_;

@@ -53,7 +53,7 @@ absl::BitGen& Random() {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<SessionStore>> SessionStore::Open(SessionStoreOptions options,
-                                                                 absl::Time deadline) {
+                                                                 SteadyTime deadline) {
   auto store = std::unique_ptr<SessionStore>(new SessionStore(std::move(options)));
   if (auto loaded = store->Load(deadline); !loaded.ok()) return loaded;
   const SessionStoreOptions& opened = store->options_;
@@ -66,8 +66,8 @@ absl::StatusOr<std::unique_ptr<SessionStore>> SessionStore::Open(SessionStoreOpt
                                                                .listener = opened.listener},
                                                    *store->catalog_, store->clock_));
   }
-  store->reads_ =
-      std::make_unique<ReadLane>(opened.settings, opened.inbox, kept_bytes_max, *store->catalog_);
+  store->reads_ = std::make_unique<ReadLane>(opened.settings, opened.inbox, kept_bytes_max,
+                                             *store->catalog_, store->clock_);
   store->queries_ = std::make_unique<QueryPool>(
       QueryPoolOptions{.dsn = opened.settings.dsn, .connections = opened.query_connections});
   store->counts_ =
@@ -79,7 +79,7 @@ absl::StatusOr<std::unique_ptr<SessionStore>> SessionStore::Open(SessionStoreOpt
 
 SessionStore::~SessionStore() { Drain(); }
 
-absl::Status SessionStore::Load(absl::Time deadline) {
+absl::Status SessionStore::Load(SteadyTime deadline) {
   auto connection = Connection::Open(LaneConnection(options_.settings, "sessiond start"), deadline);
   if (!connection.ok()) return connection.status();
   for (const v1::Workflow& workflow : options_.workflows) {
@@ -93,6 +93,7 @@ absl::Status SessionStore::Load(absl::Time deadline) {
   if (identity.rows() != 1)
     return absl::FailedPreconditionError("The database has no identity. Run: sessiond migrate up");
   partition_count_ = identity.Int2(0, 0);
+  SawTime(identity.Timestamp(0, 2));
   page_tokens_ = std::make_unique<PageTokens>(std::string(identity.Text(0, 1)));
   catalog_ = std::make_unique<WorkflowCatalog>();
   AddWorkflows((*results)[1], *catalog_);
@@ -100,7 +101,7 @@ absl::Status SessionStore::Load(absl::Time deadline) {
   return absl::OkStatus();
 }
 
-void SessionStore::RefreshWorkflows(absl::Time deadline,
+void SessionStore::RefreshWorkflows(SteadyTime deadline,
                                     absl::AnyInvocable<void(absl::Status)> done) {
   std::vector<Sql> trip;
   trip.push_back({kRefreshWorkflows.sql, {absl::StrCat(workflows_read_.load())}});
@@ -122,9 +123,9 @@ absl::Status SessionStore::Submit(Submission* submission) {
 void SessionStore::Address(Submission* submission) const {
   Command& command = submission->command;
   const bool brings_request_id = BringsRequestId(command);
-  if (command.request_id.empty()) {
-    command.request_id = MakeSessionId(v1::Workflow::UUID, absl::Now(), Random()(), Random()());
-  }
+  const absl::Time now = Now();
+  if (command.request_id.empty())
+    command.request_id = MakeSessionId(v1::Workflow::UUID, now, Random()(), Random()());
   command.seed = {Random()(), Random()()};
   const auto* creation = std::get_if<v1::CreateSessionRequest>(&command.request);
   const absl::string_view scope = creation != nullptr ? "" : absl::string_view(command.session_id);
@@ -141,7 +142,7 @@ void SessionStore::Address(Submission* submission) const {
     if (command.session_id.empty()) {
       command.session_id_drawn = true;
       command.session_id = MakeSessionIdIn(submission->request_partition, partition_count_,
-                                           command.workflow->definition().id_format(), absl::Now(),
+                                           command.workflow->definition().id_format(), now,
                                            [] { return Random()(); });
     }
     submission->partition = PartitionOf(command.session_id, partition_count_);

@@ -44,7 +44,7 @@ class SessionStore {
  public:
   // UNAVAILABLE: the database cannot be reached. SCHEMA_MISMATCH: it is not migrated.
   static absl::StatusOr<std::unique_ptr<SessionStore>> Open(SessionStoreOptions options,
-                                                            absl::Time deadline);
+                                                            SteadyTime deadline);
   ~SessionStore();
 
   // Gives the command its request id, its session id if it is a creation without one, its keys and
@@ -67,9 +67,13 @@ class SessionStore {
   const WorkflowCatalog& catalog() const { return *catalog_; }
   // Reads what was created since, which costs next to nothing where there is nothing, and calls
   // `done` once, as QueryPool::Run does.
-  void RefreshWorkflows(absl::Time deadline, absl::AnyInvocable<void(absl::Status)> done);
+  void RefreshWorkflows(SteadyTime deadline, absl::AnyInvocable<void(absl::Status)> done);
   const PageTokens& page_tokens() const { return *page_tokens_; }
   int partition_count() const { return partition_count_; }
+  // What time it is by the database's clock, without asking it; near enough for what is shown.
+  absl::Time Now() const { return clock_.Estimate(); }
+  // The database has told it, just now.
+  void SawTime(absl::Time database_time) { clock_.Read(database_time); }
   // How many changes wait in the lanes.
   std::size_t waiting() const;
 
@@ -78,7 +82,7 @@ class SessionStore {
 
  private:
   explicit SessionStore(SessionStoreOptions options) : options_(std::move(options)) {}
-  absl::Status Load(absl::Time deadline);
+  absl::Status Load(SteadyTime deadline);
   void Address(Submission* submission) const;
 
   const SessionStoreOptions options_;

@@ -49,7 +49,7 @@ std::optional<StoredWorkflow> ReadStoredWorkflow(const Result& result) {
 }
 
 absl::Status StoreWorkflow(Connection& connection, const v1::Workflow& definition,
-                           absl::Time deadline) {
+                           SteadyTime deadline) {
   const Sql insert = InsertWorkflowSql(definition, Unless::kAnyIsSame);
   std::optional<StoredWorkflow> stored;
   while (!stored.has_value()) {

@@ -37,6 +37,6 @@ std::optional<StoredWorkflow> ReadStoredWorkflow(const Result& result);
 // Creates a revision of a definition that the daemon brings along, unless there is one of the same
 // content. What was created since stays the newest: the database is the truth.
 absl::Status StoreWorkflow(Connection& connection, const v1::Workflow& definition,
-                           absl::Time deadline);
+                           SteadyTime deadline);
 
 }  // namespace sessiond::db

@@ -81,7 +81,7 @@ absl::Status PrepareSchema(const Database& database, const Config& config) {
 
 absl::Status CheckReachable(const std::string& dsn) {
   const auto connection = db::Connection::Open({.dsn = dsn, .application_name = "sessiond start"},
-                                               absl::Now() + kConnectTimeout);
+                                               SteadyTime::Now() + kConnectTimeout);
   if (connection.ok()) return absl::OkStatus();
   return absl::UnavailableError(absl::StrCat(
       "the database of --db-url does not let us in (", db::ConnectionTroubleOf(connection.status()),
@@ -89,7 +89,7 @@ absl::Status CheckReachable(const std::string& dsn) {
 }
 
 absl::Status CheckDurable(const std::string& dsn) {
-  const absl::Time deadline = absl::Now() + kConnectTimeout;
+  const SteadyTime deadline = SteadyTime::Now() + kConnectTimeout;
   const auto connection =
       db::Connection::Open({.dsn = dsn, .application_name = "sessiond doctor"}, deadline);
   return connection.ok() ? db::CheckDurability(**connection, deadline) : connection.status();
@@ -197,7 +197,7 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(Config config,
        {"admin", daemon->admin_ == nullptr ? "" : ToString(daemon->admin_->address())},
        {"database", daemon->database_.embedded == nullptr ? "--db-url"
                                                           : daemon->database_.embedded->data_dir()},
-       {"seconds", absl::ToDoubleSeconds(absl::Now() - daemon->started_)}});
+       {"seconds", absl::ToDoubleSeconds(SteadyTime::Now() - daemon->started_at_)}});
   return daemon;
 }
 
@@ -219,7 +219,7 @@ absl::Status Daemon::OpenStore() {
       metrics_.Group(static_cast<int>(group.commands), !group.loaded, group.duration);
   };
   options.listener = &committed_;
-  auto store = db::SessionStore::Open(std::move(options), absl::Now() + kConnectTimeout);
+  auto store = db::SessionStore::Open(std::move(options), SteadyTime::Now() + kConnectTimeout);
   if (!store.ok()) return store.status();
   store_ = *std::move(store);
   watches_ = std::make_unique<watch::Feed>(
@@ -264,7 +264,7 @@ absl::Status Daemon::StartAdmin() {
 void Daemon::StartMonitor() {
   Observe();  // Once before we are called ready.
   monitor_ = std::thread([this] {
-    while (!stop_monitor_.WaitForNotificationWithTimeout(kProbePeriod)) Observe();
+    while (!stop_monitor_.WaitAtMost(kProbePeriod)) Observe();
   });
 }
 
@@ -277,11 +277,11 @@ void Daemon::Observe() {
     kill(getpid(), SIGTERM);
   }
   const absl::StatusOr<int> schema_version = Probe();
-  readiness_.Observe(schema_version, absl::Now());
-  health_.SetReady(readiness_.ready(absl::Now()));
+  readiness_.Observe(schema_version, SteadyTime::Now());
+  health_.SetReady(readiness_.ready(SteadyTime::Now()));
   // What other daemons created; whether it was read does not matter, as there is a next time.
   if (schema_version.ok())
-    store_->RefreshWorkflows(absl::Now() + kProbeTimeout, [](const absl::Status&) {});
+    store_->RefreshWorkflows(SteadyTime::Now() + kProbeTimeout, [](const absl::Status&) {});
   if (schema_version.ok() == database_answers_) return;
   database_answers_ = schema_version.ok();
   if (database_answers_) {
@@ -293,7 +293,7 @@ void Daemon::Observe() {
 }
 
 absl::StatusOr<int> Daemon::Probe() {
-  const absl::StatusOr<int> version = AskSchemaVersion(absl::Now() + kProbeTimeout);
+  const absl::StatusOr<int> version = AskSchemaVersion(SteadyTime::Now() + kProbeTimeout);
   const int needed = db::BuiltInMigrations().back().version;
   if (ReasonOf(version.status()) == v1::SCHEMA_MISMATCH || (version.ok() && *version < needed)) {
     return absl::FailedPreconditionError(
@@ -305,7 +305,7 @@ absl::StatusOr<int> Daemon::Probe() {
   return version;
 }
 
-absl::StatusOr<int> Daemon::AskSchemaVersion(absl::Time deadline) {
+absl::StatusOr<int> Daemon::AskSchemaVersion(SteadyTime deadline) {
   if (probe_ == nullptr || !probe_->alive()) {
     auto connection = db::Connection::Open(
         {.dsn = database_.dsn, .application_name = "sessiond health"}, deadline);
@@ -376,10 +376,10 @@ std::string Daemon::Banner() const {
                   "            grpcurl -plaintext -d "
                   "'{\"session\":{\"workflow\":\"interview\",\"owner_id\":\"ada\"}}' ",
                   grpc, " ", rpc::ServiceNames().front(), "/CreateSession\n");
-  absl::StrAppend(&text, "Ready in ",
-                  absl::FormatDuration(absl::Trunc(absl::Now() - started_, absl::Milliseconds(1))),
-                  ". Ctrl-C ends it", database_.embedded == nullptr ? "" : ", and its PostgreSQL",
-                  ".\n");
+  absl::StrAppend(
+      &text, "Ready in ",
+      absl::FormatDuration(absl::Trunc(SteadyTime::Now() - started_at_, absl::Milliseconds(1))),
+      ". Ctrl-C ends it", database_.embedded == nullptr ? "" : ", and its PostgreSQL", ".\n");
   return text;
 }
 

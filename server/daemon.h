@@ -88,12 +88,13 @@ class Daemon {
 
   // Asks the database for the version of its schema; the answer is for Readiness.
   absl::StatusOr<int> Probe();
-  absl::StatusOr<int> AskSchemaVersion(absl::Time deadline);
+  absl::StatusOr<int> AskSchemaVersion(SteadyTime deadline);
   // Asks, tells everyone, and logs what is news.
   void Observe();
 
   const Config config_;
   const absl::Time started_ = absl::Now();
+  const SteadyTime started_at_ = SteadyTime::Now();
   Address grpc_address_;
 
   Metrics metrics_;
@@ -111,7 +112,7 @@ class Daemon {
   std::unique_ptr<rpc::Server> rpc_;
   std::unique_ptr<AdminHttp> admin_;
 
-  absl::Notification stop_monitor_;
+  SteadyEvent stop_monitor_;
   // Monitor's thread only, once it runs.
   std::unique_ptr<db::Connection> probe_;
   bool database_answers_ = true;

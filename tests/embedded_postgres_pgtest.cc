@@ -250,9 +250,9 @@ TEST(EmbeddedPostgres, IsStartedAgainWhenItIsKilledThoughABackendIsTooBusyToNoti
   EXPECT_TRUE(orphan.AwaitEnd());
 
   // PostgreSQL tells nobody when it is back, so we ask.
-  const absl::Time deadline = TestDeadline();
+  const SteadyTime deadline = TestDeadline();
   auto connection = Connection::Open({.dsn = (*postgres)->dsn()}, deadline);
-  while (!connection.ok() && absl::Now() < deadline) {
+  while (!connection.ok() && SteadyTime::Now() < deadline) {
     absl::SleepFor(absl::Milliseconds(10));
     connection = Connection::Open({.dsn = (*postgres)->dsn()}, deadline);
   }

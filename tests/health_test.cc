@@ -112,9 +112,9 @@ TEST_F(HealthTest, ShutdownDoesNotWaitForWatchers) {
 
 class ReadinessTest : public testing::Test {
  protected:
-  absl::Time At(int second) const { return begin_ + absl::Seconds(second); }
+  SteadyTime At(int second) const { return begin_ + absl::Seconds(second); }
 
-  const absl::Time begin_ = absl::FromUnixSeconds(1'700'000'000);
+  const SteadyTime begin_ = SteadyTime::Now();
   const absl::Status out_ = absl::UnavailableError("connection refused");
   Readiness readiness_{absl::Seconds(10)};
 };
@@ -162,7 +162,7 @@ TEST(AdminHttp, AnswersProbesAndScrapes) {
   EXPECT_EQ(client.Get("/livez")->status, 200);
   EXPECT_EQ(client.Get("/readyz")->status, 503);
   EXPECT_EQ(client.Get("/readyz")->body, "[-] database: never reached: not asked yet\nnot ready\n");
-  readiness.Observe(1, absl::Now());
+  readiness.Observe(1, SteadyTime::Now());
   EXPECT_EQ(client.Get("/readyz")->status, 200);
   EXPECT_EQ(client.Get("/readyz")->body, "ready\n");
   EXPECT_EQ(client.Get("/readyz?verbose")->body,

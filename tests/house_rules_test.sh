@@ -33,6 +33,11 @@ grep -rnE "${cpp[@]}" 'absl::Now\(|system_clock|steady_clock|std::random_device|
 grep -rnE "${cpp[@]}" '#include [<"](grpcpp|server/)' db | grep -v '"server/state_machine/' |
   rule 'db/ knows the state machine, and neither gRPC nor the daemon.'
 
+grep -rnE "${cpp[@]}" \
+  'absl::(Now|GetCurrentTimeNanos)\(|system_clock|GPR_CLOCK_REALTIME|With(Timeout|Deadline)\(' db server |
+  grep -Ev '^(db/database_clock\.cc|db/steady_time\.h|server/ops/log\.cc|server/daemon\.h):' |
+  rule 'Waits, deadlines and ages are SteadyTimes; what is stored or shown is dated by the database.'
+
 find "${folders[@]}" \( -name '*.h' -o -name '*.proto' -o -name '*.sql' -o -name '*.textproto' \) |
   while read -r file; do
     [[ $file =~ ^(proto/google|proto/grpc|db/sql)/ ]] && continue

@@ -5,10 +5,12 @@
 
 #include <algorithm>
 #include <string>
+#include <thread>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "db/database_clock.h"
+#include "db/steady_time.h"
 #include "db/two_queues.h"
 
 namespace sessiond::db {
@@ -182,9 +184,9 @@ TEST(DatabaseClock, GoesOnFromWhatItReadAndNeverAhead) {
 TEST(DatabaseClock, FollowsOneThatIsSetBackAndKnowsWhenItHasHeardNothing) {
   DatabaseClock clock;
   const absl::Time noon = absl::FromUnixSeconds(1'800'000'000);
-  const absl::Duration start = absl::Hours(5);
+  const SteadyTime start = SteadyTime::Now();
   for (int second = 0; second < 100; ++second) {
-    const absl::Duration now = start + absl::Seconds(second);
+    const SteadyTime now = start + absl::Seconds(second);
     clock.Read(noon + absl::Seconds(second), now);
     EXPECT_EQ(*clock.Now(now), noon + absl::Seconds(second));
     EXPECT_EQ(*clock.Now(now + absl::Seconds(7)), noon + absl::Seconds(second + 7));
@@ -192,6 +194,41 @@ TEST(DatabaseClock, FollowsOneThatIsSetBackAndKnowsWhenItHasHeardNothing) {
   EXPECT_FALSE(clock.Now(start + absl::Seconds(140)).has_value());
   for (int second = 140; second < 200; ++second) clock.Read(noon, start + absl::Seconds(second));
   EXPECT_LT(*clock.Now(start + absl::Seconds(200)), noon + absl::Seconds(32));
+}
+
+TEST(DatabaseClock, EstimatesLongAfterItHasHeardNothing) {
+  DatabaseClock clock;
+  EXPECT_LT(absl::AbsDuration(clock.Estimate() - absl::Now()), absl::Minutes(1));
+  const absl::Time noon = absl::FromUnixSeconds(1'800'000'000);
+  const SteadyTime start = SteadyTime::Now();
+  clock.Read(noon, start);
+  EXPECT_EQ(clock.Estimate(start + absl::Hours(7)), noon + absl::Hours(7));
+  clock.Forget();
+  EXPECT_EQ(clock.Estimate(start + absl::Hours(8)), noon + absl::Hours(8));
+}
+
+TEST(SteadyTime, EndsAtTheInfinitiesAndDoesNotLeaveThem) {
+  const SteadyTime now = SteadyTime::Now();
+  constexpr SteadyTime kPast = SteadyTime::InfinitePast(), kFuture = SteadyTime::InfiniteFuture();
+  EXPECT_LT(kPast, now);
+  EXPECT_LT(now, kFuture);
+  EXPECT_EQ(now + absl::InfiniteDuration(), kFuture);
+  EXPECT_EQ(now - absl::InfiniteDuration(), kPast);
+  EXPECT_EQ(now + absl::Hours(24 * 365 * 300), kFuture);
+  EXPECT_EQ(kFuture - absl::Hours(1), kFuture);
+  EXPECT_EQ(kPast + absl::Hours(1), kPast);
+  EXPECT_EQ(kFuture - now, absl::InfiniteDuration());
+  EXPECT_EQ(now - kPast, absl::InfiniteDuration());
+  EXPECT_EQ((now + absl::Seconds(3)) - now, absl::Seconds(3));
+}
+
+TEST(SteadyEvent, IsAwaitedForSoLongAndNoLonger) {
+  SteadyEvent event;
+  EXPECT_FALSE(event.WaitAtMost(absl::Milliseconds(1)));
+  std::thread other([&] { event.Notify(); });
+  EXPECT_TRUE(event.WaitAtMost(absl::InfiniteDuration()));
+  EXPECT_TRUE(event.HasHappened());
+  other.join();
 }
 
 }  // namespace

@@ -214,12 +214,12 @@ TEST(Lane, ALockThatIsKeptIsARefusalAndOthersGoOn) {
                   .ok());
   const Command command = WithRequestId(Increment(here.session_id(), kCounter, 1), "again");
   for (int i = 0; i < 3; ++i) {
-    const absl::Time begin = absl::Now();
+    const SteadyTime begin = SteadyTime::Now();
     const auto outcome = SubmitAndWait(*store, command);
     EXPECT_EQ(ReasonOf(outcome.status()), v1::LOCK_TIMEOUT) << outcome.status();
     EXPECT_EQ(outcome.status().code(), absl::StatusCode::kUnavailable);
     EXPECT_GT(RetryDelay(outcome.status()), absl::ZeroDuration());
-    EXPECT_GE(absl::Now() - begin, absl::Milliseconds(90));
+    EXPECT_GE(SteadyTime::Now() - begin, absl::Milliseconds(90));
     EXPECT_TRUE(SubmitAndWait(*store, Increment(elsewhere.session_id(), kCounter, 1)).ok());
   }
   ASSERT_TRUE(connection->Execute("ROLLBACK", TestDeadline()).ok());
@@ -408,11 +408,11 @@ TEST(Lane, AGroupThatMovedInPartIsDecidedByWhatIsThere) {
 
 // Waits until so many lanes wait for a lock.
 void AwaitLanesThatWait(const TestDatabase& database, int lanes) {
-  const absl::Time give_up = TestDeadline();
+  const SteadyTime give_up = TestDeadline();
   while (database.Ask("SELECT count(*)::text FROM pg_stat_activity WHERE wait_event_type = 'Lock' "
                       "AND datname = current_database() AND application_name = 'sessiond lane'") !=
          absl::StrCat(lanes)) {
-    ASSERT_LT(absl::Now(), give_up);
+    ASSERT_LT(SteadyTime::Now(), give_up);
     absl::SleepFor(absl::Milliseconds(1));
   }
 }
@@ -700,14 +700,14 @@ TEST(Lane, WhatNobodyWaitsForAnyMoreIsNotWritten) {
   PendingList late, in_time;
   {
     Stall stall(database, *store);
-    const absl::Time soon = absl::Now() + absl::Milliseconds(1);
+    const SteadyTime soon = SteadyTime::Now() + absl::Milliseconds(1);
     for (int i = 0; i < 10; ++i) {
       late.push_back(
           std::make_unique<Pending>(*store, Increment(session.session_id(), kCounter, 100), soon));
       in_time.push_back(std::make_unique<Pending>(
           *store, Increment(session.session_id(), kCounter, 1), TestDeadline()));
     }
-    while (absl::Now() <= soon) std::this_thread::yield();
+    while (SteadyTime::Now() <= soon) std::this_thread::yield();
   }
   for (int i = 0; i < 10; ++i) {
     EXPECT_EQ(late[i]->Wait().status().code(), absl::StatusCode::kDeadlineExceeded);

@@ -15,11 +15,12 @@
 #include "db/connection.h"
 #include "db/embedded_postgres.h"
 #include "db/postgres_supervisor.h"
+#include "db/steady_time.h"
 
 namespace sessiond {
 
 // By now nothing takes so long but a hang.
-inline absl::Time TestDeadline() { return absl::Now() + absl::Seconds(30); }
+inline SteadyTime TestDeadline() { return SteadyTime::Now() + absl::Seconds(30); }
 
 // The PostgreSQL of all tests, started by the first who asks, not durable, gone when the tests end.
 db::EmbeddedPostgres& TestCluster();

@@ -18,7 +18,7 @@
 namespace sessiond::db {
 namespace {
 
-absl::Time Soon() { return absl::Now() + absl::Seconds(30); }
+SteadyTime Soon() { return SteadyTime::Now() + absl::Seconds(30); }
 
 // An answer that is awaited.
 class Answer {
@@ -40,7 +40,7 @@ class Answer {
   absl::Notification done_;
 };
 
-QueryPool::Results Ask(QueryPool& pool, std::vector<Sql> trip, absl::Time deadline = Soon()) {
+QueryPool::Results Ask(QueryPool& pool, std::vector<Sql> trip, SteadyTime deadline = Soon()) {
   Answer answer;
   pool.Run(std::move(trip), deadline, answer.Done());
   return std::move(answer.Wait());
@@ -79,10 +79,10 @@ TEST(QueryPool, TellsTheDatabaseItsDeadlineAndKeepsTheConnection) {
   TestDatabase database;
   QueryPool pool({.dsn = database.dsn(), .connections = 1});
   const int32_t pid = BackendPid(pool);
-  const absl::Time begin = absl::Now();
+  const SteadyTime begin = SteadyTime::Now();
   const auto results = Ask(pool, {Text("SELECT pg_sleep(20)")}, begin + absl::Milliseconds(200));
   EXPECT_EQ(results.status().code(), absl::StatusCode::kDeadlineExceeded) << results.status();
-  EXPECT_LT(absl::Now() - begin, absl::Seconds(5));
+  EXPECT_LT(SteadyTime::Now() - begin, absl::Seconds(5));
   EXPECT_EQ(BackendPid(pool), pid);
   EXPECT_EQ(
       database.Ask("SELECT count(*)::text FROM pg_stat_activity WHERE query LIKE '%pg_sleep(20)%' "
@@ -93,14 +93,14 @@ TEST(QueryPool, TellsTheDatabaseItsDeadlineAndKeepsTheConnection) {
 TEST(QueryPool, TheLongestTripIsItsOwnChoice) {
   TestDatabase database;
   QueryPool pool({.dsn = database.dsn(), .connections = 1, .trip_time_max = absl::Seconds(1)});
-  const auto results = Ask(pool, {Text("SELECT pg_sleep(20)")}, absl::InfiniteFuture());
+  const auto results = Ask(pool, {Text("SELECT pg_sleep(20)")}, SteadyTime::InfiniteFuture());
   EXPECT_EQ(results.status().code(), absl::StatusCode::kDeadlineExceeded) << results.status();
 }
 
 TEST(QueryPool, WhatExpiredIsNotAsked) {
   // Nobody listens there: an attempt to connect would answer UNAVAILABLE.
   QueryPool pool({.dsn = "host=/nonexistent"});
-  const auto results = Ask(pool, {Text("SELECT 1")}, absl::Now() - absl::Seconds(1));
+  const auto results = Ask(pool, {Text("SELECT 1")}, SteadyTime::Now() - absl::Seconds(1));
   EXPECT_EQ(results.status().code(), absl::StatusCode::kDeadlineExceeded) << results.status();
 }
 
@@ -126,7 +126,7 @@ TEST(QueryPool, AQueryThatEndsEveryConnectionIsRefusedAndHarmsNoOther) {
 
 TEST(QueryPool, RefusesAtOnceWhileTheDatabaseIsAway) {
   QueryPool pool({.dsn = "host=/nonexistent", .connections = 1});
-  const absl::Time begin = absl::Now();
+  const SteadyTime begin = SteadyTime::Now();
   for (int i = 0; i < 100; ++i) {
     const auto results = Ask(pool, {Text("SELECT 1")});
     ASSERT_EQ(ReasonOf(results.status()), v1::DATABASE_UNAVAILABLE) << results.status();
@@ -134,7 +134,7 @@ TEST(QueryPool, RefusesAtOnceWhileTheDatabaseIsAway) {
     ASSERT_TRUE(
         results.status().GetPayload("type.googleapis.com/google.rpc.RetryInfo").has_value());
   }
-  EXPECT_LT(absl::Now() - begin, absl::Seconds(10));
+  EXPECT_LT(SteadyTime::Now() - begin, absl::Seconds(10));
 }
 
 // Occupies the pool's only connection until it is destroyed, by a lock that the test holds.

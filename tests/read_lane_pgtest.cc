@@ -31,7 +31,7 @@ constexpr char kNoneEither[] = "0192f3c4-9f2e-7abc-8def-ffffffffffff";
 class PendingLookup : public Lookup {
  public:
   PendingLookup(SessionStore& store, std::vector<std::string> session_ids,
-                absl::Time until = absl::InfiniteFuture()) {
+                SteadyTime until = SteadyTime::InfiniteFuture()) {
     ids = std::move(session_ids);
     deadline = until;
     if (absl::Status taken = store.Submit(this); !taken.ok()) {
@@ -63,10 +63,10 @@ class SlowTombstones {
   void Release() { EXPECT_TRUE(connection_->Execute("COMMIT", TestDeadline()).ok()); }
   // Until so many connections wait.
   void Await(int connections) {
-    const absl::Time deadline = TestDeadline();
+    const SteadyTime deadline = TestDeadline();
     while (database_.Ask("SELECT count(*)::text FROM pg_locks WHERE relation = "
                          "'tombstones'::regclass AND NOT granted") != absl::StrCat(connections)) {
-      ASSERT_LT(absl::Now(), deadline);
+      ASSERT_LT(SteadyTime::Now(), deadline);
     }
   }
 
@@ -93,11 +93,11 @@ void EndConnections(const TestDatabase& database) {
 // Has all connections opened that there may be: whoever reads, reads at once from then on.
 void OpenAll(const TestDatabase& database, SessionStore& store) {
   ASSERT_TRUE(ReadAndWait(store, kNone).ok());
-  const absl::Time deadline = TestDeadline();
+  const SteadyTime deadline = TestDeadline();
   while (database.Ask("SELECT count(*)::text FROM pg_stat_activity WHERE application_name = "
                       "'sessiond reads' AND datname = current_database()") !=
          absl::StrCat(1 + kBeside)) {
-    ASSERT_LT(absl::Now(), deadline);
+    ASSERT_LT(SteadyTime::Now(), deadline);
     std::vector<std::thread> readers;
     for (int reader = 0; reader < 2 * kBeside; ++reader)
       readers.emplace_back([&] { ASSERT_TRUE(ReadAllAndWait(store, {kNone, kNoneEither}).ok()); });
@@ -179,7 +179,7 @@ TEST(ReadLane, ReadsNothingForWhomNobodyWaitsAnyMore) {
   const auto store = OpenStore(database);
   const std::string id = NewSessionIn(*store, "interview").session_id();
   for (const std::vector<std::string>& ids : {std::vector{id}, std::vector{id, id}}) {
-    PendingLookup late(*store, ids, absl::Now() - absl::Milliseconds(1));
+    PendingLookup late(*store, ids, SteadyTime::Now() - absl::Milliseconds(1));
     EXPECT_EQ(late.Wait().code(), absl::StatusCode::kDeadlineExceeded);
   }
   EXPECT_TRUE(ReadAndWait(*store, id).ok());

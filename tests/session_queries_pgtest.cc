@@ -64,7 +64,7 @@ SELECT 0, 'exec_20260101_000000_' || lpad(to_hex((i * 7919) % 4294967291), 8, '0
 FROM generate_series($1::bigint, $2::bigint) AS i
 )sql";
 
-absl::Time Soon() { return absl::Now() + absl::Seconds(60); }
+SteadyTime Soon() { return SteadyTime::Now() + absl::Seconds(60); }
 
 class World {
  public:

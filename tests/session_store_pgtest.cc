@@ -803,8 +803,8 @@ void ExpectReadAnew(std::size_t times) {
                                        millis, " * interval '1 ms' WHERE id = '", brief, "'"))
             .ok());
   }
-  const absl::Time deadline = TestDeadline();
-  while (read(brief).recoverable()) ASSERT_LT(absl::Now(), deadline);
+  const SteadyTime deadline = TestDeadline();
+  while (read(brief).recoverable()) ASSERT_LT(SteadyTime::Now(), deadline);
 
   Archive(database, id);
   const Aggregate archived = look_up(id);

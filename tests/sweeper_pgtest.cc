@@ -22,7 +22,7 @@ using v1::SessionEvent;
 
 // Waits for what a sweep brings about.
 bool Eventually(const std::function<bool()>& holds) {
-  for (const absl::Time end = TestDeadline(); absl::Now() < end;) {
+  for (const SteadyTime end = TestDeadline(); SteadyTime::Now() < end;) {
     if (holds()) return true;
     absl::SleepFor(absl::Milliseconds(5));
   }

@@ -62,7 +62,7 @@ class Reader {
     request.set_filter(filter);
     subscription_ = side.feed->hub().Subscribe(
         Interest::Of(request, side.store->partition_count()).value(), std::move(from),
-        PositionsOf(side), absl::Now(), absl::Hours(1), [this] {
+        PositionsOf(side), SteadyTime::Now(), absl::Hours(1), [this] {
           absl::MutexLock lock(&mutex_);
           woken_ = true;
         });
@@ -75,7 +75,7 @@ class Reader {
     {
       absl::MutexLock lock(&mutex_);
       const auto enough = [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return count_ >= count; };
-      mutex_.AwaitWithDeadline(absl::Condition(&enough), TestDeadline());
+      mutex_.AwaitWithTimeout(absl::Condition(&enough), absl::Seconds(30));
     }
     End();
     return got_;

@@ -20,7 +20,7 @@ using testing::IsEmpty;
 using testing::Pair;
 
 constexpr int kPartitions = 4;
-const absl::Time kNow = absl::FromUnixSeconds(1'767'225'600);
+const SteadyTime kNow = SteadyTime::Now();
 
 using Place = std::pair<int16_t, int64_t>;
 

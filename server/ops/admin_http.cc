@@ -23,7 +23,7 @@ void Answer(httplib::Response& response, bool ok, const std::string& text) {
 }
 
 void AnswerReadiness(const Readiness& readiness, bool verbose, httplib::Response& response) {
-  const absl::Time now = absl::Now();
+  const SteadyTime now = SteadyTime::Now();
   const bool ready = readiness.ready(now);
   std::string text;
   for (const Readiness::Check& check : readiness.Checks(now)) {

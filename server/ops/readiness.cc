@@ -4,7 +4,7 @@
 
 namespace sessiond {
 
-void Readiness::Observe(const absl::StatusOr<int>& schema_version, absl::Time now) {
+void Readiness::Observe(const absl::StatusOr<int>& schema_version, SteadyTime now) {
   absl::MutexLock lock(&mutex_);
   schema_version_ = schema_version;
   if (schema_version.ok()) last_success_ = now;
@@ -15,13 +15,13 @@ void Readiness::StartDraining() {
   draining_ = true;
 }
 
-Readiness::Check Readiness::DatabaseCheck(absl::Time now) const {
+Readiness::Check Readiness::DatabaseCheck(SteadyTime now) const {
   if (schema_version_.ok()) {
     return {"database", true, absl::StrCat("reachable, schema ", *schema_version_)};
   }
   const std::string said(schema_version_.status().message());
   if (absl::IsFailedPrecondition(schema_version_.status())) return {"database", false, said};
-  if (last_success_ == absl::InfinitePast())
+  if (last_success_ == SteadyTime::InfinitePast())
     return {"database", false, absl::StrCat("never reached: ", said)};
   const absl::Duration out = now - last_success_;
   return {"database", out <= database_grace_,
@@ -29,12 +29,12 @@ Readiness::Check Readiness::DatabaseCheck(absl::Time now) const {
                        absl::FormatDuration(absl::Trunc(out, absl::Seconds(1))), ": ", said)};
 }
 
-std::vector<Readiness::Check> Readiness::Checks(absl::Time now) const {
+std::vector<Readiness::Check> Readiness::Checks(SteadyTime now) const {
   absl::MutexLock lock(&mutex_);
   return {DatabaseCheck(now), {"serving", !draining_, draining_ ? "draining" : "not draining"}};
 }
 
-bool Readiness::ready(absl::Time now) const {
+bool Readiness::ready(SteadyTime now) const {
   absl::MutexLock lock(&mutex_);
   return !draining_ && DatabaseCheck(now).ok;
 }

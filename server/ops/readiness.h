@@ -16,6 +16,7 @@
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "db/steady_time.h"
 
 namespace sessiond {
 
@@ -37,22 +38,22 @@ class Readiness {
   // The outcome of asking the database at `now`: the version of its schema.
   // FAILED_PRECONDITION: it answers, with another schema, which is never ready, without grace.
   // Anything else: it is out of reach.
-  void Observe(const absl::StatusOr<int>& schema_version, absl::Time now);
+  void Observe(const absl::StatusOr<int>& schema_version, SteadyTime now);
   // Never ready again.
   void StartDraining();
 
-  bool ready(absl::Time now) const;
+  bool ready(SteadyTime now) const;
   // One line each, for people.
-  std::vector<Check> Checks(absl::Time now) const;
+  std::vector<Check> Checks(SteadyTime now) const;
 
  private:
-  Check DatabaseCheck(absl::Time now) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  Check DatabaseCheck(SteadyTime now) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const absl::Duration database_grace_;
   mutable absl::Mutex mutex_;
   absl::StatusOr<int> schema_version_ ABSL_GUARDED_BY(mutex_) =
       absl::UnavailableError("not asked yet");
-  absl::Time last_success_ ABSL_GUARDED_BY(mutex_) = absl::InfinitePast();
+  SteadyTime last_success_ ABSL_GUARDED_BY(mutex_) = SteadyTime::InfinitePast();
   bool draining_ ABSL_GUARDED_BY(mutex_) = false;
 };
 

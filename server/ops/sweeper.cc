@@ -72,29 +72,30 @@ void Sweeper::Run() {
       Log(LogLevel::kWarn, "sweeper", "a sweep was cut short; the next one goes on",
           {{"status", swept.message()}});
     }
-  } while (!stop_.WaitForNotificationWithTimeout(beat));
+  } while (!stop_.WaitAtMost(beat));
 }
 
 absl::Status Sweeper::Sweep() {
   if (connection_ == nullptr || !connection_->alive()) {
     auto opened = db::Connection::Open(db::LaneConnection(options_.settings, "sessiond sweeper"),
-                                       absl::Now() + kTimeout);
+                                       SteadyTime::Now() + kTimeout);
     if (!opened.ok()) return opened.status();
     connection_ = *std::move(opened);
   }
   if (auto analyzed = AnalyzeWhatGrew(); !analyzed.ok()) return analyzed;
   if (auto failed = FailSilentTasks(); !failed.ok()) return failed;
-  if (absl::Now() >= sweep_due_) {
-    sweep_due_ = absl::Now() + options_.period;
+  if (SteadyTime::Now() >= sweep_due_) {
+    sweep_due_ = SteadyTime::Now() + options_.period;
     const auto identity = Ask(db::kLoadIdentity);
     if (!identity.ok()) return identity.status();
     const absl::Time now = identity->Timestamp(0, 2);
+    store_.SawTime(now);
     if (auto deleted = DeleteStaleCreations(now); !deleted.ok()) return deleted;
     if (auto stopped = StopAbandoned(now); !stopped.ok()) return stopped;
     if (auto purged = PurgeRequests(now); !purged.ok()) return purged;
   }
-  if (options_.retention_period > absl::ZeroDuration() && absl::Now() >= retention_due_) {
-    retention_due_ = absl::Now() + options_.retention_period;
+  if (options_.retention_period > absl::ZeroDuration() && SteadyTime::Now() >= retention_due_) {
+    retention_due_ = SteadyTime::Now() + options_.retention_period;
     return ArchiveDue();
   }
   return absl::OkStatus();
@@ -102,7 +103,7 @@ absl::Status Sweeper::Sweep() {
 
 absl::StatusOr<db::Result> Sweeper::Ask(const db::Statement& statement, db::Params params) {
   connection_->Queue(statement, std::move(params));
-  auto results = connection_->Trip(absl::Now() + kTimeout);
+  auto results = connection_->Trip(SteadyTime::Now() + kTimeout);
   if (!results.ok()) return results.status();
   return std::move(results->front());
 }
@@ -123,7 +124,7 @@ absl::Status Sweeper::AnalyzeWhatGrew() {
   if (!grown.ok()) return grown.status();
   if (grown->IsNull(0, 0)) return absl::OkStatus();
   return connection_->Execute(absl::StrCat("ANALYZE ", std::string(grown->Text(0, 0))),
-                              absl::Now() + kTimeout);
+                              SteadyTime::Now() + kTimeout);
 }
 
 absl::Status Sweeper::FailSilentTasks() {
@@ -185,7 +186,7 @@ absl::Status Sweeper::PurgeRequests(absl::Time now) {
 
 absl::Status Sweeper::ArchiveDue() {
   int archived = 0;
-  for (int batch = 0; batch < kBatchesMax && !stop_.HasBeenNotified(); ++batch) {
+  for (int batch = 0; batch < kBatchesMax && !stop_.HasHappened(); ++batch) {
     const auto due = Ask(db::kFindDueSessions);
     if (!due.ok()) return due.status();
     if (due->rows() == 0) break;

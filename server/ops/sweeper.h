@@ -11,7 +11,6 @@
 #include <vector>
 
 #include "absl/status/status.h"
-#include "absl/synchronization/notification.h"
 #include "absl/time/time.h"
 #include "db/session_store.h"
 #include "server/rpc/journal.h"
@@ -62,8 +61,8 @@ class Sweeper {
   rpc::Journal& journal_;
   std::unique_ptr<db::Connection> connection_;
   // When each is due again.
-  absl::Time sweep_due_ = absl::InfinitePast(), retention_due_ = absl::InfinitePast();
-  absl::Notification stop_;
+  SteadyTime sweep_due_ = SteadyTime::InfinitePast(), retention_due_ = SteadyTime::InfinitePast();
+  SteadyEvent stop_;
   std::thread thread_;
 };
 

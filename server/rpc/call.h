@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "absl/time/time.h"
+#include "db/steady_time.h"
 
 namespace sessiond::rpc {
 
@@ -58,7 +59,7 @@ struct CallInfo {
   // The authenticated caller; `anonymous` without authentication.
   std::string caller = "anonymous";
   // When nobody waits for the answer any more.
-  absl::Time deadline;
+  SteadyTime deadline;
 };
 
 }  // namespace sessiond::rpc

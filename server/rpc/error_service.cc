@@ -31,7 +31,7 @@ absl::StatusOr<db::ErrorSelection> SelectionOf(const Request& request,
 
 // The session of a selection, if it is of one.
 Task<absl::Status> ErrorService::CheckSession(const db::ErrorSelection& selection,
-                                              absl::Time deadline) {
+                                              SteadyTime deadline) {
   if (selection.session_id.empty()) co_return absl::OkStatus();
   const auto session =
       co_await FindSession(store_, selection.session_id, selection.include_deleted, deadline);
@@ -50,7 +50,7 @@ Answer<v1::SessionError> ErrorService::GetError(CallInfo call, v1::GetErrorReque
   if (result->rows() == 0) co_return ErrorNotFound(request.session_id(), request.error_id());
   v1::SessionError error;
   db::ReadError(*result, 0, 0, &error);
-  Present(absl::Now(), &error);
+  Present(store_.Now(), &error);
   co_return error;
 }
 
@@ -74,7 +74,7 @@ Answer<v1::ListErrorsResponse> ErrorService::ListErrors(CallInfo call,
     response.set_next_page_token(
         pages.TokenOf(db::KeyValues(db::KeyOf(*response.errors().rbegin()))));
   }
-  for (v1::SessionError& error : *response.mutable_errors()) Present(absl::Now(), &error);
+  for (v1::SessionError& error : *response.mutable_errors()) Present(store_.Now(), &error);
   co_return response;
 }
 

@@ -92,7 +92,7 @@ Task<absl::Status> Submit(db::SessionStore& store, const CallInfo& call,
                           v1::ImportSessionsRequest request, Item& item) {
   auto workflow = store.catalog().Newest(request.session().workflow());
   if (workflow == nullptr) {
-    Refresh refresh(store, absl::InfiniteFuture());
+    Refresh refresh(store, SteadyTime::InfiniteFuture());
     if (const absl::Status refreshed = co_await refresh; !refreshed.ok()) co_return refreshed;
     workflow = store.catalog().Newest(request.session().workflow());
   }

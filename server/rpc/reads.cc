@@ -12,7 +12,7 @@
 namespace sessiond::rpc {
 
 Answer<Serialized<v1::Session>> FindSession(db::SessionStore& store, std::string session_id,
-                                            bool include_deleted, absl::Time deadline) {
+                                            bool include_deleted, SteadyTime deadline) {
   Read read(store, {session_id}, deadline);
   auto found = co_await read;
   if (!found.ok()) co_return found.status();
@@ -30,7 +30,7 @@ absl::Status CheckFound(absl::string_view session_id, const db::FoundSession& fo
 }
 
 Task<absl::Status> PresentSessions(db::SessionStore& store, std::vector<v1::Session*> sessions,
-                                   absl::Time deadline) {
+                                   SteadyTime deadline) {
   const auto workflow_of = [&store](const v1::Session& session) {
     return store.catalog().Find(session.workflow(), session.workflow_revision());
   };
@@ -42,7 +42,7 @@ Task<absl::Status> PresentSessions(db::SessionStore& store, std::vector<v1::Sess
     Read read(store, {(*strange)->session_id()}, deadline);
     if (const auto read_it = co_await read; !read_it.ok()) co_return read_it.status();
   }
-  const absl::Time now = absl::Now();
+  const absl::Time now = store.Now();
   for (v1::Session* session : sessions) {
     if (const auto workflow = workflow_of(*session); workflow != nullptr)
       Present(*workflow, now, session);

@@ -28,15 +28,21 @@ constexpr absl::Duration kDeadlineDefault = absl::Seconds(15);
 constexpr absl::Duration kDeadlineMax = absl::Seconds(60);
 
 // In gpr's own arithmetic, which saturates: the longest timeout on the wire is beyond std::chrono.
-absl::Time DeadlineOf(const grpc::ServerContext& context) {
+SteadyTime DeadlineOf(const grpc::ServerContext& context) {
   const gpr_timespec given = context.raw_deadline();
-  const absl::Time now = absl::Now();
+  const SteadyTime now = SteadyTime::Now();
   if (gpr_time_cmp(given, gpr_inf_future(given.clock_type)) == 0) return now + kDeadlineDefault;
   const gpr_timespec left = gpr_time_sub(given, gpr_now(given.clock_type));
   const gpr_timespec longest =
       gpr_time_from_seconds(absl::ToInt64Seconds(kDeadlineMax), GPR_TIMESPAN);
   if (gpr_time_cmp(left, longest) >= 0) return now + kDeadlineMax;
   return now + absl::Seconds(left.tv_sec) + absl::Nanoseconds(left.tv_nsec);
+}
+
+// In the terms of gRPC, which takes std::chrono's system clock for a time of day.
+gpr_timespec MonotonicDeadline(absl::Duration grace) {
+  return gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC),
+                      gpr_time_from_micros(absl::ToInt64Microseconds(grace), GPR_TIMESPAN));
 }
 
 absl::Status Draining() {
@@ -85,7 +91,7 @@ struct Server::Calls {
     if (!co_await accepted) co_return;  // Shutting down.
     Serve(server, served, queue);
 
-    const absl::Time begin = absl::Now();
+    const SteadyTime begin = SteadyTime::Now();
     served.metrics->Started();
     CallInfo call{.deadline = DeadlineOf(context)};
     Bytes reply;
@@ -99,7 +105,7 @@ struct Server::Calls {
     }
     if (!reply.ok()) server.journal_.Refused(served.method->name, reply.status());
     const grpc::Status status = ToGrpcStatus(reply.status());
-    served.metrics->Handled(status.error_code(), absl::Now() - begin);
+    served.metrics->Handled(status.error_code(), SteadyTime::Now() - begin);
     Completion finished([&](void* tag) {
       if (reply.ok()) {
         writer.Finish(*reply, status, tag);
@@ -122,19 +128,19 @@ struct Server::Calls {
     if (!co_await accepted) co_return;  // Shutting down; nothing else comes back.
     ServeStream(server, served, queue);
 
-    const absl::Time begin = absl::Now();
+    const SteadyTime begin = SteadyTime::Now();
     served.metrics->Started();
     absl::Status status = StreamDraining();
     if (server.streams_.Join(stream)) {
       Task<absl::Status> handling =
-          served.method->stream(CallInfo{.deadline = absl::InfiniteFuture()}, stream);
+          served.method->stream(CallInfo{.deadline = SteadyTime::InfiniteFuture()}, stream);
       status = co_await handling;
       if (stream.draining() && status.ok()) status = StreamDraining();
     }
     if (stream.over()) status = absl::CancelledError("The client has left.");
     if (!status.ok() && !stream.over()) server.journal_.Refused(served.method->name, status);
     const grpc::Status ended = ToGrpcStatus(status);
-    served.metrics->Handled(ended.error_code(), absl::Now() - begin);
+    served.metrics->Handled(ended.error_code(), SteadyTime::Now() - begin);
     Task<bool> finished = stream.Finish(ended);
     co_await finished;
     server.streams_.Leave(stream);
@@ -195,7 +201,7 @@ void Server::Stop(absl::Duration grace) {
   RefuseNewCalls();
   streams_.Drain(std::min(grace, kStreamGrace));
   for (StandardService* standard : options_.standard_services) standard->EndStreams();
-  server_->Shutdown(absl::ToChronoTime(absl::Now() + grace));
+  server_->Shutdown(MonotonicDeadline(grace));
   for (auto& queue : queues_) queue->Stop();
 }
 

@@ -48,21 +48,22 @@ Task<bool> RawStream::Finish(const grpc::Status& status) {
 }
 
 bool StreamSet::Join(RawStream& stream) {
-  absl::MutexLock lock(&mutex_);
+  const std::lock_guard<std::mutex> lock(mutex_);
   if (draining_) return false;
   streams_.insert(&stream);
   return true;
 }
 
 void StreamSet::Leave(RawStream& stream) {
-  absl::MutexLock lock(&mutex_);
+  const std::lock_guard<std::mutex> lock(mutex_);
   streams_.erase(&stream);
+  if (streams_.empty()) left_.notify_all();
 }
 
 void StreamSet::Drain(absl::Duration grace) {
   std::vector<std::shared_ptr<StreamNews>> all;
   {
-    absl::MutexLock lock(&mutex_);
+    const std::lock_guard<std::mutex> lock(mutex_);
     draining_ = true;
     for (const RawStream* stream : streams_) all.push_back(stream->news());
   }
@@ -71,9 +72,8 @@ void StreamSet::Drain(absl::Duration grace) {
     news->draining = true;
     news->signal.Set();
   }
-  absl::MutexLock lock(&mutex_);
-  const auto empty = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return streams_.empty(); };
-  if (mutex_.AwaitWithTimeout(absl::Condition(&empty), grace)) return;
+  std::unique_lock<std::mutex> lock(mutex_);
+  if (WaitAtMost(grace, left_, lock, [this] { return streams_.empty(); })) return;
   for (RawStream* stream : streams_) stream->Cancel();
 }
 

@@ -12,16 +12,16 @@
 #include <grpcpp/grpcpp.h>
 
 #include <atomic>
+#include <condition_variable>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <utility>
 
-#include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "server/rpc/call.h"
 #include "server/rpc/parse.h"
@@ -122,9 +122,11 @@ class StreamSet {
   void Drain(absl::Duration grace);
 
  private:
-  absl::Mutex mutex_;
-  bool draining_ ABSL_GUARDED_BY(mutex_) = false;
-  absl::flat_hash_set<RawStream*> streams_ ABSL_GUARDED_BY(mutex_);
+  std::mutex mutex_;
+  // Guarded by the mutex.
+  bool draining_ = false;
+  absl::flat_hash_set<RawStream*> streams_;
+  std::condition_variable left_;
 };
 
 // What a handler sees: requests that are parsed and valid, replies.

@@ -40,7 +40,7 @@ Answer<v1::ListTasksResponse> TaskService::ListTasks(CallInfo call, v1::ListTask
     response.set_next_page_token(
         pages.TokenOf(db::KeyValues(db::KeyOf(*response.tasks().rbegin()))));
   }
-  for (v1::SessionTask& task : *response.mutable_tasks()) Present(absl::Now(), &task);
+  for (v1::SessionTask& task : *response.mutable_tasks()) Present(store_.Now(), &task);
   co_return response;
 }
 

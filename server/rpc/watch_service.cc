@@ -42,7 +42,7 @@ constexpr absl::Duration kReadTimeout = absl::Seconds(30);
 // The client has left, or the response is too large: the stream knows which, and ends by it.
 absl::Status CannotBeSent() { return absl::CancelledError("The response cannot be sent."); }
 
-absl::Time ReadDeadline() { return absl::Now() + kReadTimeout; }
+SteadyTime ReadDeadline() { return SteadyTime::Now() + kReadTimeout; }
 
 absl::Status InvalidField(const std::string& field, const std::string& wrong) {
   return Refusal(v1::INVALID_FIELD, absl::StrCat(field, " ", wrong, "."))
@@ -118,8 +118,8 @@ class Watching {
         co_return co_await TokenExpired();
     }
     subscription_ =
-        feed_.hub().Subscribe(interest_, at_, states.positions, absl::Now(), heartbeat_interval_,
-                              [news = stream_.news()] { news->signal.Set(); });
+        feed_.hub().Subscribe(interest_, at_, states.positions, SteadyTime::Now(),
+                              heartbeat_interval_, [news = stream_.news()] { news->signal.Set(); });
     co_return absl::OkStatus();
   }
 
@@ -130,7 +130,7 @@ class Watching {
     co_return Refusal(v1::RESUME_TOKEN_EXPIRED,
                       "Changes behind the resume token were removed since. Read the present state "
                       "and watch from there: set initial_state, and no resume_token.")
-        .With("oldest", ToRfc3339(db::ReadOldestResumable(*result).value_or(absl::Now())));
+        .With("oldest", ToRfc3339(db::ReadOldestResumable(*result).value_or(store_.Now())));
   }
 
   // -- initial state
@@ -248,7 +248,7 @@ class Watching {
         left = watch::RangesBetween(at_, told->last_as_of(), interest_->partitions());
       if (told != nullptr && left.empty()) co_return absl::OkStatus();
       const bool idle = taken.deliveries.empty() && !taken.more;
-      if ((idle && stream_.draining()) || absl::Now() >= subscription_->silent_until()) {
+      if ((idle && stream_.draining()) || SteadyTime::Now() >= subscription_->silent_until()) {
         WatchSessionsResponse response;
         response.mutable_heartbeat();
         if (!co_await Send(std::move(response)) || stream_.draining()) co_return absl::OkStatus();
@@ -314,14 +314,14 @@ class Watching {
     rest.set_matches(matches);
     rest.set_resume_token(Token());
     const bool sent = co_await stream_.Write(change.wire(), rest, onward);
-    subscription_->Spoke(absl::Now());
+    subscription_->Spoke(SteadyTime::Now());
     co_return sent;
   }
 
   Task<bool> Send(WatchSessionsResponse response) {
     response.set_resume_token(Token());
     const bool sent = co_await stream_.Write(response);
-    subscription_->Spoke(absl::Now());
+    subscription_->Spoke(SteadyTime::Now());
     co_return sent;
   }
 

@@ -45,8 +45,9 @@ Feed::Feed(FeedOptions options, db::SessionStore& store, db::CommittedListener& 
       store_(store),
       hub_(WithKick(options_.hub,
                     [this] {
-                      absl::MutexLock lock(&mutex_);
+                      const std::lock_guard<std::mutex> lock(mutex_);
                       kicked_ = true;
+                      disturbed_.notify_one();
                     }),
            listener),
       reads_({.dsn = options_.dsn,
@@ -54,9 +55,10 @@ Feed::Feed(FeedOptions options, db::SessionStore& store, db::CommittedListener& 
               .waiting_max = kReadsWaitingMax}),
       polls_({.dsn = options_.dsn, .connections = 1}) {
   listener.on_committed = [this](std::vector<db::CommittedEvent> events) {
-    absl::MutexLock lock(&mutex_);
+    const std::lock_guard<std::mutex> lock(mutex_);
     inbox_.insert(inbox_.end(), std::make_move_iterator(events.begin()),
                   std::make_move_iterator(events.end()));
+    arrived_.notify_one();
   };
   dispatcher_ = std::thread([this] { Dispatch(); });
   poller_ = std::thread([this] { Poll(); });
@@ -64,8 +66,10 @@ Feed::Feed(FeedOptions options, db::SessionStore& store, db::CommittedListener& 
 
 Feed::~Feed() {
   {
-    absl::MutexLock lock(&mutex_);
+    const std::lock_guard<std::mutex> lock(mutex_);
     stopping_ = true;
+    arrived_.notify_one();
+    disturbed_.notify_one();
   }
   polls_.Shutdown();
   reads_.Shutdown();
@@ -77,11 +81,8 @@ void Feed::Dispatch() {
   for (;;) {
     std::vector<db::CommittedEvent> events;
     {
-      absl::MutexLock lock(&mutex_);
-      const auto ready = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-        return stopping_ || !inbox_.empty();
-      };
-      mutex_.AwaitWithTimeout(absl::Condition(&ready), kBeatPeriod);
+      std::unique_lock<std::mutex> lock(mutex_);
+      WaitAtMost(kBeatPeriod, arrived_, lock, [this] { return stopping_ || !inbox_.empty(); });
       if (stopping_) return;
       events.swap(inbox_);
     }
@@ -90,33 +91,31 @@ void Feed::Dispatch() {
       Measure(/*from_memory=*/true, changes);
       hub_.Publish(std::move(changes));
     }
-    hub_.Beat(absl::Now());
+    hub_.Beat(SteadyTime::Now());
   }
 }
 
 void Feed::Measure(bool from_memory, const std::vector<ChangePtr>& changes) const {
-  const absl::Time now = absl::Now();
+  const absl::Time now = store_.Now();
   for (const ChangePtr& change : changes)
     options_.on_change(from_memory, now - FromProto(change->event.event_time()));
 }
 
 bool Feed::Rest(absl::Duration duration) {
-  absl::MutexLock lock(&mutex_);
-  const auto disturbed = [this]()
-                             ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return stopping_ || kicked_; };
-  mutex_.AwaitWithTimeout(absl::Condition(&disturbed), duration);
+  std::unique_lock<std::mutex> lock(mutex_);
+  WaitAtMost(duration, disturbed_, lock, [this] { return stopping_ || kicked_; });
   kicked_ = false;
   return !stopping_;
 }
 
 void Feed::Poll() {
-  absl::Time next_poll = absl::InfinitePast(), moved = absl::Now();
+  SteadyTime next_poll, moved = SteadyTime::Now();
   for (absl::Duration rest = absl::InfiniteDuration(); Rest(rest);) {
     if (!hub_.awake()) {
       rest = absl::InfiniteDuration();
       continue;
     }
-    const absl::Time now = absl::Now();
+    const SteadyTime now = SteadyTime::Now();
     if (now >= next_poll) {
       const auto results = Read({db::PartitionStatesSql()});
       if (results.ok()) {
@@ -128,7 +127,8 @@ void Feed::Poll() {
       }
       next_poll = now + (now - moved > kSilence ? options_.idle_poll_period : options_.poll_period);
     }
-    rest = FetchMissing() ? std::max(next_poll - absl::Now(), absl::ZeroDuration()) : kRetryPeriod;
+    rest = FetchMissing() ? std::max(next_poll - SteadyTime::Now(), absl::ZeroDuration())
+                          : kRetryPeriod;
   }
 }
 
@@ -175,18 +175,19 @@ void Feed::Present(db::StoredEvents* stored) {
     // Another daemon made it.
     if (workflow == nullptr && !std::exchange(refreshed, true)) {
       absl::Notification done;
-      store_.RefreshWorkflows(absl::Now() + kReadTimeout, [&](absl::Status) { done.Notify(); });
+      store_.RefreshWorkflows(SteadyTime::Now() + kReadTimeout,
+                              [&](absl::Status) { done.Notify(); });
       done.WaitForNotification();
       workflow = find();
     }
-    if (workflow != nullptr) sessiond::Present(*workflow, absl::Now(), session.get());
+    if (workflow != nullptr) sessiond::Present(*workflow, store_.Now(), session.get());
   }
 }
 
 absl::StatusOr<std::vector<db::Result>> Feed::Read(std::vector<db::Sql> trip) {
   db::QueryPool::Results results = absl::UnknownError("not run");
   absl::Notification done;
-  polls_.Run(std::move(trip), absl::Now() + kReadTimeout, [&](db::QueryPool::Results read) {
+  polls_.Run(std::move(trip), SteadyTime::Now() + kReadTimeout, [&](db::QueryPool::Results read) {
     results = std::move(read);
     done.Notify();
   });

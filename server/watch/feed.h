@@ -8,14 +8,14 @@
 // server at each commit.
 #pragma once
 
+#include <condition_variable>
 #include <functional>
+#include <mutex>
 #include <thread>
 #include <vector>
 
-#include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "db/committed.h"
 #include "db/query_pool.h"
@@ -74,10 +74,13 @@ class Feed {
   // The poller's own, so that no stream keeps it waiting.
   db::QueryPool polls_;
 
-  absl::Mutex mutex_;
-  std::vector<db::CommittedEvent> inbox_ ABSL_GUARDED_BY(mutex_);
-  bool kicked_ ABSL_GUARDED_BY(mutex_) = false;
-  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
+  std::mutex mutex_;
+  std::condition_variable arrived_, disturbed_;
+  // Guarded by the mutex: what lanes have told (arrived_), and whether there is something to fetch,
+  // or the end has come (disturbed_).
+  std::vector<db::CommittedEvent> inbox_;
+  bool kicked_ = false;
+  bool stopping_ = false;
 
   std::thread dispatcher_;
   std::thread poller_;

@@ -64,7 +64,7 @@ void Hub::WakeAll(const Wakes& wakes) {
 // watches
 
 SubscriptionPtr Hub::Subscribe(std::shared_ptr<const Interest> interest, Positions from,
-                               const Positions& now, absl::Time time,
+                               const Positions& now, SteadyTime time,
                                absl::Duration heartbeat_interval, std::function<void()> wake) {
   auto subscription =
       std::make_shared<Subscription>(std::move(interest), std::move(wake), heartbeat_interval);
@@ -373,9 +373,9 @@ void Hub::Fill(absl::Span<const Range> ranges, std::vector<ChangePtr> changes) {
 // -------------------------------------------------------------------------------------------------
 // time
 
-absl::Time Hub::Beat(absl::Time now) {
+SteadyTime Hub::Beat(SteadyTime now) {
   Wakes wakes;
-  absl::Time next = absl::InfiniteFuture();
+  SteadyTime next = SteadyTime::InfiniteFuture();
   {
     absl::MutexLock lock(&mutex_);
     while (!beats_.empty() && beats_.begin()->first <= now) {

@@ -35,6 +35,7 @@
 #include "absl/time/time.h"
 #include "absl/types/span.h"
 #include "db/committed.h"
+#include "db/steady_time.h"
 #include "server/watch/change.h"
 #include "server/watch/interest.h"
 
@@ -79,9 +80,9 @@ class Subscription {
 
   const Interest& interest() const { return *interest_; }
   // The stream sent something. Thread-safe, as are the following.
-  void Spoke(absl::Time now) { spoke_ = absl::ToUnixMicros(now); }
+  void Spoke(SteadyTime now) { spoke_ = now; }
   // When it must send something again.
-  absl::Time silent_until() const { return absl::FromUnixMicros(spoke_) + heartbeat_interval_; }
+  SteadyTime silent_until() const { return spoke_.load() + heartbeat_interval_; }
 
  private:
   friend class Hub;
@@ -95,11 +96,11 @@ class Subscription {
   const std::shared_ptr<const Interest> interest_;
   const std::function<void()> wake_;
   const absl::Duration heartbeat_interval_;
-  std::atomic<int64_t> spoke_ = 0;
+  std::atomic<SteadyTime> spoke_ = SteadyTime::InfinitePast();
 
   // Guarded by the hub's mutex.
   Group* group_ = nullptr;
-  absl::Time beat_;
+  SteadyTime beat_;
   bool live_ = false;
   // All that it wants up to here was taken. Of a live watch it is that of its first mark; without
   // marks the hub's own positions are as good.
@@ -139,7 +140,7 @@ class Hub {
   // earlier than the one for `from`. `wake` is called whenever there is something to take, and when
   // the watch has been silent for `heartbeat_interval`; on any thread, without a lock.
   SubscriptionPtr Subscribe(std::shared_ptr<const Interest> interest, Positions from,
-                            const Positions& now, absl::Time time,
+                            const Positions& now, SteadyTime time,
                             absl::Duration heartbeat_interval, std::function<void()> wake);
   void Unsubscribe(const SubscriptionPtr& subscription);
 
@@ -166,7 +167,7 @@ class Hub {
   // ---- time
 
   // Wakes the watches that have been silent for too long. Answers when to call it again.
-  absl::Time Beat(absl::Time now);
+  SteadyTime Beat(SteadyTime now);
 
   // How many watch.
   std::size_t subscriptions() const;
@@ -214,7 +215,7 @@ class Hub {
   absl::flat_hash_map<std::string, std::vector<Group*>> groups_by_key_ ABSL_GUARDED_BY(mutex_);
   // How many keys there are of each kind.
   std::array<int, kKeyKinds> kinds_ ABSL_GUARDED_BY(mutex_) = {};
-  absl::btree_set<std::pair<absl::Time, Subscription*>> beats_ ABSL_GUARDED_BY(mutex_);
+  absl::btree_set<std::pair<SteadyTime, Subscription*>> beats_ ABSL_GUARDED_BY(mutex_);
 
   // Seen without a gap up to here, and how far the database is at least.
   Positions positions_ ABSL_GUARDED_BY(mutex_), seen_ ABSL_GUARDED_BY(mutex_);
