@@ -7,21 +7,22 @@
 #include "absl/time/clock.h"
 #include "backoff.h"
 #include "google/rpc/status.pb.h"
+#include "steady_time.h"
 
 namespace sessiond {
 
 absl::Status CallWithRetries(const CallOptions& options,
                              absl::FunctionRef<grpc::Status(grpc::ClientContext&)> attempt) {
-  const absl::Time deadline = absl::Now() + options.timeout;
+  const Deadline deadline(options.timeout);
   Backoff backoff(options.backoff_initial, options.backoff_max);
   while (true) {
     grpc::ClientContext context;
-    context.set_deadline(absl::ToChronoTime(deadline));
+    context.set_deadline(deadline.ForGrpc());
     absl::Status status = DecodeStatus(attempt(context));
     if (!absl::IsUnavailable(status)) return status;
 
     const absl::Duration pause = backoff.Next(status);
-    if (absl::Now() + pause >= deadline) return status;
+    if (pause >= deadline.left()) return status;
     if (options.on_retry) options.on_retry(status, pause);
     absl::SleepFor(pause);
   }

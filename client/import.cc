@@ -8,16 +8,19 @@
 // sends the window again from its beginning; what the daemon had taken in before the old one broke
 // is ALREADY_THERE then.
 #include <algorithm>
+#include <condition_variable>
 #include <deque>
+#include <mutex>
+#include <optional>
 #include <thread>
 #include <utility>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/strings/str_cat.h"
-#include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
 #include "backoff.h"
 #include "sessiond/client.h"
+#include "steady_time.h"
 
 namespace sessiond {
 namespace {
@@ -58,11 +61,12 @@ class Import {
       status = OneStream();
     } while (absl::IsUnavailable(status) && Pause(status));
     {
-      absl::MutexLock lock(&mutex_);
+      const std::lock_guard lock(mutex_);
       given_up_ = true;
+      changed_.notify_all();
     }
     feeder.join();
-    absl::MutexLock lock(&mutex_);
+    const std::lock_guard lock(mutex_);
     return status.ok() ? source_status_ : status;
   }
 
@@ -71,15 +75,16 @@ class Import {
   void Feed() {
     while (true) {
       {
-        absl::MutexLock lock(&mutex_);
-        mutex_.Await(absl::Condition(this, &Import::MayFeed));
+        std::unique_lock lock(mutex_);
+        changed_.wait(lock, [this] { return MayFeed(); });
         if (given_up_) return;
       }
       absl::StatusOr<std::optional<Request>> request = next_();
-      absl::MutexLock lock(&mutex_);
+      const std::lock_guard lock(mutex_);
       if (!request.ok() || !request->has_value()) {
         source_status_ = request.status();
         source_ended_ = true;
+        changed_.notify_all();
         return;
       }
       Push(std::make_shared<const Request>(*std::move(*request)));
@@ -90,7 +95,7 @@ class Import {
   absl::Status OneStream() {
     grpc::ClientContext context;
     {
-      absl::MutexLock lock(&mutex_);
+      const std::lock_guard lock(mutex_);
       sent_ = 0;
       broken_ = false;
     }
@@ -100,13 +105,14 @@ class Import {
     for (Response response; wrong.ok() && stream->Read(&response);) wrong = Take(response);
     if (!wrong.ok()) context.TryCancel();
     {
-      absl::MutexLock lock(&mutex_);
+      const std::lock_guard lock(mutex_);
       broken_ = true;
+      changed_.notify_all();
     }
     writer.join();
     const absl::Status status = DecodeStatus(stream->Finish());
     if (!wrong.ok()) return wrong;
-    absl::MutexLock lock(&mutex_);
+    const std::lock_guard lock(mutex_);
     if (!status.ok() || AllAnswered()) return status;
     return absl::InternalError("The daemon ended the import before it had answered for all");
   }
@@ -115,10 +121,10 @@ class Import {
     while (true) {
       std::shared_ptr<const Request> request;
       {
-        absl::MutexLock lock(&mutex_);
-        mutex_.Await(absl::Condition(this, &Import::MaySend));
-        while (!broken_ && absl::Now() < not_before_) {
-          mutex_.AwaitWithDeadline(absl::Condition(&broken_), not_before_);
+        std::unique_lock lock(mutex_);
+        changed_.wait(lock, [this] { return MaySend(); });
+        while (!broken_ && !pause_.passed()) {
+          WaitAtMost(changed_, lock, pause_.left(), [this] { return broken_; });
         }
         if (broken_) return;
         if (sent_ < window_.size()) request = window_[sent_++];
@@ -135,7 +141,7 @@ class Import {
   absl::Status Take(const Response& response) {
     const bool temporary = IsTemporary(response);
     {
-      absl::MutexLock lock(&mutex_);
+      const std::lock_guard lock(mutex_);
       if (sent_ == 0 || response.line() != window_.front()->line()) {
         return absl::InternalError(
             absl::StrCat("The daemon answered for line ", response.line(), " out of order"));
@@ -146,10 +152,11 @@ class Import {
       window_bytes_ -= request->ByteSizeLong();
       if (temporary) Push(std::move(request));
       // Many were on their way when the first of them came back: one pause for all of these.
-      if (temporary && absl::Now() < not_before_) return absl::OkStatus();
+      changed_.notify_all();
+      if (temporary && !pause_.passed()) return absl::OkStatus();
     }
     if (!temporary) {
-      trouble_since_ = absl::InfiniteFuture();
+      trouble_.reset();
       backoff_.Reset();
       answered_(response);
       return absl::OkStatus();
@@ -158,8 +165,8 @@ class Import {
         absl::UnavailableError(absl::StrCat(response.reason(), ": ", response.description()));
     const absl::Duration pause = NextPause(why);
     if (pause == absl::InfiniteDuration()) return why;
-    absl::MutexLock lock(&mutex_);
-    not_before_ = absl::Now() + pause;
+    const std::lock_guard lock(mutex_);
+    pause_ = Deadline(pause);
     return absl::OkStatus();
   }
 
@@ -174,10 +181,9 @@ class Import {
   // How long to wait after trouble; for ever when nothing was answered for as long as a call may
   // take.
   absl::Duration NextPause(const absl::Status& why) {
-    const absl::Time now = absl::Now();
-    trouble_since_ = std::min(trouble_since_, now);
+    if (!trouble_.has_value()) trouble_.emplace(options_.timeout);
     const absl::Duration pause = backoff_.Next(why);
-    if (now + pause >= trouble_since_ + options_.timeout) return absl::InfiniteDuration();
+    if (pause >= trouble_->left()) return absl::InfiniteDuration();
     if (options_.on_retry) options_.on_retry(why, pause);
     return pause;
   }
@@ -185,6 +191,7 @@ class Import {
   void Push(std::shared_ptr<const Request> request) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     window_bytes_ += request->ByteSizeLong();
     window_.push_back(std::move(request));
+    changed_.notify_all();
   }
   bool AllAnswered() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     return source_ended_ && window_.empty();
@@ -203,14 +210,15 @@ class Import {
 
   // Caller's thread only.
   Backoff backoff_;
-  absl::Time trouble_since_ = absl::InfiniteFuture();
+  std::optional<Deadline> trouble_;  // While there is some: until when it is borne.
 
-  absl::Mutex mutex_;
+  std::mutex mutex_;
+  std::condition_variable changed_;  // Anything of this.
   // Oldest first; the first `sent_` are on their way on the present stream.
   std::deque<std::shared_ptr<const Request>> window_ ABSL_GUARDED_BY(mutex_);
   std::size_t sent_ ABSL_GUARDED_BY(mutex_) = 0;
   std::size_t window_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
-  absl::Time not_before_ ABSL_GUARDED_BY(mutex_) = absl::InfinitePast();  // Of the next sending.
+  Deadline pause_ ABSL_GUARDED_BY(mutex_) = Deadline(absl::ZeroDuration());  // Before the next.
   bool broken_ ABSL_GUARDED_BY(mutex_) = false;
   bool source_ended_ ABSL_GUARDED_BY(mutex_) = false;
   absl::Status source_status_ ABSL_GUARDED_BY(mutex_);

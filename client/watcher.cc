@@ -9,16 +9,18 @@
 #include "sessiond/watcher.h"
 
 #include <algorithm>
+#include <condition_variable>
+#include <mutex>
 #include <optional>
 #include <utility>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "absl/synchronization/mutex.h"
 #include "backoff.h"
 #include "grpcpp/client_context.h"
 #include "sessiond/call.h"
+#include "steady_time.h"
 
 namespace sessiond {
 namespace {
@@ -60,15 +62,14 @@ class Stream final : public grpc::ClientReadReactor<Response> {
   // Ends it.
   ~Stream() override {
     context_.TryCancel();
-    bool unread;
-    {
-      absl::MutexLock lock(&mutex_);
-      mutex_.Await(absl::Condition(this, &Stream::HasRead));
-      unread = read_ == Read::kResponse;
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [this] { return read_ != Read::kUnderWay; });
+    if (read_ == Read::kResponse) {
+      lock.unlock();
+      RemoveHold();
+      lock.lock();
     }
-    if (unread) RemoveHold();
-    absl::MutexLock lock(&mutex_);
-    mutex_.Await(absl::Condition(&done_));
+    changed_.wait(lock, [this] { return done_; });
   }
 
   // Has Take answer CANCELLED at once. Any thread.
@@ -79,8 +80,9 @@ class Stream final : public grpc::ClientReadReactor<Response> {
   absl::StatusOr<Response> Take(absl::Duration silence_max) {
     Response response;
     {
-      absl::MutexLock lock(&mutex_);
-      if (!mutex_.AwaitWithTimeout(absl::Condition(this, &Stream::HasNews), silence_max)) {
+      std::unique_lock lock(mutex_);
+      const auto has_news = [this] { return read_ == Read::kResponse || done_; };
+      if (!WaitAtMost(changed_, lock, silence_max, has_news)) {
         return absl::UnavailableError(
             absl::StrCat("Nothing was heard for ", absl::FormatDuration(silence_max)));
       }
@@ -98,27 +100,26 @@ class Stream final : public grpc::ClientReadReactor<Response> {
 
   void OnReadDone(bool ok) override {
     {
-      absl::MutexLock lock(&mutex_);
+      const std::lock_guard lock(mutex_);
       read_ = ok ? Read::kResponse : Read::kNothing;
+      changed_.notify_all();
     }
     if (!ok) RemoveHold();
   }
   void OnDone(const grpc::Status& status) override {
-    absl::MutexLock lock(&mutex_);
+    const std::lock_guard lock(mutex_);
     status_ =
         status.ok() ? grpc::Status(grpc::StatusCode::UNAVAILABLE, "The stream was ended") : status;
     done_ = true;
-  }
-  bool HasRead() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return read_ != Read::kUnderWay; }
-  bool HasNews() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    return read_ == Read::kResponse || done_;
+    changed_.notify_all();  // Under the lock: who waits for this takes all of it away.
   }
 
   const v1::WatchSessionsRequest request_;
   grpc::ClientContext context_;
   Response reading_;  // gRPC's while a read is under way, the reader's otherwise.
 
-  absl::Mutex mutex_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
   Read read_ ABSL_GUARDED_BY(mutex_) = Read::kUnderWay;
   bool done_ ABSL_GUARDED_BY(mutex_) = false;
   grpc::Status status_ ABSL_GUARDED_BY(mutex_);
@@ -159,20 +160,21 @@ class Watcher::Impl {
   }
 
   void Stop() {
-    absl::MutexLock lock(&mutex_);
+    const std::lock_guard lock(mutex_);
     stopped_ = true;
+    stopping_.notify_all();
     if (stream_ != nullptr) stream_->Cancel();
   }
 
   std::string resume_token() const {
-    absl::MutexLock lock(&mutex_);
+    const std::lock_guard lock(mutex_);
     return resume_token_;
   }
 
  private:
   // The present stream, or a new one; nothing after Stop.
   Stream* Open() {
-    absl::MutexLock lock(&mutex_);
+    const std::lock_guard lock(mutex_);
     if (stopped_) return nullptr;
     if (stream_ == nullptr) {
       if (!taken_token_.empty()) {
@@ -190,7 +192,7 @@ class Watcher::Impl {
   void Close() {
     std::unique_ptr<Stream> stream;
     {
-      absl::MutexLock lock(&mutex_);
+      const std::lock_guard lock(mutex_);
       stream = std::move(stream_);
     }
   }
@@ -233,17 +235,17 @@ class Watcher::Impl {
     resuming_ = true;
     const absl::Duration pause = backoff_.Next(why);
     if (options_.on_retry) options_.on_retry(why, pause);
-    absl::MutexLock lock(&mutex_);
-    mutex_.AwaitWithTimeout(absl::Condition(&stopped_), pause);
+    std::unique_lock lock(mutex_);
+    WaitAtMost(stopping_, lock, pause, [this] { return stopped_; });
   }
 
   void MoveOn(const std::string& token) {
-    absl::MutexLock lock(&mutex_);
+    const std::lock_guard lock(mutex_);
     resume_token_ = token;
   }
 
   bool stopped() const {
-    absl::MutexLock lock(&mutex_);
+    const std::lock_guard lock(mutex_);
     return stopped_;
   }
 
@@ -260,7 +262,8 @@ class Watcher::Impl {
   bool bookmarked_ = false;     // The present stream has sent its bookmark.
   bool resuming_ = false;       // There was trouble, and nothing was heard since.
 
-  mutable absl::Mutex mutex_;
+  mutable std::mutex mutex_;
+  std::condition_variable stopping_;
   // Changed by the thread that walks through the responses alone.
   std::unique_ptr<Stream> stream_ ABSL_GUARDED_BY(mutex_);
   std::string resume_token_ ABSL_GUARDED_BY(mutex_);

@@ -249,6 +249,13 @@ class FakeAdminService final : public v1::AdminService::Service {
     absl::MutexLock lock(&mutex_);
     reasons_.insert(reasons_.end(), times, reason);
   }
+  // Waits until so many were asked to be taken in.
+  void AwaitSessions(int count) const {
+    absl::MutexLock lock(&mutex_);
+    const auto asked = [this, count]()
+                           ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return asked_ >= count; };
+    mutex_.Await(absl::Condition(&asked));
+  }
   std::set<std::string> Imported() const {
     absl::MutexLock lock(&mutex_);
     return imported_;
@@ -290,6 +297,7 @@ class FakeAdminService final : public v1::AdminService::Service {
 
   v1::ImportSessionsResponse Import(const v1::ImportSessionsRequest& request) {
     absl::MutexLock lock(&mutex_);
+    ++asked_;
     v1::ImportSessionsResponse response;
     response.set_line(request.line());
     response.set_session_id(request.session().session_id());
@@ -314,6 +322,7 @@ class FakeAdminService final : public v1::AdminService::Service {
   std::deque<std::string> reasons_ ABSL_GUARDED_BY(mutex_);
   std::set<std::string> imported_ ABSL_GUARDED_BY(mutex_);
   int streams_ ABSL_GUARDED_BY(mutex_) = 0;
+  int asked_ ABSL_GUARDED_BY(mutex_) = 0;
 };
 
 }  // namespace sessiond

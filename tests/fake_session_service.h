@@ -68,6 +68,14 @@ class FakeSessionService final : public v1::SessionService::Service {
     };
     mutex_.Await(absl::Condition(&begun));
   }
+  // Waits for requests of any kind: so many have come by now.
+  void AwaitRequests(std::size_t count) const {
+    absl::MutexLock lock(&mutex_);
+    const auto come = [this, count]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+      return requests_.size() >= count;
+    };
+    mutex_.Await(absl::Condition(&come));
+  }
   // Requests as short debug strings, oldest first; and the request ids of those that carry one.
   std::vector<std::string> Requests() const {
     absl::MutexLock lock(&mutex_);

@@ -2,9 +2,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <cstdlib>
 #include <fstream>
+#include <functional>
 #include <sstream>
+#include <thread>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -16,6 +19,7 @@
 #include "server/state_machine/refusal.h"
 #include "tests/fake_session_service.h"
 #include "tests/golden.h"
+#include "tests/stepped_clock.h"
 
 namespace sessiond {
 namespace {
@@ -743,6 +747,75 @@ TEST_F(SessionctlTest, AnOldDatabaseThatIsNotThereIsSaidInItsWords) {
       Run("import --from-postgres postgresql://127.0.0.1:1/x --layout interview");
   EXPECT_EQ(outcome.exit_code, 78);
   EXPECT_THAT(outcome.err, AllOf(HasSubstr("The old database"), HasSubstr("refused")));
+}
+
+// ---- time
+
+// Runs sessionctl and steps its wall clock once `seen` returns; answers how it ended, and how long
+// that took by the monotonic clock. What waits by the wall clock is ended after 10 s, with 124.
+std::pair<Outcome, absl::Duration> RunAndStep(const std::string& environment,
+                                              const std::string& arguments, absl::Duration step,
+                                              const std::function<void()>& seen,
+                                              const std::string& input = "/dev/null") {
+  SteppedClock clock;
+  std::thread stepping([&] {
+    seen();
+    clock.Step(step);
+  });
+  const auto begin = std::chrono::steady_clock::now();
+  Outcome outcome = Sessionctl(
+      arguments, absl::StrCat(environment, " ", clock.Environment(), " timeout 10"), input);
+  const auto took = absl::FromChrono(std::chrono::steady_clock::now() - begin);
+  stepping.join();
+  return {std::move(outcome), took};
+}
+
+TEST_F(SessionctlTest, ATimeoutEndsAlthoughTheWallClockIsSetBack) {
+  const std::string environment = absl::StrCat("SESSIOND_SERVER=", server_.Address());
+  const auto first_retry = [this] { server_.sessions.AwaitRequests(1); };
+  server_.sessions.RefuseNext(Refusal(v1::DRAINING, "Going down"), 1000);
+  const auto [back, took] =
+      RunAndStep(environment, "session pause s1 --timeout 1s", absl::Hours(-1), first_retry);
+  EXPECT_EQ(back.exit_code, 64 + 14) << back.err;
+  EXPECT_LT(took, absl::Seconds(5));
+}
+
+TEST_F(SessionctlTest, ARetryIsMadeAlthoughTheWallClockIsPastTheDeadline) {
+  server_.sessions.RefuseNext(
+      Refusal(v1::DRAINING, "Going down").RetryAfter(absl::Milliseconds(300)), 2);
+  const auto [forward, took] = RunAndStep(absl::StrCat("SESSIOND_SERVER=", server_.Address()),
+                                          "session pause s1 --timeout 8s", absl::Hours(1),
+                                          [this] { server_.sessions.AwaitRequests(1); });
+  EXPECT_EQ(forward.exit_code, 0) << forward.err;
+}
+
+TEST_F(SessionctlTest, AnImportsPauseEndsAlthoughTheWallClockIsSetBack) {
+  server_.admin.RefuseNextSessions("OVERLOADED", 3);
+  const auto [outcome, took] = RunAndStep(
+      absl::StrCat("SESSIOND_SERVER=", server_.Address()), "import -", absl::Hours(-1),
+      [this] { server_.admin.AwaitSessions(2); }, FileWith(SessionLine("s1")));
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+  EXPECT_THAT(server_.admin.Imported(), ElementsAre("s1"));
+}
+
+TEST_F(SessionctlTest, AWatchNoticesThatTheDaemonIsSilentAlthoughTheWallClockIsSetBack) {
+  v1::WatchSessionsResponse bookmark, done;
+  bookmark.mutable_bookmark();
+  bookmark.set_resume_token("a");
+  *done.mutable_session() = SomeSession("s1");
+  done.mutable_session()->set_status("done");
+  done.set_resume_token("b");
+  server_.sessions.NextWatch({bookmark});  // And then silence, without a heartbeat.
+  server_.sessions.NextWatch({done});
+  const auto [outcome, took] =
+      RunAndStep(absl::StrCat("SESSIOND_SERVER=", server_.Address()),
+                 "session watch --heartbeat 1s --until-status done", absl::Hours(-1), [this] {
+                   server_.sessions.AwaitWatches(1);
+                   // Nobody can see that it waits; within the 3 s it does.
+                   std::this_thread::sleep_for(std::chrono::seconds(1));
+                 });
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+  EXPECT_THAT(outcome.err, HasSubstr("Nothing was heard for 3s"));
 }
 
 // ---- health

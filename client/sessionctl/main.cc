@@ -10,9 +10,9 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
-#include "absl/time/clock.h"
 #include "client/sessionctl/errors.h"
 #include "client/sessionctl/run.h"
+#include "client/steady_time.h"
 
 namespace sessiond::ctl {
 namespace {
@@ -134,12 +134,12 @@ int ExplainParseError(const CLI::App& app, const CLI::ParseError& error) {
 }
 
 int RunCommand(Run& run) {
-  const absl::Time start = absl::Now();
+  const Stopwatch watch;
   const absl::Status status = run.command(run);
   if (run.verbose) {
     absl::FPrintF(stderr, "%s at %s: %s after %s%s\n", run.command_name, run.server,
                   status.ok() ? "OK" : absl::StatusCodeToString(status.code()),
-                  absl::FormatDuration(absl::Trunc(absl::Now() - start, absl::Microseconds(100))),
+                  absl::FormatDuration(absl::Trunc(watch.elapsed(), absl::Microseconds(100))),
                   run.request_id.empty() ? "" : absl::StrCat(", request id ", run.request_id));
   }
   if (!status.ok()) return Explain(run, status);

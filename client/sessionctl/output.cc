@@ -216,11 +216,13 @@ std::string ShortDuration(absl::Duration duration) {
   return absl::StrCat(absl::ToInt64Hours(duration) / 24, "d");
 }
 
-std::string Age(const google::protobuf::Timestamp& since) {
+std::string Age(absl::Time since) {
   // The clocks of here and there may differ: what seems to lie a little in the future has just
   // happened.
-  return ShortDuration(std::max(absl::Now() - TimeOf(since), absl::ZeroDuration()));
+  return ShortDuration(std::max(absl::Now() - since, absl::ZeroDuration()));
 }
+
+std::string Age(const google::protobuf::Timestamp& since) { return Age(TimeOf(since)); }
 
 std::string Past(const google::protobuf::Timestamp& time) {
   return absl::StrCat(ShortTime(time), " (", Age(time), " ago)");

@@ -117,6 +117,7 @@ std::string ShortTime(const google::protobuf::Timestamp& time);
 // 12s, 5m, 3h, 2d: the largest unit alone.
 std::string ShortDuration(absl::Duration duration);
 // How long ago it was, for a column.
+std::string Age(absl::Time since);
 std::string Age(const google::protobuf::Timestamp& since);
 // The time, and how long ago that was, or how long it is until then.
 std::string Past(const google::protobuf::Timestamp& time);

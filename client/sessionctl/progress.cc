@@ -7,7 +7,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "absl/time/clock.h"
 
 namespace sessiond::ctl {
 namespace {
@@ -38,12 +37,10 @@ Progress::Progress(Format format, absl::string_view what, int64_t total)
       kind_(format == Format::kJson || format == Format::kJsonLines ? Kind::kNothing
             : Colored(stderr)                                       ? Kind::kBar
                                                                     : Kind::kLines),
-      start_(absl::Now()),
-      total_(total),
-      drawn_(start_) {}
+      total_(total) {}
 
-std::string Progress::Line(absl::Time now) const {
-  const double seconds = std::max(absl::ToDoubleSeconds(now - start_), 0.001);
+std::string Progress::Line() const {
+  const double seconds = std::max(absl::ToDoubleSeconds(start_.elapsed()), 0.001);
   const double rate = done_ / seconds;
   std::string line = absl::StrCat(what_, "  ");
   if (total_ > 0) {
@@ -65,15 +62,14 @@ std::string Progress::Line(absl::Time now) const {
 void Progress::Reach(int64_t done) {
   done_ = done;
   if (kind_ == Kind::kNothing) return;
-  const absl::Time now = absl::Now();
-  if (now - drawn_ < (kind_ == Kind::kBar ? kBarEvery : kLineEvery)) return;
-  drawn_ = now;
+  if (drawn_.elapsed() < (kind_ == Kind::kBar ? kBarEvery : kLineEvery)) return;
+  drawn_ = Stopwatch();
   // \r and "erase to the end of the line".
   if (kind_ == Kind::kBar) {
-    absl::FPrintF(stderr, "\r%s\033[K", Line(now));
+    absl::FPrintF(stderr, "\r%s\033[K", Line());
     visible_ = true;
   } else {
-    absl::FPrintF(stderr, "%s\n", Line(now));
+    absl::FPrintF(stderr, "%s\n", Line());
   }
   std::fflush(stderr);
 }

@@ -8,8 +8,8 @@
 #include <string>
 
 #include "absl/strings/string_view.h"
-#include "absl/time/time.h"
 #include "client/sessionctl/output.h"
+#include "client/steady_time.h"
 
 namespace sessiond::ctl {
 
@@ -30,14 +30,14 @@ class Progress {
  private:
   enum class Kind { kBar, kLines, kNothing };
 
-  std::string Line(absl::Time now) const;
+  std::string Line() const;
 
   const std::string what_;
   const Kind kind_;
-  const absl::Time start_;
+  const Stopwatch start_;
   int64_t total_;
   int64_t done_ = 0;
-  absl::Time drawn_;
+  Stopwatch drawn_;
   bool visible_ = false;
 };
 

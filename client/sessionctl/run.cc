@@ -7,7 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_split.h"
-#include "absl/time/clock.h"
+#include "client/steady_time.h"
 #include "grpc/health/v1/health.grpc.pb.h"
 
 namespace sessiond::ctl {
@@ -26,10 +26,10 @@ CallOptions Run::Options() const {
 
 absl::StatusOr<std::shared_ptr<grpc::Channel>> Run::Connect() const {
   auto channel = MakeChannel(server);
-  const auto deadline = absl::ToChronoTime(absl::Now() + timeout);
+  const Deadline deadline(timeout);
   auto state = channel->GetState(/*try_to_connect=*/true);
   while (state != GRPC_CHANNEL_READY && state != GRPC_CHANNEL_TRANSIENT_FAILURE) {
-    if (!channel->WaitForStateChange(state, deadline)) {
+    if (!channel->WaitForStateChange(state, deadline.ForGrpc())) {
       return absl::UnavailableError(absl::StrCat("Nothing at ", server, " spoke gRPC within ",
                                                  absl::FormatDuration(timeout)));
     }
@@ -39,7 +39,7 @@ absl::StatusOr<std::shared_ptr<grpc::Channel>> Run::Connect() const {
 
   // The channel does not tell why; a call that fails at once does, after its last colon.
   grpc::ClientContext context;
-  context.set_deadline(deadline);
+  context.set_deadline(deadline.ForGrpc());
   grpc::health::v1::HealthCheckResponse response;
   const grpc::Status status =
       grpc::health::v1::Health::NewStub(channel)->Check(&context, {}, &response);

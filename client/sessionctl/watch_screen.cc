@@ -24,10 +24,10 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "absl/synchronization/mutex.h"
-#include "absl/time/clock.h"
 #include "client/sessionctl/progress.h"
 #include "client/sessionctl/views.h"
 #include "client/sessionctl/watch_view.h"
+#include "client/steady_time.h"
 
 namespace sessiond::ctl {
 namespace {
@@ -105,7 +105,7 @@ class WatchScreen final : public WatchView {
     const std::vector<std::string> parts = absl::StrSplit(why.message(), ": ");
     absl::MutexLock lock(&mutex_);
     dirty_ = true;
-    if (link_ != Link::kLost) lost_since_ = absl::Now();
+    if (link_ != Link::kLost) lost_ = Stopwatch();
     link_ = Link::kLost;
     why_ = OneLine(parts.back());
   }
@@ -123,18 +123,17 @@ class WatchScreen final : public WatchView {
 
   void Draw(Redraw redraw) override {
     absl::MutexLock lock(&mutex_);
-    const absl::Time now = absl::Now();
     if (redraw == Redraw::kInForeground) {
       echo_.TurnOff();
       drawn_lines_ = 0;
     }
     const bool something = link_ != Link::kReading || !lines_.empty();
-    if (redraw == Redraw::kInPlace && !dirty_ && now < draw_next_) return;
+    if (redraw == Redraw::kInPlace && !dirty_ && !draw_next_.passed()) return;
     if (!something) return;  // Nothing was heard, and it may still be refused.
     dirty_ = false;
-    draw_next_ = now + kDrawAtLeastEvery;
-    Settle(now);
-    const std::string frame = Frame(now);
+    draw_next_ = Deadline(kDrawAtLeastEvery);
+    Settle();
+    const std::string frame = Frame();
     const std::string back = redraw == Redraw::kWindowChanged ? kEraseAll
                              : drawn_lines_ == 0              ? "\r"
                                                  : absl::StrFormat("\r\033[%dA", drawn_lines_);
@@ -147,8 +146,8 @@ class WatchScreen final : public WatchView {
   // What is known of a session, and seen if it has a place.
   struct Line {
     Row row;
-    absl::Time changed;
-    absl::Time lit_until = absl::InfinitePast();
+    absl::Time changed;  // By the database's clock.
+    Deadline lit = Deadline(absl::ZeroDuration());
     bool leaving = false;  // It matches no more, and goes when it is no longer lit.
     bool placed = false;
   };
@@ -172,7 +171,7 @@ class WatchScreen final : public WatchView {
     row[0].text = event.session_id();
     Line& line = Put(event.session_id(), std::move(row), v1::SessionEvent::Type_Name(event.type()),
                      TimeOf(event.event_time()));
-    line.lit_until = absl::Now() + kLit;
+    line.lit = Deadline(kLit);
     leaving_ += static_cast<int>(!matches) - static_cast<int>(line.leaving);
     line.leaving = !matches;
   }
@@ -212,10 +211,10 @@ class WatchScreen final : public WatchView {
   }
 
   // Lets those leave that are to, and makes as many places as the window has.
-  void Settle(absl::Time now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+  void Settle() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     std::erase_if(places_, [&](const std::string& id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
       const Line& line = lines_[id];
-      if (!line.leaving || line.lit_until > now) return false;
+      if (!line.leaving || !line.lit.passed()) return false;
       Displace(id);
       return true;
     });
@@ -245,15 +244,15 @@ class WatchScreen final : public WatchView {
     }
   }
 
-  std::string Frame(absl::Time now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    std::string frame = absl::StrCat(StatusLine(now), kEraseLine, "\n", kEraseLine, "\n");
+  std::string Frame() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    std::string frame = absl::StrCat(StatusLine(), kEraseLine, "\n", kEraseLine, "\n");
     std::vector<Row> rows;
     std::vector<const char*> styles = {""};  // Of the headings.
     for (const std::string& id : places_) {
       const Line& line = lines_[id];
       Row row = line.row;
-      row.push_back({ShortDuration(std::max(now - line.changed, absl::ZeroDuration()))});
-      const bool lit = line.lit_until > now && !left_;
+      row.push_back({Age(line.changed)});
+      const bool lit = !line.lit.passed() && !left_;
       styles.push_back(line.leaving ? color::kDim : lit ? kReverse : "");
       for (Cell& cell : row) {
         if (lit) cell.color = "";
@@ -270,15 +269,15 @@ class WatchScreen final : public WatchView {
     return frame;
   }
 
-  std::string StatusLine(absl::Time now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    std::vector<std::string> parts = {LinkText(now)};
+  std::string StatusLine() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    std::vector<std::string> parts = {LinkText()};
     const std::size_t sessions = lines_.size() - static_cast<std::size_t>(leaving_);
     const std::string of =
         places_.size() < lines_.size() ? absl::StrCat(places_.size(), " of ") : "";
     parts.push_back(absl::StrCat(of, WithCommas(static_cast<int64_t>(sessions)),
                                  sessions == 1 ? " session" : " sessions"));
     parts.push_back(absl::StrCat(WithCommas(changes_), changes_ == 1 ? " change, " : " changes, ",
-                                 RateText(now), "/s"));
+                                 RateText(), "/s"));
     if (resumed_ > 0) {
       parts.push_back(absl::StrCat("resumed ", resumed_, resumed_ == 1 ? " time" : " times"));
     }
@@ -286,7 +285,7 @@ class WatchScreen final : public WatchView {
     return absl::StrJoin(parts, " · ");
   }
 
-  std::string LinkText(absl::Time now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+  std::string LinkText() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     if (left_) return "left";
     const auto sign = [](const char* color, const char* text) {
       return Colored(stdout) ? absl::StrCat(color, text, color::kReset) : std::string(text);
@@ -294,17 +293,17 @@ class WatchScreen final : public WatchView {
     if (link_ == Link::kReading) return sign(color::kCyan, "◌ reading");
     if (link_ == Link::kLive) return sign(color::kGreen, "● live");
     return absl::StrCat(sign(color::kYellow, "○ trying again"), " for ",
-                        ShortDuration(now - lost_since_), " (", why_, ")");
+                        ShortDuration(lost_.elapsed()), " (", why_, ")");
   }
 
-  std::string RateText(absl::Time now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    if (marks_.empty() || now - marks_.back().first >= absl::Seconds(1)) {
-      marks_.emplace_back(now, changes_);
+  std::string RateText() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    if (marks_.empty() || marks_.back().first.elapsed() >= absl::Seconds(1)) {
+      marks_.emplace_back(Stopwatch(), changes_);
     }
-    while (marks_.size() > 1 && now - marks_[1].first >= absl::Seconds(kRateSeconds)) {
+    while (marks_.size() > 1 && marks_[1].first.elapsed() >= absl::Seconds(kRateSeconds)) {
       marks_.pop_front();
     }
-    const double seconds = absl::ToDoubleSeconds(now - marks_.front().first);
+    const double seconds = absl::ToDoubleSeconds(marks_.front().first.elapsed());
     const double rate =
         static_cast<double>(changes_ - marks_.front().second) / std::max(seconds, 1.0);
     return rate < 10 ? absl::StrFormat("%.1f", rate) : WithCommas(static_cast<int64_t>(rate));
@@ -321,17 +320,17 @@ class WatchScreen final : public WatchView {
 
   Link link_ ABSL_GUARDED_BY(mutex_) = Link::kReading;
   bool bookmarked_ ABSL_GUARDED_BY(mutex_) = false;
-  absl::Time lost_since_ ABSL_GUARDED_BY(mutex_);
+  Stopwatch lost_ ABSL_GUARDED_BY(mutex_);  // While it is.
   std::string why_ ABSL_GUARDED_BY(mutex_);
   int resumed_ ABSL_GUARDED_BY(mutex_) = 0;
 
   int64_t changes_ ABSL_GUARDED_BY(mutex_) = 0;
   // How many changes there were at times, a second apart, oldest first.
-  std::deque<std::pair<absl::Time, int64_t>> marks_ ABSL_GUARDED_BY(mutex_);
+  std::deque<std::pair<Stopwatch, int64_t>> marks_ ABSL_GUARDED_BY(mutex_);
 
   bool left_ ABSL_GUARDED_BY(mutex_) = false;
   bool dirty_ ABSL_GUARDED_BY(mutex_) = false;
-  absl::Time draw_next_ ABSL_GUARDED_BY(mutex_) = absl::InfinitePast();
+  Deadline draw_next_ ABSL_GUARDED_BY(mutex_) = Deadline(absl::ZeroDuration());
   int drawn_lines_ ABSL_GUARDED_BY(mutex_) = 0;  // On the screen, above the cursor.
 };
 

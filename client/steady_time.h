@@ -1,0 +1,66 @@
+// Time by the machine's monotonic clock, which nobody sets: for deadlines, pauses, and how long
+// something took. The wall clock is asked for nothing but how long ago the daemon's times are.
+//
+// Abseil's timed waits (AwaitWithTimeout and its relatives) go by the wall clock in Debian's
+// version (20220623): set back an hour, they wait an hour longer. Here, who waits for a time uses
+// std::condition_variable.
+#pragma once
+
+#include <algorithm>
+#include <chrono>
+#include <condition_variable>
+#include <mutex>
+#include <utility>
+
+#include "absl/time/time.h"
+#include "grpc/support/time.h"
+
+namespace sessiond {
+
+// Runs from when it was made.
+class Stopwatch {
+ public:
+  absl::Duration elapsed() const {
+    return absl::FromChrono(std::chrono::steady_clock::now() - start_);
+  }
+
+ private:
+  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+};
+
+// Passes when so long has gone by since it was made; never, where that is infinite.
+class Deadline {
+ public:
+  explicit Deadline(absl::Duration timeout) : timeout_(timeout) {}
+
+  // 0 when it has passed.
+  absl::Duration left() const {
+    return std::max(timeout_ - watch_.elapsed(), absl::ZeroDuration());
+  }
+  bool passed() const { return left() == absl::ZeroDuration(); }
+
+  // As gRPC takes it: a span, which it counts from now by the monotonic clock.
+  gpr_timespec ForGrpc() const {
+    const absl::Duration left = this->left();
+    if (left == absl::InfiniteDuration()) return gpr_inf_future(GPR_CLOCK_MONOTONIC);
+    const timespec span = absl::ToTimespec(left);
+    return {span.tv_sec, static_cast<int32_t>(span.tv_nsec), GPR_TIMESPAN};
+  }
+
+ private:
+  Stopwatch watch_;
+  absl::Duration timeout_;
+};
+
+// Waits until `condition` holds, or `duration` has passed; answers whether it holds. REQUIRES:
+// whoever makes it true holds the mutex, and notifies.
+template <class Condition>
+bool WaitAtMost(std::condition_variable& changed, std::unique_lock<std::mutex>& lock,
+                absl::Duration duration, Condition condition) {
+  // std::chrono has no infinity, and adding to its largest value overflows.
+  constexpr absl::Duration kLongest = absl::Hours(24 * 365);
+  return changed.wait_for(lock, absl::ToChronoNanoseconds(std::min(duration, kLongest)),
+                          std::move(condition));
+}
+
+}  // namespace sessiond
