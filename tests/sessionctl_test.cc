@@ -3,15 +3,21 @@
 #include <unistd.h>
 
 #include <chrono>
+#include <clocale>
 #include <cstdlib>
+#include <cwchar>
 #include <fstream>
 #include <functional>
+#include <regex>
 #include <sstream>
 #include <thread>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
+#include "absl/time/clock.h"
 #include "gmock/gmock.h"
 #include "google/protobuf/struct.pb.h"
 #include "google/protobuf/util/json_util.h"
@@ -20,6 +26,7 @@
 #include "tests/fake_session_service.h"
 #include "tests/golden.h"
 #include "tests/stepped_clock.h"
+#include "tests/terminal.h"
 
 namespace sessiond {
 namespace {
@@ -165,6 +172,195 @@ TEST_F(SessionctlTest, AListEndsAtItsLimitAndSaysThatThereIsMore) {
   const Outcome whole = Run("session list --limit 3 -o name");
   EXPECT_EQ(whole.out, "a\nb\nc\n");
   EXPECT_THAT(whole.err, IsEmpty());
+}
+
+// ---- on a terminal
+
+// How many columns a line takes; escape sequences take none. REQUIRES: a locale that knows UTF-8.
+int ColumnsOf(const std::string& line) {
+  const std::string text = std::regex_replace(line, std::regex("\x1b\\[[0-9;?]*[a-zA-Z]|\r"), "");
+  std::vector<wchar_t> wide(text.size() + 1);
+  const std::size_t length = std::mbstowcs(wide.data(), text.c_str(), wide.size());
+  return length == static_cast<std::size_t>(-1) ? -1 : wcswidth(wide.data(), length);
+}
+
+constexpr char kUuid[] = "0192f3c4-9f2e-7abc-8def-0123456789ab";
+
+TEST_F(SessionctlTest, EveryListFitsTheTerminalWhateverItIsWrittenIn) {
+  std::setlocale(LC_CTYPE, "C.UTF-8");
+  v1::Session session = SomeSession(kUuid);
+  session.set_owner_id("山田太郎・東京都千代田区 🦊🦊🦊");
+  session.set_state(v1::Session::CREATING);
+  session.set_stage("site_info_collection");
+  session.set_status("completed");
+  server_.sessions.HoldPages({{session}});
+  v1::ListTasksResponse tasks;
+  tasks.add_tasks()->set_session_id(kUuid);
+  tasks.mutable_tasks(0)->set_task_id(kUuid);
+  tasks.mutable_tasks(0)->set_task_type("adf_validation");
+  tasks.mutable_tasks(0)->set_status(v1::SessionTask::CANCELLED);
+  v1::ListErrorsResponse errors;
+  errors.add_errors()->set_session_id(kUuid);
+  errors.mutable_errors(0)->set_error_id(kUuid);
+  errors.mutable_errors(0)->set_category(v1::SessionError::ADMIN_REQUIRED);
+  errors.mutable_errors(0)->set_severity(v1::SessionError::BLOCKING);
+  errors.mutable_errors(0)->set_user_message("ファイルを読み込めません。もう一度お試しください。");
+  v1::ListMessagesResponse messages;
+  messages.add_messages()->set_sequence(12);
+  messages.mutable_messages(0)->set_type("question");
+  messages.mutable_messages(0)->set_question_type("situational");
+  messages.mutable_messages(0)->set_author("👩‍💻 Grace");
+  messages.mutable_messages(0)->set_content(std::string(300, 'x'));
+  v1::ListArtifactsResponse artifacts;
+  artifacts.add_artifacts()->set_artifact_id(kUuid);
+  artifacts.mutable_artifacts(0)->set_kind(v1::SessionArtifact::TICKET);
+  artifacts.mutable_artifacts(0)->set_display_name("設計図.pdf 設計図.pdf 設計図.pdf");
+  artifacts.mutable_artifacts(0)->set_uri("s3://bucket/a/long/way/down/plan.pdf");
+  v1::ListWorkflowsResponse workflows;
+  workflows.add_workflows()->set_name("ticket_export");
+  workflows.mutable_workflows(0)->set_display_name("チケットの書き出し");
+  for (const char* stage : {"site_info_collection", "upload", "processing", "review"}) {
+    workflows.mutable_workflows(0)->add_stages()->set_name(stage);
+    workflows.mutable_workflows(0)->add_task_types()->set_name(stage);
+  }
+  setenv("SESSIOND_SERVER", server_.Address().c_str(), 1);
+  for (const unsigned short columns : {120, 80, 72, 60}) {
+    server_.calls.Hold(tasks);
+    server_.calls.Hold(errors);
+    server_.calls.Hold(errors);
+    server_.calls.Hold(messages);
+    server_.calls.Hold(artifacts);
+    server_.calls.Hold(workflows);
+    for (const std::vector<std::string>& list : {std::vector<std::string>{"session", "list"},
+                                                 {"session", "recoverable", "u1"},
+                                                 {"session", "lookup", kUuid},
+                                                 {"task", "list"},
+                                                 {"error", "list"},
+                                                 {"error", "list", kUuid},
+                                                 {"message", "list", kUuid},
+                                                 {"artifact", "list", kUuid},
+                                                 {"workflow", "list"}}) {
+      std::vector<std::string> words = {"sessionctl"};
+      words.insert(words.end(), list.begin(), list.end());
+      Terminal terminal(words, columns);
+      const std::string shown = terminal.UntilEnd();
+      EXPECT_EQ(terminal.Wait(), 0) << shown;
+      EXPECT_THAT(shown, HasSubstr("\n")) << absl::StrJoin(list, " ");
+      for (const std::string& line : std::vector<std::string>(absl::StrSplit(shown, '\n'))) {
+        EXPECT_LE(ColumnsOf(line), columns) << line;
+        EXPECT_GE(ColumnsOf(line), 0) << line;
+      }
+      if (list[0] == "session") {
+        EXPECT_THAT(shown, HasSubstr(kUuid));
+      }
+    }
+  }
+  unsetenv("SESSIOND_SERVER");
+}
+
+TEST_F(SessionctlTest, WhatIsLeastMissedIsLeftOutFirst) {
+  v1::Session session = SomeSession(kUuid);
+  session.mutable_create_time()->set_seconds(absl::ToUnixSeconds(absl::Now()));
+  server_.sessions.HoldPages({{session}});
+  setenv("SESSIOND_SERVER", server_.Address().c_str(), 1);
+  const auto headings = [](unsigned short columns) {
+    Terminal terminal({"sessionctl", "session", "list"}, columns);
+    const std::string shown = terminal.UntilEnd();
+    return std::string(absl::StripAsciiWhitespace(std::regex_replace(
+        shown.substr(0, shown.find('\n')), std::regex("\x1b\\[[0-9;]*m|\r"), "")));
+  };
+  const auto words = [&](unsigned short columns) {
+    return std::vector<std::string>(absl::StrSplit(headings(columns), ' ', absl::SkipEmpty()));
+  };
+  EXPECT_THAT(words(100),
+              ElementsAre("SESSION", "OWNER", "WORKFLOW", "STATE", "STAGE", "STATUS", "AGE"));
+  EXPECT_THAT(words(80), ElementsAre("SESSION", "OWNER", "STATE", "STAGE", "STATUS", "AGE"));
+  EXPECT_THAT(words(66), ElementsAre("SESSION", "OWNER", "STATE", "STATUS", "AGE"));
+  EXPECT_THAT(words(60), ElementsAre("SESSION", "OWNER", "STATE", "STATUS"));
+  unsetenv("SESSIOND_SERVER");
+}
+
+// Turns the direction of reading, hides, moves the cursor, forges a line, is no UTF-8.
+const std::vector<std::string>& Deceptions() {
+  static const std::vector<std::string> deceptions = {
+      "\u202e", "\u202a", "\u2066", "\u2069",  "\u061c", "\u200b",  "\u200d",
+      "\u200e", "\u2028", "\ufeff", "\u00ad",  "\u009b", "\x1b[2J", "\U000e0041",
+      "\x07",   "\x7f",   "\u3164", "a\ufe0f", "\r"};
+  return deceptions;
+}
+
+TEST_F(SessionctlTest, NothingThatDeceivesReachesTheTerminalRaw) {
+  const std::string text = absl::StrCat("gnp.exe", absl::StrJoin(Deceptions(), "x"), "x");
+  v1::Session session = SomeSession("s1");
+  session.set_owner_id(text);
+  session.set_fail_reason(text);
+  session.mutable_fail_time()->set_seconds(1);
+  (*session.mutable_labels())["l"] = text;
+  (*session.mutable_context()->mutable_fields())["c"].set_string_value(text);
+  server_.sessions.Hold(session);
+  server_.sessions.HoldPages({{session}});
+  v1::SessionEvent event;
+  event.set_actor(text);
+  event.set_reason(text);
+  server_.sessions.HoldEvents({event});
+  v1::ListArtifactsResponse artifacts;
+  artifacts.add_artifacts()->set_artifact_id(text);
+  server_.calls.Hold(artifacts);
+  setenv("SESSIOND_SERVER", server_.Address().c_str(), 1);
+  for (const std::vector<std::string>& words :
+       std::vector<std::vector<std::string>>{{"artifact", "list", "s1", "-o", "name"},
+                                             {"session", "get", "s1"},
+                                             {"session", "get", "s1", "-o", "json"},
+                                             {"session", "list"},
+                                             {"session", "list", "-o", "jsonl"},
+                                             {"session", "events", "s1"},
+                                             {"session", "get", "s1", "--server", text},
+                                             {"session", "get", "s1", "--" + text},
+                                             {"session", text},
+                                             {"session", "create", "-w", "x", "--set", text},
+                                             {"session", "get", "s1", "--timeout", text},
+                                             {"session", "recoverable", text},
+                                             {"call", text},
+                                             {"call", "GetSession", "-d", text},
+                                             {"workflow", "validate", text},
+                                             {"import", text}}) {
+    std::vector<std::string> line = {"sessionctl"};
+    line.insert(line.end(), words.begin(), words.end());
+    Terminal terminal(line, 80);
+    std::string shown = terminal.UntilEnd();
+    // The terminal's own, and colours.
+    shown = std::regex_replace(shown, std::regex("\r\n|\x1b\\[[0-9;]*m"), "");
+    for (const std::string& deception : Deceptions()) {
+      EXPECT_THAT(shown, Not(HasSubstr(deception))) << absl::StrJoin(words, " ");
+    }
+  }
+  server_.sessions.RefuseNext(
+      Refusal(v1::CONTEXT_VIOLATION, absl::StrCat("No ", text))
+          .With("value", text)
+          .Violation(absl::StrCat("context.", text), absl::StrCat("is unknown: ", text)));
+  const Outcome refused = Run("session pause s1");
+  EXPECT_THAT(refused.err, HasSubstr("gnp.exe"));
+  for (const std::string& deception : Deceptions()) {
+    EXPECT_THAT(refused.err, Not(HasSubstr(deception)));
+  }
+  unsetenv("SESSIOND_SERVER");
+}
+
+TEST_F(SessionctlTest, JsonIsExactWhateverIsInIt) {
+  std::string text = "雪 \U0001F98A ❤\uFE0F";
+  for (const std::string& deception : Deceptions()) absl::StrAppend(&text, deception, "x");
+  v1::Session session = SomeSession("s1");
+  session.set_owner_id(text);
+  server_.sessions.Hold(session);
+  const Outcome outcome = Run("session get s1 -o json");
+  EXPECT_EQ(ParseJson(outcome.out).struct_value().fields().at("ownerId").string_value(), text);
+  EXPECT_THAT(outcome.out, HasSubstr("雪 \U0001F98A ❤\uFE0F"));
+}
+
+TEST_F(SessionctlTest, TheCaretOfAFilterStandsUnderItsColumn) {
+  server_.sessions.RefuseNext(Refusal(v1::INVALID_FILTER, "What?").With("position", "19"));
+  EXPECT_THAT(Run("session list --filter 'owner_id = \"山田\" ownr'").err,
+              HasSubstr("filter    owner_id = \"山田\" ownr\n                             ^\n"));
 }
 
 // ---- what is sent

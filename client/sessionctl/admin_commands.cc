@@ -212,7 +212,7 @@ void AddDetachReference(CLI::App& group, Run& run) {
 
 void PrintPurged(const Run& run, const v1::PurgeSessionsResponse& response, bool executed) {
   if (run.format == Format::kName) {
-    for (const Text& id : response.session_ids()) Print(absl::StrCat(id, "\n"));
+    for (const Text& id : response.session_ids()) Print(NameLine(id));
     return;
   }
   Card card;

@@ -101,12 +101,12 @@ std::string TaskInBrief(const v1::SessionTask& task) {
 std::vector<Column> TaskColumns() {
   return {{.name = "SESSION"},
           {.name = "TASK", .fit = Column::kLeftOut},
-          {.name = "TYPE", .fit = Column::kCut},
+          {.name = "TYPE", .fit = Column::kCut, .goes = 4},
           {.name = "STATUS"},
-          {.name = "FAILED", .right = true},
+          {.name = "FAILED", .right = true, .goes = 2},
           {.name = "RETRYABLE", .fit = Column::kLeftOut},
-          {.name = "TOOK", .right = true},
-          {.name = "AGE", .right = true}};
+          {.name = "TOOK", .right = true, .goes = 1},
+          {.name = "AGE", .right = true, .goes = 3}};
 }
 
 Row TaskRow(const v1::SessionTask& task) {
@@ -147,12 +147,12 @@ Card TaskCard(const v1::SessionTask& task) {
 std::vector<Column> ErrorColumns(ErrorsOf of) {
   std::vector<Column> columns = {{.name = "ERROR"},
                                  {.name = "SEVERITY"},
-                                 {.name = "CATEGORY", .fit = Column::kCut},
+                                 {.name = "CATEGORY", .fit = Column::kCut, .goes = 3},
                                  {.name = "STAGE", .fit = Column::kLeftOut},
                                  {.name = "CODE", .fit = Column::kLeftOut},
                                  {.name = "MESSAGE", .fit = Column::kCut},
-                                 {.name = "OPEN"},
-                                 {.name = "AGE", .right = true}};
+                                 {.name = "OPEN", .goes = 2},
+                                 {.name = "AGE", .right = true, .goes = 1}};
   if (of == ErrorsOf::kManySessions) {
     columns[0].fit = Column::kLeftOut;
     columns.insert(columns.begin(), {.name = "SESSION"});
@@ -207,7 +207,7 @@ std::vector<Column> MessageColumns() {
   return {{.name = "SEQ", .right = true},
           {.name = "TIME", .fit = Column::kLeftOut},
           {.name = "TYPE"},
-          {.name = "AUTHOR", .fit = Column::kCut},
+          {.name = "AUTHOR", .fit = Column::kCut, .goes = 1},
           {.name = "CONTENT", .fit = Column::kCut}};
 }
 
@@ -225,8 +225,8 @@ std::vector<Column> ArtifactColumns() {
   return {{.name = "ARTIFACT"},
           {.name = "KIND"},
           {.name = "NAME", .fit = Column::kCut},
-          {.name = "URI", .fit = Column::kCut},
-          {.name = "AGE", .right = true}};
+          {.name = "URI", .fit = Column::kCut, .goes = 2},
+          {.name = "AGE", .right = true, .goes = 1}};
 }
 
 Row ArtifactRow(const v1::SessionArtifact& artifact) {
@@ -242,9 +242,9 @@ Row ArtifactRow(const v1::SessionArtifact& artifact) {
 std::vector<Column> WorkflowColumns() {
   return {{.name = "WORKFLOW"},
           {.name = "REVISION", .right = true},
-          {.name = "NAME", .fit = Column::kCut},
-          {.name = "STAGES", .fit = Column::kCut},
-          {.name = "TASKS", .fit = Column::kCut},
+          {.name = "NAME", .fit = Column::kCut, .goes = 3},
+          {.name = "STAGES", .fit = Column::kCut, .goes = 2},
+          {.name = "TASKS", .fit = Column::kCut, .goes = 1},
           {.name = "MESSAGES", .fit = Column::kLeftOut}};
 }
 

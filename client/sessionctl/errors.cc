@@ -15,6 +15,7 @@
 #include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
+#include "client/sessionctl/printable.h"
 #include "google/rpc/status.pb.h"
 
 namespace sessiond::ctl {
@@ -259,7 +260,7 @@ class Details {
     for (const auto& [label, text] : lines_) width = std::max(width, label.size());
     std::string formatted;
     for (const auto& [label, text] : lines_) {
-      absl::StrAppendFormat(&formatted, "  %-*s  %s\n", width, label, text);
+      absl::StrAppendFormat(&formatted, "  %-*s  %s\n", width, label, Printable(text));
     }
     return formatted;
   }
@@ -309,7 +310,10 @@ void AddRefusal(Details& details, const Run& run, const absl::Status& status) {
   if (std::size_t position;
       !run.filter.empty() && absl::SimpleAtoi(Get(metadata, "position"), &position)) {
     details.Add("filter", run.filter);
-    details.Add("filter", std::string(std::min(position, run.filter.size()), ' ') + "^");
+    // The position counts bytes, of which characters take some, and columns none to many.
+    const std::string before =
+        Printable(absl::string_view(run.filter).substr(0, std::min(position, run.filter.size())));
+    details.Add("filter", std::string(WidthOf(before), ' ') + "^");
   }
   for (const std::string& step : AfterRefusal(run, GetReason(status), metadata))
     details.Add("next", step);
@@ -338,7 +342,7 @@ std::string StatusJson(const absl::Status& status) {
 void Say(absl::string_view sentence) {
   const bool colored = Colored(stderr);
   absl::FPrintF(stderr, "%serror:%s %s\n", colored ? color::kRed : "", colored ? color::kReset : "",
-                sentence);
+                PrintableLines(sentence));
 }
 
 std::size_t EditDistance(absl::string_view a, absl::string_view b) {
@@ -371,7 +375,7 @@ int Explain(const Run& run, const absl::Status& status) {
 
 int ExplainUsage(absl::string_view sentence, const std::vector<std::string>& hints) {
   Say(sentence);
-  for (const std::string& hint : hints) absl::FPrintF(stderr, "  %s\n", hint);
+  for (const std::string& hint : hints) absl::FPrintF(stderr, "  %s\n", Printable(hint));
   return kExitUsage;
 }
 

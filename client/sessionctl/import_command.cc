@@ -11,6 +11,7 @@
 #include "client/sessionctl/errors.h"
 #include "client/sessionctl/flags.h"
 #include "client/sessionctl/import_report.h"
+#include "client/sessionctl/printable.h"
 #include "client/sessionctl/progress.h"
 #include "client/sessionctl/run.h"
 #include "db/legacy_reader.h"
@@ -138,7 +139,7 @@ absl::StatusOr<std::unique_ptr<Source>> OpenSource(const Import& import) {
     return absl::Status(reader.status().code(),
                         absl::StrCat("The old database: ", reader.status().message()));
   }
-  for (const Text& note : (*reader)->notes()) std::cerr << note << ".\n";
+  for (const Text& note : (*reader)->notes()) std::cerr << Printable(note) << ".\n";
   return std::make_unique<LegacyTables>(*std::move(reader));
 }
 

@@ -1,6 +1,7 @@
 #include "client/sessionctl/import_report.h"
 
 #include "absl/strings/str_cat.h"
+#include "client/sessionctl/printable.h"
 #include "client/sessionctl/progress.h"
 #include "google/protobuf/struct.pb.h"
 
@@ -37,7 +38,7 @@ void ImportReport::Add(const v1::ImportSessionsResponse& response) {
   if (not_taken_.size() < kKeptMax) not_taken_.emplace(response.line(), response);
   if (file_.is_open()) file_ << LineOf(response) << std::flush;
   if (format_ == Format::kJsonLines) ctl::Print(LineOf(response));
-  if (format_ == Format::kName) ctl::Print(absl::StrCat(response.session_id(), "\n"));
+  if (format_ == Format::kName) ctl::Print(NameLine(response.session_id()));
 }
 
 int64_t ImportReport::done() const {
@@ -77,8 +78,9 @@ void ImportReport::PrintTable() const {
                                              {.name = "WHY"}},
                                             rows, /*headings=*/true)));
   if (static_cast<int64_t>(rows.size()) < refused_) {
-    ctl::Print(absl::StrCat("\nand ", WithCommas(refused_ - static_cast<int64_t>(rows.size())),
-                            " more: ", path_.empty() ? "--report FILE has them all" : path_, "\n"));
+    ctl::Print(absl::StrCat(
+        "\nand ", WithCommas(refused_ - static_cast<int64_t>(rows.size())),
+        " more: ", path_.empty() ? "--report FILE has them all" : Printable(path_), "\n"));
   }
 }
 

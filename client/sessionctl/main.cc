@@ -11,6 +11,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
 #include "client/sessionctl/errors.h"
+#include "client/sessionctl/printable.h"
 #include "client/sessionctl/run.h"
 #include "client/steady_time.h"
 
@@ -137,10 +138,11 @@ int RunCommand(Run& run) {
   const Stopwatch watch;
   const absl::Status status = run.command(run);
   if (run.verbose) {
-    absl::FPrintF(stderr, "%s at %s: %s after %s%s\n", run.command_name, run.server,
-                  status.ok() ? "OK" : absl::StatusCodeToString(status.code()),
-                  absl::FormatDuration(absl::Trunc(watch.elapsed(), absl::Microseconds(100))),
-                  run.request_id.empty() ? "" : absl::StrCat(", request id ", run.request_id));
+    absl::FPrintF(
+        stderr, "%s at %s: %s after %s%s\n", run.command_name, Printable(run.server),
+        status.ok() ? "OK" : absl::StatusCodeToString(status.code()),
+        absl::FormatDuration(absl::Trunc(watch.elapsed(), absl::Microseconds(100))),
+        run.request_id.empty() ? "" : absl::StrCat(", request id ", Printable(run.request_id)));
   }
   if (!status.ok()) return Explain(run, status);
   if (std::fflush(stdout) != 0 || std::ferror(stdout)) {

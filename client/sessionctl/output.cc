@@ -16,6 +16,7 @@
 #include "absl/strings/str_replace.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "client/sessionctl/printable.h"
 #include "google/protobuf/util/json_util.h"
 
 namespace sessiond::ctl {
@@ -25,50 +26,75 @@ constexpr char kGap[] = "  ";
 // Lets a list of sessions fit 80 columns, the narrowest terminal that is common.
 constexpr std::size_t kCutWidthMin = 7;
 
-// In characters. One that takes two columns, or none, makes a table a little uneven, and nothing
-// worse.
-std::size_t WidthOf(absl::string_view text) {
-  return std::count_if(text.begin(), text.end(), [](char c) { return (c & 0xC0) != 0x80; });
-}
-
-std::string Cut(absl::string_view text, std::size_t width) {
-  std::size_t end = 0;
-  for (std::size_t seen = 0; end < text.size(); ++end) {
-    if ((text[end] & 0xC0) != 0x80 && seen++ == width - 1) break;
-  }
-  return absl::StrCat(text.substr(0, end), "…");
-}
-
 // The width of each column, 0 for those left out, so that all fit `width_max` if that is possible
-// at all.
-std::vector<std::size_t> FitWidths(const std::vector<Column>& columns, const std::vector<Row>& rows,
-                                   std::size_t width_max) {
-  std::vector<std::size_t> widths;
-  for (const Column& column : columns) widths.push_back(WidthOf(column.name));
-  for (const Row& row : rows) {
-    for (std::size_t i = 0; i < row.size(); ++i)
-      widths[i] = std::max(widths[i], WidthOf(row[i].text));
-  }
-  const auto too_wide = [&] {
-    std::size_t width = 0;
-    for (const std::size_t column : widths) width += column == 0 ? 0 : column + std::strlen(kGap);
-    return width > width_max + std::strlen(kGap);
-  };
-  for (std::size_t i = 0; i < columns.size(); ++i) {
-    if (too_wide() && columns[i].fit == Column::kLeftOut) widths[i] = 0;
-  }
-  while (too_wide()) {
-    std::size_t* widest = nullptr;
-    for (std::size_t i = 0; i < columns.size(); ++i) {
-      if (columns[i].fit == Column::kCut && (widest == nullptr || widths[i] > *widest)) {
-        widest = &widths[i];
+// at all: first those go that only a wide terminal has, then what can be cut is, and then others
+// go.
+class Fitting {
+ public:
+  Fitting(const std::vector<Column>& columns, const std::vector<Row>& rows, std::size_t width_max)
+      : columns_(columns), width_max_(width_max), natural_(columns.size()) {
+    for (std::size_t i = 0; i < columns.size(); ++i) natural_[i] = WidthOf(columns[i].name);
+    for (const Row& row : rows) {
+      for (std::size_t i = 0; i < row.size(); ++i) {
+        natural_[i] = std::max(natural_[i], WidthOf(row[i].text));
       }
     }
-    if (widest == nullptr || *widest <= kCutWidthMin) break;
-    --*widest;
   }
-  return widths;
-}
+
+  std::vector<std::size_t> Widths() {
+    for (std::size_t i = 0; i < columns_.size(); ++i) {
+      if (columns_[i].fit == Column::kLeftOut && Missing(natural_) > 0) natural_[i] = 0;
+    }
+    std::vector<std::size_t> widths = WithCuts();
+    while (Missing(widths) > 0) {
+      const std::size_t next = NextToGo();
+      if (next == columns_.size()) break;
+      natural_[next] = 0;
+      widths = WithCuts();
+    }
+    return widths;
+  }
+
+ private:
+  // How much too wide it is.
+  std::size_t Missing(const std::vector<std::size_t>& widths) const {
+    std::size_t width = 0;
+    for (const std::size_t column : widths) width += column == 0 ? 0 : column + std::strlen(kGap);
+    const std::size_t room = width_max_ + std::strlen(kGap);
+    return width > room ? width - room : 0;
+  }
+
+  // The widest is cut first; headings are not.
+  std::vector<std::size_t> WithCuts() const {
+    std::vector<std::size_t> widths = natural_;
+    for (std::size_t missing = Missing(widths); missing > 0; --missing) {
+      std::size_t* widest = nullptr;
+      for (std::size_t i = 0; i < columns_.size(); ++i) {
+        if (columns_[i].fit == Column::kCut &&
+            widths[i] > std::max(kCutWidthMin, WidthOf(columns_[i].name)) &&
+            (widest == nullptr || widths[i] > *widest)) {
+          widest = &widths[i];
+        }
+      }
+      if (widest == nullptr) break;
+      --*widest;
+    }
+    return widths;
+  }
+
+  std::size_t NextToGo() const {
+    std::size_t next = columns_.size();
+    for (std::size_t i = 0; i < columns_.size(); ++i) {
+      if (natural_[i] == 0 || columns_[i].goes == 0) continue;
+      if (next == columns_.size() || columns_[i].goes < columns_[next].goes) next = i;
+    }
+    return next;
+  }
+
+  const std::vector<Column>& columns_;
+  const std::size_t width_max_;
+  std::vector<std::size_t> natural_;  // What each would take; 0: it is left out.
+};
 
 // Pretty-printed JSON, one level further in, without the newline at its end.
 std::string Indented(absl::string_view json) {
@@ -78,6 +104,10 @@ std::string Indented(absl::string_view json) {
 }  // namespace
 
 void Print(absl::string_view text) { std::fwrite(text.data(), 1, text.size(), stdout); }
+
+std::string NameLine(absl::string_view name) {
+  return absl::StrCat(isatty(STDOUT_FILENO) ? Printable(name) : name, "\n");
+}
 
 bool Colored(std::FILE* stream) {
   const char* no_color = std::getenv("NO_COLOR");
@@ -92,7 +122,7 @@ std::string ToJson(const google::protobuf::Message& message, bool pretty) {
   options.always_print_primitive_fields = true;
   std::string json;
   const auto status = google::protobuf::util::MessageToJsonString(message, &json, options);
-  return status.ok() ? json : "{}";
+  return status.ok() ? PrintableJson(json) : "{}";
 }
 
 ListPrinter::ListPrinter(Format format, std::vector<Column> columns)
@@ -112,7 +142,7 @@ void ListPrinter::Add(const google::protobuf::Message& message, std::vector<Row>
       Print(absl::StrCat(ToJson(message, /*pretty=*/false), "\n"));
       break;
     case Format::kName:
-      if (!name.empty()) Print(absl::StrCat(name, "\n"));
+      if (!name.empty()) Print(NameLine(name));
       break;
   }
 }
@@ -124,7 +154,7 @@ void ListPrinter::Finish() {
   }
 }
 
-std::string FormatTable(const std::vector<Column>& columns, const std::vector<Row>& rows,
+std::string FormatTable(const std::vector<Column>& columns, const std::vector<Row>& given,
                         bool headings) {
   std::unique_ptr<libscols_table, decltype(&scols_unref_table)> table(scols_new_table(),
                                                                       &scols_unref_table);
@@ -132,12 +162,18 @@ std::string FormatTable(const std::vector<Column>& columns, const std::vector<Ro
   const bool colored = Colored(stdout);
   scols_table_set_termforce(
       table.get(), SCOLS_TERMFORCE_NEVER);  // What is too wide still is not cut in silence.
+  scols_table_enable_noencoding(table.get(), true);  // Cells are printable, and escaped but once.
   scols_table_enable_colors(table.get(), colored);
   scols_table_enable_noheadings(table.get(), !headings);
   scols_table_set_column_separator(table.get(), kGap);
-  const auto widths = FitWidths(columns, rows,
-                                terminal ? scols_table_get_termwidth(table.get())
-                                         : std::numeric_limits<std::size_t>::max() / 2);
+  std::vector<Row> rows = given;
+  for (Row& row : rows) {
+    for (Cell& cell : row) cell.text = Printable(cell.text);
+  }
+  const auto widths = Fitting(columns, rows,
+                              terminal ? scols_table_get_termwidth(table.get())
+                                       : std::numeric_limits<std::size_t>::max() / 2)
+                          .Widths();
 
   for (std::size_t i = 0; i < columns.size(); ++i) {
     const int flags =
@@ -148,7 +184,7 @@ std::string FormatTable(const std::vector<Column>& columns, const std::vector<Ro
   for (const Row& row : rows) {
     libscols_line* line = scols_table_new_line(table.get(), nullptr);
     for (std::size_t i = 0; i < row.size(); ++i) {
-      const bool cut = columns[i].fit == Column::kCut && WidthOf(row[i].text) > widths[i];
+      const bool cut = widths[i] > 0 && WidthOf(row[i].text) > widths[i];
       scols_line_set_data(line, i, cut ? Cut(row[i].text, widths[i]).c_str() : row[i].text.c_str());
       if (colored && *row[i].color != '\0') {
         scols_cell_set_color(scols_line_get_cell(line, i), row[i].color);
@@ -184,7 +220,7 @@ void PrintOne(Format format, const google::protobuf::Message& message, const Car
     case Format::kJsonLines:
       return Print(absl::StrCat(ToJson(message, /*pretty=*/false), "\n"));
     case Format::kName:
-      return Print(absl::StrCat(name, "\n"));
+      return Print(NameLine(name));
   }
 }
 

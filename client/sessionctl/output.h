@@ -20,6 +20,8 @@ namespace sessiond::ctl {
 enum class Format { kTable, kJson, kJsonLines, kName };
 
 void Print(absl::string_view text);
+// A bare name: as it is for a shell, printable on a terminal.
+std::string NameLine(absl::string_view name);
 
 // Whether escape sequences are welcome: on a terminal, unless NO_COLOR is set or TERM is dumb.
 bool Colored(std::FILE* stream);
@@ -42,13 +44,16 @@ struct Cell {
 using Row = std::vector<Cell>;
 
 struct Column {
-  // What happens to it where a terminal is too narrow: it stays as it is, ends in …, or is left
-  // out.
+  // What happens to it where a terminal is too narrow: it stays as it is, ends in …, or is the
+  // first to be left out.
   enum Fit { kWhole, kCut, kLeftOut };
 
   const char* name;
   Fit fit = kWhole;
   bool right = false;
+  // When it is left out where cutting does not suffice, as on 72 columns: 1 goes first, and 0
+  // never.
+  int goes = 0;
 };
 
 // Protobuf's JSON mapping; fields without presence are printed even where they have their default,
@@ -71,7 +76,8 @@ class ListPrinter {
   std::string json_;
 };
 
-// Lays out a table for the width of the terminal, or as wide as it takes where there is none.
+// Lays out a table for the width of the terminal, or as wide as it takes where there is none. Cells
+// are made printable.
 std::string FormatTable(const std::vector<Column>& columns, const std::vector<Row>& rows,
                         bool headings);
 

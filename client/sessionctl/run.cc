@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_split.h"
+#include "client/sessionctl/printable.h"
 #include "client/steady_time.h"
 #include "grpc/health/v1/health.grpc.pb.h"
 
@@ -18,7 +19,7 @@ CallOptions Run::Options() const {
     options.on_retry = [](const absl::Status& status, absl::Duration pause) {
       absl::FPrintF(stderr, "again in %s: %s\n",
                     absl::FormatDuration(absl::Trunc(pause, absl::Milliseconds(1))),
-                    status.message());
+                    Printable(status.message()));
     };
   }
   return options;

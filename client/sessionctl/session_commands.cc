@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "client/sessionctl/flags.h"
+#include "client/sessionctl/printable.h"
 #include "client/sessionctl/run.h"
 #include "client/sessionctl/views.h"
 
@@ -218,7 +219,7 @@ void AddRecoverable(CLI::App& group, Run& run) {
         }
         printer.Finish();
         if (response->sessions().empty() && run.format == Format::kTable) {
-          std::cerr << "No session of " << request->owner_id() << " can be recovered.\n";
+          std::cerr << "No session of " << Printable(request->owner_id()) << " can be recovered.\n";
         }
         return absl::OkStatus();
       });

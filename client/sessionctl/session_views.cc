@@ -134,12 +134,12 @@ void PrintBelow(absl::string_view title, const std::vector<Column>& columns, con
 
 std::vector<Column> SessionColumns() {
   return {{.name = "SESSION"},
-          {.name = "OWNER", .fit = Column::kCut},
+          {.name = "OWNER", .fit = Column::kCut, .goes = 3},
           {.name = "WORKFLOW", .fit = Column::kLeftOut},
           {.name = "STATE"},
-          {.name = "STAGE", .fit = Column::kCut},
-          {.name = "STATUS"},
-          {.name = "AGE", .right = true}};
+          {.name = "STAGE", .fit = Column::kCut, .goes = 1},
+          {.name = "STATUS", .goes = 4},
+          {.name = "AGE", .right = true, .goes = 2}};
 }
 
 Row SessionRow(const v1::Session& session) {
@@ -170,9 +170,9 @@ std::vector<Row> EventRows(const v1::SessionEvent& event) {
 }
 
 std::vector<Column> LookupColumns() {
-  return {{.name = "SESSION"}, {.name = "ANSWER"},
-          {.name = "SINCE"},   {.name = "WORKFLOW", .fit = Column::kLeftOut},
-          {.name = "STATE"},   {.name = "STATUS"}};
+  return {{.name = "SESSION"},          {.name = "ANSWER"},
+          {.name = "SINCE", .goes = 3}, {.name = "WORKFLOW", .fit = Column::kLeftOut},
+          {.name = "STATE", .goes = 2}, {.name = "STATUS", .goes = 1}};
 }
 
 Row LookupRow(const v1::SessionLookup& lookup) {

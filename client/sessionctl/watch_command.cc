@@ -11,6 +11,7 @@
 #include <thread>
 
 #include "client/sessionctl/flags.h"
+#include "client/sessionctl/printable.h"
 #include "client/sessionctl/run.h"
 #include "client/sessionctl/watch_view.h"
 #include "sessiond/watcher.h"
@@ -120,7 +121,8 @@ absl::Status Watch(Run& run, WatchFlags& flags) {
   view.reset();
   const Text token = watcher.resume_token();
   if (!token.empty() && !absl::IsInvalidArgument(status) && !absl::IsOutOfRange(status)) {
-    std::cerr << "To go on from here: the same command with --from-token " << token << "\n";
+    std::cerr << "To go on from here: the same command with --from-token " << ShellWord(token)
+              << "\n";
   }
   return status;
 }

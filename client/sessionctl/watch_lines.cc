@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "client/sessionctl/printable.h"
 #include "client/sessionctl/views.h"
 #include "client/sessionctl/watch_view.h"
 
@@ -59,11 +60,10 @@ std::string TextOf(const Response& response, Format format) {
   }
   const bool name = format == Format::kName;
   if (response.has_session()) {
-    return name ? absl::StrCat(response.session().session_id(), "\n")
-                : PresentLine(response.session());
+    return name ? NameLine(response.session().session_id()) : PresentLine(response.session());
   }
   if (!response.has_change()) return "";
-  return name ? absl::StrCat(response.change().event().session_id(), "\n") : ChangeLine(response);
+  return name ? NameLine(response.change().event().session_id()) : ChangeLine(response);
 }
 
 class WatchLines final : public WatchView {
@@ -77,7 +77,8 @@ class WatchLines final : public WatchView {
   // Once for each time that it is lost, not for each attempt.
   void Lost(const absl::Status& why) override {
     if (!std::exchange(lost_, true)) {
-      absl::FPrintF(stderr, "The watch broke off and is tried again: %s\n", why.message());
+      absl::FPrintF(stderr, "The watch broke off and is tried again: %s\n",
+                    Printable(why.message()));
     }
   }
   void Resumed(bool anew) override {

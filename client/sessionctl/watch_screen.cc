@@ -24,6 +24,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "absl/synchronization/mutex.h"
+#include "client/sessionctl/printable.h"
 #include "client/sessionctl/progress.h"
 #include "client/sessionctl/views.h"
 #include "client/sessionctl/watch_view.h"
@@ -107,7 +108,7 @@ class WatchScreen final : public WatchView {
     dirty_ = true;
     if (link_ != Link::kLost) lost_ = Stopwatch();
     link_ = Link::kLost;
-    why_ = OneLine(parts.back());
+    why_ = Printable(OneLine(parts.back()));
   }
 
   void Resumed(bool anew) override {

@@ -4,6 +4,7 @@
 #include "absl/strings/strip.h"
 #include "client/sessionctl/errors.h"
 #include "client/sessionctl/flags.h"
+#include "client/sessionctl/printable.h"
 #include "client/sessionctl/run.h"
 #include "client/sessionctl/views.h"
 #include "google/protobuf/io/tokenizer.h"
@@ -73,8 +74,9 @@ Text PlacedProblem(const Text& path, const Problem& problem) {
   Text place = path;
   if (problem.line() > 0) absl::StrAppend(&place, ":", problem.line());
   if (problem.column() > 0) absl::StrAppend(&place, ":", problem.column());
-  return absl::StrCat(place, ": ", problem.path(), problem.path().empty() ? "" : ": ",
-                      problem.description(), "\n");
+  absl::StrAppend(&place, ": ", problem.path(), problem.path().empty() ? "" : ": ",
+                  problem.description());
+  return Printable(place) + "\n";
 }
 
 absl::Status Validate(Run& run, const Text& path) {
@@ -90,7 +92,7 @@ absl::Status Validate(Run& run, const Text& path) {
   for (const Problem& problem : response->problems()) {
     sessiond::ctl::Print(PlacedProblem(path, problem));
   }
-  if (response->valid()) std::cerr << path << " is a sound definition.\n";
+  if (response->valid()) std::cerr << Printable(path) << " is a sound definition.\n";
   return absl::OkStatus();
 }
 
