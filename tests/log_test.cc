@@ -1,18 +1,25 @@
 // What reaches the log: lines that parse, and that nobody can forge.
 #include "server/ops/log.h"
 
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <google/protobuf/stubs/logging.h>
 #include <grpc/support/log.h>
 #include <gtest/gtest.h>
+#include <signal.h>
 #include <spdlog/spdlog.h>
+#include <unistd.h>
 
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "server/ops/log_writer.h"
 
 namespace sessiond {
 namespace {
@@ -167,6 +174,85 @@ TEST_F(LogTest, LinesOfTheLibrariesComeThroughTheSameLog) {
   lines_.clear();
   GOOGLE_LOG(ERROR) << "broken";
   EXPECT_EQ(OnlyLine()["logger"], "protobuf");
+}
+
+// A pipe with nobody at its other end who reads, unless told to.
+class LogWriterTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    ASSERT_EQ(pipe2(ends_, O_CLOEXEC), 0);
+    // The smallest there is.
+    ASSERT_EQ(fcntl(ends_[1], F_SETPIPE_SZ, 4096), 4096);
+    writer_ = std::make_unique<LogWriter>(LogWriter::Options{
+        .descriptor = ends_[1], .waiting_bytes_max = 10'000, .dropped_line = [](int64_t lines) {
+          return absl::StrCat("dropped ", lines, "\n");
+        }});
+  }
+  void TearDown() override {
+    writer_ = nullptr;
+    for (const int end : ends_) close(end);
+  }
+
+  static std::string Line(int number) {
+    return absl::StrCat(number, std::string(990, 'x'), "\n");
+  }
+  // The next line that comes.
+  std::string Read() {
+    std::string line;
+    for (char c = 0; c != '\n' && read(ends_[0], &c, 1) == 1;) line += c;
+    return line;
+  }
+
+  int ends_[2];
+  std::unique_ptr<LogWriter> writer_;
+};
+
+TEST_F(LogWriterTest, WhoLogsDoesNotWaitForWhoReadsAndIsToldWhatWasDropped) {
+  constexpr int kLines = 1000;
+  for (int i = 0; i < kLines; ++i) writer_->Add(Line(i));  // Would hang here, were it to wait.
+  EXPECT_GT(writer_->dropped(), kLines / 2);
+  EXPECT_GT(writer_->waiting(), 0);
+  EXPECT_FALSE(writer_->AwaitWritten(absl::Milliseconds(20)));
+
+  // Every line that was not dropped comes whole, in order, and behind them how many were.
+  int64_t read = 0;
+  int before = -1;
+  for (;; ++read) {
+    const std::string line = Read();
+    if (absl::StartsWith(line, "dropped ")) {
+      EXPECT_EQ(line, absl::StrCat("dropped ", kLines - read, "\n"));
+      break;
+    }
+    const int number = std::stoi(line);
+    EXPECT_GT(number, before);
+    EXPECT_EQ(line, Line(number));
+    before = number;
+  }
+  EXPECT_EQ(writer_->dropped(), kLines - read);
+  EXPECT_TRUE(writer_->AwaitWritten(absl::Seconds(10)));
+  // And all is as it was before.
+  writer_->Add(Line(kLines));
+  EXPECT_EQ(Read(), Line(kLines));
+}
+
+TEST_F(LogWriterTest, ItEndsThoughNobodyReads) {
+  for (int i = 0; i < 100; ++i) writer_->Add(Line(i));
+  writer_ = nullptr;  // Would hang here.
+}
+
+TEST_F(LogWriterTest, WhatCannotBeWrittenIsCountedAsDropped) {
+  close(std::exchange(ends_[0], -1));
+  const auto before = signal(SIGPIPE, SIG_IGN);
+  writer_->Add(Line(1));
+  EXPECT_TRUE(writer_->AwaitWritten(absl::Seconds(10)));
+  EXPECT_GE(writer_->dropped(), 1);
+  signal(SIGPIPE, before);
+}
+
+TEST_F(LogWriterTest, APersonIsNotWaitedForLongEither) {
+  const std::string much(100'000, 'x');
+  TellWithin(ends_[1], much, absl::Milliseconds(20));  // Would hang here.
+  TellWithin(ends_[1], "", absl::Milliseconds(20));
 }
 
 }  // namespace

@@ -2,14 +2,15 @@
 
 #include <google/protobuf/stubs/logging.h>
 #include <grpc/support/log.h>
+#include <signal.h>
 #include <spdlog/formatter.h>
 #include <spdlog/sinks/base_sink.h>
-#include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cmath>
 #include <cstdlib>
 #include <memory>
@@ -25,6 +26,7 @@
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
+#include "server/ops/log_writer.h"
 
 namespace sessiond {
 namespace {
@@ -32,6 +34,9 @@ namespace {
 constexpr std::size_t kMessageBytesMax = 4096;
 constexpr std::size_t kValueBytesMax = 256;
 constexpr std::size_t kFreeTextBytesMax = 200;
+
+// What is logged last before a defect ends the process may take to be written.
+constexpr absl::Duration kFatalPatience = absl::Seconds(1);
 
 enum class Format { kText, kJson };
 
@@ -138,8 +143,8 @@ void AppendEscaped(std::string& out, absl::string_view text, std::size_t bytes_m
 
 // ----------------------------------------------------------------------------------------- lines
 
-// The fields of the event being written. spdlog's messages carry none, and its loggers here are
-// synchronous: the formatter runs on the thread that logs.
+// The fields of the event being written. spdlog's messages carry none, and the formatter runs on
+// the thread that logs.
 thread_local absl::Span<const LogField> current_fields;
 
 absl::string_view LevelName(spdlog::level::level_enum level) {
@@ -294,6 +299,17 @@ class LineFormatter final : public spdlog::formatter {
   std::string second_text_;
 };
 
+std::string DroppedLine(LineFormatter& formatter, int64_t lines) {
+  const LogField fields[] = {{"lines", lines}};
+  current_fields = fields;
+  spdlog::memory_buf_t line;
+  const spdlog::details::log_msg message({}, "log", spdlog::level::warn,
+                                         "lines were dropped: nobody read them in time");
+  formatter.format(message, line);
+  current_fields = {};
+  return {line.data(), line.size()};
+}
+
 // ------------------------------------------------------------------------------------ repetition
 
 // Counts errors that repeat. A table of few entries: only errors come here, and a daemon has few
@@ -366,6 +382,41 @@ class StringSink final : public spdlog::sinks::base_sink<std::mutex> {
   std::string* const lines_;
 };
 
+// Formats under its lock, on the thread that logs, and leaves the writing to the writer's.
+class WriterSink final : public spdlog::sinks::base_sink<std::mutex> {
+ public:
+  explicit WriterSink(LogWriter& writer) : writer_(writer) {}
+
+ protected:
+  void sink_it_(const spdlog::details::log_msg& message) override {
+    spdlog::memory_buf_t line;
+    formatter_->format(message, line);
+    writer_.Add({line.data(), line.size()});
+  }
+  void flush_() override {}
+
+ private:
+  LogWriter& writer_;
+};
+
+// Set once, and never freed: lines may come until the very end.
+std::atomic<LogWriter*> log_writer = nullptr;
+
+// A defect ends by a signal, and the lines that led to it are not on the wire yet. Afterwards the
+// signal is raised again: by abort(), or by the instruction that failed.
+void OnFatalSignal(int) { AwaitLogWritten(kFatalPatience); }
+
+// Where nobody else, a sanitizer for example, has taken them.
+void CatchFatalSignals() {
+  for (const int signal : {SIGABRT, SIGSEGV, SIGBUS, SIGFPE, SIGILL}) {
+    struct sigaction action = {};
+    if (sigaction(signal, nullptr, &action) != 0 || action.sa_handler != SIG_DFL) continue;
+    action.sa_handler = OnFatalSignal;
+    action.sa_flags = SA_RESETHAND;
+    sigaction(signal, &action, nullptr);
+  }
+}
+
 // What gRPC calls an error is mostly a peer's: a connection that broke off, a message compressed.
 void GrpcLine(gpr_log_func_args* args) {
   const LogLevel level = args->severity == GPR_LOG_SEVERITY_ERROR  ? LogLevel::kWarn
@@ -386,7 +437,6 @@ void Install(const LogOptions& options, Format format, bool colour, spdlog::sink
   sink->set_formatter(std::make_unique<LineFormatter>(format, colour));
   auto logger = std::make_shared<spdlog::logger>("sessiond", std::move(sink));
   logger->set_level(ParseLevel(options.level));
-  logger->flush_on(spdlog::level::trace);  // stderr: nobody waits for a buffer to fill.
   spdlog::set_default_logger(std::move(logger));
   gpr_set_log_function(GrpcLine);
   google::protobuf::SetLogHandler(ProtobufLine);
@@ -415,7 +465,6 @@ void Log(LogLevel level, absl::string_view logger, absl::string_view message,
   current_fields = all;
   for (const spdlog::sink_ptr& sink : spdlog::default_logger_raw()->sinks()) {
     sink->log(line);
-    sink->flush();
   }
   current_fields = {};
 }
@@ -430,8 +479,29 @@ void SetUpLogging(const LogOptions& options) {
   const bool terminal = isatty(STDERR_FILENO) == 1;
   const bool text = options.format == "text" || (options.format == "auto" && terminal);
   const bool colour = text && terminal && std::getenv("NO_COLOR") == nullptr;
-  Install(options, text ? Format::kText : Format::kJson, colour,
-          std::make_shared<spdlog::sinks::stderr_sink_mt>());
+  const Format format = text ? Format::kText : Format::kJson;
+  // Of the writer's thread alone, as a formatter is nobody's but one thread's.
+  auto formatter = std::make_shared<LineFormatter>(format, colour);
+  log_writer = new LogWriter({.descriptor = STDERR_FILENO, .dropped_line = [formatter](int64_t n) {
+                                return DroppedLine(*formatter, n);
+                              }});
+  Install(options, format, colour, std::make_shared<WriterSink>(*log_writer));
+  CatchFatalSignals();
+}
+
+bool AwaitLogWritten(absl::Duration patience) {
+  const LogWriter* writer = log_writer;
+  return writer == nullptr || writer->AwaitWritten(patience);
+}
+
+int64_t LogLinesDropped() {
+  const LogWriter* writer = log_writer;
+  return writer == nullptr ? 0 : writer->dropped();
+}
+
+int64_t LogLinesWaiting() {
+  const LogWriter* writer = log_writer;
+  return writer == nullptr ? 0 : writer->waiting();
 }
 
 void SetUpLoggingForTest(const LogOptions& options, std::string* lines) {

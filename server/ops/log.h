@@ -5,6 +5,9 @@
 //   {"time":"2026-11-20T21:17:02.114530Z","level":"info","logger":"rpc","msg":"finished
 //   call","grpc.method":…}
 //
+// Logging never blocks: a thread of its own writes, and what nobody reads in time is dropped,
+// counted, and said.
+//
 // Whatever text comes in, from callers, from PostgreSQL or from gRPC, a line stays a line: control
 // characters, bidi controls and broken UTF-8 are escaped here, in one place, also for those who
 // call spdlog directly.
@@ -18,6 +21,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
+#include "absl/time/time.h"
 
 namespace sessiond {
 
@@ -71,8 +75,17 @@ struct LogOptions {
 };
 
 // Sets spdlog up, and routes gRPC's and Protobuf's own lines into it (as `grpc` and `protobuf`).
-// Called once, before other threads run. Before it, Log writes as spdlog does by default.
+// From then on nobody who logs waits for whoever reads (log_writer.h). Called once, before other
+// threads run. Before it, Log writes as spdlog does by default.
 void SetUpLogging(const LogOptions& options);
+
+// Before the process ends: waits until what was logged is written, and says whether that came about
+// within `patience`. Async-signal-safe.
+bool AwaitLogWritten(absl::Duration patience = absl::Seconds(1));
+
+// Lines that were dropped so far, and that wait for their reader.
+int64_t LogLinesDropped();
+int64_t LogLinesWaiting();
 
 // The same into a string that lives for ever, uncoloured; for tests.
 void SetUpLoggingForTest(const LogOptions& options, std::string* lines);

@@ -16,6 +16,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "server/ops/log.h"
 
 namespace sessiond {
 namespace {
@@ -42,6 +43,8 @@ constexpr Description kDescriptions[] = {
     {"sessiond_lane_inbox",              "gauge",     "",                                                "Commands that wait in the lanes' inboxes."},
     {"sessiond_watches",                 "gauge",     "",                                                "Open WatchSessions streams."},
     {"sessiond_watch_lag_seconds",       "histogram", "source",                                          "From an event's own time to its reaching this daemon's watches, in seconds, by the clocks of the database and the daemon: source is memory or database."},
+    {"sessiond_log_lines_waiting",       "gauge",     "",                                                "Log lines that wait for whoever reads stderr."},
+    {"sessiond_log_lines_dropped_total", "counter",   "",                                                "Log lines that were dropped, because nobody read them in time."},
     {"sessiond_build_info",              "gauge",     "version",                                         "Always 1; the label says what runs."},
     {"process_cpu_seconds_total",        "counter",   "",                                                "CPU time of the daemon itself, user and system, in seconds."},
     {"process_resident_memory_bytes",    "gauge",     "",                                                "Resident memory of the daemon itself."},
@@ -99,6 +102,13 @@ prometheus::MetricFamily Family(const char* name, prometheus::MetricType type, d
   prometheus::ClientMetric metric;
   (type == prometheus::MetricType::Counter ? metric.counter.value : metric.gauge.value) = value;
   return {name, HelpOf(name), type, {metric}};
+}
+
+void AppendLog(std::vector<prometheus::MetricFamily>& families) {
+  families.push_back(Family("sessiond_log_lines_waiting", prometheus::MetricType::Gauge,
+                            static_cast<double>(LogLinesWaiting())));
+  families.push_back(Family("sessiond_log_lines_dropped_total", prometheus::MetricType::Counter,
+                            static_cast<double>(LogLinesDropped())));
 }
 
 double BootTimeSeconds() {
@@ -220,6 +230,7 @@ void Metrics::Group(int commands, bool from_memory, absl::Duration duration) {
 std::string Metrics::Text() const {
   for (const auto& update : updates_) update();
   std::vector<prometheus::MetricFamily> families = registry_.Collect();
+  AppendLog(families);
   AppendProcess(families);
   return prometheus::TextSerializer().Serialize(families);
 }
