@@ -61,6 +61,8 @@ absl::Status Errno(absl::string_view what) {
   return InTheWay(absl::StrCat("cannot ", what, ": ", strerror(errno)));
 }
 
+absl::Status AskedToStop() { return absl::CancelledError("asked to stop"); }
+
 std::string FirstLine(const std::string& path) {
   std::string line;
   std::getline(std::ifstream(path), line);
@@ -247,6 +249,7 @@ absl::StatusOr<std::unique_ptr<EmbeddedPostgres>> EmbeddedPostgres::Start(
         &EmbeddedPostgres::MakeSocketDir, &EmbeddedPostgres::OpenLog,
         &EmbeddedPostgres::AwaitPredecessor, &EmbeddedPostgres::InitCluster,
         &EmbeddedPostgres::Launch, &EmbeddedPostgres::MakeDatabase}) {
+    if (postgres->options_.stop.stop_requested()) return AskedToStop();
     if (absl::Status done = (postgres.get()->*step)(); !done.ok()) return done;
   }
   return postgres;
@@ -472,6 +475,7 @@ absl::Status EmbeddedPostgres::AwaitPredecessor() {
     pid_t pid = PidIn(PidFile(pid_file));
     if (pid == 0 || !RunsPostgres(pid)) pid = ProcessOf(cluster_name_);
     if (pid == 0) break;
+    if (options_.stop.stop_requested()) return AskedToStop();
     if (SteadyTime::Now() >= deadline) {
       return InTheWay(absl::StrCat("PostgreSQL (pid ", pid, ") still runs on ", Path("data"),
                                    ": stop it by kill -INT ", pid));
@@ -497,7 +501,8 @@ absl::Status EmbeddedPostgres::InitCluster() {
       .log_path = Path("log"),
       .user = user_.drop};
   if (!options_.durable) initdb.argv.push_back("--no-sync");
-  absl::StatusOr<int> ended = supervisor_.Run(initdb, deadline_);
+  launched_ = true;
+  absl::StatusOr<int> ended = supervisor_.Run(initdb, deadline_, options_.stop);
   if (!ended.ok()) return ended.status();
   if (*ended != 0) return Failed("initdb failed");
 
@@ -545,6 +550,7 @@ absl::Status EmbeddedPostgres::Launch() {
   if (absl::Status served = supervisor_.Serve(postgres, deadline_); !served.ok()) return served;
 
   while (SteadyTime::Now() < deadline_) {
+    if (options_.stop.stop_requested()) return AskedToStop();
     absl::StatusOr<PostgresSupervisor::State> state = supervisor_.GetState(deadline_);
     if (!state.ok()) return state.status();
     // Started again means that it has died of something that will not pass.

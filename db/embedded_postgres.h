@@ -15,6 +15,7 @@
 #include <sys/types.h>
 
 #include <memory>
+#include <stop_token>
 #include <string>
 #include <utility>
 #include <vector>
@@ -45,6 +46,8 @@ struct EmbeddedPostgresOptions {
   std::vector<std::pair<std::string, std::string>> settings;
   // Recovery after a crash may have to read max_wal_size (1 GB) of log.
   absl::Duration start_timeout = absl::Minutes(2);
+  // Once asked to stop, a start is given up, and nothing of it runs on.
+  std::stop_token stop = {};
 };
 
 class EmbeddedPostgres {
@@ -54,7 +57,8 @@ class EmbeddedPostgres {
   // the user `postgres`.
   //
   // FAILED_PRECONDITION: something is in the way, and the message says what to do about it.
-  // UNAVAILABLE: PostgreSQL did not start; the message holds the end of its log.
+  // UNAVAILABLE: PostgreSQL did not start; the message holds the end of its log. CANCELLED: asked
+  // to stop meanwhile.
   //
   // REQUIRES: `supervisor` serves nobody else, and outlives the result.
   static absl::StatusOr<std::unique_ptr<EmbeddedPostgres>> Start(EmbeddedPostgresOptions options,
@@ -118,6 +122,7 @@ class EmbeddedPostgres {
   int lock_ = -1;
   // The log's size when we began.
   off_t log_begin_ = 0;
+  // Whether a program of ours may run.
   bool launched_ = false;
 };
 

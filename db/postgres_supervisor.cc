@@ -6,6 +6,7 @@
 #include <poll.h>
 #include <pwd.h>
 #include <signal.h>
+#include <sys/eventfd.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
@@ -367,7 +368,11 @@ PostgresSupervisor::~PostgresSupervisor() {
 
 absl::StatusOr<PostgresSupervisor::Reply> PostgresSupervisor::Call(char kind,
                                                                    const Program& program,
-                                                                   SteadyTime deadline) {
+                                                                   SteadyTime deadline,
+                                                                   const std::stop_token& stop) {
+  const int stopping = eventfd(0, EFD_CLOEXEC);
+  const absl::Cleanup close_stopping = [stopping] { close(stopping); };
+  const std::stop_callback tell(stop, [stopping] { eventfd_write(stopping, 1); });
   absl::MutexLock lock(&mutex_);
   const uint32_t serial = ++serial_;
   std::string packet(reinterpret_cast<const char*>(&serial), sizeof serial);
@@ -379,11 +384,13 @@ absl::StatusOr<PostgresSupervisor::Reply> PostgresSupervisor::Call(char kind,
   const absl::Status gone = absl::UnavailableError("PostgreSQL's supervisor process is gone");
   if (send(socket_, packet.data(), packet.size(), MSG_NOSIGNAL) < 0) return gone;
   while (true) {
-    pollfd readable = {.fd = socket_, .events = POLLIN, .revents = 0};
-    const int ready = poll(&readable, 1, MillisecondsUntil(deadline));
+    pollfd fds[] = {{.fd = socket_, .events = POLLIN, .revents = 0},
+                    {.fd = stopping, .events = POLLIN, .revents = 0}};
+    const int ready = poll(fds, 2, MillisecondsUntil(deadline));
     if (ready < 0 && errno == EINTR) continue;
     if (ready <= 0)
       return absl::DeadlineExceededError("PostgreSQL's supervisor did not answer in time");
+    if (fds[0].revents == 0) return absl::CancelledError("asked to stop");
     Reply reply;
     if (recv(socket_, &reply, sizeof reply, 0) != sizeof reply) return gone;
     // An answer that an earlier call did not wait for is passed over.
@@ -393,8 +400,9 @@ absl::StatusOr<PostgresSupervisor::Reply> PostgresSupervisor::Call(char kind,
   }
 }
 
-absl::StatusOr<int> PostgresSupervisor::Run(const Program& program, SteadyTime deadline) {
-  absl::StatusOr<Reply> reply = Call(kRun, program, deadline);
+absl::StatusOr<int> PostgresSupervisor::Run(const Program& program, SteadyTime deadline,
+                                            const std::stop_token& stop) {
+  absl::StatusOr<Reply> reply = Call(kRun, program, deadline, stop);
   if (!reply.ok()) return reply.status();
   return reply->wait_status;
 }

@@ -14,6 +14,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <stop_token>
 #include <string>
 #include <vector>
 
@@ -58,8 +59,9 @@ class PostgresSupervisor {
   // silent.
 
   // Runs a program to its end; its status as waitpid gives it. FAILED_PRECONDITION while another
-  // one runs.
-  absl::StatusOr<int> Run(const Program& program, SteadyTime deadline);
+  // one runs. CANCELLED: asked to `stop` before its end, which Stop() brings about.
+  absl::StatusOr<int> Run(const Program& program, SteadyTime deadline,
+                          const std::stop_token& stop = {});
   // Starts a program, and starts it again, with back-off, whenever it ends. FAILED_PRECONDITION
   // while another one runs.
   absl::Status Serve(const Program& program, SteadyTime deadline);
@@ -73,8 +75,8 @@ class PostgresSupervisor {
  private:
   struct Reply;
   PostgresSupervisor(int socket, pid_t pid) : socket_(socket), pid_(pid) {}
-  absl::StatusOr<Reply> Call(char kind, const Program& program, SteadyTime deadline)
-      ABSL_LOCKS_EXCLUDED(mutex_);
+  absl::StatusOr<Reply> Call(char kind, const Program& program, SteadyTime deadline,
+                             const std::stop_token& stop = {}) ABSL_LOCKS_EXCLUDED(mutex_);
   friend class SupervisorLoop;
 
   const int socket_;

@@ -101,22 +101,25 @@ std::string Reachable(const Address& address) {
   return ToString({wildcard ? "localhost" : address.host, address.port});
 }
 
-db::EmbeddedPostgresOptions EmbeddedOptions(const Config& config, bool ephemeral) {
+db::EmbeddedPostgresOptions EmbeddedOptions(const Config& config, bool ephemeral,
+                                            const std::stop_token& stop) {
   return {.data_dir = config.data_dir,
           .ephemeral = ephemeral,
           .bin_dir = config.pg_bin_dir,
-          .settings = ParsePgSettings(config.pg_settings).value()};  // The table has accepted them.
+          .settings = ParsePgSettings(config.pg_settings).value(),  // The table has accepted them.
+          .stop = stop};
 }
 
 }  // namespace
 
-absl::StatusOr<Database> OpenDatabase(const Config& config, db::PostgresSupervisor* supervisor) {
+absl::StatusOr<Database> OpenDatabase(const Config& config, db::PostgresSupervisor* supervisor,
+                                      const std::stop_token& stop) {
   if (!config.db_url.empty()) {
     if (absl::Status status = CheckReachable(config.db_url); !status.ok()) return status;
     return Database{config.db_url, nullptr};
   }
   auto embedded =
-      db::EmbeddedPostgres::Start(EmbeddedOptions(config, config.ephemeral), *supervisor);
+      db::EmbeddedPostgres::Start(EmbeddedOptions(config, config.ephemeral, stop), *supervisor);
   if (!embedded.ok()) return embedded.status();
   const std::string dsn = (*embedded)->dsn();
   return Database{dsn, *std::move(embedded)};
@@ -132,7 +135,8 @@ absl::Status CheckAddresses(const Config& config) {
   return CheckAddress(config.admin_listen, "admin-listen", config.insecure);
 }
 
-std::vector<Finding> Examine(const Config& config, db::PostgresSupervisor* supervisor) {
+std::vector<Finding> Examine(const Config& config, db::PostgresSupervisor* supervisor,
+                             const std::stop_token& stop) {
   std::vector<Finding> findings;
   findings.push_back({"options fit together", CheckOptions(config)});
   findings.push_back({absl::StrCat("gRPC can listen on ", config.grpc_listen),
@@ -152,7 +156,7 @@ std::vector<Finding> Examine(const Config& config, db::PostgresSupervisor* super
       {absl::StrCat("data can be kept in ", config.data_dir), CheckWritable(config.data_dir)});
   // The whole way, beside the data that is there.
   const auto trial =
-      db::EmbeddedPostgres::Start(EmbeddedOptions(config, /*ephemeral=*/true), *supervisor);
+      db::EmbeddedPostgres::Start(EmbeddedOptions(config, /*ephemeral=*/true, stop), *supervisor);
   findings.push_back({absl::StrCat("PostgreSQL ", trial.ok() ? (*trial)->version() : "", " starts"),
                       trial.status()});
   return findings;
@@ -168,10 +172,11 @@ Daemon::Daemon(Config config)
       journal_(metrics_) {}
 
 absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(Config config,
-                                                      db::PostgresSupervisor* supervisor) {
+                                                      db::PostgresSupervisor* supervisor,
+                                                      const std::stop_token& stop) {
   if (absl::Status status = CheckAddresses(config); !status.ok()) return status;
   std::unique_ptr<Daemon> daemon(new Daemon(std::move(config)));
-  auto database = OpenDatabase(daemon->config_, supervisor);
+  auto database = OpenDatabase(daemon->config_, supervisor, stop);
   if (!database.ok()) return database.status();
   daemon->database_ = *std::move(database);
   // Whoever runs it may have chosen so; nobody shall have chosen it without a word.
@@ -184,6 +189,7 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(Config config,
   if (absl::Status status = PrepareSchema(daemon->database_, daemon->config_); !status.ok())
     return status;
   for (const auto step : {&Daemon::OpenStore, &Daemon::StartRpc, &Daemon::StartAdmin}) {
+    if (stop.stop_requested()) return absl::CancelledError("asked to stop");
     if (absl::Status status = (daemon.get()->*step)(); !status.ok()) return status;
   }
   daemon->sweeper_ = std::make_unique<Sweeper>(

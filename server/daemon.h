@@ -7,6 +7,7 @@
 
 #include <atomic>
 #include <memory>
+#include <stop_token>
 #include <string>
 #include <thread>
 #include <vector>
@@ -43,7 +44,9 @@ struct Database {
 };
 
 // Starts the embedded PostgreSQL where there is no --db-url. `supervisor`: null with --db-url.
-absl::StatusOr<Database> OpenDatabase(const Config& config, db::PostgresSupervisor* supervisor);
+// CANCELLED: it was asked to `stop` meanwhile.
+absl::StatusOr<Database> OpenDatabase(const Config& config, db::PostgresSupervisor* supervisor,
+                                      const std::stop_token& stop);
 
 // What would keep `serve` from listening, found out without starting anything: an address that is
 // taken, one off loopback without --insecure, options that contradict each other.
@@ -55,14 +58,17 @@ struct Finding {
   // When not OK, its message says the way out.
   absl::Status status;
 };
-std::vector<Finding> Examine(const Config& config, db::PostgresSupervisor* supervisor);
+std::vector<Finding> Examine(const Config& config, db::PostgresSupervisor* supervisor,
+                             const std::stop_token& stop);
 
 class Daemon {
  public:
   // Returns when the daemon serves. Otherwise the message is one sentence with the way out, and
-  // nothing is left behind. `supervisor` is null with --db-url, and outlives the daemon.
+  // nothing is left behind. `supervisor` is null with --db-url, and outlives the daemon. CANCELLED:
+  // it was asked to `stop` meanwhile.
   static absl::StatusOr<std::unique_ptr<Daemon>> Start(Config config,
-                                                       db::PostgresSupervisor* supervisor);
+                                                       db::PostgresSupervisor* supervisor,
+                                                       const std::stop_token& stop);
   ~Daemon();
   Daemon(const Daemon&) = delete;
   Daemon& operator=(const Daemon&) = delete;

@@ -1,15 +1,12 @@
 // sessiond's command line. What can be configured is one table (config.h); this file gives it to
 // every command, and turns what a command found in its way into one sentence and an exit code: 0
 // all is well, 1 it is not, 2 usage.
-#include <semaphore.h>
 #include <signal.h>
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <atomic>
-#include <cerrno>
 #include <cstdio>
 #include <cstdlib>
 #include <functional>
@@ -28,6 +25,8 @@
 #include "server/config.h"
 #include "server/daemon.h"
 #include "server/ops/log.h"
+#include "server/ops/log_writer.h"
+#include "server/stop_signals.h"
 
 namespace sessiond {
 namespace {
@@ -38,37 +37,11 @@ constexpr int kUsage = 2;
 
 int Complain(const absl::Status& status, int code = kInTheWay) {
   const std::string trouble = db::ConnectionTroubleOf(status);
-  absl::FPrintF(stderr, "sessiond: %s%s\n", status.message(),
-                trouble.empty() ? "" : absl::StrCat(" (", trouble, ")"));
+  AwaitLogWritten();  // What led to it is read first.
+  TellWithin(STDERR_FILENO, absl::StrCat("sessiond: ", status.message(),
+                                         trouble.empty() ? "" : absl::StrCat(" (", trouble, ")"),
+                                         "\n"));
   return code;
-}
-
-// --------------------------------------------------------------------------------------- signals
-
-// The first SIGTERM or SIGINT asks for a drain, the second leaves at once: the supervisor then
-// stops PostgreSQL.
-sem_t stop_asked;
-std::atomic<int> signals_seen = 0;
-static_assert(std::atomic<int>::is_always_lock_free);
-
-void OnStopSignal(int signal) {
-  if (signals_seen.fetch_add(1) > 0) _exit(128 + signal);
-  sem_post(&stop_asked);
-}
-
-// Before it is called, that is while the daemon starts, these signals end the process as they
-// always do.
-void CatchStopSignals() {
-  sem_init(&stop_asked, 0, 0);
-  struct sigaction action = {};
-  action.sa_handler = OnStopSignal;
-  action.sa_flags = SA_RESTART;
-  sigaction(SIGTERM, &action, nullptr);
-  sigaction(SIGINT, &action, nullptr);
-}
-
-void AwaitStopSignal() {
-  while (sem_wait(&stop_asked) != 0 && errno == EINTR) continue;
 }
 
 // -------------------------------------------------------------------------------------- commands
@@ -77,25 +50,31 @@ void AwaitStopSignal() {
 struct Context {
   const EffectiveConfig& effective;
   db::PostgresSupervisor* supervisor;
+  StopSignals& stop_signals;
 
   const Config& config() const { return effective.config; }
 };
 
 int Serve(const Context& context) {
-  auto daemon = Daemon::Start(context.config(), context.supervisor);
+  StopSignals& signals = context.stop_signals;
+  signals.LeaveWith(kOk);  // A start has nothing to lose.
+  auto daemon = Daemon::Start(context.config(), context.supervisor, signals.token());
+  if (!daemon.ok() && signals.first() != 0) {
+    Log(LogLevel::kInfo, "daemon", "asked to stop before it had started");
+    return kOk;
+  }
   if (!daemon.ok()) return Complain(daemon.status());
-  CatchStopSignals();
-  absl::FPrintF(stdout, "%s", (*daemon)->Banner());
-  std::fflush(stdout);
+  signals.TakeTime();
+  TellWithin(STDOUT_FILENO, (*daemon)->Banner());
   sd_notify(0, "READY=1\nSTATUS=serving");
-  AwaitStopSignal();
+  signals.Await();
   sd_notify(0, "STOPPING=1\nSTATUS=draining");
   (*daemon)->Drain();
   return (*daemon)->database_lost() ? kInTheWay : kOk;
 }
 
 int MigrateStatus(const Context& context) {
-  const auto database = OpenDatabase(context.config(), context.supervisor);
+  const auto database = OpenDatabase(context.config(), context.supervisor, context.stop_signals.token());
   if (!database.ok()) return Complain(database.status());
   const auto status = db::GetMigrationStatus(database->dsn);
   if (!status.ok()) return Complain(status.status());
@@ -111,7 +90,7 @@ int MigrateStatus(const Context& context) {
 }
 
 int MigrateUp(const Context& context) {
-  const auto database = OpenDatabase(context.config(), context.supervisor);
+  const auto database = OpenDatabase(context.config(), context.supervisor, context.stop_signals.token());
   if (!database.ok()) return Complain(database.status());
   const auto before = db::GetMigrationStatus(database->dsn);
   if (!before.ok()) return Complain(before.status());
@@ -136,7 +115,7 @@ int ShowConfig(const Context& context) {
 
 int Doctor(const Context& context) {
   int code = kOk;
-  for (const Finding& finding : Examine(context.config(), context.supervisor)) {
+  for (const Finding& finding : Examine(context.config(), context.supervisor, context.stop_signals.token())) {
     const std::string why = finding.status.ok() ? "" : absl::StrCat(": ", finding.status.message());
     absl::PrintF("[%s] %s%s\n", finding.status.ok() ? "+" : "-", finding.what, why);
     if (!finding.status.ok()) code = kInTheWay;
@@ -239,7 +218,9 @@ int RunCommand(CommandLine& line) {
     supervisor = *std::move(forked);
   }
   SetUpLogging({.level = effective->config.log_level, .format = effective->config.log_format});
-  return line.run({*effective, supervisor.get()});
+  const int code = line.run({*effective, supervisor.get(), StopSignals::Take()});
+  AwaitLogWritten();
+  return code;
 }
 
 int Main(int argc, char** argv) {
@@ -280,5 +261,8 @@ int Main(int argc, char** argv) {
 int main(int argc, char** argv) {
   // Debian's Abseil watches every lock for cycles, which costs each call some microseconds.
   absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
+  // While there is only one thread.
+  sessiond::LeaveInitDuties();
+  signal(SIGPIPE, SIG_IGN);  // Whoever reads the log may go.
   return sessiond::Main(argc, argv);
 }

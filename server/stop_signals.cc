@@ -1,0 +1,99 @@
+#include "server/stop_signals.h"
+
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <thread>
+
+#include "absl/synchronization/notification.h"
+#include "absl/time/time.h"
+#include "server/ops/log.h"
+
+namespace sessiond {
+namespace {
+
+// What was asked to end before it had begun to serve gets this long. A PostgreSQL of our own ends
+// within a second, and if not, its supervisor sees to it; orchestrators kill after 10 s.
+constexpr timespec kPatience = {.tv_sec = 5, .tv_nsec = 0};
+
+// Whoever sends the second signal is in a hurry.
+constexpr absl::Duration kLastLinesPatience = absl::Milliseconds(200);
+
+sigset_t StopSet() {
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, SIGTERM);
+  sigaddset(&set, SIGINT);
+  return set;
+}
+
+// What the libraries do before main() takes a while, in which PID 1 would lose a signal. All threads
+// inherit it.
+[[gnu::constructor(101)]] void HoldBack() {
+  const sigset_t set = StopSet();
+  sigprocmask(SIG_BLOCK, &set, nullptr);
+}
+
+int ExitCodeOf(int wait_status) {
+  return WIFSIGNALED(wait_status) ? 128 + WTERMSIG(wait_status) : WEXITSTATUS(wait_status);
+}
+
+// Passes signals on and buries the dead until the child ends, and as it ends.
+[[noreturn]] void BeInit(pid_t child, const sigset_t& all) {
+  prctl(PR_SET_NAME, "sessiond-init");
+  for (;;) {
+    siginfo_t info;
+    if (sigwaitinfo(&all, &info) < 0) continue;
+    int wait_status;
+    for (pid_t dead; (dead = waitpid(-1, &wait_status, WNOHANG)) > 0;) {
+      // With it the kernel ends all others.
+      if (dead == child) _exit(ExitCodeOf(wait_status));
+    }
+    // What the kernel sends, for a terminal's Ctrl-C, goes to the child as well.
+    if (info.si_signo != SIGCHLD && info.si_code <= 0) kill(child, info.si_signo);
+  }
+}
+
+}  // namespace
+
+StopSignals& StopSignals::Take() {
+  static StopSignals& signals = *new StopSignals;
+  std::thread([] { signals.Run(); }).detach();
+  return signals;
+}
+
+void StopSignals::Run() {
+  const sigset_t set = StopSet();
+  while ((first_ = std::max(0, sigwaitinfo(&set, nullptr))) == 0) continue;
+  source_.request_stop();
+  int second;
+  do {
+    second = sigtimedwait(&set, nullptr, &kPatience);
+  } while (second < 0 && (errno != EAGAIN || takes_time_));
+  AwaitLogWritten(kLastLinesPatience);
+  _exit(second < 0 && code_ >= 0 ? code_.load() : 128 + std::max(second, first_.load()));
+}
+
+void StopSignals::Await() {
+  absl::Notification asked;
+  const std::stop_callback notify(source_.get_token(), [&asked] { asked.Notify(); });
+  asked.WaitForNotification();
+}
+
+void LeaveInitDuties() {
+  if (getpid() != 1) return;
+  sigset_t all;
+  sigset_t before;
+  sigfillset(&all);
+  sigprocmask(SIG_SETMASK, &all, &before);
+  const pid_t child = fork();
+  if (child > 0) BeInit(child, all);
+  sigprocmask(SIG_SETMASK, &before, nullptr);  // Also without a child: then it serves as PID 1.
+}
+
+}  // namespace sessiond
