@@ -76,7 +76,8 @@ void StopSignals::Run() {
     second = sigtimedwait(&set, nullptr, &kPatience);
   } while (second < 0 && (errno != EAGAIN || takes_time_));
   AwaitLogWritten(kLastLinesPatience);
-  _exit(second < 0 && code_ >= 0 ? code_.load() : 128 + std::max(second, first_.load()));
+  if (second > 0) _exit(128 + second);
+  _exit(code_ >= 0 ? code_.load() : 128 + first_);
 }
 
 void StopSignals::Await() {

@@ -11,6 +11,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+import urllib.request
 
 import grpc
 import pytest
@@ -163,28 +164,35 @@ class Daemon:
         self._directory.chmod(0o755)
         # What it says on stderr: a JSON object a line.
         self.log = self._directory / "log"
+        self.data = self._directory / "data"
         self._process = self._client = None
         # Where it listens, once it has started.
         self.address = self.admin = None
         self._psql = []
 
-    def start(self, *options):
-        """Starts it, on free ports, and returns a client when it says that it is ready. `options`
-        are for this start."""
-        with self.log.open("ab") as stderr:
+    def spawn(self, *options, before=(), stderr=None):
+        """Starts it, on free ports, and waits for nothing. `before`: the words in front of it."""
+        with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [
+                    *before,
                     BUILD / "server/sessiond",
                     "serve",
                     "--grpc-listen=127.0.0.1:0",
                     "--admin-listen=127.0.0.1:0",
-                    f"--data-dir={self._directory / 'data'}",
+                    f"--data-dir={self.data}",
                     *options,
                 ],
                 stdout=subprocess.PIPE,
-                stderr=stderr,
+                stderr=stderr or log,
                 text=True,
             )
+        return self._process
+
+    def start(self, *options, **how):
+        """Starts it, on free ports, and returns a client when it says that it is ready. `options`
+        are for this start."""
+        self.spawn(*options, **how)
         banner = ""
         for line in self._process.stdout:
             banner += line
@@ -198,6 +206,10 @@ class Daemon:
         self._psql = psql[1].split() if psql else []
         self._client = Client(self._contract, self.address)
         return self._client
+
+    @property
+    def process(self):
+        return self._process
 
     def psql(self, statement):
         """Does in its database what no caller can, and answers with what it says: a line a row."""
@@ -226,6 +238,17 @@ class Daemon:
     @property
     def pid(self):
         return self._process.pid
+
+    def metric(self, name):
+        """The value of one that has no labels."""
+        with urllib.request.urlopen(f"http://{self.admin}/metrics", timeout=CALL_SECONDS) as page:
+            return float(re.search(rf"^{name} (.+)$", page.read().decode(), re.MULTILINE)[1])
+
+    def log_lines(self):
+        """What it has said until now."""
+        while self.metric("sessiond_log_lines_waiting"):
+            continue
+        return self.log.read_text().splitlines()
 
     def stop(self):
         """SIGTERM; answers with the exit code."""

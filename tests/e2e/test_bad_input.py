@@ -609,7 +609,7 @@ def test_what_callers_write_forges_no_line_of_the_log(client, daemon):
     client.call("PauseSession", {"sessionId": session["sessionId"], "reason": bait})
     client.refusal("GetSession", {"sessionId": bait})
     client.refusal("ListSessions", {"filter": bait})
-    lines = daemon.log.read_text().splitlines()
+    lines = daemon.log_lines()
     assert all(isinstance(json.loads(line), dict) for line in lines)
     of_it = [line for line in lines if forged in line]
     assert of_it
@@ -621,7 +621,7 @@ def test_nothing_of_it_had_an_effect(client, daemon, victim):
     assert client.call("GetSession", {"sessionId": VICTIM}) == victim
     everything = {"namespace": NAMESPACE, "includeDeleted": True}
     assert client.call("CountSessions", everything) == {"total": 1}
-    log = daemon.log.read_text()
+    log = "\n".join(daemon.log_lines())
     assert "sqlstate" not in log.lower()
     for line in log.splitlines():
         assert json.loads(line)["level"] != "error", line  # The caller's mistakes are not ours.

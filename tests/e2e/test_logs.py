@@ -30,10 +30,10 @@ def client(talker):
 @pytest.fixture
 def lines(talker):
     """What it says from now on."""
-    begin = len(talker.log.read_text().splitlines())
+    begin = len(talker.log_lines())
 
     def since():
-        return [json.loads(line) for line in talker.log.read_text().splitlines()[begin:]]
+        return [json.loads(line) for line in talker.log_lines()[begin:]]
 
     return since
 

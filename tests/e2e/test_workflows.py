@@ -363,7 +363,7 @@ def test_a_directory_of_definitions_is_created_at_start(own_daemon, tmp_path):
     create(client, {**get(client, "onboarding"), "maxRetries": 7})
     client = start_again(own_daemon, client, option)
     assert (get(client, "onboarding")["revision"], get(client, "onboarding")["maxRetries"]) == (3, 7)
-    assert "revision 3 is the newest" in own_daemon.log.read_text()
+    assert "revision 3 is the newest" in "\n".join(own_daemon.log_lines())
 
 
 def test_a_definition_of_the_directory_may_take_a_built_in_ones_place(own_daemon, tmp_path):

@@ -1,0 +1,213 @@
+"""The daemon as a process: its signals, its children, and whoever reads what it says."""
+
+import os
+import pathlib
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import threading
+import time
+
+import pytest
+from conftest import BUILD
+
+# More than anything here may take, on a machine that has other things to do.
+PATIENCE_SECONDS = 30
+
+needs_namespaces = pytest.mark.skipif(
+    os.geteuid() != 0 or not shutil.which("unshare"), reason="takes root and unshare"
+)
+
+
+def until(condition, what):
+    """Waits until something that the kernel tells nobody of is so."""
+    end = time.monotonic() + PATIENCE_SECONDS
+    while not condition():
+        assert time.monotonic() < end, what
+        time.sleep(0.005)
+
+
+def processes(of):
+    """The pids of those that have a text in their command line."""
+    found = []
+    for entry in pathlib.Path("/proc").iterdir():
+        try:
+            if entry.name.isdigit() and str(of).encode() in (entry / "cmdline").read_bytes():
+                found.append(int(entry.name))
+        except OSError:
+            pass  # It has just ended.
+    return found
+
+
+def children(pid):
+    """{pid: state} of a process's children: S, R, Z, …"""
+    found = {}
+    for entry in pathlib.Path("/proc").iterdir():
+        try:
+            if entry.name.isdigit():
+                state, parent = (entry / "stat").read_text().rpartition(")")[2].split()[:2]
+                if int(parent) == pid:
+                    found[int(entry.name)] = state
+        except OSError:
+            pass
+    return found
+
+
+# ------------------------------------------------------------------------------------------ signals
+
+
+def test_a_start_is_given_up_while_the_database_is_made(own_daemon):
+    process = own_daemon.spawn()
+    until((own_daemon.data / "data.new").exists, "initdb did not begin")
+    process.terminate()
+    assert process.wait(PATIENCE_SECONDS) == 0
+    assert process.stdout.read() == ""  # It never served.
+    assert processes(of=own_daemon.data) == []
+    assert "asked to stop before it had started" in own_daemon.log.read_text()
+    own_daemon.start().create()  # And nothing is in the way of the next.
+
+
+def test_a_start_is_given_up_while_postgresql_starts(own_daemon):
+    own_daemon.start()
+    assert own_daemon.stop() == 0
+    process = own_daemon.spawn()
+    until((own_daemon.data / "data/postmaster.pid").exists, "PostgreSQL did not begin")
+    process.terminate()
+    assert process.wait(PATIENCE_SECONDS) == 0
+    assert processes(of=own_daemon.data) == []
+
+
+def test_a_start_that_waits_for_a_silent_database_is_given_up(own_daemon):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        host, port = silent.getsockname()
+        process = own_daemon.spawn(f"--db-url=postgresql://u@{host}:{port}/d")
+        peer, _ = silent.accept()
+        begin = time.monotonic()
+        process.terminate()
+        assert process.wait(PATIENCE_SECONDS) == 0
+        assert time.monotonic() - begin < 8  # Five seconds, and it has waited for ten.
+        peer.close()
+
+
+def test_a_second_signal_ends_it_at_once(own_daemon):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        host, port = silent.getsockname()
+        process = own_daemon.spawn(f"--db-url=postgresql://u@{host}:{port}/d")
+        peer, _ = silent.accept()
+        process.terminate()
+        begin = time.monotonic()
+        until(lambda: process.send_signal(signal.SIGINT) or process.poll() is not None, "it stays")
+        # Of two that wait, the kernel hands out either first.
+        assert process.returncode in (128 + signal.SIGINT, 128 + signal.SIGTERM)
+        assert time.monotonic() - begin < 4
+        peer.close()
+
+
+# ---------------------------------------------------------------------------------------- as PID 1
+
+IN_A_NAMESPACE = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child")
+
+
+def first_process(unshare):
+    """The pid, seen from here, of the first process of the namespace that `unshare` made."""
+    until(lambda: children(unshare.pid), "unshare did not start it")
+    return next(iter(children(unshare.pid)))
+
+
+@needs_namespaces
+def test_pid_1_ends_a_start_too(own_daemon):
+    process = own_daemon.spawn(before=IN_A_NAMESPACE)
+    first = first_process(process)
+    until((own_daemon.data / "data.new").exists, "initdb did not begin")
+    os.kill(first, signal.SIGTERM)
+    assert process.wait(PATIENCE_SECONDS) == 0
+    assert processes(of=own_daemon.data) == []
+
+
+@needs_namespaces
+def test_pid_1_buries_orphans_and_drains(own_daemon):
+    own_daemon.start(before=IN_A_NAMESPACE)
+    process = own_daemon.process
+    first = first_process(process)
+    orphan = "(exec sleep 0.05) & exit 0"
+    for _ in range(5):
+        subprocess.run(["nsenter", f"--target={first}", "--pid", "sh", "-c", orphan], check=True)
+    daemon = [pid for pid in children(first) if pid in processes(of=own_daemon.data)]
+    assert len(daemon) == 1
+    until(lambda: list(children(first)) == daemon, f"children of PID 1: {children(first)}")
+    os.kill(first, signal.SIGTERM)
+    assert process.wait(PATIENCE_SECONDS) == 0
+    assert own_daemon.log.read_text().count('"stopped"') == 1
+
+
+# ------------------------------------------------------------------------------------ the log's reader
+
+
+def test_a_log_reader_that_hangs_costs_lines_and_no_calls(own_daemon):
+    reader, writer = os.pipe()
+    client = own_daemon.start("--log-level=debug", stderr=writer)
+    os.close(writer)
+    # Every call says something; the pipe holds 64 KiB and the daemon a megabyte, twice.
+    long = {"labels": {"k": "v"}, "ownerId": "o" * 200}
+    begin = time.monotonic()
+    while own_daemon.metric("sessiond_log_lines_dropped_total") < 10:
+        assert time.monotonic() - begin < PATIENCE_SECONDS
+        for _ in range(200):
+            client.refusal("GetSession", {"sessionId": "x" * 900})
+    client.create(**long)
+    # It flows again: all that was kept comes, and behind it how much is missing.
+    lines = []
+    flow = os.fdopen(reader)
+    told = threading.Event()
+
+    def read():
+        for line in flow:
+            lines.append(line)
+            if "lines were dropped" in line:
+                told.set()
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    assert told.wait(PATIENCE_SECONDS)
+    dropped = int(re.search(r'"lines":(\d+)', next(x for x in lines if "were dropped" in x))[1])
+    assert dropped >= 10
+    assert own_daemon.stop() == 0
+    thread.join()
+    assert '"stopped"' in lines[-1]
+
+
+def test_it_ends_though_nobody_reads_its_log(own_daemon):
+    reader, writer = os.pipe()
+    client = own_daemon.start("--log-level=debug", stderr=writer)
+    os.close(writer)
+    while own_daemon.metric("sessiond_log_lines_waiting") < 100:
+        client.refusal("GetSession", {"sessionId": "x" * 900})
+    assert own_daemon.stop() == 0
+    os.close(reader)
+
+
+def test_a_banner_that_nobody_reads_holds_up_nothing(own_daemon):
+    own_daemon.start()  # Makes the database.
+    own_daemon.stop()
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    while True:
+        try:
+            os.write(writer, b"x" * 4096)
+        except BlockingIOError:
+            break
+    os.set_blocking(writer, True)
+    with own_daemon.log.open("ab") as log:
+        process = subprocess.Popen(
+            [BUILD / "server/sessiond", "serve", "--grpc-listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0"]
+            + [f"--data-dir={own_daemon.data}"],
+            stdout=writer,
+            stderr=log,
+        )
+    until(lambda: own_daemon.log.read_text().count('"ready"') == 2, "it is not ready")
+    process.terminate()
+    assert process.wait(PATIENCE_SECONDS) == 0
+    os.close(reader)
+    os.close(writer)
