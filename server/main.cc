@@ -38,9 +38,9 @@ constexpr int kUsage = 2;
 int Complain(const absl::Status& status, int code = kInTheWay) {
   const std::string trouble = db::ConnectionTroubleOf(status);
   AwaitLogWritten();  // What led to it is read first.
-  TellWithin(STDERR_FILENO, absl::StrCat("sessiond: ", status.message(),
-                                         trouble.empty() ? "" : absl::StrCat(" (", trouble, ")"),
-                                         "\n"));
+  TellWithin(STDERR_FILENO,
+             absl::StrCat("sessiond: ", status.message(),
+                          trouble.empty() ? "" : absl::StrCat(" (", trouble, ")"), "\n"));
   return code;
 }
 
@@ -74,7 +74,8 @@ int Serve(const Context& context) {
 }
 
 int MigrateStatus(const Context& context) {
-  const auto database = OpenDatabase(context.config(), context.supervisor, context.stop_signals.token());
+  const auto database =
+      OpenDatabase(context.config(), context.supervisor, context.stop_signals.token());
   if (!database.ok()) return Complain(database.status());
   const auto status = db::GetMigrationStatus(database->dsn);
   if (!status.ok()) return Complain(status.status());
@@ -90,7 +91,8 @@ int MigrateStatus(const Context& context) {
 }
 
 int MigrateUp(const Context& context) {
-  const auto database = OpenDatabase(context.config(), context.supervisor, context.stop_signals.token());
+  const auto database =
+      OpenDatabase(context.config(), context.supervisor, context.stop_signals.token());
   if (!database.ok()) return Complain(database.status());
   const auto before = db::GetMigrationStatus(database->dsn);
   if (!before.ok()) return Complain(before.status());
@@ -115,7 +117,8 @@ int ShowConfig(const Context& context) {
 
 int Doctor(const Context& context) {
   int code = kOk;
-  for (const Finding& finding : Examine(context.config(), context.supervisor, context.stop_signals.token())) {
+  for (const Finding& finding :
+       Examine(context.config(), context.supervisor, context.stop_signals.token())) {
     const std::string why = finding.status.ok() ? "" : absl::StrCat(": ", finding.status.message());
     absl::PrintF("[%s] %s%s\n", finding.status.ok() ? "+" : "-", finding.what, why);
     if (!finding.status.ok()) code = kInTheWay;

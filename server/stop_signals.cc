@@ -32,8 +32,8 @@ sigset_t StopSet() {
   return set;
 }
 
-// What the libraries do before main() takes a while, in which PID 1 would lose a signal. All threads
-// inherit it.
+// What the libraries do before main() takes a while, in which PID 1 would lose a signal. All
+// threads inherit it.
 [[gnu::constructor(101)]] void HoldBack() {
   const sigset_t set = StopSet();
   sigprocmask(SIG_BLOCK, &set, nullptr);

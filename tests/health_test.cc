@@ -1,11 +1,18 @@
 // grpc.health.v1 as clients see it, and what makes the daemon ready.
+#include <arpa/inet.h>
 #include <gtest/gtest.h>
 #include <httplib.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
+#include <chrono>
+#include <list>
 #include <memory>
+#include <string>
 
 #include "grpcpp/grpcpp.h"
 #include "server/ops/admin_http.h"
+#include "server/ops/http_request.h"
 #include "server/ops/readiness.h"
 #include "server/rpc/health_service.h"
 #include "tests/service_host.h"
@@ -169,7 +176,120 @@ TEST(AdminHttp, AnswersProbesAndScrapes) {
             "[+] database: reachable, schema 1\n[+] serving: not draining\nready\n");
   EXPECT_EQ(client.Get("/metrics")->body, "up 1\n");
   EXPECT_EQ(client.Get("/nothing")->status, 404);
-  EXPECT_EQ(client.Post("/livez", "", "text/plain")->status, 404);
+  EXPECT_EQ(client.Get("/readyz?a=b&verbose=1")->body, client.Get("/readyz?verbose")->body);
+  EXPECT_EQ(client.Get("/readyz?verbosely")->body, "ready\n");
+  EXPECT_EQ(client.Post("/livez", "", "text/plain")->status, 405);
+  EXPECT_EQ(client.Head("/livez")->status, 200);
+  EXPECT_EQ(client.Head("/livez")->body, "");
+  EXPECT_EQ(client.Get("/livez", {{"a", std::string(10'000, 'x')}})->status, 431);
+}
+
+// A peer that says of a request what it is told to, and no more.
+class Peer {
+ public:
+  explicit Peer(const Address& address) {
+    sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(address.port), .sin_addr = {}};
+    inet_pton(AF_INET, address.host.c_str(), &to.sin_addr);
+    EXPECT_EQ(connect(fd_, reinterpret_cast<sockaddr*>(&to), sizeof(to)), 0);
+  }
+  ~Peer() { close(fd_); }
+  Peer(const Peer&) = delete;
+
+  bool Say(absl::string_view text) { return send(fd_, text.data(), text.size(), MSG_NOSIGNAL) > 0; }
+  // All that is answered, until the connection is closed.
+  std::string Hear() {
+    std::string heard;
+    for (char c; recv(fd_, &c, 1, 0) == 1;) heard += c;
+    return heard;
+  }
+
+ private:
+  const int fd_ = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+};
+
+class AdminHttpAmongPeersTest : public testing::Test {
+ protected:
+  // How long a probe takes.
+  absl::Duration Probe() {
+    httplib::Client client(admin_->address().host, admin_->address().port);
+    const absl::Time begin = absl::Now();
+    const auto answer = client.Get("/livez");
+    EXPECT_TRUE(answer && answer->status == 200);
+    return absl::Now() - begin;
+  }
+
+  Readiness readiness_;
+  std::unique_ptr<AdminHttp> admin_ =
+      AdminHttp::Start({.listen = {"127.0.0.1", 0},
+                        .readiness = &readiness_,
+                        .metrics = [] { return std::string(1 << 20, '#'); }})
+          .value();
+};
+
+TEST_F(AdminHttpAmongPeersTest, PeersThatDawdleKeepNobodyWaiting) {
+  std::list<Peer> slow;
+  for (int i = 0; i < 50; ++i) {
+    slow.emplace_back(admin_->address()).Say("GET /livez HTTP/1.1\r\nHost: ");
+  }
+  // And some that ask for much, and read nothing.
+  for (int i = 0; i < 20; ++i)
+    slow.emplace_back(admin_->address()).Say("GET /metrics HTTP/1.1\n\n");
+  for (int i = 0; i < 20; ++i) {
+    for (Peer& peer : slow) peer.Say("x");
+    EXPECT_LT(Probe(), absl::Seconds(1));
+  }
+  // The slow are answered, too, once they have said all.
+  ASSERT_TRUE(slow.front().Say("\r\n\r\n"));
+  EXPECT_EQ(slow.front().Hear().substr(0, 15), "HTTP/1.1 200 OK");
+}
+
+TEST_F(AdminHttpAmongPeersTest, ManyThatOnlyConnectKeepNobodyWaiting) {
+  std::list<Peer> idle;
+  for (int i = 0; i < 500; ++i) idle.emplace_back(admin_->address());
+  EXPECT_LT(Probe(), absl::Seconds(1));
+  // Whoever has been there longest made room.
+  EXPECT_EQ(idle.front().Hear(), "");
+}
+
+TEST_F(AdminHttpAmongPeersTest, AConnectionEndsInTimeWhateverItDoes) {
+  admin_ = AdminHttp::Start({.listen = {"127.0.0.1", 0},
+                             .readiness = &readiness_,
+                             .time_max = std::chrono::milliseconds(300)})
+               .value();
+  Peer idle(admin_->address());
+  Peer trickles(admin_->address());
+  const absl::Time begin = absl::Now();
+  while (trickles.Say("x") && absl::Now() - begin < absl::Seconds(15))
+    absl::SleepFor(absl::Milliseconds(10));
+  EXPECT_LT(absl::Now() - begin, absl::Seconds(10));
+  EXPECT_EQ(idle.Hear(), "");
+}
+
+TEST_F(AdminHttpAmongPeersTest, ItEndsWhoeverIsThere) {
+  Peer idle(admin_->address());
+  Peer unread(admin_->address());
+  unread.Say("GET /metrics HTTP/1.1\r\n\r\n");
+  Probe();  // So that both were seen.
+  admin_ = nullptr;
+  EXPECT_EQ(idle.Hear(), "");
+}
+
+TEST(HttpRequest, OnlyWhatIsAskedIsUnderstood) {
+  EXPECT_FALSE(IsWhole("GET / HTTP/1.1\r\nHost: x\r\n"));
+  EXPECT_TRUE(IsWhole("GET / HTTP/1.1\r\nHost: x\r\n\r\n"));
+  const HttpRequest request = ParseHttpRequest("GET /a?b&c=d HTTP/1.0\n\n");
+  EXPECT_EQ(request.refusal, 0);
+  EXPECT_EQ(request.path, "/a");
+  EXPECT_TRUE(request.Has("b"));
+  EXPECT_TRUE(request.Has("c"));
+  EXPECT_FALSE(request.Has("d"));
+  EXPECT_EQ(ParseHttpRequest("GET http://h/livez HTTP/1.1\r\n\r\n").path, "/livez");
+  for (const char* bad :
+       {"\r\n\r\n", "GET /\r\n\r\n", "GET / HTTP/2\r\n\r\n", "GET x HTTP/1.1\r\n\r\n",
+        "GET http://h HTTP/1.1\r\n\r\n", "PRI * HTTP/2.0\r\n\r\n", "\x16\x03\x01\n\n"}) {
+    EXPECT_EQ(ParseHttpRequest(bad).refusal, 400) << bad;
+  }
+  EXPECT_EQ(ParseHttpRequest("PUT / HTTP/1.1\r\n\r\n").refusal, 405);
 }
 
 TEST(AdminHttp, RefusesAPortThatIsTaken) {

@@ -193,9 +193,7 @@ class LogWriterTest : public testing::Test {
     for (const int end : ends_) close(end);
   }
 
-  static std::string Line(int number) {
-    return absl::StrCat(number, std::string(990, 'x'), "\n");
-  }
+  static std::string Line(int number) { return absl::StrCat(number, std::string(990, 'x'), "\n"); }
   // The next line that comes.
   std::string Read() {
     std::string line;

@@ -1,8 +1,12 @@
 // The daemon's HTTP side, for orchestrators and Prometheus: /livez, /readyz?verbose and /metrics.
 // Nothing changes anything here, and there is no authentication: it listens on loopback unless told
 // otherwise.
+//
+// Own code, because what matters here is what no library at hand gives: whoever dawdles, or many
+// who only connect, keep nobody else waiting, and cost a bounded number of descriptors.
 #pragma once
 
+#include <chrono>
 #include <functional>
 #include <memory>
 #include <string>
@@ -17,21 +21,23 @@ class AdminHttp {
  public:
   struct Options {
     Address listen;
-    // Both outlive the server, and are asked from its threads.
+    // Both outlive the server, and are asked from its thread.
     const Readiness* readiness = nullptr;
     std::function<std::string()> metrics;
+    // From a connection's beginning to its end. A scrape takes some milliseconds.
+    std::chrono::milliseconds time_max = std::chrono::seconds(5);
   };
 
   // Listens and serves. UNAVAILABLE: the address cannot be bound.
   static absl::StatusOr<std::unique_ptr<AdminHttp>> Start(Options options);
-  // Stops; answers being written are finished first.
+  // Stops, and hangs up on whoever is there.
   ~AdminHttp();
 
   // With the port that was taken, where port 0 was asked for.
   const Address& address() const;
 
  private:
-  struct Server;
+  class Server;
   explicit AdminHttp(std::unique_ptr<Server> server);
   std::unique_ptr<Server> server_;
 };

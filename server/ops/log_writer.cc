@@ -115,7 +115,7 @@ bool LogWriter::AwaitWritable() const {
   for (;;) {
     pollfd fds[] = {{.fd = options_.descriptor, .events = POLLOUT, .revents = 0},
                     {.fd = ending_, .events = POLLIN, .revents = 0}};
-    if (poll(fds, 2, -1) < 0) continue;  // Interrupted.
+    if (poll(fds, 2, -1) < 0) continue;    // Interrupted.
     if (fds[0].revents != 0) return true;  // Or an error, which writing tells.
     if (fds[1].revents != 0) return false;
   }
@@ -124,8 +124,7 @@ bool LogWriter::AwaitWritable() const {
 void TellWithin(int descriptor, absl::string_view text, absl::Duration patience) {
   const int64_t begin = MonotonicMilliseconds();
   while (!text.empty()) {
-    const int64_t left =
-        patience / absl::Milliseconds(1) - (MonotonicMilliseconds() - begin);
+    const int64_t left = patience / absl::Milliseconds(1) - (MonotonicMilliseconds() - begin);
     pollfd fd = {.fd = descriptor, .events = POLLOUT, .revents = 0};
     const int ready = poll(&fd, 1, static_cast<int>(std::max<int64_t>(0, left)));
     if (ready == 0) return;
