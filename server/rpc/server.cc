@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "server/rpc/grpc_status.h"
+#include "server/rpc/sockets.h"
 #include "server/state_machine/limits.h"
 #include "server/state_machine/refusal.h"
 
@@ -22,6 +23,11 @@ constexpr int kAcceptsPerStream = 2;
 
 // What the streams may take to write what is pending; longer takes only a reader that has stopped.
 constexpr absl::Duration kStreamGrace = absl::Seconds(2);
+
+// Of the grace, what peers have to hang up in once they were told to, and the most that it may be:
+// one that lives takes as long as a packet there and back.
+constexpr double kGoodbyeShare = 0.1;
+constexpr absl::Duration kGoodbyeMax = absl::Milliseconds(500);
 
 // A call without a deadline gets this one; one with a later one than the longest is cut.
 constexpr absl::Duration kDeadlineDefault = absl::Seconds(15);
@@ -78,6 +84,20 @@ void Configure(grpc::ServerBuilder& builder) {
 
 }  // namespace
 
+class Server::Running {
+ public:
+  explicit Running(Server& server) : server_(server) { ++server_.running_; }
+  ~Running() {
+    if (--server_.running_ > 0 || !server_.draining_) return;
+    const std::lock_guard<std::mutex> lock(server_.mutex_);
+    server_.last_ended_.notify_all();
+  }
+  Running(const Running&) = delete;
+
+ private:
+  Server& server_;
+};
+
 struct Server::Calls {
   // One call of `served`, from its acceptance to its end. Once accepted it arms the next one.
   static Detached Serve(Server& server, const Served& served, CallQueue& queue) {
@@ -89,6 +109,7 @@ struct Server::Calls {
       served.service->Accept(served.index, &context, &request, &writer, queue.get(), tag);
     });
     if (!co_await accepted) co_return;  // Shutting down.
+    const Running running(server);
     Serve(server, served, queue);
 
     const SteadyTime begin = SteadyTime::Now();
@@ -198,10 +219,22 @@ Server::~Server() { Stop(absl::ZeroDuration()); }
 
 void Server::Stop(absl::Duration grace) {
   if (std::exchange(stopped_, true)) return;
+  const absl::Duration goodbye = std::min(kGoodbyeShare * grace, kGoodbyeMax);
+  const SteadyTime end = SteadyTime::Now() + (grace - goodbye);
   RefuseNewCalls();
-  streams_.Drain(std::min(grace, kStreamGrace));
   for (StandardService* standard : options_.standard_services) standard->EndStreams();
-  server_->Shutdown(MonotonicDeadline(grace));
+  streams_.Drain(std::min(grace - goodbye, kStreamGrace));
+  {
+    std::unique_lock<std::mutex> lock(mutex_);
+    WaitAtMost(end - SteadyTime::Now(), last_ended_, lock, [this] { return running_ == 0; });
+  }
+  // Whoever is let in before the door is shut is among those who are hung up on.
+  Sockets(port_).StopListening();
+  Sockets sockets(port_);
+  sockets.EndWriting();
+  sockets.AwaitPeers(goodbye);
+  sockets.Cut();
+  server_->Shutdown(MonotonicDeadline(absl::ZeroDuration()));  // Cancels what is left.
   for (auto& queue : queues_) queue->Stop();
 }
 

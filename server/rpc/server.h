@@ -5,7 +5,9 @@
 
 #include <algorithm>
 #include <atomic>
+#include <condition_variable>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <thread>
 #include <vector>
@@ -43,8 +45,9 @@ class Server {
 
   // From now on every new call is answered UNAVAILABLE / DRAINING.
   void RefuseNewCalls() { draining_ = true; }
-  // Ends the streams with UNAVAILABLE / DRAINING, finishes the calls under way, cancels what has
-  // not ended after `grace`, and stops.
+  // Ends the streams with UNAVAILABLE / DRAINING, finishes the calls under way, hangs up on every
+  // peer, which makes UNAVAILABLE of what has not ended, and stops. Peers are gone after `grace`;
+  // what has not ended by then is cancelled, and waited for.
   void Stop(absl::Duration grace);
 
   // The port it listens on.
@@ -59,6 +62,8 @@ class Server {
   };
   // A coroutine; defined in server.cc.
   struct Calls;
+  // Held by a call from its acceptance to its end.
+  class Running;
 
   Server(Metrics& metrics, Journal& journal) : metrics_(metrics), journal_(journal) {}
 
@@ -72,7 +77,12 @@ class Server {
   std::unique_ptr<grpc::Server> server_;
   StreamSet streams_;
 
+  // Unary calls that were accepted and have not ended.
+  std::atomic<int> running_ = 0;
   std::atomic<bool> draining_ = false;
+  // Told when the last call of a drain has ended.
+  std::mutex mutex_;
+  std::condition_variable last_ended_;
   bool stopped_ = false;
 };
 

@@ -18,7 +18,7 @@ void RawStream::Over::Complete(bool) {
   news->signal.Set();
 }
 
-RawStream::RawStream(grpc::ServerContext& context) : context_(context), wire_(&context) {
+RawStream::RawStream(grpc::ServerContext& context) : wire_(&context) {
   context.AsyncNotifyWhenDone(static_cast<Tag*>(&over_));
 }
 
@@ -60,7 +60,7 @@ void StreamSet::Leave(RawStream& stream) {
   if (streams_.empty()) left_.notify_all();
 }
 
-void StreamSet::Drain(absl::Duration grace) {
+void StreamSet::Drain(absl::Duration patience) {
   std::vector<std::shared_ptr<StreamNews>> all;
   {
     const std::lock_guard<std::mutex> lock(mutex_);
@@ -73,8 +73,7 @@ void StreamSet::Drain(absl::Duration grace) {
     news->signal.Set();
   }
   std::unique_lock<std::mutex> lock(mutex_);
-  if (WaitAtMost(grace, left_, lock, [this] { return streams_.empty(); })) return;
-  for (RawStream* stream : streams_) stream->Cancel();
+  WaitAtMost(patience, left_, lock, [this] { return streams_.empty(); });
 }
 
 }  // namespace sessiond::rpc

@@ -74,9 +74,6 @@ class RawStream {
   bool draining() const { return news_->draining; }
   const std::shared_ptr<StreamNews>& news() const { return news_; }
 
-  // Any thread, while the stream lives: ends the call at once.
-  void Cancel() { context_.TryCancel(); }
-
  private:
   // Comes back once, and tells.
   class Reported final : public Tag {
@@ -102,7 +99,6 @@ class RawStream {
     const std::shared_ptr<StreamNews> news_;
   };
 
-  grpc::ServerContext& context_;
   ByteStream wire_;
   const std::shared_ptr<StreamNews> news_ = std::make_shared<StreamNews>();
   Over over_{news_};
@@ -117,9 +113,9 @@ class StreamSet {
   bool Join(RawStream& stream);
   void Leave(RawStream& stream);
 
-  // Tells every stream to end, lets nobody in any more, and cancels what has not ended after
-  // `grace`: whose reader has stopped reading.
-  void Drain(absl::Duration grace);
+  // Tells every stream to end, lets nobody in any more, and waits for their ends, for `patience` at
+  // most: one whose reader has stopped reading does not come to its end by itself.
+  void Drain(absl::Duration patience);
 
  private:
   std::mutex mutex_;
