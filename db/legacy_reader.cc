@@ -1,16 +1,14 @@
 #include "db/legacy_reader.h"
 
-#include <libpq-fe.h>
-
 #include <algorithm>
-#include <cstdlib>
 #include <utility>
 
-#include "absl/strings/ascii.h"
+#include "absl/strings/escaping.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
-#include "google/protobuf/util/json_util.h"
+#include "db/exact_json.h"
 
 namespace sessiond::db {
 namespace {
@@ -18,39 +16,78 @@ namespace {
 // Rows fetched at once: enough to make trips rare; a row of messages may have a MiB.
 constexpr int kRowsPerFetch = 100;
 
-// What the session of the connection is: one snapshot of everything, all of it going to be read.
-constexpr char kBegin[] = R"(
-  SET TIME ZONE 'UTC';
-  SET statement_timeout = 0;
-  SET idle_in_transaction_session_timeout = 0;
-  SET cursor_tuple_fraction = 1.0;
-  BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY;
-)";
-
-std::string Trimmed(const char* message) {
-  return std::string(absl::StripAsciiWhitespace(message == nullptr ? "" : message));
-}
-
 std::string Quoted(absl::string_view identifier) {
   return absl::StrCat("\"", absl::StrReplaceAll(identifier, {{"\"", "\"\""}}), "\"");
 }
 
-struct ClearResult {
-  void operator()(PGresult* result) const { PQclear(result); }
-};
-using Rows = std::unique_ptr<PGresult, ClearResult>;
+// ---- what is there
 
-std::optional<std::string> TextAt(const PGresult* rows, int row, int column) {
-  if (PQgetisnull(rows, row, column) != 0) return std::nullopt;
-  return std::string(PQgetvalue(rows, row, column),
-                     static_cast<std::size_t>(PQgetlength(rows, row, column)));
-}
+// How a column travels.
+enum class Travel {
+  kJson,
+  kDigits,  // Numbers that a double may not hold, and texts of fixed length: as SQL's text.
+  kDigitsList,
+  kSize,  // Contents of files are not read, only how much there is.
+};
 
 // A column of the table as it is there.
 struct Found {
-  std::string name;
-  std::string type;
+  std::string name;       // On the wire.
+  std::string utf8_name;  // For people.
+  Travel travel;
 };
+
+// A table as it is there.
+struct Place {
+  std::string oid, name;  // The name with its schema, quoted.
+  bool hides_rows;        // By row-level security, from us.
+};
+
+// The types beneath domains, of arrays also what they are made of. By number, which are for ever.
+constexpr char kColumns[] = R"(
+  WITH RECURSIVE base (attnum, attname, typid) AS (
+    SELECT attnum, attname, atttypid
+    FROM pg_catalog.pg_attribute
+    WHERE attrelid = $1::pg_catalog.oid AND attnum > 0 AND NOT attisdropped
+    UNION ALL
+    SELECT b.attnum, b.attname, t.typbasetype
+    FROM base b JOIN pg_catalog.pg_type t ON t.oid = b.typid
+    WHERE t.typtype = 'd')
+  SELECT b.attname, pg_catalog.to_json(b.attname::pg_catalog.text), t.oid,
+         CASE t.typcategory WHEN 'A' THEN t.typelem ELSE 0 END
+  FROM base b JOIN pg_catalog.pg_type t ON t.oid = b.typid
+  WHERE t.typtype <> 'd'
+  ORDER BY b.attnum)";
+
+Travel TravelOf(absl::string_view type, absl::string_view element) {
+  const auto is_digits = [](absl::string_view oid) {
+    return oid == "20" || oid == "1700" || oid == "1042";  // bigint, numeric, char(n)
+  };
+  if (type == "17") return Travel::kSize;  // bytea
+  return is_digits(type)      ? Travel::kDigits
+         : is_digits(element) ? Travel::kDigitsList
+                              : Travel::kJson;
+}
+
+constexpr char kPlace[] = R"(
+  SELECT c.oid, pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname),
+         pg_catalog.row_security_active(c.oid)
+  FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+  WHERE c.oid = pg_catalog.to_regclass($1) AND c.relkind IN ('r', 'p', 'v', 'm', 'f'))";
+
+// Where else there is a table of this name; and whether the search path leads there, but the role
+// may not go.
+constexpr char kElsewhere[] = R"(
+  SELECT n.nspname, current_user,
+         NOT pg_catalog.has_schema_privilege(n.oid, 'USAGE') AND n.nspname = ANY (
+           SELECT CASE pg_catalog.btrim(s) WHEN '"$user"' THEN current_user
+                                           ELSE pg_catalog.btrim(pg_catalog.btrim(s), '"') END
+           FROM pg_catalog.unnest(pg_catalog.string_to_array(
+                  pg_catalog.current_setting('search_path'), ',')) s)
+  FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+  WHERE c.relname = $1 AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
+  ORDER BY 3 DESC, 1
+  LIMIT 1)";
 
 // The names that the fields of a table have here. FAILED_PRECONDITION: a required one is missing.
 absl::StatusOr<std::map<std::string, std::string>> ColumnsOf(const LegacyTable& table,
@@ -70,123 +107,142 @@ absl::StatusOr<std::map<std::string, std::string>> ColumnsOf(const LegacyTable& 
   return columns;
 }
 
-// The rows of a table as JSON, in the order of the session's key, then of time and id. Contents of
-// files are left out; numbers that a double cannot hold travel as text.
-std::string SelectOf(const LegacyTable& table, const std::vector<Found>& there,
-                     const std::map<std::string, std::string>& columns) {
-  std::vector<std::string> values;
+// The rows of a table: the session's key, then every column as JSON by itself, so that no name can
+// get into another's way; in the order of the key's bytes.
+std::string SelectOf(const std::string& table, const std::string& key_column,
+                     const std::vector<Found>& there) {
+  const std::string key =
+      absl::StrCat("t.", Quoted(key_column), "::pg_catalog.text COLLATE pg_catalog.\"C\"");
+  std::vector<std::string> values = {key};
   for (const Found& one : there) {
-    if (one.type == "bytea") continue;
-    const bool wide = one.type == "bigint" || one.type == "numeric";
-    values.push_back(
-        absl::StrCat("t.", Quoted(one.name), wide ? "::text AS " : " AS ", Quoted(one.name)));
-  }
-  const std::string key = absl::StrCat("t.", Quoted(columns.at("session_id")), "::text");
-  std::string order = absl::StrCat(key, " COLLATE \"C\"");
-  for (const char* field : {"start_time", "create_time", "id"}) {
-    if (const auto column = columns.find(field); column != columns.end()) {
-      absl::StrAppend(&order, ", t.", Quoted(column->second));
+    const std::string column = absl::StrCat("t.", Quoted(one.name));
+    switch (one.travel) {
+      case Travel::kJson:
+        values.push_back(absl::StrCat("pg_catalog.to_json(", column, ")::pg_catalog.text"));
+        break;
+      case Travel::kDigits:
+        values.push_back(
+            absl::StrCat("pg_catalog.to_json(", column, "::pg_catalog.text)::pg_catalog.text"));
+        break;
+      case Travel::kDigitsList:
+        values.push_back(
+            absl::StrCat("pg_catalog.to_json(", column, "::pg_catalog.text[])::pg_catalog.text"));
+        break;
+      case Travel::kSize:
+        values.push_back(absl::StrCat("pg_catalog.octet_length(", column, ")::pg_catalog.text"));
+        break;
     }
   }
-  return absl::StrCat("SELECT ", key, ", (SELECT row_to_json(r)::text FROM (SELECT ",
-                      absl::StrJoin(values, ", "), ") r) FROM ", Quoted(table.name), " t ORDER BY ",
-                      order);
+  return absl::StrCat("SELECT ", absl::StrJoin(values, ", "), " FROM ", table, " t ORDER BY 1");
+}
+
+// What would let all rows of a table be read.
+absl::Status NotAllMayBeRead(const LegacyTable& table, absl::string_view why) {
+  return absl::PermissionDeniedError(
+      absl::StrCat("Not all of the table ", table.name, " can be read: ", why,
+                   ". Read it as its owner, or as a role with BYPASSRLS that was granted SELECT on "
+                   "it and USAGE on its schema"));
 }
 
 }  // namespace
-
-// ---- Database: a connection that waits for each answer
-
-class LegacyReader::Database {
- public:
-  static absl::StatusOr<std::unique_ptr<Database>> Open(const std::string& url) {
-    auto database = std::make_unique<Database>();
-    // What the URL says comes behind, and wins.
-    const char* const keywords[] = {"connect_timeout", "fallback_application_name",
-                                    "client_encoding", "dbname", nullptr};
-    const char* const values[] = {"10", "sessionctl import", "UTF8", url.c_str(), nullptr};
-    database->connection_ = PQconnectdbParams(keywords, values, /*expand_dbname=*/1);
-    PGconn* connection = database->connection_;
-    if (PQstatus(connection) != CONNECTION_OK) {
-      return absl::UnavailableError(Trimmed(PQerrorMessage(connection)));
-    }
-    PQsetNoticeReceiver(
-        connection, [](void*, const PGresult*) {}, nullptr);
-    return database;
-  }
-  ~Database() { PQfinish(connection_); }
-
-  // One or more statements.
-  absl::Status Execute(const std::string& sql) {
-    return Checked(Rows(PQexec(connection_, sql.c_str()))).status();
-  }
-  // One statement with at most one parameter; columns as text.
-  absl::StatusOr<Rows> Query(const std::string& sql, const char* parameter = nullptr) {
-    return Checked(Rows(PQexecParams(connection_, sql.c_str(), parameter == nullptr ? 0 : 1,
-                                     nullptr, &parameter, nullptr, nullptr, /*resultFormat=*/0)));
-  }
-
- private:
-  absl::StatusOr<Rows> Checked(Rows rows) {
-    const ExecStatusType status = PQresultStatus(rows.get());
-    if (status == PGRES_COMMAND_OK || status == PGRES_TUPLES_OK) return rows;
-    const std::string message = Trimmed(PQerrorMessage(connection_));
-    if (PQstatus(connection_) != CONNECTION_OK) return absl::UnavailableError(message);
-    return absl::FailedPreconditionError(message);
-  }
-
-  PGconn* connection_ = nullptr;
-};
 
 // ---- Cursor: the rows of one table, in their order
 
 class LegacyReader::Cursor {
  public:
-  Cursor(Database& database, const LegacyTable& table, std::map<std::string, std::string> columns)
-      : database_(database), table_(table), columns_(std::move(columns)) {}
+  Cursor(LegacyDatabase& database, const LegacyTable& table,
+         std::map<std::string, std::string> columns, std::vector<Found> there)
+      : database_(database),
+        table_(table),
+        columns_(std::move(columns)),
+        there_(std::move(there)) {}
 
-  absl::Status Open(const std::vector<Found>& there) {
-    return database_.Execute(absl::StrCat("DECLARE ", Name(), " NO SCROLL CURSOR FOR ",
-                                          SelectOf(table_, there, columns_)));
+  absl::Status Open(const std::string& name) {
+    const auto declared =
+        database_.Query(absl::StrCat("DECLARE ", Name(), " NO SCROLL CURSOR FOR ",
+                                     SelectOf(name, columns_.at("session_id"), there_)));
+    if (absl::IsPermissionDenied(declared.status())) {
+      return NotAllMayBeRead(table_, declared.status().message());
+    }
+    return declared.status();
   }
 
   // Whether there is another row; reads more when need be.
   absl::StatusOr<bool> Ready() {
-    if (!ended_ && (rows_ == nullptr || row_ == PQntuples(rows_.get()))) {
-      auto rows = database_.Query(absl::StrCat("FETCH ", kRowsPerFetch, " FROM ", Name()));
-      if (!rows.ok()) return rows.status();
-      rows_ = *std::move(rows);
-      row_ = 0;
-      ended_ = PQntuples(rows_.get()) == 0;
+    if (!ended_ && row_ == keys_.size()) {
+      if (absl::Status fetched = Fetch(); !fetched.ok()) return fetched;
     }
     return !ended_;
   }
 
-  // Of the present row. REQUIRES: Ready() answered true.
-  std::optional<std::string> Key() const { return TextAt(rows_.get(), row_, 0); }
+  // Of the present row, in the database's own bytes. REQUIRES: Ready() answered true.
+  const std::optional<std::string>& Key() const { return keys_[row_]; }
   const LegacyTable& table() const { return table_; }
 
-  // Takes the present row. What makes it unreadable is among `problems`.
-  std::optional<LegacyRow> Take(std::vector<std::string>& problems) {
-    const std::string json = TextAt(rows_.get(), row_++, 1).value_or("{}");
-    google::protobuf::Struct values;
-    const auto parsed = google::protobuf::util::JsonStringToMessage(json, &values);
-    if (!parsed.ok()) {
-      problems.push_back(
-          absl::StrCat(table_.name, ": a row cannot be read: ", std::string(parsed.message())));
-      return std::nullopt;
-    }
-    return LegacyRow(table_, columns_, std::move(values), problems);
+  // Takes the present row.
+  LegacyRow Take(LegacyFindings& findings) {
+    return LegacyRow(table_, columns_, std::move(cells_[row_++]), findings);
   }
 
  private:
   std::string Name() const { return absl::StrCat("legacy_", table_.name); }
 
-  Database& database_;
+  absl::Status Fetch() {
+    const auto rows = database_.Query(absl::StrCat("FETCH ", kRowsPerFetch, " FROM ", Name()));
+    if (!rows.ok()) return rows.status();
+    row_ = 0;
+    keys_.clear();
+    cells_.assign(static_cast<std::size_t>(rows->rows()), {});
+    ended_ = rows->rows() == 0;
+    std::vector<absl::string_view> texts;
+    std::vector<std::pair<std::size_t, std::size_t>> places;  // Row and column of each.
+    for (int row = 0; row < rows->rows(); ++row) {
+      const auto key = rows->At(row, 0);
+      keys_.push_back(key.has_value() ? std::optional<std::string>(*key) : std::nullopt);
+      for (std::size_t column = 0; column < there_.size(); ++column) {
+        const auto text = rows->At(row, static_cast<int>(column) + 1);
+        if (!text.has_value()) continue;
+        texts.push_back(*text);
+        places.emplace_back(row, column);
+      }
+    }
+    const auto decoded = database_.Decode(texts);
+    if (!decoded.ok()) return decoded.status();
+    for (std::size_t i = 0; i < places.size(); ++i) {
+      const Found& column = there_[places[i].second];
+      cells_[places[i].first][column.utf8_name] = CellOf(column, (*decoded)[i]);
+    }
+    return absl::OkStatus();
+  }
+
+  static LegacyCell CellOf(const Found& column, const LegacyDatabase::Text& text) {
+    LegacyCell cell;
+    if (column.travel == Travel::kSize) {
+      cell.unreadable = absl::StrCat("has ", text.utf8, " bytes of no text: not taken over");
+      return cell;
+    }
+    if (!text.problem.empty()) {
+      cell.unreadable = absl::StrCat("cannot be read: ", text.problem);
+      return cell;
+    }
+    auto json = ParseExactJson(text.utf8);
+    if (!json.ok()) {
+      cell.unreadable = std::string(json.status().message());
+      return cell;
+    }
+    cell.value = std::move(json->value);
+    cell.changes = std::move(json->changes);
+    cell.depth = json->depth;
+    return cell;
+  }
+
+  LegacyDatabase& database_;
   const LegacyTable& table_;
   const std::map<std::string, std::string> columns_;
-  Rows rows_;
-  int row_ = 0;
+  const std::vector<Found> there_;
+  std::vector<std::optional<std::string>> keys_;
+  std::vector<std::map<std::string, LegacyCell>> cells_;
+  std::size_t row_ = 0;
   bool ended_ = false;
 };
 
@@ -197,42 +253,82 @@ LegacyReader::~LegacyReader() = default;
 
 absl::StatusOr<std::unique_ptr<LegacyReader>> LegacyReader::Open(const Options& options) {
   std::unique_ptr<LegacyReader> reader(new LegacyReader(options));
-  auto database = Database::Open(options.url);
+  auto database = LegacyDatabase::Open(options.url, options.encoding);
   if (!database.ok()) return database.status();
   reader->database_ = *std::move(database);
   if (absl::Status begun = reader->Begin(); !begun.ok()) return begun;
   return reader;
 }
 
-absl::Status LegacyReader::Begin() {
-  if (absl::Status begun = database_->Execute(kBegin); !begun.ok()) return begun;
-  for (const LegacyTable& table : TablesOf(options_.layout)) {
-    const auto rows = database_->Query(
-        "SELECT attname::text, format_type(atttypid, NULL) FROM pg_attribute "
-        "WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped ORDER BY attnum",
-        table.name);
-    if (!rows.ok()) return rows.status();
-    std::vector<Found> there;
-    for (int i = 0; i < PQntuples(rows->get()); ++i) {
-      there.push_back({*TextAt(rows->get(), i, 0), *TextAt(rows->get(), i, 1)});
-    }
-    if (there.empty() && table.part == LegacyPart::kSession) {
-      return absl::FailedPreconditionError(
-          absl::StrCat("There is no table ", table.name, " in the search path"));
-    }
-    if (there.empty()) {
-      notes_.push_back(absl::StrCat("There is no table ", table.name, ": nothing is read from it"));
-      continue;
-    }
-    auto columns = ColumnsOf(table, there);
-    if (!columns.ok()) return columns.status();
-    cursors_.push_back(std::make_unique<Cursor>(*database_, table, *std::move(columns)));
-    if (absl::Status opened = cursors_.back()->Open(there); !opened.ok()) return opened;
+namespace {
+
+absl::StatusOr<std::vector<Found>> FindColumns(LegacyDatabase& database, const std::string& oid) {
+  const auto rows = database.Query(kColumns, {oid});
+  if (!rows.ok()) return rows.status();
+  std::vector<absl::string_view> names;
+  for (int i = 0; i < rows->rows(); ++i) names.push_back(*rows->At(i, 1));
+  const auto decoded = database.Decode(names);
+  if (!decoded.ok()) return decoded.status();
+  std::vector<Found> there;
+  for (int i = 0; i < rows->rows(); ++i) {
+    std::string name(*rows->At(i, 0));
+    const auto readable = ParseExactJson((*decoded)[static_cast<std::size_t>(i)].utf8);
+    std::string utf8 = readable.ok() ? readable->value.string_value() : absl::CHexEscape(name);
+    there.push_back({std::move(name), std::move(utf8), TravelOf(*rows->At(i, 2), *rows->At(i, 3))});
   }
-  const auto count = database_->Query(
-      absl::StrCat("SELECT count(*) FROM ", Quoted(cursors_.front()->table().name)));
+  return there;
+}
+
+// A table that is not there: what is to be said of it, or why it is none to be done without.
+absl::StatusOr<std::string> Missing(LegacyDatabase& database, const LegacyTable& table) {
+  const auto elsewhere = database.Query(kElsewhere, {table.name});
+  if (!elsewhere.ok()) return elsewhere.status();
+  const bool found = elsewhere->rows() > 0;
+  if (found && elsewhere->At(0, 2) == "t") {
+    return NotAllMayBeRead(table, absl::StrCat("the role ", *elsewhere->At(0, 1),
+                                               " may not use the schema ", *elsewhere->At(0, 0)));
+  }
+  const std::string where =
+      found ? absl::StrCat(" (the schema ", *elsewhere->At(0, 0), " has one)") : "";
+  if (table.part == LegacyPart::kSession) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("There is no table ", table.name, " in the search path", where));
+  }
+  return absl::StrCat("There is no table ", table.name, where, ": nothing is read from it");
+}
+
+}  // namespace
+
+absl::Status LegacyReader::OpenCursor(const LegacyTable& table) {
+  const auto place = database_->Query(kPlace, {table.name});
+  if (!place.ok()) return place.status();
+  if (place->rows() == 0) {
+    auto note = Missing(*database_, table);
+    if (note.ok()) notes_.push_back(*std::move(note));
+    return note.status();
+  }
+  if (place->At(0, 2) == "t") {
+    return NotAllMayBeRead(table, "row-level security hides rows of it from this role");
+  }
+  auto there = FindColumns(*database_, std::string(*place->At(0, 0)));
+  if (!there.ok()) return there.status();
+  auto columns = ColumnsOf(table, *there);
+  if (!columns.ok()) return columns.status();
+  cursors_.push_back(
+      std::make_unique<Cursor>(*database_, table, *std::move(columns), *std::move(there)));
+  const std::string name(*place->At(0, 1));
+  if (absl::Status opened = cursors_.back()->Open(name); !opened.ok()) return opened;
+  if (table.part != LegacyPart::kSession) return absl::OkStatus();
+  const auto count = database_->Query(absl::StrCat("SELECT pg_catalog.count(*) FROM ", name));
   if (!count.ok()) return count.status();
-  total_ = std::strtoll(PQgetvalue(count->get(), 0, 0), nullptr, 10);
+  static_cast<void>(absl::SimpleAtoi(*count->At(0, 0), &total_));
+  return absl::OkStatus();
+}
+
+absl::Status LegacyReader::Begin() {
+  for (const LegacyTable& table : TablesOf(options_.layout)) {
+    if (absl::Status opened = OpenCursor(table); !opened.ok()) return opened;
+  }
   return absl::OkStatus();
 }
 
@@ -247,26 +343,27 @@ absl::StatusOr<std::optional<LegacyReader::Session>> LegacyReader::NextOrphan(
     // No key is behind every other, as PostgreSQL orders them.
     const bool passed = of.has_value() && (!key.has_value() || *of < *key);
     if (!passed && !sessions_ended) continue;
-    Session orphan;
-    if (const auto row = (*cursor)->Take(orphan.problems)) {
-      row->Refuse("session_id",
-                  of.has_value() ? absl::StrCat(*of, " is of no session") : "is null");
-    }
-    return orphan;
+    LegacyFindings findings;
+    const LegacyRow row = (*cursor)->Take(findings);
+    row.Refuse("session_id", of.has_value()
+                                 ? absl::StrCat(row.Text("session_id"), " is of no session")
+                                 : "is null");
+    return Session{.problems = std::move(findings.problems)};
   }
   return std::nullopt;
 }
 
-absl::Status LegacyReader::TakeRows(const std::string& key, Session& session) {
+absl::Status LegacyReader::TakeRows(const std::string& key, LegacyFindings& findings,
+                                    v1::ImportSessionsRequest& request) {
   for (auto cursor = std::next(cursors_.begin()); cursor != cursors_.end(); ++cursor) {
+    std::vector<LegacyRow> rows;
     while (true) {
       const auto ready = (*cursor)->Ready();
       if (!ready.ok()) return ready.status();
       if (!*ready || (*cursor)->Key() != key) break;
-      if (const auto row = (*cursor)->Take(session.problems)) {
-        AddLegacyRow(options_.layout, *row, session.request);
-      }
+      rows.push_back((*cursor)->Take(findings));
     }
+    AddLegacyRows(options_.layout, rows, request);
   }
   return absl::OkStatus();
 }
@@ -280,15 +377,21 @@ absl::StatusOr<std::optional<LegacyReader::Session>> LegacyReader::Next() {
   if (!orphan.ok() || orphan->has_value() || !*ready) return orphan;
 
   Session session;
-  session.request.mutable_session()->set_session_id(LegacyId(key.value_or("")));
-  if (const auto row = sessions.Take(session.problems)) {
-    AddLegacyRow(options_.layout, *row, session.request);
-  }
+  LegacyFindings findings;
+  std::vector<LegacyRow> own;
+  own.push_back(sessions.Take(findings));
+  const LegacyRow& row = own.front();
+  AddLegacyRows(options_.layout, own, session.request);
+  // Of two rows of one session the first gets what belongs to it.
+  if (key.has_value() && key == last_key_) row.Refuse("session_id", "stands in another row, too");
+  last_key_ = key;
   if (key.has_value()) {
-    if (absl::Status taken = TakeRows(*key, session); !taken.ok()) return taken;
+    if (absl::Status taken = TakeRows(*key, findings, session.request); !taken.ok()) return taken;
   }
+  CompleteLegacySession(options_.layout, row, session.request);
   session.request.mutable_session()->set_namespace_(options_.session_namespace);
-  CompleteLegacySession(options_.layout, session.request);
+  session.problems = std::move(findings.problems);
+  session.remarks = std::move(findings.remarks);
   return session;
 }
 

@@ -2,7 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
-#include <set>
+#include <cstdint>
+#include <tuple>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
@@ -11,8 +12,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_replace.h"
 #include "absl/time/time.h"
-#include "google/protobuf/util/json_util.h"
-#include "google/protobuf/util/time_util.h"
+#include "db/exact_json.h"
 
 namespace sessiond::db {
 namespace {
@@ -26,6 +26,10 @@ using v1::SessionTask;
 
 // A larger value of a column that nothing is made of is a document, not a fact about the session.
 constexpr std::size_t kRestBytesMax = 8192;
+// All of a row's rest together, so that it fits into the 64 KiB of JSON that a Struct may have.
+constexpr std::size_t kRestBytesOfRowMax = 32768;
+// A Struct has 16 levels at most, and a row of an event is the third of them.
+constexpr int kRestDepthMax = 12;
 // SessionArtifact.display_name.
 constexpr std::size_t kNameBytesMax = 256;
 
@@ -42,19 +46,22 @@ template <class T>
 struct Word {
   absl::string_view word;
   T means;
+  bool says_more = false;  // Than what it becomes here.
 };
+
+constexpr bool kSaysMore = true;
 
 constexpr Word<Standing> kStatuses[] = {
     {"active", {Session::ACTIVE}},
-    {"in_progress", {Session::ACTIVE}},
-    {"running", {Session::ACTIVE}},
-    {"exporting", {Session::ACTIVE}},
+    {"in_progress", {Session::ACTIVE}, kSaysMore},
+    {"running", {Session::ACTIVE}, kSaysMore},
+    {"exporting", {Session::ACTIVE}, kSaysMore},
     {"paused", {Session::PAUSED}},
     {"failed", {Session::ACTIVE, /*failed=*/true}},
     {"completed", {Session::STOPPED, /*failed=*/false, /*completed=*/true}},
     {"stopped", {Session::STOPPED}},
-    {"cancelled", {Session::STOPPED}},
-    {"abandoned", {Session::STOPPED}},
+    {"cancelled", {Session::STOPPED}, kSaysMore},
+    {"abandoned", {Session::STOPPED}, kSaysMore},
     {"deleted", {Session::DELETED}},
 };
 
@@ -94,7 +101,9 @@ std::optional<T> Meaning(const LegacyRow& row, absl::string_view field, const Wo
   const std::string text = row.Text(field);
   const std::string word = Normalized(text);
   for (const Word<T>& known : words) {
-    if (known.word == word) return known.means;
+    if (known.word != word) continue;
+    if (known.says_more) row.AlsoKeep(field);
+    return known.means;
   }
   row.Refuse(field, text.empty() ? "is empty" : absl::StrCat("\"", text, "\" is not known"));
   return std::nullopt;
@@ -111,10 +120,13 @@ bool IsUuid(absl::string_view text) {
   return true;
 }
 
-// A UUID of the old row; empty where its id is none, so that one is drawn.
+// A UUID of the old row; empty where its id is none, so that one is drawn and the old one stays in
+// the rest.
 std::string UuidOf(const LegacyRow& row, absl::string_view field) {
-  const std::string id = LegacyId(row.Text(field));
-  return IsUuid(id) ? id : "";
+  std::string id = LegacyId(row.Text(field));
+  if (IsUuid(id)) return id;
+  row.AlsoKeep(field);
+  return "";
 }
 
 // Files and tickets were numbered apart, and share one space of ids here.
@@ -123,9 +135,17 @@ std::string ArtifactId(const char* kind, const std::string& id) {
   return number ? absl::StrCat(kind, "-", id) : LegacyId(id);
 }
 
-// RFC 3339, with a blank for its T and without its zone, if need be.
+// RFC 3339, with a blank for its T, or before its zone, and without its zone, if need be.
 std::optional<Timestamp> ParseTime(std::string text) {
   if (text.size() > 10 && text[10] == ' ') text[10] = 'T';
+  for (const absl::string_view utc : {" UTC", " GMT", " Z"}) {
+    if (absl::EndsWith(text, utc)) text.replace(text.size() - utc.size(), utc.size(), "Z");
+  }
+  if (const std::size_t blank = text.find(' ');
+      blank != std::string::npos && blank + 1 < text.size() &&
+      (text[blank + 1] == '+' || text[blank + 1] == '-')) {
+    text.erase(blank, 1);
+  }
   absl::Time time;
   const bool zoned = absl::ParseTime("%Y-%m-%d%ET%H:%M:%E*S%Ez", text, &time, nullptr);
   if (!zoned &&
@@ -166,6 +186,19 @@ Value TextValue(absl::string_view text) {
   return value;
 }
 
+// As no time is kept here.
+bool IsFinerThanMicroseconds(absl::string_view text) {
+  const std::size_t point = text.find('.');
+  if (point == absl::string_view::npos) return false;
+  absl::string_view fraction = text.substr(point + 1);
+  fraction = fraction.substr(0, fraction.find_first_not_of("0123456789"));
+  return fraction.size() > 6 && fraction.find_first_not_of('0', 6) != absl::string_view::npos;
+}
+
+bool IsEarlier(const Timestamp& a, const Timestamp& b) {
+  return std::make_tuple(a.seconds(), a.nanos()) < std::make_tuple(b.seconds(), b.nanos());
+}
+
 // The first of the times that is there.
 std::optional<Timestamp> FirstTime(const LegacyRow& row,
                                    std::initializer_list<absl::string_view> fields) {
@@ -175,9 +208,30 @@ std::optional<Timestamp> FirstTime(const LegacyRow& row,
   return std::nullopt;
 }
 
-template <class T>
-void Set(T* field, std::optional<T> value) {
-  if (value.has_value()) *field = *std::move(value);
+// Sets one of the times of a message, if there is one.
+template <class Message>
+void Set(Message& message, Timestamp* (Message::*field)(), const std::optional<Timestamp>& time) {
+  if (time.has_value()) *(message.*field)() = *time;
+}
+
+// The last time of all that is known of a session so far.
+Timestamp LastTime(const v1::ImportSessionsRequest& request) {
+  Timestamp last = request.session().create_time();
+  const auto see = [&last](const Timestamp& time) {
+    if (IsEarlier(last, time)) last = time;
+  };
+  see(request.session().update_time());
+  for (const auto& time : {request.task().start_time(), request.task().complete_time(),
+                           request.task().fail_time(), request.task().cancel_time()}) {
+    see(time);
+  }
+  for (const auto& error : request.errors()) {
+    see(error.create_time());
+    see(error.resolve_time());
+  }
+  for (const auto& artifact : request.artifacts()) see(artifact.create_time());
+  for (const auto& message : request.messages()) see(message.create_time());
+  return last;
 }
 
 // ---- parts
@@ -196,7 +250,8 @@ void KeepRest(const LegacyRow& row, v1::ImportSessionsRequest& request) {
 constexpr const char* kContextFields[] = {"site_name", "site_description", "jira_project_key",
                                           "llm_provider_choice"};
 
-void SetStanding(LegacyLayout layout, const LegacyRow& row, Session& session) {
+void SetStanding(LegacyLayout layout, const LegacyRow& row, v1::ImportSessionsRequest& request) {
+  Session& session = *request.mutable_session();
   Standing standing = {Session::ACTIVE};
   if (row.Find("status") != nullptr) {
     const auto known = Meaning(row, "status", kStatuses);
@@ -211,19 +266,34 @@ void SetStanding(LegacyLayout layout, const LegacyRow& row, Session& session) {
     standing.state = Session::DELETED;
   }
   session.set_state(standing.state);
+  // What ended nobody knows when, ended with the last that is known of it.
+  std::optional<Timestamp> end;
+  const auto ended = [&](const char* field) {
+    if (auto time = row.Time(field)) return time;
+    if (!end.has_value()) end = LastTime(request);
+    return end;
+  };
   if (standing.completed) {
     session.set_stage("completed");
-    Set(session.mutable_complete_time(),
-        FirstTime(row, {"complete_time", "update_time", "create_time"}));
+    Set(session, &Session::mutable_complete_time, ended("complete_time"));
+  } else {
+    session.set_stage(Normalized(row.Text("stage")));
   }
   if (standing.failed) {
-    Set(session.mutable_fail_time(), FirstTime(row, {"fail_time", "update_time", "create_time"}));
+    Set(session, &Session::mutable_fail_time, ended("fail_time"));
     session.set_fail_reason(row.Text("fail_reason"));
   }
   if (standing.state == Session::DELETED) {
-    Set(session.mutable_delete_time(),
-        FirstTime(row, {"delete_time", "update_time", "create_time"}));
+    Set(session, &Session::mutable_delete_time, ended("delete_time"));
   }
+}
+
+// The rest of the session's own row comes before that of all others.
+void KeepRestOfSession(const LegacyRow& row, v1::ImportSessionsRequest& request) {
+  const int before = request.events_size();
+  KeepRest(row, request);
+  if (request.events_size() == before) return;
+  for (int i = before; i > 0; --i) request.mutable_events()->SwapElements(i, i - 1);
 }
 
 void AddSession(LegacyLayout layout, const LegacyRow& row, v1::ImportSessionsRequest& request) {
@@ -237,10 +307,9 @@ void AddSession(LegacyLayout layout, const LegacyRow& row, v1::ImportSessionsReq
   if (layout == LegacyLayout::kTicketExport && session.owner_display_name().empty()) {
     session.set_owner_display_name(session.owner_id());
   }
-  session.set_stage(Normalized(row.Text("stage")));
-  Set(session.mutable_create_time(), row.Time("create_time"));
-  Set(session.mutable_update_time(), FirstTime(row, {"update_time", "create_time"}));
-  SetStanding(layout, row, session);
+  Set(session, &Session::mutable_create_time, row.RequiredTime("create_time"));
+  Set(session, &Session::mutable_update_time, row.Time("update_time"));
+  row.AlsoKeep("update_time");  // The daemon's own begins with the import.
   for (const char* field : kContextFields) {
     if (const std::string text = row.Text(field); !text.empty()) {
       (*session.mutable_context()->mutable_fields())[field] = TextValue(text);
@@ -252,52 +321,50 @@ void AddSession(LegacyLayout layout, const LegacyRow& row, v1::ImportSessionsReq
   if (const std::string posting = row.Text("job_posting"); !posting.empty()) {
     (*session.mutable_references())["job_posting"] = posting;
   }
-  KeepRest(row, request);
-}
-
-// A session has one task: the last that was started. Those before it are its past.
-void KeepOlderTask(v1::ImportSessionsRequest& request) {
-  const SessionTask& older = request.task();
-  auto& event = *request.add_events()->mutable_fields();
-  event["table"] = TextValue("session_tasks");
-  auto& task = *event["row"].mutable_struct_value()->mutable_fields();
-  task["task_type"] = TextValue(older.task_type());
-  task["task_id"] = TextValue(older.task_id());
-  task["status"] = TextValue(SessionTask::Status_Name(older.status()));
-  task["started_at"] = TextValue(google::protobuf::util::TimeUtil::ToString(older.start_time()));
-  task["retry_count"].set_number_value(older.retry_count());
 }
 
 void AddTask(const LegacyRow& row, v1::ImportSessionsRequest& request) {
-  if (request.has_task()) KeepOlderTask(request);
-  request.clear_task();
   SessionTask& task = *request.mutable_task();
   task.set_task_type(Normalized(row.Text("task_type")));
   task.set_task_id(UuidOf(row, "task_id"));
+  row.Text("id");  // There is one task a session: its id here is the session's.
   if (const auto status = Meaning(row, "status", kTaskStatuses)) task.set_status(*status);
-  Set(task.mutable_start_time(), row.Time("start_time"));
+  Set(task, &SessionTask::mutable_start_time, row.RequiredTime("start_time"));
   switch (task.status()) {
     case SessionTask::COMPLETED:
-      Set(task.mutable_complete_time(),
+      Set(task, &SessionTask::mutable_complete_time,
           FirstTime(row, {"complete_time", "update_time", "start_time"}));
       break;
     case SessionTask::FAILED:
-      Set(task.mutable_fail_time(), FirstTime(row, {"fail_time", "update_time", "start_time"}));
+      Set(task, &SessionTask::mutable_fail_time,
+          FirstTime(row, {"fail_time", "update_time", "start_time"}));
       break;
     case SessionTask::CANCELLED:
-      Set(task.mutable_cancel_time(), FirstTime(row, {"cancel_time", "update_time", "start_time"}));
+      Set(task, &SessionTask::mutable_cancel_time,
+          FirstTime(row, {"cancel_time", "update_time", "start_time"}));
       break;
     default:
       break;
   }
   task.set_retry_count(row.Count("retry_count").value_or(0));
-  if (const auto max = row.Count("max_retries")) task.set_max_retries(*max);
   if (auto progress = row.Object("progress", "percent")) *task.mutable_progress() = *progress;
   if (auto result = row.Object("result", "result")) *task.mutable_result() = *result;
   if (auto context = row.Object("failure_context", "message")) {
     *task.mutable_failure_context() = *context;
   }
   KeepRest(row, request);
+}
+
+// What has no time of its own is as old as its session.
+void SetCreateTime(const LegacyRow& row, const v1::ImportSessionsRequest& request,
+                   Timestamp* create_time) {
+  const auto time = row.Time("create_time");
+  if (time.has_value() || request.session().has_create_time()) {
+    *create_time = time.value_or(request.session().create_time());
+  }
+  if (row.IsNull("create_time")) {
+    row.Remark("create_time", "is null: it is as old as its session here");
+  }
 }
 
 // `{"actions": […]}`, or the list alone.
@@ -340,10 +407,11 @@ void AddError(const LegacyRow& row, v1::ImportSessionsRequest& request) {
     *error.mutable_technical_details() = *details;
   }
   error.set_error_code(row.Text("error_code"));
-  Set(error.mutable_create_time(), row.Time("create_time"));
+  SetCreateTime(row, request, error.mutable_create_time());
   if (row.Find("resolve_time") != nullptr || row.Bool("is_resolved")) {
-    Set(error.mutable_resolve_time(),
-        FirstTime(row, {"resolve_time", "update_time", "create_time"}));
+    Set(error, &SessionError::mutable_resolve_time,
+        FirstTime(row, {"resolve_time", "update_time"}));
+    if (!error.has_resolve_time()) *error.mutable_resolve_time() = error.create_time();
     error.set_resolver(row.Text("resolver"));
     error.set_resolution(row.Text("resolution"));
   }
@@ -358,9 +426,12 @@ void AddArtifact(const LegacyRow& row, const char* kind, v1::ImportSessionsReque
   const std::string name = row.Text("display_name");
   artifact.set_display_name(CutName(name));
   artifact.set_uri(row.Text("uri"));
-  Set(artifact.mutable_create_time(), row.Time("create_time"));
+  SetCreateTime(row, request, artifact.mutable_create_time());
   Struct metadata = row.Rest();
-  if (name != artifact.display_name()) (*metadata.mutable_fields())["name"] = TextValue(name);
+  if (name != artifact.display_name()) {
+    const char* key = metadata.fields().count("name") == 0 ? "name" : "display_name";
+    (*metadata.mutable_fields())[key] = TextValue(name);
+  }
   if (!metadata.fields().empty()) *artifact.mutable_metadata() = std::move(metadata);
 }
 
@@ -371,7 +442,7 @@ void AddMessage(const LegacyRow& row, v1::ImportSessionsRequest& request) {
   message.set_content(row.Text("content"));
   message.set_question_type(Normalized(row.Text("question_type")));
   message.set_author(row.Text("author"));
-  Set(message.mutable_create_time(), row.Time("create_time"));
+  Set(message, &v1::SessionMessage::mutable_create_time, row.RequiredTime("create_time"));
   Struct metadata = row.Rest();
   if (!metadata.fields().empty()) *message.mutable_metadata() = std::move(metadata);
 }
@@ -412,7 +483,6 @@ std::vector<LegacyTable> TicketExportTables() {
         {"fail_time", {"failed_at"}},
         {"cancel_time", {"cancelled_at"}},
         {"retry_count", {"retry_count"}},
-        {"max_retries", {"max_retries"}},
         {"progress", {"progress"}},
         {"result", {"result"}},
         {"failure_context", {"failure_context", "error_context", "error_message"}}}},
@@ -504,19 +574,37 @@ const std::vector<LegacyTable>& TablesOf(LegacyLayout layout) {
 // ---- LegacyRow
 
 LegacyRow::LegacyRow(const LegacyTable& table, const std::map<std::string, std::string>& columns,
-                     Struct values, std::vector<std::string>& problems)
-    : table_(table), columns_(columns), values_(std::move(values)), problems_(problems) {}
+                     std::map<std::string, LegacyCell> cells, LegacyFindings& findings)
+    : table_(&table), columns_(&columns), findings_(&findings), cells_(std::move(cells)) {
+  std::set<std::string> fields;
+  for (const auto& [field, column] : columns) fields.insert(column);
+  taken_.insert(columns.at("session_id"));
+  for (const auto& [column, cell] : cells_) {
+    for (const std::string& change : cell.changes) {
+      findings.remarks.push_back(Changed(column, change));
+    }
+    if (cell.unreadable.empty()) continue;
+    auto& what = fields.count(column) > 0 ? findings.problems : findings.remarks;
+    what.push_back(absl::StrCat(Place(column), " ", cell.unreadable));
+  }
+}
 
 const Value* LegacyRow::Find(absl::string_view field) const {
-  const auto column = columns_.find(std::string(field));
-  if (column == columns_.end()) return nullptr;
-  const auto value = values_.fields().find(column->second);
-  if (value == values_.fields().end() || value->second.has_null_value()) return nullptr;
-  return &value->second;
+  const auto column = columns_->find(std::string(field));
+  if (column == columns_->end()) return nullptr;
+  const auto cell = cells_.find(column->second);
+  if (cell == cells_.end() || !cell->second.unreadable.empty()) return nullptr;
+  return cell->second.value.has_null_value() ? nullptr : &cell->second.value;
+}
+
+const Value* LegacyRow::Take(absl::string_view field) const {
+  const Value* value = Find(field);
+  if (value != nullptr) taken_.insert(ColumnOf(field));
+  return value;
 }
 
 std::string LegacyRow::Text(absl::string_view field) const {
-  const Value* value = Find(field);
+  const Value* value = Take(field);
   if (value == nullptr) return "";
   switch (value->kind_case()) {
     case Value::kStringValue:
@@ -536,7 +624,13 @@ std::optional<Timestamp> LegacyRow::Time(absl::string_view field) const {
   const std::string text = Text(field);
   auto time = ParseTime(text);
   if (!time.has_value()) Refuse(field, absl::StrCat("\"", text, "\" is no time"));
+  if (IsFinerThanMicroseconds(text)) AlsoKeep(field);
   return time;
+}
+
+std::optional<Timestamp> LegacyRow::RequiredTime(absl::string_view field) const {
+  if (IsNull(field)) Refuse(field, "is null");
+  return Time(field);
 }
 
 std::optional<int32_t> LegacyRow::Count(absl::string_view field) const {
@@ -559,21 +653,24 @@ bool LegacyRow::Bool(absl::string_view field) const {
 }
 
 std::optional<Value> LegacyRow::Json(absl::string_view field) const {
-  const Value* value = Find(field);
+  const Value* value = Take(field);
   if (value == nullptr) return std::nullopt;
   if (value->kind_case() != Value::kStringValue) return *value;
   if (absl::StripAsciiWhitespace(value->string_value()).empty()) return std::nullopt;
-  Value parsed;
-  if (!google::protobuf::util::JsonStringToMessage(value->string_value(), &parsed).ok()) {
-    Refuse(field, "is no JSON");
+  auto json = ParseExactJson(value->string_value());
+  if (!json.ok()) {
+    Refuse(field, json.status().message());
     return std::nullopt;
   }
-  if (parsed.has_null_value()) return std::nullopt;
-  return parsed;
+  for (const std::string& change : json->changes) {
+    findings_->remarks.push_back(Changed(ColumnOf(field), change));
+  }
+  if (json->value.has_null_value()) return std::nullopt;
+  return std::move(json->value);
 }
 
 std::optional<Struct> LegacyRow::Object(absl::string_view field, const char* key) const {
-  const Value* value = Find(field);
+  const Value* value = Take(field);
   if (value == nullptr) return std::nullopt;
   std::optional<Value> json = *value;
   // In a column of text, only what begins like an object is taken for one.
@@ -589,33 +686,94 @@ std::optional<Struct> LegacyRow::Object(absl::string_view field, const char* key
   return object;
 }
 
-void LegacyRow::Refuse(absl::string_view field, absl::string_view why) const {
-  const auto column = columns_.find(std::string(field));
-  const std::string name = column == columns_.end() ? std::string(field) : column->second;
+std::string LegacyRow::ColumnOf(absl::string_view field) const {
+  const auto column = columns_->find(std::string(field));
+  return column == columns_->end() ? std::string(field) : column->second;
+}
+
+bool LegacyRow::IsNull(absl::string_view field) const {
+  const auto column = columns_->find(std::string(field));
+  return column != columns_->end() && cells_.count(column->second) == 0;
+}
+
+std::string LegacyRow::Place(absl::string_view column) const {
   // Not Text: what cannot be read must not be read again for its own report.
-  const Value* id = table_.part == LegacyPart::kSession ? nullptr : Find("id");
+  const Value* id = table_->part == LegacyPart::kSession ? nullptr : Find("id");
   const std::string which = id == nullptr ? ""
                             : id->kind_case() == Value::kNumberValue
                                 ? absl::StrCat(" ", NumberText(id->number_value()))
                                 : absl::StrCat(" ", id->string_value());
-  problems_.push_back(absl::StrCat(table_.name, which, ": ", name, " ", why));
+  return absl::StrCat(table_->name, which, ": ", column);
+}
+
+std::string LegacyRow::Changed(absl::string_view column, absl::string_view change) const {
+  // Behind a path, unless it is the whole value.
+  const bool whole = change.find(": ") == absl::string_view::npos;
+  return absl::StrCat(Place(column), whole ? " " : change[0] == '[' ? "" : ".", change);
+}
+
+void LegacyRow::Refuse(absl::string_view field, absl::string_view why) const {
+  findings_->problems.push_back(absl::StrCat(Place(ColumnOf(field)), " ", why));
+}
+
+void LegacyRow::Remark(absl::string_view field, absl::string_view what) const {
+  findings_->remarks.push_back(absl::StrCat(Place(ColumnOf(field)), " ", what));
 }
 
 Struct LegacyRow::Rest() const {
-  std::set<std::string> read;
-  for (const auto& [field, column] : columns_) read.insert(column);
   Struct rest;
-  for (const auto& [column, value] : values_.fields()) {
-    if (read.count(column) > 0 || value.has_null_value()) continue;
-    const std::size_t bytes = value.ByteSizeLong();
-    (*rest.mutable_fields())[column] =
-        bytes <= kRestBytesMax ? value
-                               : TextValue(absl::StrCat("(", bytes, " bytes, not taken over)"));
+  std::size_t bytes = 0;
+  for (const auto& [column, cell] : cells_) {
+    if (taken_.count(column) > 0 || !cell.unreadable.empty()) continue;
+    if (cell.value.has_null_value()) continue;
+    const std::size_t size = cell.value.ByteSizeLong() + column.size();
+    const bool fits = size <= kRestBytesMax && bytes + size <= kRestBytesOfRowMax;
+    if (fits && cell.depth <= kRestDepthMax) {
+      (*rest.mutable_fields())[column] = cell.value;
+      bytes += size;
+      continue;
+    }
+    findings_->remarks.push_back(
+        absl::StrCat(Place(column),
+                     fits ? absl::StrCat(" is nested deeper than ", kRestDepthMax, " levels")
+                          : absl::StrCat(" has ", cell.value.ByteSizeLong(),
+                                         " bytes, which is more than there "
+                                         "is room for beside the session"),
+                     ": not taken over"));
   }
   return rest;
 }
 
 // ---- sessions
+
+namespace {
+
+// Where a row stands among those of its table: by time, then by id, numbers as numbers. What cannot
+// be read is reported elsewhere.
+struct Place {
+  Timestamp time;
+  std::optional<int64_t> number;
+  std::string id;
+};
+
+Place PlaceOf(const LegacyRow& row) {
+  const auto text_of = [&row](const char* field) -> std::string {
+    const Value* value = row.Find(field);
+    if (value == nullptr) return "";
+    return value->kind_case() == Value::kNumberValue ? NumberText(value->number_value())
+                                                     : value->string_value();
+  };
+  const char* field = row.table().part == LegacyPart::kTask ? "start_time" : "create_time";
+  Place place{.time = ParseTime(text_of(field)).value_or(Timestamp()), .id = text_of("id")};
+  int64_t number;
+  if (absl::SimpleAtoi(place.id, &number)) place.number = number;
+  return place;
+}
+
+bool IsBefore(const Place& a, const Place& b) {
+  if (IsEarlier(a.time, b.time) || IsEarlier(b.time, a.time)) return IsEarlier(a.time, b.time);
+  return std::tie(a.number, a.id) < std::tie(b.number, b.id);
+}
 
 void AddLegacyRow(LegacyLayout layout, const LegacyRow& row, v1::ImportSessionsRequest& request) {
   switch (row.table().part) {
@@ -634,7 +792,30 @@ void AddLegacyRow(LegacyLayout layout, const LegacyRow& row, v1::ImportSessionsR
   }
 }
 
-void CompleteLegacySession(LegacyLayout layout, v1::ImportSessionsRequest& request) {
+}  // namespace
+
+void AddLegacyRows(LegacyLayout layout, const std::vector<LegacyRow>& rows,
+                   v1::ImportSessionsRequest& request) {
+  std::vector<std::pair<Place, const LegacyRow*>> placed;
+  for (const LegacyRow& row : rows) placed.emplace_back(PlaceOf(row), &row);
+  std::stable_sort(placed.begin(), placed.end(),
+                   [](const auto& a, const auto& b) { return IsBefore(a.first, b.first); });
+  for (const auto& [place, row] : placed) {
+    // A session has one task: the last that was started. Those before it are its past.
+    if (row->table().part == LegacyPart::kTask && row != placed.back().second) {
+      row->RequiredTime("start_time");
+      row->AlsoKeep("start_time");
+      KeepRest(*row, request);
+    } else {
+      AddLegacyRow(layout, *row, request);
+    }
+  }
+}
+
+void CompleteLegacySession(LegacyLayout layout, const LegacyRow& row,
+                           v1::ImportSessionsRequest& request) {
+  SetStanding(layout, row, request);
+  KeepRestOfSession(row, request);
   auto& counters = *request.mutable_session()->mutable_counters();
   if (layout != LegacyLayout::kInterview || counters.count("current_question_number") > 0) return;
   counters["current_question_number"] = static_cast<int32_t>(std::count_if(

@@ -4,6 +4,7 @@
 
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -38,20 +39,42 @@ struct LegacyTable {
 // of every other table the key of the session that a row belongs to.
 const std::vector<LegacyTable>& TablesOf(LegacyLayout layout);
 
-// One row, and where its fields are found in it.
+// What has to be said of a session: why it cannot be taken, a sentence each; and what of it was not
+// taken over, or not as it was.
+struct LegacyFindings {
+  std::vector<std::string> problems;
+  std::vector<std::string> remarks;
+};
+
+// A value of a row, as JSON.
+struct LegacyCell {
+  google::protobuf::Value value;
+  // What is not as it was (see exact_json.h).
+  std::vector<std::string> changes;
+  int depth = 0;
+  // Why there is no value; empty where there is one.
+  std::string unreadable;
+};
+
+// One row, and where its fields are found in it. What is read out of a row counts as taken over;
+// what is not is its rest.
 class LegacyRow {
  public:
-  // `columns` are the names that a table's fields have in this database; `problems` is told what
-  // cannot be read.
+  // `columns` are the names that a table's fields have in this database, `cells` what is not null.
+  // All but the cells outlives the row.
   LegacyRow(const LegacyTable& table, const std::map<std::string, std::string>& columns,
-            google::protobuf::Struct values, std::vector<std::string>& problems);
+            std::map<std::string, LegacyCell> cells, LegacyFindings& findings);
 
   // The value of a field; null where there is no such column, or nothing in it.
   const google::protobuf::Value* Find(absl::string_view field) const;
+  // Whether there is such a column, and SQL's null in it.
+  bool IsNull(absl::string_view field) const;
   // As text; empty for nothing. Numbers and booleans as SQL writes them.
   std::string Text(absl::string_view field) const;
-  // A time; without a zone it is UTC.
+  // A time; without a zone it is UTC. What is finer than a microsecond also stays in the rest.
   std::optional<google::protobuf::Timestamp> Time(absl::string_view field) const;
+  // The same, and a problem where there is none.
+  std::optional<google::protobuf::Timestamp> RequiredTime(absl::string_view field) const;
   std::optional<int32_t> Count(absl::string_view field) const;
   bool Bool(absl::string_view field) const;
   // JSON, be it in a column of text; nothing where there is none.
@@ -59,25 +82,40 @@ class LegacyRow {
   // A JSON object; any other JSON is put under `key` in one.
   std::optional<google::protobuf::Struct> Object(absl::string_view field, const char* key) const;
 
+  // Keeps a field in the rest although it was read.
+  void AlsoKeep(absl::string_view field) const { taken_.erase(ColumnOf(field)); }
   // Adds to what keeps the session from being taken: `session_errors 17: category: …`.
   void Refuse(absl::string_view field, absl::string_view why) const;
-  // What no field was made of; of large values only how large they are.
+  void Remark(absl::string_view field, absl::string_view what) const;
+  // What was not taken so far. Says what is too large or too deep to be.
   google::protobuf::Struct Rest() const;
-  const LegacyTable& table() const { return table_; }
+  const LegacyTable& table() const { return *table_; }
 
  private:
-  const LegacyTable& table_;
-  const std::map<std::string, std::string>& columns_;
-  const google::protobuf::Struct values_;
-  std::vector<std::string>& problems_;
+  // Its name here, or the field's own where there is none.
+  std::string ColumnOf(absl::string_view field) const;
+  const google::protobuf::Value* Take(absl::string_view field) const;
+  // `session_errors 17: details`.
+  std::string Place(absl::string_view column) const;
+  // `session_errors 17: details.a[2]: 1e-400 …`.
+  std::string Changed(absl::string_view column, absl::string_view change) const;
+
+  const LegacyTable* table_;
+  const std::map<std::string, std::string>* columns_;
+  LegacyFindings* findings_;
+  std::map<std::string, LegacyCell> cells_;
+  mutable std::set<std::string> taken_;  // Columns.
 };
 
-// Puts a row into the session it belongs to. Rows of one session come in the order of their
-// creation, the session's own first.
-void AddLegacyRow(LegacyLayout layout, const LegacyRow& row, v1::ImportSessionsRequest& request);
+// Puts the rows of one table into the session they belong to, in the order of their times, and of
+// their ids where these are the same. The session's own row comes first.
+void AddLegacyRows(LegacyLayout layout, const std::vector<LegacyRow>& rows,
+                   v1::ImportSessionsRequest& request);
 
-// Makes the session whole when all its rows were added.
-void CompleteLegacySession(LegacyLayout layout, v1::ImportSessionsRequest& request);
+// Makes the session whole when all its rows were added: whether it is over follows from its own
+// row, and when, if nobody says so, from all others.
+void CompleteLegacySession(LegacyLayout layout, const LegacyRow& row,
+                           v1::ImportSessionsRequest& request);
 
 // An id as the daemon has it: a UUID in lower case and with its dashes; any other text as it is.
 std::string LegacyId(absl::string_view id);

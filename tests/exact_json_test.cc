@@ -1,0 +1,114 @@
+// JSON that a Struct holds as it is, and JSON that it does not.
+#include "db/exact_json.h"
+
+#include <cmath>
+#include <random>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/test_seed.h"
+
+namespace sessiond {
+namespace {
+
+using google::protobuf::Value;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+// What `[number]` becomes.
+Value Read(const std::string& number) {
+  const auto json = ParseExactJson(absl::StrCat("[", number, "]"));
+  EXPECT_TRUE(json.ok()) << number << " " << json.status();
+  if (!json.ok()) return {};
+  EXPECT_EQ(json->changes.empty(), json->value.list_value().values(0).has_number_value()) << number;
+  return json->value.list_value().values(0);
+}
+
+TEST(ExactJson, NumbersThatDoublesAreStayNumbers) {
+  const std::pair<const char*, double> cases[] = {
+      {"0", 0},
+      {"0.000", 0},
+      {"-1", -1},
+      {"1.10", 1.1},
+      {"0.1", 0.1},
+      {"0.10000000000000001", 0.1},  // As it was printed with 17 digits.
+      {"9007199254740992", 9007199254740992},
+      {"1152921504606846976", 1152921504606846976},  // 2^60
+      {"1e23", 1e23},
+      {"99999999999999991611392", 1e23},
+      {"1E+2", 100},
+      {"1.7976931348623157e308", 1.7976931348623157e308},
+      {"5e-324", 5e-324},
+      {"0.0001e4", 1},
+      {"123.456e-2", 1.23456},
+  };
+  for (const auto& [text, number] : cases) EXPECT_EQ(Read(text).number_value(), number) << text;
+}
+
+TEST(ExactJson, NumbersThatNoDoubleIsBecomeTextsWithAllTheirDigits) {
+  for (const char* text :
+       {"9007199254740993", "-9007199254740993", "9223372036854775807", "123456789012345678901",
+        "110385937595800270", "100000000000000000000000", "1e-400", "-1e-400", "-0", "-0.0",
+        "0.1000000000000000055", "3.14159265358979323846", "1e-99999999999999999999",
+        "2.4703282292062327e-324", "1.2345678901e-320"}) {
+    EXPECT_EQ(Read(text).string_value(), text);
+  }
+  EXPECT_THAT(std::string(ParseExactJson("1e400").status().message()), HasSubstr("beyond all"));
+  EXPECT_FALSE(ParseExactJson("1" + std::string(400, '0')).ok());
+}
+
+TEST(ExactJson, EveryDoubleIsTheNumberItIsPrintedAs) {
+  std::mt19937_64 random(TestSeed());
+  for (int i = 0; i < 20000; ++i) {
+    const uint64_t bits = random();
+    double number;
+    static_assert(sizeof(bits) == sizeof(number));
+    std::memcpy(&number, &bits, sizeof(number));
+    if (!std::isfinite(number)) continue;
+    const std::string text = absl::StrFormat("%.17g", number);
+    EXPECT_EQ(Read(text).number_value(), number) << text;
+    // Whole numbers are taken exactly when the double is the same number.
+    const int64_t whole = static_cast<int64_t>(bits >> (random() % 20 + 1));
+    const bool same = static_cast<int64_t>(static_cast<double>(whole)) == whole;
+    EXPECT_EQ(Read(absl::StrCat(whole)).has_number_value(), same) << whole;
+  }
+}
+
+TEST(ExactJson, WhatChangesIsNamedByItsPath) {
+  const auto json =
+      ParseExactJson(R"({"a": {"b": [1, {"c": -0}]}, "d": 1, "e": 2, "d": {"x": 3}})");
+  ASSERT_TRUE(json.ok()) << json.status();
+  EXPECT_EQ(json->depth, 4);
+  EXPECT_THAT(json->changes, ElementsAre(HasSubstr("a.b[1].c: -0 cannot"),
+                                         "d: stands twice, and the last one counts"));
+  const auto& fields = json->value.struct_value().fields();
+  EXPECT_EQ(fields.at("d").struct_value().fields().at("x").number_value(), 3);
+  EXPECT_EQ(CheckExactJson(R"({"n": 9007199254740993})").message(),
+            "n: 9007199254740993 cannot be kept as a number, only as a text");
+  EXPECT_TRUE(CheckExactJson(R"({"n": 9007199254740992, "t": "ä\u0000😀"})").ok());
+}
+
+TEST(ExactJson, WhatIsNoJsonIsSaid) {
+  const std::pair<std::string, const char*> cases[] = {
+      {"", "is no JSON"},
+      {"{", "is no JSON"},
+      {"{'a': 1}", "is no JSON"},
+      {"{} {}", "is no JSON"},
+      {std::string("{}\0{}", 5), "NUL"},
+      {"\"\xE9\"", "is not UTF-8"},
+      {"{\"\xC0\x80\": 1}", "is not UTF-8"},
+      {"\"\\ud800\"", "is no JSON"},
+      {"NaN", "is no JSON"},
+      {std::string(101, '[') + std::string(101, ']'), "deeper than 100"},
+  };
+  for (const auto& [text, why] : cases) {
+    EXPECT_THAT(std::string(ParseExactJson(text).status().message()), HasSubstr(why)) << text;
+  }
+  EXPECT_EQ(ParseExactJson(std::string(100, '[') + std::string(100, ']'))->depth, 100);
+}
+
+}  // namespace
+}  // namespace sessiond
