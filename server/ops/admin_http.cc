@@ -1,69 +1,52 @@
 #include "server/ops/admin_http.h"
 
-#include <netdb.h>
-#include <poll.h>
-#include <sys/eventfd.h>
-#include <sys/socket.h>
-#include <unistd.h>
-
-#include <algorithm>
-#include <cerrno>
-#include <chrono>
-#include <cstring>
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/redirect_error.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <boost/beast/core/flat_buffer.hpp>
+#include <boost/beast/core/tcp_stream.hpp>
+#include <boost/beast/http.hpp>
 #include <list>
 #include <string>
 #include <thread>
-#include <utility>
-#include <vector>
+#include <utility>  // Before Asio, whose coroutines want std::exchange and forget to say so.
 
-#include "absl/cleanup/cleanup.h"
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
-#include "server/ops/http_request.h"
+#include "absl/strings/str_split.h"
 
 namespace sessiond {
 namespace {
 
-using Clock = std::chrono::steady_clock;
+namespace asio = boost::asio;
+namespace beast = boost::beast;
+namespace http = beast::http;
+using asio::ip::tcp;
 
-constexpr char kText[] = "text/plain; charset=utf-8";
+using Request = http::request<http::empty_body>;
+using Response = http::response<http::string_body>;
 
 // More than probes and scrapers ever need, and next to nothing to keep: who comes then takes the
 // place of whoever has been there longest.
 constexpr std::size_t kConnectionsMax = 128;
-// Half of them, so that everybody is served at least once before others take his place.
-constexpr int kAcceptsPerTurn = kConnectionsMax / 2;
-constexpr std::size_t kHeadBytesMax = 8192;
+constexpr std::uint32_t kHeadBytesMax = 8192;
 // While there is no descriptor left for another connection.
 constexpr std::chrono::milliseconds kAcceptPause{100};
 
-// A socket that listens, and does not block.
-absl::StatusOr<int> Listen(Address& address) {
-  const auto failed = [&address](absl::string_view why) {
-    return absl::UnavailableError(absl::StrCat("cannot listen on ", ToString(address), ": ", why));
-  };
-  const addrinfo hints = {.ai_flags = AI_PASSIVE, .ai_socktype = SOCK_STREAM};
-  addrinfo* found = nullptr;
-  const int unknown =
-      getaddrinfo(address.host.c_str(), absl::StrCat(address.port).c_str(), &hints, &found);
-  if (unknown != 0) return failed(gai_strerror(unknown));
-  const absl::Cleanup free_found = [found] { freeaddrinfo(found); };
-  const int fd = socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-  if (fd < 0) return failed(std::strerror(errno));
-  const int on = 1;
-  setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-  sockaddr_storage bound;
-  socklen_t size = sizeof(bound);
-  if (bind(fd, found->ai_addr, found->ai_addrlen) != 0 || listen(fd, SOMAXCONN) != 0 ||
-      getsockname(fd, reinterpret_cast<sockaddr*>(&bound), &size) != 0) {
-    const absl::Status status = failed(std::strerror(errno));
-    close(fd);
-    return status;
+// Awaits an operation, and has `error` say how it went.
+auto Into(beast::error_code& error) { return asio::redirect_error(asio::use_awaitable, error); }
+
+// Whether a name stands in a query, with or without a value.
+bool Has(absl::string_view query, absl::string_view name) {
+  for (const absl::string_view pair : absl::StrSplit(query, '&')) {
+    if (pair.substr(0, pair.find('=')) == name) return true;
   }
-  // Of both families at the same place.
-  address.port = ntohs(reinterpret_cast<sockaddr_in&>(bound).sin_port);
-  return fd;
+  return false;
 }
 
 std::string ReadinessPage(const Readiness& readiness, bool verbose, bool* ready) {
@@ -79,155 +62,152 @@ std::string ReadinessPage(const Readiness& readiness, bool verbose, bool* ready)
   return text;
 }
 
-std::string Answer(const AdminHttp::Options& options, absl::string_view head) {
-  const HttpRequest request = ParseHttpRequest(head);
-  const auto text = [&request](int status, absl::string_view body) {
-    return HttpAnswer(status, kText, body, request.head_only);
-  };
-  if (request.refusal == 400) return text(400, "This is no HTTP/1 request.\n");
-  if (request.refusal == 405) return text(405, "Nothing can be changed here: use GET.\n");
-  if (request.path == "/")
-    return text(200, "sessiond " SESSIOND_VERSION "\n/livez\n/readyz?verbose\n/metrics\n");
-  if (request.path == "/livez") return text(200, "alive\n");
-  if (request.path == "/readyz") {
+Response Text(http::status status, std::string text) {
+  Response response(status, 11, std::move(text));
+  response.set(http::field::content_type, "text/plain; charset=utf-8");
+  return response;
+}
+
+Response Answer(const AdminHttp::Options& options, const Request& request) {
+  if (request.method() != http::verb::get && request.method() != http::verb::head) {
+    Response refused =
+        Text(http::status::method_not_allowed, "Nothing can be changed here: use GET.\n");
+    refused.set(http::field::allow, "GET, HEAD");
+    return refused;
+  }
+  const absl::string_view target(request.target().data(), request.target().size());
+  const std::pair<absl::string_view, absl::string_view> parts =
+      absl::StrSplit(target, absl::MaxSplits('?', 1));
+  const auto [path, query] = parts;
+  if (path == "/")
+    return Text(http::status::ok,
+                "sessiond " SESSIOND_VERSION "\n/livez\n/readyz?verbose\n/metrics\n");
+  if (path == "/livez") return Text(http::status::ok, "alive\n");
+  if (path == "/readyz") {
     bool ready = false;
-    const std::string page = ReadinessPage(*options.readiness, request.Has("verbose"), &ready);
-    return text(ready ? 200 : 503, page);
+    std::string page = ReadinessPage(*options.readiness, Has(query, "verbose"), &ready);
+    return Text(ready ? http::status::ok : http::status::service_unavailable, std::move(page));
   }
-  if (request.path == "/metrics") {
-    return HttpAnswer(200, "text/plain; version=0.0.4; charset=utf-8", options.metrics(),
-                      request.head_only);
+  if (path == "/metrics") {
+    Response scraped = Text(http::status::ok, options.metrics());
+    scraped.set(http::field::content_type, "text/plain; version=0.0.4; charset=utf-8");
+    return scraped;
   }
-  return text(404, "There is nothing here. See /\n");
+  return Text(http::status::not_found, "There is nothing here. See /\n");
+}
+
+// Whether a peer has said something that is no request, or too much of one.
+bool IsUnreadable(const beast::error_code& error) {
+  return error.category() == http::make_error_code(http::error::bad_method).category() &&
+         error != http::error::end_of_stream && error != http::error::partial_message;
+}
+
+Response AnswerUnreadable(const beast::error_code& error) {
+  if (error == http::error::header_limit) {
+    return Text(http::status::request_header_fields_too_large,
+                "This is more than anybody has to say here.\n");
+  }
+  return Text(http::status::bad_request, "This is no HTTP/1 request.\n");
 }
 
 }  // namespace
 
-// One thread and one poll over the door and everybody who came in, each of whom asks once:
-//
-//   reads a head ──▶ writes the answer ──▶ reads on until the peer has closed, so that the answer
-//                                          is not lost on its way
+// One thread serves everybody, each a coroutine, and each asks once.
 class AdminHttp::Server {
  public:
-  Server(Options options, Address address, int door)
-      : options_(std::move(options)),
-        address_(std::move(address)),
-        door_(door),
-        ending_(eventfd(0, EFD_CLOEXEC)),
-        thread_([this] { Run(); }) {}
+  explicit Server(Options options) : options_(std::move(options)) {}
 
   ~Server() {
-    eventfd_write(ending_, 1);
-    thread_.join();
-    for (const Peer& peer : peers_) close(peer.fd);
-    close(door_);
-    close(ending_);
+    context_.stop();
+    if (thread_.joinable()) thread_.join();
   }
 
-  const Address& address() const { return address_; }
+  absl::Status Start() {
+    const auto failed = [this](const beast::error_code& why) {
+      return absl::UnavailableError(
+          absl::StrCat("cannot listen on ", ToString(options_.listen), ": ", why.message()));
+    };
+    beast::error_code error;
+    const auto found = tcp::resolver(context_).resolve(
+        options_.listen.host, absl::StrCat(options_.listen.port), tcp::resolver::passive, error);
+    if (error) return failed(error);
+    const tcp::endpoint endpoint = *found.begin();
+    acceptor_.open(endpoint.protocol(), error);
+    if (!error) acceptor_.set_option(tcp::acceptor::reuse_address(true), error);
+    if (!error) acceptor_.bind(endpoint, error);
+    if (!error) acceptor_.listen(tcp::acceptor::max_listen_connections, error);
+    if (error) return failed(error);
+    options_.listen.port = acceptor_.local_endpoint().port();
+    asio::co_spawn(context_, Accept(), asio::detached);
+    thread_ = std::thread([this] { context_.run(); });
+    return absl::OkStatus();
+  }
+
+  const Address& address() const { return options_.listen; }
 
  private:
-  struct Peer {
-    int fd;
-    Clock::time_point end;
-    std::string head = {};
-    // What is left of it to be written.
-    std::string answer = {};
-    bool answered = false;
-  };
-
-  void Run() {
-    std::vector<pollfd> fds;
+  asio::awaitable<void> Accept() {
     for (;;) {
-      const auto now = Clock::now();
-      // In the order in which they came, and so of their ends.
-      while (!peers_.empty() && peers_.front().end <= now) Drop(peers_.begin());
-      fds.assign({{ending_, POLLIN, 0}, {now < accept_again_ ? -1 : door_, POLLIN, 0}});
-      for (const Peer& peer : peers_)
-        fds.push_back({peer.fd, static_cast<short>(peer.answer.empty() ? POLLIN : POLLOUT), 0});
-      poll(fds.data(), fds.size(), Timeout(now));
-      if (fds[0].revents != 0) return;
-      auto peer = peers_.begin();
-      for (std::size_t i = 2; i < fds.size(); ++i) {
-        const auto at = peer++;
-        if (fds[i].revents != 0 && !Serve(*at)) Drop(at);
+      beast::error_code error;
+      tcp::socket socket = co_await acceptor_.async_accept(Into(error));
+      if (error) {
+        asio::steady_timer pause(context_, kAcceptPause);
+        co_await pause.async_wait(Into(error));
+        continue;
       }
-      if (fds[1].revents != 0) Accept();
-    }
-  }
-
-  int Timeout(Clock::time_point now) const {
-    auto wake = peers_.empty() ? Clock::time_point::max() : peers_.front().end;
-    if (now < accept_again_) wake = std::min(wake, accept_again_);
-    if (wake == Clock::time_point::max()) return -1;
-    return static_cast<int>(std::chrono::ceil<std::chrono::milliseconds>(wake - now).count());
-  }
-
-  void Accept() {
-    for (int i = 0; i < kAcceptsPerTurn; ++i) {
-      const int fd = accept4(door_, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK);
-      if (fd < 0 && errno == ECONNABORTED) continue;
-      if (fd < 0) {
-        if (errno != EAGAIN && errno != EINTR) accept_again_ = Clock::now() + kAcceptPause;
-        return;
+      if (peers_.size() >= kConnectionsMax) {
+        peers_.front()->close();
+        peers_.pop_front();
       }
-      if (peers_.size() == kConnectionsMax) Drop(peers_.begin());
-      peers_.push_back({.fd = fd, .end = Clock::now() + options_.time_max});
+      asio::co_spawn(context_, Serve(std::move(socket)), asio::detached);
     }
   }
 
-  // False: it is over.
-  bool Serve(Peer& peer) {
-    if (!peer.answer.empty()) return Write(peer);
-    char buffer[4096];
-    const ssize_t size = recv(peer.fd, buffer, sizeof(buffer), 0);
-    if (size < 0) return errno == EAGAIN || errno == EINTR;
-    if (size == 0) return false;
-    if (peer.answered) return true;
-    peer.head.append(buffer, size);
-    if (peer.head.size() > kHeadBytesMax) {
-      peer.answer = HttpAnswer(431, kText, "This is more than anybody has to say here.\n", false);
-    } else if (IsWhole(peer.head)) {
-      peer.answer = Answer(options_, peer.head);
-    } else {
-      return true;
-    }
-    return Write(peer);
+  asio::awaitable<void> Serve(tcp::socket socket) {
+    beast::tcp_stream stream(std::move(socket));
+    peers_.push_back(&stream);
+    co_await AnswerOnce(stream);
+    peers_.remove(&stream);
   }
 
-  bool Write(Peer& peer) {
-    const ssize_t size = send(peer.fd, peer.answer.data(), peer.answer.size(), MSG_NOSIGNAL);
-    if (size < 0) return errno == EAGAIN || errno == EINTR;
-    peer.answer.erase(0, size);
-    if (!peer.answer.empty()) return true;
-    peer.answered = true;
-    shutdown(peer.fd, SHUT_WR);
-    return true;
+  asio::awaitable<void> AnswerOnce(beast::tcp_stream& stream) {
+    // From here to the end, whatever the peer does meanwhile.
+    stream.expires_after(options_.time_max);
+    beast::error_code error;
+    beast::flat_buffer buffer;
+    http::request_parser<http::empty_body> parser;
+    parser.header_limit(kHeadBytesMax);
+    co_await http::async_read_header(stream, buffer, parser, Into(error));
+    if (error && !IsUnreadable(error)) co_return;  // It has gone, or was too slow.
+
+    Response response = error ? AnswerUnreadable(error) : Answer(options_, parser.get());
+    response.keep_alive(false);
+    response.prepare_payload();
+    http::response_serializer<http::string_body> serializer(response);
+    co_await http::async_write_header(stream, serializer, Into(error));
+    if (!error && parser.get().method() != http::verb::head)
+      co_await http::async_write(stream, serializer, Into(error));
+    if (error) co_return;
+    // Until the peer has closed, too, so that the answer is not lost on its way.
+    stream.socket().shutdown(tcp::socket::shutdown_send, error);
+    for (char rest[4096]; !error;) co_await stream.async_read_some(asio::buffer(rest), Into(error));
   }
 
-  void Drop(std::list<Peer>::iterator peer) {
-    close(peer->fd);
-    peers_.erase(peer);
-  }
-
-  const Options options_;
-  const Address address_;
-  const int door_;
-  const int ending_;
+  Options options_;
+  asio::io_context context_{1};
 
   // Its thread only.
-  std::list<Peer> peers_;
-  Clock::time_point accept_again_ = {};
+  tcp::acceptor acceptor_{context_};
+  // Oldest first.
+  std::list<beast::tcp_stream*> peers_;
 
   std::thread thread_;
 };
 
 absl::StatusOr<std::unique_ptr<AdminHttp>> AdminHttp::Start(Options options) {
-  Address address = options.listen;
-  const absl::StatusOr<int> door = Listen(address);
-  if (!door.ok()) return door.status();
-  return std::unique_ptr<AdminHttp>(
-      new AdminHttp(std::make_unique<Server>(std::move(options), std::move(address), *door)));
+  auto server = std::make_unique<Server>(std::move(options));
+  if (absl::Status status = server->Start(); !status.ok()) return status;
+  return std::unique_ptr<AdminHttp>(new AdminHttp(std::move(server)));
 }
 
 AdminHttp::AdminHttp(std::unique_ptr<Server> server) : server_(std::move(server)) {}

@@ -2,8 +2,8 @@
 // Nothing changes anything here, and there is no authentication: it listens on loopback unless told
 // otherwise.
 //
-// Own code, because what matters here is what no library at hand gives: whoever dawdles, or many
-// who only connect, keep nobody else waiting, and cost a bounded number of descriptors.
+// Boost.Beast on one thread: whoever dawdles, or many who only connect, keep nobody else waiting,
+// and cost a bounded number of descriptors.
 #pragma once
 
 #include <chrono>
