@@ -4,6 +4,7 @@ No code is generated: messages are made from the descriptor set that the build l
 calls take and answer Protobuf's JSON as dictionaries. What is tested is what goes over the wire.
 """
 
+import contextlib
 import datetime
 import os
 import pathlib
@@ -215,6 +216,21 @@ class Daemon:
         """Does in its database what no caller can, and answers with what it says: a line a row."""
         command = [*self._psql, "-qAtXv", "ON_ERROR_STOP=1", "-c", statement]
         return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+    @contextlib.contextmanager
+    def locked(self, statement):
+        """Somebody holds, by hand, the locks that `statement` takes."""
+        with subprocess.Popen(
+            [*self._psql, "-qAtXv", "ON_ERROR_STOP=1"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        ) as session:
+            print(f"BEGIN; {statement};\n\\echo locked", file=session.stdin, flush=True)
+            for line in session.stdout:
+                if line == "locked\n":
+                    break
+            else:
+                raise AssertionError(statement)
+            yield
+            session.stdin.close()  # psql ends, and with it the transaction.
 
     def change_rows(self, statement):
         """Does so behind the daemon's back: its lanes keep no session longer than their connections."""

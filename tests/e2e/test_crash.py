@@ -5,7 +5,6 @@ SESSIOND_SOAK=1 multiplies the rounds.
 """
 
 import os
-import pathlib
 import random
 import select
 import signal
@@ -15,6 +14,7 @@ import uuid
 
 import pytest
 from conftest import Refused
+from processes import command_of, descendants
 from test_scenarios import assert_chained, events_of
 
 WRITERS = 8
@@ -100,24 +100,6 @@ class Writer(threading.Thread):
             assert session["state"] == event["newState"]
         *_, last = self.acknowledged.values()
         assert client.call("GetSession", {"sessionId": self.session_id}) == last
-
-
-def descendants(pid):
-    """The processes that a process has started, and those these have: pid by pid."""
-    parents = {}
-    for stat in pathlib.Path("/proc").glob("[0-9]*/stat"):
-        try:
-            parents[int(stat.parent.name)] = int(stat.read_text().rpartition(")")[2].split()[1])
-        except (FileNotFoundError, ProcessLookupError):
-            pass
-    found = [pid]
-    for each in found:
-        found += [child for child, parent in parents.items() if parent == each]
-    return found[1:]
-
-
-def command_of(pid):
-    return pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
 
 
 class Family:
