@@ -573,7 +573,7 @@ TEST(Imported, IsTakenOverWithAllThatLiesBelowInOneFact) {
                        owner_display_name: "O"
                        state: PAUSED
                        stage: "processing"
-                       fail_time { seconds: 1767000000 }
+                       fail_time { seconds: 1767200000 }
                        fail_reason: "why"
                        hold: true
                        context {
@@ -595,8 +595,8 @@ TEST(Imported, IsTakenOverWithAllThatLiesBelowInOneFact) {
                        task_type: "processing"
                        status: FAILED
                        retry_count: 2
-                       start_time { seconds: 1766500000 }
-                       fail_time { seconds: 1766600000 }
+                       start_time { seconds: 1767010000 }
+                       fail_time { seconds: 1767020000 }
                        max_retries: 9
                        failure_context {
                          fields {
@@ -609,7 +609,7 @@ TEST(Imported, IsTakenOverWithAllThatLiesBelowInOneFact) {
                        artifact_id: "f1"
                        kind: FILE
                        display_name: "f"
-                       create_time { seconds: 1766400000 }
+                       create_time { seconds: 1767001000 }
                      }
                      artifacts { artifact_id: "t1" kind: TICKET }
                      errors {
@@ -617,7 +617,7 @@ TEST(Imported, IsTakenOverWithAllThatLiesBelowInOneFact) {
                        severity: BLOCKING
                        user_message: "m"
                        related_file_id: "f1"
-                       create_time { seconds: 1766700000 }
+                       create_time { seconds: 1767002000 }
                      }
                      errors {
                        error_id: "0192f3c4-0000-7000-8000-00000000000e"
@@ -626,7 +626,7 @@ TEST(Imported, IsTakenOverWithAllThatLiesBelowInOneFact) {
                        user_message: "n"
                        operation_stage: "upload"
                        related_ticket_id: "t1"
-                       resolve_time { seconds: 1766800000 }
+                       resolve_time { seconds: 1767003000 }
                        resolver: "r"
                        resolution: "s"
                      }
@@ -656,7 +656,7 @@ TEST(Imported, IsTakenOverWithAllThatLiesBelowInOneFact) {
   EXPECT_EQ(life.task().task_id().size(), 36u);
   EXPECT_EQ(life.aggregate.errors.size(), 2u);
   EXPECT_EQ(life.aggregate.errors.at(kError).operation_stage(), "upload");
-  EXPECT_EQ(life.aggregate.artifacts.at("f1").create_time().seconds(), 1766400000);
+  EXPECT_EQ(life.aggregate.artifacts.at("f1").create_time().seconds(), 1767001000);
   EXPECT_TRUE(Rebuilds(life));
   // And it goes on from there.
   EXPECT_EQ(Facts(life.Do(About<v1::RecoverSessionRequest>(life.id))), "RECOVERED");
@@ -672,7 +672,7 @@ TEST(Imported, TimesAreAnsweredAsTheyAreKept) {
       owner_display_name: "O"
       workflow: "ticket_export"
       stage: "processing"
-      create_time { seconds: 1760000000 nanos: 123456789 }
+      create_time { seconds: 1759999999 nanos: 123456789 }
       fail_time { seconds: 1760000001 nanos: 999999999 }
       fail_reason: "r"
     }
@@ -768,7 +768,7 @@ TEST(Imported, WhatContradictsItselfIsRefusedWithEveryReason) {
        "session.counters.total_tickets_generated"},
       {"session {} task { task_type: 'baking' status: RUNNING }", "task.task_type"},
       {"session {} task { task_type: 'export' }", "task.status"},
-      {"session {} task { task_type: 'export' status: FAILED retry_count: -1 }", "task.retry_count"},
+      {"session {} task { task_type: 'export' status: FAILED fail_time {} retry_count: -1 }", "task.retry_count"},
       {"session { state: STOPPED } task { task_type: 'export' status: RUNNING }", "task.status"},
       {"session { state: CREATING } task { task_type: 'export' status: RUNNING }", "task.status"},
       {"session { fail_time { seconds: 1 } } task { task_type: 'export' status: RUNNING }", "task.status"},
@@ -797,6 +797,88 @@ TEST(Imported, WhatContradictsItselfIsRefusedWithEveryReason) {
                             "session { context { fields { key: 'x' value { "
                             "number_value: 1 } } } }")),
             "!CONTEXT_VIOLATION");
+}
+
+// 2026-01-01, when it is taken in, is 1767225600.
+TEST(Imported, WhatCouldNotHaveComeToBeHereIsRefusedWithTheTimeThatIsWrong) {
+  struct Case {
+    const char *text, *field, *why;
+  };
+  // clang-format off
+  const Case cases[] = {
+      {"session { create_time { seconds: 9 } update_time { seconds: 8 } }", "session.update_time", "before session.create_time"},
+      {"session { update_time { seconds: 253402300799 } }", "session.update_time", "in the future"},
+      {"session { create_time { seconds: 9 } complete_time { seconds: 8 } }", "session.complete_time", "before session.create_time"},
+      {"session { create_time { seconds: 9 } fail_time { seconds: 8 } }", "session.fail_time", "before session.create_time"},
+      {"session { create_time { seconds: 9 } delete_time { seconds: 8 } state: DELETED }", "session.delete_time", "before session.create_time"},
+      {"session { create_time { seconds: 1 } complete_time { seconds: 9 } delete_time { seconds: 8 } state: DELETED }", "session.delete_time", "before session.complete_time"},
+      {"session { create_time { seconds: 1 } fail_time { seconds: 9 } delete_time { seconds: 8 } state: DELETED }", "session.delete_time", "before session.fail_time"},
+      {"session {} task { task_type: 'export' status: RUNNING start_time { seconds: 253402300799 } }", "task.start_time", "in the future"},
+      {"session { create_time { seconds: 9 } } task { task_type: 'export' status: RUNNING start_time { seconds: 8 } }", "task.start_time", "before session.create_time"},
+      {"session {} task { task_type: 'export' status: RUNNING start_time { seconds: 9 } heartbeat_time { seconds: 8 } }", "task.heartbeat_time", "before task.start_time"},
+      {"session {} task { task_type: 'export' status: RUNNING heartbeat_time { seconds: 1767225601 } }", "task.heartbeat_time", "in the future"},
+      {"session {} task { task_type: 'export' status: RUNNING complete_time { seconds: 9 } }", "task.complete_time", "only of a task that is COMPLETED"},
+      {"session {} task { task_type: 'export' status: COMPLETED }", "task.complete_time", "required of a task that is COMPLETED"},
+      {"session {} task { task_type: 'export' status: COMPLETED start_time { seconds: 9 } complete_time { seconds: 8 } }", "task.complete_time", "before task.start_time"},
+      {"session {} task { task_type: 'export' status: COMPLETED complete_time { seconds: 1767225601 } }", "task.complete_time", "in the future"},
+      {"session {} task { task_type: 'export' status: COMPLETED complete_time { seconds: 8 } heartbeat_time { seconds: 9 } start_time { seconds: 1 } }", "task.heartbeat_time", "behind the task's end"},
+      {"session {} task { task_type: 'export' status: FAILED }", "task.fail_time", "required of a task that is FAILED"},
+      {"session {} task { task_type: 'export' status: FAILED start_time { seconds: 9 } fail_time { seconds: 8 } }", "task.fail_time", "before task.start_time"},
+      {"session {} task { task_type: 'export' status: FAILED fail_time { seconds: 9 } cancel_time { seconds: 9 } }", "task.cancel_time", "only of a task that is CANCELLED"},
+      {"session {} task { task_type: 'export' status: CANCELLED }", "task.cancel_time", "required of a task that is CANCELLED"},
+      {"session { create_time { seconds: 1 } complete_time { seconds: 8 } } task { task_type: 'export' status: COMPLETED start_time { seconds: 2 } complete_time { seconds: 9 } }", "task.complete_time", "behind session.complete_time"},
+      {"session { create_time { seconds: 1 } fail_time { seconds: 8 } } task { task_type: 'export' status: FAILED start_time { seconds: 9 } fail_time { seconds: 9 } }", "task.start_time", "behind session.fail_time"},
+      {"session { create_time { seconds: 9 } } errors { severity: INFO create_time { seconds: 8 } }", "errors[0].create_time", "before session.create_time"},
+      {"session {} errors { severity: INFO create_time { seconds: 9 } resolve_time { seconds: 8 } }", "errors[0].resolve_time", "before errors[0].create_time"},
+      {"session { create_time { seconds: 9 } } errors { severity: INFO resolve_time { seconds: 8 } }", "errors[0].resolve_time", "before session.create_time"},
+      {"session { create_time { seconds: 1 } delete_time { seconds: 8 } state: DELETED } errors { severity: INFO create_time { seconds: 9 } }", "errors[0].create_time", "behind session.delete_time"},
+      {"session { create_time { seconds: 9 } } artifacts { kind: FILE create_time { seconds: 8 } }", "artifacts[0].create_time", "before session.create_time"},
+      {"session { create_time { seconds: 1 } complete_time { seconds: 8 } } artifacts { kind: FILE create_time { seconds: 9 } }", "artifacts[0].create_time", "behind session.complete_time"},
+  };
+  // clang-format on
+  for (const Case& one : cases) {
+    const auto refused = TryImport("ticket_export", one.text);
+    EXPECT_EQ(Facts(refused), "!INVALID_FIELD") << one.text;
+    EXPECT_THAT(Violations(refused.status()), testing::Contains(one.field)) << one.text;
+    EXPECT_THAT(std::string(refused.status().message()), testing::HasSubstr(one.why)) << one.text;
+  }
+  for (const auto& [text, why] : {
+           std::pair{"session { create_time { seconds: 9 } } messages { type: 'question' "
+                     "create_time { seconds: 8 } }",
+                     "messages[0].create_time lies before session.create_time"},
+           std::pair{"session { create_time { seconds: 1 } complete_time { seconds: 8 } } "
+                     "messages { type: 'question' create_time { seconds: 9 } }",
+                     "messages[0].create_time lies behind session.complete_time"},
+       }) {
+    EXPECT_THAT(std::string(TryImport("interview", text).status().message()),
+                testing::HasSubstr(why));
+  }
+}
+
+TEST(Imported, WhatNobodyDatedContradictsNothing) {
+  const auto decision = TryImport("ticket_export", R"pb(
+    session { complete_time { seconds: 1766000000 } }
+    task {
+      task_type: "export"
+      status: COMPLETED
+      complete_time { seconds: 1765000000 }
+    }
+    errors {
+      severity: INFO
+      resolve_time { seconds: 1764000000 }
+    }
+    errors { severity: INFO }
+    artifacts { kind: FILE }
+  )pb");
+  ASSERT_TRUE(decision.ok()) << decision.status();
+  EXPECT_EQ(decision->session.create_time().seconds(), 1764000000) << "the first that is known";
+  EXPECT_EQ(decision->session.current_task().start_time().seconds(), 1765000000);
+  EXPECT_EQ(decision->session.current_task().heartbeat_time().seconds(), 1765000000);
+  EXPECT_EQ(decision->errors[0].create_time().seconds(), 1764000000);
+  EXPECT_EQ(decision->errors[1].create_time().seconds(), 1766000000) << "not behind the end";
+  EXPECT_EQ(decision->artifacts[0].create_time().seconds(), 1766000000);
+  const auto now = TryImport("ticket_export", "session {}");
+  EXPECT_EQ(now->session.create_time().seconds(), absl::ToUnixSeconds(kBegin));
 }
 
 TEST(Imported, IsLeftAsItIsWhenItIsThereOrWas) {

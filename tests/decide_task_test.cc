@@ -523,6 +523,7 @@ TEST(TaskIds, ThatWereImportedAreNotNewEither) {
   request.mutable_task()->set_task_type("processing");
   request.mutable_task()->set_task_id(kRun);
   request.mutable_task()->set_status(SessionTask::CANCELLED);
+  request.mutable_task()->mutable_cancel_time()->set_seconds(1'700'000'000);
   life.Must(Import(life.workflow, request));
   // As the database would have it, which is asked for what earlier runs are known by.
   life.aggregate.used_ids.clear();

@@ -678,18 +678,21 @@ class Drawing {
   }
 
   v1::ImportSessionsRequest Past(const Spec& spec, const Session& session) {
+    // So that it can still be recovered.
+    const int64_t an_hour_ago = absl::ToUnixSeconds(absl::Now() - absl::Hours(1));
     v1::ImportSessionsRequest request;
     Session& past = *request.mutable_session();
     past = session;
     past.set_state(static_cast<Session::State>(1 + Pick(5)));
     if (spec.stages.size() > 1) past.set_stage(spec.stages[Pick(2) % (spec.stages.size() - 1)]);
     const bool going = past.state() == Session::ACTIVE || past.state() == Session::PAUSED;
-    if (spec.fails && going && Chance(4)) past.mutable_fail_time()->set_seconds(1'700'000'000);
+    if (spec.fails && going && Chance(4)) past.mutable_fail_time()->set_seconds(an_hour_ago);
     if (!spec.tasks.empty() && Chance(2)) {
       SessionTask& task = *request.mutable_task();
       task.set_task_type(spec.tasks.begin()->first);
       task.set_task_id(Uuid());
       task.set_status(going && !past.has_fail_time() ? SessionTask::RUNNING : SessionTask::FAILED);
+      if (task.status() == SessionTask::FAILED) task.mutable_fail_time()->set_seconds(an_hour_ago);
       task.set_retry_count(Pick(spec.max_retries));
     }
     *request.add_artifacts() = AnArtifact("f0");
@@ -700,7 +703,7 @@ class Drawing {
       error.set_related_file_id("f0");
       error.set_related_ticket_id("t0");
       error.set_error_id(Uuid());
-      if (Chance(3)) error.mutable_resolve_time()->set_seconds(1'700'000'000);
+      if (Chance(3)) error.mutable_resolve_time()->set_seconds(an_hour_ago);
     }
     for (int i = spec.messages.empty() ? 0 : Pick(3); i > 0; --i)
       *request.add_messages() = SomeMessage(spec);

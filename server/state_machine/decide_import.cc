@@ -1,7 +1,12 @@
 // Import: a session that lived elsewhere, taken over as it stands, with all that lies below it. Its
 // one IMPORTED event carries everything, so that replaying begins there.
+#include <algorithm>
+#include <array>
+#include <initializer_list>
 #include <map>
+#include <optional>
 #include <set>
+#include <string>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -21,11 +26,90 @@ using v1::SessionTask;
 
 namespace {
 
+using google::protobuf::Timestamp;
+
+// ---- times
+//
+// What is taken in has to be what could have come to be here: nothing in the future, nothing before
+// the session or its own beginning, and nothing of what ends with a session behind its end.
+
+// When the request says that something happened; nothing where it does not.
+std::optional<absl::Time> When(bool given, const Timestamp& time) {
+  return given ? std::optional(FromProto(time)) : std::nullopt;
+}
+
+struct EndOfTask {
+  SessionTask::Status status;
+  const char* field;
+  std::optional<absl::Time> time;
+};
+
+std::array<EndOfTask, 3> EndsOf(const SessionTask& task) {
+  return {
+      {{SessionTask::COMPLETED, "complete_time",
+        When(task.has_complete_time(), task.complete_time())},
+       {SessionTask::FAILED, "fail_time", When(task.has_fail_time(), task.fail_time())},
+       {SessionTask::CANCELLED, "cancel_time", When(task.has_cancel_time(), task.cancel_time())}}};
+}
+
+std::optional<absl::Time> EndOf(const SessionTask& task) {
+  for (const EndOfTask& end : EndsOf(task)) {
+    if (end.status == task.status()) return end.time;
+  }
+  return std::nullopt;
+}
+
+// When things happened that nobody dated: not after the session's end, nor after what followed.
+absl::Time Undated(const Session& session, absl::Time now,
+                   std::optional<absl::Time> before = std::nullopt) {
+  absl::Time time = std::min(now, before.value_or(now));
+  if (session.has_complete_time()) time = std::min(time, FromProto(session.complete_time()));
+  if (session.has_delete_time()) time = std::min(time, FromProto(session.delete_time()));
+  return time;
+}
+
+absl::Time StartOf(const SessionTask& task, const Session& session, absl::Time now) {
+  return When(task.has_start_time(), task.start_time())
+      .value_or(Undated(session, now, EndOf(task)));
+}
+
+absl::Time CreateTimeOf(const SessionError& error, const Session& session, absl::Time now) {
+  return When(error.has_create_time(), error.create_time())
+      .value_or(Undated(session, now, When(error.has_resolve_time(), error.resolve_time())));
+}
+
+// A session that nobody dated is as old as the first that is known of it.
+absl::Time CreateTimeOf(const ImportSessionsRequest& request, absl::Time now) {
+  const Session& session = request.session();
+  if (session.has_create_time()) return FromProto(session.create_time());
+  absl::Time first = Undated(session, now, When(session.has_fail_time(), session.fail_time()));
+  if (request.has_task()) first = std::min(first, StartOf(request.task(), session, now));
+  for (const SessionError& error : request.errors())
+    first = std::min(first, CreateTimeOf(error, session, now));
+  const auto see = [&first](bool given, const Timestamp& time) {
+    first = std::min(first, When(given, time).value_or(first));
+  };
+  for (const SessionArtifact& artifact : request.artifacts())
+    see(artifact.has_create_time(), artifact.create_time());
+  for (const SessionMessage& message : request.messages())
+    see(message.has_create_time(), message.create_time());
+  return first;
+}
+
+// ---- checks
+
 // Collects what is wrong with an imported session; everything at once.
 class ImportCheck {
  public:
   ImportCheck(const Workflow& workflow, const ImportSessionsRequest& request, absl::Time now)
-      : workflow_(workflow), request_(request), now_(now) {}
+      : workflow_(workflow), request_(request), now_(now) {
+    const Session& session = request.session();
+    created_ = {"session.create_time", CreateTimeOf(request, now)};
+    completed_ = {"session.complete_time",
+                  When(session.has_complete_time(), session.complete_time())};
+    failed_ = {"session.fail_time", When(session.has_fail_time(), session.fail_time())};
+    deleted_ = {"session.delete_time", When(session.has_delete_time(), session.delete_time())};
+  }
 
   Workflow::Violations Run() {
     CheckSession(request_.session());
@@ -33,7 +117,8 @@ class ImportCheck {
     for (int i = 0; i < request_.artifacts_size(); ++i) {
       const SessionArtifact& artifact = request_.artifacts(i);
       const std::string path = absl::StrCat("artifacts[", i, "]");
-      CheckTime(path + ".create_time", artifact.create_time());
+      CheckTime({path + ".create_time", When(artifact.has_create_time(), artifact.create_time())},
+                {created_}, {completed_, deleted_});
       if (artifact.artifact_id().empty()) continue;
       Unique(path + ".artifact_id", artifact.artifact_id(), &artifact_ids_);
       linkable_[artifact.kind()].insert(artifact.artifact_id());
@@ -47,28 +132,47 @@ class ImportCheck {
         Add(path + ".type", absl::StrCat("is not a message type of workflow ", workflow_.name()));
       if (!message.message_id().empty())
         Unique(path + ".message_id", message.message_id(), &message_ids_);
-      CheckTime(path + ".create_time", message.create_time());
+      CheckTime({path + ".create_time", When(message.has_create_time(), message.create_time())},
+                {created_}, {completed_, failed_, deleted_});
     }
     return std::move(violations_);
   }
 
  private:
+  // When something happened, if anybody says so, and the field that does.
+  struct Moment {
+    std::string path;
+    std::optional<absl::Time> time;
+  };
+
   void Add(std::string path, std::string wrong) {
     violations_.emplace_back(std::move(path), std::move(wrong));
   }
   void Unique(const std::string& path, const std::string& id, std::set<std::string>* seen) {
     if (!seen->insert(id).second) Add(path, "stands twice in the request");
   }
-  // Nothing has happened in the future.
-  void CheckTime(const std::string& path, const google::protobuf::Timestamp& time) {
-    if (FromProto(time) > now_) Add(path, "lies in the future");
+  // Nothing has happened in the future, before what it comes after, or behind what ends it.
+  void CheckTime(const Moment& moment, std::initializer_list<Moment> after,
+                 std::initializer_list<Moment> until = {}) {
+    if (!moment.time.has_value()) return;
+    if (*moment.time > now_) return Add(moment.path, "lies in the future");
+    for (const Moment& bound : after) {
+      if (bound.time.has_value() && *moment.time < *bound.time)
+        return Add(moment.path, absl::StrCat("lies before ", bound.path));
+    }
+    for (const Moment& bound : until) {
+      if (bound.time.has_value() && *moment.time > *bound.time)
+        return Add(moment.path, absl::StrCat("lies behind ", bound.path));
+    }
   }
 
   void CheckSession(const Session& session) {
-    CheckTime("session.create_time", session.create_time());
-    CheckTime("session.complete_time", session.complete_time());
-    CheckTime("session.fail_time", session.fail_time());
-    CheckTime("session.delete_time", session.delete_time());
+    CheckTime(created_, {});
+    CheckTime({"session.update_time", When(session.has_update_time(), session.update_time())},
+              {created_});
+    CheckTime(completed_, {created_});
+    CheckTime(failed_, {created_});
+    CheckTime(deleted_, {created_, completed_, failed_});
     if (!session.stage().empty() && workflow_.FindStage(session.stage()) == nullptr)
       Add("session.stage", absl::StrCat("is not a stage of workflow ", workflow_.name()));
     if (session.has_fail_time() && !workflow_.HasFailedStatus())
@@ -97,11 +201,35 @@ class ImportCheck {
       Add("task.status",
           "cannot be RUNNING in a session that is not ACTIVE or PAUSED, or failed, or completed");
     }
+    CheckTimes(task);
+  }
+
+  void CheckTimes(const SessionTask& task) {
+    const auto ends = {completed_, failed_, deleted_};
+    CheckTime({"task.start_time", When(task.has_start_time(), task.start_time())}, {created_},
+              ends);
+    const Moment started{"task.start_time", StartOf(task, request_.session(), now_)};
+    for (const EndOfTask& end : EndsOf(task)) {
+      const Moment moment{absl::StrCat("task.", end.field), end.time};
+      const std::string& status = SessionTask::Status_Name(end.status);
+      if (end.status == task.status() && !end.time.has_value()) {
+        Add(moment.path, absl::StrCat("is required of a task that is ", status));
+      } else if (end.status != task.status() && end.time.has_value()) {
+        Add(moment.path, absl::StrCat("is only of a task that is ", status));
+      } else {
+        CheckTime(moment, {started, created_}, ends);
+      }
+    }
+    CheckTime({"task.heartbeat_time", When(task.has_heartbeat_time(), task.heartbeat_time())},
+              {started, created_}, {{"the task's end", EndOf(task)}});
   }
 
   void CheckError(const SessionError& error, const std::string& path) {
-    CheckTime(path + ".create_time", error.create_time());
-    CheckTime(path + ".resolve_time", error.resolve_time());
+    CheckTime({path + ".create_time", When(error.has_create_time(), error.create_time())},
+              {created_}, {deleted_});
+    const Moment recorded{path + ".create_time", CreateTimeOf(error, request_.session(), now_)};
+    CheckTime({path + ".resolve_time", When(error.has_resolve_time(), error.resolve_time())},
+              {recorded, created_}, {deleted_});
     if (!error.operation_stage().empty() &&
         workflow_.FindStage(error.operation_stage()) == nullptr) {
       Add(path + ".operation_stage", absl::StrCat("is not a stage of workflow ", workflow_.name()));
@@ -119,11 +247,14 @@ class ImportCheck {
   const Workflow& workflow_;
   const ImportSessionsRequest& request_;
   const absl::Time now_;
+  Moment created_, completed_, failed_, deleted_;
   std::set<std::string> artifact_ids_, error_ids_, message_ids_;
   // Artifacts that errors may be about.
   std::map<SessionArtifact::Kind, std::set<std::string>> linkable_;
   Workflow::Violations violations_;
 };
+
+// ---- the session
 
 // The rest stands in the event itself.
 bool IsTakenOver(absl::string_view field) {
@@ -131,18 +262,16 @@ bool IsTakenOver(absl::string_view field) {
 }
 
 // In whole microseconds.
-google::protobuf::Timestamp AsKept(const google::protobuf::Timestamp& time) {
-  return ToProto(FromProto(time));
-}
+Timestamp AsKept(const Timestamp& time) { return ToProto(FromProto(time)); }
 
-google::protobuf::Timestamp TimeOr(bool given, const google::protobuf::Timestamp& time,
-                                   absl::Time otherwise) {
+Timestamp TimeOr(bool given, const Timestamp& time, absl::Time otherwise) {
   return given ? AsKept(time) : ToProto(otherwise);
 }
 
 // The session as it will stand: what was given, and what follows from it.
-Session Born(const Workflow& workflow, const std::string& id, const Session& given,
+Session Born(const Workflow& workflow, const std::string& id, const ImportSessionsRequest& request,
              absl::Time now) {
+  const Session& given = request.session();
   Session session;
   session.set_session_id(id);
   session.set_namespace_(given.namespace_().empty() ? "default" : given.namespace_());
@@ -158,7 +287,7 @@ Session Born(const Workflow& workflow, const std::string& id, const Session& giv
     (*session.mutable_counters())[counter] = 0;
   for (const auto& [counter, count] : given.counters())
     (*session.mutable_counters())[counter] = count;
-  *session.mutable_create_time() = TimeOr(given.has_create_time(), given.create_time(), now);
+  *session.mutable_create_time() = ToProto(CreateTimeOf(request, now));
 
   const v1::Stage* first = workflow.FirstStage();
   session.set_stage(!given.stage().empty() ? given.stage() : first == nullptr ? "" : first->name());
@@ -183,13 +312,19 @@ Session Born(const Workflow& workflow, const std::string& id, const Session& giv
   return session;
 }
 
-SessionTask TaskOf(const Workflow& workflow, Ledger& ledger, const SessionTask& given) {
+SessionTask TaskOf(const Workflow& workflow, Ledger& ledger, const ImportSessionsRequest& request) {
+  const SessionTask& given = request.task();
   SessionTask task = given;
   task.set_session_id(ledger.session().session_id());
   if (task.task_id().empty()) task.set_task_id(ledger.DrawId());
   task.set_max_retries(workflow.max_retries());
-  *task.mutable_start_time() = TimeOr(given.has_start_time(), given.start_time(), ledger.now());
-  *task.mutable_heartbeat_time() = ToProto(ledger.now());
+  *task.mutable_start_time() = ToProto(StartOf(given, request.session(), ledger.now()));
+  // Who goes on here has the time that anybody has to be heard of.
+  const absl::Time end = EndOf(given).value_or(ledger.now());
+  *task.mutable_heartbeat_time() =
+      task.status() == SessionTask::RUNNING
+          ? ToProto(end)
+          : TimeOr(given.has_heartbeat_time(), given.heartbeat_time(), end);
   if (task.has_complete_time()) *task.mutable_complete_time() = AsKept(task.complete_time());
   if (task.has_fail_time()) *task.mutable_fail_time() = AsKept(task.fail_time());
   if (task.has_cancel_time()) *task.mutable_cancel_time() = AsKept(task.cancel_time());
@@ -206,20 +341,19 @@ SessionTask TaskOf(const Workflow& workflow, Ledger& ledger, const SessionTask& 
 void TakeRows(const ImportSessionsRequest& request, Ledger& ledger) {
   Decision& decision = ledger.decision();
   const std::string& id = decision.session.session_id();
+  const absl::Time undated = Undated(request.session(), ledger.now());
   for (const SessionArtifact& given : request.artifacts()) {
     SessionArtifact& artifact = decision.artifacts.emplace_back(given);
     if (artifact.artifact_id().empty()) artifact.set_artifact_id(ledger.DrawId());
     artifact.set_session_id(id);
-    *artifact.mutable_create_time() =
-        TimeOr(given.has_create_time(), given.create_time(), ledger.now());
+    *artifact.mutable_create_time() = TimeOr(given.has_create_time(), given.create_time(), undated);
   }
   for (const SessionError& given : request.errors()) {
     SessionError& error = decision.errors.emplace_back(given);
     if (error.error_id().empty()) error.set_error_id(ledger.DrawId());
     error.set_session_id(id);
     if (error.operation_stage().empty()) error.set_operation_stage(decision.session.stage());
-    *error.mutable_create_time() =
-        TimeOr(given.has_create_time(), given.create_time(), ledger.now());
+    *error.mutable_create_time() = ToProto(CreateTimeOf(given, request.session(), ledger.now()));
     error.clear_age();
   }
   int32_t sequence = 0;
@@ -229,8 +363,7 @@ void TakeRows(const ImportSessionsRequest& request, Ledger& ledger) {
     if (!appended.id_brought) message.set_message_id(ledger.DrawId());
     message.set_session_id(id);
     message.set_sequence(++sequence);
-    *message.mutable_create_time() =
-        TimeOr(given.has_create_time(), given.create_time(), ledger.now());
+    *message.mutable_create_time() = TimeOr(given.has_create_time(), given.create_time(), undated);
     decision.messages.push_back(std::move(appended));
   }
 }
@@ -246,7 +379,7 @@ absl::StatusOr<Decision> Decide(const Context& context, const ImportSessionsRequ
   if (!violations.empty()) return InvalidFields(violations);
 
   Ledger ledger = context.Open();
-  const Session born = Born(workflow, id, request.session(), ledger.now());
+  const Session born = Born(workflow, id, request, ledger.now());
   if (auto fit = CheckFields(workflow, born); !fit.ok()) return fit;
   ledger.Record(SessionEvent::IMPORTED, [&](Session& session, Struct& changes) {
     session = born;
@@ -255,7 +388,7 @@ absl::StatusOr<Decision> Decide(const Context& context, const ImportSessionsRequ
     if (session.state() == Session::DELETED)
       SetPurgeTime(ledger.now() + workflow.after_delete(), session, changes);
     if (request.has_task()) {
-      *session.mutable_current_task() = TaskOf(workflow, ledger, request.task());
+      *session.mutable_current_task() = TaskOf(workflow, ledger, request);
       ledger.decision().task_changed = true;
     }
     TakeRows(request, ledger);
