@@ -1,5 +1,5 @@
 // A method as the server sees it: bytes in, bytes out. What all methods share happens here once:
-// parse, validate, handle, serialize.
+// parse, validate, drop what is no input, handle, serialize.
 #pragma once
 
 #include <functional>
@@ -10,6 +10,7 @@
 #include "absl/status/statusor.h"
 #include "google/protobuf/descriptor.h"
 #include "server/rpc/call.h"
+#include "server/rpc/output_only.h"
 #include "server/rpc/parse.h"
 #include "server/rpc/stream.h"
 #include "server/rpc/task.h"
@@ -41,6 +42,7 @@ Task<Bytes> HandleBytes(Service& service,
   Request request;
   if (auto parsed = ParseRequest(bytes, &request); !parsed.ok()) co_return parsed;
   if (auto valid = Validate(request); !valid.ok()) co_return valid;
+  DropOutputOnly(request);
   const absl::StatusOr<Reply> reply =
       co_await (service.*method)(std::move(call), std::move(request));
   if (!reply.ok()) co_return reply.status();

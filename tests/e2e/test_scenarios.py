@@ -632,6 +632,86 @@ def test_a_creation_with_an_id_of_its_own_is_replayed_too(client):
     assert refusal.reason == "REQUEST_ID_REUSED"
 
 
+def test_what_was_answered_is_the_same_payload_when_it_is_sent_back(client):
+    """Its OUTPUT ONLY fields are ignored, so that they make no other payload of it either."""
+    session = {"workflow": "ticket_export", "ownerId": "u1", "ownerDisplayName": "Ada"}
+    create = {"session": session, "requestId": str(uuid.uuid4())}
+    created = client.call("CreateSession", create)
+    assert client.call("CreateSession", {**create, "session": created}) == created
+    session_id = created["sessionId"]
+
+    def twice(method, part, request, answered):
+        """Makes the call, and again with the part as it was answered: one effect."""
+        request = {"sessionId": session_id, "requestId": str(uuid.uuid4()), **request}
+        answer = client.call(method, request)
+        before = len(events_of(client, session_id))
+        again = client.call(method, {**request, part: answered(answer)})
+        for ageing in [answer, again]:
+            ageing.pop("age", None)
+            ageing.pop("duration", None)
+        assert again == answer, method
+        assert len(events_of(client, session_id)) == before, method
+        return answer
+
+    twice("AddArtifacts", "artifacts", {"artifacts": [{"artifactId": "f", "kind": "FILE"}]},
+          lambda answer: answer["artifacts"])
+    error = {
+        "category": "TEMPORARY",
+        "severity": "INFO",
+        "userMessage": "m",
+        "operationStage": "upload",
+    }
+    twice("RecordError", "error", {"error": error}, lambda answer: answer)
+    update = {
+        "session": {"sessionId": session_id, "labels": {"a": "b"}},
+        "updateMask": "labels",
+        "requestId": str(uuid.uuid4()),
+    }
+    updated = client.call("UpdateSession", update)
+    # The etag is input there.
+    whole = {field: value for field, value in updated.items() if field != "etag"}
+    assert client.call("UpdateSession", {**update, "session": whole}) == updated
+
+    client.call("AdvanceSession", {"sessionId": session_id, "targetStage": "upload"})
+    task = client.call(
+        "StartTask",
+        {"sessionId": session_id, "taskType": "processing", "advanceToStage": "processing"},
+    )
+    twice("FailTask", "error", {"taskId": task["taskId"], "error": error},
+          lambda _: {**error, "resolver": "me", "createTime": "2026-01-01T00:00:00Z"})
+
+    session_id = client.call(
+        "CreateSession", {"session": {"workflow": "interview", "ownerId": "u1"}}
+    )["sessionId"]
+    messages = [{"type": "question", "content": "Why?"}]
+    twice("AppendMessages", "messages", {"messages": messages},
+          lambda _: [{**messages[0], "sequence": 1, "createTime": "2026-01-01T00:00:00Z"}])
+
+
+def test_a_payload_is_the_same_however_it_is_written(client, contract):
+    """Maps in another order, a default that is said, a field that nobody knows."""
+    request_id = str(uuid.uuid4())
+    session = {"workflow": "execution", "labels": {"a": "1", "b": "2", "c": "3"}}
+    request = contract.request("CreateSession", {"session": session, "requestId": request_id})
+    path = "/" + contract.full("CreateSession")
+
+    def created(written):
+        return contract.message("sessiond.v1.Session").FromString(client.send(path, written))
+
+    answer = created(request)
+    pieces = [
+        contract.request("CreateSession", {"session": {"labels": {key: session["labels"][key]}}})
+        for key in "cba"
+    ]
+    backwards = b"".join(pieces) + contract.request(
+        "CreateSession", {"session": {"workflow": "execution"}, "requestId": request_id}
+    )
+    creating_is_false = b"\x18\x00"
+    unknown = b"\xc2\x3e\x01x"  # Field 1000.
+    for written in [backwards, request + creating_is_false, request + unknown]:
+        assert created(written) == answer
+
+
 def test_a_request_id_is_one_session_s_own(client):
     for session_id in [client.create()["sessionId"] for _ in range(2)]:
         paused = client.call("PauseSession", {"sessionId": session_id, "requestId": "pause-1"})
