@@ -391,6 +391,36 @@ TEST(Filter, WhatIsNotUnderstoodIsRefusedWithItsPositionAndWhatWasExpected) {
   for (const Refused& row : rows) ExpectRefused(ParseFilter(row.text).status(), row);
 }
 
+TEST(Filter, WhatOnlyLooksLikeAQuoteOrASpaceIsRefusedAndNotSearchedFor) {
+  const std::vector<Refused> rows = {
+      {"owner_id = “u1”", 11, "“ does not quote; write \""},
+      {"owner_id = ‘u1’", 11, "‘ does not quote; write \""},
+      {"owner_id = „u1“", 11, "„ does not quote; write \""},
+      {"owner_id = «u 1»", 11, "« does not quote; write \""},
+      {"owner_id = `u1`", 11, "` does not quote; write \""},
+      {"owner_id = ＂u1＂", 11, "＂ does not quote; write \""},
+      {"owner_id = u1”", 13, "” does not quote; write \""},
+      {"owner_id = \"u1”", 11, "the quote \" is never closed; ” does not, write \""},
+      {"owner_id = 'u1’", 11, "the quote ' is never closed; ’ does not, write '"},
+      {"labels.“a b” = c", 7, "“ does not quote"},
+      {"labels:“team”", 7, "“ does not quote"},
+      {"context.site_name = “x”", 20, "“ does not quote"},
+      {"“owner_id” = u1", 0, "“ does not quote"},
+      {"owner_id = \u00a0u1", 11, "a space, or from nothing, \\xc2\\xa0; take it out"},
+      {"owner_id\u00a0= u1", 8, "\\xc2\\xa0"},
+      {"owner_id = u1\u200b", 13, "\\xe2\\x80\\x8b"},
+      {"owner_id = a\u2066b", 12, "\\xe2\\x81\\xa6"},
+      {"\ufeffowner_id = u1", 0, "\\xef\\xbb\\xbf"},
+      {"labels.te\u00adam = a", 9, "\\xc2\\xad"},
+  };
+  for (const Refused& row : rows) ExpectRefused(ParseFilter(row.text).status(), row);
+  // Whoever means them writes quotes; and within a word an apostrophe is seen.
+  for (const char* text : {"owner_id = \"“u1”\"", "owner_id = '\u00a0u1'", "owner_id = O’Brien",
+                           "labels.'\u200b' = a", "owner_id = 山田"}) {
+    EXPECT_TRUE(ParseFilter(text).ok()) << text << ParseFilter(text).status();
+  }
+}
+
 TEST(Filter, EveryResourceHasFieldsOfItsOwn) {
   struct Row {
     FilterResource resource;

@@ -230,6 +230,39 @@ std::size_t Utf8SequenceLength(absl::string_view text) {
   return 0;
 }
 
+// What word processors, web pages and other keyboards put where a quote was meant.
+constexpr absl::string_view kQuoteLookalikes[] = {"‘",  "’",  "‚",  "‛",  "“", "”", "„",  "‟",
+                                                  "′",  "″",  "«",  "»",  "‹", "›", "「", "」",
+                                                  "『", "』", "＂", "＇", "´", "`"};
+
+// The one that `text` begins, or ends, with; empty if none.
+absl::string_view LeadingLookalike(absl::string_view text) {
+  for (const absl::string_view quote : kQuoteLookalikes) {
+    if (absl::StartsWith(text, quote)) return quote;
+  }
+  return "";
+}
+absl::string_view TrailingLookalike(absl::string_view text) {
+  for (const absl::string_view quote : kQuoteLookalikes) {
+    if (absl::EndsWith(text, quote)) return quote;
+  }
+  return "";
+}
+
+// What looks like a space, or like nothing: spaces of other widths, zero width, direction marks,
+// and the byte order mark.
+bool IsUnseen(absl::string_view character) {
+  constexpr absl::string_view kOthers[] = {"\u00a0", "\u00ad", "\u061c", "\u202f",
+                                           "\u205f", "\u3000", "\ufeff"};
+  if (std::find(std::begin(kOthers), std::end(kOthers), character) != std::end(kOthers))
+    return true;
+  // U+2000 to U+200F, U+2028 to U+202E, and U+2060 to U+206F.
+  if (character.size() != 3 || character[0] != '\xE2') return false;
+  const unsigned last = static_cast<unsigned char>(character[2]);
+  return (character[1] == '\x80' && (last <= 0x8F || (last >= 0xA8 && last <= 0xAE))) ||
+         (character[1] == '\x81' && last >= 0xA0 && last <= 0xAF);
+}
+
 bool IsDigit(char c) { return absl::ascii_isdigit(static_cast<unsigned char>(c)); }
 
 // Whether `text` has the shape: each `0` stands for a digit, everything else for itself.
@@ -327,6 +360,7 @@ class Parser {
   bool Presence(const Field& field, Restriction* restriction);
   bool ParseLiteral(absl::string_view expected, Literal* literal);
   bool Quoted(std::string* text);
+  bool CheckBare(absl::string_view text);
   bool Value(const Field& field, const Literal& literal, FilterValue* value);
 
   bool AtEnd() const { return position_ == text_.size(); }
@@ -462,6 +496,7 @@ bool Parser::ParseRestriction(Filter* node) {
 
 bool Parser::Member(const Field** field, Restriction* restriction) {
   const absl::string_view name = Word();
+  if (!CheckBare(name)) return false;
   if (name.empty() || IsKeyword(name)) return FailExpected("a field's name");
   *field = FindField(fields_, name);
   if (*field == nullptr) {
@@ -486,6 +521,7 @@ bool Parser::MapKey(const Field& field, Restriction* restriction) {
     if (!Quoted(&restriction->key)) return false;
   } else {
     restriction->key = std::string(Run("()=!<>:,\"'"));
+    if (!CheckBare(restriction->key)) return false;
     position_ += restriction->key.size();
   }
   if (!restriction->key.empty()) return true;
@@ -541,7 +577,30 @@ bool Parser::ParseLiteral(absl::string_view expected, Literal* literal) {
   if (literal->quoted) return Quoted(&literal->text);
   literal->text = std::string(Run("()=!<>,\"'"));
   if (literal->text.empty() || IsKeyword(literal->text)) return FailExpected(expected);
+  if (!CheckBare(literal->text)) return false;
   position_ += literal->text.size();
+  return true;
+}
+
+// A text without quotes, from here on: whoever looks at it sees what it is compared with. Otherwise
+// it would find nothing, and nobody would see why.
+bool Parser::CheckBare(absl::string_view text) {
+  const absl::string_view leading = LeadingLookalike(text), trailing = TrailingLookalike(text);
+  if (const absl::string_view quote = leading.empty() ? trailing : leading; !quote.empty()) {
+    const std::size_t at = leading.empty() ? text.size() - trailing.size() : 0;
+    return Fail(position_ + at, absl::StrCat(quote, " does not quote; write \" before and after"));
+  }
+  for (std::size_t i = 0; i < text.size();) {
+    const std::size_t length = Utf8SequenceLength(text.substr(i));
+    if (const absl::string_view character = text.substr(i, length); IsUnseen(character)) {
+      return Fail(position_ + i,
+                  absl::StrCat("there is a character that cannot be told from a space, or from "
+                               "nothing, ",
+                               absl::CHexEscape(character),
+                               "; take it out, or write \" before and after what it belongs to"));
+    }
+    i += length;
+  }
   return true;
 }
 
@@ -563,7 +622,13 @@ bool Parser::Quoted(std::string* text) {
     }
     text->push_back(Peek());
   }
-  return Fail(begin, absl::StrCat("the quote ", text_.substr(begin, 1), " is never closed"));
+  const absl::string_view opened = text_.substr(begin, 1);
+  for (const absl::string_view other : kQuoteLookalikes) {
+    if (!absl::StrContains(text_.substr(begin), other)) continue;
+    return Fail(begin, absl::StrCat("the quote ", opened, " is never closed; ", other,
+                                    " does not, write ", opened));
+  }
+  return Fail(begin, absl::StrCat("the quote ", opened, " is never closed"));
 }
 
 std::optional<FilterValue> ContextValue(absl::string_view text, bool quoted) {

@@ -14,6 +14,8 @@
 // What is quoted matters
 //   only to context.KEY, whose type the value itself decides: context.n = 5 is a number, context.n
 //   = "5" a string.
+// - What only looks like a quote (“ ” ‘ ’ « ») is refused around a text, and so is what cannot be
+// seen (a no-break space, a byte order mark) in a text without quotes: both would find nothing.
 // - The fields are listed in filter.cc. Keys of maps follow a dot: labels.team = "a", or quoted:
 // labels."a b" = "c".
 // - `:` asks whether something is there: labels:team, labels.team:*, complete_time:*.
