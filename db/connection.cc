@@ -14,6 +14,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "absl/time/clock.h"
+#include "db/conninfo.h"
 #include "db/sql_error.h"
 
 namespace sessiond::db {
@@ -231,6 +232,10 @@ absl::string_view Result::tag() const { return PQcmdStatus(result_.get()); }
 
 absl::StatusOr<std::unique_ptr<Connection>> Connection::Open(const ConnectionOptions& options,
                                                              SteadyTime deadline) {
+  if (const auto info = ParseConnInfo(options.dsn); !info.ok()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("the connection string ", info.status().message()));
+  }
   auto connection = std::unique_ptr<Connection>(new Connection);
   // A name given in the connection string wins over ours.
   const char* const keywords[] = {"fallback_application_name", "dbname", nullptr};

@@ -141,6 +141,7 @@ class Connection {
  public:
   // Connects, makes the settings and prepares the statements. UNAVAILABLE: nobody is there, or not
   // ready by `deadline`. FAILED_PRECONDITION: the schema does not fit the statements.
+  // INVALID_ARGUMENT: the dsn is malformed (see conninfo.h).
   static absl::StatusOr<std::unique_ptr<Connection>> Open(const ConnectionOptions& options,
                                                           SteadyTime deadline);
   ~Connection();

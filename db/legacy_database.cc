@@ -9,6 +9,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "db/conninfo.h"
 
 namespace sessiond::db {
 namespace {
@@ -72,6 +73,9 @@ LegacyDatabase::~LegacyDatabase() { PQfinish(connection_); }
 
 absl::StatusOr<std::unique_ptr<LegacyDatabase>> LegacyDatabase::Open(const std::string& url,
                                                                      const std::string& encoding) {
+  if (const auto info = ParseConnInfo(url); !info.ok()) {
+    return absl::InvalidArgumentError(absl::StrCat("The URL ", info.status().message()));
+  }
   std::unique_ptr<LegacyDatabase> database(new LegacyDatabase);
   // What stands behind the URL wins over it, and all of it over the environment.
   const char* const keywords[] = {"connect_timeout", "fallback_application_name", "dbname",

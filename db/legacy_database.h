@@ -43,7 +43,8 @@ class LegacyDatabase {
  public:
   // Connects, and begins to read: one snapshot of everything. `encoding` says what the bytes of a
   // SQL_ASCII database are; empty for UTF-8. UNAVAILABLE: nobody is there, or does not let us in.
-  // INVALID_ARGUMENT: the encoding is none, or is said of a database that knows its own.
+  // INVALID_ARGUMENT: the URL is malformed, or the encoding is none, or is said of a database that
+  // knows its own.
   static absl::StatusOr<std::unique_ptr<LegacyDatabase>> Open(const std::string& url,
                                                               const std::string& encoding);
   ~LegacyDatabase();

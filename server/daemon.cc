@@ -11,6 +11,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "db/conninfo.h"
 #include "db/migrate.h"
 #include "db/sql_error.h"
 #include "proto/embedded.h"
@@ -80,6 +81,8 @@ absl::Status PrepareSchema(const Database& database, const Config& config) {
 }
 
 absl::Status CheckReachable(const std::string& dsn) {
+  if (const auto info = db::ParseConnInfo(dsn); !info.ok())
+    return absl::InvalidArgumentError(absl::StrCat("--db-url ", info.status().message()));
   const auto connection = db::Connection::Open({.dsn = dsn, .application_name = "sessiond start"},
                                                SteadyTime::Now() + kConnectTimeout);
   if (connection.ok()) return absl::OkStatus();
