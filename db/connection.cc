@@ -15,6 +15,7 @@
 #include "absl/strings/str_replace.h"
 #include "absl/time/clock.h"
 #include "db/conninfo.h"
+#include "db/pinned_settings.h"
 #include "db/sql_error.h"
 
 namespace sessiond::db {
@@ -240,7 +241,6 @@ absl::StatusOr<std::unique_ptr<Connection>> Connection::Open(const ConnectionOpt
   // A name given in the connection string wins over ours.
   const char* const keywords[] = {"fallback_application_name", "dbname", nullptr};
   const char* const values[] = {options.application_name.c_str(), options.dsn.c_str(), nullptr};
-  connection->keep_sql_prepared_ = options.keep_sql_prepared;
   connection->expects_conflicts_ = options.expects_conflicts;
   connection->conn_ = PQconnectStartParams(keywords, values, /*expand_dbname=*/1);
   pg_conn* conn = connection->conn_;
@@ -258,12 +258,12 @@ absl::StatusOr<std::unique_ptr<Connection>> Connection::Open(const ConnectionOpt
   if (PQsetnonblocking(conn, 1) != 0 || PQenterPipelineMode(conn) != 1)
     return connection->Lost("connecting");
 
+  connection->QueueSql(PinSettingsSql());
   for (const auto& [name, value] : options.settings) {
     connection->QueueSql("SELECT set_config($1, $2, false)", {{name, value}});
   }
-  if (!options.settings.empty()) {
-    if (auto done = connection->Trip(deadline); !done.ok()) return done.status();
-  }
+  if (auto done = connection->Trip(deadline); !done.ok()) return done.status();
+  connection->keep_sql_prepared_ = options.keep_sql_prepared;
   if (!options.statements.empty()) {
     if (auto prepared = connection->Prepare(options.statements, deadline); !prepared.ok())
       return prepared;

@@ -126,7 +126,8 @@ struct ConnectionOptions {
   std::string dsn;
   // Shown in pg_stat_activity.
   std::string application_name = "sessiond";
-  // Settings of the session, by name, made when it opens.
+  // Settings of the session, by name, made when it opens; they win over those of all connections
+  // (pinned_settings.h).
   std::vector<std::pair<std::string, std::string>> settings;
   // Prepared when it opens.
   absl::Span<const Statement* const> statements;

@@ -203,14 +203,12 @@ absl::Status CheckMigrated(const MigrationStatus& status) {
 }
 
 absl::Status CheckDurability(Connection& connection, SteadyTime deadline) {
-  // `local` leaves the named standbys out, and with them what a fail-over would keep.
+  // synchronous_commit is every connection's own (pinned_settings.h).
   auto unsafe = Query(connection, R"(
       SELECT name || ' = ' || setting
       FROM pg_settings
-      WHERE (name IN ('fsync', 'full_page_writes', 'synchronous_commit') AND setting = 'off')
+      WHERE (name IN ('fsync', 'full_page_writes') AND setting = 'off')
          OR (name = 'data_sync_retry' AND setting = 'on')
-         OR (name = 'synchronous_commit' AND setting = 'local'
-             AND current_setting('synchronous_standby_names') <> '')
       UNION ALL
       SELECT 'in recovery (a standby)' WHERE pg_is_in_recovery()
       ORDER BY 1)",

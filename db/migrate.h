@@ -60,7 +60,7 @@ absl::StatusOr<MigrationStatus> GetMigrationStatus(const std::string& dsn,
 absl::Status CheckMigrated(const MigrationStatus& status);
 
 // Would an acknowledged commit survive a crash? FAILED_PRECONDITION naming every setting that says
-// no (fsync, full_page_writes, synchronous_commit, data_sync_retry), or a standby, and the way out.
+// no (fsync, full_page_writes, data_sync_retry), or a standby, and the way out.
 // UNAVAILABLE: no database.
 absl::Status CheckDurability(Connection& connection, SteadyTime deadline);
 

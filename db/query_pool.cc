@@ -42,7 +42,7 @@ absl::Status Unavailable(absl::Duration retry_after) {
 }
 
 ConnectionOptions OptionsOf(const QueryPoolOptions& options) {
-  return {
+  ConnectionOptions connection = {
       .dsn = options.dsn,
       .application_name = "sessiond queries",
       .settings =
@@ -52,17 +52,17 @@ ConnectionOptions OptionsOf(const QueryPoolOptions& options) {
               {"enable_seqscan", "off"},
               // One core a query: two would be all of a small machine's.
               {"max_parallel_workers_per_gather", "0"},
-              // Compiling takes longer than a page.
-              {"jit", "off"},
-              {"default_transaction_read_only", options.read_only ? "on" : "off"},
-              // All statements of a trip see the same moment; what is changed is changed as it is
-              // by then.
-              {"default_transaction_isolation",
-               options.read_only ? "repeatable read" : "read committed"},
           },
       .statements = {},
       .keep_sql_prepared = true,
   };
+  // All statements of a trip see the same moment; what is changed is changed as it is by then.
+  // Whether it may be changed at all, who set the database to read-only decides.
+  if (options.read_only) {
+    connection.settings.emplace_back("default_transaction_read_only", "on");
+    connection.settings.emplace_back("default_transaction_isolation", "repeatable read");
+  }
+  return connection;
 }
 
 }  // namespace

