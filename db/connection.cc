@@ -4,6 +4,7 @@
 #include <libpq-fe.h>
 #include <poll.h>
 
+#include <atomic>
 #include <cassert>
 #include <cerrno>
 #include <cstring>
@@ -32,6 +33,8 @@ constexpr std::size_t kPreparedMax = 128;
 
 // Times travel as microseconds since 2000-01-01 UTC.
 const absl::Time kPostgresEpoch = absl::FromUnixSeconds(946684800);
+
+std::atomic<int> open_connections = 0;
 
 // What poll is told to wait; rounded up so that a deadline is never missed by spinning.
 int PollMillis(SteadyTime deadline) {
@@ -244,21 +247,29 @@ absl::StatusOr<std::unique_ptr<Connection>> Connection::Open(const ConnectionOpt
   connection->expects_conflicts_ = options.expects_conflicts;
   connection->conn_ = PQconnectStartParams(keywords, values, /*expand_dbname=*/1);
   pg_conn* conn = connection->conn_;
-  if (conn == nullptr || PQstatus(conn) == CONNECTION_BAD) return connection->Lost("connecting");
+  if (conn == nullptr) return connection->Lost("connecting");
+  // With its SQLSTATE: what a connection is refused for is to be told apart.
+  PQsetErrorVerbosity(conn, PQERRORS_VERBOSE);
+  if (PQstatus(conn) == CONNECTION_BAD) return ConnectionRefused(PQerrorMessage(conn));
   // libpq ignores connect_timeout when connecting step by step, so that the deadline is kept here.
   PQsetNoticeReceiver(
       conn, [](void*, const PGresult*) {}, nullptr);
   for (PostgresPollingStatusType step = PGRES_POLLING_WRITING; step != PGRES_POLLING_OK;
        step = PQconnectPoll(conn)) {
-    if (step == PGRES_POLLING_FAILED) return connection->Lost("connecting");
+    if (step == PGRES_POLLING_FAILED) return ConnectionRefused(PQerrorMessage(conn));
     const short events = step == PGRES_POLLING_READING ? POLLIN : POLLOUT;
     if (!WaitFor(PQsocket(conn), events, deadline))
       return connection->Lost("connecting: timed out");
   }
+  PQsetErrorVerbosity(conn, PQERRORS_DEFAULT);
+  connection->counted_ = true;
+  ++open_connections;
   if (PQsetnonblocking(conn, 1) != 0 || PQenterPipelineMode(conn) != 1)
     return connection->Lost("connecting");
 
-  connection->QueueSql(PinSettingsSql());
+  if (options.pinned) {
+    for (const std::string& sql : PinSettingsSql()) connection->QueueSql(sql);
+  }
   for (const auto& [name, value] : options.settings) {
     connection->QueueSql("SELECT set_config($1, $2, false)", {{name, value}});
   }
@@ -288,15 +299,20 @@ absl::Status Connection::Prepare(absl::Span<const Statement* const> statements,
   return absl::OkStatus();
 }
 
-Connection::~Connection() {
+Connection::~Connection() { Close(); }
+
+void Connection::Close() {
   if (conn_ != nullptr) PQfinish(conn_);
+  conn_ = nullptr;
+  if (std::exchange(counted_, false)) --open_connections;
 }
+
+int Connection::open_count() { return open_connections; }
 
 absl::Status Connection::Lost(absl::string_view what) {
   const std::string message =
       absl::StrCat(what, ": ", Trimmed(conn_ == nullptr ? "out of memory" : PQerrorMessage(conn_)));
-  if (conn_ != nullptr) PQfinish(conn_);
-  conn_ = nullptr;
+  Close();
   queued_.clear();
   awaited_.clear();
   return ConnectionLost(message);

@@ -134,6 +134,9 @@ struct ConnectionOptions {
   // Whether SQL that is queued as text is prepared when it first comes: for connections that ask
   // the same again and again. REQUIRES: no `statements`.
   bool keep_sql_prepared = false;
+  // Whether the settings of pinned_settings.h are made: not by who only looks, and may look at a
+  // session that is somebody else's, too.
+  bool pinned = true;
   // Whether constraints that do not hold (class 23) are put to the test, and so not logged.
   bool expects_conflicts = false;
 };
@@ -168,6 +171,9 @@ class Connection {
   // False once the connection was lost or given up; it never comes back.
   bool alive() const { return conn_ != nullptr; }
 
+  // How many of them this process has open.
+  static int open_count();
+
  private:
   struct Queued {
     const Statement* statement = nullptr;
@@ -178,6 +184,7 @@ class Connection {
 
   Connection() = default;
   absl::Status Lost(absl::string_view what);
+  void Close();
   absl::Status Flush(SteadyTime deadline);
   absl::Status WaitReadable(SteadyTime deadline);
   absl::Status SessionError(const pg_result* result) const;
@@ -189,6 +196,7 @@ class Connection {
   std::optional<std::string> PreparedName(const std::string& sql);
 
   pg_conn* conn_ = nullptr;
+  bool counted_ = false;
   std::vector<Queued> queued_;
   // The oids of the statements' row types.
   absl::flat_hash_map<absl::string_view, int32_t> row_types_;

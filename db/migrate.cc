@@ -9,6 +9,7 @@
 #include "absl/strings/str_replace.h"
 #include "absl/time/clock.h"
 #include "db/migrations.h"
+#include "db/rights.h"
 #include "db/sha256.h"
 #include "db/sql_error.h"
 
@@ -48,12 +49,44 @@ absl::StatusOr<Result> Query(Connection& connection, absl::string_view sql, Stea
   return std::move(results->front());
 }
 
+// The schema of the connection's path (pinned_settings.h), and what the role may do there; nulls
+// where there is none of that name.
+constexpr char kPlace[] = R"(
+  SELECT quote_ident(n.nspname), has_schema_privilege(n.oid, 'USAGE'),
+         has_schema_privilege(n.oid, 'CREATE'), quote_ident(current_user),
+         quote_ident(current_database()), pg_get_userbyid(n.nspowner)::text,
+         split_part(current_setting('search_path'), ', pg_temp', 1)
+  FROM (VALUES (1)) AS one (row)
+  LEFT JOIN pg_namespace n ON quote_ident(n.nspname) || ', pg_temp' = current_setting('search_path'))";
+// Where else our tables are. Catalogs are for everybody to read.
+constexpr char kElsewhere[] = R"(
+  SELECT quote_ident(n.nspname), has_schema_privilege(n.oid, 'USAGE'), quote_ident(current_user),
+         pg_get_userbyid(n.nspowner)::text, quote_ident(current_database())
+  FROM pg_class c
+  JOIN pg_namespace n ON n.oid = c.relnamespace
+  WHERE c.relname = 'database_identity' AND c.relkind = 'r'
+    AND n.nspname IS DISTINCT FROM current_schema()
+  ORDER BY n.nspname
+  LIMIT 1)";
+// Of the table that `schema_migrations` is here: how many of our columns it has, and whether it may
+// be read.
+constexpr char kHistory[] = R"(
+  SELECT count(*) FILTER (WHERE a.attname IN ('version', 'name', 'checksum', 'applied_at'))::int,
+         has_table_privilege(a.attrelid, 'SELECT')
+  FROM pg_attribute a
+  WHERE a.attrelid = to_regclass('schema_migrations') AND a.attnum > 0 AND NOT a.attisdropped
+  GROUP BY a.attrelid)";
+
+constexpr absl::string_view kOwnPlace =
+    "give sessiond a database of its own, or a schema of its own that the role's search_path names";
+
 // Can this server hold our schema at all?
 absl::Status CheckServer(Connection& connection, SteadyTime deadline) {
   auto server =
       Query(connection,
             "SELECT current_setting('server_version_num')::int, current_setting('server_version'), "
-            "current_setting('server_encoding'), pg_is_in_recovery()",
+            "current_setting('server_encoding'), pg_is_in_recovery(), "
+            "current_setting('session_replication_role'), quote_ident(current_user)",
             deadline);
   if (!server.ok()) return server.status();
   if (server->Int4(0, 0) < kServerVersionMin) {
@@ -71,15 +104,29 @@ absl::Status CheckServer(Connection& connection, SteadyTime deadline) {
     return absl::FailedPreconditionError(
         "the database is a standby, which cannot be written: use the primary's --db-url");
   }
+  if (server->Text(0, 4) != "origin") {
+    return absl::FailedPreconditionError(absl::StrCat(
+        "session_replication_role is ", server->Text(0, 4),
+        ", so that nothing would keep the audit from being changed: ALTER ROLE ",
+        server->Text(0, 5), " RESET session_replication_role, or the same of the database"));
+  }
   return absl::OkStatus();
 }
 
 absl::StatusOr<std::vector<AppliedMigration>> ReadHistory(Connection& connection,
                                                           SteadyTime deadline) {
   std::vector<AppliedMigration> history;
-  auto there = Query(connection, "SELECT to_regclass('schema_migrations') IS NOT NULL", deadline);
+  auto there = Query(connection, kHistory, deadline);
   if (!there.ok()) return there.status();
-  if (!there->Bool(0, 0)) return history;
+  if (there->rows() == 0) return history;
+  if (there->Int4(0, 0) < 4) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        "the table schema_migrations is there and another application's: ", kOwnPlace));
+  }
+  if (!there->Bool(0, 1)) {
+    const absl::Status rights = CheckRights(connection, deadline);
+    if (!rights.ok()) return rights;
+  }
   auto rows =
       Query(connection,
             "SELECT version, name, checksum, applied_at FROM schema_migrations ORDER BY version",
@@ -92,6 +139,42 @@ absl::StatusOr<std::vector<AppliedMigration>> ReadHistory(Connection& connection
                        .applied_at = rows->Timestamp(row, 3)});
   }
   return history;
+}
+
+// Where nothing is applied, our tables may yet be there: in a schema that this role does not see.
+absl::Status CheckElsewhere(Connection& connection, SteadyTime deadline) {
+  const auto elsewhere = Query(connection, kElsewhere, deadline);
+  if (!elsewhere.ok()) return elsewhere.status();
+  if (elsewhere->rows() == 0) return absl::OkStatus();
+  const absl::string_view schema = elsewhere->Text(0, 0), role = elsewhere->Text(0, 2);
+  if (!elsewhere->Bool(0, 1)) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("sessiond's tables are in the schema ", schema, ", which the role ", role,
+                     " may not use: as its owner, ", elsewhere->Text(0, 3),
+                     ", run: GRANT USAGE ON SCHEMA ", schema, " TO ", role));
+  }
+  return absl::FailedPreconditionError(absl::StrCat(
+      "sessiond's tables are in the schema ", schema, ", and the search_path of the role ", role,
+      " leads elsewhere: ALTER ROLE ", role, " IN DATABASE ", elsewhere->Text(0, 4),
+      " SET search_path = ", schema, ", or give the role a database of its own"));
+}
+
+// May this role make tables where they belong?
+absl::Status CheckPlace(Connection& connection, SteadyTime deadline) {
+  const auto place = Query(connection, kPlace, deadline);
+  if (!place.ok()) return place.status();
+  const absl::string_view role = place->Text(0, 3);
+  if (place->IsNull(0, 0)) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("there is no schema ", place->Text(0, 6),
+                     " to make the tables in: CREATE SCHEMA ", place->Text(0, 6), " AUTHORIZATION ",
+                     role, ", or ALTER ROLE ", role, " SET search_path to another one"));
+  }
+  if (place->Bool(0, 1) && place->Bool(0, 2)) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      absl::StrCat("the role ", role, " may not make tables in the schema ", place->Text(0, 0),
+                   ": as its owner, ", place->Text(0, 5), ", run: GRANT USAGE, CREATE ON SCHEMA ",
+                   place->Text(0, 0), " TO ", role, "; or migrate as a role that may"));
 }
 
 // What was applied must be what this binary begins with; what is left of it is pending.
@@ -119,15 +202,36 @@ absl::StatusOr<MigrationStatus> Compare(std::vector<AppliedMigration> history,
                          .pending = {migrations.begin(), migrations.end()}};
 }
 
+// The way out of what a migration met. What it is about PostgreSQL says best.
+std::string WhyAMigrationFails(const absl::Status& status) {
+  const std::string sqlstate = SqlStateOf(status);
+  const std::string trouble = TroubleOf(status);
+  if (trouble.empty()) return std::string(status.message());
+  // A table, a type, a function.
+  if (sqlstate == "42P07" || sqlstate == "42710" || sqlstate == "42723") {
+    return absl::StrCat(trouble, ", and is not sessiond's: ", kOwnPlace);
+  }
+  if (sqlstate == "42501") {
+    return absl::StrCat(trouble,
+                        ": migrate as the role that owns the tables, or as a member of it");
+  }
+  return trouble;
+}
+
 // The first pending migration and its history row, within the transaction that is open. True if
 // there was one.
 absl::StatusOr<bool> ApplyNext(Connection& connection, const MigrateOptions& options,
                                SteadyTime deadline) {
   auto history = ReadHistory(connection, deadline);
   if (!history.ok()) return history.status();
+  if (history->empty()) {
+    if (absl::Status none = CheckElsewhere(connection, deadline); !none.ok()) return none;
+  }
   auto status = Compare(*std::move(history), options.migrations);
   if (!status.ok()) return status.status();
   if (status->pending.empty()) return false;
+
+  if (absl::Status may = CheckPlace(connection, deadline); !may.ok()) return may;
 
   const Migration& next = status->pending.front();
   const std::string partitions = absl::StrCat(options.partition_count);
@@ -144,10 +248,10 @@ absl::StatusOr<bool> ApplyNext(Connection& connection, const MigrateOptions& opt
                .status();
   }
   if (done.ok()) return true;
-  const std::string sqlstate = SqlStateOf(done);
   return absl::Status(
-      done.code(), absl::StrCat("migration ", Title(next.version, next.name), " failed (SQLSTATE ",
-                                sqlstate, ") and left nothing behind: ", done.message()));
+      done.code(),
+      absl::StrCat("migration ", Title(next.version, next.name), " failed (SQLSTATE ",
+                   SqlStateOf(done), ") and left nothing behind: ", WhyAMigrationFails(done)));
 }
 
 // Applies one in a transaction of its own. True if there may be more.
@@ -192,6 +296,9 @@ absl::StatusOr<MigrationStatus> GetMigrationStatus(const std::string& dsn,
   if (!connection.ok()) return connection.status();
   auto history = ReadHistory(**connection, deadline);
   if (!history.ok()) return history.status();
+  if (history->empty()) {
+    if (absl::Status none = CheckElsewhere(**connection, deadline); !none.ok()) return none;
+  }
   return Compare(*std::move(history), options.migrations);
 }
 

@@ -47,9 +47,10 @@ struct MigrationStatus {
 };
 
 // Applies what is pending; nothing, if nothing is. FAILED_PRECONDITION, with nothing changed: the
-// server is older than PostgreSQL 15, not UTF-8 or a standby; the schema is newer than this binary;
-// an applied migration is not the one of this binary. A migration that fails leaves nothing of
-// itself, and its error names it. UNAVAILABLE: no database.
+// server is older than PostgreSQL 15, not UTF-8, a standby, or lets the audit be changed; the role
+// lacks a right; a name is taken, or the tables are in another schema; the schema is newer than
+// this binary; an applied migration is not the one of this binary. A migration that fails leaves
+// nothing of itself, and its error names it. UNAVAILABLE: no database.
 absl::Status Migrate(const std::string& dsn, const MigrateOptions& options = {});
 
 // What is applied and what is pending; changes nothing. FAILED_PRECONDITION as for Migrate.

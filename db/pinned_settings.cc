@@ -1,5 +1,7 @@
 #include "db/pinned_settings.h"
 
+#include <array>
+
 #include "absl/strings/str_cat.h"
 
 namespace sessiond::db {
@@ -79,16 +81,16 @@ constexpr absl::string_view kSearchPath =
 
 absl::Span<const PinnedSetting> PinnedSettings() { return kPinned; }
 
-const std::string& PinSettingsSql() {
-  static const auto& sql = *new std::string([] {
+absl::Span<const std::string> PinSettingsSql() {
+  static const auto& statements = *new std::array<std::string, 2>([] {
     // Names are in full: what the path was set to before does not count.
     std::string text = "SELECT ";
     for (const auto& [name, value] : kPinned)
       absl::StrAppend(&text, "pg_catalog.set_config('", name, "', '", value, "', false), ");
-    absl::StrAppend(&text, kSinceLater, ", ", kSynchronousCommit, ", ", kSearchPath);
-    return text;
+    absl::StrAppend(&text, kSinceLater, ", ", kSynchronousCommit);
+    return std::array<std::string, 2>{text, absl::StrCat("SELECT ", kSearchPath)};
   }());
-  return sql;
+  return statements;
 }
 
 }  // namespace sessiond::db

@@ -24,7 +24,8 @@ struct PinnedSetting {
 // schema where our tables are.
 absl::Span<const PinnedSetting> PinnedSettings();
 
-// One statement that makes them all.
-const std::string& PinSettingsSql();
+// The statements that make them all, in this order: the second one reads catalogs, and is not to be
+// planned, nor timed, by what the first one mends.
+absl::Span<const std::string> PinSettingsSql();
 
 }  // namespace sessiond::db

@@ -1,5 +1,7 @@
 #include "db/query_pool.h"
 
+#include <spdlog/spdlog.h>
+
 #include <algorithm>
 #include <utility>
 
@@ -36,8 +38,10 @@ absl::Status Draining() {
       .RetryAfter(absl::Seconds(1));
 }
 
-absl::Status Unavailable(absl::Duration retry_after) {
-  return Refusal(v1::DATABASE_UNAVAILABLE, "The database cannot be reached: try again")
+// `why` there is no connection, and when to try again.
+absl::Status Unavailable(const absl::Status& why, absl::Duration retry_after) {
+  if (!absl::IsUnavailable(why)) return why;
+  return Refusal(v1::DATABASE_UNAVAILABLE, std::string(why.message()))
       .RetryAfter(std::max(retry_after, kBackOffMin));
 }
 
@@ -110,17 +114,23 @@ class QueryPool::Worker {
   absl::Status Connect(SteadyTime deadline) {
     if (connection_ != nullptr && connection_->alive()) return absl::OkStatus();
     const SteadyTime now = SteadyTime::Now();
-    if (now < next_attempt_) return Unavailable(next_attempt_ - now);
+    if (now < next_attempt_) return Unavailable(why_, next_attempt_ - now);
     auto opened = Connection::Open(options_, std::min(deadline, now + kConnectTimeMax));
     if (opened.ok()) {
       connection_ = *std::move(opened);
       back_off_ = kBackOffMin;
+      why_ = absl::OkStatus();
       return absl::OkStatus();
     }
+    if (SqlStateOf(opened.status()) != SqlStateOf(why_)) {
+      spdlog::warn("queries: no connection to the database (sqlstate {}): {}",
+                   SqlStateOf(opened.status()), TroubleOf(opened.status()));
+    }
+    why_ = opened.status();
     connection_.reset();
     next_attempt_ = SteadyTime::Now() + back_off_;
     back_off_ = std::min(back_off_ * 2, kBackOffMax);
-    return absl::IsUnavailable(opened.status()) ? Unavailable(back_off_) : opened.status();
+    return Unavailable(why_, back_off_);
   }
 
   const ConnectionOptions options_;
@@ -128,6 +138,8 @@ class QueryPool::Worker {
   // Whether the last attempt got as far as sending.
   bool tripped_ = false;
   SteadyTime next_attempt_ = SteadyTime::InfinitePast();
+  // The last attempt's outcome.
+  absl::Status why_;
   absl::Duration back_off_ = kBackOffMin;
 };
 

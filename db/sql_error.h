@@ -1,5 +1,6 @@
 // SQLSTATE → absl::Status. What PostgreSQL says about values never leaves db/: a status carries the
-// SQLSTATE and the statement's name, the text goes to the log at debug level.
+// SQLSTATE and the statement's name, the text goes to the log at debug level. What it says about
+// things of the database, a table, a role, a limit, is for whoever looks after it.
 #pragma once
 
 #include <string>
@@ -18,11 +19,16 @@ absl::Status SqlError(absl::string_view sqlstate, absl::string_view statement,
 // The SQLSTATE of a status made by SqlError; empty for others.
 std::string SqlStateOf(const absl::Status& status);
 
-// What libpq said of a connection that could not be made or was lost, for the operator; empty for
-// every other status. Never sent to callers.
-std::string ConnectionTroubleOf(const absl::Status& status);
+// For the operator: what libpq said of a connection that could not be made or was lost, or
+// PostgreSQL of a thing of the database (`permission denied for table sessions`); empty for every
+// other status. Never sent to callers.
+std::string TroubleOf(const absl::Status& status);
 
-// For a lost connection: SQLSTATE 08006.
-absl::Status ConnectionLost(absl::string_view what);
+// For a lost connection, or one that was not made.
+absl::Status ConnectionLost(absl::string_view what, absl::string_view sqlstate = "08006");
+
+// What libpq said, in its verbose words, of a connection that was not made: `FATAL:  53300: too
+// many connections for role "app"`. With the server's SQLSTATE, or 08006 where none has answered.
+absl::Status ConnectionRefused(absl::string_view message);
 
 }  // namespace sessiond::db

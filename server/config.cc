@@ -76,7 +76,12 @@ constexpr Option kOptions[] = {
     {"ephemeral", &Config::ephemeral, "false", "true or false", Anything,
      "Keep the embedded PostgreSQL's data in a temporary directory and throw it away at the end."},
     {"db-url", &Config::db_url, "", "a PostgreSQL URL, for example postgresql://sessiond@db/sessiond", Anything,
-     "The PostgreSQL to use; without it the daemon runs one of its own. Its effective_io_concurrency says how many pages of "
+     "The PostgreSQL to use, as a URL or in libpq's keywords; without it the daemon runs one of its own. Of libpq's "
+     "variables count, each where it does not say so itself, PGDATABASE, PGUSER, PGPASSWORD, PGPASSFILE, PGSERVICEFILE, "
+     "PGSYSCONFDIR, PGCONNECT_TIMEOUT, PGCHANNELBINDING, PGREQUIREAUTH, PGREQUIREPEER, PGKRBSRVNAME, PGSSL* and PGGSS*; "
+     "PGHOST, PGHOSTADDR and PGPORT where it names neither host nor service; no other, and none at all for the daemon's "
+     "own. Settings that the daemon relies on (encoding, time zone, row security, …) are its own, whatever role, database "
+     "or URL say. Its effective_io_concurrency says how many pages of "
      "an owner's sessions a list fetches from the disk at a time: ours has 32, others by default 1 up to version 17.",
      /*secret=*/true},
     {"pg-bin-dir", &Config::pg_bin_dir, "", "a directory", Anything,
@@ -115,6 +120,26 @@ constexpr Option kOptions[] = {
      "How log lines look; auto is text on a terminal and json elsewhere."},
 };
 // clang-format on
+
+constexpr absl::string_view kOfOnesOwnDatabase = R"(
+## A database of your own
+
+`sessiond doctor --db-url URL` looks at all of this, and names the statement that mends what is not so.
+
+- **PostgreSQL 15 or newer, and a database in UTF8**: `CREATE DATABASE sessiond ENCODING 'UTF8' TEMPLATE template0`.
+- **A schema.** The tables lie in the first schema of the role's `search_path`, `public` where nothing else is said, and
+  nobody else's are looked at. `sessiond migrate up` makes them, as a role that may create there. The daemon may be another
+  role, which needs `USAGE` on the schema and what doctor names on the tables.
+- **Connections**: one for each lane, `--query-connections`, and 11 more; what `CONNECTION LIMIT` of the role or the
+  database, or `max_connections`, leave must be as many, or the daemon is not ready.
+- **A session of PostgreSQL's for each connection.** PgBouncer does with `pool_mode = session` and a pool of as many;
+  in transaction or statement mode the daemon does not start: what it prepares and sets once would be another's.
+- **Settings** that change what is stored or found (`client_encoding`, `TimeZone`, `DateStyle`, `row_security`,
+  `statement_timeout`, `synchronous_commit` below `on`, `enable_…` and their like) are the daemon's own on each of its
+  connections. Tuning, such as `work_mem`, is yours; so is `default_transaction_read_only`, by which nothing is written.
+- **The URL** is taken apart before libpq sees it: in it, `@ : / ? # % [ ]` of user name and password are written as `%40
+  %3A %2F %3F %23 %25 %5B %5D`. Nothing of one that is malformed is printed.
+)";
 
 // Sets an option's member from text. False: not of its type.
 struct Parse {
@@ -409,6 +434,7 @@ std::string ConfigReference() {
                     value_default, " | ", option.expected, " | ", option.help,
                     option.secret ? " Secret." : "", " |\n");
   }
+  absl::StrAppend(&page, kOfOnesOwnDatabase);
   return page;
 }
 

@@ -10,9 +10,15 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/time/clock.h"
+#include "db/capacity.h"
 #include "db/conninfo.h"
+#include "db/lane_settings.h"
+#include "db/libpq_environment.h"
 #include "db/migrate.h"
+#include "db/pooling.h"
+#include "db/rights.h"
 #include "db/sql_error.h"
 #include "proto/embedded.h"
 #include "server/ops/log.h"
@@ -28,6 +34,18 @@ namespace {
 constexpr absl::Duration kConnectTimeout = absl::Seconds(10);
 constexpr absl::Duration kProbePeriod = absl::Seconds(1);
 constexpr absl::Duration kProbeTimeout = absl::Seconds(2);
+// How often it is counted whether the connections that are yet to be opened would be let in: the
+// list of all of a server's connections is read for that.
+constexpr absl::Duration kCapacityPeriod = absl::Seconds(10);
+
+// Besides one for each lane and those of the pool of lists: five for reads by id; and one each for
+// counts, for what changes no session, for what watches read, for their polls, the sweeper and the
+// probe.
+constexpr int kOtherConnections = 11;
+
+int ConnectionsNeeded(const Config& config) {
+  return config.lanes + config.query_connections + kOtherConnections;
+}
 
 std::vector<std::string> ServedServices() {
   std::vector<std::string> services = rpc::ServiceNames();
@@ -83,19 +101,44 @@ absl::Status PrepareSchema(const Database& database, const Config& config) {
 absl::Status CheckReachable(const std::string& dsn) {
   if (const auto info = db::ParseConnInfo(dsn); !info.ok())
     return absl::InvalidArgumentError(absl::StrCat("--db-url ", info.status().message()));
-  const auto connection = db::Connection::Open({.dsn = dsn, .application_name = "sessiond start"},
-                                               SteadyTime::Now() + kConnectTimeout);
-  if (connection.ok()) return absl::OkStatus();
+  const absl::Status status = db::CheckPooling(dsn, SteadyTime::Now() + kConnectTimeout);
+  if (!absl::IsUnavailable(status)) return status;
+  const std::vector<std::string> variables = db::LibpqVariables();
   return absl::UnavailableError(absl::StrCat(
-      "the database of --db-url does not let us in (", db::ConnectionTroubleOf(connection.status()),
-      "): check the URL with `psql`, and that PostgreSQL runs"));
+      "the database of --db-url does not let us in (", db::TroubleOf(status),
+      "): check the URL with `psql`, and that PostgreSQL runs",
+      variables.empty() ? "" : absl::StrCat("; beside it count ", absl::StrJoin(variables, ", "))));
 }
 
-absl::Status CheckDurable(const std::string& dsn) {
+// What a connection of its own says to one of db/'s checks.
+template <class Check>
+absl::Status Ask(const std::string& dsn, Check check) {
   const SteadyTime deadline = SteadyTime::Now() + kConnectTimeout;
   const auto connection =
       db::Connection::Open({.dsn = dsn, .application_name = "sessiond doctor"}, deadline);
-  return connection.ok() ? db::CheckDurability(**connection, deadline) : connection.status();
+  return connection.ok() ? check(**connection, deadline) : connection.status();
+}
+
+absl::Status CheckDurable(const std::string& dsn) { return Ask(dsn, db::CheckDurability); }
+absl::Status CheckRights(const std::string& dsn) { return Ask(dsn, db::CheckRights); }
+
+absl::Status CheckCapacity(const std::string& dsn, const Config& config) {
+  return Ask(dsn, [&config](db::Connection& connection, SteadyTime deadline) {
+    return db::CheckCapacity(connection, ConnectionsNeeded(config), db::Connection::open_count(),
+                             deadline);
+  });
+}
+
+// Migrations may have been applied, and their tables been changed by hand since.
+absl::Status CheckStatements(const std::string& dsn) {
+  return db::Connection::Open(db::LaneConnection({.dsn = dsn}, "sessiond doctor"),
+                              SteadyTime::Now() + kConnectTimeout)
+      .status();
+}
+
+absl::Status CheckSchema(const Config& config) {
+  const absl::Status migrated = PrepareSchema({config.db_url, nullptr}, config);
+  return migrated.ok() ? CheckStatements(config.db_url) : migrated;
 }
 
 // As a person would type it to get here: a wildcard is no place to go.
@@ -150,8 +193,13 @@ std::vector<Finding> Examine(const Config& config, db::PostgresSupervisor* super
   }
   if (!config.db_url.empty()) {
     findings.push_back({"the database can be reached", CheckReachable(config.db_url)});
+    if (!findings.back().status.ok()) return findings;  // Nor can anything else be asked.
+    findings.push_back({"the database lets us do what we must", CheckRights(config.db_url)});
+    // What may not be looked at cannot be judged.
+    if (findings.back().status.ok())
+      findings.push_back({"the database has the schema", CheckSchema(config)});
     findings.push_back(
-        {"the database has the schema", PrepareSchema({config.db_url, nullptr}, config)});
+        {"the database has connections enough", CheckCapacity(config.db_url, config)});
     findings.push_back({"the database keeps what it acknowledged", CheckDurable(config.db_url)});
     return findings;
   }
@@ -191,6 +239,7 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(Config config,
   }
   if (absl::Status status = PrepareSchema(daemon->database_, daemon->config_); !status.ok())
     return status;
+  if (absl::Status status = CheckRights(daemon->database_.dsn); !status.ok()) return status;
   for (const auto step : {&Daemon::OpenStore, &Daemon::StartRpc, &Daemon::StartAdmin}) {
     if (stop.stop_requested()) return absl::CancelledError("asked to stop");
     if (absl::Status status = (daemon.get()->*step)(); !status.ok()) return status;
@@ -287,6 +336,7 @@ void Daemon::Observe() {
   }
   const absl::StatusOr<int> schema_version = Probe();
   readiness_.Observe(schema_version, SteadyTime::Now());
+  if (schema_version.ok()) CountConnections();
   health_.SetReady(readiness_.ready(SteadyTime::Now()));
   // What other daemons created; whether it was read does not matter, as there is a next time.
   if (schema_version.ok())
@@ -301,17 +351,37 @@ void Daemon::Observe() {
   }
 }
 
+void Daemon::CountConnections() {
+  if (connections_.ok() && SteadyTime::Now() < count_due_) return;
+  count_due_ = SteadyTime::Now() + kCapacityPeriod;
+  const absl::Status enough =
+      db::CheckCapacity(*probe_, ConnectionsNeeded(config_), db::Connection::open_count(),
+                        SteadyTime::Now() + kProbeTimeout);
+  if (!enough.ok() && !absl::IsFailedPrecondition(enough)) return;  // The probe will say why.
+  readiness_.ObserveConnections(enough, SteadyTime::Now());
+  if (enough.ok() == connections_.ok()) return;
+  connections_ = enough;
+  if (enough.ok()) {
+    Log(LogLevel::kInfo, "daemon", "there are connections enough again");
+  } else {
+    Log(LogLevel::kWarn, "daemon", "there are too few connections", {{"why", enough.message()}});
+  }
+}
+
 absl::StatusOr<int> Daemon::Probe() {
   const absl::StatusOr<int> version = AskSchemaVersion(SteadyTime::Now() + kProbeTimeout);
   const int needed = db::BuiltInMigrations().back().version;
-  if (ReasonOf(version.status()) == v1::SCHEMA_MISMATCH || (version.ok() && *version < needed)) {
+  if (version.ok() && *version < needed) {
     return absl::FailedPreconditionError(
         absl::StrCat("it does not have schema ", needed, ": run `sessiond migrate up`"));
   }
+  if (version.ok()) return version;
   // What the status says is meant for callers.
-  if (!version.ok())
-    return absl::UnavailableError(absl::StrCat("SQLSTATE ", db::SqlStateOf(version.status())));
-  return version;
+  const std::string why = absl::StrCat("SQLSTATE ", db::SqlStateOf(version.status()), ", ",
+                                       db::TroubleOf(version.status()));
+  if (ReasonOf(version.status()) != v1::SCHEMA_MISMATCH) return absl::UnavailableError(why);
+  return absl::FailedPreconditionError(
+      absl::StrCat("it is not as this daemon needs it (", why, "): run `sessiond doctor`"));
 }
 
 absl::StatusOr<int> Daemon::AskSchemaVersion(SteadyTime deadline) {

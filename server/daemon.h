@@ -97,6 +97,8 @@ class Daemon {
   absl::StatusOr<int> AskSchemaVersion(SteadyTime deadline);
   // Asks, tells everyone, and logs what is news.
   void Observe();
+  // Whether those that are yet to be opened would be let in. REQUIRES: the probe has just answered.
+  void CountConnections();
 
   const Config config_;
   const absl::Time started_ = absl::Now();
@@ -122,6 +124,8 @@ class Daemon {
   // Monitor's thread only, once it runs.
   std::unique_ptr<db::Connection> probe_;
   bool database_answers_ = true;
+  absl::Status connections_;
+  SteadyTime count_due_;
   std::atomic<bool> database_lost_ = false;
   std::thread monitor_;
 };

@@ -19,6 +19,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/synchronization/mutex.h"
+#include "db/conninfo.h"
+#include "db/libpq_environment.h"
 #include "db/migrate.h"
 #include "db/postgres_supervisor.h"
 #include "db/sql_error.h"
@@ -35,12 +37,15 @@ constexpr int kOk = 0;
 constexpr int kInTheWay = 1;
 constexpr int kUsage = 2;
 
+// With what PostgreSQL said, which is for whoever looks after it.
+std::string ToldOf(const absl::Status& status) {
+  const std::string trouble = db::TroubleOf(status);
+  return absl::StrCat(status.message(), trouble.empty() ? "" : absl::StrCat(" (", trouble, ")"));
+}
+
 int Complain(const absl::Status& status, int code = kInTheWay) {
-  const std::string trouble = db::ConnectionTroubleOf(status);
   AwaitLogWritten();  // What led to it is read first.
-  TellWithin(STDERR_FILENO,
-             absl::StrCat("sessiond: ", status.message(),
-                          trouble.empty() ? "" : absl::StrCat(" (", trouble, ")"), "\n"));
+  TellWithin(STDERR_FILENO, absl::StrCat("sessiond: ", ToldOf(status), "\n"));
   return code;
 }
 
@@ -119,7 +124,7 @@ int Doctor(const Context& context) {
   int code = kOk;
   for (const Finding& finding :
        Examine(context.config(), context.supervisor, context.stop_signals.token())) {
-    const std::string why = finding.status.ok() ? "" : absl::StrCat(": ", finding.status.message());
+    const std::string why = finding.status.ok() ? "" : absl::StrCat(": ", ToldOf(finding.status));
     absl::PrintF("[%s] %s%s\n", finding.status.ok() ? "+" : "-", finding.what, why);
     if (!finding.status.ok()) code = kInTheWay;
   }
@@ -213,7 +218,12 @@ int RunCommand(CommandLine& line) {
   line.sources.environment = ReadEnvironment;
   const auto effective = ResolveConfig(line.sources);
   if (!effective.ok()) return Complain(effective.status(), kUsage);
-  // While there is only one thread: PostgreSQL's keeper is forked.
+  // While there is only one thread: the environment is changed, and PostgreSQL's keeper is forked.
+  if (effective->config.db_url.empty()) {
+    db::ForgetLibpqEnvironment();
+  } else if (const auto said = db::ParseConnInfo(effective->config.db_url); said.ok()) {
+    db::ForgetLibpqEnvironment(*said);
+  }
   std::unique_ptr<db::PostgresSupervisor> supervisor;
   if (line.needs_postgres && effective->config.db_url.empty()) {
     auto forked = db::PostgresSupervisor::Fork();

@@ -149,7 +149,7 @@ TEST(PinnedSettings, ASessionIsStoredAndFoundAsItWasSent) {
   request.mutable_session()->set_owner_id("Žofie 🦊 \\'");
   const v1::Session session = NewSessionIn(*store, "interview", &request);
   EXPECT_EQ(session.owner_id(), request.session().owner_id());
-  EXPECT_EQ(database.Ask("SELECT encode(owner_id::bytea, 'hex') FROM sessions"),
+  EXPECT_EQ(database.Ask("SELECT encode(convert_to(owner_id, 'UTF8'), 'hex') FROM sessions"),
             "c5bd6f66696520f09fa68a205c27");
   EXPECT_EQ(AllSessions(database).at(session.session_id()).owner_id(), session.owner_id());
   ExpectSound(database);

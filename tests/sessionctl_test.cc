@@ -484,7 +484,7 @@ TEST_F(SessionctlTest, EveryReasonThatCanBeHelpedProposesTheNextStep) {
        {},
        "session pause s1 --request-id r",
        "--request-id r, so that nothing happens twice"},
-      {v1::SCHEMA_MISMATCH, {}, "session get s1", "sessiond migrate up"},
+      {v1::SCHEMA_MISMATCH, {}, "session get s1", "sessiond doctor"},
       {v1::SESSION_NOT_ACTIVE,
        {{"allowed", "UpdateSession,RecordError,CompleteTask"}},
        "session advance s1 --to x",

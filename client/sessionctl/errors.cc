@@ -223,7 +223,7 @@ std::vector<std::string> AfterRefusal(const Run& run, v1::ErrorReason reason,
     case v1::CONSTRAINT_VIOLATION:
       return {"read the daemon's log: it has the details"};
     case v1::SCHEMA_MISMATCH:
-      return {"sessiond migrate up"};
+      return {"sessiond doctor  # on the daemon's machine: says what the database lacks"};
     default:
       return {};
   }

@@ -10,6 +10,12 @@ void Readiness::Observe(const absl::StatusOr<int>& schema_version, SteadyTime no
   if (schema_version.ok()) last_success_ = now;
 }
 
+void Readiness::ObserveConnections(const absl::Status& enough, SteadyTime now) {
+  absl::MutexLock lock(&mutex_);
+  connections_ = enough;
+  if (enough.ok()) last_enough_ = now;
+}
+
 void Readiness::StartDraining() {
   absl::MutexLock lock(&mutex_);
   draining_ = true;
@@ -29,14 +35,22 @@ Readiness::Check Readiness::DatabaseCheck(SteadyTime now) const {
                        absl::FormatDuration(absl::Trunc(out, absl::Seconds(1))), ": ", said)};
 }
 
+Readiness::Check Readiness::ConnectionsCheck(SteadyTime now) const {
+  if (connections_.ok()) return {"connections", true, "enough"};
+  return {"connections", now - last_enough_ <= database_grace_,
+          std::string(connections_.message())};
+}
+
 std::vector<Readiness::Check> Readiness::Checks(SteadyTime now) const {
   absl::MutexLock lock(&mutex_);
-  return {DatabaseCheck(now), {"serving", !draining_, draining_ ? "draining" : "not draining"}};
+  return {DatabaseCheck(now),
+          ConnectionsCheck(now),
+          {"serving", !draining_, draining_ ? "draining" : "not draining"}};
 }
 
 bool Readiness::ready(SteadyTime now) const {
   absl::MutexLock lock(&mutex_);
-  return !draining_ && DatabaseCheck(now).ok;
+  return !draining_ && DatabaseCheck(now).ok && ConnectionsCheck(now).ok;
 }
 
 }  // namespace sessiond

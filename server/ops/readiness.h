@@ -39,6 +39,9 @@ class Readiness {
   // FAILED_PRECONDITION: it answers, with another schema, which is never ready, without grace.
   // Anything else: it is out of reach.
   void Observe(const absl::StatusOr<int>& schema_version, SteadyTime now);
+  // Whether the database lets in as many connections as the daemon needs; the message says why not.
+  // That they come to be too few is overlooked for the grace, too.
+  void ObserveConnections(const absl::Status& enough, SteadyTime now);
   // Never ready again.
   void StartDraining();
 
@@ -47,6 +50,7 @@ class Readiness {
   std::vector<Check> Checks(SteadyTime now) const;
 
  private:
+  Check ConnectionsCheck(SteadyTime now) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   Check DatabaseCheck(SteadyTime now) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const absl::Duration database_grace_;
@@ -54,6 +58,8 @@ class Readiness {
   absl::StatusOr<int> schema_version_ ABSL_GUARDED_BY(mutex_) =
       absl::UnavailableError("not asked yet");
   SteadyTime last_success_ ABSL_GUARDED_BY(mutex_) = SteadyTime::InfinitePast();
+  absl::Status connections_ ABSL_GUARDED_BY(mutex_);
+  SteadyTime last_enough_ ABSL_GUARDED_BY(mutex_) = SteadyTime::InfinitePast();
   bool draining_ ABSL_GUARDED_BY(mutex_) = false;
 };
 

@@ -1,0 +1,14 @@
+// What the daemon's role must be allowed to do in a database that somebody else has made for it.
+#pragma once
+
+#include "absl/status/status.h"
+#include "db/connection.h"
+#include "db/steady_time.h"
+
+namespace sessiond::db {
+
+// FAILED_PRECONDITION: rights are missing, or row level security would hide rows; the message has
+// the statements that mend it. Tables that are not there are not looked for.
+absl::Status CheckRights(Connection& connection, SteadyTime deadline);
+
+}  // namespace sessiond::db

@@ -1,0 +1,220 @@
+"""A database that is not as the daemon needs it: what is wrong is said, with the statement that
+mends it, and not "migrate up"."""
+
+import json
+import re
+import time
+import urllib.error
+import urllib.request
+
+import pytest
+from conftest import Refused
+from databases import Database, database, findings, removed, sessiond  # noqa: F401
+
+# What a beat of the daemon's may take on a busy machine.
+NOTICED_SECONDS = 60
+
+SERVE = ["serve", "--grpc-listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0"]
+
+
+def refused(*words, **options):
+    """Runs what is to fail, and answers with what it says."""
+    answer = sessiond(*words, **options)
+    assert answer.returncode == 1, answer.stdout
+    return answer.stdout + answer.stderr
+
+
+def serve_refused(url):
+    said = refused(*SERVE, f"--db-url={url}")
+    examined = refused("doctor", f"--db-url={url}")
+    return said, examined
+
+
+def grants_in(said):
+    return re.findall(r"GRANT [^;:`\n]+? TO \w+", said)
+
+
+def readyz(daemon):
+    try:
+        with urllib.request.urlopen(f"http://{daemon.admin}/readyz?verbose", timeout=10) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
+def test_the_grants_that_are_asked_for_are_enough_for_all_that_a_daemon_does(database, own_daemon):  # noqa: F811
+    database.migrate()
+    url = database.url(database.app)
+    said, examined = serve_refused(url)
+    for text in [said, examined]:
+        assert "lacks rights" in text, text
+        assert "migrate up" not in text
+    assert grants_in(said) == grants_in(examined) != []
+    database.psql(*grants_in(said))
+
+    assert findings(sessiond("doctor", *SERVE[1:], f"--db-url={url}"))[1] == []
+    client = own_daemon.start(f"--db-url={url}")
+    session = client.create()
+    named = {"sessionId": session["sessionId"]}
+    client.call("AddArtifacts", {**named, "artifacts": [{"artifactId": "f1", "kind": "FILE", "displayName": "f"}]})
+    error = client.call(
+        "RecordError",
+        {**named, "error": {"category": "USER_FIXABLE", "severity": "WARNING", "userMessage": "m", "relatedFileId": "f1"}},
+    )
+    client.call("ResolveError", {**named, "errorId": error["errorId"]})
+    client.call("DeleteArtifact", {**named, "artifactId": "f1"})
+    client.call("AdvanceSession", {**named, "targetStage": "upload"})
+    client.call("StartTask", {**named, "taskType": "processing", "advanceToStage": "processing"})
+    interview = client.create(workflow="interview")
+    client.call("AppendMessages", {"sessionId": interview["sessionId"], "messages": [{"type": "question", "content": "?"}]})
+    client.call("DetachReference", {"name": "job_posting", "value": "1"})
+    client.call("DeleteSession", {**named, "force": True})
+    client.call("PurgeSessions", {"execute": True})
+    client.call("EraseOwner", {"ownerId": "u1"})
+    assert client.call("CountSessions", {}).get("total", 0) == 0
+    assert [line for line in own_daemon.log_lines() if "42501" in line] == []
+
+
+def test_a_right_that_is_taken_away_is_named_in_the_log(database, own_daemon):  # noqa: F811
+    database.migrate()
+    client = own_daemon.start(f"--db-url={database.url(database.owner)}")
+    session = client.create()
+    database.psql(f"ALTER TABLE sessions OWNER TO {database.app}")
+    with pytest.raises(Refused) as why:
+        client.call("AdvanceSession", {"sessionId": session["sessionId"], "targetStage": "upload"})
+    assert "lacks a right" in why.value.sentence and "sessiond doctor" in why.value.sentence
+    assert "migrate up" not in why.value.sentence
+    assert any("permission denied for table sessions" in line for line in own_daemon.log_lines())
+    assert "lacks rights" in refused("doctor", f"--db-url={database.url(database.owner)}")
+    database.psql(f"ALTER TABLE sessions OWNER TO {database.owner}")
+
+
+def test_a_role_that_may_not_make_tables_is_told_who_may_let_it(database):  # noqa: F811
+    said = refused("migrate", "up", f"--db-url={database.url(database.app)}")
+    [grant] = grants_in(said)
+    assert grant == f"GRANT USAGE, CREATE ON SCHEMA public TO {database.app}"
+    database.psql(grant)
+    assert sessiond("migrate", "up", f"--db-url={database.url(database.app)}").returncode == 0
+
+
+def test_a_schema_that_may_not_be_used_is_not_taken_for_missing(database):  # noqa: F811
+    database.migrate().psql("REVOKE USAGE ON SCHEMA public FROM PUBLIC")
+    for said in [*serve_refused(database.url(database.app)), refused("migrate", "up", f"--db-url={database.url(database.app)}")]:
+        assert f"GRANT USAGE ON SCHEMA public TO {database.app}" in said
+
+
+def test_a_search_path_that_leads_elsewhere_makes_no_second_set_of_tables(database):  # noqa: F811
+    database.migrate().psql("CREATE SCHEMA foo", f"ALTER ROLE {database.owner} SET search_path = foo",
+                            f"GRANT ALL ON SCHEMA foo TO {database.owner}")
+    for said in [*serve_refused(database.url(database.owner)), refused("migrate", "up", f"--db-url={database.url(database.owner)}")]:
+        assert "in the schema public" in said and "SET search_path = public" in said, said
+    assert database.psql("SELECT count(*) FROM pg_tables WHERE schemaname = 'foo'") == "0\n"
+
+
+def test_a_schema_that_is_not_there_is_named(database):  # noqa: F811
+    database.psql("DROP SCHEMA public")
+    assert "there is no schema public" in refused("migrate", "up", f"--db-url={database.url(database.owner)}")
+
+
+@pytest.mark.parametrize("taken", ["TABLE sessions (a int)", "TYPE session_row AS (a int)",
+                                   "FUNCTION refuse_event_changes() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN END'"])
+def test_a_name_that_is_taken_is_named(taken, database):  # noqa: F811
+    database.psql(f"CREATE {taken}")
+    said = refused("migrate", "up", f"--db-url={database.url(database.owner)}")
+    name = re.search(r"\w+ (\w+)", taken)[1]
+    assert name in said and "is not sessiond's" in said and "of its own" in said, said
+    assert "migrate up" not in said
+
+
+def test_anothers_history_of_migrations_is_not_taken_for_ours(database):  # noqa: F811
+    database.psql("CREATE TABLE schema_migrations (version varchar PRIMARY KEY)")
+    for said in [*serve_refused(database.url(database.owner)), refused("migrate", "up", f"--db-url={database.url(database.owner)}")]:
+        assert "schema_migrations is there and another application's" in said, said
+        assert "`sessiond migrate up`" not in said
+
+
+def test_a_table_that_somebody_has_dropped_is_named(database):  # noqa: F811
+    database.migrate().psql("DROP TABLE session_artifacts")
+    for said in serve_refused(database.url(database.owner)):
+        assert 'relation "session_artifacts" does not exist' in said, said
+
+
+def test_triggers_that_are_off_are_refused(database):  # noqa: F811
+    database.migrate().psql(f"ALTER ROLE {database.owner} SET session_replication_role = replica")
+    for said in serve_refused(database.url(database.owner)):
+        assert f"ALTER ROLE {database.owner} RESET session_replication_role" in said, said
+
+
+def test_rows_that_are_hidden_are_refused(database):  # noqa: F811
+    database.migrate().psql(
+        f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {database.app}", "ALTER TABLE sessions ENABLE ROW LEVEL SECURITY"
+    )
+    for said in serve_refused(database.url(database.app)):
+        assert "row level security hides rows of sessions" in said, said
+
+
+@pytest.mark.parametrize("encoding", ["SQL_ASCII", "LATIN1"])
+def test_a_database_that_is_not_utf8_is_refused(encoding, daemon):
+    with removed(Database(daemon, encoding)) as other:
+        url = other.url(other.owner)
+        for said in [*serve_refused(url), refused("migrate", "up", f"--db-url={url}")]:
+            assert f"encoding is {encoding}, sessiond needs UTF8: CREATE DATABASE" in said, said
+
+
+# ---- connections
+
+
+LIMITS = {
+    "role": ("ALTER ROLE {app} CONNECTION LIMIT {limit}", "the role {app}'s {limit}"),
+    "database": ("ALTER DATABASE {name} CONNECTION LIMIT {limit}", "the database {name}'s {limit}"),
+}
+
+
+@pytest.mark.parametrize("whose", LIMITS)
+def test_too_few_connections_are_said_by_doctor_readiness_and_log(whose, database, own_daemon):  # noqa: F811
+    statement, named = LIMITS[whose]
+    names = {"app": database.app, "name": database.name}
+    database.migrate().psql(
+        f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {database.app}", statement.format(limit=6, **names)
+    )
+    url = f"--db-url={database.url(database.app)}"
+    _, wrong = findings(sessiond("doctor", *SERVE[1:], url))
+    [why] = wrong
+    assert named.format(limit=6, **names) in why
+    way_out = re.search(r"ALTER (?:ROLE|DATABASE) \w+ CONNECTION LIMIT \d+", why)[0]
+
+    client = own_daemon.start(url)
+    client.create()
+    status, checks = readyz(own_daemon)
+    assert status == 503
+    assert "connections" in checks and named.format(limit=6, **names) in checks, checks
+    [warning] = [json.loads(line) for line in own_daemon.log_lines() if "too few connections" in line and "daemon" in line]
+    assert named.format(limit=6, **names) in warning["why"]
+
+    database.psql(way_out)
+    give_up = time.monotonic() + NOTICED_SECONDS
+    while readyz(own_daemon)[0] != 200:
+        assert time.monotonic() < give_up
+        time.sleep(0.05)
+    assert findings(sessiond("doctor", *SERVE[1:], url))[1] != [], "not enough for a second one"
+
+
+def test_the_way_out_that_doctor_names_is_enough(database):  # noqa: F811
+    database.migrate().psql(f"ALTER ROLE {database.owner} CONNECTION LIMIT 3")
+    url = f"--db-url={database.url(database.owner)}"
+    [why] = findings(sessiond("doctor", *SERVE[1:], url))[1]
+    database.psql(re.search(r"ALTER ROLE \w+ CONNECTION LIMIT \d+", why)[0])
+    assert findings(sessiond("doctor", *SERVE[1:], url))[1] == []
+
+
+def test_a_list_that_gets_no_connection_says_so(database, own_daemon):  # noqa: F811
+    database.migrate()
+    client = own_daemon.start(f"--db-url={database.url(database.owner)}", "--lanes=1")
+    client.create()
+    database.psql(f"ALTER ROLE {database.owner} CONNECTION LIMIT 0")
+    with pytest.raises(Refused) as why:
+        client.call("ListSessions", {})
+    assert why.value.reason == "DATABASE_UNAVAILABLE"
+    assert "no more connections" in why.value.sentence
+    assert why.value.details["RetryInfo"]
+    assert any("too many connections for role" in line for line in own_daemon.log_lines())

@@ -1,0 +1,64 @@
+// Which of libpq's variables are left in the environment.
+#include "db/libpq_environment.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <string>
+
+#include "absl/strings/match.h"
+#include "server/config.h"
+
+namespace sessiond::db {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+
+class LibpqEnvironment : public testing::Test {
+ protected:
+  LibpqEnvironment() {
+    for (const char* name : {"PGHOST", "PGHOSTADDR", "PGPORT", "PGDATABASE", "PGUSER", "PGPASSWORD",
+                             "PGOPTIONS", "PGCLIENTENCODING", "PGSERVICE", "PGSSLMODE", "PGTZ",
+                             "PGTARGETSESSIONATTRS", "PGDATA", "PGNOTYETINVENTED"}) {
+      setenv(name, "x", /*overwrite=*/1);
+    }
+    setenv("PGSSLCERT", "", /*overwrite=*/1);
+  }
+  ~LibpqEnvironment() override { ForgetLibpqEnvironment(); }
+};
+
+TEST_F(LibpqEnvironment, NothingIsLeftForOneOfOurOwn) {
+  ForgetLibpqEnvironment();
+  EXPECT_THAT(LibpqVariables(), IsEmpty());
+  EXPECT_EQ(std::getenv("PGOPTIONS"), nullptr);
+}
+
+TEST_F(LibpqEnvironment, AUrlThatSaysNothingIsCompletedByThem) {
+  ForgetLibpqEnvironment(*ParseConnInfo("postgresql://"));
+  EXPECT_THAT(LibpqVariables(), ElementsAre("PGDATABASE", "PGHOST", "PGHOSTADDR", "PGPASSWORD",
+                                            "PGPORT", "PGSSLMODE", "PGUSER"));
+}
+
+TEST_F(LibpqEnvironment, AUrlThatNamesAHostMeansNoOthersAddressOrPort) {
+  ForgetLibpqEnvironment(*ParseConnInfo("postgresql://app@db/sessions"));
+  EXPECT_THAT(LibpqVariables(), ElementsAre("PGPASSWORD", "PGSSLMODE"));
+}
+
+TEST_F(LibpqEnvironment, AServiceIsAPlaceToo) {
+  ForgetLibpqEnvironment(*ParseConnInfo("service=mine password=p"));
+  EXPECT_THAT(LibpqVariables(), ElementsAre("PGDATABASE", "PGSSLMODE", "PGUSER"));
+}
+
+TEST(LibpqVariables, TheOptionsHelpTellsOfEachThatCounts) {
+  for (const Option& option : Options()) {
+    if (option.name != "db-url") continue;
+    for (const absl::string_view variable : HonouredVariables())
+      EXPECT_THAT(std::string(option.help), HasSubstr(std::string(variable)));
+  }
+}
+
+}  // namespace
+}  // namespace sessiond::db
