@@ -13,6 +13,7 @@
 #include "db/statements.h"
 #include "db/workflow_rows.h"
 #include "server/state_machine/refusal.h"
+#include "server/state_machine/timestamps.h"
 
 namespace sessiond::db {
 namespace {
@@ -112,6 +113,7 @@ bool CommitGroup::Prepare() {
   for (const Submission* submission : submissions_) {
     const std::optional<int64_t> position = memory_.PositionOf(submission->partition);
     if (!position.has_value() || WasFoundInDatabase(submission->command)) return false;
+    if (!submission->sent.empty()) return false;  // What may still come in, only a lock keeps out.
     positions_before_[submission->partition] = *position;
   }
   if (way_ == Way::kUnlocked) return true;
@@ -191,6 +193,15 @@ bool CommitGroup::QueueLoad(Connection& connection) {
     });
   }
 
+  std::vector<SessionKey> sent;
+  for (std::size_t i = 0; i < submissions_.size(); ++i) {
+    for (const Outcome& outcome : submissions_[i]->sent) {
+      sent.push_back({submissions_[i]->partition, submissions_[i]->command.session_id,
+                      static_cast<int32_t>(i), outcome.events.back().sequence()});
+    }
+  }
+  ask(kFindSentEvents, sent, WriteSessionKey);
+
   std::vector<NamedKey> errors, artifacts, messages, tasks;
   for (const Submission* submission : submissions_) {
     const auto name = [&](std::vector<std::string> ids, std::vector<NamedKey>* all_named) {
@@ -220,6 +231,30 @@ void CommitGroup::TakeRequests(const Result& result) {
     requests_[key] = {std::string(result.Text(row, 1)), std::string(result.Text(row, 2)),
                       std::string(result.Text(row, 3))};
   }
+}
+
+// An event of this sequence, time and request is the one that was sent: what came before it was the
+// same then, and so is all that was decided. (But for ids that were drawn, should somebody else
+// have sent the same request at the same microsecond; the request row tells.)
+void CommitGroup::TakeSent(const Result& result) {
+  for (int row = 0; row < result.rows(); ++row) {
+    const Submission* submission = submissions_[result.Int4(row, 0)];
+    for (const Outcome& sent : submission->sent) {
+      const SessionEvent& event = sent.events.back();
+      const bool same = event.sequence() == result.Int4(row, 1) &&
+                        FromProto(event.event_time()) == result.Timestamp(row, 2) &&
+                        event.caller() == result.Text(row, 3) &&
+                        event.request_id() == result.Text(row, 4);
+      if (same && IsAnswer(*submission, sent)) done_[submission] = &sent;
+    }
+  }
+}
+
+// Whether the request's row, which is gone where the session is, names the same.
+bool CommitGroup::IsAnswer(const Submission& submission, const Outcome& sent) const {
+  const auto request = requests_.find(submission.request_key);
+  return request == requests_.end() ||
+         request->second.answer == WriteAnswer(AnswersWith(submission.command.request), sent);
 }
 
 void CommitGroup::TakeNamed(const Statement& statement, const Result& result) {
@@ -253,6 +288,7 @@ void TakeSession(const Result& result, int row, Aggregate* aggregate) {
 
 void CommitGroup::Take(const Statement& statement, const Result& result) {
   if (&statement == &kFindRequests) return TakeRequests(result);
+  if (&statement == &kFindSentEvents) return TakeSent(result);
   if (&statement != &kLoadSessions) return TakeNamed(statement, result);
   for (int row = 0; row < result.rows(); ++row)
     TakeSession(result, row, &entries_[std::string(result.Text(row, 1))].aggregate);
@@ -316,6 +352,7 @@ void CommitGroup::NameMissing(const Submission& submission, const Replayed& requ
 bool CommitGroup::QueueMissing(Connection& connection) {
   if (way_ == Way::kOptimistic) return false;
   for (const Submission* submission : submissions_) {
+    if (done_.contains(submission)) continue;
     const auto request = requests_.find(submission->request_key);
     if (request != requests_.end()) {
       NameMissing(*submission, request->second);
@@ -384,6 +421,7 @@ Decided CommitGroup::Decide() {
 }
 
 absl::StatusOr<Outcome> CommitGroup::DecideOne(Submission& submission) {
+  if (const auto done = done_.find(&submission); done != done_.end()) return *done->second;
   const auto request = requests_.find(submission.request_key);
   if (request != requests_.end()) return Repeat(submission, request->second);
 
@@ -613,6 +651,18 @@ void CommitGroup::Answer(const std::vector<Result>& written) {
     if (entry.last != nullptr) {
       Present(*std::move(entry.aggregate.session), &entry.last->outcome->session);
     }
+  }
+}
+
+void CommitGroup::LeaveInDoubt() {
+  for (auto& [id, entry] : entries_) {
+    if (entry.last != nullptr)
+      Present(*std::move(entry.aggregate.session), &entry.last->outcome->session);
+  }
+  for (Submission* submission : accepted_) {
+    // What has no event can be done again.
+    if (!submission->outcome->events.empty())
+      submission->sent.push_back(*std::move(submission->outcome));
   }
 }
 

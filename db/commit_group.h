@@ -16,7 +16,9 @@
 // the partitions lately, BEGIN and the locks come before all that: this way always leads to an end.
 //
 // A refused command writes nothing and harms nobody in its group. Outcomes count only once the
-// commit is known.
+// commit is known. Where the connection was lost on that, they are kept with their submissions: the
+// group that is made anew, under locks, looks whether their last events are there, and answers with
+// them if so, however the sessions have changed since.
 #pragma once
 
 #include <cstdint>
@@ -81,6 +83,8 @@ class CommitGroup {
   // Completes the outcomes, now that the commit is known. CONSTRAINT_VIOLATION for all that were
   // accepted, where the database wrote other rows than it was told to: a defect.
   void Answer(const std::vector<Result>& written);
+  // Instead, where nobody knows whether it has committed: the next group will find out.
+  void LeaveInDoubt();
 
   Way way() const { return way_; }
 
@@ -125,6 +129,8 @@ class CommitGroup {
   void Present(v1::Session session, v1::Session* answer) const;
   void Take(const Statement& statement, const Result& result);
   void TakeRequests(const Result& result);
+  void TakeSent(const Result& result);
+  bool IsAnswer(const Submission& submission, const Outcome& sent) const;
   void TakeNamed(const Statement& statement, const Result& result);
   void NameMissing(const Submission& submission, const Replayed& request);
   GroupRows Rows() const;
@@ -146,6 +152,8 @@ class CommitGroup {
   absl::flat_hash_map<std::string, Entry> entries_;
   // By request key: what was done before, in earlier groups and in this one.
   absl::flat_hash_map<std::string, Replayed> requests_;
+  // Of submissions that were sent before, and turned out to be committed: what they came to.
+  absl::flat_hash_map<const Submission*, const Outcome*> done_;
   // What trip 1 asked for, in the order of its results.
   std::vector<const Statement*> asked_;
   // What trip 1b asked for.

@@ -217,7 +217,10 @@ absl::StatusOr<bool> Lane::LoadAndWrite(CommitGroup& group, GroupReport* report)
 
   group.QueueWrites(*connection_);
   const auto written = Trip();
-  if (!written.ok()) return written.status();
+  if (!written.ok()) {
+    if (ConnectionIsGone(written.status())) group.LeaveInDoubt();
+    return written.status();
+  }
   group.Answer(*written);
   if (auto committed = group.TakeCommitted(); !committed.empty())
     options_.listener->on_committed(std::move(committed));

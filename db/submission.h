@@ -43,6 +43,9 @@ struct Submission {
 
   // Lane thread only, until Done.
   absl::StatusOr<Outcome> outcome = absl::UnknownError("not decided");
+  // What it came to in groups that were sent, and of which nobody has heard whether they committed:
+  // the group that finds out answers with it.
+  std::vector<Outcome> sent;
 
   virtual ~Submission() = default;
   // Called once, on the lane's thread, when `outcome` is final. May destroy the submission.

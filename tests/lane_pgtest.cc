@@ -270,6 +270,120 @@ TEST(Lane, AConnectionThatDiesWithAGroupIsReplacedAndTheGroupRunAgain) {
   ExpectSound(database);
 }
 
+// While it lives, nobody's COMMIT is answered: it is there, and waits for a standby that never
+// comes.
+class CommitsUnanswered {
+ public:
+  explicit CommitsUnanswered(const TestDatabase& database) : database_(database) {
+    Set("SET synchronous_standby_names = 'nobody'");
+  }
+  ~CommitsUnanswered() { Set("RESET synchronous_standby_names"); }
+
+  // Waits until a lane's COMMIT is there, and has its connection die on that.
+  void CutNext() {
+    const auto connection = database_.Connect();
+    const absl::Time give_up = TestDeadline();
+    while (database_.Ask("SELECT count(pg_terminate_backend(pid))::text FROM pg_stat_activity "
+                         "WHERE wait_event = 'SyncRep' AND datname = current_database()") == "0") {
+      ASSERT_LT(absl::Now(), give_up);
+      absl::SleepFor(absl::Milliseconds(1));
+    }
+  }
+
+ private:
+  void Set(const std::string& setting) {
+    const auto connection = database_.Connect();
+    EXPECT_TRUE(connection->Execute("ALTER SYSTEM " + setting, TestDeadline()).ok());
+    EXPECT_TRUE(connection->Execute("SELECT pg_reload_conf()", TestDeadline()).ok());
+    // Whether commits wait is the checkpointer's to say, once it has read that.
+    const bool wait = absl::StartsWith(setting, "SET");
+    const absl::Time give_up = TestDeadline();
+    std::unique_ptr<Connection> writer;
+    for (bool waits = !wait; waits != wait;) {
+      ASSERT_LT(absl::Now(), give_up);
+      writer = database_.Connect();
+      const std::string pid = Pid(*writer);
+      writer->QueueSql("SET synchronous_commit = on");
+      writer->QueueSql("CREATE TABLE IF NOT EXISTS unanswered ()");
+      writer->QueueSql("DROP TABLE unanswered");
+      EXPECT_TRUE(writer->Send().ok());
+      std::string state;
+      do {
+        state = database_.Ask(
+            "SELECT CASE WHEN wait_event = 'SyncRep' THEN 'waits' ELSE state END "
+            "FROM pg_stat_activity WHERE pid = " +
+            pid);
+      } while (state == "active");
+      waits = state == "waits";
+      database_.Ask("SELECT pg_terminate_backend(" + pid + ")::text");
+    }
+  }
+  static std::string Pid(Connection& connection) {
+    connection.QueueSql("SELECT pg_backend_pid()::text");
+    auto results = connection.Trip(TestDeadline());
+    EXPECT_TRUE(results.ok()) << results.status();
+    return results.ok() ? std::string(results->front().Text(0, 0)) : "0";
+  }
+
+  const TestDatabase& database_;
+};
+
+// The session of each answer is as its own command left it, not as the whole group did.
+TEST(Lane, AGroupThatCommittedBeforeItsConnectionDiedAnswersAsItsChangesLeftTheSessions) {
+  TestDatabase database;
+  const auto store = OpenStore(database, OneLane);
+  const std::string id = NewSessionIn(*store, "interview").session_id();
+  const v1::Session erased = NewSessionIn(*store, "interview");
+  const std::string run = NewSessionIn(*store, "ticket_export").session_id();
+  ASSERT_TRUE(SubmitAndWait(*store, Advance(run, "upload")).ok());
+
+  PendingList pending;
+  const auto submit = [&](Command command) {
+    pending.push_back(std::make_unique<Pending>(*store, std::move(command)));
+  };
+  {
+    CommitsUnanswered unanswered(database);
+    submit(Increment(id, kCounter, 1));
+    unanswered.CutNext();
+    pending.back()->Wait();
+    // What comes while this one waits makes one group.
+    submit(SetLabel(id, "a", "1"));
+    while (store->waiting() > 0) absl::SleepFor(absl::Milliseconds(1));
+    submit(Increment(id, kCounter, 1));
+    submit(Increment(id, kCounter, 1));
+    submit(About<v1::ResumeSessionRequest>(id));
+    submit(Erase(erased.session_id(), erased.owner_id()));
+    submit(Create(store->catalog().Newest("interview"), NewSession("interview")));
+    submit(StartTask(run, "processing", "", "processing"));
+    unanswered.CutNext();
+    unanswered.CutNext();
+    for (const auto& one : pending) one->Wait();
+  }
+  int sequence = 1;
+  for (const int i : {0, 1, 2, 3}) {
+    const auto& outcome = pending[i]->Wait();
+    ASSERT_TRUE(outcome.ok()) << outcome.status();
+    EXPECT_EQ(outcome->session.sequence(), ++sequence) << i;
+    EXPECT_EQ(outcome->session.etag(), EtagOf(outcome->session));
+    ASSERT_EQ(outcome->events.size(), 1u) << i;
+    EXPECT_EQ(outcome->events[0].sequence(), sequence);
+  }
+  EXPECT_EQ(pending[2]->Wait()->session.counters().at(kCounter), 2);
+  EXPECT_EQ(pending[3]->Wait()->session.counters().at(kCounter), 3);
+  EXPECT_EQ(ReasonOf(pending[4]->Wait().status()), v1::INVALID_TRANSITION);
+  ASSERT_TRUE(pending[5]->Wait().ok()) << pending[5]->Wait().status();
+  EXPECT_EQ(pending[5]->Wait()->events.size(), 1u);
+  ASSERT_TRUE(pending[6]->Wait().ok()) << pending[6]->Wait().status();
+  const auto& started = pending[7]->Wait();
+  ASSERT_TRUE(started.ok()) << started.status();
+  EXPECT_EQ(started->events.size(), 2u);
+  const auto sessions = AllSessions(database);
+  EXPECT_TRUE(sessions.contains(pending[6]->Wait()->session.session_id()));
+  EXPECT_EQ(sessions.at(run).current_task().task_id(), started->session.current_task().task_id());
+  EXPECT_EQ(EventsByRequest(database).at(pending[7]->command.request_id), 2);
+  ExpectSound(database);
+}
+
 // -----------------------------------------------------------------------------------------------
 // what a lane remembers
 
@@ -627,7 +741,7 @@ TEST(Lane, WhatHappensLaterIsDatedLater) {
 // whatever dies
 
 // An acknowledged change is there exactly once, whenever the backend died: before, at or after
-// COMMIT.
+// COMMIT; and what is answered to the first who asks is the session as this change left it.
 TEST(Lane, BackendsKilledAtRandomLoseNothingAndDoubleNothing) {
   const uint64_t seed = TestSeed();
   TestDatabase database;
@@ -638,6 +752,9 @@ TEST(Lane, BackendsKilledAtRandomLoseNothingAndDoubleNothing) {
 
   constexpr int kCallers = 12, kEach = 60;
   std::atomic<int> at_work = kCallers, sent = 0, acknowledged = 0, refused = 0;
+  std::mutex mutex;
+  // Whose change was answered first with this revision of this session.
+  std::map<std::pair<std::string, int>, std::string> answered;
   std::vector<std::thread> callers;
   for (int caller = 0; caller < kCallers; ++caller) {
     callers.emplace_back([&, caller] {
@@ -648,7 +765,7 @@ TEST(Lane, BackendsKilledAtRandomLoseNothingAndDoubleNothing) {
         const bool creates = random() % 3 == 0;
         const bool again = random() % 3 != 0;
         sent += again ? 1 : 0;
-        for (bool done = false; !done;) {
+        for (bool done = false, first = true; !done;) {
           SessionStore& to = random() % 2 == 0 ? *store : *other;
           Command command = creates
                                 ? Create(to.catalog().Newest("interview"), NewSession("interview"))
@@ -658,6 +775,15 @@ TEST(Lane, BackendsKilledAtRandomLoseNothingAndDoubleNothing) {
           const auto outcome = SubmitAndWait(to, std::move(command));
           done = outcome.ok() || !again;
           acknowledged += again && outcome.ok() ? 1 : 0;
+          if (outcome.ok() && first) {
+            std::lock_guard lock(mutex);
+            const auto& session = outcome->session;
+            const auto& request_id = outcome->events.empty() ? "" : outcome->events[0].request_id();
+            EXPECT_TRUE(
+                answered.try_emplace({session.session_id(), session.sequence()}, request_id).second)
+                << "one revision, answered twice";
+          }
+          first = false;
           if (outcome.ok()) continue;
           ++refused;
           EXPECT_EQ(ReasonOf(outcome.status()), v1::DATABASE_UNAVAILABLE) << outcome.status();
@@ -685,6 +811,9 @@ TEST(Lane, BackendsKilledAtRandomLoseNothingAndDoubleNothing) {
     found += absl::StartsWith(request_id, "request-") ? 1 : 0;
   }
   EXPECT_EQ(found, sent);
+  const auto events = AllEvents(database);
+  for (const auto& [revision, request_id] : answered)
+    EXPECT_EQ(events.at(revision.first)[revision.second - 1].request_id(), request_id);
   ExpectSound(database);
   RecordProperty("kills", kills);
   RecordProperty("refused", refused);
