@@ -27,15 +27,6 @@ using v1::SessionEvent;
 // frozen meanwhile, or a connection that kept it, would write what was true once.
 constexpr absl::Duration kUnlockedMax = absl::Seconds(5);
 
-std::vector<int16_t> PartitionsOf(absl::Span<Submission* const> submissions) {
-  std::set<int16_t> partitions;
-  for (const Submission* submission : submissions) {
-    partitions.insert(submission->partition);
-    partitions.insert(submission->request_partition);
-  }
-  return {partitions.begin(), partitions.end()};
-}
-
 absl::Status RequestIdReused(const std::string& request_id) {
   return Refusal(v1::REQUEST_ID_REUSED,
                  absl::StrCat(
@@ -63,6 +54,15 @@ absl::Status RunWasReplaced(const std::string& task_id, const Session& session) 
 
 }  // namespace
 
+std::vector<int16_t> PartitionsOf(absl::Span<Submission* const> submissions) {
+  std::set<int16_t> partitions;
+  for (const Submission* submission : submissions) {
+    partitions.insert(submission->partition);
+    partitions.insert(submission->request_partition);
+  }
+  return {partitions.begin(), partitions.end()};
+}
+
 CommitGroup::CommitGroup(absl::Span<Submission* const> submissions, WorkflowCatalog& catalog,
                          LaneMemory& memory, DatabaseClock& clock, Way way, bool listening)
     : submissions_(submissions.begin(), submissions.end()),
@@ -72,6 +72,12 @@ CommitGroup::CommitGroup(absl::Span<Submission* const> submissions, WorkflowCata
       way_(way),
       listening_(listening),
       partitions_(PartitionsOf(submissions)) {}
+
+SteadyTime CommitGroup::last_deadline() const {
+  SteadyTime last = SteadyTime::InfinitePast();
+  for (const Submission* submission : submissions_) last = std::max(last, submission->deadline);
+  return last;
+}
 
 // -------------------------------------------------------------------------------------------------
 // what the lane has kept

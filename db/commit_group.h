@@ -54,6 +54,9 @@ enum class Way {
 
 enum class Decided { kUnsure, kNothingToWrite, kToBeWritten };
 
+// All that these commands and their requests lie in. Ascending, each once.
+std::vector<int16_t> PartitionsOf(absl::Span<Submission* const> submissions);
+
 class CommitGroup {
  public:
   // REQUIRES: what is given outlives the group. With `listening`, what is committed is kept for
@@ -87,6 +90,8 @@ class CommitGroup {
   void LeaveInDoubt();
 
   Way way() const { return way_; }
+  // When nobody waits for an outcome any more.
+  SteadyTime last_deadline() const;
 
   // After Answer: the events, in the order of each partition's positions.
   std::vector<CommittedEvent> TakeCommitted() { return std::move(committed_); }

@@ -10,8 +10,12 @@ namespace sessiond::db {
 
 struct LaneSettings {
   std::string dsn;
-  // How long a statement waits for somebody else's lock.
+  // How long a command waits for what somebody else keeps locked.
   absl::Duration lock_timeout = absl::Seconds(2);
+  // How much of that a lane waits: what takes longer waits beside. Another daemon keeps a partition
+  // for a group, some milliseconds, some tens where the disk is slow; who waits beside without need
+  // loses little by it. All others of the lane wait so long, once for each row that is locked.
+  absl::Duration lock_moment = absl::Milliseconds(50);
   // How long a statement may take.
   absl::Duration statement_timeout = absl::Seconds(5);
 };

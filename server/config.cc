@@ -103,9 +103,11 @@ constexpr Option kOptions[] = {
      "How many MiB of the sessions that were changed or read last lanes keep, so that they need not be loaded again. With "
      "0, every change loads its session under a lock, and every read loads: for while rows are changed by hand."},
     {"query-connections", &Config::query_connections, "2", "a number from 1 to 64", IsBetween<&Config::query_connections, 1, 64>,
-     "Connections for lists. Besides, a daemon opens one for each lane, up to 5 for reads by id, and up to 6 more."},
+     "Connections for lists. Besides, a daemon opens one for each lane, up to 5 for reads by id, up to 6 more, and another for "
+     "each lane while somebody keeps rows locked."},
     {"lock-timeout", &Config::lock_timeout, "2s", "a duration from 1ms to 1h, for example 2s", IsPositiveUpToAnHour<&Config::lock_timeout>,
-     "How long a group waits for its partitions before its callers are told LOCK_TIMEOUT."},
+     "How long a change waits for rows that somebody else keeps locked before its caller is told LOCK_TIMEOUT. Meanwhile "
+     "changes of other sessions go on."},
     {"statement-timeout", &Config::statement_timeout, "5s", "a duration from 1ms to 1h, for example 5s", IsPositiveUpToAnHour<&Config::statement_timeout>,
      "How long one statement may run."},
     {"retention-period", &Config::retention_period, "10m", "a duration of at most 1h, for example 10m; 0s for never", IsUpToAnHour<&Config::retention_period>,

@@ -78,7 +78,7 @@ std::function<void(SessionStoreOptions&)> To(
 
 void OneLane(SessionStoreOptions& options) {
   options.lanes = 1;
-  options.settings.lock_timeout = absl::Seconds(20);
+  options.settings.lock_timeout = options.settings.lock_moment = absl::Seconds(20);
 }
 
 // A session whose partition is not this one.
@@ -282,10 +282,10 @@ class CommitsUnanswered {
   // Waits until a lane's COMMIT is there, and has its connection die on that.
   void CutNext() {
     const auto connection = database_.Connect();
-    const absl::Time give_up = TestDeadline();
+    const SteadyTime give_up = TestDeadline();
     while (database_.Ask("SELECT count(pg_terminate_backend(pid))::text FROM pg_stat_activity "
                          "WHERE wait_event = 'SyncRep' AND datname = current_database()") == "0") {
-      ASSERT_LT(absl::Now(), give_up);
+      ASSERT_LT(SteadyTime::Now(), give_up);
       absl::SleepFor(absl::Milliseconds(1));
     }
   }
@@ -297,10 +297,10 @@ class CommitsUnanswered {
     EXPECT_TRUE(connection->Execute("SELECT pg_reload_conf()", TestDeadline()).ok());
     // Whether commits wait is the checkpointer's to say, once it has read that.
     const bool wait = absl::StartsWith(setting, "SET");
-    const absl::Time give_up = TestDeadline();
+    const SteadyTime give_up = TestDeadline();
     std::unique_ptr<Connection> writer;
     for (bool waits = !wait; waits != wait;) {
-      ASSERT_LT(absl::Now(), give_up);
+      ASSERT_LT(SteadyTime::Now(), give_up);
       writer = database_.Connect();
       const std::string pid = Pid(*writer);
       writer->QueueSql("SET synchronous_commit = on");

@@ -483,7 +483,7 @@ TEST(RequestId, TwiceInOneGroupIsOneEffect) {
   std::atomic<int> groups_failed = 0;
   const auto store = OpenStore(database, [&](SessionStoreOptions& options) {
     options.lanes = 1;
-    options.settings.lock_timeout = absl::Seconds(20);
+    options.settings.lock_timeout = options.settings.lock_moment = absl::Seconds(20);
     options.on_group = [&](const GroupReport& report) {
       groups_failed += report.committed ? 0 : 1;
     };

@@ -39,7 +39,7 @@ constexpr char kCounter[] = "current_question_number";
 void OneLane(SessionStoreOptions& options) {
   options.workflows.push_back(ShortLivedDefinition());
   options.lanes = 1;
-  options.settings.lock_timeout = absl::Seconds(20);
+  options.settings.lock_timeout = options.settings.lock_moment = absl::Seconds(20);
 }
 
 Outcome Must(SessionStore& store, const Command& command) {

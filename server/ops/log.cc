@@ -422,10 +422,10 @@ constexpr absl::string_view kListenerIsShut = "Failed accept4: Invalid argument"
 
 // What gRPC calls an error is mostly a peer's: a connection that broke off, a message compressed.
 void GrpcLine(gpr_log_func_args* args) {
-  const LogLevel level = args->message == kListenerIsShut            ? LogLevel::kDebug
-                         : args->severity == GPR_LOG_SEVERITY_ERROR  ? LogLevel::kWarn
-                         : args->severity == GPR_LOG_SEVERITY_INFO ? LogLevel::kInfo
-                                                                   : LogLevel::kDebug;
+  const LogLevel level = args->message == kListenerIsShut           ? LogLevel::kDebug
+                         : args->severity == GPR_LOG_SEVERITY_ERROR ? LogLevel::kWarn
+                         : args->severity == GPR_LOG_SEVERITY_INFO  ? LogLevel::kInfo
+                                                                    : LogLevel::kDebug;
   Log(level, "grpc", args->message, {{"file", args->file}, {"line", args->line}});
 }
 
