@@ -20,6 +20,7 @@
 #include "absl/time/clock.h"
 #include "gmock/gmock.h"
 #include "google/protobuf/struct.pb.h"
+#include "google/protobuf/text_format.h"
 #include "google/protobuf/util/json_util.h"
 #include "gtest/gtest.h"
 #include "server/state_machine/refusal.h"
@@ -488,7 +489,8 @@ TEST_F(SessionctlTest, EveryReasonThatCanBeHelpedProposesTheNextStep) {
       {v1::SESSION_NOT_ACTIVE,
        {{"allowed", "UpdateSession,RecordError,CompleteTask"}},
        "session advance s1 --to x",
-       "session update s1 --set …\n            sessionctl error record s1 …\n"},
+       "session update s1 --label key=value\n            sessionctl error record s1 --category "
+       "user-fixable --severity warning --message …\n"},
       {v1::NOT_RECOVERABLE, {}, "session recover s1", "session events s1"},
       {v1::BLOCKING_ERRORS,
        {{"count", "1"}, {"first_error_id", "e1"}},
@@ -507,9 +509,29 @@ TEST_F(SessionctlTest, EveryReasonThatCanBeHelpedProposesTheNextStep) {
 
 TEST_F(SessionctlTest, EveryReasonOfTheOtherServicesProposesTheNextStepToo) {
   const NextStep kSteps[] = {
-      {v1::TASK_NOT_FOUND, {}, "task get s1", "task start s1 …"},
+      {v1::TASK_NOT_FOUND, {}, "task get s1", "session get s1  # its workflow, and its stage"},
       {v1::TASK_ALREADY_RUNNING, {}, "task start s1 x", "task cancel s1"},
-      {v1::TASK_NOT_RUNNING, {}, "task cancel s1 --task t", "task get s1"},
+      {v1::TASK_NOT_RUNNING, {{"status", "FAILED"}}, "task cancel s1 --task t", "task retry s1"},
+      {v1::TASK_NOT_RUNNING,
+       {{"status", "CANCELLED"}, {"task_type", "export"}},
+       "task cancel s1 --task t",
+       "task start s1 export"},
+      {v1::INVALID_TRANSITION,
+       {{"from", "upload"}, {"to", "processing"}, {"advance_to_stage", "processing"}},
+       "task start s1 processing",
+       "task start s1 processing --to processing"},
+      {v1::INVALID_TRANSITION,
+       {{"from", "jira_export"}, {"to", "processing"}, {"allowed", "export,adf_validation"}},
+       "task start s1 processing",
+       "task start s1 export\n            sessionctl task start s1 adf_validation"},
+      {v1::INVALID_TRANSITION,
+       {{"from", "upload"}, {"to", "review"}, {"allowed", "processing"}},
+       "task start s1 export --to review",
+       "session advance s1 --to processing"},
+      {v1::INVALID_TRANSITION,
+       {{"from", "processing"}, {"to", "x"}, {"allowed", "review"}},
+       "task complete s1 --task t --to x",
+       "the same command with --to review"},
       {v1::TASK_COMPLETED, {}, "task cancel s1 --task t", "task get s1"},
       {v1::TASK_FAILED, {}, "task start s1 x", "task retry s1"},
       {v1::STALE_TASK, {}, "task cancel s1 --task t", "task get s1"},
@@ -521,7 +543,9 @@ TEST_F(SessionctlTest, EveryReasonOfTheOtherServicesProposesTheNextStepToo) {
       {v1::INVALID_WORKFLOW, {}, "workflow create /dev/null", "workflow validate /dev/null"},
   };
   for (const NextStep& step : kSteps) {
-    server_.calls.RefuseNext(Refusal(step.reason, "No"));
+    Refusal refusal(step.reason, "No");
+    for (const auto& [key, value] : step.metadata) std::move(refusal).With(key, value);
+    server_.calls.RefuseNext(std::move(refusal));
     EXPECT_THAT(Run(step.command).err, HasSubstr(step.expected))
         << v1::ErrorReason_Name(step.reason);
   }
@@ -1079,6 +1103,91 @@ TEST_F(SessionctlTest, WhatIsNotUnderstoodExitsWith2AndSendsNothing) {
   }
   EXPECT_THAT(server_.sessions.Requests(), IsEmpty());
   EXPECT_THAT(server_.calls.Requests(), IsEmpty());
+}
+
+TEST_F(SessionctlTest, AServerIsNamedAsPeopleNameIt) {
+  const std::string port = server_.Address().substr(server_.Address().find(':'));
+  for (const std::string& server : {"127.0.0.1" + port, "http://127.0.0.1" + port + "/",
+                                    "localhost" + port, "dns:///127.0.0.1" + port}) {
+    EXPECT_EQ(Run("session get s1 -o name --server " + server).out, "s1\n") << server;
+  }
+  const Outcome empty = Run("session get s1 --server ''");
+  EXPECT_EQ(empty.exit_code, 2);
+  EXPECT_THAT(empty.err, testing::StartsWith("error: --server: \"\" names no host; write "));
+  EXPECT_EQ(Run("version --server ''").exit_code, 0);
+}
+
+TEST(Sessionctl, AVariableThatIsSetButEmptyIsNotSet) {
+  EXPECT_THAT(Sessionctl("session get s1", "SESSIOND_SERVER=").err, HasSubstr("127.0.0.1:7377"));
+  const Outcome bad = Sessionctl("session get s1", "SESSIOND_SERVER=a:b:c");
+  EXPECT_EQ(bad.exit_code, 2);
+  EXPECT_THAT(bad.err, HasSubstr("SESSIOND_SERVER: \"a:b:c\" has more than one colon"));
+}
+
+TEST_F(SessionctlTest, ANumberIsOneOfItsRangeInDigits) {
+  for (const char* number : {"-1", "99999999999", "1e3", "٣", "''", "5.5", "0x10", "' 5'", "+5"}) {
+    for (const char* command :
+         {"session list --limit ", "message list s1 --after ", "workflow get w --revision "}) {
+      const Outcome outcome = Run(absl::StrCat(command, number));
+      EXPECT_EQ(outcome.exit_code, 2) << command << number;
+      EXPECT_THAT(outcome.err,
+                  AllOf(HasSubstr("is not a whole number from"), Not(HasSubstr("000000"))))
+          << command << number;
+    }
+  }
+  EXPECT_THAT(Run("session list --limit=-1").err, HasSubstr("from 0 to 2147483647"));
+  EXPECT_THAT(Run("workflow get w --revision 0").err, HasSubstr("from 1 to 2147483647"));
+  EXPECT_EQ(Run("session list --limit 2147483647").exit_code, 0);
+  EXPECT_THAT(LastRequest(), HasSubstr("page_size: 1000"));
+  EXPECT_EQ(Run("session update s1 --increment n=-3").exit_code, 0);
+  EXPECT_THAT(LastRequest(), HasSubstr("value: -3"));
+  for (const char* duration : {"inf", "-1s", "0", "25h", "1e400h", "5", "''"}) {
+    EXPECT_THAT(Run(absl::StrCat("session list --timeout ", duration)).err,
+                HasSubstr("is not a duration"))
+        << duration;
+  }
+  EXPECT_THAT(Run("session watch --heartbeat 99999999999999h").err, HasSubstr("is not a duration"));
+}
+
+TEST_F(SessionctlTest, AStreamIsNotCalledButFollowedByItsCommand) {
+  for (const char* name : {"WatchSessions", "SessionService/WatchSessions",
+                           "sessiond.v1.SessionService/WatchSessions"}) {
+    const Outcome outcome = Run(absl::StrCat("call ", name));
+    EXPECT_EQ(outcome.exit_code, 2);
+    EXPECT_THAT(outcome.err, HasSubstr("is a stream, and call is for what answers once; its "
+                                       "command is: sessionctl session watch -o jsonl"));
+  }
+  EXPECT_THAT(Run("call ImportSessions").err, HasSubstr("its command is: sessionctl import"));
+}
+
+// What is proposed is typed into a shell as it stands.
+TEST_F(SessionctlTest, WhatIsProposedWorksAsItIsPrinted) {
+  const std::string id = "it's; \"$(touch /tmp/x)\" \\ \x1b[2J\u202e~";
+  server_.sessions.RefuseNext(Refusal(v1::NOT_DELETED, "No"));
+  setenv("SESSIOND_SERVER", server_.Address().c_str(), 1);
+  Terminal terminal({"sessionctl", "session", "pause", id}, 500);
+  const std::string shown = terminal.UntilEnd();
+  unsetenv("SESSIOND_SERVER");
+  const std::size_t begin = shown.find("sessionctl session get ");
+  ASSERT_NE(begin, std::string::npos) << shown;
+  const std::string line = shown.substr(begin, shown.find_first_of("\r\n", begin) - begin);
+  const std::string script =
+      FileWith(absl::StrCat(SESSIONCTL, line.substr(line.find(' ')), "\n"), "script");
+  ASSERT_EQ(std::system(
+                absl::StrCat("SESSIOND_SERVER=", server_.Address(), " bash ", script, " >/dev/null")
+                    .c_str()),
+            0)
+      << line;
+  v1::GetSessionRequest asked;
+  ASSERT_TRUE(google::protobuf::TextFormat::ParseFromString(LastRequest(), &asked));
+  EXPECT_EQ(asked.session_id(), id);
+}
+
+TEST_F(SessionctlTest, NothingIsProposedAboutASessionThatNobodyKnows) {
+  server_.sessions.RefuseNext(Refusal(v1::DELETED, "No"));
+  EXPECT_THAT(Run("call GetSession").err, Not(HasSubstr("next")));
+  server_.sessions.RefuseNext(Refusal(v1::DELETED, "No").With("session_id", "s1"));
+  EXPECT_THAT(Run("call GetSession").err, HasSubstr("sessionctl session undelete s1"));
 }
 
 TEST(Sessionctl, ASlipIsAnsweredWithWhatWasMeant) {

@@ -36,17 +36,21 @@ std::vector<std::string> ListOf(absl::string_view comma_separated) {
   return items;
 }
 
+// Stands for an id that nobody knows; what has it in it is not proposed.
+constexpr char kUnknownId[] = "\1";
+
+std::string IdOf(const Run& run) {
+  return run.session_id.empty() ? kUnknownId : ShellWord(run.session_id);
+}
+
 // A command line to type, to the same daemon.
 std::string Typed(const Run& run, absl::string_view command) {
-  const char* from_environment = std::getenv("SESSIOND_SERVER");
-  const bool implied =
-      run.server == (from_environment == nullptr ? kDefaultServer : from_environment);
   return absl::StrCat("sessionctl ", command,
-                      implied ? "" : absl::StrCat(" --server ", run.server));
+                      run.server_typed ? absl::StrCat(" --server ", ShellWord(run.server)) : "");
 }
 
 std::string Typed(const Run& run, absl::string_view verb, absl::string_view rest) {
-  return Typed(run, absl::StrCat("session ", verb, " ", run.session_id, rest));
+  return Typed(run, absl::StrCat("session ", verb, " ", IdOf(run), rest));
 }
 
 // The command that takes a session from one state, or stage, to another; nothing for what has none.
@@ -59,20 +63,20 @@ std::optional<std::string> CommandTo(const Run& run, absl::string_view from,
   if (to == "DELETED") return Typed(run, "delete", "");
   if (to == "DELETED (force)") return Typed(run, "delete", " --force");
   if (absl::ascii_isupper(to[0])) return std::nullopt;
-  return Typed(run, "advance", absl::StrCat(" --to ", to));
+  return Typed(run, "advance", absl::StrCat(" --to ", ShellWord(to)));
 }
 
-// RPCs whose command is not made of their name alone. Reports of a task are the worker's business.
+// RPCs whose command is not made of their name alone. Reports of a task are the worker's business,
+// and what takes an id begins with a list of those there are.
 const std::map<std::string, std::string>& Commands() {
   static const std::map<std::string, std::string> commands = {
-      {"UpdateSession", "session update ID --set …"},
-      {"StartTask", "task start ID …"},
+      {"UpdateSession", "session update ID --label key=value"},
+      {"FailSession", "session fail ID --reason …"},
       {"RetryTask", "task retry ID"},
-      {"RecordError", "error record ID …"},
-      {"ResolveError", "error resolve ID …"},
-      {"AppendMessages", "message append ID …"},
-      {"AddArtifacts", "artifact add ID …"},
-      {"DeleteArtifact", "artifact delete ID …"},
+      {"RecordError", "error record ID --category user-fixable --severity warning --message …"},
+      {"ResolveError", "error list ID --filter 'resolved = false'"},
+      {"AddArtifacts", "artifact add ID --kind file --name …"},
+      {"DeleteArtifact", "artifact list ID"},
   };
   return commands;
 }
@@ -81,7 +85,7 @@ const std::map<std::string, std::string>& Commands() {
 // propose.
 std::optional<std::string> CommandOfRpc(const Run& run, const std::string& rpc) {
   if (const auto known = Commands().find(rpc); known != Commands().end()) {
-    return Typed(run, absl::StrReplaceAll(known->second, {{"ID", run.session_id}}));
+    return Typed(run, absl::StrReplaceAll(known->second, {{"ID", IdOf(run)}}));
   }
   absl::string_view verb = rpc;
   if (!absl::ConsumeSuffix(&verb, "Session")) return std::nullopt;
@@ -90,7 +94,25 @@ std::optional<std::string> CommandOfRpc(const Run& run, const std::string& rpc) 
 
 // A command of another group about the same session, `task get ID`.
 std::string TypedOf(const Run& run, absl::string_view group_and_verb, absl::string_view rest = "") {
-  return Typed(run, absl::StrCat(group_and_verb, " ", run.session_id, rest));
+  return Typed(run, absl::StrCat(group_and_verb, " ", IdOf(run), rest));
+}
+
+// A task that does not run where the session stands: what would start there, or how to come to
+// where this one does.
+std::vector<std::string> AfterTaskStart(const Run& run, const Metadata& metadata) {
+  const std::string type = ShellWord(Get(metadata, "to"));
+  if (const auto stage = Get(metadata, "advance_to_stage"); !stage.empty()) {
+    return {TypedOf(run, "task start", absl::StrCat(" ", type, " --to ", ShellWord(stage)))};
+  }
+  std::vector<std::string> next;
+  for (const std::string& allowed : ListOf(Get(metadata, "allowed"))) {
+    // `to` is a stage where it was the stage that did not fit.
+    next.push_back(run.task_type == Get(metadata, "to")
+                       ? TypedOf(run, "task start", absl::StrCat(" ", ShellWord(allowed)))
+                       : Typed(run, "advance", absl::StrCat(" --to ", ShellWord(allowed))));
+  }
+  if (next.empty()) next.push_back(Typed(run, "get", "") + "  # its stage, and the next one");
+  return next;
 }
 
 std::vector<std::string> AfterTransition(const Run& run, const Metadata& metadata) {
@@ -99,9 +121,14 @@ std::vector<std::string> AfterTransition(const Run& run, const Metadata& metadat
   if (run.command_name == "session delete" && (from == "ACTIVE" || from == "PAUSED")) {
     return {Typed(run, "delete", " --force")};
   }
+  if (run.command_name == "task start") return AfterTaskStart(run, metadata);
   std::vector<std::string> next;
   for (const std::string& to : ListOf(Get(metadata, "allowed"))) {
-    if (auto command = CommandTo(run, from, to)) next.push_back(*command);
+    if (run.command_name == "task complete") {
+      next.push_back(absl::StrCat("the same command with --to ", ShellWord(to)));
+    } else if (auto command = CommandTo(run, from, to)) {
+      next.push_back(*command);
+    }
   }
   if (next.empty()) next.push_back(Typed(run, "events", ""));
   return next;
@@ -120,27 +147,41 @@ std::vector<std::string> AfterMissingFields(const Run& run, const Metadata& meta
 
 std::vector<std::string> AfterNotActive(const Run& run, const Metadata& metadata) {
   std::vector<std::string> next;
+  const absl::string_view state = Get(metadata, "state");
   for (const std::string& rpc : ListOf(Get(metadata, "allowed"))) {
-    if (auto command = CommandOfRpc(run, rpc)) next.push_back(*command);
+    if (rpc == "DeleteSession" && (state == "ACTIVE" || state == "PAUSED")) {
+      next.push_back(Typed(run, "delete", " --force"));
+    } else if (auto command = CommandOfRpc(run, rpc)) {
+      next.push_back(*command);
+    }
   }
   return next;
 }
 
 std::vector<std::string> AfterBlockingErrors(const Run& run, const Metadata& metadata) {
-  return {TypedOf(run, "error list", " --filter 'severity = \"BLOCKING\" AND resolved = false'"),
-          TypedOf(run, "error resolve",
-                  absl::StrCat(" ", Get(metadata, "first_error_id"), " --resolution …"))};
+  return {
+      TypedOf(run, "error list", " --filter 'severity = \"BLOCKING\" AND resolved = false'"),
+      TypedOf(run, "error resolve",
+              absl::StrCat(" ", ShellWord(Get(metadata, "first_error_id")), " --resolution …"))};
 }
 
 // A task that is in the way, or was replaced.
-std::vector<std::string> AfterTask(const Run& run, v1::ErrorReason reason) {
+std::vector<std::string> AfterTask(const Run& run, v1::ErrorReason reason,
+                                   const Metadata& metadata) {
   switch (reason) {
     case v1::TASK_NOT_FOUND:
-      return {TypedOf(run, "task start", " …")};
+      return {Typed(run, "get", "") + "  # its workflow, and its stage"};
     case v1::TASK_ALREADY_RUNNING:
       return {TypedOf(run, "task get"), TypedOf(run, "task cancel")};
-    case v1::TASK_NOT_RUNNING:
-      return {TypedOf(run, "task get"), TypedOf(run, "task start", " …")};
+    case v1::TASK_NOT_RUNNING: {
+      std::vector<std::string> next = {TypedOf(run, "task get")};
+      if (Get(metadata, "status") == "FAILED") {
+        next.push_back(TypedOf(run, "task retry"));
+      } else if (const auto type = Get(metadata, "task_type"); !type.empty()) {
+        next.push_back(TypedOf(run, "task start", absl::StrCat(" ", ShellWord(type))));
+      }
+      return next;
+    }
     case v1::TASK_FAILED:
       return {TypedOf(run, "task retry")};
     case v1::RETRY_LIMIT_EXCEEDED:
@@ -154,7 +195,7 @@ std::vector<std::string> AfterTask(const Run& run, v1::ErrorReason reason) {
 // For what passes by itself: the same again, and safely so.
 std::vector<std::string> AfterTrouble(const Run& run) {
   if (run.request_id.empty()) return {"the same command, in a moment"};
-  return {absl::StrCat("the same command with --request-id ", run.request_id,
+  return {absl::StrCat("the same command with --request-id ", ShellWord(run.request_id),
                        ", so that nothing happens twice")};
 }
 
@@ -165,8 +206,8 @@ std::vector<std::string> AfterRefusal(const Run& run, v1::ErrorReason reason,
       return {Typed(run, "session list -o name") + "  # the ids there are"};
     case v1::UNKNOWN_WORKFLOW: {
       const auto meant = DidYouMean(Get(metadata, "workflow"), ListOf(Get(metadata, "known")));
-      if (!meant.has_value()) return {};
-      return {absl::StrCat("the same command with --workflow ", *meant)};
+      if (!meant.has_value()) return {Typed(run, "workflow list")};
+      return {absl::StrCat("the same command with --workflow ", ShellWord(*meant))};
     }
     case v1::REQUEST_ID_REUSED:
       return {"the same command with another --request-id, or none"};
@@ -195,11 +236,11 @@ std::vector<std::string> AfterRefusal(const Run& run, v1::ErrorReason reason,
     case v1::TASK_FAILED:
     case v1::STALE_TASK:
     case v1::RETRY_LIMIT_EXCEEDED:
-      return AfterTask(run, reason);
+      return AfterTask(run, reason, metadata);
     case v1::ERROR_NOT_FOUND:
       return {TypedOf(run, "error list")};
     case v1::ALREADY_RESOLVED:
-      return {TypedOf(run, "error get", absl::StrCat(" ", run.error_id))};
+      return {TypedOf(run, "error get", absl::StrCat(" ", ShellWord(run.error_id)))};
     case v1::BLOCKING_ERRORS:
       return AfterBlockingErrors(run, metadata);
     case v1::ARTIFACT_NOT_FOUND:
@@ -207,8 +248,8 @@ std::vector<std::string> AfterRefusal(const Run& run, v1::ErrorReason reason,
     case v1::WORKFLOW_NOT_FOUND:
       return {Typed(run, "workflow list")};
     case v1::INVALID_WORKFLOW:
-      if (run.path.empty()) return {};
-      return {Typed(run, absl::StrCat("workflow validate ", run.path))};
+      if (run.path.empty() || run.path == "-") return {};
+      return {Typed(run, absl::StrCat("workflow validate ", ShellWord(run.path)))};
     case v1::HOLD_ACTIVE:
       return {Typed(run, "update", " --set hold=false")};
     case v1::ETAG_MISMATCH:
@@ -315,8 +356,11 @@ void AddRefusal(Details& details, const Run& run, const absl::Status& status) {
         Printable(absl::string_view(run.filter).substr(0, std::min(position, run.filter.size())));
     details.Add("filter", std::string(WidthOf(before), ' ') + "^");
   }
-  for (const std::string& step : AfterRefusal(run, GetReason(status), metadata))
-    details.Add("next", step);
+  Run known = run;
+  if (known.session_id.empty()) known.session_id = std::string(Get(metadata, "session_id"));
+  for (const std::string& step : AfterRefusal(known, GetReason(status), metadata)) {
+    if (!absl::StrContains(step, kUnknownId)) details.Add("next", step);
+  }
 }
 
 std::string StatusJson(const absl::Status& status) {

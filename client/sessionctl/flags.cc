@@ -1,8 +1,11 @@
 #include "client/sessionctl/flags.h"
 
+#include <algorithm>
 #include <fstream>
 #include <sstream>
 
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/time/time.h"
 #include "google/protobuf/util/json_util.h"
 
@@ -34,10 +37,29 @@ CLI::Option* AddObject(CLI::App& app, const Text& name, const Text& description,
   });
 }
 
+CLI::Option* AddNumber(CLI::App& app, const Text& name, const Text& value_name,
+                       const Text& description, int min, int max, std::function<void(int)> set) {
+  return AddText(app, name, value_name, description,
+                 [name, min, max, set = std::move(set)](const Text& text) {
+                   set(NumberValue(name, text, min, max));
+                 });
+}
+
 void AddLimit(CLI::App& app, int& limit) {
-  app.add_option("--limit", limit, "How many to list at most; 0 for all")
-      ->check(CLI::NonNegativeNumber)
-      ->option_text("N (default 50)");
+  AddNumber(app, "--limit", "N (default 50)", "How many to list at most; 0 for all", 0, kNumberMax,
+            [&limit](int number) { limit = number; });
+}
+
+int NumberValue(const Text& flag, const Text& text, int min, int max) {
+  const bool negative = min < 0 && absl::StartsWith(text, "-");
+  const absl::string_view digits = absl::string_view(text).substr(negative ? 1 : 0);
+  const bool plain = !digits.empty() && std::all_of(digits.begin(), digits.end(), [](char c) {
+    return absl::ascii_isdigit(static_cast<unsigned char>(c));
+  });
+  int number = 0;
+  if (plain && absl::SimpleAtoi(text, &number) && number >= min && number <= max) return number;
+  throw CLI::ValidationError(
+      flag, absl::StrCat("\"", text, "\" is not a whole number from ", min, " to ", max));
 }
 
 google::protobuf::Value JsonValue(const Text& flag, const Text& json) {
@@ -49,9 +71,11 @@ google::protobuf::Value JsonValue(const Text& flag, const Text& json) {
 
 google::protobuf::Duration DurationValue(const Text& flag, const Text& text) {
   absl::Duration duration;
-  if (!absl::ParseDuration(text, &duration) || duration <= absl::ZeroDuration()) {
-    throw CLI::ValidationError(flag,
-                               absl::StrCat("\"", text, "\" is not a duration; write 30s or 5m"));
+  // Nothing that is waited for takes a year, and what is longer than a Duration would be cut.
+  if (!absl::ParseDuration(text, &duration) || duration <= absl::ZeroDuration() ||
+      duration > absl::Hours(24 * 365)) {
+    throw CLI::ValidationError(
+        flag, absl::StrCat("\"", text, "\" is not a duration of up to 8760h; write 30s or 5m"));
   }
   google::protobuf::Duration value;
   value.set_seconds(absl::IDivDuration(duration, absl::Seconds(1), &duration));

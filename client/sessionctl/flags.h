@@ -25,6 +25,9 @@ namespace sessiond::ctl {
 
 using Text = std::string;
 
+// The largest that the contract's numbers can be.
+constexpr int kNumberMax = 2'147'483'647;
+
 // ---- flags
 
 // An option with a value that `set` takes.
@@ -36,11 +39,16 @@ CLI::Option* AddTexts(CLI::App& app, const Text& name, const Text& value_name,
 // An option whose value is a JSON object.
 CLI::Option* AddObject(CLI::App& app, const Text& name, const Text& description,
                        std::function<void(google::protobuf::Struct)> set);
+// An option whose value is a whole number between these.
+CLI::Option* AddNumber(CLI::App& app, const Text& name, const Text& value_name,
+                       const Text& description, int min, int max, std::function<void(int)> set);
 // `--limit N` of a list.
 void AddLimit(CLI::App& app, int& limit);
 
 // ---- values. Each throws CLI::ValidationError, which names the flag, when the text is none.
 
+// Digits, and a minus before them where `min` is less than 0.
+int NumberValue(const Text& flag, const Text& text, int min, int max);
 google::protobuf::Value JsonValue(const Text& flag, const Text& json);
 // `500ms`, `30s`, `5m`.
 google::protobuf::Duration DurationValue(const Text& flag, const Text& text);
@@ -152,7 +160,7 @@ struct ListView {
 
 // The page size that a list of at most `limit` asks for: one more, to know whether there are more;
 // 1,000 is the largest page. 0 is no limit.
-inline int PageSize(int limit) { return limit == 0 ? 1000 : std::min(limit + 1, 1000); }
+inline int PageSize(int limit) { return limit == 0 ? 1000 : std::min(limit, 999) + 1; }
 
 // Prints a list, up to `limit` items, 0 for all.
 template <class T>

@@ -46,9 +46,11 @@ constexpr char kCommandFooter[] =
 
 absl::Duration ParseTimeout(const std::string& text) {
   absl::Duration timeout;
-  if (!absl::ParseDuration(text, &timeout) || timeout <= absl::ZeroDuration()) {
-    throw CLI::ValidationError(
-        "--timeout", absl::StrCat("\"", text, "\" is not a duration; write 500ms or 10s"));
+  if (!absl::ParseDuration(text, &timeout) || timeout <= absl::ZeroDuration() ||
+      timeout > absl::Hours(24)) {
+    throw CLI::ValidationError("--timeout", absl::StrCat("\"", text,
+                                                         "\" is not a duration of up to 24h; write "
+                                                         "500ms or 10s"));
   }
   return timeout;
 }
@@ -64,10 +66,14 @@ Format ParseFormat(const std::string& text) {
 
 void AddGlobalOptions(CLI::App& app, Run& run) {
   app.set_help_flag("-h,--help", "Say what can be given here, and leave");
-  app.add_option("--server", run.server,
-                 absl::StrCat("Where the daemon listens (default: $SESSIOND_SERVER, else ",
-                              kDefaultServer, ")"))
-      ->envname("SESSIOND_SERVER")
+  app.add_option_function<std::string>(
+         "--server",
+         [&run](const std::string& text) {
+           run.server = text;
+           run.server_typed = true;
+         },
+         absl::StrCat("Where the daemon listens (default: $SESSIOND_SERVER, else ", kDefaultServer,
+                      ")"))
       ->option_text("HOST:PORT|unix:PATH");
   app.add_option_function<std::string>(
          "--timeout", [&run](const std::string& text) { run.timeout = ParseTimeout(text); },

@@ -111,11 +111,8 @@ void AddList(CLI::App& group, Run& run) {
   CLI::App& app = *AddCommand(group, run, "list", "List what was said, oldest first",
                               [request, limit](Run& run) { return List(run, *request, *limit); });
   AddSessionId(app, run, *request);
-  app.add_option_function<int>(
-         "--after", [request](int sequence) { request->set_after_sequence(sequence); },
-         "Begin behind this sequence, in the direction of the order")
-      ->check(CLI::NonNegativeNumber)
-      ->option_text("SEQUENCE");
+  AddNumber(app, "--after", "SEQUENCE", "Begin behind this sequence, in the direction of the order",
+            0, kNumberMax, [request](int sequence) { request->set_after_sequence(sequence); });
   app.add_flag_callback(
       "--newest-first", [request] { request->set_order_by("sequence desc"); },
       "Backwards from the end");

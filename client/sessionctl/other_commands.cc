@@ -38,6 +38,7 @@ class Contract {
     }
   }
   const std::vector<const MethodDescriptor*>& Methods() const { return methods_; }
+  const std::vector<const MethodDescriptor*>& Streams() const { return streams_; }
   std::unique_ptr<Message> New(const google::protobuf::Descriptor* type) {
     return std::unique_ptr<Message>(factory_.GetPrototype(type)->New());
   }
@@ -46,30 +47,48 @@ class Contract {
   void AddMethods(const google::protobuf::ServiceDescriptor& service) {
     for (int i = 0; i < service.method_count(); ++i) {
       const MethodDescriptor* method = service.method(i);
-      if (!method->client_streaming() && !method->server_streaming()) methods_.push_back(method);
+      const bool streams = method->client_streaming() || method->server_streaming();
+      (streams ? streams_ : methods_).push_back(method);
     }
   }
   google::protobuf::DescriptorPool pool_;
   google::protobuf::DynamicMessageFactory factory_{&pool_};
-  std::vector<const MethodDescriptor*> methods_;  // The unary ones.
+  std::vector<const MethodDescriptor*> methods_, streams_;
 };
 
 std::string NameOf(const MethodDescriptor& method) {
   return absl::StrCat(method.service()->full_name(), "/", method.name());
 }
 
-// By its full name, or by as much of its end as is given: SessionService/GetSession, GetSession.
+// Whether it is its full name, or as much of its end as is enough: SessionService/GetSession,
+// GetSession.
+bool IsCalled(const MethodDescriptor& method, const std::string& name) {
+  const std::string full_name = NameOf(method);
+  return full_name == name || absl::EndsWith(full_name, absl::StrCat(".", name)) ||
+         absl::EndsWith(full_name, absl::StrCat("/", name));
+}
+
+// Of the streams, what follows them.
+std::string FollowerOf(const MethodDescriptor& stream) {
+  if (stream.name() == "WatchSessions") return "sessionctl session watch -o jsonl";
+  if (stream.name() == "ImportSessions") return "sessionctl import";
+  return absl::StrCat("grpcurl -plaintext HOST:PORT ", NameOf(stream));
+}
+
 const MethodDescriptor* FindMethod(const Contract& contract, const std::string& name) {
   std::vector<std::string> names;
   for (const MethodDescriptor* method : contract.Methods()) {
-    const std::string full_name = NameOf(*method);
-    if (full_name == name || absl::EndsWith(full_name, absl::StrCat(".", name)) ||
-        absl::EndsWith(full_name, absl::StrCat("/", name))) {
-      return method;
-    }
-    names.push_back(full_name);
+    if (IsCalled(*method, name)) return method;
+    names.push_back(NameOf(*method));
     names.push_back(absl::StrCat(method->service()->name(), "/", method->name()));
     names.push_back(method->name());
+  }
+  for (const MethodDescriptor* stream : contract.Streams()) {
+    if (!IsCalled(*stream, name)) continue;
+    throw CLI::ValidationError("call", absl::StrCat(name,
+                                                    " is a stream, and call is for what "
+                                                    "answers once; its command is: ",
+                                                    FollowerOf(*stream)));
   }
   const auto meant = DidYouMean(name, names);
   throw CLI::ValidationError(
@@ -111,6 +130,12 @@ void Prepare(Run& run, Message& request) {
   }
   run.request_id = TextField(request, "request_id");
   run.session_id = TextField(request, "session_id");
+  if (const auto* session = request.GetDescriptor()->FindFieldByName("session");
+      run.session_id.empty() && session != nullptr && session->message_type() != nullptr) {
+    run.session_id =
+        TextField(request.GetReflection()->GetMessage(request, session, nullptr), "session_id");
+  }
+  run.error_id = TextField(request, "error_id");
   run.filter = TextField(request, "filter");
 }
 

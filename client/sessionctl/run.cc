@@ -1,6 +1,7 @@
 #include "client/sessionctl/run.h"
 
 #include <cstdio>
+#include <cstdlib>
 #include <utility>
 #include <vector>
 
@@ -8,10 +9,28 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_split.h"
 #include "client/sessionctl/printable.h"
+#include "client/sessionctl/server_address.h"
 #include "client/steady_time.h"
 #include "grpc/health/v1/health.grpc.pb.h"
 
 namespace sessiond::ctl {
+
+namespace {
+
+// An empty variable is as good as none.
+void ChooseServer(Run& run) {
+  const char* variable = std::getenv("SESSIOND_SERVER");
+  const bool named = variable != nullptr && *variable != '\0';
+  if (!run.server_typed) run.server = named ? variable : kDefaultServer;
+  auto address = ParseServerAddress(run.server);
+  if (!address.ok()) {
+    throw CLI::ValidationError(run.server_typed ? "--server" : "SESSIOND_SERVER",
+                               std::string(address.status().message()));
+  }
+  run.server = *std::move(address);
+}
+
+}  // namespace
 
 CallOptions Run::Options() const {
   CallOptions options{.timeout = timeout};
@@ -25,7 +44,8 @@ CallOptions Run::Options() const {
   return options;
 }
 
-absl::StatusOr<std::shared_ptr<grpc::Channel>> Run::Connect() const {
+absl::StatusOr<std::shared_ptr<grpc::Channel>> Run::Connect() {
+  ChooseServer(*this);
   auto channel = MakeChannel(server);
   const Deadline deadline(timeout);
   auto state = channel->GetState(/*try_to_connect=*/true);

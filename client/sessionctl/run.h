@@ -19,7 +19,8 @@ constexpr char kDefaultServer[] = "127.0.0.1:7377";
 
 struct Run {
   // What the flags say.
-  std::string server = kDefaultServer;
+  std::string server;  // As typed until Connect; empty: $SESSIOND_SERVER, else kDefaultServer.
+  bool server_typed = false;
   absl::Duration timeout = absl::Seconds(10);
   Format format = Format::kTable;
   bool verbose = false;
@@ -34,15 +35,17 @@ struct Run {
   std::string request_id;
   std::string filter;
   std::string error_id;
+  std::string task_type;
   std::string path;  // The file that was read.
 
   CallOptions Options() const;
   // A channel that is connected. UNAVAILABLE, with the reason, as soon as it is known that nobody
   // answers: a person who has not started the daemon is not kept waiting for retries.
-  absl::StatusOr<std::shared_ptr<grpc::Channel>> Connect() const;
+  // Throws CLI::ValidationError when `server` names no daemon.
+  absl::StatusOr<std::shared_ptr<grpc::Channel>> Connect();
   // One of the clients, on such a channel.
   template <class Client>
-  absl::StatusOr<Client> Open() const {
+  absl::StatusOr<Client> Open() {
     auto channel = Connect();
     if (!channel.ok()) return channel.status();
     return Client(std::shared_ptr<grpc::ChannelInterface>(*std::move(channel)), Options());

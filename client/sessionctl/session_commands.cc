@@ -316,13 +316,8 @@ void AddUpdate(CLI::App& group, Run& run) {
   AddTexts(app, "--increment", "COUNTER=N", "Add N to a counter; repeatable",
            [request](const Text& text) {
              const Assignment assignment = ParseAssignment("--increment", text);
-             int32_t by;
-             if (!absl::SimpleAtoi(assignment.value.string_value(), &by)) {
-               throw CLI::ValidationError(
-                   "--increment",
-                   absl::StrCat("\"", text, "\" does not end in a whole number; write COUNTER=1"));
-             }
-             (*request->mutable_counter_increments())[assignment.path] = by;
+             (*request->mutable_counter_increments())[assignment.path] = NumberValue(
+                 "--increment", assignment.value.string_value(), -kNumberMax, kNumberMax);
            });
   AddChangeOptions(app, *request);
 }

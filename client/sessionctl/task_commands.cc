@@ -64,7 +64,8 @@ void AddStart(CLI::App& group, Run& run) {
       group, run, "start", "Start a task, and enter the stage it runs in if told",
       [request](Run& run) { return Print(run, Change(run, *request, &TaskClient::StartTask)); });
   AddSessionId(app, run, *request);
-  AddText(app, "TYPE", "", "One of the workflow's task types", [request](const Text& type) {
+  AddText(app, "TYPE", "", "One of the workflow's task types", [&run, request](const Text& type) {
+    run.task_type = type;
     request->set_task_type(type);
   })->required();
   AddNewId(app, *request);

@@ -61,11 +61,8 @@ void AddGet(CLI::App& group, Run& run) {
   AddText(app, "WORKFLOW", "", "The workflow's name", [request](const Text& name) {
     request->set_name(name);
   })->required();
-  app.add_option_function<int>(
-         "--revision", [request](int revision) { request->set_revision(revision); },
-         "A certain revision (default: the newest)")
-      ->check(CLI::PositiveNumber)
-      ->option_text("N");
+  AddNumber(app, "--revision", "N", "A certain revision (default: the newest)", 1, kNumberMax,
+            [request](int revision) { request->set_revision(revision); });
   app.add_flag("--textproto", *textproto, "As a definition that validate and create take");
 }
 

@@ -294,8 +294,9 @@ absl::Status CheckCounters(const Workflow& workflow, const Session& session,
     const std::string path = absl::StrCat("counter_increments.", name);
     if (!workflow.HasCounter(name)) {
       violations.emplace_back(
-          path, absl::StrCat("is not a counter of workflow ", workflow.name(),
-                             "; it has: ", absl::StrJoin(workflow.definition().counters(), ", ")));
+          path, absl::StrCat("is not a counter of workflow ", workflow.name(), "; it has",
+                             workflow.definition().counters().empty() ? " none" : ": ",
+                             absl::StrJoin(workflow.definition().counters(), ", ")));
       continue;
     }
     const auto found = session.counters().find(name);

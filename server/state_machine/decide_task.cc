@@ -43,6 +43,7 @@ absl::Status TaskNotRunning(const SessionTask& task, absl::string_view way_out) 
   return Refusal(v1::TASK_NOT_RUNNING, absl::StrCat("Task ", task.task_id(),
                                                     " does not run; it is ", status, ". ", way_out))
       .With("task_id", task.task_id())
+      .With("task_type", task.task_type())
       .With("status", status)
       .Precondition("TASK", task.task_id(), absl::StrCat("is ", status));
 }
@@ -101,9 +102,9 @@ absl::Status CheckReport(const Context& context, Call call, const std::string& t
   }
 }
 
-// Whether a task of this type runs in `stage`.
+// Whether a task of this type runs in `stage`. `next`: the stage that the call could enter, if any.
 absl::Status CheckTaskStage(const Workflow& workflow, const std::string& type,
-                            const std::string& stage) {
+                            const std::string& stage, const v1::Stage* next) {
   const v1::TaskType* found = workflow.FindTaskType(type);
   if (found == nullptr) {
     std::vector<std::string> known;
@@ -116,9 +117,22 @@ absl::Status CheckTaskStage(const Workflow& workflow, const std::string& type,
   for (const std::string& allowed : found->stages()) {
     if (allowed == stage) return absl::OkStatus();
   }
-  return InvalidTransition(
-      stage.empty() ? "no stage" : stage, type, workflow.TaskTypesIn(stage),
-      absl::StrCat(": a task of this type runs in stage ", absl::StrJoin(found->stages(), " or ")));
+  const std::string where =
+      absl::StrCat(": a task of this type runs in stage ", absl::StrJoin(found->stages(), " or "));
+  for (const std::string& allowed : found->stages()) {
+    if (next == nullptr || next->name() != allowed) continue;
+    const std::string way_out =
+        absl::StrCat("set advance_to_stage to ", allowed, ", to enter it with the task");
+    return Refusal(v1::INVALID_TRANSITION, absl::StrCat("Cannot transition from ", stage, " to ",
+                                                        type, where, "; ", way_out, "."))
+        .With("from", stage)
+        .With("to", type)
+        .With("allowed", absl::StrJoin(workflow.TaskTypesIn(stage), ","))
+        .With("advance_to_stage", allowed)
+        .Precondition("TRANSITION", absl::StrCat(stage, " → ", type), way_out);
+  }
+  return InvalidTransition(stage.empty() ? "no stage" : stage, type, workflow.TaskTypesIn(stage),
+                           where);
 }
 
 absl::Status CheckNewTaskId(const Context& context, const std::string& task_id) {
@@ -175,7 +189,8 @@ absl::StatusOr<Decision> Decide(const Context& context, const v1::StartTaskReque
     return TaskFailed(before);
   const std::string& to = request.advance_to_stage();
   if (auto fits =
-          CheckTaskStage(context.workflow, request.task_type(), to.empty() ? session.stage() : to);
+          CheckTaskStage(context.workflow, request.task_type(), to.empty() ? session.stage() : to,
+                         context.workflow.NextStage(session.stage()));
       !fits.ok()) {
     return fits;
   }
@@ -299,7 +314,7 @@ absl::StatusOr<Decision> Decide(const Context& context, const v1::RetryTaskReque
     return TaskNotRunning(failed, "StartTask starts another.");
   if (failed.retry_count() >= failed.max_retries()) return RetryLimitExceeded(failed);
   if (auto state = context.CheckState(Call::kRetryTask); !state.ok()) return state;
-  if (auto fits = CheckTaskStage(context.workflow, failed.task_type(), session.stage());
+  if (auto fits = CheckTaskStage(context.workflow, failed.task_type(), session.stage(), nullptr);
       !fits.ok()) {
     return fits;
   }

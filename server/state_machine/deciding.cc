@@ -155,8 +155,9 @@ absl::Status CheckFields(const Workflow& workflow, const Session& session) {
     if (workflow.HasReference(name)) continue;
     violations.emplace_back(
         absl::StrCat("references.", name),
-        absl::StrCat("is not a reference of workflow ", workflow.name(),
-                     "; it has: ", absl::StrJoin(workflow.definition().references(), ", ")));
+        absl::StrCat("is not a reference of workflow ", workflow.name(), "; it has",
+                     workflow.definition().references().empty() ? " none" : ": ",
+                     absl::StrJoin(workflow.definition().references(), ", ")));
   }
   if (session.labels_size() > kMapEntriesMax) {
     violations.emplace_back("labels", absl::StrCat("must be at most ", kMapEntriesMax));

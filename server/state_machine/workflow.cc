@@ -153,7 +153,8 @@ Workflow::Violations Workflow::CheckContext(const Struct& context) const {
                                    [&](const auto& field) { return field.name() == name; });
     const std::string wrong =
         spec == definition_.fields().end()
-            ? absl::StrCat("is not a field of workflow ", definition_.name(), "; it has: ",
+            ? absl::StrCat("is not a field of workflow ", definition_.name(), "; it has",
+                           definition_.fields().empty() ? " none" : ": ",
                            absl::StrJoin(definition_.fields(), ", ",
                                          [](std::string* out, const auto& field) {
                                            out->append(field.name());
