@@ -787,6 +787,48 @@ TEST_F(SessionctlTest, ArtifactsAreAddedListedAndDeleted) {
   EXPECT_THAT(LastCall(), HasSubstr("artifacts { kind: FILE } artifacts { kind: TICKET }"));
 }
 
+// ---- what editors and shells put around a text
+
+TEST_F(SessionctlTest, AByteOrderMarkAndCrLfAreTakenWhereTextIsRead) {
+  const std::string mark = "\xEF\xBB\xBF";
+  v1::AppendMessagesResponse appended;
+  server_.calls.Hold(appended);
+  const std::string message = "{\"type\": \"answer\", \"content\": \"x\"}\r\n";
+  Outcome outcome =
+      Run("message append s1 --from -", FileWith(mark + message + "\r\n" + message));
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+  EXPECT_THAT(LastCall(), HasSubstr("content: \"x\" } messages { type: \"answer\" content: \"x\" }"));
+  server_.calls.Hold(v1::AddArtifactsResponse());
+  outcome = Run("artifact add s1 --from " + FileWith(mark + "{\"kind\": \"FILE\"}\r\n"));
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+  const std::string definition = FileWith(mark + "name: \"w\"\r\nstages { name: \"a\" }\r\n");
+  v1::ValidateWorkflowResponse valid;
+  valid.set_valid(true);
+  server_.calls.Hold(valid);
+  EXPECT_EQ(Run("workflow validate " + definition).exit_code, 0);
+  EXPECT_THAT(LastCall(), testing::StartsWith("ValidateWorkflow textproto: \"name: "));
+  server_.calls.Hold(v1::Workflow());
+  EXPECT_EQ(Run("workflow create " + definition).exit_code, 0);
+  EXPECT_EQ(LastCall(), "CreateWorkflow workflow { name: \"w\" stages { name: \"a\" } }");
+  const std::string request = mark + "{\"sessionId\": \"s7\"}\r\n";
+  EXPECT_EQ(Run("call GetSession -d @" + FileWith(request)).exit_code, 0);
+  EXPECT_EQ(LastRequest(), "session_id: \"s7\"");
+  EXPECT_EQ(Run("call GetSession -d -", FileWith(request)).exit_code, 0);
+  outcome = Run("session lookup - -o json", FileWith(mark + "s1\r\n s2 \r\n\r\ns3"));
+  EXPECT_EQ(LastRequest(), "session_ids: \"s1\" session_ids: \"s2\" session_ids: \"s3\"");
+}
+
+TEST_F(SessionctlTest, UtfSixteenIsNamed) {
+  const std::string text("\xFF\xFE{\0}\0", 6);
+  for (const char* command :
+       {"message append s1 --from -", "workflow create -", "call GetSession -d -",
+        "session lookup -"}) {
+    const Outcome outcome = Run(command, FileWith(text));
+    EXPECT_EQ(outcome.exit_code, 2) << command;
+    EXPECT_THAT(outcome.err, HasSubstr("stdin is written in UTF-16; save it as UTF-8")) << command;
+  }
+}
+
 // ---- workflows
 
 TEST_F(SessionctlTest, WhatIsWrongWithADefinitionIsSaidWithItsPlace) {

@@ -69,6 +69,7 @@ std::vector<std::string> Described(const std::vector<WorkflowProblem>& problems)
 
 TEST(Check, FindsNothingWrongWithWhatIsSound) {
   EXPECT_THAT(Described(ReadWorkflow(kSound).problems), IsEmpty());
+  EXPECT_THAT(Described(ReadWorkflow(absl::StrCat("\xEF\xBB\xBF", kSound)).problems), IsEmpty());
   for (const std::string& text : AllWorkflowTexts())
     EXPECT_THAT(Described(ReadWorkflow(text).problems), IsEmpty()) << text;
   // Nobody is at the last stage but who completed.

@@ -18,7 +18,7 @@ template <class Message>
 std::vector<Message> ReadJsonLines(const Text& flag, const Text& path) {
   std::vector<Message> messages;
   int number = 0;
-  const Text text = ReadAll(flag, path);
+  const Text text = ReadText(flag, path);
   for (const absl::string_view line : absl::StrSplit(text, '\n')) {
     ++number;
     if (absl::StripAsciiWhitespace(line).empty()) continue;

@@ -1,8 +1,5 @@
 // `sessionctl call`, `health`, `version` and `completion`.
-#include <fstream>
-#include <iostream>
 #include <memory>
-#include <sstream>
 
 #include "CLI/App.hpp"
 #include "absl/strings/match.h"
@@ -11,6 +8,7 @@
 #include "absl/strings/str_split.h"
 #include "absl/synchronization/notification.h"
 #include "client/sessionctl/errors.h"
+#include "client/sessionctl/flags.h"
 #include "client/sessionctl/run.h"
 #include "google/protobuf/descriptor.pb.h"
 #include "google/protobuf/dynamic_message.h"
@@ -99,19 +97,8 @@ const MethodDescriptor* FindMethod(const Contract& contract, const std::string& 
 
 // `-d`: JSON as it stands, @FILE, or - for stdin.
 std::string ReadData(const std::string& data) {
-  std::ostringstream text;
-  if (data == "-") {
-    text << std::cin.rdbuf();
-  } else if (absl::StartsWith(data, "@")) {
-    std::ifstream file(data.substr(1));
-    if (!file) {
-      throw CLI::ValidationError("-d", absl::StrCat("cannot read the file ", data.substr(1)));
-    }
-    text << file.rdbuf();
-  } else {
-    return data;
-  }
-  return text.str();
+  if (data == "-") return ReadText("-d", data);
+  return absl::StartsWith(data, "@") ? ReadText("-d", data.substr(1)) : data;
 }
 
 std::string FirstLine(const std::string& text) { return text.substr(0, text.find('\n')); }

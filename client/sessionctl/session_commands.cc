@@ -8,6 +8,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "client/sessionctl/flags.h"
 #include "client/sessionctl/printable.h"
@@ -277,7 +278,11 @@ void AddLookup(CLI::App& group, Run& run) {
              if (id != "-") {
                request->add_session_ids(id);
              } else {
-               for (Text line; std::getline(std::cin, line);) request->add_session_ids(line);
+               const Text lines = ReadText("SESSION", id);
+               for (absl::string_view line : absl::StrSplit(lines, '\n')) {
+                 line = absl::StripAsciiWhitespace(line);
+                 if (!line.empty()) request->add_session_ids(Text(line));
+               }
              }
            }
          },

@@ -78,7 +78,7 @@ Text PlacedProblem(const Text& path, const Problem& problem) {
 
 absl::Status Validate(Run& run, const Text& path) {
   v1::ValidateWorkflowRequest request;
-  request.set_textproto(ReadAll("FILE", path));
+  request.set_textproto(ReadText("FILE", path));
   const auto response = Ask(run, request, &WorkflowClient::ValidateWorkflow);
   if (!response.ok()) return response.status();
   if (!response->valid()) run.exit_code = kExitNotTaken;
@@ -115,7 +115,7 @@ absl::Status Create(Run& run, v1::CreateWorkflowRequest& request, const Text& pa
   Problems problems(path);
   google::protobuf::TextFormat::Parser parser;
   parser.RecordErrorsTo(&problems);
-  if (!parser.ParseFromString(ReadAll("FILE", path), request.mutable_workflow())) {
+  if (!parser.ParseFromString(ReadText("FILE", path), request.mutable_workflow())) {
     throw CLI::ValidationError(
         "FILE", absl::StrCat("is no definition:\n", absl::StripSuffix(problems.text(), "\n")));
   }

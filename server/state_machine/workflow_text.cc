@@ -117,6 +117,7 @@ void SetPosition(const TextFormat::ParseInfoTree& root, WorkflowProblem& problem
 }  // namespace
 
 WorkflowText ReadWorkflow(absl::string_view textproto) {
+  absl::ConsumePrefix(&textproto, "\xEF\xBB\xBF");  // A byte-order mark: some editors write one.
   WorkflowText text;
   TextFormat::Parser parser;
   TextFormat::ParseInfoTree locations;
