@@ -32,6 +32,8 @@ namespace {
 
 // A database that does not answer within this has something the matter.
 constexpr absl::Duration kConnectTimeout = absl::Seconds(10);
+// What ends behind the calls: threads, connections.
+constexpr absl::Duration kOverrunMax = absl::Seconds(2);
 constexpr absl::Duration kProbePeriod = absl::Seconds(1);
 constexpr absl::Duration kProbeTimeout = absl::Seconds(2);
 // How often it is counted whether the connections that are yet to be opened would be let in: the
@@ -400,12 +402,42 @@ absl::StatusOr<int> Daemon::AskSchemaVersion(SteadyTime deadline) {
 
 // ------------------------------------------------------------------------------------------- end
 
+namespace {
+
+// Leaves the process, unless it is gone before its time is up.
+class LastResort {
+ public:
+  explicit LastResort(absl::Duration time)
+      : thread_([this, time] {
+          if (over_.WaitAtMost(time)) return;
+          Log(LogLevel::kError, "daemon",
+              "what was under way did not end within --shutdown-grace: leaving it; whoever waits "
+              "for it is told to try again");
+          AwaitLogWritten();
+          _exit(0);
+        }) {}
+  ~LastResort() {
+    over_.Notify();
+    thread_.join();
+  }
+
+ private:
+  SteadyEvent over_;
+  std::thread thread_;
+};
+
+}  // namespace
+
 void Daemon::Drain() {
   Log(LogLevel::kInfo, "daemon", "draining");
   readiness_.StartDraining();
   health_.SetReady(false);
   absl::SleepFor(config_.drain_delay);
 
+  // Whoever called has gone by the end of the grace; what their calls had begun may still hang in
+  // a database that is silent, and nothing is lost with it: the next who asks is told what became
+  // of it.
+  auto last_resort = std::make_unique<LastResort>(config_.shutdown_grace + kOverrunMax);
   sweeper_.reset();
   rpc_->Stop(config_.shutdown_grace);
   store_->Drain();
@@ -417,6 +449,7 @@ void Daemon::Drain() {
   services_.reset();
   watches_.reset();
   store_.reset();
+  last_resort.reset();  // PostgreSQL's end has a time of its own.
   if (database_.embedded != nullptr) {
     if (const absl::Status status = database_.embedded->Stop(); !status.ok()) {
       Log(LogLevel::kError, "daemon", status.message());

@@ -16,8 +16,50 @@
 
 namespace sessiond::rpc {
 
+// The request of a unary call. Not every call has one: a client may end its side without a message.
+struct RawRequest {
+  grpc::ByteBuffer bytes;
+  bool missing = false;
+};
+
 // Both directions of a streaming call.
 using ByteStream = grpc::ServerAsyncReaderWriter<grpc::ByteBuffer, grpc::ByteBuffer>;
+
+}  // namespace sessiond::rpc
+
+// What gRPC does with a unary call that has arrived. Its own template ends one without a message
+// with a bare INTERNAL, and tells nobody; for our type of request it is handed on like any other,
+// so that the caller hears what is wrong. The rest is as in the template.
+template <>
+class grpc::ServerInterface::PayloadAsyncRequest<sessiond::rpc::RawRequest> final
+    : public RegisteredAsyncRequest {
+ public:
+  PayloadAsyncRequest(internal::RpcServiceMethod* method, ServerInterface* server,
+                      grpc::ServerContext* context, internal::ServerAsyncStreamingInterface* stream,
+                      grpc::CompletionQueue* call_queue,
+                      grpc::ServerCompletionQueue* notification_queue, void* tag,
+                      sessiond::rpc::RawRequest* request)
+      : RegisteredAsyncRequest(server, context, stream, call_queue, notification_queue, tag,
+                               method->name(), method->method_type()),
+        request_(request) {
+    IssueRequest(method->server_tag(), payload_.bbuf_ptr(), notification_queue);
+  }
+  ~PayloadAsyncRequest() override { payload_.Release(); }  // It is the request's by now.
+
+  bool FinalizeResult(void** tag, bool* status) override {
+    if (!done_intercepting_ && *status) {
+      request_->missing = !payload_.Valid();
+      SerializationTraits<ByteBuffer>::Deserialize(payload_.bbuf_ptr(), &request_->bytes);
+    }
+    return RegisteredAsyncRequest::FinalizeResult(tag, status);
+  }
+
+ private:
+  sessiond::rpc::RawRequest* const request_;
+  ByteBuffer payload_;
+};
+
+namespace sessiond::rpc {
 
 // One method for each of the descriptor's, by its index there. Whatever streams, streams both ways
 // to gRPC: on the wire a stream of one request looks no different.
@@ -44,8 +86,11 @@ class RawService : public grpc::Service {
     return method.client_streaming() || method.server_streaming();
   }
 
+  // Whether any number of requests, none too, may come.
+  bool StreamsRequests(int method) const { return descriptor_->method(method)->client_streaming(); }
+
   // Asks for the next call of a unary method; `tag` comes back when there is one.
-  void Accept(int method, grpc::ServerContext* context, grpc::ByteBuffer* request,
+  void Accept(int method, grpc::ServerContext* context, RawRequest* request,
               grpc::ServerAsyncResponseWriter<grpc::ByteBuffer>* writer,
               grpc::ServerCompletionQueue* queue, void* tag) {
     RequestAsyncUnary(method, context, request, writer, queue, queue, tag);

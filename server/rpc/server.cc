@@ -24,6 +24,12 @@ constexpr int kAcceptsPerStream = 2;
 // What the streams may take to write what is pending; longer takes only a reader that has stopped.
 constexpr absl::Duration kStreamGrace = absl::Seconds(2);
 
+// Of one call's metadata: keys, values, and 32 for each entry. Beyond that gRPC closes the whole
+// connection, with every call and watch on it, so it is more than what proxies let through (nginx
+// 32 KiB; gRPC's default is 8). Not much more: a call may keep so much while it lives, and a
+// connection may have 1,000 calls.
+constexpr int kMetadataBytesMax = 32 << 10;
+
 // Of the grace, what peers have to hang up in once they were told to, and the most that it may be:
 // one that lives takes as long as a packet there and back.
 constexpr double kGoodbyeShare = 0.1;
@@ -63,12 +69,19 @@ absl::Status StreamDraining() {
       .RetryAfter(absl::Milliseconds(500));
 }
 
+absl::Status MissingMessage() {
+  return Refusal(v1::INVALID_FIELD,
+                 "The call has no request message: send one, which may be empty, before the end of "
+                 "the stream.");
+}
+
 void Configure(grpc::ServerBuilder& builder) {
   // Above our own limit, so that the refusal is ours and says why; gRPC's own is the backstop.
   builder.SetMaxReceiveMessageSize(2 * kMessageBytesMax);
   // A megabyte inflates to a gigabyte before anybody has seen its size.
   builder.SetCompressionAlgorithmSupportStatus(GRPC_COMPRESS_GZIP, false);
   builder.SetCompressionAlgorithmSupportStatus(GRPC_COMPRESS_DEFLATE, false);
+  builder.AddChannelArgument(GRPC_ARG_MAX_METADATA_SIZE, kMetadataBytesMax);
   // Otherwise two daemons share one port without a word.
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
   // Clients ping every 10 s and more often than they talk; the default answers that with GOAWAY.
@@ -103,7 +116,7 @@ struct Server::Calls {
   static Detached Serve(Server& server, const Served& served, CallQueue& queue) {
     const CallQueue::Use use(queue);
     grpc::ServerContext context;
-    grpc::ByteBuffer request;
+    RawRequest request;
     grpc::ServerAsyncResponseWriter<grpc::ByteBuffer> writer(&context);
     Completion accepted([&](void* tag) {
       served.service->Accept(served.index, &context, &request, &writer, queue.get(), tag);
@@ -120,8 +133,10 @@ struct Server::Calls {
       reply = absl::DeadlineExceededError("The deadline had passed when the call arrived.");
     } else if (server.draining_) {
       reply = Draining();
+    } else if (request.missing) {
+      reply = MissingMessage();
     } else {
-      Task<Bytes> handling = served.method->handle(std::move(call), request);
+      Task<Bytes> handling = served.method->handle(std::move(call), request.bytes);
       reply = co_await handling;
     }
     if (!reply.ok()) server.journal_.Refused(served.method->name, reply.status());
@@ -157,6 +172,8 @@ struct Server::Calls {
           served.method->stream(CallInfo{.deadline = SteadyTime::InfiniteFuture()}, stream);
       status = co_await handling;
       if (stream.draining() && status.ok()) status = StreamDraining();
+      if (status.ok() && !stream.heard() && !served.service->StreamsRequests(served.index))
+        status = MissingMessage();
     }
     if (stream.over()) status = absl::CancelledError("The client has left.");
     if (!status.ok() && !stream.over()) server.journal_.Refused(served.method->name, status);

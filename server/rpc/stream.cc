@@ -29,6 +29,7 @@ Task<std::optional<grpc::ByteBuffer>> RawStream::Read() {
   // A drain does not wait for a client that has nothing to say; Finish waits for the read.
   while (read_.pending() && !draining()) co_await news_->signal.Wait();
   if (read_.pending() || !read_.ok()) co_return std::nullopt;
+  heard_ = true;
   co_return std::move(incoming_);
 }
 

@@ -72,6 +72,8 @@ class RawStream {
 
   bool over() const { return news_->over; }
   bool draining() const { return news_->draining; }
+  // Whether the client has said anything.
+  bool heard() const { return heard_; }
   const std::shared_ptr<StreamNews>& news() const { return news_; }
 
  private:
@@ -104,6 +106,7 @@ class RawStream {
   Over over_{news_};
   Reported read_{news_, false};
   grpc::ByteBuffer incoming_;
+  bool heard_ = false;
 };
 
 // All streams of a server. Thread-safe.

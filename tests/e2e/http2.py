@@ -71,8 +71,9 @@ def headers_of(block, table):
     return headers
 
 
-def call(address, path, request, headers=(), content_type="application/grpc"):
-    """Calls a method with a connection of its own; answers with all headers and trailers. Raises
+def call(address, path, request, headers=(), content_type="application/grpc", stream=None):
+    """Calls a method with a connection of its own; answers with all headers and trailers. `stream`:
+    what is sent as the request's stream, in place of the one message that it should be. Raises
     Closed."""
     host, port = address.rsplit(":", 1)
     fields = [
@@ -85,13 +86,14 @@ def call(address, path, request, headers=(), content_type="application/grpc"):
         *headers,
     ]
     block = b"".join(b"\0" + literal(name) + literal(value) for name, value in fields)
-    message = b"\0" + struct.pack(">I", len(request)) + request
+    if stream is None:
+        stream = b"\0" + struct.pack(">I", len(request)) + request
     with socket.create_connection((host, int(port)), timeout=10) as connection:
         connection.sendall(
             PREFACE
             + frame(SETTINGS, 0, 0, b"")
             + frame(HEADERS, END_HEADERS, 1, block)
-            + frame(DATA, END_STREAM, 1, message)
+            + frame(DATA, END_STREAM, 1, stream)
         )
         return answer(connection)
 

@@ -28,6 +28,7 @@ from bad_requests import (
     send,
 )
 from conftest import CALL_SECONDS, Refused
+from watching import Watch
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -586,11 +587,39 @@ def test_a_connection_that_does_not_speak_http2_is_closed(daemon, bytes_sent):
             pass
 
 
+# What a unary call's stream may end after that is not a message.
+@pytest.mark.parametrize(
+    "stream",
+    [b"", b"\0\0\0", b"\0\0\0\0\x05", b"\0\0\0\0\x64abc"],
+    ids=["nothing", "half a head", "a head", "half a message"],
+)
+@pytest.mark.parametrize("method", ["GetSession", "CreateSession", "WatchSessions", "LookupSessions"])
+def test_a_call_without_a_whole_message_is_told_so(daemon, method, stream):
+    answer = http2.call(daemon.address, path_of(method), b"", stream=stream)
+    assert answer["grpc-status"] == "3"
+    assert "no request message" in answer["grpc-message"]
+
+
+def test_an_empty_message_is_a_message(daemon):
+    answer = http2.call(daemon.address, path_of("GetWorkflow"), b"")
+    assert "no request message" not in answer["grpc-message"]
+
+
+def test_metadata_of_many_proxies_is_taken_and_ends_no_watch(contract, client, daemon):
+    session_id = client.create()["sessionId"]
+    with Watch(contract, daemon.address, sessionIds=[session_id]).bookmarked() as watch:
+        large = [(f"x-{i}", "x" * 1000) for i in range(28)]
+        call = watch.channel.unary_unary(path_of("PauseSession"))
+        request = CONTRACT.request("sessiond.v1.SessionService/PauseSession", {"sessionId": session_id})
+        call(request, metadata=large, timeout=CALL_SECONDS)
+        assert watch.change()["change"]["event"]["type"] == "PAUSED"
+
+
 def test_metadata_beyond_its_limit_is_refused(daemon):
     # gRPC closes the connection too, which must not be the one that all channels share.
     own = [("grpc.use_local_subchannel_pool", 1)]
     with grpc.insecure_channel(daemon.address, options=own) as channel:
-        large = [("x-large", "x" * 20_000)]
+        large = [("x-large", "x" * 40_000)]
         with pytest.raises(grpc.RpcError) as refused:
             channel.unary_unary(GET)(base_bytes("GetSession"), metadata=large, timeout=CALL_SECONDS)
     assert refused.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED

@@ -15,12 +15,12 @@ class Watch:
 
     def __init__(self, contract, address, timeout=PATIENCE_SECONDS, **request):
         self._contract = contract
-        # Otherwise grpc shares one connection between all channels to an address, and its window;
+        # Of its own, for other calls on the same connection, too. Otherwise grpc shares one connection between all channels to an address, and its window;
         # and lets the window grow, so that nobody knows what waits in it.
         options = [("grpc.use_local_subchannel_pool", 1), ("grpc.http2.bdp_probe", 0)]
-        self._channel = grpc.insecure_channel(address, options=options)
+        self.channel = grpc.insecure_channel(address, options=options)
         reply = contract.method(WATCH)[1]
-        stub = self._channel.unary_stream("/" + WATCH, response_deserializer=reply.FromString)
+        stub = self.channel.unary_stream("/" + WATCH, response_deserializer=reply.FromString)
         self._call = stub(contract.request(WATCH, request), timeout=timeout)
         # Of the last response.
         self.token = request.get("resumeToken", "")
@@ -63,7 +63,7 @@ class Watch:
 
     def close(self):
         self._call.cancel()
-        self._channel.close()
+        self.channel.close()
 
     def __enter__(self):
         return self
