@@ -26,6 +26,7 @@
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
+#include "db/steady_time.h"
 #include "server/ops/log_writer.h"
 
 namespace sessiond {
@@ -318,7 +319,7 @@ class Repetitions {
  public:
   // How many were suppressed since the last one written; -1: this one is to be suppressed as well.
   int Admit(absl::string_view logger, absl::string_view message) {
-    const absl::Time now = absl::Now();
+    const SteadyTime now = SteadyTime::Now();
     absl::MutexLock lock(&mutex_);
     if (windows_.size() >= kKindsMax) windows_.clear();
     Window& window = windows_[absl::StrCat(logger, "\n", message)];
@@ -336,7 +337,7 @@ class Repetitions {
   static constexpr std::size_t kKindsMax = 256;
 
   struct Window {
-    absl::Time begin = absl::InfinitePast();
+    SteadyTime begin;
     int count = 0;
   };
   absl::Mutex mutex_;
@@ -402,9 +403,11 @@ class WriterSink final : public spdlog::sinks::base_sink<std::mutex> {
 // Set once, and never freed: lines may come until the very end.
 std::atomic<LogWriter*> log_writer = nullptr;
 
-// A defect ends by a signal, and the lines that led to it are not on the wire yet. Afterwards the
-// signal is raised again: by abort(), or by the instruction that failed.
-void OnFatalSignal(int) { AwaitLogWritten(kFatalPatience); }
+// A defect ends by a signal, and the lines that led to it are not on the wire yet.
+void OnFatalSignal(int signal) {
+  AwaitLogWritten(kFatalPatience);
+  raise(signal);  // Which ends the process, now that it is not caught any more.
+}
 
 // Where nobody else, a sanitizer for example, has taken them.
 void CatchFatalSignals() {

@@ -48,6 +48,7 @@ void LogWriter::Add(std::string line) {
       waiting_.push_back(std::move(line));
       return;
     }
+    ++dropped_behind_;
   }
   ++dropped_;
   ++done_;
@@ -66,6 +67,8 @@ bool LogWriter::AwaitWritten(absl::Duration patience) const {
 
 void LogWriter::Run() {
   std::vector<std::string> lines;
+  // Of which nobody was told yet.
+  int64_t dropped = 0;
   for (;;) {
     lines.clear();
     {
@@ -77,21 +80,17 @@ void LogWriter::Run() {
       if (waiting_.empty()) return;
       lines.swap(waiting_);
       waiting_bytes_ = 0;
+      dropped += std::exchange(dropped_behind_, 0);
     }
     for (const std::string& line : lines) {
-      Write(line);
+      if (!Write(line)) {
+        ++dropped;
+        ++dropped_;
+      }
       ++done_;
     }
-    TellDropped();
+    if (dropped > 0 && Write(options_.dropped_line(dropped))) dropped = 0;
   }
-}
-
-// What was dropped came behind the lines that waited, and so it is said behind them.
-void LogWriter::TellDropped() {
-  const int64_t dropped = dropped_;
-  if (dropped == dropped_told_) return;
-  // Where that cannot be written either, it is counted, too, and said next time.
-  if (Write(options_.dropped_line(dropped - dropped_told_))) dropped_told_ = dropped;
 }
 
 bool LogWriter::Write(absl::string_view line) {
@@ -106,9 +105,7 @@ bool LogWriter::Write(absl::string_view line) {
     line.remove_prefix(written);
     torn_ = !line.empty();
   }
-  if (line.empty()) return true;
-  ++dropped_;
-  return false;
+  return line.empty();
 }
 
 bool LogWriter::AwaitWritable() const {

@@ -50,9 +50,8 @@ class LogWriter {
 
  private:
   void Run();
-  // False: it was dropped.
+  // False: it could not be.
   bool Write(absl::string_view line);
-  void TellDropped();
   // False: it will not be possible any more, or the writer ends.
   bool AwaitWritable() const;
 
@@ -68,10 +67,11 @@ class LogWriter {
   absl::Mutex mutex_;
   std::vector<std::string> waiting_ ABSL_GUARDED_BY(mutex_);
   std::size_t waiting_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
+  // Since these lines began to wait; all of them came later than they.
+  int64_t dropped_behind_ ABSL_GUARDED_BY(mutex_) = 0;
   bool ended_ ABSL_GUARDED_BY(mutex_) = false;
 
   // Writer's thread only.
-  int64_t dropped_told_ = 0;
   // A line was written in part: the next one begins behind a newline.
   bool torn_ = false;
 
