@@ -503,8 +503,7 @@ Outcome CommitGroup::Accept(Submission& submission, Entry& entry, Decision decis
 // Notes which rows change; their contents are the aggregate's, once the group is decided.
 void CommitGroup::AcceptRows(Entry& entry, const Outcome& outcome, const Decision& decision) {
   for (const SessionEvent& event : outcome.events) {
-    const bool born =
-        event.type() == SessionEvent::CREATED || event.type() == SessionEvent::IMPORTED;
+    const bool born = event.sequence() == 1;
     const bool updated = event.type() == SessionEvent::UPDATED;
     entry.created |= born;
     entry.changed = true;

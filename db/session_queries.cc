@@ -205,12 +205,9 @@ Sql CountSessionsSql(const SessionSelection& selection,
   return {std::move(text), parameters.Take()};
 }
 
-Sql ListSessionEventsSql(absl::string_view session_id, int partition_count, int32_t after_sequence,
-                         int page_size) {
-  Parameters parameters;
-  std::string where =
-      absl::StrCat(OfSessionSql("e", session_id, partition_count, &parameters),
-                   " AND e.sequence > ", parameters.Add(absl::StrCat(after_sequence), "integer"));
+namespace {
+
+Sql EventPageSql(std::string where, int page_size, Parameters parameters) {
   return PageSql({.alias = "e",
                   .from = "session_events e",
                   .where = std::move(where),
@@ -218,6 +215,25 @@ Sql ListSessionEventsSql(absl::string_view session_id, int partition_count, int3
                   .columns = kEventColumns,
                   .bytes = "octet_length(e.changes::text) + octet_length(e.reason)"},
                  page_size, std::move(parameters));
+}
+
+}  // namespace
+
+Sql ListSessionEventsSql(absl::string_view session_id, int partition_count, int32_t after_sequence,
+                         int page_size) {
+  Parameters parameters;
+  std::string where =
+      absl::StrCat(OfSessionSql("e", session_id, partition_count, &parameters),
+                   " AND e.sequence > ", parameters.Add(absl::StrCat(after_sequence), "integer"));
+  return EventPageSql(std::move(where), page_size, std::move(parameters));
+}
+
+Sql ImportsOfSessionSql(absl::string_view session_id, int partition_count) {
+  Parameters parameters;
+  std::string where =
+      absl::StrCat(OfSessionSql("e", session_id, partition_count, &parameters),
+                   " AND e.type = ", parameters.SmallInteger(v1::SessionEvent::IMPORTED));
+  return EventPageSql(std::move(where), kPageSizeMax, std::move(parameters));
 }
 
 bool ReadSessionPage(const Result& result, int page_size, Sessions* sessions) {

@@ -74,6 +74,9 @@ void ReadCounts(const Result& result, v1::CountSessionsResponse* response);
 Sql ListSessionEventsSql(absl::string_view session_id, int partition_count, int32_t after_sequence,
                          int page_size);
 
+// The same of what it tells of imports, in one page.
+Sql ImportsOfSessionSql(absl::string_view session_id, int partition_count);
+
 // As ReadSessionPage.
 bool ReadEventPage(const Result& result, int page_size, v1::ListSessionEventsResponse* response);
 

@@ -16,6 +16,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "google/rpc/error_details.pb.h"
+#include "server/state_machine/import_completion.h"
 #include "server/state_machine/timestamps.h"
 #include "tests/life.h"
 
@@ -889,6 +890,166 @@ TEST(Imported, IsLeftAsItIsWhenItIsThereOrWas) {
   life.aggregate = {};
   life.aggregate.tombstone = Tombstone{.archive_time = kBegin};
   EXPECT_EQ(Facts(life.Try(import)), "!SESSION_EXISTS");
+}
+
+// -----------------------------------------------------------------------------------------------
+// what an import left out
+
+// An import that is run again with more, as the daemon does it.
+struct Again {
+  Life life;
+
+  explicit Again(const std::string& workflow, const std::string& text)
+      : life(BuiltinWorkflow(workflow), kUuid) {
+    life.Must(Import(life.workflow, Imported(text)));
+  }
+  ImportCompletion Look(const std::string& text) const {
+    std::vector<SessionEvent> imports;
+    for (const SessionEvent& event : life.events) {
+      if (event.type() == SessionEvent::IMPORTED) imports.push_back(event);
+    }
+    return CompletionOf(life.session(), imports, Imported(text));
+  }
+  absl::StatusOr<Decision> Complete(const std::string& text) {
+    const ImportCompletion completion = Look(text);
+    EXPECT_EQ(completion.obstacle, "");
+    Command command = Import(life.workflow, completion.missing);
+    command.completes = life.session().sequence();
+    return life.Do(command);
+  }
+};
+
+constexpr char kTalk[] = R"pb(
+  session {
+    owner_id: "o"
+    create_time { seconds: 1766000000 }
+    counters { key: "current_question_number" value: 2 }
+  }
+  messages {
+    type: "question"
+    content: "1"
+    create_time { seconds: 1766000100 }
+  }
+  messages {
+    type: "answer"
+    content: "2"
+    create_time { seconds: 1766000200 }
+  }
+  messages {
+    type: "question"
+    content: "3"
+    create_time { seconds: 1766000300 }
+  }
+)pb";
+constexpr char kSilence[] = "session { owner_id: 'o' create_time { seconds: 1766000000 } }";
+
+TEST(LeftOut, MessagesComeLaterInTheirOrderAndWithTheirTimes) {
+  Again again("interview", kSilence);
+  EXPECT_EQ(again.Look(kTalk).Missing(), "3 messages");
+  const auto decision = again.Complete(kTalk);
+  ASSERT_TRUE(decision.ok()) << decision.status();
+  EXPECT_EQ(Facts(decision), "IMPORTED+MESSAGES_APPENDED");
+  ASSERT_EQ(decision->messages.size(), 3u);
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_EQ(decision->messages[i].message.sequence(), i + 1);
+    EXPECT_EQ(decision->messages[i].message.create_time().seconds(), 1766000100 + i * 100);
+  }
+  const Session& session = again.life.session();
+  EXPECT_EQ(session.message_count(), 3);
+  EXPECT_EQ(session.counters().at("current_question_number"), 2);
+  EXPECT_TRUE(Rebuilds(again.life));
+  EXPECT_TRUE(again.Look(kTalk).all_there()) << "and never again";
+  again.life.Must(Append(again.life.id, "question"));
+  EXPECT_TRUE(again.Look(kTalk).all_there());
+}
+
+TEST(LeftOut, ErrorsArtifactsAndTheTaskComeLater) {
+  const std::string session =
+      "session { owner_id: 'o' owner_display_name: 'O' "
+      "create_time { seconds: 1767000000 } stage: 'processing' } ";
+  const std::string first = session + "artifacts { artifact_id: 'f' kind: FILE }";
+  const std::string all = first + R"pb(
+    artifacts { artifact_id: "g" kind: FILE }
+    errors {
+      error_id: "0192f3c4-0000-7000-8000-00000000000e"
+      category: TEMPORARY
+      severity: BLOCKING
+      user_message: "m"
+      related_file_id: "f"
+    }
+    errors { category: TEMPORARY severity: INFO user_message: "n" related_file_id: "g" }
+    task {
+      task_type: "processing"
+      status: COMPLETED
+      start_time { seconds: 1767000100 }
+      complete_time { seconds: 1767000200 }
+    }
+    events {
+      fields {
+        key: "k"
+        value { string_value: "v" }
+      }
+    }
+  )pb";
+  Again again("ticket_export", first);
+  EXPECT_TRUE(again.Look(first).all_there());
+  EXPECT_EQ(again.Look(all).Missing(), "2 errors, 1 artifact, 1 task");
+  const auto decision = again.Complete(all);
+  ASSERT_TRUE(decision.ok()) << decision.status();
+  EXPECT_EQ(Facts(decision), "IMPORTED");
+  EXPECT_TRUE(again.life.session().has_blocking_errors());
+  EXPECT_EQ(again.life.aggregate.blocking.count, 1);
+  EXPECT_EQ(again.life.task().status(), SessionTask::COMPLETED);
+  EXPECT_EQ(again.life.task().complete_time().seconds(), 1767000200);
+  EXPECT_EQ(decision->events[0].changes().fields().count("events"), 1);
+  EXPECT_TRUE(Rebuilds(again.life));
+  EXPECT_TRUE(again.Look(all).all_there());
+  // What is deleted here does not come back.
+  again.life.Must(DeleteArtifact(again.life.id, "g"));
+  EXPECT_TRUE(again.Look(all).all_there());
+}
+
+TEST(LeftOut, WhatCannotBeAddedAnyMoreIsSaid) {
+  Again talking("interview", kSilence);
+  talking.life.Must(Append(talking.life.id, "question"));
+  EXPECT_THAT(talking.Look(kTalk).obstacle, testing::HasSubstr("1 message by now"));
+
+  Again some("interview", absl::StrCat(kSilence, "messages { type: 'question' content: '1' }"));
+  EXPECT_THAT(some.Look(kTalk).obstacle, testing::HasSubstr("1 message by now"));
+
+  const std::string session = "session { owner_id: 'o' owner_display_name: 'O' } ";
+  const std::string error = "errors { category: TEMPORARY severity: INFO user_message: 'm' } ";
+  Again unnamed("ticket_export", session + error);
+  EXPECT_TRUE(unnamed.Look(session + error).all_there());
+  EXPECT_THAT(unnamed.Look(session + error + error).obstacle,
+              testing::HasSubstr("which of the 2 errors without an id are the 1 that are there"));
+
+  const std::string task = "task { task_type: 'export' status: RUNNING }";
+  Again paused("ticket_export", session);
+  EXPECT_EQ(paused.Look(session + task).obstacle, "");
+  paused.life.Must(About<v1::PauseSessionRequest>(paused.life.id));
+  EXPECT_THAT(paused.Look(session + task).obstacle, testing::HasSubstr("without its task"));
+  EXPECT_EQ(paused.Look(session + error).obstacle, "");
+  paused.life.Must(Delete(paused.life.id, /*force=*/true));
+  EXPECT_THAT(paused.Look(session + error).obstacle, testing::HasSubstr("deleted"));
+
+  // And a session that changes while it is looked at is looked at again.
+  Again changing("interview", kSilence);
+  Command command = Import(changing.life.workflow, changing.Look(kTalk).missing);
+  command.completes = changing.life.session().sequence();
+  changing.life.Must(SetLabel(changing.life.id, "a", "b"));
+  EXPECT_EQ(Facts(changing.life.Try(command)), "!CONFLICT");
+}
+
+TEST(LeftOut, IsHeldAgainstTheSessionAsItStands) {
+  Again again("interview", "session { owner_id: 'o' create_time { seconds: 1766000150 } }");
+  EXPECT_THAT(Violations(again.Complete(kTalk).status()), ElementsAre("messages[0].create_time"));
+}
+
+TEST(LeftOut, NothingIsAddedToWhatWasNotImported) {
+  Life life("interview");
+  life.Begin();
+  EXPECT_TRUE(CompletionOf(life.session(), {}, Imported(kTalk)).all_there());
 }
 
 // -----------------------------------------------------------------------------------------------

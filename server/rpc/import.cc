@@ -4,13 +4,19 @@
 #include <memory>
 #include <string>
 #include <utility>
+#include <variant>
+#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
+#include "absl/types/span.h"
+#include "db/session_queries.h"
 #include "server/rpc/awaiters.h"
 #include "server/rpc/signal.h"
 #include "server/rpc/utf8.h"
+#include "server/state_machine/import_completion.h"
+#include "server/state_machine/limits.h"
 #include "server/state_machine/refusal.h"
 #include "server/state_machine/session_id.h"
 
@@ -20,22 +26,35 @@ namespace {
 // What may be under way: enough to fill groups, and little enough to hold in memory.
 constexpr std::size_t kItemsAhead = 128;
 constexpr std::size_t kBytesAhead = 8 << 20;
+// Command.completes of a session whose parts are looked at: no session has this sequence.
+constexpr int32_t kLookedAt = -1;
 
 class Import;
 
-// One session on its way.
+// One session on its way:
+//
+//   lane ─▶ there already? ─▶ what did earlier imports leave out of it? ─▶ lane ─▶ writer
+//        └───────────────────────────────────────────────────────────────────────▶
 struct Item : db::Submission {
   std::shared_ptr<Import> import;
   v1::ImportSessionsResponse response;
   std::size_t bytes = 0;
-  bool done = false;  // Under the import's lock.
+  std::string added;      // What an earlier import had left out.
+  bool hindered = false;  // It had, and that cannot be added.
+  bool done = false;      // Under the import's lock.
 
   void Done() noexcept override;
+  // Of a session that is there: asks the database what it has, and goes through the lane again if
+  // something is missing. Done otherwise.
+  Detached Complete();
 };
 
 // What the reader, the lanes and the writer share.
 class Import {
  public:
+  explicit Import(db::SessionStore& store_given) : store(store_given) {}
+
+  db::SessionStore& store;
   Signal answered;  // For the writer: the first item may be done, or there are no more.
   Signal room;      // For the reader.
 
@@ -74,11 +93,68 @@ class Import {
   bool ended_ ABSL_GUARDED_BY(mutex_) = false;
 };
 
+bool HasParts(const v1::ImportSessionsRequest& request) {
+  return request.has_task() || !request.errors().empty() || !request.messages().empty() ||
+         !request.artifacts().empty();
+}
+
 // Once it is marked, the writer may take the item away.
 void Item::Done() noexcept {
+  const bool there = ReasonOf(outcome.status()) == v1::SESSION_EXISTS;
+  if (there && command.completes == 0) {
+    // Whatever comes of it, it is looked at once.
+    command.completes = kLookedAt;
+    if (HasParts(std::get<v1::ImportSessionsRequest>(command.request))) {
+      Complete();
+      return;
+    }
+  }
   const std::shared_ptr<Import> shared = import;
   shared->MarkDone(this);
   shared->answered.Set();
+}
+
+absl::Status CannotBeCompleted(const std::string& id, const ImportCompletion& completion) {
+  return Refusal(v1::SESSION_EXISTS,
+                 absl::StrCat("Session already exists for this context: ", id,
+                              " is there already, without ", completion.Missing(),
+                              " that cannot be added: ", completion.obstacle, "."))
+      .With("session_id", id);
+}
+
+Detached Item::Complete() {
+  db::SessionStore& store = import->store;
+  std::vector<db::Sql> trip = db::GetFullSessionSql(command.session_id, store.partition_count());
+  const std::size_t of_session = trip.size();
+  trip.push_back(db::ImportsOfSessionSql(command.session_id, store.partition_count()));
+  Queries queries(store.queries(), std::move(trip), deadline);
+  const db::QueryPool::Results results = co_await queries;
+  if (!results.ok()) {
+    outcome = results.status();
+    co_return Done();
+  }
+  const Aggregate aggregate =
+      db::ReadFullSession(absl::MakeConstSpan(*results).subspan(0, of_session));
+  v1::ListSessionEventsResponse imports;
+  db::ReadEventPage(results->back(), kPageSizeMax, &imports);
+  if (!aggregate.session.has_value()) co_return Done();  // It is archived by now.
+  const ImportCompletion completion =
+      CompletionOf(*aggregate.session, {imports.events().begin(), imports.events().end()},
+                   std::get<v1::ImportSessionsRequest>(command.request));
+  if (completion.all_there()) co_return Done();
+  if (!completion.obstacle.empty()) {
+    hindered = true;
+    outcome = CannotBeCompleted(command.session_id, completion);
+    co_return Done();
+  }
+  added = completion.Missing();
+  command.completes = aggregate.session->sequence();
+  command.request_id.clear();  // It is another request: its own is drawn.
+  command.request = completion.missing;
+  if (absl::Status taken = store.Submit(this); !taken.ok()) {
+    outcome = std::move(taken);
+    Done();
+  }
 }
 
 absl::Status UnknownWorkflow(const std::string& name) {
@@ -132,11 +208,19 @@ Detached ReadAll(db::SessionStore& store, CallInfo call, ImportStream& stream,
   import->answered.Set();
 }
 
-void FillIn(const absl::StatusOr<db::Outcome>& outcome, v1::ImportSessionsResponse* response) {
+void FillIn(const Item& item, v1::ImportSessionsResponse* response) {
   using Response = v1::ImportSessionsResponse;
-  if (outcome.ok()) return response->set_result(Response::IMPORTED);
+  const absl::StatusOr<db::Outcome>& outcome = item.outcome;
+  if (outcome.ok() && item.added.empty()) return response->set_result(Response::IMPORTED);
+  if (outcome.ok()) {
+    response->set_description(
+        absl::StrCat("An earlier import had left out ", item.added, ", which it has now."));
+    return response->set_result(Response::COMPLETED);
+  }
   const v1::ErrorReason reason = ReasonOf(outcome.status());
-  if (reason == v1::SESSION_EXISTS) return response->set_result(Response::ALREADY_THERE);
+  if (reason == v1::SESSION_EXISTS && !item.hindered) {
+    return response->set_result(Response::ALREADY_THERE);
+  }
   response->set_result(Response::REFUSED);
   response->set_reason(v1::ErrorReason_Name(reason));
   response->set_description(std::string(outcome.status().message()));
@@ -146,7 +230,7 @@ void FillIn(const absl::StatusOr<db::Outcome>& outcome, v1::ImportSessionsRespon
 
 Task<absl::Status> RunImport(db::SessionStore& store, Journal& journal, CallInfo call,
                              ImportStream& stream) {
-  const auto import = std::make_shared<Import>();
+  const auto import = std::make_shared<Import>(store);
   ReadAll(store, std::move(call), stream, import);
   for (bool over = false; !over;) {
     // Also when the client has left: what was read is carried out, and the reader ends by itself.
@@ -157,7 +241,7 @@ Task<absl::Status> RunImport(db::SessionStore& store, Journal& journal, CallInfo
     }
     import->room.Set();
     if (item->outcome.ok()) journal.Changed(*item->outcome);
-    FillIn(item->outcome, &item->response);
+    FillIn(*item, &item->response);
     co_await stream.Write(item->response);
   }
   co_return absl::OkStatus();

@@ -58,6 +58,9 @@ struct Command {
   // Creations only: the newest revision of the workflow, and whether the id was drawn here.
   std::shared_ptr<const Workflow> workflow;
   bool session_id_drawn = false;
+  // Imports only: the sequence of the session that is there and gets what an earlier import left
+  // out, which is all that the request has then. 0: there is to be none yet.
+  int32_t completes = 0;
   // Set off by the daemon because a time had passed.
   bool by_timeout = false;
   // What the ids that a decision draws are made of; random, and never used twice.

@@ -1,8 +1,10 @@
 // Import: a session that lived elsewhere, taken over as it stands, with all that lies below it. Its
-// one IMPORTED event carries everything, so that replaying begins there.
+// IMPORTED event carries everything, so that replaying begins there. What an import left out, a
+// later one adds; that has an IMPORTED event of its own.
 #include <algorithm>
 #include <array>
 #include <initializer_list>
+#include <limits>
 #include <map>
 #include <optional>
 #include <set>
@@ -12,6 +14,7 @@
 #include "absl/strings/str_cat.h"
 #include "server/state_machine/deciding.h"
 #include "server/state_machine/facts.h"
+#include "server/state_machine/refusal.h"
 #include "server/state_machine/timestamps.h"
 
 namespace sessiond {
@@ -101,8 +104,10 @@ absl::Time CreateTimeOf(const ImportSessionsRequest& request, absl::Time now) {
 // Collects what is wrong with an imported session; everything at once.
 class ImportCheck {
  public:
-  ImportCheck(const Workflow& workflow, const ImportSessionsRequest& request, absl::Time now)
-      : workflow_(workflow), request_(request), now_(now) {
+  // `links_are_checked`: what errors are about need not be among the request's artifacts.
+  ImportCheck(const Workflow& workflow, const ImportSessionsRequest& request, absl::Time now,
+              bool links_are_checked = false)
+      : workflow_(workflow), request_(request), now_(now), links_are_checked_(links_are_checked) {
     const Session& session = request.session();
     created_ = {"session.create_time", CreateTimeOf(request, now)};
     completed_ = {"session.complete_time",
@@ -239,7 +244,7 @@ class ImportCheck {
     CheckLink(path + ".related_ticket_id", error.related_ticket_id(), SessionArtifact::TICKET);
   }
   void CheckLink(const std::string& path, const std::string& id, SessionArtifact::Kind kind) {
-    if (!id.empty() && !linkable_[kind].contains(id))
+    if (!id.empty() && !links_are_checked_ && !linkable_[kind].contains(id))
       Add(path,
           absl::StrCat("is not among the artifacts of kind ", SessionArtifact::Kind_Name(kind)));
   }
@@ -247,6 +252,7 @@ class ImportCheck {
   const Workflow& workflow_;
   const ImportSessionsRequest& request_;
   const absl::Time now_;
+  const bool links_are_checked_;
   Moment created_, completed_, failed_, deleted_;
   std::set<std::string> artifact_ids_, error_ids_, message_ids_;
   // Artifacts that errors may be about.
@@ -312,10 +318,11 @@ Session Born(const Workflow& workflow, const std::string& id, const ImportSessio
   return session;
 }
 
-SessionTask TaskOf(const Workflow& workflow, Ledger& ledger, const ImportSessionsRequest& request) {
+SessionTask TaskOf(const Workflow& workflow, Ledger& ledger, const ImportSessionsRequest& request,
+                   const Session& session) {
   const SessionTask& given = request.task();
   SessionTask task = given;
-  task.set_session_id(ledger.session().session_id());
+  task.set_session_id(session.session_id());
   if (task.task_id().empty()) task.set_task_id(ledger.DrawId());
   task.set_max_retries(workflow.max_retries());
   *task.mutable_start_time() = ToProto(StartOf(given, request.session(), ledger.now()));
@@ -337,24 +344,33 @@ SessionTask TaskOf(const Workflow& workflow, Ledger& ledger, const ImportSession
   return task;
 }
 
-// What lies below the session, as rows.
-void TakeRows(const ImportSessionsRequest& request, Ledger& ledger) {
+// What lies below the session, as rows, and in the changes of the event that tells of it.
+void TakeRows(const Workflow& workflow, const ImportSessionsRequest& request, Ledger& ledger,
+              Session& session, Struct& changes) {
   Decision& decision = ledger.decision();
-  const std::string& id = decision.session.session_id();
+  const std::string& id = session.session_id();
   const absl::Time undated = Undated(request.session(), ledger.now());
+  if (request.has_task()) {
+    *session.mutable_current_task() = TaskOf(workflow, ledger, request, session);
+    decision.task_changed = true;
+  }
   for (const SessionArtifact& given : request.artifacts()) {
     SessionArtifact& artifact = decision.artifacts.emplace_back(given);
     if (artifact.artifact_id().empty()) artifact.set_artifact_id(ledger.DrawId());
     artifact.set_session_id(id);
     *artifact.mutable_create_time() = TimeOr(given.has_create_time(), given.create_time(), undated);
+    Set(changes, absl::StrCat("artifacts.", artifact.artifact_id()), FactsOf(artifact));
   }
   for (const SessionError& given : request.errors()) {
     SessionError& error = decision.errors.emplace_back(given);
     if (error.error_id().empty()) error.set_error_id(ledger.DrawId());
     error.set_session_id(id);
-    if (error.operation_stage().empty()) error.set_operation_stage(decision.session.stage());
+    if (error.operation_stage().empty()) error.set_operation_stage(session.stage());
     *error.mutable_create_time() = ToProto(CreateTimeOf(given, request.session(), ledger.now()));
     error.clear_age();
+    if (error.severity() == SessionError::BLOCKING && !error.has_resolve_time())
+      ledger.AddBlocking(error.error_id(), session, changes);
+    Set(changes, absl::StrCat("errors.", error.error_id()), FactsOf(error));
   }
   int32_t sequence = 0;
   for (const SessionMessage& given : request.messages()) {
@@ -366,6 +382,55 @@ void TakeRows(const ImportSessionsRequest& request, Ledger& ledger) {
     *message.mutable_create_time() = TimeOr(given.has_create_time(), given.create_time(), undated);
     decision.messages.push_back(std::move(appended));
   }
+  Value history;
+  for (const Struct& event : request.events())
+    *history.mutable_list_value()->add_values() = StructValue(event);
+  if (request.events_size() > 0) Set(changes, "events", std::move(history));
+}
+
+absl::Status ChangedMeanwhile(const std::string& id) {
+  return Refusal(v1::CONFLICT, absl::StrCat("Session ", id,
+                                            " changed while what it misses was looked for. Send "
+                                            "it again."))
+      .With("session_id", id);
+}
+
+// The session gets what an earlier import left out (see import_completion.h).
+absl::StatusOr<Decision> Complete(const Context& context, const ImportSessionsRequest& missing) {
+  const Session& session = context.session();
+  if (session.sequence() != context.command.completes)
+    return ChangedMeanwhile(session.session_id());
+  // Held against the session as it stands.
+  ImportSessionsRequest whole = missing;
+  *whole.mutable_session() = session;
+  Ledger ledger = context.Open();
+  const Workflow::Violations violations =
+      ImportCheck(context.workflow, whole, ledger.now(), /*links_are_checked=*/true).Run();
+  if (!violations.empty()) return InvalidFields(violations);
+  for (const auto& [counter, more] : missing.session().counters()) {
+    const auto found = session.counters().find(counter);
+    const int64_t sum = int64_t{found == session.counters().end() ? 0 : found->second} + more;
+    if (!context.workflow.HasCounter(counter) || sum > std::numeric_limits<int32_t>::max())
+      return InvalidFields({{absl::StrCat("session.counters.", counter), "would pass 2147483647"}});
+  }
+
+  const int32_t messages = missing.messages_size();
+  ledger.Record(SessionEvent::IMPORTED, [&](Session& completed, Struct& changes) {
+    TakeRows(context.workflow, whole, ledger, completed, changes);
+    if (missing.has_task()) Set(changes, "current_task", FactsOf(completed.current_task()));
+    if (messages > 0) Set(changes, "messages", NumberValue(messages));
+  });
+  if (messages == 0) return std::move(ledger).Close();
+  // REQUIRES: the first messages that the session has; nobody puts any before others.
+  ledger.Record(SessionEvent::MESSAGES_APPENDED, [&](Session& completed, Struct& changes) {
+    completed.set_message_count(messages);
+    Set(changes, "message_count", NumberValue(messages));
+    Set(changes, "first_sequence", NumberValue(1));
+    Set(changes, "last_sequence", NumberValue(messages));
+    for (const auto& [counter, more] : missing.session().counters())
+      AddToCounter(ledger, counter, more, completed, changes);
+  });
+  return std::move(ledger).Close();
 }
 
 }  // namespace
@@ -373,8 +438,10 @@ void TakeRows(const ImportSessionsRequest& request, Ledger& ledger) {
 absl::StatusOr<Decision> Decide(const Context& context, const ImportSessionsRequest& request) {
   const Workflow& workflow = context.workflow;
   const std::string& id = context.command.session_id;
-  if (context.aggregate.session.has_value() || context.aggregate.tombstone.has_value())
-    return SessionExists(id);
+  const bool there = context.aggregate.session.has_value();
+  if (there && context.command.completes > 0) return Complete(context, request);
+  if (there || context.aggregate.tombstone.has_value()) return SessionExists(id);
+  if (context.command.completes > 0) return ChangedMeanwhile(id);
   const Workflow::Violations violations = ImportCheck(workflow, request, context.now).Run();
   if (!violations.empty()) return InvalidFields(violations);
 
@@ -387,27 +454,12 @@ absl::StatusOr<Decision> Decide(const Context& context, const ImportSessionsRequ
       SetPurgeTime(ledger.now() + workflow.after_end(), session, changes);
     if (session.state() == Session::DELETED)
       SetPurgeTime(ledger.now() + workflow.after_delete(), session, changes);
-    if (request.has_task()) {
-      *session.mutable_current_task() = TaskOf(workflow, ledger, request);
-      ledger.decision().task_changed = true;
-    }
-    TakeRows(request, ledger);
     session.set_message_count(request.messages_size());
-    for (const SessionError& error : ledger.decision().errors) {
-      if (error.severity() == SessionError::BLOCKING && !error.has_resolve_time())
-        ledger.AddBlocking(error.error_id(), session, changes);
-      Set(changes, absl::StrCat("errors.", error.error_id()), FactsOf(error));
-    }
-    for (const SessionArtifact& artifact : ledger.decision().artifacts)
-      Set(changes, absl::StrCat("artifacts.", artifact.artifact_id()), FactsOf(artifact));
+    TakeRows(workflow, request, ledger, session, changes);
     const Value facts = FactsOf(session);
     for (const auto& [field, fact] : facts.struct_value().fields()) {
       if (IsTakenOver(field)) Set(changes, field, fact);
     }
-    Value history;
-    for (const Struct& event : request.events())
-      *history.mutable_list_value()->add_values() = StructValue(event);
-    if (request.events_size() > 0) Set(changes, "events", std::move(history));
   });
   return std::move(ledger).Close();
 }

@@ -17,9 +17,7 @@ using google::protobuf::Timestamp;
 using v1::Session;
 using v1::SessionEvent;
 
-bool Born(const SessionEvent& event) {
-  return event.type() == SessionEvent::CREATED || event.type() == SessionEvent::IMPORTED;
-}
+bool Born(const SessionEvent& event) { return event.sequence() == 1; }
 
 bool Ended(const SessionEvent& event) {
   return event.type() == SessionEvent::ARCHIVED || event.type() == SessionEvent::ERASED;
