@@ -213,7 +213,9 @@ absl::StatusOr<ExactJson> ParseExactJson(absl::string_view json) {
 
 absl::Status CheckExactJson(absl::string_view json) {
   const auto exact = ParseExactJson(json);
-  if (!exact.ok()) return exact.status();
+  if (!exact.ok()) {
+    return absl::InvalidArgumentError(absl::StrCat("it ", exact.status().message()));
+  }
   if (exact->changes.empty()) return absl::OkStatus();
   return absl::InvalidArgumentError(exact->changes.front());
 }

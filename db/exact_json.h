@@ -23,11 +23,11 @@ struct ExactJson {
 };
 
 // INVALID_ARGUMENT: it is no JSON (RFC 8259, UTF-8, no more than 100 levels), or holds a number
-// that is beyond all doubles.
+// that is beyond all doubles. A sentence without its subject, too.
 absl::StatusOr<ExactJson> ParseExactJson(absl::string_view json);
 
 // INVALID_ARGUMENT, with the first change, also when something would be changed: for those who can
-// be told to write it otherwise.
+// be told to write it otherwise. A whole sentence.
 absl::Status CheckExactJson(absl::string_view json);
 
 }  // namespace sessiond

@@ -1,10 +1,17 @@
 // The three old applications' tables, as plain tables with rows as people leave them, bad ones
 // among them, and what is read out of them.
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <map>
+#include <optional>
+#include <random>
 #include <sstream>
+#include <string>
+#include <tuple>
+#include <vector>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
@@ -12,12 +19,14 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
+#include "absl/time/time.h"
 #include "db/legacy_reader.h"
 #include "gmock/gmock.h"
 #include "google/protobuf/text_format.h"
 #include "google/protobuf/util/time_util.h"
 #include "gtest/gtest.h"
 #include "tests/postgres_fixture.h"
+#include "tests/test_seed.h"
 
 namespace sessiond::db {
 namespace {
@@ -797,6 +806,158 @@ TEST_F(LegacyReaderTest, WhatEndedNobodyKnowsWhenEndedWithTheLastThatIsKnownOfIt
   const auto all = ReadAll(LegacyLayout::kInterview);
   const LegacyReader::Session& one = Only(all, Id(1));
   EXPECT_EQ(TimeUtil::ToString(one.request.session().complete_time()), "2025-01-03T00:00:00Z");
+}
+
+// ---- at random
+
+// A value of some type, as SQL writes it, and how to recognize it where it was kept.
+struct Drawn {
+  std::string sql;
+  std::function<bool(const google::protobuf::Value&)> is_kept;
+};
+
+class Drawing {
+ public:
+  explicit Drawing(uint64_t seed) : random_(seed) {}
+
+  int64_t Below(int64_t count) {
+    return static_cast<int64_t>(random_() % static_cast<uint64_t>(count));
+  }
+  // In all the ways that people write the same instant: seconds and microseconds since 1970.
+  std::string Time(int64_t micros) {
+    const int hours = static_cast<int>(Below(27)) - 13;
+    const absl::TimeZone zone = absl::FixedTimeZone(hours * 3600);
+    const absl::Time time = absl::FromUnixMicros(micros);
+    const char* formats[] = {"%Y-%m-%dT%H:%M:%E*S%Ez", "%Y-%m-%d %H:%M:%E6S%Ez",
+                             "%Y-%m-%d %H:%M:%E*S %z"};
+    const char* utc[] = {"%Y-%m-%dT%H:%M:%E*SZ", "%Y-%m-%d %H:%M:%E*S", "%Y-%m-%d %H:%M:%E6S UTC"};
+    return Below(2) == 0 ? absl::FormatTime(formats[Below(3)], time, zone)
+                         : absl::FormatTime(utc[Below(3)], time, absl::UTCTimeZone());
+  }
+  std::string Text(int64_t size) {
+    const char* characters[] = {"a",  "ä",  "€",  "😀", "\"", "\\", "''",
+                                "\n", "\t", "$1", "{", "}",  " "};
+    std::string text;
+    for (int64_t i = 0; i < size; ++i) absl::StrAppend(&text, characters[Below(13)]);
+    return absl::StrCat(text, ".");
+  }
+  // A whole number of up to 64 bits, small ones as likely as large ones.
+  int64_t Whole() {
+    const int64_t number = static_cast<int64_t>(random_() >> (1 + Below(62)));
+    return Below(2) == 0 ? number : -number;
+  }
+  Drawn Value(const std::string& type) {
+    const auto is_text = [](std::string text) {
+      return [text](const google::protobuf::Value& value) { return value.string_value() == text; };
+    };
+    if (type == "text" || type == "varchar(99999)") {
+      const std::string quoted = Text(Below(8) == 0 ? 9000 : Below(9));
+      return {absl::StrCat("'", quoted, "'"), is_text(absl::StrReplaceAll(quoted, {{"''", "'"}}))};
+    }
+    if (type == "char(30)") return {"'blank '", is_text("blank")};
+    const std::string whole = absl::StrCat(Whole());
+    if (type == "bigint" || type == "numeric") return {whole, is_text(whole)};
+    if (type == "bytea") return {"'\\x00ff'", [](const auto&) { return false; }};
+    if (type == "bigint[]") {
+      return {absl::StrCat("'{", whole, ",NULL}'"), [whole](const google::protobuf::Value& value) {
+                return value.list_value().values(0).string_value() == whole &&
+                       value.list_value().values(1).has_null_value();
+              }};
+    }
+    if (type == "float8") {
+      const double number = static_cast<double>(Whole()) / 1024;
+      return {absl::StrFormat("'%.17g'", number), [number](const google::protobuf::Value& value) {
+                return value.has_number_value() && value.number_value() == number;
+              }};
+    }
+    // json and jsonb: a number somewhere in it, which a double is or is not.
+    const bool is_double = absl::StrFormat("%.0f", static_cast<double>(std::stoll(whole))) == whole;
+    return {absl::StrFormat("'{\"a\": [true, {\"n\": %s}]}'", whole),
+            [whole, is_double](const google::protobuf::Value& value) {
+              const auto& n = value.struct_value()
+                                  .fields()
+                                  .at("a")
+                                  .list_value()
+                                  .values(1)
+                                  .struct_value()
+                                  .fields()
+                                  .at("n");
+              return is_double ? absl::StrFormat("%.0f", n.number_value()) == whole
+                               : n.string_value() == whole;
+            }};
+  }
+
+ private:
+  std::mt19937_64 random_;
+};
+
+TEST_F(LegacyReaderTest, WhateverThereIsIsKeptAsItWasOrTold) {
+  Drawing draw(TestSeed());
+  constexpr const char* kTypes[] = {"text",  "varchar(99999)", "char(30)", "bigint", "numeric",
+                                    "bytea", "bigint[]",       "float8",   "json",   "jsonb"};
+  Lay(Interviews("text"));
+  std::vector<std::string> types;
+  for (int i = 0; i < 12; ++i) {
+    types.push_back(kTypes[draw.Below(std::size(kTypes))]);
+    Lay(absl::StrCat("ALTER TABLE session_messages ADD c", i, " ", types.back()));
+  }
+  struct Row {
+    int64_t micros;
+    int id;
+    std::vector<std::optional<Drawn>> values;
+  };
+  std::map<std::string, std::vector<Row>> sessions;
+  std::vector<std::string> rows;
+  constexpr int64_t kBegin = 1'735'689'600'000'000;  // 2025-01-01
+  for (int id = 1; id <= 120; ++id) {
+    const std::string session =
+        absl::StrFormat("00000000-0000-4000-8000-%012d", draw.Below(20) + 1);
+    Row row{.micros = kBegin + draw.Below(4) * 500'000 + draw.Below(3), .id = id};
+    std::string sql = absl::StrCat("('", session, "', ", id, ", 'answer', 'm", id, "', '",
+                                   draw.Time(row.micros), "'");
+    for (const std::string& type : types) {
+      row.values.push_back(draw.Below(4) == 0 ? std::nullopt : std::optional(draw.Value(type)));
+      absl::StrAppend(&sql, ", ", row.values.back().has_value() ? row.values.back()->sql : "NULL");
+    }
+    rows.push_back(absl::StrCat(sql, ")"));
+    sessions[session].push_back(std::move(row));
+  }
+  Lay(absl::StrCat("INSERT INTO session_messages VALUES ", absl::StrJoin(rows, ",")));
+  Lay("INSERT INTO interview_sessions SELECT DISTINCT session_id, 'u', 'active', '2025-01-01' "
+      "FROM session_messages");
+
+  const auto all = ReadAll(LegacyLayout::kInterview);
+  EXPECT_EQ(all.size(), sessions.size());
+  for (auto& [id, expected] : sessions) {
+    const LegacyReader::Session& session = Only(all, id);
+    EXPECT_THAT(session.problems, IsEmpty());
+    std::sort(expected.begin(), expected.end(), [](const Row& a, const Row& b) {
+      return std::tie(a.micros, a.id) < std::tie(b.micros, b.id);
+    });
+    ASSERT_EQ(session.request.messages_size(), static_cast<int>(expected.size()));
+    for (int i = 0; i < session.request.messages_size(); ++i) {
+      const v1::SessionMessage& message = session.request.messages(i);
+      const Row& row = expected[static_cast<std::size_t>(i)];
+      EXPECT_EQ(message.content(), absl::StrCat("m", row.id));
+      EXPECT_EQ(TimeUtil::TimestampToMicroseconds(message.create_time()), row.micros);
+      for (std::size_t c = 0; c < row.values.size(); ++c) {
+        if (!row.values[c].has_value()) continue;
+        const std::string column = absl::StrCat("c", c);
+        const auto kept = message.metadata().fields().find(column);
+        const bool is_kept =
+            kept != message.metadata().fields().end() && row.values[c]->is_kept(kept->second);
+        const std::string place = absl::StrCat("session_messages ", row.id, ": ", column);
+        const bool is_told = std::any_of(
+            session.remarks.begin(), session.remarks.end(), [&](const std::string& remark) {
+              return absl::StartsWith(remark, place + " ") || absl::StartsWith(remark, place + ".");
+            });
+        EXPECT_TRUE(is_kept || is_told) << place << " " << types[c] << " " << row.values[c]->sql;
+        // And nothing is told of what is as it was.
+        const bool is_same = is_kept && types[c] != "json" && types[c] != "jsonb";
+        EXPECT_FALSE(is_same && is_told) << place;
+      }
+    }
+  }
 }
 
 TEST(LegacyReader, ADatabaseThatIsNotThereIsUnavailable) {

@@ -7,7 +7,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/time/time.h"
-#include "google/protobuf/util/json_util.h"
+#include "db/exact_json.h"
 
 namespace sessiond::ctl {
 
@@ -63,10 +63,10 @@ int NumberValue(const Text& flag, const Text& text, int min, int max) {
 }
 
 google::protobuf::Value JsonValue(const Text& flag, const Text& json) {
-  google::protobuf::Value value;
-  const auto status = google::protobuf::util::JsonStringToMessage(json, &value);
-  if (!status.ok()) throw CLI::ValidationError(flag, absl::StrCat("\"", json, "\" is not JSON"));
-  return value;
+  auto exact = ParseExactJson(json);
+  if (!exact.ok()) throw CLI::ValidationError(flag, absl::StrCat("\"", json, "\" is not JSON"));
+  if (!exact->changes.empty()) throw CLI::ValidationError(flag, exact->changes.front());
+  return std::move(exact->value);
 }
 
 google::protobuf::Duration DurationValue(const Text& flag, const Text& text) {

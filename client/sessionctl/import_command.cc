@@ -7,6 +7,8 @@
 #include <iterator>
 #include <memory>
 
+#include "absl/container/flat_hash_map.h"
+#include "absl/hash/hash.h"
 #include "absl/strings/match.h"
 #include "client/sessionctl/errors.h"
 #include "client/sessionctl/flags.h"
@@ -14,6 +16,7 @@
 #include "client/sessionctl/printable.h"
 #include "client/sessionctl/progress.h"
 #include "client/sessionctl/run.h"
+#include "db/exact_json.h"
 #include "db/legacy_reader.h"
 #include "google/protobuf/util/json_util.h"
 
@@ -26,10 +29,11 @@ using Response = v1::ImportSessionsResponse;
 // What the daemon receives at most; a larger one would end the stream.
 constexpr std::size_t kRequestBytesMax = 4 << 20;
 
-// A session to be sent, or why it cannot be.
+// A session to be sent, or why it cannot be; and what of it is not as it was.
 struct Item {
   Request request;
   Text problem;
+  Text remark;
 };
 
 // Where sessions come from.
@@ -58,7 +62,7 @@ class JsonLines final : public Source {
         if (in.bad()) return absl::DataLossError(absl::StrCat("Cannot read on in ", path_));
         return std::nullopt;
       }
-      ++number_;
+      if (++number_ == 1 && absl::StartsWith(line, "\xEF\xBB\xBF")) line.erase(0, 3);
     } while (absl::StripAsciiWhitespace(line).empty());
     return Parse(line);
   }
@@ -74,8 +78,11 @@ class JsonLines final : public Source {
  private:
   Item Parse(const Text& line) const {
     Item item;
+    const absl::Status exact = CheckExactJson(line);
     const auto parsed = google::protobuf::util::JsonStringToMessage(line, &item.request);
-    if (!parsed.ok()) {
+    if (!exact.ok()) {
+      item.problem = absl::StrCat("The line cannot be taken: ", exact.message());
+    } else if (!parsed.ok()) {
       const Text why(parsed.message().data(), parsed.message().size());
       item.problem =
           absl::StrCat("The line is no session as JSON: ", why.substr(0, why.find('\n')));
@@ -103,7 +110,8 @@ class LegacyTables final : public Source {
     auto session = reader_->Next();
     if (!session.ok()) return session.status();
     if (!session->has_value()) return std::nullopt;
-    Item item{std::move((*session)->request), absl::StrJoin((*session)->problems, "; ")};
+    Item item{std::move((*session)->request), absl::StrJoin((*session)->problems, "; "),
+              absl::StrJoin((*session)->remarks, "; ")};
     item.request.set_line(++number_);
     return item;
   }
@@ -115,7 +123,7 @@ class LegacyTables final : public Source {
 };
 
 struct Import {
-  Text path, url, layout, name_space, report;
+  Text path, url, layout, name_space, encoding, report;
 };
 
 db::LegacyLayout LayoutOf(const Text& layout) {
@@ -134,7 +142,8 @@ absl::StatusOr<std::unique_ptr<Source>> OpenSource(const Import& import) {
   }
   auto reader = db::LegacyReader::Open({.url = import.url,
                                         .layout = LayoutOf(import.layout),
-                                        .session_namespace = import.name_space});
+                                        .session_namespace = import.name_space,
+                                        .encoding = import.encoding});
   if (!reader.ok()) {
     return absl::Status(reader.status().code(),
                         absl::StrCat("The old database: ", reader.status().message()));
@@ -154,24 +163,47 @@ Response Refused(const Request& request, v1::ErrorReason reason, const Text& des
   return response;
 }
 
-// The next session that can be sent; what lies before it and cannot goes into the report.
-absl::StatusOr<std::optional<Request>> NextSendable(Source& source, ImportReport& report) {
-  while (true) {
-    auto item = source.Next();
-    if (!item.ok()) return item.status();
-    if (!item->has_value()) return std::nullopt;
-    Request& request = (*item)->request;
-    if (!(*item)->problem.empty()) {
-      report.Add(Refused(request, v1::INVALID_FIELD, (*item)->problem));
-    } else if (request.ByteSizeLong() > kRequestBytesMax) {
-      report.Add(Refused(request, v1::PAYLOAD_TOO_LARGE,
-                         absl::StrCat("The session has ", WithCommas(request.ByteSizeLong()),
-                                      " bytes; ", WithCommas(kRequestBytesMax), " can be sent")));
-    } else {
-      return std::move(request);
+// What is sent, one session after the other; what cannot be sent goes into the report.
+class Sending {
+ public:
+  Sending(Source& source, ImportReport& report) : source_(source), report_(report) {}
+
+  absl::StatusOr<std::optional<Request>> Next() {
+    while (true) {
+      auto item = source_.Next();
+      if (!item.ok()) return item.status();
+      if (!item->has_value()) return std::nullopt;
+      Request& request = (*item)->request;
+      if (!(*item)->problem.empty()) {
+        report_.Add(Refused(request, v1::INVALID_FIELD, (*item)->problem));
+      } else if (request.ByteSizeLong() > kRequestBytesMax) {
+        report_.Add(
+            Refused(request, v1::PAYLOAD_TOO_LARGE,
+                    absl::StrCat("The session has ", WithCommas(request.ByteSizeLong()), " bytes; ",
+                                 WithCommas(kRequestBytesMax), " can be sent")));
+      } else if (const auto [first, is_new] = lines_.emplace(IdOf(request), request.line());
+                 !is_new) {
+        report_.Add(Refused(request, v1::INVALID_FIELD,
+                            absl::StrCat("The session stands twice: also in line ", first->second,
+                                         ", which is the one that is taken")));
+      } else {
+        if (!(*item)->remark.empty()) report_.Remark(request.line(), (*item)->remark);
+        return std::move(request);
+      }
     }
   }
-}
+
+ private:
+  // Of its id, of which there may be millions; a random number where it has none.
+  std::size_t IdOf(const Request& request) const {
+    const Text& id = request.session().session_id();
+    return id.empty() ? absl::HashOf(this, request.line()) : absl::HashOf(id);
+  }
+
+  Source& source_;
+  ImportReport& report_;
+  absl::flat_hash_map<std::size_t, int32_t> lines_;  // The first of each session.
+};
 
 // Whoever began an import rather waits for the daemon to come back than begins anew.
 CallOptions PatientOptions(const Run& run, Progress& progress) {
@@ -203,7 +235,8 @@ absl::Status ImportAll(Run& run, const Import& import) {
   Progress progress(run.format, "importing", (*source)->Total());
   const AdminClient client(std::shared_ptr<grpc::ChannelInterface>(*std::move(channel)),
                            PatientOptions(run, progress));
-  const absl::Status status = client.ImportSessions([&] { return NextSendable(**source, report); },
+  Sending sending(**source, report);
+  const absl::Status status = client.ImportSessions([&] { return sending.Next(); },
                                                     [&](const Response& response) {
                                                       report.Add(response);
                                                       progress.Reach(report.done());
@@ -215,7 +248,7 @@ absl::Status ImportAll(Run& run, const Import& import) {
     return status;
   }
   report.Print();
-  if (report.refused()) run.exit_code = kExitNotTaken;
+  if (!report.all_taken()) run.exit_code = kExitNotTaken;
   return absl::OkStatus();
 }
 
@@ -228,8 +261,10 @@ void AddImportCommand(CLI::App& parent, Run& run) {
                               [import](Run& run) { return ImportAll(run, *import); });
   app.footer(absl::StrCat(
       "A daemon that goes away is waited for, a minute or --timeout. After whatever else went\n"
-      "wrong, run it again: what is there already is left as it is. Exits with 3 when something\n"
-      "was refused. docs/import.md tells what lines and tables look like.\n\n",
+      "wrong, run it again: what is there already is left as it is, and gets what it lacks. Exits\n"
+      "with 3 when something was refused, or is not as it was. docs/import.md tells what lines "
+      "and\n"
+      "tables look like.\n\n",
       app.get_footer()));
   app.add_option("FILE", import->path, "JSON lines, a session each; - for stdin")->option_text("");
   CLI::Option* url =
@@ -240,11 +275,18 @@ void AddImportCommand(CLI::App& parent, Run& run) {
                             ->check(CLI::IsMember({"ticket_export", "execution", "interview"}));
   url->needs(layout);
   layout->needs(url);
+  app.add_option("--encoding", import->encoding,
+                 "What the bytes of an old database without an encoding (SQL_ASCII) are; LATIN1, "
+                 "for example (default: UTF8)")
+      ->option_text("NAME")
+      ->needs(url);
   app.add_option("-n,--namespace", import->name_space,
                  "The namespace of sessions that do not say theirs (default: default)")
       ->option_text("NAME");
   app.add_option("--report", import->report,
-                 "Where to write each session that was not taken, and why: a JSON object a line")
+                 "Where to write each session that was not taken, or not as it was, and why: a "
+                 "JSON object a "
+                 "line")
       ->option_text("FILE");
 }
 

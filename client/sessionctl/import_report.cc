@@ -8,6 +8,8 @@
 namespace sessiond::ctl {
 namespace {
 
+using Response = v1::ImportSessionsResponse;
+
 // What a person reads, and what a program may hold; a file, or -o jsonl, has them all.
 constexpr std::size_t kTableRowsMax = 50;
 constexpr std::size_t kKeptMax = 10'000;
@@ -22,33 +24,50 @@ ImportReport::ImportReport(Format format, const std::string& path) : format_(for
   if (!path.empty()) file_.open(path, std::ios::trunc);
 }
 
-void ImportReport::Add(const v1::ImportSessionsResponse& response) {
+void ImportReport::Remark(int32_t line, std::string remark) {
   absl::MutexLock lock(&mutex_);
+  remarks_[line] = std::move(remark);
+}
+
+void ImportReport::Add(v1::ImportSessionsResponse response) {
+  absl::MutexLock lock(&mutex_);
+  const auto remark = remarks_.extract(response.line());
   switch (response.result()) {
-    case v1::ImportSessionsResponse::IMPORTED:
+    case Response::IMPORTED:
       ++imported_;
-      return;
-    case v1::ImportSessionsResponse::ALREADY_THERE:
-      ++already_there_;
-      return;
-    default:
       break;
+    case Response::COMPLETED:
+      ++completed_;
+      break;
+    case Response::ALREADY_THERE:
+      ++already_there_;
+      break;
+    default:
+      ++refused_;
+      return Tell(response);
   }
-  ++refused_;
-  if (not_taken_.size() < kKeptMax) not_taken_.emplace(response.line(), response);
+  if (remark.empty()) return;
+  ++remarked_;
+  response.set_description(absl::StrCat(
+      response.description(), response.description().empty() ? "" : " ", remark.mapped()));
+  Tell(response);
+}
+
+void ImportReport::Tell(const v1::ImportSessionsResponse& response) {
+  if (told_.size() < kKeptMax) told_.emplace(response.line(), response);
   if (file_.is_open()) file_ << LineOf(response) << std::flush;
   if (format_ == Format::kJsonLines) ctl::Print(LineOf(response));
-  if (format_ == Format::kName) ctl::Print(NameLine(response.session_id()));
+  if (format_ == Format::kName) ctl::Print(absl::StrCat(response.session_id(), "\n"));
 }
 
 int64_t ImportReport::done() const {
   absl::MutexLock lock(&mutex_);
-  return imported_ + already_there_ + refused_;
+  return imported_ + completed_ + already_there_ + refused_;
 }
 
-bool ImportReport::refused() const {
+bool ImportReport::all_taken() const {
   absl::MutexLock lock(&mutex_);
-  return refused_ > 0;
+  return refused_ == 0 && remarked_ == 0;
 }
 
 void ImportReport::Print() const {
@@ -60,17 +79,20 @@ void ImportReport::Print() const {
 void ImportReport::PrintTable() const {
   Card card;
   card.Add("Imported", WithCommas(imported_));
+  if (completed_ > 0) card.Add("Completed", WithCommas(completed_));
   card.Add("Already there", WithCommas(already_there_));
   card.Add("Refused", WithCommas(refused_), refused_ > 0 ? color::kRed : "");
+  if (remarked_ > 0) card.Add("Not as it was", WithCommas(remarked_), color::kYellow);
   ctl::Print(card.Format());
-  if (not_taken_.empty()) return;
+  if (told_.empty()) return;
   std::vector<Row> rows;
-  for (const auto& [line, response] : not_taken_) {
+  for (const auto& [line, response] : told_) {
     if (rows.size() == kTableRowsMax) break;
-    rows.push_back({{absl::StrCat(line)},
-                    {OneLine(response.session_id())},
-                    {response.reason()},
-                    {OneLine(response.description())}});
+    rows.push_back(
+        {{absl::StrCat(line)},
+         {OneLine(response.session_id())},
+         {response.reason().empty() ? Response::Result_Name(response.result()) : response.reason()},
+         {OneLine(response.description())}});
   }
   ctl::Print(absl::StrCat("\n", FormatTable({{.name = "LINE", .right = true},
                                              {.name = "SESSION"},
@@ -88,15 +110,19 @@ void ImportReport::PrintJson() const {
   google::protobuf::Struct report;
   auto& fields = *report.mutable_fields();
   fields["imported"].set_number_value(static_cast<double>(imported_));
+  fields["completed"].set_number_value(static_cast<double>(completed_));
   fields["alreadyThere"].set_number_value(static_cast<double>(already_there_));
   fields["refused"].set_number_value(static_cast<double>(refused_));
-  auto& list = *fields["notTaken"].mutable_list_value();
-  for (const auto& [line, response] : not_taken_) {
-    auto& one = *list.add_values()->mutable_struct_value()->mutable_fields();
-    one["line"].set_number_value(line);
-    one["sessionId"].set_string_value(response.session_id());
-    one["reason"].set_string_value(response.reason());
-    one["description"].set_string_value(response.description());
+  auto& not_taken = *fields["notTaken"].mutable_list_value();
+  auto& not_as_it_was = *fields["notAsItWas"].mutable_list_value();
+  for (const auto& [line, response] : told_) {
+    const bool refused = response.result() == Response::REFUSED;
+    auto& one = *(refused ? not_taken : not_as_it_was).add_values()->mutable_struct_value();
+    auto& told = *one.mutable_fields();
+    told["line"].set_number_value(line);
+    told["sessionId"].set_string_value(response.session_id());
+    if (refused) told["reason"].set_string_value(response.reason());
+    told["description"].set_string_value(response.description());
   }
   ctl::Print(ToJson(report, /*pretty=*/true));
 }

@@ -1,4 +1,5 @@
-// What became of an import: how many sessions were taken, and each that was not, with why.
+// What became of an import: how many sessions were taken, and each that was not, or not as it was,
+// with why.
 #pragma once
 
 #include <cstdint>
@@ -16,20 +17,24 @@ namespace sessiond::ctl {
 // Any thread may add to it.
 class ImportReport {
  public:
-  // `path` is a file that gets a line for each session that is not taken; empty for none.
+  // `path` is a file that gets a line for each session that is told of; empty for none.
   ImportReport(Format format, const std::string& path);
   // Whether the file can be written.
   bool writable() const { return path_.empty() || file_.is_open(); }
 
+  // What of a session that is going to be sent is not as it was.
+  void Remark(int32_t line, std::string remark);
   // What the daemon answered, or what we could not even send, as the daemon would have said it.
-  void Add(const v1::ImportSessionsResponse& response);
+  void Add(v1::ImportSessionsResponse response);
 
   int64_t done() const;
-  bool refused() const;
+  // Every session, and as it was.
+  bool all_taken() const;
   // What was done, in the format asked for.
   void Print() const;
 
  private:
+  void Tell(const v1::ImportSessionsResponse& response) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void PrintTable() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void PrintJson() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
@@ -39,10 +44,14 @@ class ImportReport {
   mutable absl::Mutex mutex_;
   std::ofstream file_;
   int64_t imported_ ABSL_GUARDED_BY(mutex_) = 0;
+  int64_t completed_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t already_there_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t refused_ ABSL_GUARDED_BY(mutex_) = 0;
-  // Those refused, by line, up to a number.
-  std::map<int32_t, v1::ImportSessionsResponse> not_taken_ ABSL_GUARDED_BY(mutex_);
+  int64_t remarked_ ABSL_GUARDED_BY(mutex_) = 0;  // Taken, or there, but not as it was.
+  // Of those that are on their way, by line.
+  std::map<int32_t, std::string> remarks_ ABSL_GUARDED_BY(mutex_);
+  // Those refused or remarked on, by line, up to a number.
+  std::map<int32_t, v1::ImportSessionsResponse> told_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace sessiond::ctl

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "client/sessionctl/flags.h"
+#include "db/exact_json.h"
 #include "google/protobuf/util/json_util.h"
 
 namespace sessiond::ctl {
@@ -22,6 +23,9 @@ std::vector<Message> ReadJsonLines(const Text& flag, const Text& path) {
   for (const absl::string_view line : absl::StrSplit(text, '\n')) {
     ++number;
     if (absl::StripAsciiWhitespace(line).empty()) continue;
+    if (const absl::Status exact = CheckExactJson(line); !exact.ok()) {
+      throw CLI::ValidationError(flag, absl::StrCat("line ", number, ": ", exact.message()));
+    }
     const auto parsed = google::protobuf::util::JsonStringToMessage(
         google::protobuf::StringPiece(line.data(), line.size()), &messages.emplace_back());
     if (!parsed.ok()) {

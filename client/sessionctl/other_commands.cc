@@ -10,6 +10,7 @@
 #include "client/sessionctl/errors.h"
 #include "client/sessionctl/flags.h"
 #include "client/sessionctl/run.h"
+#include "db/exact_json.h"
 #include "google/protobuf/descriptor.pb.h"
 #include "google/protobuf/dynamic_message.h"
 #include "google/protobuf/util/json_util.h"
@@ -131,8 +132,11 @@ absl::Status Call(Run& run, const std::string& method_name, const std::string& d
   const MethodDescriptor* method = FindMethod(contract, method_name);
   const auto request = contract.New(method->input_type());
   const auto response = contract.New(method->output_type());
-  if (const auto parsed =
-          google::protobuf::util::JsonStringToMessage(ReadData(data), request.get());
+  const std::string json = ReadData(data);
+  if (const absl::Status exact = CheckExactJson(json); !exact.ok()) {
+    throw CLI::ValidationError("-d", std::string(exact.message()));
+  }
+  if (const auto parsed = google::protobuf::util::JsonStringToMessage(json, request.get());
       !parsed.ok()) {
     throw CLI::ValidationError(
         "-d", absl::StrCat("does not make a ", method->input_type()->full_name(), ": ",
@@ -154,8 +158,8 @@ absl::Status Call(Run& run, const std::string& method_name, const std::string& d
     return answer;
   });
   if (!status.ok()) return status;
-  const std::string json = ToJson(*response, /*pretty=*/run.format != Format::kJsonLines);
-  Print(absl::StrCat(json, absl::EndsWith(json, "\n") ? "" : "\n"));
+  const std::string answer = ToJson(*response, /*pretty=*/run.format != Format::kJsonLines);
+  Print(absl::StrCat(answer, absl::EndsWith(answer, "\n") ? "" : "\n"));
   return absl::OkStatus();
 }
 

@@ -28,6 +28,28 @@ def test_sessionctl_creates_and_lists(sessionctl):
     assert json.loads(nothing.stdout) == []
 
 
+@pytest.mark.parametrize("number", ["9007199254740993", "1e-400", "-0"])
+def test_sessionctl_sends_no_number_that_would_become_another(sessionctl, number):
+    session_id = sessionctl("session", "create", "--workflow", "execution", "-o", "name").stdout.strip()
+    for words in [
+        ["session", "create", "--workflow", "execution", "--context", f'{{"n": {number}}}'],
+        ["session", "update", session_id, "--set", f"context.n:={number}"],
+        ["call", "UpdateSession", "-d", f'{{"session": {{"context": {{"n": {number}}}}}}}'],
+    ]:
+        answer = sessionctl(*words)
+        assert answer.returncode not in (0, 3) and answer.returncode < 64, answer
+        assert f"{number} cannot be kept as a number, only as a text" in answer.stderr
+
+
+def test_messages_from_windows_are_taken(sessionctl, tmp_path):
+    session_id = sessionctl("session", "create", "--workflow", "interview", "--owner", "o", "-o", "name").stdout.strip()
+    path = tmp_path / "messages.jsonl"
+    lines = b'{"type": "question", "content": "Why?"}\r\n{"type": "answer", "content": "So"}\r\n'
+    path.write_bytes(b"\xef\xbb\xbf" + lines)
+    answer = sessionctl("message", "append", session_id, "--from", path)
+    assert answer.returncode == 0, answer.stderr
+
+
 def test_sessionctl_says_on_stderr_why_not_and_exits_with_the_code(sessionctl):
     answer = sessionctl("session", "get", str(uuid.uuid4()))
     assert answer.returncode == 64 + 5

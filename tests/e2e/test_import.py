@@ -90,9 +90,10 @@ def test_the_documented_lines_are_taken_as_they_stand(daemon, client):
 def test_an_import_run_again_finds_everything_there(daemon, client, namespace):
     lines = lines_of(*(interview() for _ in range(300)))
     first = report_of(sessionctl(daemon.address, "import", "-", "-n", namespace, "-o", "json", stdin=lines))
-    assert first == {"imported": 300, "alreadyThere": 0, "refused": 0, "notTaken": []}
+    nothing = {"imported": 0, "completed": 0, "alreadyThere": 0, "refused": 0, "notTaken": [], "notAsItWas": []}
+    assert first == {**nothing, "imported": 300}
     again = report_of(sessionctl(daemon.address, "import", "-", "-n", namespace, "-o", "json", stdin=lines))
-    assert again == {"imported": 0, "alreadyThere": 300, "refused": 0, "notTaken": []}
+    assert again == {**nothing, "alreadyThere": 300}
     assert count(client, namespace) == 300
 
 
@@ -125,6 +126,116 @@ def test_what_is_refused_is_reported_with_its_line_and_the_rest_goes_on(daemon, 
     assert sorted(one["line"] for one in written) == list(bad)
     assert count(client, namespace) == 2
     assert client.refusal("GetSession", {"sessionId": blank["session"]["sessionId"]}).reason == "NEVER_EXISTED"
+
+
+def test_lines_from_windows_are_taken(daemon, client, namespace, tmp_path):
+    path = tmp_path / "sessions.jsonl"
+    lines = "".join(json.dumps(interview(labels={"line": f"l{number}"})) + "\r\n" for number in range(3))
+    path.write_bytes(b"\xef\xbb\xbf" + lines.encode() + b"\r\n")
+    for words in [{"path": path}, {"path": "-", "stdin": path.read_text("utf-8")}]:
+        answer = sessionctl(daemon.address, "import", words["path"], "-n", namespace, stdin=words.get("stdin"))
+        assert answer.returncode == 0, answer.stdout
+    assert count(client, namespace) == 3
+
+
+NOT_NUMBERS = ["9007199254740993", "-9007199254740993", "1e-400", "-0", "123456789012345678901", "1e400"]
+
+
+def test_numbers_that_would_become_others_are_refused_with_their_place(daemon, client, namespace):
+    line = json.dumps({**interview(), "events": [{"order": {"number": 1}}]})
+    assert '{"number": 1}' in line
+    lines = [line.replace('"number": 1', f'"number": {number}') for number in NOT_NUMBERS]
+    report = report_of(
+        sessionctl(daemon.address, "import", "-", "-n", namespace, "-o", "json", stdin="\n".join(lines) + "\n")
+    )
+    assert (report["imported"], report["refused"]) == (0, len(NOT_NUMBERS))
+    for told, number in zip(report["notTaken"], NOT_NUMBERS):
+        place = f"events[0].order.number: {number} cannot be kept as a number"
+        assert place in told["description"] or "beyond all doubles" in told["description"], told
+    twice = line.replace('"number": 1', '"number": 1, "number": 2')
+    kept = line.replace('"number": 1', '"number": 9007199254740992')
+    report = report_of(
+        sessionctl(daemon.address, "import", "-", "-n", namespace, "-o", "json", stdin=f"{twice}\n{kept}\n")
+    )
+    assert "events[0].order.number: stands twice" in report["notTaken"][0]["description"]
+    assert (report["imported"], report["refused"]) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    "task, field",
+    [
+        ({"status": "RUNNING", "startTime": "9999-12-31T23:59:59Z"}, "task.start_time"),
+        ({"status": "COMPLETED", "startTime": "2025-01-02T00:00:00Z"}, "task.complete_time"),
+        (
+            {"status": "COMPLETED", "startTime": "2025-01-02T00:00:00Z", "completeTime": "2025-01-01T00:00:00Z"},
+            "task.complete_time",
+        ),
+        (
+            {"status": "RUNNING", "startTime": "2025-01-02T00:00:00Z", "heartbeatTime": "2025-01-01T00:00:00Z"},
+            "task.heartbeat_time",
+        ),
+    ],
+)
+def test_a_task_whose_times_cannot_be_is_reported(daemon, namespace, task, field):
+    session = interview(workflow="ticket_export", ownerDisplayName="Ada", stage="processing")
+    line = lines_of({**session, "task": {"taskType": "processing", **task}})
+    report = report_of(sessionctl(daemon.address, "import", "-", "-n", namespace, "-o", "json", stdin=line))
+    assert report["refused"] == 1
+    assert field in report["notTaken"][0]["description"]
+
+
+def test_of_a_session_that_stands_twice_the_second_is_reported(daemon, client, namespace):
+    first, second = interview(labels={"a": "first"}), interview(labels={"a": "second"})
+    second["session"]["sessionId"] = first["session"]["sessionId"]
+    report = report_of(
+        sessionctl(daemon.address, "import", "-", "-n", namespace, "-o", "json", stdin=lines_of(first, second))
+    )
+    assert (report["imported"], report["refused"]) == (1, 1)
+    assert "also in line 1" in report["notTaken"][0]["description"]
+    assert client.call("GetSession", {"sessionId": first["session"]["sessionId"]})["labels"] == {"a": "first"}
+
+
+def test_what_an_import_left_out_a_later_one_adds(daemon, client, namespace):
+    bare = [interview(createTime="2025-05-01T08:00:00Z") for _ in range(5)]
+    whole = [
+        {
+            **request,
+            "messages": [
+                {"type": "question", "content": "Why?", "createTime": "2025-05-01T08:02:00Z"},
+                {"type": "answer", "content": "So", "createTime": "2025-05-01T08:03:00Z"},
+            ],
+        }
+        for request in bare
+    ]
+    run = lambda requests: report_of(
+        sessionctl(daemon.address, "import", "-", "-n", namespace, "-o", "json", stdin=lines_of(*requests))
+    )
+    assert run(bare[:3])["imported"] == 3
+    # One of them goes on here, with a message of its own.
+    gone_on = bare[0]["session"]["sessionId"]
+    client.call("AppendMessages", {"sessionId": gone_on, "messages": [{"type": "question", "content": "New"}]})
+
+    report = run(whole)
+    assert (report["imported"], report["completed"], report["refused"]) == (2, 2, 1)
+    told = report["notTaken"][0]
+    assert (told["sessionId"], told["reason"]) == (gone_on, "SESSION_EXISTS")
+    assert "2 messages" in told["description"] and "1 message by now" in told["description"]
+    for request in whole[1:]:
+        session_id = request["session"]["sessionId"]
+        messages = client.call("ListMessages", {"sessionId": session_id})["messages"]
+        assert [(message["sequence"], message["content"], message["createTime"]) for message in messages] == [
+            (1, "Why?", "2025-05-01T08:02:00Z"),
+            (2, "So", "2025-05-01T08:03:00Z"),
+        ]
+    again = run(whole)
+    assert (again["imported"], again["completed"], again["alreadyThere"]) == (0, 0, 4)
+    assert again["notTaken"] == report["notTaken"]
+    # And the session it was goes on from there.
+    session_id = whole[1]["session"]["sessionId"]
+    client.call("AppendMessages", {"sessionId": session_id, "messages": [{"type": "question", "content": "How?"}]})
+    assert client.call("ListMessages", {"sessionId": session_id})["messages"][2]["sequence"] == 3
+    events = client.call("ListSessionEvents", {"sessionId": session_id})["events"]
+    assert [event["type"] for event in events][:3] == ["IMPORTED", "IMPORTED", "MESSAGES_APPENDED"]
 
 
 # ---- the old tables
@@ -201,8 +312,68 @@ def test_an_old_application_moves_in(own_daemon, layout):
     is_there(client)
 
     again = report_of(sessionctl(own_daemon.address, *words))
-    assert (again["imported"], again["alreadyThere"]) == (0, imported)
+    assert (again["imported"], again["completed"], again["alreadyThere"]) == (0, 0, imported)
     assert again["notTaken"] == first["notTaken"]
+    assert again["notAsItWas"] == first["notAsItWas"]
+
+
+def test_rows_that_may_not_be_seen_stop_an_import_before_it_begins_and_it_is_completed_later(own_daemon):
+    client = own_daemon.start()
+    own_daemon.psql(
+        f"CREATE SCHEMA old; SET search_path = old; {(LAYOUTS / 'interview.sql').read_text()}"
+        "CREATE ROLE reader LOGIN; GRANT USAGE ON SCHEMA old TO reader;"
+        "GRANT SELECT ON ALL TABLES IN SCHEMA old TO reader;"
+        "ALTER TABLE session_messages ENABLE ROW LEVEL SECURITY"
+    )
+    owner = f"{own_daemon.db_url} options=-csearch_path=old"
+    words = ["import", "--layout", "interview", "-o", "json", "--from-postgres"]
+    hidden = sessionctl(own_daemon.address, *words, re.sub(r"user=\S+", "user=reader", owner))
+    assert hidden.returncode == 64 + 7
+    assert "session_messages" in hidden.stderr and "BYPASSRLS" in hidden.stderr
+    assert count(client, "-") == 0
+
+    # As it was before anybody said so: sessions without their messages.
+    bare = re.sub(r"search_path=old", "search_path=bare", owner)
+    own_daemon.psql("CREATE SCHEMA bare; CREATE VIEW bare.interview_sessions AS SELECT * FROM old.interview_sessions")
+    first = sessionctl(own_daemon.address, *words, bare)
+    assert "There is no table session_messages (the schema old has one)" in first.stderr
+    assert report_of(first)["imported"] == 3
+    report = report_of(sessionctl(own_daemon.address, *words, owner))
+    assert (report["imported"], report["completed"]) == (0, 1), report
+    session_id = "00000000-0000-4000-8000-00000000000a"
+    messages = client.call("ListMessages", {"sessionId": session_id})["messages"]
+    assert [message["content"] for message in messages] == ["Why?", "Because", "How?"]
+    session = client.call("GetSession", {"sessionId": session_id})
+    assert session["counters"] == {"current_question_number": 2}
+
+
+def test_what_is_not_as_it_was_is_told_and_the_exit_code_says_so(own_daemon, tmp_path):
+    client = own_daemon.start()
+    own_daemon.psql(
+        f"CREATE SCHEMA old; SET search_path = old; {(LAYOUTS / 'ticket_export.sql').read_text()}"
+        """DELETE FROM sessions WHERE status NOT IN ('failed', 'Completed');
+        DELETE FROM session_errors WHERE session_id NOT IN (SELECT id FROM sessions);
+        DELETE FROM session_tasks WHERE session_id IS NULL;
+        UPDATE session_errors SET technical_details = '{"order": 9007199254740993}' WHERE error_code = 'E17'"""
+    )
+    url = f"{own_daemon.db_url} options=-csearch_path=old"
+    report = tmp_path / "report.jsonl"
+    words = ["import", "--layout", "ticket_export", "--from-postgres", url, "-o", "json", "--report", report]
+    for outcome in ["imported", "alreadyThere"]:
+        answer = sessionctl(own_daemon.address, *words)
+        assert answer.returncode == 3
+        told = json.loads(answer.stdout)
+        assert (told[outcome], told["refused"]) == (2, 0), told
+        assert [one["sessionId"] for one in told["notAsItWas"]] == [FIRST]
+        for sentence in ["technical_details.order: 9007199254740993 cannot be kept", "content has 2 bytes of no text"]:
+            assert sentence in told["notAsItWas"][0]["description"]
+        assert [json.loads(line)["sessionId"] for line in report.read_text().splitlines()] == [FIRST]
+    error = client.call("GetError", {"sessionId": FIRST, "errorId": "e0000000-0000-4000-8000-000000000001"})
+    assert error["technicalDetails"] == {"order": "9007199254740993"}
+    own_daemon.psql(
+        "UPDATE old.session_errors SET technical_details = '{}'; UPDATE old.uploaded_files SET content = NULL"
+    )
+    assert sessionctl(own_daemon.address, *words).returncode == 0
 
 
 def test_tables_of_another_layout_are_refused_before_anything_is_done(own_daemon):
