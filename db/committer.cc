@@ -66,6 +66,7 @@ std::vector<Blocked> Committer::Settle(Group group) {
     status = CommitOnce(group, &report);
     report.duration = SteadyTime::Now() - begin;
     report.committed = status.ok();
+    report.status = status;
     options_.on_group(report);
     if (status.ok()) return {};
     if (RaceWasLost(status) && ++races < kRacesMax) continue;

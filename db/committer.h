@@ -32,6 +32,8 @@ struct GroupReport {
   std::size_t commands = 0;
   absl::Duration duration;
   bool committed = false;
+  // Why it was not.
+  absl::Status status;
   // The one that it went last.
   Way way = Way::kLocked;
   // It asked the database before it decided, by Way::kOptimistic for what was not kept.

@@ -1,5 +1,7 @@
 #include "server/daemon.h"
 
+#include <grpc/support/time.h>
+#include <grpcpp/grpcpp.h>
 #include <signal.h>
 #include <unistd.h>
 
@@ -20,6 +22,7 @@
 #include "db/pooling.h"
 #include "db/rights.h"
 #include "db/sql_error.h"
+#include "grpc/health/v1/health.grpc.pb.h"
 #include "proto/embedded.h"
 #include "server/ops/log.h"
 #include "server/state_machine/refusal.h"
@@ -35,7 +38,6 @@ constexpr absl::Duration kConnectTimeout = absl::Seconds(10);
 // What ends behind the calls: threads, connections.
 constexpr absl::Duration kOverrunMax = absl::Seconds(2);
 constexpr absl::Duration kProbePeriod = absl::Seconds(1);
-constexpr absl::Duration kProbeTimeout = absl::Seconds(2);
 // How often it is counted whether the connections that are yet to be opened would be let in: the
 // list of all of a server's connections is read for that.
 constexpr absl::Duration kCapacityPeriod = absl::Seconds(10);
@@ -48,6 +50,11 @@ constexpr int kOtherConnections = 11;
 int ConnectionsNeeded(const Config& config) {
   return config.lanes + config.query_connections + kOtherConnections;
 }
+// A trial (ops/database_probe.h) has two statements, which end by themselves before that.
+constexpr absl::Duration kProbeTimeout = absl::Seconds(4);
+// Each is a connection of its own.
+constexpr absl::Duration kOwnCallPeriod = absl::Seconds(2);
+constexpr int kOwnCallSeconds = 2;
 
 std::vector<std::string> ServedServices() {
   std::vector<std::string> services = rpc::ServiceNames();
@@ -141,6 +148,27 @@ absl::Status CheckStatements(const std::string& dsn) {
 absl::Status CheckSchema(const Config& config) {
   const absl::Status migrated = PrepareSchema({config.db_url, nullptr}, config);
   return migrated.ok() ? CheckStatements(config.db_url) : migrated;
+}
+
+// A call as others make it, on a new connection, to where we listen: what is accepted by the kernel
+// alone is answered by nobody.
+absl::Status CallOneself(const Address& listening) {
+  Address address = listening;
+  if (address.host == "0.0.0.0") address.host = "127.0.0.1";
+  if (address.host == "::") address.host = "::1";
+  grpc::ChannelArguments arguments;
+  arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
+  arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
+  const auto health = grpc::health::v1::Health::NewStub(
+      grpc::CreateCustomChannel(ToString(address), grpc::InsecureChannelCredentials(), arguments));
+  grpc::ClientContext context;
+  context.set_deadline(gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC),
+                                    gpr_time_from_seconds(kOwnCallSeconds, GPR_TIMESPAN)));
+  grpc::health::v1::HealthCheckRequest request;
+  request.set_service("liveness");
+  grpc::health::v1::HealthCheckResponse response;
+  const grpc::Status status = health->Check(&context, request, &response);
+  return {static_cast<absl::StatusCode>(status.error_code()), status.error_message()};
 }
 
 // As a person would type it to get here: a wildcard is no place to go.
@@ -275,6 +303,11 @@ absl::Status Daemon::OpenStore() {
   options.workflows = *std::move(workflows);
   options.on_group = [this](const db::GroupReport& group) {
     if (group.conflict) metrics_.GroupConflict();
+    if (group.committed) {
+      lane_reports_.Committed(SteadyTime::Now());
+    } else if (ReasonOf(group.status) == v1::DATABASE_UNAVAILABLE) {
+      lane_reports_.Failed(group.status, SteadyTime::Now());
+    }
     if (group.committed)
       metrics_.Group(static_cast<int>(group.commands), !group.loaded, group.duration);
   };
@@ -322,6 +355,8 @@ absl::Status Daemon::StartAdmin() {
 // --------------------------------------------------------------------------------------- monitor
 
 void Daemon::StartMonitor() {
+  probe_ = std::make_unique<DatabaseProbe>(
+      db::LaneSettings{.dsn = database_.dsn, .lock_timeout = config_.lock_timeout}, lane_reports_);
   Observe();  // Once before we are called ready.
   monitor_ = std::thread([this] {
     while (!stop_monitor_.WaitAtMost(kProbePeriod)) Observe();
@@ -339,6 +374,10 @@ void Daemon::Observe() {
   const absl::StatusOr<int> schema_version = Probe();
   readiness_.Observe(schema_version, SteadyTime::Now());
   if (schema_version.ok()) CountConnections();
+  if (SteadyTime::Now() >= next_own_call_) {
+    readiness_.ObserveOwnCall(CallOneself(grpc_address_), SteadyTime::Now());
+    next_own_call_ = SteadyTime::Now() + kOwnCallPeriod;
+  }
   health_.SetReady(readiness_.ready(SteadyTime::Now()));
   // What other daemons created; whether it was read does not matter, as there is a next time.
   if (schema_version.ok())
@@ -357,7 +396,7 @@ void Daemon::CountConnections() {
   if (connections_.ok() && SteadyTime::Now() < count_due_) return;
   count_due_ = SteadyTime::Now() + kCapacityPeriod;
   const absl::Status enough =
-      db::CheckCapacity(*probe_, ConnectionsNeeded(config_), db::Connection::open_count(),
+      db::CheckCapacity(probe_->connection(), ConnectionsNeeded(config_), db::Connection::open_count(),
                         SteadyTime::Now() + kProbeTimeout);
   if (!enough.ok() && !absl::IsFailedPrecondition(enough)) return;  // The probe will say why.
   readiness_.ObserveConnections(enough, SteadyTime::Now());
@@ -371,33 +410,11 @@ void Daemon::CountConnections() {
 }
 
 absl::StatusOr<int> Daemon::Probe() {
-  const absl::StatusOr<int> version = AskSchemaVersion(SteadyTime::Now() + kProbeTimeout);
+  const absl::StatusOr<int> version = probe_->Look(SteadyTime::Now() + kProbeTimeout);
   const int needed = db::BuiltInMigrations().back().version;
-  if (version.ok() && *version < needed) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("it does not have schema ", needed, ": run `sessiond migrate up`"));
-  }
-  if (version.ok()) return version;
-  // What the status says is meant for callers.
-  const std::string why = absl::StrCat("SQLSTATE ", db::SqlStateOf(version.status()), ", ",
-                                       db::TroubleOf(version.status()));
-  if (ReasonOf(version.status()) != v1::SCHEMA_MISMATCH) return absl::UnavailableError(why);
+  if (!version.ok() || *version >= needed) return version;
   return absl::FailedPreconditionError(
-      absl::StrCat("it is not as this daemon needs it (", why, "): run `sessiond doctor`"));
-}
-
-absl::StatusOr<int> Daemon::AskSchemaVersion(SteadyTime deadline) {
-  if (probe_ == nullptr || !probe_->alive()) {
-    auto connection = db::Connection::Open(
-        {.dsn = database_.dsn, .application_name = "sessiond health"}, deadline);
-    if (!connection.ok()) return connection.status();
-    probe_ = *std::move(connection);
-  }
-  probe_->QueueSql("SELECT max(version)::int FROM schema_migrations");
-  const auto answer = probe_->Trip(deadline);
-  if (!answer.ok()) return answer.status();
-  const db::Result& versions = answer->front();
-  return versions.IsNull(0, 0) ? 0 : versions.Int4(0, 0);
+      absl::StrCat("it does not have schema ", needed, ": run `sessiond migrate up`"));
 }
 
 // ------------------------------------------------------------------------------------------- end

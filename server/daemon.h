@@ -17,13 +17,13 @@
 #include "absl/synchronization/notification.h"
 #include "absl/time/time.h"
 #include "db/committed.h"
-#include "db/connection.h"
 #include "db/embedded_postgres.h"
 #include "db/postgres_supervisor.h"
 #include "db/session_store.h"
 #include "server/address.h"
 #include "server/config.h"
 #include "server/ops/admin_http.h"
+#include "server/ops/database_probe.h"
 #include "server/ops/metrics.h"
 #include "server/ops/readiness.h"
 #include "server/ops/sweeper.h"
@@ -92,9 +92,8 @@ class Daemon {
   absl::Status StartAdmin();
   void StartMonitor();
 
-  // Asks the database for the version of its schema; the answer is for Readiness.
+  // Asks the database for what lanes need; the answer is for Readiness.
   absl::StatusOr<int> Probe();
-  absl::StatusOr<int> AskSchemaVersion(SteadyTime deadline);
   // Asks, tells everyone, and logs what is news.
   void Observe();
   // Whether those that are yet to be opened would be let in. REQUIRES: the probe has just answered.
@@ -106,6 +105,7 @@ class Daemon {
   Address grpc_address_;
 
   Metrics metrics_;
+  LaneReports lane_reports_;
   Readiness readiness_;
   rpc::HealthService health_;
   rpc::Reflection reflection_;
@@ -122,7 +122,8 @@ class Daemon {
 
   SteadyEvent stop_monitor_;
   // Monitor's thread only, once it runs.
-  std::unique_ptr<db::Connection> probe_;
+  std::unique_ptr<DatabaseProbe> probe_;
+  SteadyTime next_own_call_;
   bool database_answers_ = true;
   absl::Status connections_;
   SteadyTime count_due_;

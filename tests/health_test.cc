@@ -1,5 +1,6 @@
 // grpc.health.v1 as clients see it, and what makes the daemon ready.
 #include <arpa/inet.h>
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <httplib.h>
 #include <sys/socket.h>
@@ -12,6 +13,7 @@
 
 #include "grpcpp/grpcpp.h"
 #include "server/ops/admin_http.h"
+#include "server/ops/database_probe.h"
 #include "server/ops/readiness.h"
 #include "server/rpc/health_service.h"
 #include "tests/service_host.h"
@@ -150,6 +152,77 @@ TEST_F(ReadinessTest, AnotherSchemaIsNeverReady) {
   EXPECT_EQ(readiness_.Checks(At(1))[0].detail, "run: sessiond migrate up");
 }
 
+TEST_F(ReadinessTest, ADatabaseThatTakesNoChangesIsWaitedForOnlyAMoment) {
+  readiness_.Observe(1, At(0));
+  readiness_.Observe(absl::ResourceExhaustedError("the disk is full"), At(1));
+  EXPECT_TRUE(readiness_.ready(At(3)));
+  EXPECT_FALSE(readiness_.ready(At(4)));
+  EXPECT_EQ(readiness_.Checks(At(4))[0].detail, "takes no changes for 4s: the disk is full");
+  readiness_.Observe(1, At(5));
+  EXPECT_TRUE(readiness_.ready(At(5)));
+}
+
+TEST_F(ReadinessTest, APortThatDoesNotAnswerIsNotReadyAndInTheEndNotAlive) {
+  readiness_.Observe(1, At(0));
+  readiness_.ObserveOwnCall(absl::OkStatus(), At(0));
+  EXPECT_TRUE(readiness_.ready(At(0)));
+  readiness_.ObserveOwnCall(out_, At(2));
+  EXPECT_TRUE(readiness_.ready(At(3)));
+  EXPECT_FALSE(readiness_.ready(At(4)));
+  EXPECT_THAT(readiness_.Checks(At(4))[2].detail, testing::HasSubstr("for 4s: connection refused"));
+  for (int second = 4; second <= 61; ++second) readiness_.Observe(1, At(second));
+  EXPECT_TRUE(readiness_.alive(At(60)));
+  EXPECT_FALSE(readiness_.alive(At(61)));
+  readiness_.ObserveOwnCall(absl::OkStatus(), At(62));
+  EXPECT_TRUE(readiness_.alive(At(62)));
+  EXPECT_TRUE(readiness_.ready(At(62)));
+}
+
+TEST_F(ReadinessTest, ADaemonThatGoesRoundNoMoreIsNotAlive) {
+  EXPECT_TRUE(readiness_.alive(At(0)));  // It has not begun to.
+  readiness_.Observe(out_, At(0));       // Whatever the database says.
+  EXPECT_TRUE(readiness_.alive(At(30)));
+  EXPECT_FALSE(readiness_.alive(At(31)));
+  readiness_.StartDraining();
+  EXPECT_TRUE(readiness_.alive(At(31)));
+}
+
+TEST(DatabaseTrouble, IsNamedWithTheWayOut) {
+  const struct {
+    const char* sqlstate;
+    const char* said;
+    absl::StatusCode code;
+    const char* way_out;
+  } kCases[] = {
+      {"53300", "", absl::StatusCode::kResourceExhausted, "raise max_connections"},
+      {"53300", "too many connections for role \"app\"", absl::StatusCode::kResourceExhausted,
+       "too many connections for role \"app\""},
+      {"53100", "", absl::StatusCode::kResourceExhausted, "free space"},
+      {"25006", "", absl::StatusCode::kResourceExhausted, "default_transaction_read_only"},
+      {"57014", "", absl::StatusCode::kResourceExhausted, "pg_stat_activity"},
+      {"42501", "", absl::StatusCode::kFailedPrecondition, "GRANT"},
+      {"57P03", "", absl::StatusCode::kUnavailable, "starting"},
+      {"08006", "Connection refused", absl::StatusCode::kUnavailable, "Connection refused"},
+  };
+  for (const auto& each : kCases) {
+    const absl::Status status = DatabaseTrouble(each.sqlstate, each.said);
+    EXPECT_EQ(status.code(), each.code) << status;
+    EXPECT_THAT(std::string(status.message()), testing::HasSubstr(each.way_out));
+  }
+}
+
+TEST(LaneReports, TroubleLastsUntilALaneCommits) {
+  const SteadyTime begin = SteadyTime::Now();
+  LaneReports reports;
+  EXPECT_TRUE(reports.TroubleSince(SteadyTime::InfinitePast()).ok());
+  reports.Failed(absl::UnavailableError("x"), begin);
+  EXPECT_FALSE(reports.TroubleSince(SteadyTime::InfinitePast()).ok());
+  EXPECT_FALSE(reports.TroubleSince(begin).ok());
+  EXPECT_TRUE(reports.TroubleSince(begin + absl::Seconds(1)).ok());
+  reports.Committed(begin + absl::Seconds(1));
+  EXPECT_TRUE(reports.TroubleSince(SteadyTime::InfinitePast()).ok());
+}
+
 TEST_F(ReadinessTest, ADrainingDaemonIsNeverReadyAgain) {
   readiness_.Observe(1, At(0));
   readiness_.StartDraining();
@@ -172,7 +245,8 @@ TEST(AdminHttp, AnswersProbesAndScrapes) {
   EXPECT_EQ(client.Get("/readyz")->status, 200);
   EXPECT_EQ(client.Get("/readyz")->body, "ready\n");
   EXPECT_EQ(client.Get("/readyz?verbose")->body,
-            "[+] database: reachable, schema 1\n[+] serving: not draining\nready\n");
+            "[+] database: takes changes, schema 1\n[+] connections: enough\n"
+            "[+] port: answers\n[+] serving: not draining\nready\n");
   EXPECT_EQ(client.Get("/metrics")->body, "up 1\n");
   EXPECT_EQ(client.Get("/nothing")->status, 404);
   EXPECT_EQ(client.Get("/readyz?a=b&verbose=1")->body, client.Get("/readyz?verbose")->body);

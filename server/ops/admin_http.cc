@@ -82,7 +82,12 @@ Response Answer(const AdminHttp::Options& options, const Request& request) {
   if (path == "/")
     return Text(http::status::ok,
                 "sessiond " SESSIOND_VERSION "\n/livez\n/readyz?verbose\n/metrics\n");
-  if (path == "/livez") return Text(http::status::ok, "alive\n");
+  if (path == "/livez") {
+    if (options.readiness->alive(SteadyTime::Now())) return Text(http::status::ok, "alive\n");
+    return Text(http::status::service_unavailable,
+                "not alive: it has stopped going round, or answering on its own port; "
+                "/readyz?verbose says more, and a restart helps\n");
+  }
   if (path == "/readyz") {
     bool ready = false;
     std::string page = ReadinessPage(*options.readiness, Has(query, "verbose"), &ready);

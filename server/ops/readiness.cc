@@ -3,9 +3,26 @@
 #include "absl/strings/str_cat.h"
 
 namespace sessiond {
+namespace {
+
+// For so long the database may take no changes, and our own port may not answer: as long as a trial
+// that fails by chance takes to be repeated.
+constexpr absl::Duration kTroubleGrace = absl::Seconds(3);
+
+// A round takes a second, and five where everything it asks is silent.
+constexpr absl::Duration kRoundMax = absl::Seconds(30);
+// Overload may last that long; a port that is closed does not open again.
+constexpr absl::Duration kDeafMax = absl::Seconds(60);
+
+std::string For(absl::Duration duration) {
+  return absl::FormatDuration(absl::Trunc(duration, absl::Seconds(1)));
+}
+
+}  // namespace
 
 void Readiness::Observe(const absl::StatusOr<int>& schema_version, SteadyTime now) {
   absl::MutexLock lock(&mutex_);
+  last_round_ = now;
   schema_version_ = schema_version;
   if (schema_version.ok()) last_success_ = now;
 }
@@ -16,6 +33,12 @@ void Readiness::ObserveConnections(const absl::Status& enough, SteadyTime now) {
   if (enough.ok()) last_enough_ = now;
 }
 
+void Readiness::ObserveOwnCall(const absl::Status& outcome, SteadyTime now) {
+  absl::MutexLock lock(&mutex_);
+  own_call_ = outcome;
+  if (outcome.ok() || last_answer_ == SteadyTime::InfiniteFuture()) last_answer_ = now;
+}
+
 void Readiness::StartDraining() {
   absl::MutexLock lock(&mutex_);
   draining_ = true;
@@ -23,16 +46,27 @@ void Readiness::StartDraining() {
 
 Readiness::Check Readiness::DatabaseCheck(SteadyTime now) const {
   if (schema_version_.ok()) {
-    return {"database", true, absl::StrCat("reachable, schema ", *schema_version_)};
+    return {"database", true, absl::StrCat("takes changes, schema ", *schema_version_)};
   }
   const std::string said(schema_version_.status().message());
   if (absl::IsFailedPrecondition(schema_version_.status())) return {"database", false, said};
   if (last_success_ == SteadyTime::InfinitePast())
     return {"database", false, absl::StrCat("never reached: ", said)};
   const absl::Duration out = now - last_success_;
+  if (absl::IsResourceExhausted(schema_version_.status()))
+    return {"database", out <= kTroubleGrace,
+            absl::StrCat("takes no changes for ", For(out), ": ", said)};
   return {"database", out <= database_grace_,
-          absl::StrCat("out of reach for ",
-                       absl::FormatDuration(absl::Trunc(out, absl::Seconds(1))), ": ", said)};
+          absl::StrCat("out of reach for ", For(out), ": ", said)};
+}
+
+Readiness::Check Readiness::PortCheck(SteadyTime now) const {
+  if (own_call_.ok()) return {"port", true, "answers"};
+  const absl::Duration deaf = now - last_answer_;
+  return {"port", deaf <= kTroubleGrace,
+          absl::StrCat(
+              "does not answer the daemon's own call for ", For(deaf), ": ", own_call_.message(),
+              "; if its open files are at their limit (process_open_fds), raise LimitNOFILE")};
 }
 
 Readiness::Check Readiness::ConnectionsCheck(SteadyTime now) const {
@@ -45,12 +79,20 @@ std::vector<Readiness::Check> Readiness::Checks(SteadyTime now) const {
   absl::MutexLock lock(&mutex_);
   return {DatabaseCheck(now),
           ConnectionsCheck(now),
+          PortCheck(now),
           {"serving", !draining_, draining_ ? "draining" : "not draining"}};
 }
 
 bool Readiness::ready(SteadyTime now) const {
   absl::MutexLock lock(&mutex_);
-  return !draining_ && DatabaseCheck(now).ok && ConnectionsCheck(now).ok;
+  return !draining_ && DatabaseCheck(now).ok && ConnectionsCheck(now).ok && PortCheck(now).ok;
+}
+
+bool Readiness::alive(SteadyTime now) const {
+  absl::MutexLock lock(&mutex_);
+  // A drain ends the rounds, and has an end of its own.
+  if (draining_) return true;
+  return now - last_round_ <= kRoundMax && now - last_answer_ <= kDeafMax;
 }
 
 }  // namespace sessiond

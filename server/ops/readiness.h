@@ -2,10 +2,12 @@
 // over HTTP (admin_http.h).
 //
 //   probe of the database ─▶ Readiness ─┬▶ HealthService: Check, Watch
-//        StartDraining()  ─▶            └▶ /readyz?verbose
+//    call of its own port ─▶            ├▶ /readyz?verbose
+//        StartDraining()  ─▶            └▶ /livez
 //
-// Liveness never asks the database: a failover must not restart every daemon. Readiness does, after
-// a grace.
+// Liveness never asks the database: a failover must not restart every daemon. It asks whether the
+// daemon still goes round, and answers on its own port. Readiness asks the database, too: whether
+// changes can be made.
 #pragma once
 
 #include <string>
@@ -35,23 +37,29 @@ class Readiness {
   explicit Readiness(absl::Duration database_grace = absl::Seconds(10))
       : database_grace_(database_grace) {}
 
-  // The outcome of asking the database at `now`: the version of its schema.
-  // FAILED_PRECONDITION: it answers, with another schema, which is never ready, without grace.
-  // Anything else: it is out of reach.
+  // The outcome of asking the database at `now` (database_probe.h): the version of its schema.
+  // FAILED_PRECONDITION: it will not serve us, which is never ready, without grace.
+  // RESOURCE_EXHAUSTED: it takes no changes, which may pass within a moment. Anything else: it is
+  // out of reach, which a failover is, too.
   void Observe(const absl::StatusOr<int>& schema_version, SteadyTime now);
   // Whether the database lets in as many connections as the daemon needs; the message says why not.
   // That they come to be too few is overlooked for the grace, too.
   void ObserveConnections(const absl::Status& enough, SteadyTime now);
+  // The outcome of a call that the daemon made on its own port.
+  void ObserveOwnCall(const absl::Status& outcome, SteadyTime now);
   // Never ready again.
   void StartDraining();
 
   bool ready(SteadyTime now) const;
+  // False: only a restart helps.
+  bool alive(SteadyTime now) const;
   // One line each, for people.
   std::vector<Check> Checks(SteadyTime now) const;
 
  private:
   Check ConnectionsCheck(SteadyTime now) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   Check DatabaseCheck(SteadyTime now) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  Check PortCheck(SteadyTime now) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const absl::Duration database_grace_;
   mutable absl::Mutex mutex_;
@@ -60,6 +68,10 @@ class Readiness {
   SteadyTime last_success_ ABSL_GUARDED_BY(mutex_) = SteadyTime::InfinitePast();
   absl::Status connections_ ABSL_GUARDED_BY(mutex_);
   SteadyTime last_enough_ ABSL_GUARDED_BY(mutex_) = SteadyTime::InfinitePast();
+  // When somebody last observed anything.
+  SteadyTime last_round_ ABSL_GUARDED_BY(mutex_) = SteadyTime::InfiniteFuture();
+  absl::Status own_call_ ABSL_GUARDED_BY(mutex_);
+  SteadyTime last_answer_ ABSL_GUARDED_BY(mutex_) = SteadyTime::InfiniteFuture();
   bool draining_ ABSL_GUARDED_BY(mutex_) = false;
 };
 

@@ -252,6 +252,11 @@ class Daemon:
         return f"host={host} user={user} dbname={database}"
 
     @property
+    def socket_directory(self):
+        """Where its own PostgreSQL listens."""
+        return self._psql[2]
+
+    @property
     def pid(self):
         return self._process.pid
 

@@ -1,0 +1,171 @@
+#include "server/ops/database_probe.h"
+
+#include <algorithm>
+#include <string>
+#include <utility>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "db/sql_error.h"
+#include "server/state_machine/refusal.h"
+
+namespace sessiond {
+namespace {
+
+constexpr absl::Duration kTrialPeriod = absl::Seconds(10);
+
+// What lanes told within this counts, whatever a trial says: it may not meet what they meet.
+constexpr absl::Duration kFresh = absl::Seconds(2);
+
+// A statement of a trial takes a millisecond.
+constexpr char kStatementTimeoutMs[] = "1500";
+
+// Which schema there is, and whether this is no place to write to.
+constexpr char kAsk[] =
+    "SELECT max(version)::int, pg_is_in_recovery(), current_setting('transaction_read_only')::bool "
+    "FROM schema_migrations";
+
+// As a lane begins its writes; a partition that is locked is being written to.
+constexpr char kChangeNothing[] =
+    "UPDATE partitions SET position = position "
+    "WHERE partition = (SELECT partition FROM partitions WHERE partition = 0 FOR UPDATE SKIP "
+    "LOCKED)";
+
+// What does not fit into the least of work_mem is put on the disk, and only a disk that is full
+// says so.
+constexpr char kSpill[] = "SELECT count(*) FROM generate_series(1, 8000)";
+
+struct Row {
+  absl::string_view sqlstate;
+  absl::StatusCode code;
+  absl::string_view sentence;
+};
+
+// The first prefix that fits wins.
+// clang-format off
+constexpr Row kRows[] = {
+    {"25006", absl::StatusCode::kResourceExhausted,
+     "the database is read-only: it is a standby, to be replaced by the primary in --db-url, or default_transaction_read_only is on, to be reset for the role, the database or the server"},
+    {"53100", absl::StatusCode::kResourceExhausted,
+     "the disk of PostgreSQL is full: free space on it, or give it more"},
+    {"53200", absl::StatusCode::kResourceExhausted,
+     "PostgreSQL is out of memory: give it more, or lower its settings"},
+    {"53300", absl::StatusCode::kResourceExhausted,
+     "PostgreSQL lets in no more connections: raise max_connections, or the limit of the role or the database, or have others use fewer (SELECT usename, application_name, count(*) FROM pg_stat_activity GROUP BY 1, 2)"},
+    {"53",    absl::StatusCode::kResourceExhausted,
+     "PostgreSQL is out of resources: its log says of which"},
+    {"55P03", absl::StatusCode::kResourceExhausted,
+     "a change does not come through, because somebody keeps rows locked: pg_locks says who"},
+    {"57014", absl::StatusCode::kResourceExhausted,
+     "a change does not come through: pg_stat_activity says what it waits for"},
+    {"42501", absl::StatusCode::kFailedPrecondition,
+     "the role may not do what changes need: let the owner of the tables GRANT it, or serve as the owner"},
+    {"57P",   absl::StatusCode::kUnavailable,
+     "PostgreSQL is starting or stopping"},
+    {"",      absl::StatusCode::kUnavailable,
+     "the database does not answer"},
+};
+// clang-format on
+
+}  // namespace
+
+void LaneReports::Committed(SteadyTime now) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  committed_ = now;
+}
+
+void LaneReports::Failed(const absl::Status& why, SteadyTime now) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  failed_ = now;
+  why_ = why;
+}
+
+SteadyTime LaneReports::last_commit() const {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  return committed_;
+}
+
+absl::Status LaneReports::TroubleSince(SteadyTime since) const {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  return failed_ > committed_ && failed_ >= since ? why_ : absl::OkStatus();
+}
+
+absl::Status DatabaseTrouble(absl::string_view sqlstate, absl::string_view trouble) {
+  const Row* row = kRows;
+  while (!absl::StartsWith(sqlstate, row->sqlstate)) ++row;  // The last row fits everything.
+  std::string said(row->sentence);
+  if (!sqlstate.empty()) absl::StrAppend(&said, " (SQLSTATE ", sqlstate, ")");
+  if (!trouble.empty()) absl::StrAppend(&said, "; it says: ", trouble);
+  return absl::Status(row->code, said);
+}
+
+DatabaseProbe::DatabaseProbe(db::LaneSettings settings, const LaneReports& reports)
+    : settings_(std::move(settings)), reports_(reports) {}
+
+absl::StatusOr<int> DatabaseProbe::Look(SteadyTime deadline) {
+  const SteadyTime now = SteadyTime::Now();
+  const bool lanes_fail = !reports_.TroubleSince(SteadyTime::InfinitePast()).ok();
+  // Beside the old connection, so that the place that it holds is not the one that is found.
+  if (lanes_fail || connection_ == nullptr || !connection_->alive()) {
+    if (absl::Status connected = Connect(deadline); !connected.ok()) return Explain(connected);
+  }
+  const absl::StatusOr<int> version = Ask(deadline);
+  if (!version.ok()) return Explain(version.status());
+  const bool worked = reports_.last_commit() > last_trial_ && !lanes_fail;
+  if (worked) {
+    trial_ = absl::OkStatus();
+    last_trial_ = now;
+  } else if (lanes_fail || !trial_.ok() || now - last_trial_ >= kTrialPeriod) {
+    trial_ = Try(deadline);
+    last_trial_ = now;
+  }
+  if (!trial_.ok()) return Explain(trial_);
+  if (absl::Status trouble = reports_.TroubleSince(now - kFresh); !trouble.ok())
+    return Explain(trouble);
+  return version;
+}
+
+absl::StatusOr<int> DatabaseProbe::Ask(SteadyTime deadline) {
+  connection_->QueueSql(kAsk);
+  const auto answer = connection_->Trip(deadline);
+  if (!answer.ok()) return answer.status();
+  const db::Result& result = answer->front();
+  if (result.Bool(0, 1) || result.Bool(0, 2))
+    return db::SqlError("25006", "probe", "", /*expected=*/true);
+  return result.IsNull(0, 0) ? 0 : result.Int4(0, 0);
+}
+
+absl::Status DatabaseProbe::Try(SteadyTime deadline) {
+  connection_->QueueSql(kChangeNothing);
+  if (const auto changed = connection_->Trip(deadline); !changed.ok()) return changed.status();
+  connection_->QueueSql(kSpill);
+  const absl::Status spilled = connection_->Trip(deadline).status();
+  // Where the role may use less of the disk than that, the disk cannot be tried.
+  return db::SqlStateOf(spilled) == "53400" ? absl::OkStatus() : spilled;
+}
+
+absl::Status DatabaseProbe::Connect(SteadyTime deadline) {
+  db::ConnectionOptions options = db::LaneConnection(settings_, "sessiond health");
+  options.statements = {};
+  options.settings.emplace_back("statement_timeout", kStatementTimeoutMs);
+  options.settings.emplace_back("work_mem", "64");  // kB, the least there is.
+  // A commit that waits for a standby outlasts its connection: trials that are given up would pile
+  // up in the server. Whether standbys confirm is for the lanes to find.
+  options.settings.emplace_back("synchronous_commit", "local");
+  auto opened = db::Connection::Open(options, deadline);
+  if (!opened.ok()) return opened.status();
+  connection_ = *std::move(opened);
+  return absl::OkStatus();
+}
+
+absl::Status DatabaseProbe::Explain(const absl::Status& status) {
+  const std::string sqlstate = db::SqlStateOf(status);
+  if (ReasonOf(status) == v1::SCHEMA_MISMATCH && sqlstate != "42501") {
+    return absl::FailedPreconditionError(
+        absl::StrCat("it is not as this daemon needs it (SQLSTATE ", sqlstate, ", ",
+                     db::TroubleOf(status), "): run `sessiond doctor`"));
+  }
+  return DatabaseTrouble(sqlstate, db::TroubleOf(status));
+}
+
+}  // namespace sessiond

@@ -1,0 +1,75 @@
+// Asks the database what a lane asks of it, for readiness: to be let in, and to take a change.
+//
+//   every second      what it is, on a connection that is kept: which schema, and whether it may
+//                     be written to
+//   every ten         a trial: a change that changes nothing, committed as lanes commit, and a
+//                     quarter of a megabyte on its disk, which is gone at once; not where a lane
+//                     has committed meanwhile, and so a daemon that works is spared it
+//   while lanes fail  every second a trial, on a connection that is new: what a lane needs that
+//                     has lost its own
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "db/connection.h"
+#include "db/lane_settings.h"
+#include "db/steady_time.h"
+
+namespace sessiond {
+
+// What the lanes tell of their groups. Thread-safe.
+class LaneReports {
+ public:
+  void Committed(SteadyTime now);
+  // The database is to blame.
+  void Failed(const absl::Status& why, SteadyTime now);
+
+  SteadyTime last_commit() const;
+  // Why the last group failed; OK if it was committed, or if that was before `since`.
+  absl::Status TroubleSince(SteadyTime since) const;
+
+ private:
+  mutable std::mutex mutex_;
+  SteadyTime committed_ = SteadyTime::InfinitePast();
+  SteadyTime failed_ = SteadyTime::InfinitePast();
+  absl::Status why_;
+};
+
+// For people who look after the daemon: what is the matter, by PostgreSQL's own code for it (empty
+// for none) and by what libpq said of a connection, and what to do about it. RESOURCE_EXHAUSTED:
+// the database answers, and takes no changes. UNAVAILABLE: it does not answer. FAILED_PRECONDITION:
+// it will not serve us until somebody has done something.
+absl::Status DatabaseTrouble(absl::string_view sqlstate, absl::string_view trouble);
+
+class DatabaseProbe {
+ public:
+  // REQUIRES: `reports` outlives the probe.
+  DatabaseProbe(db::LaneSettings settings, const LaneReports& reports);
+
+  // The version of the schema, if all is well by `deadline`. Otherwise what DatabaseTrouble says.
+  // One thread.
+  absl::StatusOr<int> Look(SteadyTime deadline);
+
+  // REQUIRES: the last look found all well.
+  db::Connection& connection() { return *connection_; }
+
+ private:
+  absl::StatusOr<int> Ask(SteadyTime deadline);
+  absl::Status Try(SteadyTime deadline);
+  absl::Status Connect(SteadyTime deadline);
+  static absl::Status Explain(const absl::Status& status);
+
+  const db::LaneSettings settings_;
+  const LaneReports& reports_;
+  std::unique_ptr<db::Connection> connection_;
+  SteadyTime last_trial_ = SteadyTime::InfinitePast();
+  absl::Status trial_;
+};
+
+}  // namespace sessiond

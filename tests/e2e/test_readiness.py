@@ -1,0 +1,179 @@
+"""Readiness while nothing can be written, for every reason there is: it says so, names the cause and
+the way out, over HTTP and over gRPC, and takes it back when it has passed."""
+
+import os
+import resource
+import socket
+import struct
+import urllib.error
+import urllib.request
+
+import pytest
+from conftest import CALL_SECONDS
+from test_process import needs_namespaces, until
+
+HEALTH = "grpc.health.v1.Health/Check"
+
+
+def readiness(daemon):
+    """The page, and whether it says that the daemon is ready."""
+    try:
+        with urllib.request.urlopen(f"http://{daemon.admin}/readyz?verbose", timeout=CALL_SECONDS) as page:
+            return page.read().decode(), True
+    except urllib.error.HTTPError as refused:
+        assert refused.code == 503
+        return refused.read().decode(), False
+
+
+def await_readiness(daemon, client, ready):
+    until(lambda: readiness(daemon)[1] == ready, f"{readiness(daemon)} is not what it should be")
+    status = "SERVING" if ready else "NOT_SERVING"
+    until(lambda: client.call(HEALTH)["status"] == status, f"health is not {status}")
+    return readiness(daemon)[0]
+
+
+class Connection:
+    """A connection to a PostgreSQL on a Unix socket that trusts everybody."""
+
+    def __init__(self, directory):
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.settimeout(CALL_SECONDS)
+        self._socket.connect(f"{directory}/.s.PGSQL.5432")
+        words = b"user\0sessiond\0database\0sessiond\0\0"
+        self._socket.sendall(struct.pack(">II", 8 + len(words), 3 << 16) + words)
+        self._await_ready()
+
+    def run(self, statement):
+        message = statement.encode() + b"\0"
+        self._socket.sendall(b"Q" + struct.pack(">I", 4 + len(message)) + message)
+        return self._await_ready()
+
+    def close(self):
+        self._socket.close()
+
+    def _await_ready(self):
+        """The first columns of the rows that come."""
+        rows = []
+        stream = self._socket.makefile("rb")
+        while True:
+            kind, length = struct.unpack(">cI", stream.read(5))
+            body = stream.read(length - 4)
+            if kind == b"E":
+                raise ConnectionRefusedError(body)
+            if kind == b"D":
+                size = struct.unpack(">i", body[2:6])[0]
+                rows.append(body[6 : 6 + size].decode())
+            if kind == b"Z":
+                return rows
+
+
+class Hog:
+    """Takes every connection that there is."""
+
+    def __init__(self, directory):
+        self._directory = directory
+        self._held = []
+
+    def fill(self):
+        try:
+            while True:
+                self._held.append(Connection(self._directory))
+        except ConnectionRefusedError:
+            pass
+
+    def let_go(self):
+        for connection in self._held:
+            connection.close()
+
+
+def out_of(application, control, hog):
+    """Ends the connections of an application, and takes their places before it does."""
+    there = f"FROM pg_stat_activity WHERE application_name = '{application}'"
+
+    def gone():
+        control.run(f"SELECT pg_terminate_backend(pid) {there}")
+        hog.fill()
+        return control.run(f"SELECT count(*) {there}") == ["0"]
+
+    until(gone, f"{application} is still connected")
+
+
+@pytest.mark.parametrize("application", ["sessiond lane", "sessiond health"])
+def test_without_connections_it_is_not_ready(own_daemon, application):
+    client = own_daemon.start("--pg-settings=max_connections=40")
+    client.create()
+    control = Connection(own_daemon.socket_directory)
+    hog = Hog(own_daemon.socket_directory)
+    hog.fill()
+    assert readiness(own_daemon)[1]  # It has its own.
+    out_of(application, control, hog)
+    if application == "sessiond lane":
+        session = {"workflow": "interview", "ownerId": "u1"}
+        refused = client.refusal("CreateSession", {"session": session})
+        assert (refused.code, refused.reason) == ("UNAVAILABLE", "DATABASE_UNAVAILABLE")
+    page = await_readiness(own_daemon, client, False)
+    assert "lets in no more connections" in page and "max_connections" in page
+    hog.let_go()
+    control.close()
+    await_readiness(own_daemon, client, True)
+    client.create()
+
+
+def test_a_read_only_database_is_not_ready(own_daemon):
+    client = own_daemon.start()
+    own_daemon.psql("ALTER SYSTEM SET default_transaction_read_only = on")
+    own_daemon.psql("SELECT pg_reload_conf()")
+    page = await_readiness(own_daemon, client, False)  # Though nobody has called.
+    assert "read-only" in page and "default_transaction_read_only" in page and "25006" in page
+    own_daemon.psql("ALTER SYSTEM RESET default_transaction_read_only")
+    own_daemon.psql("SELECT pg_reload_conf()")
+    await_readiness(own_daemon, client, True)
+    client.create()
+
+
+def test_a_role_that_is_read_only_is_not_ready_once_lanes_meet_it(own_daemon):
+    client = own_daemon.start()
+    own_daemon.psql("ALTER ROLE sessiond SET default_transaction_read_only = on")
+    own_daemon.psql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'sessiond lane'")
+    session = {"workflow": "interview", "ownerId": "u1"}
+    assert client.refusal("CreateSession", {"session": session}).reason == "DATABASE_UNAVAILABLE"
+    assert "read-only" in await_readiness(own_daemon, client, False)
+    own_daemon.psql("BEGIN READ WRITE; ALTER ROLE sessiond RESET ALL; COMMIT")
+    await_readiness(own_daemon, client, True)
+
+
+@needs_namespaces
+def test_a_full_disk_is_not_ready(own_daemon):
+    # A disk of its own, which nobody else sees.
+    mount = 'mkdir -p "$0" && mount -t tmpfs -o size=160m,mode=755 none "$0" && exec "$@"'
+    client = own_daemon.start(before=("unshare", "--mount", "sh", "-c", mount, own_daemon.data))
+    client.create()
+    filler = f"/proc/{own_daemon.pid}/root{own_daemon.data}/filler"
+    with open(filler, "wb", buffering=0) as file:
+        try:
+            while True:
+                file.write(b"\0" * 4096)
+        except OSError:
+            pass
+    page = await_readiness(own_daemon, client, False)  # Though nobody has called.
+    assert "disk of PostgreSQL is full" in page and "53100" in page
+    os.unlink(filler)
+    await_readiness(own_daemon, client, True)
+    client.create()
+
+
+def test_a_port_that_accepts_nobody_is_not_ready(own_daemon):
+    client = own_daemon.start()
+    client.create()  # On a connection that lasts.
+    limits = resource.prlimit(own_daemon.pid, resource.RLIMIT_NOFILE)
+    used = len(os.listdir(f"/proc/{own_daemon.pid}/fd"))
+    host, port = own_daemon.address.rsplit(":", 1)
+    resource.prlimit(own_daemon.pid, resource.RLIMIT_NOFILE, (used, limits[1]))
+    peers = [socket.create_connection((host, int(port))) for _ in range(8)]
+    # gRPC closes its door for good once no descriptor is left for who comes in.
+    until(lambda: "accept4" in own_daemon.log.read_text(), "it let them in")
+    resource.prlimit(own_daemon.pid, resource.RLIMIT_NOFILE, limits)
+    for peer in peers:
+        peer.close()
+    page = await_readiness(own_daemon, client, False)
+    assert "[-] port: does not answer" in page and "[+] database" in page
