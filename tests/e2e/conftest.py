@@ -171,15 +171,16 @@ class Daemon:
         self.address = self.admin = None
         self._psql = []
 
-    def spawn(self, *options, before=(), stderr=None):
-        """Starts it, on free ports, and waits for nothing. `before`: the words in front of it."""
+    def spawn(self, *options, listen="127.0.0.1:0", before=(), stderr=None):
+        """Starts it, on free ports unless told otherwise, and waits for nothing. `before`: the words
+        in front of it."""
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [
                     *before,
                     BUILD / "server/sessiond",
                     "serve",
-                    "--grpc-listen=127.0.0.1:0",
+                    f"--grpc-listen={listen}",
                     "--admin-listen=127.0.0.1:0",
                     f"--data-dir={self.data}",
                     *options,
