@@ -396,8 +396,8 @@ void Daemon::CountConnections() {
   if (connections_.ok() && SteadyTime::Now() < count_due_) return;
   count_due_ = SteadyTime::Now() + kCapacityPeriod;
   const absl::Status enough =
-      db::CheckCapacity(probe_->connection(), ConnectionsNeeded(config_), db::Connection::open_count(),
-                        SteadyTime::Now() + kProbeTimeout);
+      db::CheckCapacity(probe_->connection(), ConnectionsNeeded(config_),
+                        db::Connection::open_count(), SteadyTime::Now() + kProbeTimeout);
   if (!enough.ok() && !absl::IsFailedPrecondition(enough)) return;  // The probe will say why.
   readiness_.ObserveConnections(enough, SteadyTime::Now());
   if (enough.ok() == connections_.ok()) return;

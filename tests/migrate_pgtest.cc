@@ -135,8 +135,7 @@ TEST(CheckDurability, NamesEverySettingThatCouldLoseAnAcknowledgedChange) {
   const TestDatabase database;
   const absl::Status status = CheckDurability(*database.Connect(), TestDeadline());
   EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
-  EXPECT_THAT(std::string(status.message()),
-              HasSubstr("(fsync = off, full_page_writes = off)"));
+  EXPECT_THAT(std::string(status.message()), HasSubstr("(fsync = off, full_page_writes = off)"));
 }
 
 }  // namespace

@@ -794,10 +794,10 @@ TEST_F(SessionctlTest, AByteOrderMarkAndCrLfAreTakenWhereTextIsRead) {
   v1::AppendMessagesResponse appended;
   server_.calls.Hold(appended);
   const std::string message = "{\"type\": \"answer\", \"content\": \"x\"}\r\n";
-  Outcome outcome =
-      Run("message append s1 --from -", FileWith(mark + message + "\r\n" + message));
+  Outcome outcome = Run("message append s1 --from -", FileWith(mark + message + "\r\n" + message));
   EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
-  EXPECT_THAT(LastCall(), HasSubstr("content: \"x\" } messages { type: \"answer\" content: \"x\" }"));
+  EXPECT_THAT(LastCall(),
+              HasSubstr("content: \"x\" } messages { type: \"answer\" content: \"x\" }"));
   server_.calls.Hold(v1::AddArtifactsResponse());
   outcome = Run("artifact add s1 --from " + FileWith(mark + "{\"kind\": \"FILE\"}\r\n"));
   EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
@@ -820,9 +820,8 @@ TEST_F(SessionctlTest, AByteOrderMarkAndCrLfAreTakenWhereTextIsRead) {
 
 TEST_F(SessionctlTest, UtfSixteenIsNamed) {
   const std::string text("\xFF\xFE{\0}\0", 6);
-  for (const char* command :
-       {"message append s1 --from -", "workflow create -", "call GetSession -d -",
-        "session lookup -"}) {
+  for (const char* command : {"message append s1 --from -", "workflow create -",
+                              "call GetSession -d -", "session lookup -"}) {
     const Outcome outcome = Run(command, FileWith(text));
     EXPECT_EQ(outcome.exit_code, 2) << command;
     EXPECT_THAT(outcome.err, HasSubstr("stdin is written in UTF-16; save it as UTF-8")) << command;

@@ -100,8 +100,8 @@ Text ReadAll(const Text& flag, const Text& path) {
 Text ReadText(const Text& flag, const Text& path) {
   Text text = ReadAll(flag, path);
   if (absl::StartsWith(text, "\xFF\xFE") || absl::StartsWith(text, "\xFE\xFF")) {
-    throw CLI::ValidationError(
-        flag, absl::StrCat(path == "-" ? "stdin" : path, " is written in UTF-16; save it as UTF-8"));
+    throw CLI::ValidationError(flag, absl::StrCat(path == "-" ? "stdin" : path,
+                                                  " is written in UTF-16; save it as UTF-8"));
   }
   if (absl::StartsWith(text, "\xEF\xBB\xBF")) text.erase(0, 3);
   return text;

@@ -54,8 +54,8 @@ google::protobuf::Value JsonValue(const Text& flag, const Text& json);
 google::protobuf::Duration DurationValue(const Text& flag, const Text& text);
 // The whole of a file, or of stdin where `path` is `-`, byte for byte.
 Text ReadAll(const Text& flag, const Text& path);
-// The same of what is read by a parser: without the byte-order mark that some editors and shells put
-// before it.
+// The same of what is read by a parser: without the byte-order mark that some editors and shells
+// put before it.
 Text ReadText(const Text& flag, const Text& path);
 
 // The enum's value of this name: in upper or lower case, with - or _ in it.
