@@ -56,8 +56,8 @@ absl::Status CheckCapacity(Connection& connection, int needed, int own, SteadyTi
     if (missing <= 0) continue;
     const bool server = limit.limit_column == 4;
     return absl::FailedPreconditionError(absl::StrCat(
-        "a daemon needs ", needed, " connections, has ", own, ", and of ", limit.whose, "'s ",
-        allowed, " only ", std::max(0, allowed - used), " are left: ", limit.way_out,
+        "a daemon needs ", needed, " connections, has ", own, " of them, and of ", limit.whose,
+        "'s ", allowed, " only ", std::max(0, allowed - used), " are left: ", limit.way_out,
         server ? missing : allowed + missing, ", or lower --lanes and --query-connections"));
   }
   return absl::OkStatus();

@@ -281,7 +281,7 @@ std::string EmbeddedPostgres::dsn(absl::string_view database) const {
 }
 
 std::string EmbeddedPostgres::psql_command() const {
-  return absl::StrCat("psql -h ", socket_dir_, " -U sessiond sessiond");
+  return absl::StrCat("psql -h ", socket_dir_, " -p 5432 -U sessiond sessiond");
 }
 
 absl::StatusOr<PostgresSupervisor::State> EmbeddedPostgres::state() const {

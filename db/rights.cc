@@ -35,7 +35,8 @@ constexpr Needed kNeeded[] = {
 };
 // clang-format on
 
-// What is missing of each table that is there, in the order of kNeeded; whether rows of it would be
+// What is missing of each table that is there, in the order of kNeeded, if they are ours: what else
+// has such a name is not to be granted. Whether rows of it would be
 // hidden; and who may grant.
 std::string Query() {
   std::vector<std::string> rows;
@@ -48,7 +49,8 @@ std::string Query() {
       "pg_get_userbyid(c.relowner)::text, quote_ident(current_user) "
       "FROM (VALUES ",
       absl::StrJoin(rows, ", "),
-      ") AS n (name, privileges) JOIN pg_class c ON c.oid = to_regclass(n.name) ORDER BY n.name");
+      ") AS n (name, privileges) JOIN pg_class c ON c.oid = to_regclass(n.name) "
+      "WHERE to_regclass('database_identity') IS NOT NULL ORDER BY n.name");
 }
 
 }  // namespace

@@ -8,7 +8,8 @@
 namespace sessiond::db {
 
 // FAILED_PRECONDITION: rights are missing, or row level security would hide rows; the message has
-// the statements that mend it. Tables that are not there are not looked for.
+// the statements that mend it. What migrations have not made is
+// not looked for.
 absl::Status CheckRights(Connection& connection, SteadyTime deadline);
 
 }  // namespace sessiond::db

@@ -103,7 +103,7 @@ constexpr Option kOptions[] = {
      "How many MiB of the sessions that were changed or read last lanes keep, so that they need not be loaded again. With "
      "0, every change loads its session under a lock, and every read loads: for while rows are changed by hand."},
     {"query-connections", &Config::query_connections, "2", "a number from 1 to 64", IsBetween<&Config::query_connections, 1, 64>,
-     "Connections for lists. Besides, a daemon opens one for each lane, up to 5 for reads by id, up to 6 more, and another for "
+     "Connections for lists. Besides, a daemon opens one for each lane, up to 5 for reads by id, up to 7 more, and another for "
      "each lane while somebody keeps rows locked."},
     {"lock-timeout", &Config::lock_timeout, "2s", "a duration from 1ms to 1h, for example 2s", IsPositiveUpToAnHour<&Config::lock_timeout>,
      "How long a change waits for rows that somebody else keeps locked before its caller is told LOCK_TIMEOUT. Meanwhile "
@@ -126,21 +126,28 @@ constexpr Option kOptions[] = {
 constexpr absl::string_view kOfOnesOwnDatabase = R"(
 ## A database of your own
 
-`sessiond doctor --db-url URL` looks at all of this, and names the statement that mends what is not so.
+`sessiond doctor --db-url URL` looks at all of this, and names the statement that mends what is
+not so.
 
-- **PostgreSQL 15 or newer, and a database in UTF8**: `CREATE DATABASE sessiond ENCODING 'UTF8' TEMPLATE template0`.
-- **A schema.** The tables lie in the first schema of the role's `search_path`, `public` where nothing else is said, and
-  nobody else's are looked at. `sessiond migrate up` makes them, as a role that may create there. The daemon may be another
-  role, which needs `USAGE` on the schema and what doctor names on the tables.
-- **Connections**: one for each lane, `--query-connections`, and 11 more; what `CONNECTION LIMIT` of the role or the
-  database, or `max_connections`, leave must be as many, or the daemon is not ready.
-- **A session of PostgreSQL's for each connection.** PgBouncer does with `pool_mode = session` and a pool of as many;
-  in transaction or statement mode the daemon does not start: what it prepares and sets once would be another's.
-- **Settings** that change what is stored or found (`client_encoding`, `TimeZone`, `DateStyle`, `row_security`,
-  `statement_timeout`, `synchronous_commit` below `on`, `enable_…` and their like) are the daemon's own on each of its
-  connections. Tuning, such as `work_mem`, is yours; so is `default_transaction_read_only`, by which nothing is written.
-- **The URL** is taken apart before libpq sees it: in it, `@ : / ? # % [ ]` of user name and password are written as `%40
-  %3A %2F %3F %23 %25 %5B %5D`. Nothing of one that is malformed is printed.
+- **PostgreSQL 15 or newer, and a database in UTF8**: `CREATE DATABASE sessiond ENCODING 'UTF8'
+  TEMPLATE template0`.
+- **A schema.** The tables lie in the first schema of the role's `search_path`, `public` where
+  nothing else is said, and nobody else's are looked at. `sessiond migrate up` makes them, as a
+  role that may create there. The daemon may be another role, which needs `USAGE` on the schema
+  and what doctor names on the tables.
+- **Connections**: two for each lane, `--query-connections`, and 12 more; what `CONNECTION LIMIT`
+  of the role or the database, or `max_connections`, leave must be as many, or the daemon is not
+  ready.
+- **A session of PostgreSQL's for each connection.** PgBouncer does with `pool_mode = session` and
+  a pool of as many; in transaction or statement mode the daemon does not start: what it prepares
+  and sets once would be another's.
+- **Settings** that change what is stored or found (`client_encoding`, `TimeZone`, `DateStyle`,
+  `row_security`, `statement_timeout`, `synchronous_commit` below `on`, `enable_…` and their like)
+  are the daemon's own on each of its connections. Tuning, such as `work_mem`, is yours; so is
+  `default_transaction_read_only`, by which nothing is written.
+- **The URL** is taken apart before libpq sees it: in it, `@ : / ? # % [ ]` of user name and
+  password are written as `%40 %3A %2F %3F %23 %25 %5B %5D`. Nothing of one that is malformed is
+  printed.
 )";
 
 // Sets an option's member from text. False: not of its type.

@@ -42,13 +42,13 @@ constexpr absl::Duration kProbePeriod = absl::Seconds(1);
 // list of all of a server's connections is read for that.
 constexpr absl::Duration kCapacityPeriod = absl::Seconds(10);
 
-// Besides one for each lane and those of the pool of lists: five for reads by id; and one each for
-// counts, for what changes no session, for what watches read, for their polls, the sweeper and the
-// probe.
-constexpr int kOtherConnections = 11;
+// Besides two for each lane, the second for what waits for others' locks, and those of the pool of
+// lists: five for reads by id, two for what watches read; and one each for counts, for what changes
+// no session, for the watches' polls, the sweeper and the probe.
+constexpr int kOtherConnections = 12;
 
 int ConnectionsNeeded(const Config& config) {
-  return config.lanes + config.query_connections + kOtherConnections;
+  return 2 * config.lanes + config.query_connections + kOtherConnections;
 }
 // A trial (ops/database_probe.h) has two statements, which end by themselves before that.
 constexpr absl::Duration kProbeTimeout = absl::Seconds(4);

@@ -152,6 +152,20 @@ TEST_F(ReadinessTest, AnotherSchemaIsNeverReady) {
   EXPECT_EQ(readiness_.Checks(At(1))[0].detail, "run: sessiond migrate up");
 }
 
+TEST_F(ReadinessTest, TooFewConnectionsAreOverlookedForTheGraceOnceThereWereEnough) {
+  const absl::Status few = absl::FailedPreconditionError("the role app has 5: raise them");
+  readiness_.Observe(1, At(0));
+  readiness_.ObserveConnections(few, At(0));
+  EXPECT_FALSE(readiness_.ready(At(0))) << "there never were enough";
+  EXPECT_EQ(readiness_.Checks(At(0))[1].name, "connections");
+  EXPECT_EQ(readiness_.Checks(At(0))[1].detail, "the role app has 5: raise them");
+  readiness_.ObserveConnections(absl::OkStatus(), At(1));
+  EXPECT_TRUE(readiness_.ready(At(1)));
+  readiness_.ObserveConnections(few, At(2));
+  EXPECT_TRUE(readiness_.ready(At(11)));
+  EXPECT_FALSE(readiness_.ready(At(12)));
+}
+
 TEST_F(ReadinessTest, ADatabaseThatTakesNoChangesIsWaitedForOnlyAMoment) {
   readiness_.Observe(1, At(0));
   readiness_.Observe(absl::ResourceExhaustedError("the disk is full"), At(1));

@@ -18,6 +18,10 @@ from machine import (Trouble, children_of, cpu_seconds, end_with_parent, forget_
                      memory_mib, stolen_seconds)
 from operations import OPERATIONS, WARM_UP
 
+# They are another database's: nothing that is measured is to go there.
+for name in [name for name in os.environ if name.startswith("PG")]:
+    del os.environ[name]
+
 HERE = pathlib.Path(__file__).resolve().parent
 POSTGRES_BIN = pathlib.Path("/usr/lib/postgresql/15/bin")
 # The daemon's own, the naive daemon's, and 64 of pgbench: more than the embedded PostgreSQL lets in.

@@ -18,6 +18,10 @@ import grpc
 import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool, json_format, message_factory
 
+# They are another database's: psql and pg_dump are to go to the daemon's.
+for name in [name for name in os.environ if name.startswith("PG")]:
+    del os.environ[name]
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get("SESSIOND_BUILD", ROOT / "build/release"))
 # What the calls in flight and then PostgreSQL may take to end.
@@ -249,7 +253,7 @@ class Daemon:
     @property
     def db_url(self):
         """For a second daemon beside it, with --db-url. REQUIRES: a database of its own."""
-        _, _, host, _, user, database = self._psql
+        _, _, host, _, _, _, user, database = self._psql
         return f"host={host} user={user} dbname={database}"
 
     @property

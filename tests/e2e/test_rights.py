@@ -10,6 +10,7 @@ import urllib.request
 import pytest
 from conftest import Refused
 from databases import Database, database, findings, removed, sessiond  # noqa: F401
+from watching import Watch
 
 # What a beat of the daemon's may take on a busy machine.
 NOTICED_SECONDS = 60
@@ -199,6 +200,13 @@ def test_too_few_connections_are_said_by_doctor_readiness_and_log(whose, databas
     assert findings(sessiond("doctor", *SERVE[1:], url))[1] != [], "not enough for a second one"
 
 
+def test_too_few_connections_of_the_server_are_said(own_daemon):
+    own_daemon.start("--pg-settings=max_connections=14")
+    status, checks = readyz(own_daemon)
+    assert status == 503
+    assert "the server's 14" in checks and "raise max_connections" in checks, checks
+
+
 def test_the_way_out_that_doctor_names_is_enough(database):  # noqa: F811
     database.migrate().psql(f"ALTER ROLE {database.owner} CONNECTION LIMIT 3")
     url = f"--db-url={database.url(database.owner)}"
@@ -207,7 +215,7 @@ def test_the_way_out_that_doctor_names_is_enough(database):  # noqa: F811
     assert findings(sessiond("doctor", *SERVE[1:], url))[1] == []
 
 
-def test_a_list_that_gets_no_connection_says_so(database, own_daemon):  # noqa: F811
+def test_a_list_and_a_watch_that_get_no_connection_say_so(contract, database, own_daemon):  # noqa: F811
     database.migrate()
     client = own_daemon.start(f"--db-url={database.url(database.owner)}", "--lanes=1")
     client.create()
@@ -218,3 +226,5 @@ def test_a_list_that_gets_no_connection_says_so(database, own_daemon):  # noqa: 
     assert "no more connections" in why.value.sentence
     assert why.value.details["RetryInfo"]
     assert any("too many connections for role" in line for line in own_daemon.log_lines())
+    with Watch(contract, own_daemon.address, initialState=True) as watch:
+        assert "no more connections" in watch.refusal().sentence
