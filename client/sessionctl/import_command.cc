@@ -276,17 +276,15 @@ void AddImportCommand(CLI::App& parent, Run& run) {
   url->needs(layout);
   layout->needs(url);
   app.add_option("--encoding", import->encoding,
-                 "What the bytes of an old database without an encoding (SQL_ASCII) are; LATIN1, "
-                 "for example (default: UTF8)")
+                 "What the bytes of a database without an encoding (SQL_ASCII) are (default: UTF8)")
       ->option_text("NAME")
       ->needs(url);
   app.add_option("-n,--namespace", import->name_space,
                  "The namespace of sessions that do not say theirs (default: default)")
       ->option_text("NAME");
   app.add_option("--report", import->report,
-                 "Where to write each session that was not taken, or not as it was, and why: a "
-                 "JSON object a "
-                 "line")
+                 "Where to write each session that was not taken, or not as it was, and why: JSON "
+                 "lines")
       ->option_text("FILE");
 }
 
