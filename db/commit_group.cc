@@ -75,7 +75,8 @@ CommitGroup::CommitGroup(absl::Span<Submission* const> submissions, WorkflowCata
 
 SteadyTime CommitGroup::last_deadline() const {
   SteadyTime last = SteadyTime::InfinitePast();
-  for (const Submission* submission : submissions_) last = std::max(last, submission->deadline);
+  for (const Submission* submission : submissions_)
+    last = std::max(last, submission->deadline.time);
   return last;
 }
 
@@ -418,7 +419,13 @@ bool CommitGroup::TakeMissing(const std::vector<Result>& results) {
 // decide
 
 Decided CommitGroup::Decide() {
+  const SteadyTime now = SteadyTime::Now();
   for (Submission* submission : submissions_) {
+    // What nobody waits for any more is not sent: not by the first group either, if it waited.
+    if (absl::Status why = submission->deadline.Check(now); !why.ok()) {
+      submission->outcome = std::move(why);
+      continue;
+    }
     submission->outcome = DecideOne(*submission);
     const bool leaves_trace = submission->outcome.ok() && !submission->outcome->events.empty();
     if (way_ == Way::kOptimistic && !leaves_trace) return Decided::kUnsure;

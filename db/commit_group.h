@@ -77,8 +77,8 @@ class CommitGroup {
   bool QueueMissing(Connection& connection);
   bool TakeMissing(const std::vector<Result>& results);
 
-  // Decides every command. Unsure are, by Way::kOptimistic, refusals and what leaves no trace: the
-  // group has to be made anew.
+  // Decides every command that is still waited for. Unsure are, by Way::kOptimistic, refusals and
+  // what leaves no trace: the group has to be made anew.
   Decided Decide();
 
   // Trip 2.

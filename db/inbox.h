@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <deque>
+#include <utility>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
@@ -92,14 +93,14 @@ class Inbox {
 };
 
 // What nobody waits for any more does not reach the database. Answers those of the group whose
-// `deadline` has passed, `fail(item, why)` and Done, and takes them out.
+// `deadline` has passed, or whose caller has left, `fail(item, why)` and Done, and takes them out.
 template <class Item, class Fail>
 void AnswerExpired(std::vector<Item*>* group, Fail fail) {
   const SteadyTime now = SteadyTime::Now();
   std::erase_if(*group, [&](Item* item) {
-    if (item->deadline > now) return false;
-    fail(item,
-         absl::DeadlineExceededError("The deadline passed while the call waited for its turn."));
+    absl::Status why = item->deadline.Check(now);
+    if (why.ok()) return false;
+    fail(item, std::move(why));
     item->Done();
     return true;
   });

@@ -77,11 +77,14 @@ class QueryPool::Worker {
   explicit Worker(const QueryPoolOptions& options) : options_(OptionsOf(options)) {}
 
   Results Serve(const Entry& entry) {
-    if (SteadyTime::Now() >= entry.deadline) return DeadlineExceeded();
+    const absl::Status waited_for = entry.deadline.Check(SteadyTime::Now());
+    if (absl::IsDeadlineExceeded(waited_for)) return DeadlineExceeded();
+    if (!waited_for.ok()) return waited_for;
     Results results = Attempt(entry);
     // The connection had died, perhaps long ago: reading again does no harm, and on a new
     // connection it may go well.
-    if (absl::IsUnavailable(results.status()) && tripped_ && SteadyTime::Now() < entry.deadline) {
+    if (absl::IsUnavailable(results.status()) && tripped_ &&
+        SteadyTime::Now() < entry.deadline.time) {
       results = Attempt(entry);
     }
     return results;
@@ -90,14 +93,14 @@ class QueryPool::Worker {
  private:
   Results Attempt(const Entry& entry) {
     tripped_ = false;
-    if (absl::Status connected = Connect(entry.deadline); !connected.ok()) return connected;
+    if (absl::Status connected = Connect(entry.deadline.time); !connected.ok()) return connected;
     tripped_ = true;
     const int64_t left_ms =
-        std::max<int64_t>(1, absl::ToInt64Milliseconds(entry.deadline - SteadyTime::Now()));
+        std::max<int64_t>(1, absl::ToInt64Milliseconds(entry.deadline.time - SteadyTime::Now()));
     connection_->QueueSql("SELECT set_config('statement_timeout', $1, true)",
                           {{absl::StrCat(left_ms)}});
     for (const Sql& sql : entry.trip) connection_->QueueSql(sql.text, sql.params);
-    Results results = connection_->Trip(entry.deadline + kStopGrace);
+    Results results = connection_->Trip(entry.deadline.time + kStopGrace);
     if (results.ok()) {
       results->erase(results->begin());
       return results;
@@ -105,7 +108,7 @@ class QueryPool::Worker {
     if (SqlStateOf(results.status()) == kQueryCanceled) return DeadlineExceeded();
     // Also where it is not closed yet: a server that shuts down says so first.
     if (absl::IsUnavailable(results.status())) connection_.reset();
-    if (SteadyTime::Now() >= entry.deadline) return DeadlineExceeded();
+    if (SteadyTime::Now() >= entry.deadline.time) return DeadlineExceeded();
     return results;
   }
 
@@ -154,10 +157,11 @@ QueryPool::QueryPool(QueryPoolOptions options) : options_(std::move(options)) {
 
 QueryPool::~QueryPool() { Shutdown(); }
 
-void QueryPool::Run(std::vector<Sql> trip, SteadyTime deadline, Done done) {
+void QueryPool::Run(std::vector<Sql> trip, Deadline deadline, Done done) {
   auto entry = std::make_unique<Entry>();
   entry->trip = std::move(trip);
-  entry->deadline = std::min(deadline, SteadyTime::Now() + options_.trip_time_max);
+  entry->deadline = deadline;
+  entry->deadline.time = std::min(deadline.time, SteadyTime::Now() + options_.trip_time_max);
   absl::Status refused;
   {
     absl::MutexLock lock(&mutex_);

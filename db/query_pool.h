@@ -19,6 +19,7 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "db/connection.h"
+#include "db/deadline.h"
 #include "db/sql_text.h"
 
 namespace sessiond::db {
@@ -52,9 +53,10 @@ class QueryPool {
   // hands their results to `done`, on a thread of the pool; on the caller's own where the answer is
   // a refusal at once. `done` is called exactly once, with
   //   RESOURCE_EXHAUSTED / OVERLOADED: too many wait · DEADLINE_EXCEEDED: `deadline` passed,
-  //   waiting or running · UNAVAILABLE / DATABASE_UNAVAILABLE: not reachable, or lost twice ·
-  //   UNAVAILABLE / DRAINING: shut down · what SqlError makes of an error.
-  void Run(std::vector<Sql> trip, SteadyTime deadline, Done done);
+  //   waiting or running · CANCELLED: the caller left while it waited · UNAVAILABLE /
+  //   DATABASE_UNAVAILABLE: not reachable, or lost twice · UNAVAILABLE / DRAINING: shut down · what
+  //   SqlError makes of an error.
+  void Run(std::vector<Sql> trip, Deadline deadline, Done done);
 
   // Answers what waits with DRAINING, lets finish what runs, and ends the threads. Run refuses from
   // now on.
@@ -63,7 +65,7 @@ class QueryPool {
  private:
   struct Entry {
     std::vector<Sql> trip;
-    SteadyTime deadline;
+    Deadline deadline;
     Done done;
   };
   class Worker;

@@ -20,6 +20,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "db/database_clock.h"
+#include "db/deadline.h"
 #include "db/inbox.h"
 #include "db/lane_settings.h"
 #include "db/read_memory.h"
@@ -41,7 +42,7 @@ struct Lookup {
   // Well-formed ids, and the partition of each.
   std::vector<std::string> ids;
   std::vector<int16_t> partitions;
-  SteadyTime deadline = SteadyTime::InfiniteFuture();
+  Deadline deadline;
   // The lane's: not to be read beside, where that was not possible.
   bool stays = false;
 

@@ -101,7 +101,7 @@ absl::Status SessionStore::Load(SteadyTime deadline) {
   return absl::OkStatus();
 }
 
-void SessionStore::RefreshWorkflows(SteadyTime deadline,
+void SessionStore::RefreshWorkflows(Deadline deadline,
                                     absl::AnyInvocable<void(absl::Status)> done) {
   std::vector<Sql> trip;
   trip.push_back({kRefreshWorkflows.sql, {absl::StrCat(workflows_read_.load())}});

@@ -67,7 +67,7 @@ class SessionStore {
   const WorkflowCatalog& catalog() const { return *catalog_; }
   // Reads what was created since, which costs next to nothing where there is nothing, and calls
   // `done` once, as QueryPool::Run does.
-  void RefreshWorkflows(SteadyTime deadline, absl::AnyInvocable<void(absl::Status)> done);
+  void RefreshWorkflows(Deadline deadline, absl::AnyInvocable<void(absl::Status)> done);
   const PageTokens& page_tokens() const { return *page_tokens_; }
   int partition_count() const { return partition_count_; }
   // What time it is by the database's clock, without asking it; near enough for what is shown.

@@ -157,9 +157,8 @@ bool Siding::AnswerLate(std::vector<Waiting>* waiting) {
   std::vector<Submission*> late;
   const SteadyTime now = SteadyTime::Now();
   std::erase_if(*waiting, [&](const Waiting& one) {
-    if (one.submission->deadline <= now) {
-      one.submission->outcome =
-          absl::DeadlineExceededError("The deadline passed while somebody else kept this locked.");
+    if (absl::Status why = one.submission->deadline.Check(now); !why.ok()) {
+      one.submission->outcome = std::move(why);
     } else if (one.until <= now) {
       one.submission->outcome = SqlError("55P03", "waiting", "waited beside its lane");
     } else {

@@ -8,7 +8,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
-#include "db/steady_time.h"
+#include "db/deadline.h"
 #include "server/state_machine/decide.h"
 
 namespace sessiond::db {
@@ -39,7 +39,7 @@ struct Submission {
   // Where its request row lies: the session's partition, but for creations with an id of the
   // caller's own.
   int16_t request_partition = 0;
-  SteadyTime deadline = SteadyTime::InfiniteFuture();
+  Deadline deadline;
 
   // Lane thread only, until Done.
   absl::StatusOr<Outcome> outcome = absl::UnknownError("not decided");

@@ -6,10 +6,13 @@
 
 #include <atomic>
 #include <thread>
+#include <utility>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/synchronization/blocking_counter.h"
 #include "absl/synchronization/notification.h"
+#include "db/deadline.h"
 
 namespace sessiond::db {
 namespace {
@@ -96,6 +99,26 @@ TEST(Inbox, WakesAsManyAsThereIsWorkFor) {
     for (std::thread& taker : takers) taker.join();
     if (HasFailure()) return;
   }
+}
+
+TEST(Inbox, WhatNobodyWaitsForIsAnsweredAndTakenOut) {
+  struct Call {
+    Deadline deadline;
+    absl::Status answer;
+    bool done = false;
+    void Done() { done = true; }
+  };
+  const SteadyTime now = SteadyTime::Now();
+  std::atomic<bool> left = true, stays = false;
+  Call late{now - absl::Seconds(1)}, gone{{now + absl::Hours(1), &left}};
+  Call here{{now + absl::Hours(1), &stays}}, patient;
+  std::vector<Call*> group = {&late, &here, &gone, &patient};
+  AnswerExpired(&group, [](Call* call, absl::Status why) { call->answer = std::move(why); });
+  EXPECT_THAT(group, ElementsAre(&here, &patient));
+  EXPECT_TRUE(absl::IsDeadlineExceeded(late.answer)) << late.answer;
+  EXPECT_TRUE(absl::IsCancelled(gone.answer)) << gone.answer;
+  EXPECT_TRUE(late.done && gone.done);
+  EXPECT_FALSE(here.done || patient.done);
 }
 
 TEST(Inbox, LosesNothingAndKeepsEachSendersOrder) {

@@ -847,6 +847,39 @@ TEST(Lane, WhatNobodyWaitsForAnyMoreIsNotWritten) {
   ExpectSound(database);
 }
 
+// Of a group that waits for its partitions, who leaves meanwhile is not written, and neither is
+// whose deadline passes.
+TEST(Lane, WhatNobodyWaitsForByTheTimeItIsWrittenIsNotWritten) {
+  TestDatabase database;
+  const auto store = OpenStore(database, OneLane);
+  const v1::Session session = NewSessionIn(*store, "interview");
+  const std::string& id = session.session_id();
+  const auto locker = database.Connect();
+  ASSERT_TRUE(locker
+                  ->Execute(absl::StrCat("BEGIN; SELECT FROM partitions WHERE partition = ",
+                                         PartitionOf(id, store->partition_count()), " FOR UPDATE"),
+                            TestDeadline())
+                  .ok());
+  std::atomic<bool> left = false;
+  const SteadyTime soon = SteadyTime::Now() + absl::Milliseconds(100);
+  // The first of these is a group of its own, whatever comes behind it another one.
+  Pending first(*store, Increment(id, kCounter, 100), {SteadyTime::InfiniteFuture(), &left});
+  AwaitLanesThatWait(database, 1);
+  Pending late(*store, Increment(id, kCounter, 100), soon);
+  Pending leaves(*store, Increment(id, kCounter, 100), {TestDeadline(), &left});
+  Pending stays(*store, Increment(id, kCounter, 1), TestDeadline());
+  while (SteadyTime::Now() <= soon) absl::SleepFor(absl::Milliseconds(1));
+  left = true;
+  ASSERT_TRUE(locker->Execute("ROLLBACK", TestDeadline()).ok());
+  EXPECT_EQ(first.Wait().status().code(), absl::StatusCode::kCancelled);
+  EXPECT_EQ(late.Wait().status().code(), absl::StatusCode::kDeadlineExceeded);
+  EXPECT_EQ(leaves.Wait().status().code(), absl::StatusCode::kCancelled);
+  ASSERT_TRUE(stays.Wait().ok()) << stays.Wait().status();
+  EXPECT_EQ(stays.Wait()->session.counters().at(kCounter), 1);
+  EXPECT_EQ(stays.Wait()->session.sequence(), 2);
+  ExpectSound(database);
+}
+
 TEST(Lane, MoreThanItTakesOnIsRefusedAtOnce) {
   TestDatabase database;
   const auto store = OpenStore(database, [](SessionStoreOptions& options) {

@@ -218,9 +218,14 @@ TEST(Siding, WhoHasWaitedLongEnoughIsRefusedAndNothingIsDoneAfterwards) {
     ByHand lock(database, sql);
     const SteadyTime begin = SteadyTime::Now();
     Pending in_a_hurry(*store, Increment(ids[0], kCounter, 100), begin + absl::Milliseconds(120));
+    std::atomic<bool> left = false;
+    Pending leaves(*store, Increment(ids[0], kCounter, 100),
+                   {SteadyTime::InfiniteFuture(), &left});
     Pending patient(*store, Increment(ids[0], kCounter, 100));
     EXPECT_EQ(in_a_hurry.Wait().status().code(), absl::StatusCode::kDeadlineExceeded);
     EXPECT_GE(SteadyTime::Now() - begin, absl::Milliseconds(120));
+    left = true;
+    EXPECT_EQ(leaves.Wait().status().code(), absl::StatusCode::kCancelled);
     EXPECT_FALSE(patient.done());
     EXPECT_EQ(ReasonOf(patient.Wait().status()), v1::LOCK_TIMEOUT) << patient.Wait().status();
     EXPECT_GE(SteadyTime::Now() - begin, absl::Milliseconds(290));

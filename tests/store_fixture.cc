@@ -45,7 +45,7 @@ v1::Session NewSessionIn(SessionStore& store, const std::string& workflow,
   return outcome.ok() ? outcome->session : v1::Session();
 }
 
-Pending::Pending(SessionStore& store, Command change, SteadyTime until) {
+Pending::Pending(SessionStore& store, Command change, Deadline until) {
   command = std::move(change);
   deadline = until;
   if (const absl::Status taken = store.Submit(this); !taken.ok()) {

@@ -30,7 +30,7 @@ v1::Session NewSessionIn(SessionStore& store, const std::string& workflow,
 // A command that somebody waits for later.
 class Pending : public Submission {
  public:
-  Pending(SessionStore& store, Command change, SteadyTime until = SteadyTime::InfiniteFuture());
+  Pending(SessionStore& store, Command change, Deadline until = {});
   // A lane still knows it until it is done.
   ~Pending() override { Wait(); }
   void Done() noexcept override { done_.Notify(); }

@@ -15,7 +15,7 @@ namespace sessiond::rpc {
 // co_await Change(store, command, deadline) → what became of it.
 class Change : public db::Submission {
  public:
-  Change(db::SessionStore& store, Command command_given, SteadyTime deadline_given)
+  Change(db::SessionStore& store, Command command_given, db::Deadline deadline_given)
       : store_(store) {
     command = std::move(command_given);
     deadline = deadline_given;
@@ -43,7 +43,7 @@ class Change : public db::Submission {
 // co_await ChangeAll(store, commands, deadline) → what became of each, when the last is done.
 class ChangeAll {
  public:
-  ChangeAll(db::SessionStore& store, std::vector<Command> commands, SteadyTime deadline)
+  ChangeAll(db::SessionStore& store, std::vector<Command> commands, db::Deadline deadline)
       : store_(store), parts_(commands.size()), left_(commands.size() + 1) {
     for (std::size_t i = 0; i < commands.size(); ++i) {
       parts_[i].all = this;
@@ -88,7 +88,7 @@ class ChangeAll {
 // co_await Read(store, ids, deadline) → what became of each id.
 class Read : public db::Lookup {
  public:
-  Read(db::SessionStore& store, std::vector<std::string> ids_given, SteadyTime deadline_given)
+  Read(db::SessionStore& store, std::vector<std::string> ids_given, db::Deadline deadline_given)
       : store_(store) {
     ids = std::move(ids_given);
     deadline = deadline_given;
@@ -114,7 +114,7 @@ class Read : public db::Lookup {
 // co_await Queries(pool, statements, deadline) → their results, of one trip and one moment.
 class Queries {
  public:
-  Queries(db::QueryPool& pool, std::vector<db::Sql> trip, SteadyTime deadline)
+  Queries(db::QueryPool& pool, std::vector<db::Sql> trip, db::Deadline deadline)
       : pool_(pool), trip_(std::move(trip)), deadline_(deadline) {}
   Queries(const Queries&) = delete;
 
@@ -130,14 +130,14 @@ class Queries {
  private:
   db::QueryPool& pool_;
   std::vector<db::Sql> trip_;
-  SteadyTime deadline_;
+  db::Deadline deadline_;
   db::QueryPool::Results results_ = absl::UnknownError("not run");
 };
 
 // co_await Query(pool, sql, deadline) → its result.
 class Query : private Queries {
  public:
-  Query(db::QueryPool& pool, db::Sql sql, SteadyTime deadline)
+  Query(db::QueryPool& pool, db::Sql sql, db::Deadline deadline)
       : Queries(pool, {std::move(sql)}, deadline) {}
 
   using Queries::await_ready;
@@ -152,7 +152,7 @@ class Query : private Queries {
 // co_await Refresh(store, deadline) → whether the catalogue has what there is by now.
 class Refresh {
  public:
-  Refresh(db::SessionStore& store, SteadyTime deadline) : store_(store), deadline_(deadline) {}
+  Refresh(db::SessionStore& store, db::Deadline deadline) : store_(store), deadline_(deadline) {}
   Refresh(const Refresh&) = delete;
 
   bool await_ready() const noexcept { return false; }
@@ -166,7 +166,7 @@ class Refresh {
 
  private:
   db::SessionStore& store_;
-  SteadyTime deadline_;
+  db::Deadline deadline_;
   absl::Status status_;
 };
 

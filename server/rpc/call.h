@@ -7,12 +7,13 @@
 
 #include <grpcpp/grpcpp.h>
 
+#include <atomic>
 #include <coroutine>
 #include <string>
 #include <utility>
 
 #include "absl/time/time.h"
-#include "db/steady_time.h"
+#include "db/deadline.h"
 
 namespace sessiond::rpc {
 
@@ -54,12 +55,39 @@ class Completion final : public Tag {
   bool ok_ = false;
 };
 
+// Tells when a call is over: answered, or left by its client, or past its deadline. Lives in the
+// frame of the call's coroutine. gRPC notices in any case; being told costs a turn of the queue.
+class CallOver final : public Tag {
+ public:
+  // REQUIRES: the call was not accepted yet.
+  explicit CallOver(grpc::ServerContext& context) {
+    context.AsyncNotifyWhenDone(static_cast<Tag*>(this));
+  }
+
+  // For any thread, while the call lives.
+  const std::atomic<bool>* flag() const { return &over_; }
+
+  // co_await over: by then gRPC has told. REQUIRES: the call was accepted; on the queue's thread.
+  bool await_ready() const noexcept { return over_; }
+  void await_suspend(std::coroutine_handle<> waiter) { waiter_ = waiter; }
+  void await_resume() const noexcept {}
+
+  void Complete(bool) override {
+    over_ = true;
+    if (waiter_) waiter_.resume();
+  }
+
+ private:
+  std::atomic<bool> over_ = false;
+  std::coroutine_handle<> waiter_;
+};
+
 // What a handler may know of the call beside its request.
 struct CallInfo {
   // The authenticated caller; `anonymous` without authentication.
   std::string caller = "anonymous";
   // When nobody waits for the answer any more.
-  SteadyTime deadline;
+  db::Deadline deadline;
 };
 
 }  // namespace sessiond::rpc

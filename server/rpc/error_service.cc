@@ -31,7 +31,7 @@ absl::StatusOr<db::ErrorSelection> SelectionOf(const Request& request,
 
 // The session of a selection, if it is of one.
 Task<absl::Status> ErrorService::CheckSession(const db::ErrorSelection& selection,
-                                              SteadyTime deadline) {
+                                              db::Deadline deadline) {
   if (selection.session_id.empty()) co_return absl::OkStatus();
   const auto session =
       co_await FindSession(store_, selection.session_id, selection.include_deleted, deadline);

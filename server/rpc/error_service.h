@@ -29,7 +29,7 @@ class ErrorService {
                                                       v1::SummarizeErrorsRequest request);
 
  private:
-  Task<absl::Status> CheckSession(const db::ErrorSelection& selection, SteadyTime deadline);
+  Task<absl::Status> CheckSession(const db::ErrorSelection& selection, db::Deadline deadline);
 
   db::SessionStore& store_;
   Changes changes_;

@@ -12,7 +12,7 @@
 namespace sessiond::rpc {
 
 Answer<Serialized<v1::Session>> FindSession(db::SessionStore& store, std::string session_id,
-                                            bool include_deleted, SteadyTime deadline) {
+                                            bool include_deleted, db::Deadline deadline) {
   Read read(store, {session_id}, deadline);
   auto found = co_await read;
   if (!found.ok()) co_return found.status();
@@ -30,7 +30,7 @@ absl::Status CheckFound(absl::string_view session_id, const db::FoundSession& fo
 }
 
 Task<absl::Status> PresentSessions(db::SessionStore& store, std::vector<v1::Session*> sessions,
-                                   SteadyTime deadline) {
+                                   db::Deadline deadline) {
   const auto workflow_of = [&store](const v1::Session& session) {
     return store.catalog().Find(session.workflow(), session.workflow_revision());
   };

@@ -19,7 +19,7 @@ namespace sessiond::rpc {
 // The session that a read is about, as it is sent. NEVER_EXISTED, ARCHIVED or, unless
 // `include_deleted`, DELETED. REQUIRES: `store` outlives the task, here and below.
 Answer<Serialized<v1::Session>> FindSession(db::SessionStore& store, std::string session_id,
-                                            bool include_deleted, SteadyTime deadline);
+                                            bool include_deleted, db::Deadline deadline);
 
 // CheckExists, of what a look-up found.
 absl::Status CheckFound(absl::string_view session_id, const db::FoundSession& found,
@@ -28,7 +28,7 @@ absl::Status CheckFound(absl::string_view session_id, const db::FoundSession& fo
 // Fills the derived fields of sessions that a query found. A workflow's revision that another
 // daemon made since is fetched first. REQUIRES: `sessions` outlive the task.
 Task<absl::Status> PresentSessions(db::SessionStore& store, std::vector<v1::Session*> sessions,
-                                   SteadyTime deadline);
+                                   db::Deadline deadline);
 
 int PageSize(int asked);
 std::string NamespaceOf(const std::string& asked);

@@ -118,18 +118,19 @@ struct Server::Calls {
     grpc::ServerContext context;
     RawRequest request;
     grpc::ServerAsyncResponseWriter<grpc::ByteBuffer> writer(&context);
+    CallOver over(context);
     Completion accepted([&](void* tag) {
       served.service->Accept(served.index, &context, &request, &writer, queue.get(), tag);
     });
-    if (!co_await accepted) co_return;  // Shutting down.
+    if (!co_await accepted) co_return;  // Shutting down; nothing else comes back.
     const Running running(server);
     Serve(server, served, queue);
 
     const SteadyTime begin = SteadyTime::Now();
     served.metrics->Started();
-    CallInfo call{.deadline = DeadlineOf(context)};
+    CallInfo call{.deadline = {DeadlineOf(context), over.flag()}};
     Bytes reply;
-    if (call.deadline <= begin) {
+    if (call.deadline.time <= begin) {
       reply = absl::DeadlineExceededError("The deadline had passed when the call arrived.");
     } else if (server.draining_) {
       reply = Draining();
@@ -150,6 +151,7 @@ struct Server::Calls {
       }
     });
     co_await finished;
+    co_await over;
   }
 
   // The same of a streaming call, which lasts as long as its client and the daemon want it. gRPC
@@ -168,8 +170,8 @@ struct Server::Calls {
     served.metrics->Started();
     absl::Status status = StreamDraining();
     if (server.streams_.Join(stream)) {
-      Task<absl::Status> handling =
-          served.method->stream(CallInfo{.deadline = SteadyTime::InfiniteFuture()}, stream);
+      Task<absl::Status> handling = served.method->stream(
+          CallInfo{.deadline = {SteadyTime::InfiniteFuture(), &stream.news()->over}}, stream);
       status = co_await handling;
       if (stream.draining() && status.ok()) status = StreamDraining();
       if (status.ok() && !stream.heard() && !served.service->StreamsRequests(served.index))

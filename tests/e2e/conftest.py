@@ -146,6 +146,14 @@ class Client:
         )
         return json_format.MessageToDict(reply, descriptor_pool=self._contract.pool)
 
+    def begin(self, method, request, **options):
+        """Calls without waiting for the answer: a future, which can be cancelled."""
+        method = self._contract.full(method)
+        stub = self._channel.unary_unary("/" + method)
+        return stub.future(
+            self._contract.request(method, request), **{"timeout": CALL_SECONDS, **options}
+        )
+
     def refusal(self, method, request, **options):
         """Calls what must not be accepted, and answers with why."""
         with pytest.raises(Refused) as refused:
