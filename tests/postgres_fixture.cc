@@ -78,6 +78,7 @@ TestDatabase::TestDatabase(Schema schema) {
 }
 
 TestDatabase::~TestDatabase() {
+  if (name_.empty()) return;
   Administer(absl::StrCat("DROP DATABASE ", name_, " WITH (FORCE)"));
 }
 

@@ -9,6 +9,7 @@
 
 #include <memory>
 #include <string>
+#include <utility>
 
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
@@ -37,6 +38,8 @@ class TestDatabase {
  public:
   enum class Schema { kMigrated, kEmpty };
   explicit TestDatabase(Schema schema = Schema::kMigrated);
+  // One that is there, of a server that the test runs itself; it is not dropped.
+  explicit TestDatabase(std::string dsn) : dsn_(std::move(dsn)) {}
   ~TestDatabase();
   TestDatabase(const TestDatabase&) = delete;
   TestDatabase& operator=(const TestDatabase&) = delete;
