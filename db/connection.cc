@@ -16,6 +16,7 @@
 #include "absl/strings/str_replace.h"
 #include "absl/time/clock.h"
 #include "db/conninfo.h"
+#include "db/dial.h"
 #include "db/pinned_settings.h"
 #include "db/sql_error.h"
 
@@ -24,7 +25,7 @@ namespace {
 
 // PostgreSQL's type oids (pg_type.dat); fixed for ever.
 constexpr int32_t kBoolOid = 16, kInt8Oid = 20, kInt2Oid = 21, kInt4Oid = 23, kTextOid = 25,
-                  kUuidOid = 2950, kTimestamptzOid = 1184, kJsonbOid = 3802;
+                  kInt8ArrayOid = 1016, kUuidOid = 2950, kTimestamptzOid = 1184, kJsonbOid = 3802;
 
 constexpr int kBinary = 1;
 
@@ -59,6 +60,18 @@ std::string Trimmed(const char* message) {
   std::string text = absl::StrReplaceAll(message == nullptr ? "" : message, {{"\n\t", " "}});
   while (!text.empty() && (text.back() == '\n' || text.back() == ' ')) text.pop_back();
   return text;
+}
+
+// Notes that the server has warned. What PL/pgSQL raises is its author's word, not the server's.
+void NoteWarning(void* warned, const PGresult* notice) {
+  const auto field = [notice](int code) -> absl::string_view {
+    const char* text = PQresultErrorField(notice, code);
+    return text == nullptr ? "" : text;
+  };
+  if (field(PG_DIAG_SEVERITY_NONLOCALIZED) == "WARNING" &&
+      field(PG_DIAG_SOURCE_FUNCTION) != "exec_stmt_raise") {
+    *static_cast<bool*>(warned) = true;
+  }
 }
 
 }  // namespace
@@ -231,6 +244,29 @@ absl::string_view Result::Jsonb(int row, int column) const {
 int64_t Result::affected() const { return std::strtoll(PQcmdTuples(result_.get()), nullptr, 10); }
 absl::string_view Result::tag() const { return PQcmdStatus(result_.get()); }
 
+// See Params::BeginArray; an empty array has no dimension.
+std::vector<int64_t> Result::Int8Array(int row, int column) const {
+  assert(PQftype(result_.get(), column) == kInt8ArrayOid);
+  absl::string_view bytes = Text(row, column);
+  const auto take4 = [&bytes] {
+    const auto value = static_cast<int32_t>(absl::big_endian::Load32(bytes.data()));
+    bytes.remove_prefix(4);
+    return value;
+  };
+  const int32_t dimensions = take4();
+  bytes.remove_prefix(8);
+  std::vector<int64_t> values(dimensions == 0 ? 0 : static_cast<std::size_t>(take4()));
+  if (dimensions > 0) bytes.remove_prefix(4);
+  for (int64_t& value : values) {
+    bytes.remove_prefix(4);
+    value = static_cast<int64_t>(absl::big_endian::Load64(bytes.data()));
+    bytes.remove_prefix(8);
+  }
+  return values;
+}
+
+bool IsCommitted(const Result& commit) { return commit.tag() == "COMMIT" && !commit.warned(); }
+
 // -------------------------------------------------------------------------------------------------
 // Connection
 
@@ -241,27 +277,11 @@ absl::StatusOr<std::unique_ptr<Connection>> Connection::Open(const ConnectionOpt
         absl::StrCat("the connection string ", info.status().message()));
   }
   auto connection = std::unique_ptr<Connection>(new Connection);
-  // A name given in the connection string wins over ours.
-  const char* const keywords[] = {"fallback_application_name", "dbname", nullptr};
-  const char* const values[] = {options.application_name.c_str(), options.dsn.c_str(), nullptr};
   connection->expects_conflicts_ = options.expects_conflicts;
-  connection->conn_ = PQconnectStartParams(keywords, values, /*expand_dbname=*/1);
-  pg_conn* conn = connection->conn_;
-  if (conn == nullptr) return connection->Lost("connecting");
-  // With its SQLSTATE: what a connection is refused for is to be told apart.
-  PQsetErrorVerbosity(conn, PQERRORS_VERBOSE);
-  if (PQstatus(conn) == CONNECTION_BAD) return ConnectionRefused(PQerrorMessage(conn));
-  // libpq ignores connect_timeout when connecting step by step, so that the deadline is kept here.
-  PQsetNoticeReceiver(
-      conn, [](void*, const PGresult*) {}, nullptr);
-  for (PostgresPollingStatusType step = PGRES_POLLING_WRITING; step != PGRES_POLLING_OK;
-       step = PQconnectPoll(conn)) {
-    if (step == PGRES_POLLING_FAILED) return ConnectionRefused(PQerrorMessage(conn));
-    const short events = step == PGRES_POLLING_READING ? POLLIN : POLLOUT;
-    if (!WaitFor(PQsocket(conn), events, deadline))
-      return connection->Lost("connecting: timed out");
-  }
-  PQsetErrorVerbosity(conn, PQERRORS_DEFAULT);
+  const auto dialled = Dial(options.dsn, options.application_name, options.seen, deadline);
+  if (!dialled.ok()) return dialled.status();
+  pg_conn* conn = connection->conn_ = *dialled;
+  PQsetNoticeReceiver(conn, NoteWarning, &connection->warned_);
   connection->counted_ = true;
   ++open_connections;
   if (PQsetnonblocking(conn, 1) != 0 || PQenterPipelineMode(conn) != 1)
@@ -310,8 +330,8 @@ void Connection::Close() {
 int Connection::open_count() { return open_connections; }
 
 absl::Status Connection::Lost(absl::string_view what) {
-  const std::string message =
-      absl::StrCat(what, ": ", Trimmed(conn_ == nullptr ? "out of memory" : PQerrorMessage(conn_)));
+  const std::string said = Trimmed(conn_ == nullptr ? "out of memory" : PQerrorMessage(conn_));
+  const std::string message = absl::StrCat(what, said.empty() ? "" : ": ", said);
   Close();
   queued_.clear();
   awaited_.clear();
@@ -329,6 +349,7 @@ void Connection::QueueSql(absl::string_view sql,
 
 absl::Status Connection::Send() {
   if (conn_ == nullptr) return ConnectionLost("already lost");
+  warned_ = false;
   for (Queued& queued : queued_) {
     if (!SendQueued(queued)) return Lost("sending");
   }
@@ -391,20 +412,31 @@ std::optional<std::string> Connection::PreparedName(const std::string& sql) {
   return name;
 }
 
+// Waits for the socket, as long as the deadline, and who is asked after each silence, allow.
+absl::Status Connection::Await(short events, SteadyTime deadline) {
+  for (;;) {
+    const SteadyTime silence =
+        still_hears_ == nullptr ? SteadyTime::InfiniteFuture() : SteadyTime::Now() + silence_;
+    if (WaitFor(PQsocket(conn_), events, std::min(deadline, silence))) return absl::OkStatus();
+    if (silence >= deadline) return Lost("timed out");
+    if (!still_hears_()) return Lost("fell silent");
+  }
+}
+
 // Reads while it writes: with both directions full, neither side could go on otherwise.
 absl::Status Connection::Flush(SteadyTime deadline) {
   for (;;) {
     const int left = PQflush(conn_);
     if (left == 0) return absl::OkStatus();
     if (left < 0) return Lost("sending");
-    if (!WaitFor(PQsocket(conn_), POLLIN | POLLOUT, deadline)) return Lost("sending: timed out");
+    if (auto awaited = Await(POLLIN | POLLOUT, deadline); !awaited.ok()) return awaited;
     if (PQconsumeInput(conn_) != 1) return Lost("receiving");
   }
 }
 
 absl::Status Connection::WaitReadable(SteadyTime deadline) {
   while (PQisBusy(conn_) != 0) {
-    if (!WaitFor(PQsocket(conn_), POLLIN, deadline)) return Lost("receiving: timed out");
+    if (auto awaited = Await(POLLIN, deadline); !awaited.ok()) return awaited;
     if (PQconsumeInput(conn_) != 1) return Lost("receiving");
   }
   return absl::OkStatus();
@@ -423,6 +455,7 @@ absl::StatusOr<std::vector<Result>> Connection::Receive(SteadyTime deadline) {
   std::vector<Result> results;
   results.reserve(awaited_.size());
   std::size_t received = 0;
+  bool warned_before = false;
   absl::Status error;
   // Each statement yields its result, then a null; the sync yields PGRES_PIPELINE_SYNC alone.
   for (;;) {
@@ -433,7 +466,9 @@ absl::StatusOr<std::vector<Result>> Connection::Receive(SteadyTime deadline) {
       if (PQstatus(conn_) == CONNECTION_BAD) return Lost("receiving");
       continue;
     }
-    Result result(raw);
+    const bool warned = std::exchange(warned_, false);
+    Result result(raw, warned || warned_before);
+    warned_before = warned;
     switch (PQresultStatus(raw)) {
       case PGRES_PIPELINE_SYNC:
         awaited_.clear();
@@ -463,6 +498,7 @@ absl::StatusOr<std::vector<Result>> Connection::Trip(SteadyTime deadline) {
 
 absl::Status Connection::Execute(const std::string& sql, SteadyTime deadline) {
   if (conn_ == nullptr) return ConnectionLost("already lost");
+  warned_ = false;
   if (PQexitPipelineMode(conn_) != 1 || PQsendQuery(conn_, sql.c_str()) != 1)
     return Lost("sending");
   if (auto flushed = Flush(deadline); !flushed.ok()) return flushed;
@@ -475,6 +511,7 @@ absl::Status Connection::Execute(const std::string& sql, SteadyTime deadline) {
     const ExecStatusType status = PQresultStatus(raw);
     if (status != PGRES_COMMAND_OK && status != PGRES_TUPLES_OK && error.ok())
       error = SessionError(raw);
+    if (result.tag() == "COMMIT" && warned_ && error.ok()) error = CommitInDoubt();
     if (PQstatus(conn_) == CONNECTION_BAD) return Lost("receiving");
   }
   if (PQstatus(conn_) == CONNECTION_BAD || PQenterPipelineMode(conn_) != 1)

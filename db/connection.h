@@ -8,7 +8,9 @@
 // passed is closed, because nobody knows any more what it will answer next.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -20,6 +22,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
+#include "db/primary.h"
 #include "db/statement.h"
 #include "db/steady_time.h"
 
@@ -97,7 +100,8 @@ void Params::AddRows(const std::vector<Row>& rows, Write write) {
 // a column as another type than its own is a defect and asserts.
 class Result {
  public:
-  explicit Result(pg_result* result) : result_(result) {}
+  // `warned`: see below.
+  explicit Result(pg_result* result, bool warned = false) : result_(result), warned_(warned) {}
   int rows() const;
   bool IsNull(int row, int column) const;
   bool Bool(int row, int column) const;
@@ -105,6 +109,8 @@ class Result {
   int32_t Int4(int row, int column) const;
   int64_t Int8(int row, int column) const;
   absl::Time Timestamp(int row, int column) const;
+  // Of one dimension, without nulls.
+  std::vector<int64_t> Int8Array(int row, int column) const;
   // Also json and bytea. Valid as long as the result.
   absl::string_view Text(int row, int column) const;
   // jsonb, as its text. Valid as long as the result.
@@ -113,13 +119,22 @@ class Result {
   int64_t affected() const;
   // The command's tag, for example `COMMIT`.
   absl::string_view tag() const;
+  // Whether the server has warned of something at this statement, or at the one before it, which
+  // libpq does not tell apart. What triggers and functions of its users say does not count.
+  bool warned() const { return warned_; }
 
  private:
   struct Clear {
     void operator()(pg_result* result) const;
   };
   std::unique_ptr<pg_result, Clear> result_;
+  bool warned_;
 };
+
+// Whether a COMMIT that was answered has committed, and everywhere that it has to. When it is
+// cancelled while it waits for a synchronous standby, PostgreSQL answers with COMMIT, and a
+// warning; a transaction that had failed, with ROLLBACK.
+bool IsCommitted(const Result& commit);
 
 struct ConnectionOptions {
   // A libpq connection string or URL.
@@ -139,13 +154,16 @@ struct ConnectionOptions {
   bool pinned = true;
   // Whether constraints that do not hold (class 23) are put to the test, and so not logged.
   bool expects_conflicts = false;
+  // What the primary is known by, where the dsn names several hosts.
+  Seen seen = {};
 };
 
 class Connection {
  public:
-  // Connects, makes the settings and prepares the statements. UNAVAILABLE: nobody is there, or not
-  // ready by `deadline`. FAILED_PRECONDITION: the schema does not fit the statements.
-  // INVALID_ARGUMENT: the dsn is malformed (see conninfo.h).
+  // Connects to the primary of the hosts that there are (dial.h), makes the settings and prepares
+  // the statements. UNAVAILABLE: nobody is there, or not ready by `deadline`. FAILED_PRECONDITION:
+  // the schema does not fit the statements. INVALID_ARGUMENT: the dsn is malformed (see
+  // conninfo.h).
   static absl::StatusOr<std::unique_ptr<Connection>> Open(const ConnectionOptions& options,
                                                           SteadyTime deadline);
   ~Connection();
@@ -165,8 +183,14 @@ class Connection {
   // Send and Receive.
   absl::StatusOr<std::vector<Result>> Trip(SteadyTime deadline);
 
-  // One or more SQL commands in one string, without parameters, in a transaction of their own.
+  // One or more SQL commands in one string, without parameters, in a transaction of their own. A
+  // COMMIT with a warning is an error (see IsCommitted).
   absl::Status Execute(const std::string& sql, SteadyTime deadline);
+
+  // Who is asked, within a trip, each time that it has brought nothing for as long as SetSilence
+  // says: false gives the connection up. The callee leaves this connection alone.
+  void OnSilence(std::function<bool()> still_hears) { still_hears_ = std::move(still_hears); }
+  void SetSilence(absl::Duration silence) { silence_ = silence; }
 
   // False once the connection was lost or given up; it never comes back.
   bool alive() const { return conn_ != nullptr; }
@@ -185,6 +209,7 @@ class Connection {
   Connection() = default;
   absl::Status Lost(absl::string_view what);
   void Close();
+  absl::Status Await(short events, SteadyTime deadline);
   absl::Status Flush(SteadyTime deadline);
   absl::Status WaitReadable(SteadyTime deadline);
   absl::Status SessionError(const pg_result* result) const;
@@ -208,6 +233,10 @@ class Connection {
   absl::flat_hash_map<std::string, std::string> prepared_;
   int64_t names_drawn_ = 0;
   bool prepared_in_doubt_ = false;
+  std::function<bool()> still_hears_;
+  absl::Duration silence_ = absl::InfiniteDuration();
+  // A warning has come since the last result.
+  bool warned_ = false;
 };
 
 }  // namespace sessiond::db

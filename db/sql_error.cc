@@ -41,6 +41,7 @@ constexpr absl::string_view kOtherSchema =
 // The first prefix that fits wins.
 // clang-format off
 constexpr Row kRows[] = {
+    {"08007", v1::DATABASE_UNAVAILABLE, false, "The database does not say yet whether the change is safe. Retry with the same request_id."},
     {"08",    v1::DATABASE_UNAVAILABLE, false, "The database cannot be reached. Retry with the same request_id."},
     {"25006", v1::DATABASE_UNAVAILABLE, true,  "The database is read-only at present. Retry with the same request_id."},
     {"25P03", v1::DATABASE_UNAVAILABLE, true,  "The database ended an idle transaction. Retry with the same request_id."},
@@ -113,6 +114,16 @@ absl::Status ConnectionLost(absl::string_view what, absl::string_view sqlstate) 
   absl::Status status = SqlError(sqlstate, "connection", what);
   status.SetPayload(kTroublePayload, absl::Cord(what));
   return status;
+}
+
+absl::Status CommitInDoubt() {
+  return SqlError("08007", "COMMIT", "a warning came with it, or it rolled back");
+}
+
+bool ConnectionIsGone(const absl::Status& status) {
+  const std::string sqlstate = SqlStateOf(status);
+  return absl::StartsWith(sqlstate, "08") || absl::StartsWith(sqlstate, "57P") ||
+         sqlstate == "25P03" || sqlstate == "25006";
 }
 
 absl::Status ConnectionRefused(absl::string_view message) {

@@ -24,8 +24,16 @@ std::string SqlStateOf(const absl::Status& status);
 // other status. Never sent to callers.
 std::string TroubleOf(const absl::Status& status);
 
-// For a lost connection, or one that was not made.
+// For a lost connection, or one that was not made: 08001 where nobody answered, 25006 where nothing
+// can be written.
 absl::Status ConnectionLost(absl::string_view what, absl::string_view sqlstate = "08006");
+
+// For a commit of which nobody knows whether it is everywhere that it has to be: SQLSTATE 08007.
+absl::Status CommitInDoubt();
+
+// Whether a connection with this status is of no use any more, or leads to where nothing can be
+// written.
+bool ConnectionIsGone(const absl::Status& status);
 
 // What libpq said, in its verbose words, of a connection that was not made: `FATAL:  53300: too
 // many connections for role "app"`. With the server's SQLSTATE, or 08006 where none has answered.
