@@ -92,6 +92,8 @@ class CommitGroup {
   Way way() const { return way_; }
   // When nobody waits for an outcome any more.
   SteadyTime last_deadline() const;
+  // After Decide: by partition, where it will stand.
+  const std::map<int16_t, int64_t>& positions() const { return positions_; }
 
   // After Answer: the events, in the order of each partition's positions.
   std::vector<CommittedEvent> TakeCommitted() { return std::move(committed_); }

@@ -22,15 +22,15 @@ namespace {
 // connection was lost.
 constexpr absl::Duration kPatience = absl::Seconds(2);
 constexpr absl::Duration kReconnectPause = absl::Milliseconds(50);
-constexpr absl::Duration kConnectTimeout = absl::Seconds(2);
 
 // Races that PostgreSQL decides by rolling one side back (class 40) are run again this often.
 constexpr int kRacesMax = 5;
 
-bool ConnectionIsGone(const absl::Status& status) {
-  const std::string sqlstate = SqlStateOf(status);
-  return absl::StartsWith(sqlstate, "08") || absl::StartsWith(sqlstate, "57P") ||
-         sqlstate == "25P03" || sqlstate == "25006";
+LinkOptions LinkOf(const CommitterOptions& options) {
+  LinkOptions link{.connection = LaneConnection(options.settings, options.application_name),
+                   .primary = options.settings.primary};
+  link.connection.expects_conflicts = true;
+  return link;
 }
 
 // Seen while a group read without locks, before anything was begun.
@@ -53,6 +53,7 @@ Committer::Committer(CommitterOptions options, WorkflowCatalog& catalog, Databas
     : options_(std::move(options)),
       catalog_(catalog),
       clock_(clock),
+      link_(LinkOf(options_)),
       memory_(options_.kept_bytes_max) {}
 
 std::vector<Blocked> Committer::Settle(Group group) {
@@ -73,7 +74,7 @@ std::vector<Blocked> Committer::Settle(Group group) {
     // Whether it committed is unknown, or known not to be: either way it is run again, and the
     // request rows tell.
     if (ConnectionIsGone(status) && SteadyTime::Now() < give_up &&
-        lost_since_ > SteadyTime::Now() - kPatience) {
+        link_.lost_since() > SteadyTime::Now() - kPatience) {
       absl::SleepFor(kReconnectPause);
       continue;
     }
@@ -132,8 +133,8 @@ absl::StatusOr<std::vector<Blocked>> Committer::FindBlocked(Group group) {
   const std::vector<int16_t> partitions = PartitionsOf(group);
   Params of_partitions;
   of_partitions.AddInt2Array(partitions);
-  connection_->Queue(kFindLockedPartitions, std::move(of_partitions));
-  connection_->Queue(kFindLockedSessions, SetParams(partitions, sessions, WriteSessionKey));
+  link_->Queue(kFindLockedPartitions, std::move(of_partitions));
+  link_->Queue(kFindLockedSessions, SetParams(partitions, sessions, WriteSessionKey));
   const auto found = Trip();
   if (!found.ok()) {
     if (ConnectionIsGone(found.status())) RollBack(found.status());
@@ -174,18 +175,9 @@ void Committer::AnswerAll(Group group, const absl::Status& status) {
 }
 
 absl::Status Committer::Connect() {
-  if (connection_ != nullptr && connection_->alive()) return absl::OkStatus();
-  ConnectionOptions options = LaneConnection(options_.settings, options_.application_name);
-  options.expects_conflicts = true;
-  auto connection = Connection::Open(options, SteadyTime::Now() + kConnectTimeout);
-  if (!connection.ok()) {
-    if (lost_since_ == SteadyTime::InfiniteFuture()) lost_since_ = SteadyTime::Now();
-    return connection.status();
-  }
-  if (lost_since_ != SteadyTime::InfiniteFuture())
-    spdlog::info("lane: connected to the database again");
-  lost_since_ = SteadyTime::InfiniteFuture();
-  connection_ = *std::move(connection);
+  const int openings = link_.openings();
+  if (auto connected = link_.Connect(); !connected.ok()) return connected;
+  if (link_.openings() == openings) return absl::OkStatus();
   timeout_queued_ = false;
   // What was on the wire may have been committed, or not; and the database may be another one.
   memory_.Clear();
@@ -214,27 +206,19 @@ absl::Status Committer::CommitOnce(Group submissions, GroupReport* report) {
 }
 
 void Committer::RollBack(const absl::Status& status) {
-  if (ConnectionIsGone(status)) {
-    if (lost_since_ == SteadyTime::InfiniteFuture()) {
-      lost_since_ = SteadyTime::Now();
-      spdlog::warn("lane: the connection to the database is lost (sqlstate {})",
-                   SqlStateOf(status));
-    }
-    connection_.reset();
-    return;
-  }
+  // Its memory goes with it.
+  if (ConnectionIsGone(status)) return link_.Close();
   if (absl::IsAborted(status)) return;  // Nothing was begun.
   // The sync ended the skipping, not the transaction.
-  connection_->Queue(kRollback);
-  if (!connection_->Trip(SteadyTime::Now() + options_.settings.statement_timeout).ok())
-    connection_.reset();
+  link_->Queue(kRollback);
+  if (!link_.Trip(SteadyTime::Now() + options_.settings.statement_timeout).ok()) link_.Close();
 }
 
 // Each trip waits for at most one lock and some statements; the margin lets PostgreSQL's own
 // timeouts answer first.
 absl::StatusOr<std::vector<Result>> Committer::Trip() {
-  auto results = connection_->Trip(SteadyTime::Now() + options_.settings.lock_timeout +
-                                   2 * options_.settings.statement_timeout);
+  auto results = link_.Trip(SteadyTime::Now() + options_.settings.lock_timeout +
+                            2 * options_.settings.statement_timeout);
   if (std::exchange(timeout_queued_, false) && results.ok()) results->erase(results->begin());
   return results;
 }
@@ -246,20 +230,20 @@ void Committer::QueueTimeout(const CommitGroup& group) {
   if (timeout_queued_ || left >= options_.settings.statement_timeout) return;
   Params timeout;
   timeout.AddText(absl::StrCat(std::max<int64_t>(1, absl::ToInt64Milliseconds(left))));
-  connection_->Queue(kLimitStatements, std::move(timeout));
+  link_->Queue(kLimitStatements, std::move(timeout));
   timeout_queued_ = true;
 }
 
 // False: by this way the group is not to be decided.
 absl::StatusOr<bool> Committer::LoadAndWrite(CommitGroup& group, GroupReport* report) {
   QueueTimeout(group);
-  report->loaded = group.QueueLoad(*connection_);
+  report->loaded = group.QueueLoad(*link_);
   if (report->loaded) {
     const auto loaded = Trip();
     if (!loaded.ok()) return loaded.status();
     if (!group.TakeLoaded(*loaded)) return Moved();
   }
-  if (group.QueueMissing(*connection_)) {
+  if (group.QueueMissing(*link_)) {
     const auto missing = Trip();
     if (!missing.ok()) return missing.status();
     if (!group.TakeMissing(*missing)) return Moved();
@@ -269,19 +253,20 @@ absl::StatusOr<bool> Committer::LoadAndWrite(CommitGroup& group, GroupReport* re
   if (decided == Decided::kUnsure) return false;
   if (decided == Decided::kNothingToWrite) {
     if (group.way() != Way::kLocked) return true;
-    connection_->Queue(kRollback);
+    link_->Queue(kRollback);
     if (const auto rolled_back = Trip(); !rolled_back.ok()) return rolled_back.status();
     return true;
   }
 
   QueueTimeout(group);
-  group.QueueWrites(*connection_);
+  group.QueueWrites(*link_);
   const auto written = Trip();
   if (!written.ok()) {
     if (ConnectionIsGone(written.status())) group.LeaveInDoubt();
     return written.status();
   }
   group.Answer(*written);
+  options_.settings.primary->Acknowledged(group.positions());
   if (auto committed = group.TakeCommitted(); !committed.empty())
     options_.listener->on_committed(std::move(committed));
   return true;

@@ -9,7 +9,6 @@
 
 #include <cstdint>
 #include <functional>
-#include <memory>
 #include <string>
 #include <vector>
 
@@ -18,9 +17,9 @@
 #include "absl/types/span.h"
 #include "db/commit_group.h"
 #include "db/committed.h"
-#include "db/connection.h"
 #include "db/lane_memory.h"
 #include "db/lane_settings.h"
+#include "db/link.h"
 #include "db/steady_time.h"
 #include "db/submission.h"
 #include "server/state_machine/workflow_catalog.h"
@@ -71,7 +70,7 @@ class Committer {
 
   // Does nothing if the connection is there.
   absl::Status Connect();
-  void Disconnect() { connection_.reset(); }
+  void Disconnect() { link_.Close(); }
 
   // Decides the group and commits it. Afterwards every outcome is final, but of those that it
   // answers, in their order: they are as they were.
@@ -93,13 +92,10 @@ class Committer {
   const CommitterOptions options_;
   WorkflowCatalog& catalog_;
   DatabaseClock& clock_;
-  std::unique_ptr<Connection> connection_;
+  Link link_;
   LaneMemory memory_;
   // The next trip begins with a statement that is no group's.
   bool timeout_queued_ = false;
-  // When the connection was lost; while it has been for longer than kPatience, groups are answered
-  // at once.
-  SteadyTime lost_since_ = SteadyTime::InfiniteFuture();
 };
 
 }  // namespace sessiond::db

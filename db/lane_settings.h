@@ -1,10 +1,12 @@
 // How lanes, for writing and for reading, connect.
 #pragma once
 
+#include <memory>
 #include <string>
 
 #include "absl/time/time.h"
 #include "db/connection.h"
+#include "db/primary.h"
 
 namespace sessiond::db {
 
@@ -18,6 +20,8 @@ struct LaneSettings {
   absl::Duration lock_moment = absl::Milliseconds(50);
   // How long a statement may take.
   absl::Duration statement_timeout = absl::Seconds(5);
+  // What is seen of the database; one for all who share it.
+  std::shared_ptr<Primary> primary = std::make_shared<Primary>();
 };
 
 // Statements are planned once and generically, and never by a scan: they are prepared on tables

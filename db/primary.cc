@@ -95,7 +95,8 @@ absl::Status Primary::Weigh(const ServerState& state, const Seen& before, bool w
   if (verdict != Verdict::kFit) {
     const std::string why = WhyNot(verdict, state, before);
     if (IsDangerous(verdict)) Refuse(why);
-    return ConnectionLost(why, verdict == Verdict::kReadOnly ? "25006" : "08006");
+    const bool writable = verdict != Verdict::kStandby && verdict != Verdict::kReadOnly;
+    return ConnectionLost(why, writable ? "08006" : "25006");
   }
   const absl::MutexLock lock(&mutex_);
   if (state.system_identifier != 0) seen_.system_identifier = state.system_identifier;

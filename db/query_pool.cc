@@ -1,29 +1,23 @@
 #include "db/query_pool.h"
 
-#include <spdlog/spdlog.h>
-
 #include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "db/link.h"
 #include "db/sql_error.h"
 #include "server/state_machine/refusal.h"
 
 namespace sessiond::db {
 namespace {
 
-// After a failed attempt to connect. The first is shorter than a restart of PostgreSQL takes (about
-// 0.1 s), the last short enough to be serving again within 2 s of it.
-constexpr absl::Duration kBackOffMin = absl::Milliseconds(50);
-constexpr absl::Duration kBackOffMax = absl::Seconds(1);
-
-// An attempt to connect takes milliseconds where somebody listens.
-constexpr absl::Duration kConnectTimeMax = absl::Seconds(2);
-
 // How long after its deadline a trip is listened to: for PostgreSQL's own word that it stopped,
 // which saves the connection.
 constexpr absl::Duration kStopGrace = absl::Milliseconds(50);
+
+// Of a transaction that has failed.
+constexpr absl::Duration kRollBackTime = absl::Seconds(1);
 
 // SQLSTATE query_canceled: statement_timeout.
 constexpr absl::string_view kQueryCanceled = "57014";
@@ -38,14 +32,20 @@ absl::Status Draining() {
       .RetryAfter(absl::Seconds(1));
 }
 
-// `why` there is no connection, and when to try again.
-absl::Status Unavailable(const absl::Status& why, absl::Duration retry_after) {
+// `why` there is no connection, and when the next attempt to get one is.
+absl::Status Unavailable(const absl::Status& why, SteadyTime next_attempt) {
+  constexpr absl::Duration kSoon = absl::Milliseconds(50);
   if (!absl::IsUnavailable(why)) return why;
   return Refusal(v1::DATABASE_UNAVAILABLE, std::string(why.message()))
-      .RetryAfter(std::max(retry_after, kBackOffMin));
+      .RetryAfter(std::max(next_attempt - SteadyTime::Now(), kSoon));
 }
 
-ConnectionOptions OptionsOf(const QueryPoolOptions& options) {
+// What is written is not done before it is everywhere that it has to be; nor is what was found to
+// be written already, by somebody who does not know that. A row's lock makes this a commit that
+// waits for all before it.
+constexpr absl::string_view kConfirm = "SELECT FROM database_identity FOR UPDATE";
+
+ConnectionOptions ConnectionOf(const QueryPoolOptions& options) {
   ConnectionOptions connection = {
       .dsn = options.dsn,
       .application_name = "sessiond queries",
@@ -71,10 +71,13 @@ ConnectionOptions OptionsOf(const QueryPoolOptions& options) {
 
 }  // namespace
 
-// One thread's connection, and what it knows of the database's being there.
+// One thread's connection.
 class QueryPool::Worker {
  public:
-  explicit Worker(const QueryPoolOptions& options) : options_(OptionsOf(options)) {}
+  explicit Worker(const QueryPoolOptions& options)
+      : writes_(!options.read_only),
+        link_(
+            {.connection = ConnectionOf(options), .primary = options.primary, .writes = writes_}) {}
 
   Results Serve(const Entry& entry) {
     const absl::Status waited_for = entry.deadline.Check(SteadyTime::Now());
@@ -93,57 +96,47 @@ class QueryPool::Worker {
  private:
   Results Attempt(const Entry& entry) {
     tripped_ = false;
-    if (absl::Status connected = Connect(entry.deadline.time); !connected.ok()) return connected;
+    // While the database is away, callers are refused at once between attempts to connect.
+    if (absl::Status connected = link_.Connect(entry.deadline.time); !connected.ok())
+      return Unavailable(connected, link_.next_attempt());
     tripped_ = true;
     const int64_t left_ms =
         std::max<int64_t>(1, absl::ToInt64Milliseconds(entry.deadline.time - SteadyTime::Now()));
-    connection_->QueueSql("SELECT set_config('statement_timeout', $1, true)",
-                          {{absl::StrCat(left_ms)}});
-    for (const Sql& sql : entry.trip) connection_->QueueSql(sql.text, sql.params);
-    Results results = connection_->Trip(entry.deadline.time + kStopGrace);
+    if (writes_) link_->QueueSql("BEGIN");
+    link_->QueueSql("SELECT set_config('statement_timeout', $1, true)", {{absl::StrCat(left_ms)}});
+    for (const Sql& sql : entry.trip) link_->QueueSql(sql.text, sql.params);
+    if (writes_) link_->QueueSql(kConfirm);
+    if (writes_) link_->QueueSql("COMMIT");
+    Results results = link_.Trip(entry.deadline.time + kStopGrace);
+    if (results.ok() && writes_ && !IsCommitted(results->back())) results = CommitInDoubt();
     if (results.ok()) {
-      results->erase(results->begin());
+      const auto first = results->begin() + (writes_ ? 2 : 1);
+      const auto size = static_cast<std::ptrdiff_t>(entry.trip.size());
+      results->erase(first + size, results->end());
+      results->erase(results->begin(), first);
       return results;
     }
-    if (SqlStateOf(results.status()) == kQueryCanceled) return DeadlineExceeded();
+    const bool out_of_time = SqlStateOf(results.status()) == kQueryCanceled;
     // Also where it is not closed yet: a server that shuts down says so first.
-    if (absl::IsUnavailable(results.status())) connection_.reset();
-    if (SteadyTime::Now() >= entry.deadline.time) return DeadlineExceeded();
+    if (absl::IsUnavailable(results.status()) && !out_of_time) {
+      link_.Close();
+    } else {
+      RollBack();
+    }
+    if (out_of_time || SteadyTime::Now() >= entry.deadline.time) return DeadlineExceeded();
     return results;
   }
 
-  // While the database is away, attempts keep a distance that grows, and callers are refused at
-  // once in between.
-  absl::Status Connect(SteadyTime deadline) {
-    if (connection_ != nullptr && connection_->alive()) return absl::OkStatus();
-    const SteadyTime now = SteadyTime::Now();
-    if (now < next_attempt_) return Unavailable(why_, next_attempt_ - now);
-    auto opened = Connection::Open(options_, std::min(deadline, now + kConnectTimeMax));
-    if (opened.ok()) {
-      connection_ = *std::move(opened);
-      back_off_ = kBackOffMin;
-      why_ = absl::OkStatus();
-      return absl::OkStatus();
-    }
-    if (SqlStateOf(opened.status()) != SqlStateOf(why_)) {
-      spdlog::warn("queries: no connection to the database (sqlstate {}): {}",
-                   SqlStateOf(opened.status()), TroubleOf(opened.status()));
-    }
-    why_ = opened.status();
-    connection_.reset();
-    next_attempt_ = SteadyTime::Now() + back_off_;
-    back_off_ = std::min(back_off_ * 2, kBackOffMax);
-    return Unavailable(why_, back_off_);
+  void RollBack() {
+    if (!writes_ || !link_.connected()) return;
+    link_->QueueSql("ROLLBACK");
+    if (!link_.Trip(SteadyTime::Now() + kRollBackTime).ok()) link_.Close();
   }
 
-  const ConnectionOptions options_;
-  std::unique_ptr<Connection> connection_;
+  const bool writes_;
+  Link link_;
   // Whether the last attempt got as far as sending.
   bool tripped_ = false;
-  SteadyTime next_attempt_ = SteadyTime::InfinitePast();
-  // The last attempt's outcome.
-  absl::Status why_;
-  absl::Duration back_off_ = kBackOffMin;
 };
 
 QueryPool::QueryPool(QueryPoolOptions options) : options_(std::move(options)) {

@@ -20,6 +20,7 @@
 #include "absl/time/time.h"
 #include "db/connection.h"
 #include "db/deadline.h"
+#include "db/primary.h"
 #include "db/sql_text.h"
 
 namespace sessiond::db {
@@ -37,6 +38,8 @@ struct QueryPoolOptions {
   // False for statements that change what is no part of a session. A trip whose connection was lost
   // is run again: it must not matter how often it is run.
   bool read_only = true;
+  // What is seen of the database; one for all who share it.
+  std::shared_ptr<Primary> primary = std::make_shared<Primary>();
 };
 
 class QueryPool {

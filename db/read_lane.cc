@@ -7,6 +7,7 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/time/clock.h"
 #include "db/connection.h"
+#include "db/link.h"
 #include "db/session_rows.h"
 #include "db/set_params.h"
 #include "db/sql_error.h"
@@ -16,10 +17,6 @@
 
 namespace sessiond::db {
 namespace {
-
-constexpr absl::Duration kConnectTimeout = absl::Seconds(2);
-// Before a thread that reads beside tries again.
-constexpr absl::Duration kConnectPause = absl::Seconds(1);
 
 constexpr const Statement* kReadStatements[] = {&kFindChangedSessions, &kFindMovedSessions,
                                                 &kFindTombstones, &kLoadWorkflows, &kReadPositions};
@@ -31,6 +28,14 @@ constexpr std::size_t kManyMin = 16;
 // processor's time, small ones have the disk do more at a time.
 constexpr int kThreadsBeside = 4;
 constexpr std::size_t kGroupBesideMax = 64;
+
+LinkOptions LinkOf(const LaneSettings& settings) {
+  LinkOptions options{.connection = LaneConnection(settings, "sessiond reads"),
+                      .primary = settings.primary,
+                      .writes = false};
+  options.connection.statements = kReadStatements;
+  return options;
+}
 
 InboxOptions InboxBeside(InboxOptions inbox) {
   inbox.group_items_max = kGroupBesideMax;
@@ -90,7 +95,8 @@ class ReadLane::Reader {
       : settings_(lane.settings_),
         catalog_(lane.catalog_),
         clock_(lane.clock_),
-        memory_(lane.memory_) {}
+        memory_(lane.memory_),
+        link_(LinkOf(lane.settings_)) {}
 
   // Does nothing if the connection is there.
   absl::Status Connect();
@@ -111,7 +117,7 @@ class ReadLane::Reader {
   WorkflowCatalog& catalog_;
   const DatabaseClock& clock_;
   ReadMemory& memory_;
-  std::unique_ptr<Connection> connection_;
+  Link link_;
   // Of the memory, when it had been opened.
   int openings_ = 0;
 };
@@ -158,15 +164,11 @@ void ReadLane::Read() {
 void ReadLane::ReadBeside() {
   Reader reader(*this);
   std::vector<Lookup*> group;
-  SteadyTime next_attempt = SteadyTime::InfinitePast();
   while (beside_.Take(&group)) {
     AnswerExpired(&group, AnswerLate);
-    if (SteadyTime::Now() >= next_attempt) {
-      if (reader.Connect().ok()) {
-        reader.Serve(group);
-        continue;
-      }
-      next_attempt = SteadyTime::Now() + kConnectPause;
+    if (reader.Connect().ok()) {
+      reader.Serve(group);
+      continue;
     }
     // The database may let in only so many: back to the one connection that there always was.
     for (Lookup* lookup : group) {
@@ -198,24 +200,20 @@ absl::Status ReadLane::Reader::ReadGroup(const std::vector<Lookup*>& group) {
   for (int attempt = 0; attempt < 2; ++attempt) {
     if (status = Connect(); !status.ok()) return status;
     status = ReadOnce(group);
-    if (status.ok() || connection_->alive()) return status;
+    if (status.ok() || link_.connected()) return status;
   }
   return status;
 }
 
 absl::Status ReadLane::Reader::Connect() {
-  if (connection_ != nullptr && connection_->alive()) return absl::OkStatus();
-  ConnectionOptions options = LaneConnection(settings_, "sessiond reads");
-  options.statements = kReadStatements;
-  auto opened = Connection::Open(options, SteadyTime::Now() + kConnectTimeout);
-  if (!opened.ok()) return opened.status();
-  connection_ = *std::move(opened);
-  openings_ = memory_.Opened();
+  const int openings = link_.openings();
+  if (absl::Status connected = link_.Connect(); !connected.ok()) return connected;
+  if (link_.openings() != openings) openings_ = memory_.Opened();
   return absl::OkStatus();
 }
 
 absl::StatusOr<std::vector<Result>> ReadLane::Reader::Trip() {
-  return connection_->Trip(SteadyTime::Now() + 2 * settings_.statement_timeout);
+  return link_.Trip(SteadyTime::Now() + 2 * settings_.statement_timeout);
 }
 
 absl::Status ReadLane::Reader::ReadOnce(const std::vector<Lookup*>& group) {
@@ -246,11 +244,11 @@ absl::Status ReadLane::Reader::ReadOnce(const std::vector<Lookup*>& group) {
     // Before the sessions: what is found is what there was at these positions, or newer.
     Params ask;
     ask.AddInt2Array(partitions);
-    connection_->Queue(kReadPositions, std::move(ask));
+    link_->Queue(kReadPositions, std::move(ask));
     find.AddInt8Array(known_at);
-    connection_->Queue(kFindMovedSessions, std::move(find));
+    link_->Queue(kFindMovedSessions, std::move(find));
   } else {
-    connection_->Queue(kFindChangedSessions, std::move(find));
+    link_->Queue(kFindChangedSessions, std::move(find));
   }
   const auto results = Trip();
   if (!results.ok()) return results.status();
@@ -293,7 +291,7 @@ absl::StatusOr<PresentedSession> ReadLane::Reader::Presented(v1::Session session
   auto workflow = catalog_.Find(session.workflow(), session.workflow_revision());
   if (workflow == nullptr) {
     // Another daemon made a new revision.
-    connection_->Queue(kLoadWorkflows);
+    link_->Queue(kLoadWorkflows);
     const auto loaded = Trip();
     if (!loaded.ok()) return loaded.status();
     AddWorkflows((*loaded)[0], catalog_);
@@ -314,7 +312,7 @@ absl::Status ReadLane::Reader::FindTombstones(const std::vector<SessionKey>& key
     if ((*found)[key.ix].session == nullptr) missing.push_back(key);
   }
   if (missing.empty()) return absl::OkStatus();
-  connection_->Queue(kFindTombstones, SetParams(PartitionsOf(missing), missing, WriteSessionKey));
+  link_->Queue(kFindTombstones, SetParams(PartitionsOf(missing), missing, WriteSessionKey));
   const auto results = Trip();
   if (!results.ok()) return results.status();
   const Result& rows = (*results)[0];

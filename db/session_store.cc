@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "db/link.h"
 #include "db/sha256.h"
 #include "db/statements.h"
 #include "db/workflow_rows.h"
@@ -68,26 +69,31 @@ absl::StatusOr<std::unique_ptr<SessionStore>> SessionStore::Open(SessionStoreOpt
   }
   store->reads_ = std::make_unique<ReadLane>(opened.settings, opened.inbox, kept_bytes_max,
                                              *store->catalog_, store->clock_);
-  store->queries_ = std::make_unique<QueryPool>(
-      QueryPoolOptions{.dsn = opened.settings.dsn, .connections = opened.query_connections});
-  store->counts_ =
-      std::make_unique<QueryPool>(QueryPoolOptions{.dsn = opened.settings.dsn, .connections = 1});
-  store->writes_ = std::make_unique<QueryPool>(
-      QueryPoolOptions{.dsn = opened.settings.dsn, .connections = 1, .read_only = false});
+  const auto pool = [&opened](int connections, bool read_only) {
+    return std::make_unique<QueryPool>(QueryPoolOptions{.dsn = opened.settings.dsn,
+                                                        .connections = connections,
+                                                        .read_only = read_only,
+                                                        .primary = opened.settings.primary});
+  };
+  store->queries_ = pool(opened.query_connections, /*read_only=*/true);
+  store->counts_ = pool(1, /*read_only=*/true);
+  store->writes_ = pool(1, /*read_only=*/false);
   return store;
 }
 
 SessionStore::~SessionStore() { Drain(); }
 
 absl::Status SessionStore::Load(SteadyTime deadline) {
-  auto connection = Connection::Open(LaneConnection(options_.settings, "sessiond start"), deadline);
-  if (!connection.ok()) return connection.status();
+  Link link({.connection = LaneConnection(options_.settings, "sessiond start"),
+             .primary = options_.settings.primary,
+             .connect_timeout = absl::InfiniteDuration()});
+  if (auto connected = link.Connect(deadline); !connected.ok()) return connected;
   for (const v1::Workflow& workflow : options_.workflows) {
-    if (auto stored = StoreWorkflow(**connection, workflow, deadline); !stored.ok()) return stored;
+    if (auto stored = StoreWorkflow(*link, workflow, deadline); !stored.ok()) return stored;
   }
-  (*connection)->Queue(kLoadIdentity);
-  (*connection)->Queue(kLoadWorkflows);
-  const auto results = (*connection)->Trip(deadline);
+  link->Queue(kLoadIdentity);
+  link->Queue(kLoadWorkflows);
+  const auto results = link.Trip(deadline);
   if (!results.ok()) return results.status();
   const Result& identity = (*results)[0];
   if (identity.rows() != 1)

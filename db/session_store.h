@@ -68,6 +68,8 @@ class SessionStore {
   // Reads what was created since, which costs next to nothing where there is nothing, and calls
   // `done` once, as QueryPool::Run does.
   void RefreshWorkflows(Deadline deadline, absl::AnyInvocable<void(absl::Status)> done);
+  // What is seen of the database, by everybody who shares it.
+  const std::shared_ptr<Primary>& primary() const { return options_.settings.primary; }
   const PageTokens& page_tokens() const { return *page_tokens_; }
   int partition_count() const { return partition_count_; }
   // What time it is by the database's clock, without asking it; near enough for what is shown.

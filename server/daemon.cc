@@ -356,7 +356,9 @@ absl::Status Daemon::StartAdmin() {
 
 void Daemon::StartMonitor() {
   probe_ = std::make_unique<DatabaseProbe>(
-      db::LaneSettings{.dsn = database_.dsn, .lock_timeout = config_.lock_timeout}, lane_reports_);
+      db::LaneSettings{
+          .dsn = database_.dsn, .lock_timeout = config_.lock_timeout, .primary = store_->primary()},
+      lane_reports_);
   Observe();  // Once before we are called ready.
   monitor_ = std::thread([this] {
     while (!stop_monitor_.WaitAtMost(kProbePeriod)) Observe();
@@ -411,10 +413,11 @@ void Daemon::CountConnections() {
 
 absl::StatusOr<int> Daemon::Probe() {
   const absl::StatusOr<int> version = probe_->Look(SteadyTime::Now() + kProbeTimeout);
+  // It is there, and not to be used: no grace makes that better.
+  if (absl::Status refused = store_->primary()->refusal(); !refused.ok()) return refused;
   const int needed = db::BuiltInMigrations().back().version;
   if (!version.ok() || *version >= needed) return version;
   return absl::FailedPreconditionError(
-      absl::StrCat("it does not have schema ", needed, ": run `sessiond migrate up`"));
 }
 
 // ------------------------------------------------------------------------------------------- end

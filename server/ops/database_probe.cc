@@ -6,6 +6,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "db/dial.h"
 #include "db/sql_error.h"
 #include "server/state_machine/refusal.h"
 
@@ -13,6 +14,10 @@ namespace sessiond {
 namespace {
 
 constexpr absl::Duration kTrialPeriod = absl::Seconds(10);
+
+// How long changes may go to a primary that lives on although another was promoted: each time costs
+// every host a connection.
+constexpr absl::Duration kLookAroundPeriod = absl::Seconds(2);
 
 // What lanes told within this counts, whatever a trial says: it may not meet what they meet.
 constexpr absl::Duration kFresh = absl::Seconds(2);
@@ -100,14 +105,20 @@ absl::Status DatabaseTrouble(absl::string_view sqlstate, absl::string_view troub
 }
 
 DatabaseProbe::DatabaseProbe(db::LaneSettings settings, const LaneReports& reports)
-    : settings_(std::move(settings)), reports_(reports) {}
+    : settings_(std::move(settings)),
+      reports_(reports),
+      several_hosts_(db::NamesSeveralHosts(settings_.dsn)) {}
 
 absl::StatusOr<int> DatabaseProbe::Look(SteadyTime deadline) {
   const SteadyTime now = SteadyTime::Now();
   const bool lanes_fail = !reports_.TroubleSince(SteadyTime::InfinitePast()).ok();
   // Beside the old connection, so that the place that it holds is not the one that is found.
-  if (lanes_fail || connection_ == nullptr || !connection_->alive()) {
-    if (absl::Status connected = Connect(deadline); !connected.ok()) return Explain(connected);
+  const bool looks_around = several_hosts_ && now >= look_around_due_;
+  if (lanes_fail || looks_around || link_ == nullptr || !link_->Connect(deadline).ok()) {
+    look_around_due_ = now + kLookAroundPeriod;
+    const absl::Status connected = Connect(deadline);
+    const bool may_stay = looks_around && !lanes_fail && link_ != nullptr && link_->connected();
+    if (!connected.ok() && !may_stay) return Explain(connected);
   }
   const absl::StatusOr<int> version = Ask(deadline);
   if (!version.ok()) return Explain(version.status());
@@ -126,8 +137,8 @@ absl::StatusOr<int> DatabaseProbe::Look(SteadyTime deadline) {
 }
 
 absl::StatusOr<int> DatabaseProbe::Ask(SteadyTime deadline) {
-  connection_->QueueSql(kAsk);
-  const auto answer = connection_->Trip(deadline);
+  (*link_)->QueueSql(kAsk);
+  const auto answer = link_->Trip(deadline);
   if (!answer.ok()) return answer.status();
   const db::Result& result = answer->front();
   if (result.Bool(0, 1) || result.Bool(0, 2))
@@ -136,10 +147,10 @@ absl::StatusOr<int> DatabaseProbe::Ask(SteadyTime deadline) {
 }
 
 absl::Status DatabaseProbe::Try(SteadyTime deadline) {
-  connection_->QueueSql(kChangeNothing);
-  if (const auto changed = connection_->Trip(deadline); !changed.ok()) return changed.status();
-  connection_->QueueSql(kSpill);
-  const absl::Status spilled = connection_->Trip(deadline).status();
+  (*link_)->QueueSql(kChangeNothing);
+  if (const auto changed = link_->Trip(deadline); !changed.ok()) return changed.status();
+  (*link_)->QueueSql(kSpill);
+  const absl::Status spilled = link_->Trip(deadline).status();
   // Where the role may use less of the disk than that, the disk cannot be tried.
   return db::SqlStateOf(spilled) == "53400" ? absl::OkStatus() : spilled;
 }
@@ -152,9 +163,12 @@ absl::Status DatabaseProbe::Connect(SteadyTime deadline) {
   // A commit that waits for a standby outlasts its connection: trials that are given up would pile
   // up in the server. Whether standbys confirm is for the lanes to find.
   options.settings.emplace_back("synchronous_commit", "local");
-  auto opened = db::Connection::Open(options, deadline);
-  if (!opened.ok()) return opened.status();
-  connection_ = *std::move(opened);
+  auto link = std::make_unique<db::Link>(db::LinkOptions{.connection = std::move(options),
+                                                         .primary = settings_.primary,
+                                                         .watches_positions = true,
+                                                         .quiet = true});
+  if (absl::Status connected = link->Connect(deadline); !connected.ok()) return connected;
+  link_ = std::move(link);
   return absl::OkStatus();
 }
 

@@ -7,6 +7,10 @@
 //                     has committed meanwhile, and so a daemon that works is spared it
 //   while lanes fail  every second a trial, on a connection that is new: what a lane needs that
 //                     has lost its own
+//
+// Where the URL names several hosts, it also looks around: every two seconds on a connection that
+// is new, for which all hosts are asked. If one has become the primary while the one before runs
+// on, everybody goes there (db/primary.h).
 #pragma once
 
 #include <functional>
@@ -19,6 +23,7 @@
 #include "absl/strings/string_view.h"
 #include "db/connection.h"
 #include "db/lane_settings.h"
+#include "db/link.h"
 #include "db/steady_time.h"
 
 namespace sessiond {
@@ -57,7 +62,7 @@ class DatabaseProbe {
   absl::StatusOr<int> Look(SteadyTime deadline);
 
   // REQUIRES: the last look found all well.
-  db::Connection& connection() { return *connection_; }
+  db::Connection& connection() { return **link_; }
 
  private:
   absl::StatusOr<int> Ask(SteadyTime deadline);
@@ -67,7 +72,9 @@ class DatabaseProbe {
 
   const db::LaneSettings settings_;
   const LaneReports& reports_;
-  std::unique_ptr<db::Connection> connection_;
+  const bool several_hosts_;
+  std::unique_ptr<db::Link> link_;
+  SteadyTime look_around_due_ = SteadyTime::InfinitePast();
   SteadyTime last_trial_ = SteadyTime::InfinitePast();
   absl::Status trial_;
 };

@@ -57,7 +57,12 @@ Command FailSilent(const db::Result& silent, int row) {
 }  // namespace
 
 Sweeper::Sweeper(SweeperOptions options, db::SessionStore& store, rpc::Journal& journal)
-    : options_(std::move(options)), store_(store), journal_(journal), thread_([this] { Run(); }) {}
+    : options_(std::move(options)),
+      store_(store),
+      journal_(journal),
+      link_({.connection = db::LaneConnection(options_.settings, "sessiond sweeper"),
+             .primary = store.primary()}),
+      thread_([this] { Run(); }) {}
 
 Sweeper::~Sweeper() {
   stop_.Notify();
@@ -68,7 +73,7 @@ void Sweeper::Run() {
   const absl::Duration beat = std::min(options_.heartbeat_period, options_.period);
   do {
     if (const absl::Status swept = Sweep(); !swept.ok()) {
-      connection_.reset();
+      link_.Close();
       Log(LogLevel::kWarn, "sweeper", "a sweep was cut short; the next one goes on",
           {{"status", swept.message()}});
     }
@@ -76,12 +81,7 @@ void Sweeper::Run() {
 }
 
 absl::Status Sweeper::Sweep() {
-  if (connection_ == nullptr || !connection_->alive()) {
-    auto opened = db::Connection::Open(db::LaneConnection(options_.settings, "sessiond sweeper"),
-                                       SteadyTime::Now() + kTimeout);
-    if (!opened.ok()) return opened.status();
-    connection_ = *std::move(opened);
-  }
+  if (auto connected = link_.Connect(); !connected.ok()) return connected;
   if (auto analyzed = AnalyzeWhatGrew(); !analyzed.ok()) return analyzed;
   if (auto failed = FailSilentTasks(); !failed.ok()) return failed;
   if (SteadyTime::Now() >= sweep_due_) {
@@ -102,8 +102,8 @@ absl::Status Sweeper::Sweep() {
 }
 
 absl::StatusOr<db::Result> Sweeper::Ask(const db::Statement& statement, db::Params params) {
-  connection_->Queue(statement, std::move(params));
-  auto results = connection_->Trip(SteadyTime::Now() + kTimeout);
+  link_->Queue(statement, std::move(params));
+  auto results = link_.Trip(SteadyTime::Now() + kTimeout);
   if (!results.ok()) return results.status();
   return std::move(results->front());
 }
@@ -123,8 +123,8 @@ absl::Status Sweeper::AnalyzeWhatGrew() {
   const auto grown = Ask(db::kFindGrownTables);
   if (!grown.ok()) return grown.status();
   if (grown->IsNull(0, 0)) return absl::OkStatus();
-  return connection_->Execute(absl::StrCat("ANALYZE ", std::string(grown->Text(0, 0))),
-                              SteadyTime::Now() + kTimeout);
+  return link_->Execute(absl::StrCat("ANALYZE ", std::string(grown->Text(0, 0))),
+                        SteadyTime::Now() + kTimeout);
 }
 
 absl::Status Sweeper::FailSilentTasks() {

@@ -12,6 +12,7 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "db/link.h"
 #include "db/session_store.h"
 #include "server/rpc/journal.h"
 
@@ -59,7 +60,7 @@ class Sweeper {
   const SweeperOptions options_;
   db::SessionStore& store_;
   rpc::Journal& journal_;
-  std::unique_ptr<db::Connection> connection_;
+  db::Link link_;
   // When each is due again.
   SteadyTime sweep_due_ = SteadyTime::InfinitePast(), retention_due_ = SteadyTime::InfinitePast();
   SteadyEvent stop_;

@@ -52,8 +52,9 @@ Feed::Feed(FeedOptions options, db::SessionStore& store, db::CommittedListener& 
            listener),
       reads_({.dsn = options_.dsn,
               .connections = options_.read_connections,
-              .waiting_max = kReadsWaitingMax}),
-      polls_({.dsn = options_.dsn, .connections = 1}) {
+              .waiting_max = kReadsWaitingMax,
+              .primary = store.primary()}),
+      polls_({.dsn = options_.dsn, .connections = 1, .primary = store.primary()}) {
   listener.on_committed = [this](std::vector<db::CommittedEvent> events) {
     const std::lock_guard<std::mutex> lock(mutex_);
     inbox_.insert(inbox_.end(), std::make_move_iterator(events.begin()),
