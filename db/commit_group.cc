@@ -678,6 +678,11 @@ void CommitGroup::LeaveInDoubt() {
   }
 }
 
+bool CommitGroup::AnyAccepted() const {
+  return std::any_of(submissions_.begin(), submissions_.end(),
+                     [](const Submission* submission) { return submission->outcome.ok(); });
+}
+
 // What watches will hear of, should the group commit.
 void CommitGroup::Commit(const Submission& submission, const Entry& entry, const Outcome& outcome,
                          std::shared_ptr<const Session> before) {

@@ -92,6 +92,8 @@ class CommitGroup {
   Way way() const { return way_; }
   // When nobody waits for an outcome any more.
   SteadyTime last_deadline() const;
+  // After Decide: whether anybody is to be told that what he asked for is done, now or before.
+  bool AnyAccepted() const;
   // After Decide: by partition, where it will stand.
   const std::map<int16_t, int64_t>& positions() const { return positions_; }
 

@@ -253,14 +253,20 @@ absl::StatusOr<bool> Committer::LoadAndWrite(CommitGroup& group, GroupReport* re
   if (decided == Decided::kUnsure) return false;
   if (decided == Decided::kNothingToWrite) {
     if (group.way() != Way::kLocked) return true;
-    link_->Queue(kRollback);
-    if (const auto rolled_back = Trip(); !rolled_back.ok()) return rolled_back.status();
+    // Nobody may be told that something was done before which is not yet everywhere that it has to
+    // be: the locks make this a commit that waits for all before it.
+    const bool confirms = group.AnyAccepted();
+    link_->Queue(confirms ? kCommit : kRollback);
+    const auto ended = Trip();
+    if (!ended.ok()) return ended.status();
+    if (confirms && !IsCommitted(ended->front())) return CommitInDoubt();
     return true;
   }
 
   QueueTimeout(group);
   group.QueueWrites(*link_);
-  const auto written = Trip();
+  auto written = Trip();
+  if (written.ok() && !IsCommitted(written->back())) written = CommitInDoubt();
   if (!written.ok()) {
     if (ConnectionIsGone(written.status())) group.LeaveInDoubt();
     return written.status();

@@ -258,5 +258,102 @@ TEST(Failover, AStandbyIsNoDatabaseToReadFrom) {
   EXPECT_EQ(ReasonOf(status), v1::DATABASE_UNAVAILABLE) << status;
 }
 
+// -------------------------------------------------------------------------------------------------
+// commits that wait for a standby
+
+class SynchronousTest : public testing::Test {
+ protected:
+  SynchronousTest() : store_(StoreOn(servers_.dsn_of_both())) {
+    id_ = NewSessionIn(*store_, "interview").session_id();
+    servers_.AwaitCaughtUp(kFirst, kSecond);
+    const auto connection = servers_.At(kFirst).Connect();
+    EXPECT_TRUE(
+        connection->Execute("ALTER SYSTEM SET synchronous_standby_names = 'second'", TestDeadline())
+            .ok());
+    EXPECT_TRUE(connection->Execute("SELECT pg_reload_conf()", TestDeadline()).ok());
+    EXPECT_TRUE(Eventually([&] {
+      return servers_.At(kFirst).Ask("SELECT sync_state FROM pg_stat_replication") == "sync";
+    }));
+    servers_.Stop(kSecond);
+  }
+
+  // Has every commit that waits for the standby give up waiting, until somebody says that it is
+  // enough.
+  class Impatience {
+   public:
+    explicit Impatience(const TestDatabase& database)
+        : thread_([this, &database] {
+            const auto connection = database.Connect();
+            while (!over_.HasBeenNotified()) {
+              connection->QueueSql(
+                  "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = "
+                  "'SyncRep'");
+              const auto cancelled = connection->Trip(TestDeadline());
+              EXPECT_TRUE(cancelled.ok());
+              if (cancelled.ok()) cancelled_ += cancelled->front().rows();
+              absl::SleepFor(absl::Milliseconds(10));
+            }
+          }) {}
+    ~Impatience() {
+      over_.Notify();
+      thread_.join();
+      EXPECT_GT(cancelled_, 0);
+    }
+
+   private:
+    absl::Notification over_;
+    int cancelled_ = 0;
+    std::thread thread_;
+  };
+
+  ReplicatedPostgres servers_;
+  std::unique_ptr<SessionStore> store_;
+  std::string id_;
+};
+
+TEST_F(SynchronousTest, WhatIsNotReplicatedIsNotAcknowledgedHoweverOftenItIsAsked) {
+  const auto change = [this] {
+    return SubmitAndWait(*store_, WithRequestId(SetLabel(id_, "label", "x"), "request"));
+  };
+  const TestDatabase first = servers_.At(kFirst);
+  {
+    const Impatience impatience(first);
+    const auto outcome = change();
+    EXPECT_EQ(ReasonOf(outcome.status()), v1::DATABASE_UNAVAILABLE) << outcome.status();
+    // The same again, and what has no effect any more, and is just as little replicated.
+    Pending again(*store_, WithRequestId(SetLabel(id_, "label", "x"), "request"));
+    Pending same(*store_, SetLabel(id_, "label", "x"));
+    EXPECT_TRUE(absl::IsUnavailable(again.Wait().status())) << again.outcome.status();
+    EXPECT_TRUE(absl::IsUnavailable(same.Wait().status())) << same.outcome.status();
+  }
+  servers_.Start(kSecond);
+  EXPECT_TRUE(Eventually([&] { return change().ok(); }));
+  EXPECT_EQ(EventsByRequest(first)["request"], 1);
+  ExpectSound(first);
+}
+
+TEST_F(SynchronousTest, AWorkflowThatIsNotReplicatedIsNotAcknowledged) {
+  const TestDatabase first = servers_.At(kFirst);
+  const auto store_workflow = [this] {
+    absl::Status status;
+    absl::Notification done;
+    store_->writes().Run({InsertWorkflowSql(ShortLivedDefinition(), Unless::kNewestIsSame)},
+                         SteadyTime::Now() + absl::Seconds(5), [&](QueryPool::Results results) {
+                           status = results.status();
+                           done.Notify();
+                         });
+    done.WaitForNotification();
+    return status;
+  };
+  {
+    const Impatience impatience(first);
+    for (int i = 0; i < 2; ++i)
+      EXPECT_EQ(ReasonOf(store_workflow()), v1::DATABASE_UNAVAILABLE) << "attempt " << i;
+  }
+  servers_.Start(kSecond);
+  EXPECT_TRUE(Eventually([&] { return store_workflow().ok(); }));
+  EXPECT_EQ(first.Ask("SELECT count(*)::text FROM workflows WHERE name = 'short_lived'"), "1");
+}
+
 }  // namespace
 }  // namespace sessiond::db
