@@ -11,12 +11,14 @@
 #include <random>
 #include <set>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/time/clock.h"
 #include "db/blocking.h"
 #include "db/session_store.h"
 #include "server/state_machine/session_id.h"
@@ -1010,6 +1012,25 @@ void ExpectKept(const TestDatabase& database, const std::vector<Model>& models) 
   ExpectSound(database);
 }
 
+// Somebody keeps rows locked for a while: what needs them waits beside its lane, and everything is
+// answered as ever.
+class LockedForAWhile {
+ public:
+  LockedForAWhile(const TestDatabase& database, const std::string& select)
+      : connection_(database.Connect()) {
+    EXPECT_TRUE(connection_->Execute("BEGIN; " + select + " FOR UPDATE", TestDeadline()).ok());
+    thread_ = std::thread([this] {
+      absl::SleepFor(absl::Milliseconds(40));
+      EXPECT_TRUE(connection_->Execute("ROLLBACK", TestDeadline()).ok());
+    });
+  }
+  ~LockedForAWhile() { thread_.join(); }
+
+ private:
+  std::unique_ptr<Connection> connection_;
+  std::thread thread_;
+};
+
 TEST(Model, AndStoresAgreeOnEveryAnswerAndOnWhatIsKept) {
   constexpr int kSessions = 300, kRounds = 60, kCommands = 200;
   const uint64_t seed = TestSeed();
@@ -1018,6 +1039,8 @@ TEST(Model, AndStoresAgreeOnEveryAnswerAndOnWhatIsKept) {
   const auto open = [&](int lanes) {
     return OpenStore(database, [&](SessionStoreOptions& options) {
       options.lanes = lanes;
+      options.settings.lock_timeout = absl::Seconds(30);
+      options.settings.lock_moment = absl::Milliseconds(10);
       options.on_group = [&](const GroupReport& group) {
         from_memory += group.committed && !group.loaded ? 1 : 0;
         optimistic += group.committed && group.way == Way::kOptimistic && group.loaded ? 1 : 0;
@@ -1063,6 +1086,14 @@ TEST(Model, AndStoresAgreeOnEveryAnswerAndOnWhatIsKept) {
     }
     // The one that keeps at it comes to decide from memory, until the other has been there.
     if (drawing.Chance(12)) store = store == one.get() ? two.get() : one.get();
+    std::optional<LockedForAWhile> lock;
+    if (drawing.Chance(5)) {
+      const std::string id = drawn[drawing.Pick(kCommands)].first->id();
+      const std::string partition = absl::StrCat(PartitionOf(id, one->partition_count()));
+      lock.emplace(database, drawing.Chance(2)
+                                 ? "SELECT FROM partitions WHERE partition = " + partition
+                                 : "SELECT FROM sessions WHERE id = '" + id + "'");
+    }
     std::vector<absl::StatusOr<Outcome>> outcomes;
     if (drawing.Chance(2)) {
       std::vector<Command> commands;

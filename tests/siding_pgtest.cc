@@ -219,8 +219,7 @@ TEST(Siding, WhoHasWaitedLongEnoughIsRefusedAndNothingIsDoneAfterwards) {
     const SteadyTime begin = SteadyTime::Now();
     Pending in_a_hurry(*store, Increment(ids[0], kCounter, 100), begin + absl::Milliseconds(120));
     std::atomic<bool> left = false;
-    Pending leaves(*store, Increment(ids[0], kCounter, 100),
-                   {SteadyTime::InfiniteFuture(), &left});
+    Pending leaves(*store, Increment(ids[0], kCounter, 100), {SteadyTime::InfiniteFuture(), &left});
     Pending patient(*store, Increment(ids[0], kCounter, 100));
     EXPECT_EQ(in_a_hurry.Wait().status().code(), absl::StatusCode::kDeadlineExceeded);
     EXPECT_GE(SteadyTime::Now() - begin, absl::Milliseconds(120));
