@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <cstring>
 #include <fstream>
+#include <set>
 #include <sstream>
 #include <utility>
 
@@ -17,12 +18,18 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
 #include "server/address.h"
 
 namespace sessiond {
 namespace {
 
 bool Anything(const Config&) { return true; }
+
+template <std::string Config::*member>
+bool IsGiven(const Config& config) {
+  return !(config.*member).empty();
+}
 
 template <std::string Config::*member>
 bool IsAddress(const Config& config) {
@@ -60,6 +67,15 @@ bool IsLogFormat(const Config& config) {
 
 bool ArePgSettings(const Config& config) { return ParsePgSettings(config.pg_settings).has_value(); }
 
+// Variables that begin as ours do and are none of the daemon's options: of its file, of sessionctl,
+// and of the tests.
+constexpr absl::string_view kOtherVariables[] = {"SESSIOND_CONFIG",    "SESSIOND_SERVER",
+                                                 "SESSIOND_BUILD",     "SESSIOND_SOAK",
+                                                 "SESSIOND_TEST_SEED", "SESSIOND_UPDATE_GOLDEN"};
+
+// What the variables' names begin with.
+constexpr absl::string_view kPrefix = "SESSIOND_";
+
 constexpr char kDataDirDefault[] = "";  // Depends on the environment: see DefaultDataDir.
 
 // clang-format off
@@ -70,7 +86,7 @@ constexpr Option kOptions[] = {
      "Listen off loopback although calls are neither encrypted nor authenticated."},
     {"admin-listen", &Config::admin_listen, "127.0.0.1:8377", "HOST:PORT, or off", IsAddressOrOff<&Config::admin_listen>,
      "Where /livez, /readyz and /metrics are served over HTTP."},
-    {"data-dir", &Config::data_dir, kDataDirDefault, "a directory", Anything,
+    {"data-dir", &Config::data_dir, kDataDirDefault, "a directory", IsGiven<&Config::data_dir>,
      "Where the embedded PostgreSQL keeps its data. By default $STATE_DIRECTORY, else $XDG_DATA_HOME/sessiond, else "
      "/var/lib/sessiond for root and ~/.local/share/sessiond for others."},
     {"ephemeral", &Config::ephemeral, "false", "true or false", Anything,
@@ -215,6 +231,13 @@ absl::StatusOr<std::string> ReadFile(const std::string& path, absl::string_view 
   return content.str();
 }
 
+// What a file holds that has one value: without the byte-order mark that some editors write, and
+// the line break at its end.
+std::string OnlyValueOf(absl::string_view content) {
+  absl::ConsumePrefix(&content, "\xEF\xBB\xBF");
+  return std::string(absl::StripAsciiWhitespace(content));
+}
+
 struct Value {
   std::string text;
   std::string origin;
@@ -286,8 +309,46 @@ absl::StatusOr<std::optional<Value>> Ask(
   }
   auto content = ReadFile(named->text, absl::StrCat("the file of ", named->origin, ","));
   if (!content.ok()) return content.status();
-  return Value{std::string(absl::StripAsciiWhitespace(*content)),
-               absl::StrCat(named->origin, " ", named->text)};
+  Value value{OnlyValueOf(*content), absl::StrCat(named->origin, " ", named->text)};
+  // A secret that was not put in place yet is no wish for none.
+  if (value.text.empty()) {
+    return absl::InvalidArgumentError(absl::StrCat("the file of ", named->origin, ", ", named->text,
+                                                   ", is empty: put the ", option.name,
+                                                   " into it, or do not name it"));
+  }
+  return value;
+}
+
+// Kubernetes tells every pod of a service named sessiond where it is, by such variables.
+bool IsOfKubernetes(absl::string_view name, absl::string_view value) {
+  return absl::StartsWith(name, "SESSIOND_SERVICE_") ||
+         (absl::StartsWith(name, "SESSIOND_PORT") &&
+          (absl::StartsWith(value, "tcp://") || absl::StartsWith(value, "udp://") ||
+           absl::StrContains(name, "_TCP") || absl::StrContains(name, "_UDP")));
+}
+
+// One sentence for each variable that looks like one of ours and is none.
+std::vector<std::string> UnknownVariables(const ConfigSources& sources) {
+  std::set<std::string> known(std::begin(kOtherVariables), std::end(kOtherVariables));
+  std::vector<std::string> meant = {"CONFIG"};  // What may have been meant, without the prefix.
+  for (const std::string& name : KnownNames()) {
+    known.insert(EnvironmentName(name));
+    meant.push_back(EnvironmentName(name).substr(kPrefix.size()));
+  }
+  std::vector<std::string> sentences;
+  for (const std::string& name : sources.environment_names) {
+    if (!absl::StartsWith(name, kPrefix) || known.contains(name) ||
+        IsOfKubernetes(name, sources.environment(name).value_or(""))) {
+      continue;
+    }
+    const std::string near = Nearest(absl::string_view(name).substr(kPrefix.size()), meant);
+    sentences.push_back(absl::StrCat("the variable ", name, " is none of sessiond's and is ignored",
+                                     near.empty()
+                                         ? "; `sessiond config` lists the options"
+                                         : absl::StrCat("; did you mean ", kPrefix, near, "?")));
+  }
+  std::sort(sentences.begin(), sentences.end());
+  return sentences;
 }
 
 // $CREDENTIALS_DIRECTORY/NAME, as systemd's LoadCredential leaves it.
@@ -298,19 +359,18 @@ std::optional<Value> Credential(const Option& option, const ConfigSources& sourc
   const std::string path = absl::StrCat(*directory, "/", option.name);
   const auto content = ReadFile(path, "the credential");
   if (!content.ok()) return std::nullopt;
-  return Value{std::string(absl::StripAsciiWhitespace(*content)), path};
+  return Value{OnlyValueOf(*content), path};
 }
 
 std::string DefaultDataDir(const ConfigSources& sources) {
-  if (const auto state = sources.environment("STATE_DIRECTORY");
-      state.has_value() && !state->empty()) {
+  if (const auto state = sources.environment("STATE_DIRECTORY"); state.has_value()) {
     return state->substr(0, state->find(':'));  // systemd joins several with colons.
   }
-  if (const auto data = sources.environment("XDG_DATA_HOME"); data.has_value() && !data->empty()) {
+  if (const auto data = sources.environment("XDG_DATA_HOME"); data.has_value()) {
     return absl::StrCat(*data, "/sessiond");
   }
   const auto home = sources.environment("HOME");
-  if (geteuid() == 0 || !home.has_value() || home->empty()) return "/var/lib/sessiond";
+  if (geteuid() == 0 || !home.has_value()) return "/var/lib/sessiond";
   return absl::StrCat(*home, "/.local/share/sessiond");
 }
 
@@ -358,8 +418,7 @@ std::optional<std::vector<std::pair<std::string, std::string>>> ParsePgSettings(
 absl::Span<const Option> Options() { return kOptions; }
 
 std::string EnvironmentName(absl::string_view option) {
-  return absl::StrCat("SESSIOND_",
-                      absl::AsciiStrToUpper(absl::StrReplaceAll(option, {{"-", "_"}})));
+  return absl::StrCat(kPrefix, absl::AsciiStrToUpper(absl::StrReplaceAll(option, {{"-", "_"}})));
 }
 
 std::string Nearest(absl::string_view word, absl::Span<const std::string> candidates) {
@@ -375,7 +434,15 @@ std::string Nearest(absl::string_view word, absl::Span<const std::string> candid
   return nearest;
 }
 
-absl::StatusOr<EffectiveConfig> ResolveConfig(const ConfigSources& sources) {
+absl::StatusOr<EffectiveConfig> ResolveConfig(const ConfigSources& given) {
+  // A variable that is set but empty is as good as not set; what is left of a line break of another
+  // system is no part of its value.
+  ConfigSources sources = given;
+  sources.environment = [&given](const std::string& name) -> std::optional<std::string> {
+    auto value = given.environment(name);
+    if (value.has_value() && absl::EndsWith(*value, "\r")) value->pop_back();
+    return value.has_value() && value->empty() ? std::nullopt : value;
+  };
   Values file;
   const std::string path =
       sources.file.empty() ? sources.environment("SESSIOND_CONFIG").value_or("") : sources.file;
@@ -402,7 +469,7 @@ absl::StatusOr<EffectiveConfig> ResolveConfig(const ConfigSources& sources) {
     return found->second;
   };
 
-  EffectiveConfig effective;
+  EffectiveConfig effective{.warnings = UnknownVariables(sources)};
   for (const Option& option : kOptions) {
     std::optional<Value> value;
     for (const Layer& layer : {flag_layer, environment_layer, file_layer}) {
@@ -427,7 +494,10 @@ std::string ConfigReference() {
       "`SESSIOND_CONFIG`), a "
       "TOML file.\nA flag wins over a variable, a variable over the file, the file over the "
       "default. An unknown key in "
-      "the file is an error.\nIn the file a table's name is the first part of the names in it: "
+      "the file is an error.\nA variable that is set but empty counts as not set; one that begins "
+      "with `SESSIOND_` and is none of these is ignored, and said\nat start, by `sessiond config` "
+      "and by `sessiond doctor`, with the nearest name.\n"
+      "In the file a table's name is the first part of the names in it: "
       "`[grpc]` `listen = \"…\"` "
       "says `grpc-listen`.\n`sessiond config` shows the effective values and where each came "
       "from.\n\n"

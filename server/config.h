@@ -87,6 +87,9 @@ struct Setting {
 struct EffectiveConfig {
   Config config;
   std::vector<Setting> settings;
+  // A sentence each, of what is ignored though somebody may have meant something by it: a variable
+  // that begins with SESSIOND_ and is none.
+  std::vector<std::string> warnings;
 };
 
 // Where values come from. Names are those of the table, or `NAME-file` for a secret.
@@ -95,8 +98,11 @@ struct ConfigSources {
   std::map<std::string, std::string, std::less<>> flags;
   // --config; empty: none, or SESSIOND_CONFIG.
   std::string file;
-  // Nothing if not set. Injected so that tests need not touch their own environment.
+  // Nothing if not set. Injected so that tests need not touch their own environment. What is set
+  // but empty counts as not set.
   std::function<std::optional<std::string>(const std::string& name)> environment;
+  // The names of all variables.
+  std::vector<std::string> environment_names;
 };
 
 // Puts the sources together. INVALID_ARGUMENT: a value that is not of the kind expected, an unknown

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <exception>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -45,7 +46,7 @@ std::string ToldOf(const absl::Status& status) {
 
 int Complain(const absl::Status& status, int code = kInTheWay) {
   AwaitLogWritten();  // What led to it is read first.
-  TellWithin(STDERR_FILENO, absl::StrCat("sessiond: ", ToldOf(status), "\n"));
+  TellWithin(STDERR_FILENO, absl::StrCat("sessiond: ", TerminalText(ToldOf(status)), "\n"));
   return code;
 }
 
@@ -61,6 +62,9 @@ struct Context {
 };
 
 int Serve(const Context& context) {
+  for (const std::string& warning : context.effective.warnings) {
+    Log(LogLevel::kWarn, "config", warning);
+  }
   StopSignals& signals = context.stop_signals;
   signals.LeaveWith(kOk);  // A start has nothing to lose.
   auto daemon = Daemon::Start(context.config(), context.supervisor, signals.token());
@@ -115,17 +119,25 @@ int MigrateUp(const Context& context) {
 int ShowConfig(const Context& context) {
   for (const Setting& setting : context.effective.settings) {
     absl::PrintF("%-20s %-40s %s\n", setting.option->name,
-                 setting.shown.empty() ? "-" : setting.shown, setting.origin);
+                 setting.shown.empty() ? "-" : TerminalText(setting.shown),
+                 TerminalText(setting.origin));
+  }
+  for (const std::string& warning : context.effective.warnings) {
+    absl::FPrintF(stderr, "sessiond: %s\n", TerminalText(warning));
   }
   return kOk;
 }
 
 int Doctor(const Context& context) {
   int code = kOk;
+  for (const std::string& warning : context.effective.warnings) {
+    absl::PrintF("[!] %s\n", TerminalText(warning));
+  }
   for (const Finding& finding :
        Examine(context.config(), context.supervisor, context.stop_signals.token())) {
     const std::string why = finding.status.ok() ? "" : absl::StrCat(": ", ToldOf(finding.status));
-    absl::PrintF("[%s] %s%s\n", finding.status.ok() ? "+" : "-", finding.what, why);
+    absl::PrintF("[%s] %s\n", finding.status.ok() ? "+" : "-",
+                 TerminalText(absl::StrCat(finding.what, why)));
     if (!finding.status.ok()) code = kInTheWay;
   }
   return code;
@@ -208,6 +220,15 @@ std::string Suggestion(const CLI::App& app, const std::vector<std::string>& word
   return "";
 }
 
+std::vector<std::string> EnvironmentNames() {
+  std::vector<std::string> names;
+  for (char** variable = environ; *variable != nullptr; ++variable) {
+    const absl::string_view text = *variable;
+    names.emplace_back(text.substr(0, text.find('=')));
+  }
+  return names;
+}
+
 std::optional<std::string> ReadEnvironment(const std::string& name) {
   const char* value = std::getenv(name.c_str());
   if (value == nullptr) return std::nullopt;
@@ -216,6 +237,7 @@ std::optional<std::string> ReadEnvironment(const std::string& name) {
 
 int RunCommand(CommandLine& line) {
   line.sources.environment = ReadEnvironment;
+  line.sources.environment_names = EnvironmentNames();
   const auto effective = ResolveConfig(line.sources);
   if (!effective.ok()) return Complain(effective.status(), kUsage);
   // While there is only one thread: the environment is changed, and PostgreSQL's keeper is forked.
@@ -277,5 +299,11 @@ int main(int argc, char** argv) {
   // While there is only one thread.
   sessiond::LeaveInitDuties();
   signal(SIGPIPE, SIG_IGN);  // Whoever reads the log may go.
-  return sessiond::Main(argc, argv);
+  // What the libraries throw is a sentence, too, and no core dump.
+  try {
+    return sessiond::Main(argc, argv);
+  } catch (const std::exception& error) {
+    return sessiond::Complain(absl::InternalError(
+        absl::StrCat(error.what(), "; nobody has thought of this: please report how it came")));
+  }
 }

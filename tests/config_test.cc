@@ -189,6 +189,89 @@ TEST_F(ConfigTest, AFileOfASecretThatCannotBeReadIsNamed) {
   EXPECT_THAT(Complaint(), HasSubstr("SESSIOND_DB_URL_FILE, /nowhere/url: No such file"));
 }
 
+TEST_F(ConfigTest, AVariableThatIsSetButEmptyCountsAsNotSet) {
+  const Config defaults = Resolved();
+  for (const Option& option : Options()) {
+    environment_[EnvironmentName(option.name)] = "";
+    if (option.secret) environment_[EnvironmentName(absl::StrCat(option.name, "-file"))] = "";
+  }
+  for (const char* name :
+       {"SESSIOND_CONFIG", "CREDENTIALS_DIRECTORY", "STATE_DIRECTORY", "XDG_DATA_HOME"}) {
+    environment_[name] = "";
+  }
+  for (const Option& option : Options()) EXPECT_EQ(SettingOf(option.name).origin, "default");
+  EXPECT_EQ(Resolved().data_dir, defaults.data_dir);
+  environment_["HOME"] = "";
+  EXPECT_EQ(Resolved().data_dir, "/var/lib/sessiond");
+  // Nor does an empty variable hide the file, or stand beside a secret's other way.
+  sources_.file = Write("empty.toml", "lanes = 3\n");
+  EXPECT_EQ(Resolved().lanes, 3);
+  environment_["SESSIOND_DB_URL_FILE"] = Write("secret", "postgresql://u@h/d\n");
+  EXPECT_EQ(Resolved().db_url, "postgresql://u@h/d");
+}
+
+TEST_F(ConfigTest, AnEmptyDirectoryIsNoneAndAnEmptySecretIsMissing) {
+  sources_.flags["data-dir"] = "";
+  EXPECT_THAT(Complaint(),
+              HasSubstr("data-dir cannot be `` (from --data-dir): expected a directory"));
+  sources_.flags.clear();
+  const std::string path = Write("secret", "\xEF\xBB\xBF \r\n");
+  environment_["SESSIOND_DB_URL_FILE"] = path;
+  EXPECT_EQ(Complaint(), absl::StrCat("the file of SESSIOND_DB_URL_FILE, ", path,
+                                      ", is empty: put the db-url into it, or do not name it"));
+}
+
+TEST_F(ConfigTest, AByteOrderMarkAndCrLfAreTaken) {
+  sources_.file = Write("mark.toml", "\xEF\xBB\xBFlanes = 3\r\n[grpc]\r\nlisten = '[::1]:9'\r\n");
+  environment_["SESSIOND_DB_URL_FILE"] = Write("secret", "\xEF\xBB\xBFpostgresql://u@h/d\r\n");
+  environment_["SESSIOND_LOG_LEVEL"] = "warn\r";
+  const Config config = Resolved();
+  EXPECT_EQ(config.lanes, 3);
+  EXPECT_EQ(config.grpc_listen, "[::1]:9");
+  EXPECT_EQ(config.db_url, "postgresql://u@h/d");
+  EXPECT_EQ(config.log_level, "warn");
+  environment_.erase("SESSIOND_DB_URL_FILE");
+  Write("db-url", "\xEF\xBB\xBFpostgresql://u@h/e\r\n");
+  environment_["CREDENTIALS_DIRECTORY"] = testing::TempDir();
+  EXPECT_EQ(Resolved().db_url, "postgresql://u@h/e");
+  std::filesystem::remove(testing::TempDir() + "/db-url");
+}
+
+TEST_F(ConfigTest, AVariableThatIsNoneIsSaidWithTheNearestName) {
+  const auto warnings = [this] {
+    sources_.environment_names.clear();
+    for (const auto& [name, value] : environment_) sources_.environment_names.push_back(name);
+    const auto effective = ResolveConfig(sources_);
+    EXPECT_TRUE(effective.ok()) << effective.status();
+    return effective->warnings;
+  };
+  // Ours, and those of others that begin alike.
+  for (const Option& option : Options()) environment_[EnvironmentName(option.name)] = "";
+  for (const char* name :
+       {"SESSIOND_DB_URL_FILE", "SESSIOND_CONFIG", "SESSIOND_SERVER", "SESSIOND_UPDATE_GOLDEN",
+        "SESSIOND_TEST_SEED", "SESSIONDLANS", "PATH"}) {
+    environment_[name] = "";
+  }
+  environment_["SESSIOND_SERVICE_HOST"] = "10.0.0.1";
+  environment_["SESSIOND_PORT"] = "tcp://10.0.0.1:7377";
+  environment_["SESSIOND_PORT_7377_TCP_ADDR"] = "10.0.0.1";
+  EXPECT_THAT(warnings(), testing::IsEmpty());
+  environment_["SESSIOND_LANS"] = "4";
+  environment_["SESSIOND_GRPC_LISTEN_FILE"] = "x";
+  environment_["SESSIOND_COLOUR"] = "red";
+  environment_["SESSIOND_PORT"] = "7377";
+  EXPECT_THAT(
+      warnings(),
+      testing::ElementsAre(
+          "the variable SESSIOND_COLOUR is none of sessiond's and is ignored; `sessiond config` "
+          "lists the options",
+          "the variable SESSIOND_GRPC_LISTEN_FILE is none of sessiond's and is ignored; did you "
+          "mean SESSIOND_GRPC_LISTEN?",
+          HasSubstr("SESSIOND_LANS is none of sessiond's and is ignored; did you mean "
+                    "SESSIOND_LANES?"),
+          HasSubstr("SESSIOND_PORT is none")));
+}
+
 TEST_F(ConfigTest, DataGoesWhereTheEnvironmentSays) {
   environment_["XDG_DATA_HOME"] = "/data";
   EXPECT_EQ(Resolved().data_dir, "/data/sessiond");

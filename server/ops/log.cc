@@ -22,6 +22,7 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_split.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
@@ -479,6 +480,15 @@ void Log(LogLevel level, absl::string_view logger, absl::string_view message,
 std::string FreeText(absl::string_view text) {
   std::string out;
   AppendEscaped(out, text, kFreeTextBytesMax, Format::kText, /*quoted=*/false);
+  return out;
+}
+
+std::string TerminalText(absl::string_view text) {
+  std::string out;
+  for (const absl::string_view line : absl::StrSplit(text, '\n')) {
+    if (line.data() != text.data()) out += '\n';
+    AppendEscaped(out, line, absl::string_view::npos, Format::kText, /*quoted=*/false);
+  }
   return out;
 }
 

@@ -67,6 +67,10 @@ bool LogEnabled(LogLevel level, absl::string_view logger);
 // Somebody's text, made fit for a place in a sentence: escaped, and cut at 200 bytes.
 std::string FreeText(absl::string_view text);
 
+// Escapes each of its lines likewise, and cuts nothing: for what is said on a terminal beside the
+// log.
+std::string TerminalText(absl::string_view text);
+
 struct LogOptions {
   // debug, info, warn or error.
   std::string level = "info";
