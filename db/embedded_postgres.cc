@@ -422,14 +422,25 @@ absl::Status EmbeddedPostgres::MakeDataDir() {
   }
   for (const std::string& dir : Ancestors(options_.data_dir)) {
     if (!MayEnter(dir, user_.uid, user_.gid, user_.name)) {
-      return InTheWay(
-          absl::StrCat(dir, " cannot be entered by user ", NameOf(user_.uid),
-                       ", whom PostgreSQL runs as: choose a --data-dir elsewhere (for example "
-                       "/var/lib/sessiond), or chmod o+x ",
-                       dir));
+      // Only what is free is proposed.
+      constexpr char kElsewhere[] = "/var/lib/sessiond";
+      const bool free = options_.data_dir != kElsewhere && DataDirUser(kElsewhere).empty();
+      return InTheWay(absl::StrCat(dir, " cannot be entered by user ", NameOf(user_.uid),
+                                   ", whom PostgreSQL runs as: choose a --data-dir elsewhere",
+                                   free ? absl::StrCat(" (for example ", kElsewhere, ")") : "",
+                                   ", or chmod o+x ", dir));
     }
   }
   return absl::OkStatus();
+}
+
+std::string DataDirUser(const std::string& data_dir) {
+  const std::string path = absl::StrCat(data_dir, "/lock");
+  const int lock = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+  if (lock < 0) return "";
+  const bool taken = flock(lock, LOCK_SH | LOCK_NB) != 0;
+  close(lock);
+  return taken ? FirstLine(path) : "";
 }
 
 absl::Status EmbeddedPostgres::TakeLock() {

@@ -50,6 +50,9 @@ struct EmbeddedPostgresOptions {
   std::stop_token stop = {};
 };
 
+// The pid of the sessiond that keeps its data in this directory now; empty: none does.
+std::string DataDirUser(const std::string& data_dir);
+
 class EmbeddedPostgres {
  public:
   // Starts PostgreSQL and returns when it answers queries and its database `sessiond` exists; makes

@@ -7,6 +7,7 @@
 #include <sys/types.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdint>
 #include <cstring>
@@ -70,6 +71,27 @@ std::string OwnerOf(int port) {
   return "another process";
 }
 
+// How many ports behind one that is taken are tried, until one is free.
+constexpr int kPortsTried = 100;
+
+// Listens on the address for a moment. 0: that can be done; else why not. `failure`: of resolving
+// the host.
+int TryListen(const Address& address, int* failure) {
+  const addrinfo hints = {.ai_flags = AI_PASSIVE, .ai_socktype = SOCK_STREAM};
+  addrinfo* found = nullptr;
+  *failure =
+      getaddrinfo(address.host.c_str(), std::to_string(address.port).c_str(), &hints, &found);
+  if (*failure != 0) return EADDRNOTAVAIL;
+  const absl::Cleanup free_found = [found] { freeaddrinfo(found); };
+  const int fd = socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (fd < 0) return errno;
+  const absl::Cleanup close_fd = [fd] { close(fd); };
+  const int reuse = 1;  // As gRPC has it: a port whose last owner has just left is free.
+  setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &reuse, sizeof(reuse));
+  // SO_REUSEADDR lets a bind pass while nobody listens; listening is what must be possible.
+  return bind(fd, found->ai_addr, found->ai_addrlen) == 0 && listen(fd, 1) == 0 ? 0 : errno;
+}
+
 }  // namespace
 
 absl::StatusOr<Address> ParseAddress(absl::string_view text) {
@@ -98,31 +120,27 @@ bool IsLoopback(const Address& address) {
   return net127 || address.host == "localhost" || address.host == "::1";
 }
 
-absl::Status ProbeAddress(const Address& address, absl::string_view option) {
-  const addrinfo hints = {.ai_flags = AI_PASSIVE, .ai_socktype = SOCK_STREAM};
-  addrinfo* found = nullptr;
-  const int failure =
-      getaddrinfo(address.host.c_str(), std::to_string(address.port).c_str(), &hints, &found);
+absl::Status ProbeAddress(const Address& address, absl::string_view option, int reserved) {
+  int failure = 0;
+  const int error = TryListen(address, &failure);
   if (failure != 0) {
     return absl::UnavailableError(absl::StrCat("cannot listen on ", ToString(address), ": ",
                                                gai_strerror(failure),
                                                "; choose another address with ", option));
   }
-  const absl::Cleanup free_found = [found] { freeaddrinfo(found); };
-  const int fd = socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  if (fd < 0) return absl::ErrnoToStatus(errno, "cannot make a socket");
-  const absl::Cleanup close_fd = [fd] { close(fd); };
-  const int reuse = 1;  // As gRPC has it: a port whose last owner has just left is free.
-  setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &reuse, sizeof(reuse));
-  // SO_REUSEADDR lets a bind pass while nobody listens; listening is what must be possible.
-  if (bind(fd, found->ai_addr, found->ai_addrlen) == 0 && listen(fd, 1) == 0)
-    return absl::OkStatus();
-  if (errno != EADDRINUSE) {
+  if (error == 0) return absl::OkStatus();
+  if (error != EADDRINUSE) {
     return absl::UnavailableError(absl::StrCat("cannot listen on ", ToString(address), ": ",
-                                               std::strerror(errno),
+                                               std::strerror(error),
                                                "; choose another address with ", option));
   }
-  const Address next = {address.host, address.port < 65535 ? address.port + 1 : 0};
+  // Port 0, any free one, where none of the next is.
+  Address next = {address.host, 0};
+  for (int port = address.port + 1; port <= std::min(address.port + kPortsTried, 65535); ++port) {
+    if (port == reserved || TryListen({address.host, port}, &failure) != 0) continue;
+    next.port = port;
+    break;
+  }
   return absl::AlreadyExistsError(
       absl::StrCat("port ", address.port, " is in use by ", OwnerOf(address.port),
                    ": stop it, or choose another with ", option, " ", ToString(next)));

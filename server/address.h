@@ -27,8 +27,8 @@ std::string ToString(const Address& address);
 bool IsLoopback(const Address& address);
 
 // Tries to bind the address and lets go of it again. ALREADY_EXISTS: somebody listens there; the
-// sentence names the process where it can be seen, and `option`, with which another address is
-// chosen. UNAVAILABLE: it cannot be bound.
-absl::Status ProbeAddress(const Address& address, absl::string_view option);
+// sentence names the process where it can be seen, and `option`, with the next port that is free
+// and not `reserved`, which is for something else. UNAVAILABLE: it cannot be bound.
+absl::Status ProbeAddress(const Address& address, absl::string_view option, int reserved = 0);
 
 }  // namespace sessiond

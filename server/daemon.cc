@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <system_error>
@@ -71,6 +72,9 @@ absl::Status CheckLoopback(const Address& address, absl::string_view option, boo
                    "loopback, or say --insecure if the network in between is to be trusted"));
 }
 
+// The port that an option has for itself; 0: none that is known before.
+int PortOf(const std::string& text) { return text == "off" ? 0 : ParseAddress(text)->port; }
+
 absl::Status CheckOptions(const Config& config) {
   const auto other_postgres = [](absl::string_view option) {
     return absl::FailedPreconditionError(absl::StrCat(
@@ -78,19 +82,31 @@ absl::Status CheckOptions(const Config& config) {
   };
   if (!config.db_url.empty() && config.ephemeral) return other_postgres("--ephemeral");
   if (!config.db_url.empty() && !config.pg_settings.empty()) return other_postgres("--pg-settings");
+  if (PortOf(config.grpc_listen) != 0 && config.grpc_listen == config.admin_listen) {
+    return absl::FailedPreconditionError(absl::StrCat("--grpc-listen and --admin-listen are both ",
+                                                      config.grpc_listen, ": give them two ports"));
+  }
   return WorkflowsAtStart(config.workflows_dir).status();
 }
 
-absl::Status CheckAddress(const std::string& text, absl::string_view option, bool insecure) {
+// `other`: the other address of the daemon, whose port is not free for this one.
+absl::Status CheckAddress(const std::string& text, absl::string_view option, bool insecure,
+                          const std::string& other) {
   const Address address = ParseAddress(text).value();  // The table of options has accepted it.
   if (absl::Status status = CheckLoopback(address, option, insecure); !status.ok()) return status;
-  return ProbeAddress(address, absl::StrCat("--", option));
+  return ProbeAddress(address, absl::StrCat("--", option), PortOf(other));
 }
 
-// The first that exists of a directory and those above it decides whether the rest can be made.
-absl::Status CheckWritable(const std::string& directory) {
-  std::filesystem::path path = std::filesystem::absolute(directory);
+// That nobody else keeps data there; and the first that exists of a directory and those above it
+// decides whether the rest can be made.
+absl::Status CheckDataDir(const std::string& directory) {
+  if (const std::string pid = db::DataDirUser(directory); !pid.empty()) {
+    return absl::AlreadyExistsError(absl::StrCat("the data directory ", directory,
+                                                 " is in use by another sessiond (pid ", pid,
+                                                 "): stop it, or choose another with --data-dir"));
+  }
   std::error_code unused;
+  std::filesystem::path path = std::filesystem::absolute(directory, unused);
   while (!std::filesystem::exists(path, unused) && path.has_relative_path())
     path = path.parent_path();
   if (access(path.c_str(), W_OK | X_OK) == 0) return absl::OkStatus();
@@ -177,6 +193,15 @@ std::string Reachable(const Address& address) {
   return ToString({wildcard ? "localhost" : address.host, address.port});
 }
 
+// What sessionctl must be told to come here: nothing where it comes by itself.
+std::string ServerFlag(const Address& address) {
+  const bool default_host = address.host == "127.0.0.1" || address.host == "localhost" ||
+                            address.host == "0.0.0.0" || address.host == "::";
+  const char* variable = std::getenv("SESSIOND_SERVER");
+  if (default_host && address.port == 7377 && (variable == nullptr || *variable == '\0')) return "";
+  return absl::StrCat("--server ", Reachable(address), " ");
+}
+
 db::EmbeddedPostgresOptions EmbeddedOptions(const Config& config, bool ephemeral,
                                             const std::stop_token& stop) {
   return {.data_dir = config.data_dir,
@@ -203,23 +228,26 @@ absl::StatusOr<Database> OpenDatabase(const Config& config, db::PostgresSupervis
 
 absl::Status CheckAddresses(const Config& config) {
   if (absl::Status status = CheckOptions(config); !status.ok()) return status;
-  if (absl::Status status = CheckAddress(config.grpc_listen, "grpc-listen", config.insecure);
+  if (absl::Status status =
+          CheckAddress(config.grpc_listen, "grpc-listen", config.insecure, config.admin_listen);
       !status.ok()) {
     return status;
   }
   if (config.admin_listen == "off") return absl::OkStatus();
-  return CheckAddress(config.admin_listen, "admin-listen", config.insecure);
+  return CheckAddress(config.admin_listen, "admin-listen", config.insecure, config.grpc_listen);
 }
 
 std::vector<Finding> Examine(const Config& config, db::PostgresSupervisor* supervisor,
                              const std::stop_token& stop) {
   std::vector<Finding> findings;
   findings.push_back({"options fit together", CheckOptions(config)});
-  findings.push_back({absl::StrCat("gRPC can listen on ", config.grpc_listen),
-                      CheckAddress(config.grpc_listen, "grpc-listen", config.insecure)});
+  findings.push_back(
+      {absl::StrCat("gRPC can listen on ", config.grpc_listen),
+       CheckAddress(config.grpc_listen, "grpc-listen", config.insecure, config.admin_listen)});
   if (config.admin_listen != "off") {
-    findings.push_back({absl::StrCat("admin HTTP can listen on ", config.admin_listen),
-                        CheckAddress(config.admin_listen, "admin-listen", config.insecure)});
+    findings.push_back(
+        {absl::StrCat("admin HTTP can listen on ", config.admin_listen),
+         CheckAddress(config.admin_listen, "admin-listen", config.insecure, config.grpc_listen)});
   }
   if (!config.db_url.empty()) {
     findings.push_back({"the database can be reached", CheckReachable(config.db_url)});
@@ -234,7 +262,7 @@ std::vector<Finding> Examine(const Config& config, db::PostgresSupervisor* super
     return findings;
   }
   findings.push_back(
-      {absl::StrCat("data can be kept in ", config.data_dir), CheckWritable(config.data_dir)});
+      {absl::StrCat("data can be kept in ", config.data_dir), CheckDataDir(config.data_dir)});
   // The whole way, beside the data that is there.
   const auto trial =
       db::EmbeddedPostgres::Start(EmbeddedOptions(config, /*ephemeral=*/true, stop), *supervisor);
@@ -504,7 +532,8 @@ std::string Daemon::Banner() const {
         database_.embedded->data_dir(),
         config_.ephemeral ? " (thrown away at the end)\n" : " (kept across restarts)\n");
   }
-  absl::StrAppend(&text, "  Try       sessionctl session create --workflow interview --owner ada\n",
+  absl::StrAppend(&text, "  Try       sessionctl ", ServerFlag(grpc_address_),
+                  "session create --workflow interview --owner ada\n",
                   "            grpcurl -plaintext -d "
                   "'{\"session\":{\"workflow\":\"interview\",\"owner_id\":\"ada\"}}' ",
                   grpc, " ", rpc::ServiceNames().front(), "/CreateSession\n");
