@@ -451,6 +451,15 @@ struct NextStep {
 
 TEST_F(SessionctlTest, EveryReasonThatCanBeHelpedProposesTheNextStep) {
   const NextStep kSteps[] = {
+      {v1::INVALID_FORMAT,
+       {},
+       "session get 0192f3c4",
+       "session list -n - --limit 1000 -o name | grep '^0192f3c4'  # ids are given whole"},
+      {v1::INVALID_FORMAT,
+       {},
+       "session get exec_20251230",
+       "session list -n - --limit 1000 -o name | grep '^exec_20251230'  # ids are given whole"},
+      {v1::INVALID_FORMAT, {}, "session get nonsense", "session list -o name  # the ids there are"},
       {v1::DELETED, {}, "session get s1", "session get s1 --include-deleted"},
       {v1::DELETED, {}, "session pause s1", "session undelete s1"},
       {v1::ARCHIVED, {}, "session get s1", "session lookup s1"},

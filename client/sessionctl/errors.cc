@@ -199,10 +199,33 @@ std::vector<std::string> AfterTrouble(const Run& run) {
                        ", so that nothing happens twice")};
 }
 
+// Whether it may be the first characters of a UUID, or of an exec_ id, as copied from a list.
+bool IsBeginningOfId(absl::string_view text) {
+  constexpr absl::string_view kUuid = "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx";
+  if (absl::StartsWith(text, "exec_") && text.size() < 29) {
+    return std::all_of(text.begin(), text.end(), [](char c) {
+      return absl::ascii_isalnum(static_cast<unsigned char>(c)) || c == '_';
+    });
+  }
+  if (text.size() < 4 || text.size() >= kUuid.size()) return false;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const bool fits = kUuid[i] == '-' ? text[i] == '-'
+                                      : absl::ascii_isdigit(static_cast<unsigned char>(text[i])) ||
+                                            (text[i] >= 'a' && text[i] <= 'f');
+    if (!fits) return false;
+  }
+  return true;
+}
+
 std::vector<std::string> AfterRefusal(const Run& run, v1::ErrorReason reason,
                                       const Metadata& metadata) {
   switch (reason) {
     case v1::INVALID_FORMAT:
+      // Many share their first characters, which are the time: none is found by them.
+      if (IsBeginningOfId(run.session_id)) {
+        return {absl::StrCat(Typed(run, "session list -n - --limit 1000 -o name"), " | grep '^",
+                             run.session_id, "'  # ids are given whole")};
+      }
       return {Typed(run, "session list -o name") + "  # the ids there are"};
     case v1::UNKNOWN_WORKFLOW: {
       const auto meant = DidYouMean(Get(metadata, "workflow"), ListOf(Get(metadata, "known")));

@@ -80,7 +80,7 @@ Enum EnumValue(const Text& flag, const Text& text) {
 
 template <class Request>
 CLI::Option* AddSessionId(CLI::App& app, Run& run, Request& request) {
-  return AddText(app, "SESSION", "", "The session's id",
+  return AddText(app, "SESSION", "", "The session's id, whole",
                  [&run, &request](const Text& id) {
                    run.session_id = id;
                    if constexpr (requires { request.mutable_session(); }) {

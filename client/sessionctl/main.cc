@@ -2,6 +2,7 @@
 #include <clocale>
 #include <cstdio>
 #include <cstdlib>
+#include <exception>
 
 #include "CLI/Config.hpp"
 #include "CLI/Formatter.hpp"
@@ -206,4 +207,11 @@ int Main(int argc, char** argv) {
 
 }  // namespace sessiond::ctl
 
-int main(int argc, char** argv) { return sessiond::ctl::Main(argc, argv); }
+int main(int argc, char** argv) {
+  // What the libraries throw is a sentence, too, and no core dump.
+  try {
+    return sessiond::ctl::Main(argc, argv);
+  } catch (const std::exception& error) {
+    return sessiond::ctl::ExplainUsage(error.what(), {"nobody has thought of this: please report"});
+  }
+}

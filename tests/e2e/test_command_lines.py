@@ -79,3 +79,47 @@ def test_options_of_the_daemons_own_postgresql_are_refused_beside_another(option
     assert refused.stderr.strip().endswith(
         f"{name} is for the embedded PostgreSQL and --db-url names another: give one of them"
     )
+
+
+def proposed(answer):
+    """The first command line that a refusal proposes, as it stands."""
+    for line in answer.stderr.splitlines():
+        if "sessionctl " in line:
+            return line[line.index("sessionctl "):]
+    raise AssertionError(answer.stderr)
+
+
+def typed(line):
+    """What a shell makes of it."""
+    return subprocess.run(
+        line.replace("sessionctl", str(BUILD / "client/sessionctl"), 1),
+        shell=True,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def test_what_is_proposed_for_a_task_that_is_started_too_early_works_as_it_stands(sessionctl, client):
+    session_id = client.create()["sessionId"]
+    early = sessionctl("task", "start", session_id, "processing")
+    assert early.returncode == 64 + 9
+    assert f"session get {session_id} " in proposed(early)
+    assert typed(proposed(early)).returncode == 0
+    client.call("AdvanceSession", {"sessionId": session_id, "targetStage": "upload"})
+    early = sessionctl("task", "start", session_id, "processing")
+    assert "set advance_to_stage to processing, to enter it with the task" in early.stderr
+    assert f"task start {session_id} processing --to processing " in proposed(early)
+    assert typed(proposed(early)).returncode == 0
+    assert client.call("GetSession", {"sessionId": session_id})["stage"] == "processing"
+    # What cancels it, and what starts it again.
+    assert sessionctl("task", "cancel", session_id).returncode == 0
+    again = sessionctl("task", "cancel", session_id)
+    assert f"task start {session_id} processing" in again.stderr
+
+
+def test_the_beginning_of_an_id_is_refused_with_the_way_to_the_whole(sessionctl, client):
+    session_id = client.create()["sessionId"]
+    refused = sessionctl("session", "get", session_id[:8])
+    assert refused.returncode == 64 + 3
+    assert session_id in typed(proposed(refused)).stdout.split()
