@@ -57,7 +57,8 @@ constexpr char kPlace[] = R"(
          quote_ident(current_database()), pg_get_userbyid(n.nspowner)::text,
          split_part(current_setting('search_path'), ', pg_temp', 1)
   FROM (VALUES (1)) AS one (row)
-  LEFT JOIN pg_namespace n ON quote_ident(n.nspname) || ', pg_temp' = current_setting('search_path'))";
+  LEFT JOIN pg_namespace n
+    ON quote_ident(n.nspname) || ', pg_temp' = current_setting('search_path'))";
 // Where else our tables are. Catalogs are for everybody to read.
 constexpr char kElsewhere[] = R"(
   SELECT quote_ident(n.nspname), has_schema_privilege(n.oid, 'USAGE'), quote_ident(current_user),

@@ -1,5 +1,5 @@
 // Which of libpq's variables are left in the environment.
-#include "db/libpq_environment.h"
+#include "db/postgres_variables.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

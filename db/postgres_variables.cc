@@ -1,4 +1,4 @@
-#include "db/libpq_environment.h"
+#include "db/postgres_variables.h"
 
 #include <unistd.h>
 
