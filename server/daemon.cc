@@ -446,6 +446,7 @@ absl::StatusOr<int> Daemon::Probe() {
   const int needed = db::BuiltInMigrations().back().version;
   if (!version.ok() || *version >= needed) return version;
   return absl::FailedPreconditionError(
+      absl::StrCat("it does not have schema ", needed, ": run `sessiond migrate up`"));
 }
 
 // ------------------------------------------------------------------------------------------- end
