@@ -276,7 +276,7 @@ std::vector<Finding> Examine(const Config& config, db::PostgresSupervisor* super
 Daemon::Daemon(Config config)
     : config_(std::move(config)),
       metrics_(rpc::ServiceNames()),
-      health_(ServedServices()),
+      health_(ServedServices(), [this] { return readiness_.alive(SteadyTime::Now()); }),
       reflection_(DescriptorSet(), ServedServices()),
       journal_(metrics_) {}
 
@@ -408,7 +408,7 @@ void Daemon::Observe() {
     readiness_.ObserveOwnCall(CallOneself(grpc_address_), SteadyTime::Now());
     next_own_call_ = SteadyTime::Now() + kOwnCallPeriod;
   }
-  health_.SetReady(readiness_.ready(SteadyTime::Now()));
+  TellReadiness();
   // What other daemons created; whether it was read does not matter, as there is a next time.
   if (schema_version.ok())
     store_->RefreshWorkflows(SteadyTime::Now() + kProbeTimeout, [](const absl::Status&) {});
@@ -419,6 +419,22 @@ void Daemon::Observe() {
   } else {
     Log(LogLevel::kWarn, "daemon", "the database does not answer",
         {{"error", schema_version.status().message()}});
+  }
+}
+
+void Daemon::TellReadiness() {
+  const SteadyTime now = SteadyTime::Now();
+  const bool ready = readiness_.ready(now);
+  health_.SetReady(ready);
+  if (std::exchange(told_ready_, ready) == ready) return;
+  std::vector<std::string> why;
+  for (const Readiness::Check& check : readiness_.Checks(now)) {
+    if (!check.ok) why.push_back(absl::StrCat(check.name, ": ", check.detail));
+  }
+  if (ready) {
+    Log(LogLevel::kInfo, "daemon", "ready again");
+  } else {
+    Log(LogLevel::kWarn, "daemon", "not ready", {{"why", absl::StrJoin(why, "; ")}});
   }
 }
 

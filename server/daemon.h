@@ -96,6 +96,7 @@ class Daemon {
   absl::StatusOr<int> Probe();
   // Asks, tells everyone, and logs what is news.
   void Observe();
+  void TellReadiness();
   // Whether those that are yet to be opened would be let in. REQUIRES: the probe has just answered.
   void CountConnections();
 
@@ -124,6 +125,7 @@ class Daemon {
   // Monitor's thread only, once it runs.
   std::unique_ptr<DatabaseProbe> probe_;
   SteadyTime next_own_call_;
+  bool told_ready_ = true;
   bool database_answers_ = true;
   absl::Status connections_;
   SteadyTime count_due_;

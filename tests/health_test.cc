@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <chrono>
 #include <list>
 #include <memory>
@@ -40,13 +41,14 @@ class HealthTest : public testing::Test {
     return stub_->Check(&context, For(service), &response_);
   }
 
-  HealthService service_{{"sessiond.v1.SessionService"}};
+  std::atomic<bool> alive_ = true;
+  HealthService service_{{"sessiond.v1.SessionService"}, [this] { return alive_.load(); }};
   ServiceHost host_{{&service_}};
   std::unique_ptr<Health::Stub> stub_ = Health::NewStub(host_.channel());
   HealthCheckResponse response_;
 };
 
-TEST_F(HealthTest, ServicesAreAsReadyAsTheDaemonAndLivenessAlwaysServes) {
+TEST_F(HealthTest, ServicesAreAsReadyAsTheDaemonAndLivenessIsNot) {
   for (const bool ready : {false, true, false}) {
     service_.SetReady(ready);
     for (const char* service : {"", "sessiond.v1.SessionService"}) {
@@ -57,6 +59,12 @@ TEST_F(HealthTest, ServicesAreAsReadyAsTheDaemonAndLivenessAlwaysServes) {
     ASSERT_TRUE(Check("liveness").ok());
     EXPECT_EQ(response_.status(), HealthCheckResponse::SERVING);
   }
+}
+
+TEST_F(HealthTest, LivenessServesWhileTheDaemonIsAlive) {
+  alive_ = false;
+  ASSERT_TRUE(Check("liveness").ok());
+  EXPECT_EQ(response_.status(), HealthCheckResponse::NOT_SERVING);
 }
 
 TEST_F(HealthTest, CheckOfAnUnknownServiceIsNotFound) {

@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <optional>
+#include <utility>
 
 #include "server/rpc/call.h"
 
@@ -28,13 +29,14 @@ class CallIsOver final : public Tag {
 
 }  // namespace
 
-HealthService::HealthService(absl::Span<const std::string> services)
-    : known_(services.begin(), services.end()) {
+HealthService::HealthService(absl::Span<const std::string> services, std::function<bool()> alive)
+    : known_(services.begin(), services.end()), alive_(std::move(alive)) {
   known_.insert("");
 }
 
 HealthService::Status HealthService::StatusOf(const std::string& service) const {
-  if (service == "liveness") return HealthCheckResponse::SERVING;
+  if (service == "liveness")
+    return alive_() ? HealthCheckResponse::SERVING : HealthCheckResponse::NOT_SERVING;
   if (!known_.contains(service)) return HealthCheckResponse::SERVICE_UNKNOWN;
   absl::MutexLock lock(&mutex_);
   return ready_ ? HealthCheckResponse::SERVING : HealthCheckResponse::NOT_SERVING;

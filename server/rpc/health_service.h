@@ -2,6 +2,7 @@
 // gRPC's default one cannot be described by reflection, which stops grpcui.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -17,11 +18,14 @@
 
 namespace sessiond::rpc {
 
-// "" and every served service are as ready as the daemon, "liveness" always serves. Others are
-// NOT_FOUND (Check) or SERVICE_UNKNOWN (Watch). Outlives the server that serves it. Thread-safe.
+// "" and every served service are as ready as the daemon, "liveness" serves while it is alive.
+// Others are NOT_FOUND (Check) or SERVICE_UNKNOWN (Watch). Outlives the server that serves it.
+// Thread-safe.
 class HealthService final : public StandardService {
  public:
-  explicit HealthService(absl::Span<const std::string> services);
+  // `alive` is asked by any thread.
+  explicit HealthService(
+      absl::Span<const std::string> services, std::function<bool()> alive = [] { return true; });
 
   // Tells everyone who watches, if it is news. Not serving until first told.
   void SetReady(bool ready);
@@ -46,6 +50,7 @@ class HealthService final : public StandardService {
 
   grpc::health::v1::Health::AsyncService service_;
   absl::flat_hash_set<std::string> known_;
+  const std::function<bool()> alive_;
 
   mutable absl::Mutex mutex_;
   bool ready_ ABSL_GUARDED_BY(mutex_) = false;
