@@ -133,19 +133,23 @@ absl::StatusOr<std::vector<Blocked>> Committer::FindBlocked(Group group) {
   const std::vector<int16_t> partitions = PartitionsOf(group);
   Params of_partitions;
   of_partitions.AddInt2Array(partitions);
+  // What is free is locked to see it. Rolled back, for a commit would keep it until the disk has
+  // it.
+  link_->Queue(kBegin);
   link_->Queue(kFindLockedPartitions, std::move(of_partitions));
   link_->Queue(kFindLockedSessions, SetParams(partitions, sessions, WriteSessionKey));
+  link_->Queue(kRollback);
   const auto found = Trip();
   if (!found.ok()) {
-    if (ConnectionIsGone(found.status())) RollBack(found.status());
+    RollBack(found.status());
     return found.status();
   }
   absl::flat_hash_set<int16_t> locked_partitions;
-  for (int row = 0; row < (*found)[0].rows(); ++row)
-    locked_partitions.insert((*found)[0].Int2(row, 0));
-  absl::flat_hash_set<int32_t> locked_sessions;
   for (int row = 0; row < (*found)[1].rows(); ++row)
-    locked_sessions.insert((*found)[1].Int4(row, 0));
+    locked_partitions.insert((*found)[1].Int2(row, 0));
+  absl::flat_hash_set<int32_t> locked_sessions;
+  for (int row = 0; row < (*found)[2].rows(); ++row)
+    locked_sessions.insert((*found)[2].Int4(row, 0));
   std::vector<Blocked> blocked;
   // What comes behind a blocked one of its session is blocked like that.
   absl::flat_hash_map<absl::string_view, Blocked> first;
