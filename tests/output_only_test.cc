@@ -14,6 +14,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "google/protobuf/util/message_differencer.h"
 
 namespace sessiond::rpc {
 namespace {
@@ -21,6 +22,7 @@ namespace {
 using google::protobuf::Descriptor;
 using google::protobuf::FieldDescriptor;
 using google::protobuf::Message;
+using google::protobuf::util::MessageDifferencer;
 
 // The fields of a type whose comments, in its .proto, have the mark.
 std::set<std::string> MarkedFields(const Descriptor& type) {
@@ -163,6 +165,7 @@ TEST(OutputOnly, WhatTheContractMarksIsDroppedAndNothingElse) {
 TEST(OutputOnly, AnUpdateIsWhatItsMaskNames) {
   v1::UpdateSessionRequest request;
   Fill(request);
+  (*request.mutable_session()->mutable_labels())["team"] = "a";
   request.mutable_update_mask()->clear_paths();
   for (const char* path : {"labels.team", "hold", "context"}) {
     request.mutable_update_mask()->add_paths(path);
@@ -173,6 +176,42 @@ TEST(OutputOnly, AnUpdateIsWhatItsMaskNames) {
   std::set<std::string> left;
   for (const FieldDescriptor* field : fields) left.insert(field->name());
   EXPECT_EQ(left, (std::set<std::string>{"session_id", "etag", "labels", "hold", "context"}));
+}
+
+// Of one key no other is sent along: two updates that differ in those alone are the same.
+TEST(OutputOnly, OfAMaskedKeyNoOtherIsInput) {
+  const auto left = [](const std::vector<std::string>& paths, const char* aside) {
+    v1::UpdateSessionRequest request;
+    for (const std::string& path : paths) request.mutable_update_mask()->add_paths(path);
+    v1::Session& session = *request.mutable_session();
+    for (auto* map : {session.mutable_labels(), session.mutable_references()}) {
+      (*map)["team"] = "a";
+      (*map)["a.b"] = "b";
+      (*map)["aside"] = aside;
+    }
+    auto& context = *session.mutable_context()->mutable_fields();
+    context["team"].set_string_value("a");
+    context["aside"].set_string_value(aside);
+    DropOutputOnly(request);
+    return request.session();
+  };
+  const auto is_same = [&left](const std::vector<std::string>& paths) {
+    return MessageDifferencer::Equals(left(paths, "now"), left(paths, "then"));
+  };
+  const std::vector<std::string> paths = {"labels.team", "references.`a.b`", "context.team"};
+  EXPECT_TRUE(is_same(paths));
+  const v1::Session session = left(paths, "now");
+  ASSERT_EQ(session.labels_size(), 1);
+  EXPECT_EQ(session.labels().at("team"), "a");
+  ASSERT_EQ(session.references_size(), 1);
+  EXPECT_EQ(session.references().at("a.b"), "b");
+  ASSERT_EQ(session.context().fields_size(), 1);
+  EXPECT_EQ(session.context().fields().at("team").string_value(), "a");
+  // Of several all, of a whole field all there is, and of none nothing.
+  EXPECT_EQ(left({"labels.team", "labels.`a.b`"}, "now").labels_size(), 2);
+  EXPECT_FALSE(is_same({"labels"}));
+  EXPECT_EQ(left({"hold"}, "now").ByteSizeLong(), 0);
+  EXPECT_EQ(left({"context.gone", "labels.gone"}, "now").ByteSizeLong(), 0);
 }
 
 // A message of the contract that carries a resource, and that nobody thought of above.

@@ -1,9 +1,11 @@
 #include "server/rpc/output_only.h"
 
 #include <algorithm>
+#include <iterator>
+#include <vector>
 
 #include "absl/strings/string_view.h"
-#include "absl/strings/strip.h"
+#include "server/state_machine/update_mask.h"
 
 namespace sessiond::rpc {
 namespace {
@@ -46,6 +48,21 @@ void Drop(v1::SessionError& error) {
   error.clear_resolution();
 }
 
+bool IsNamed(const std::vector<UpdatePath>& paths, UpdateField field, absl::string_view key = "") {
+  return std::any_of(paths.begin(), paths.end(), [&](const UpdatePath& path) {
+    return path.field == field && path.key == key;
+  });
+}
+
+// Keeps those keys of a field that the paths name; all of them where they name the field itself.
+template <class Map>
+void KeepNamed(const std::vector<UpdatePath>& paths, UpdateField field, Map& map) {
+  if (IsNamed(paths, field)) return;
+  for (auto entry = map.begin(); entry != map.end();) {
+    entry = IsNamed(paths, field, entry->first) ? std::next(entry) : map.erase(entry);
+  }
+}
+
 }  // namespace
 
 // Asking for a part that is not there would make it: hence the questions.
@@ -66,21 +83,21 @@ void DropOutputOnly(v1::UpdateSessionRequest& request) {
   v1::Session& session = *request.mutable_session();
   Drop(session);
   // Nor is input what the mask leaves out: who reads a session, changes a part of it and sends the
-  // whole back, sends the rest as it was at that time.
-  const auto masked = [&request](absl::string_view field) {
-    const auto& paths = request.update_mask().paths();
-    return std::any_of(paths.begin(), paths.end(), [field](absl::string_view path) {
-      return absl::ConsumePrefix(&path, field) && (path.empty() || path[0] == '.');
-    });
-  };
+  // whole back, sends the rest as it was at that time. A mask that is none names nothing, and is
+  // refused later.
+  const auto parsed = ParseUpdateMask(request.update_mask());
+  const std::vector<UpdatePath> paths = parsed.ok() ? *parsed : std::vector<UpdatePath>();
   session.clear_workflow();
   session.clear_namespace_();
-  if (!masked("owner_id")) session.clear_owner_id();
-  if (!masked("owner_display_name")) session.clear_owner_display_name();
-  if (!masked("context")) session.clear_context();
-  if (!masked("references")) session.clear_references();
-  if (!masked("labels")) session.clear_labels();
-  if (!masked("hold")) session.clear_hold();
+  if (!IsNamed(paths, UpdateField::kOwnerId)) session.clear_owner_id();
+  if (!IsNamed(paths, UpdateField::kOwnerDisplayName)) session.clear_owner_display_name();
+  if (!IsNamed(paths, UpdateField::kHold)) session.clear_hold();
+  if (session.has_context() && !IsNamed(paths, UpdateField::kContext)) {
+    KeepNamed(paths, UpdateField::kContext, *session.mutable_context()->mutable_fields());
+    if (session.context().fields().empty()) session.clear_context();
+  }
+  KeepNamed(paths, UpdateField::kReferences, *session.mutable_references());
+  KeepNamed(paths, UpdateField::kLabels, *session.mutable_labels());
 }
 
 void DropOutputOnly(v1::AddArtifactsRequest& request) {
