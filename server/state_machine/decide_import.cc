@@ -66,14 +66,17 @@ std::optional<absl::Time> EndOf(const SessionTask& task) {
 absl::Time Undated(const Session& session, absl::Time now,
                    std::optional<absl::Time> before = std::nullopt) {
   absl::Time time = std::min(now, before.value_or(now));
+  if (session.has_fail_time()) time = std::min(time, FromProto(session.fail_time()));
   if (session.has_complete_time()) time = std::min(time, FromProto(session.complete_time()));
   if (session.has_delete_time()) time = std::min(time, FromProto(session.delete_time()));
   return time;
 }
 
 absl::Time StartOf(const SessionTask& task, const Session& session, absl::Time now) {
-  return When(task.has_start_time(), task.start_time())
-      .value_or(Undated(session, now, EndOf(task)));
+  if (task.has_start_time()) return FromProto(task.start_time());
+  absl::Time before = EndOf(task).value_or(now);
+  if (task.has_heartbeat_time()) before = std::min(before, FromProto(task.heartbeat_time()));
+  return Undated(session, now, before);
 }
 
 absl::Time CreateTimeOf(const SessionError& error, const Session& session, absl::Time now) {
@@ -85,7 +88,7 @@ absl::Time CreateTimeOf(const SessionError& error, const Session& session, absl:
 absl::Time CreateTimeOf(const ImportSessionsRequest& request, absl::Time now) {
   const Session& session = request.session();
   if (session.has_create_time()) return FromProto(session.create_time());
-  absl::Time first = Undated(session, now, When(session.has_fail_time(), session.fail_time()));
+  absl::Time first = Undated(session, now);
   if (request.has_task()) first = std::min(first, StartOf(request.task(), session, now));
   for (const SessionError& error : request.errors())
     first = std::min(first, CreateTimeOf(error, session, now));
@@ -173,8 +176,6 @@ class ImportCheck {
 
   void CheckSession(const Session& session) {
     CheckTime(created_, {});
-    CheckTime({"session.update_time", When(session.has_update_time(), session.update_time())},
-              {created_});
     CheckTime(completed_, {created_});
     CheckTime(failed_, {created_});
     CheckTime(deleted_, {created_, completed_, failed_});
