@@ -108,11 +108,22 @@ absl::Status LegacyDatabase::SetEncoding(const std::string& encoding) {
           absl::StrCat("The database says itself that its encoding is ", server,
                        ": only that of a SQL_ASCII database can be given"));
     }
-    const auto known = Query("SELECT pg_catalog.pg_char_to_encoding($1) >= 0", {encoding});
+    // Those of clients come behind the last one that a database may have; numbers are for ever.
+    const auto known =
+        Query("SELECT e >= 0, e > 34 FROM pg_catalog.pg_char_to_encoding($1) e", {encoding});
     if (!known.ok()) return known.status();
     if (known->At(0, 0) != "t") {
       return absl::InvalidArgumentError(absl::StrCat(
           "\"", encoding, "\" is no encoding that PostgreSQL knows, such as LATIN1 or WIN1252"));
+    }
+    // A byte of such a character may be that of a backslash, and what is one is no more to be told.
+    if (known->At(0, 1) == "t") {
+      return absl::InvalidArgumentError(
+          absl::StrCat(encoding,
+                       " has characters with bytes of ASCII in them, which cannot be read as they "
+                       "are: restore a dump of the database into one of UTF8, with SET "
+                       "client_encoding = '",
+                       encoding, "' before it, and import from that"));
     }
   }
   if (server == "UTF8") return absl::OkStatus();

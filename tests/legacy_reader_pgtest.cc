@@ -727,6 +727,16 @@ TEST_F(LegacyReaderTest, OfADatabaseWithoutAnEncodingWhatIsNoUtf8IsToldAndTheRes
 }
 
 // ---- tables of every kind
+  // Of clients alone: bytes of its characters may be those of a backslash.
+  for (const char* encoding : {"SJIS", "BIG5", "GBK", "UHC", "GB18030", "JOHAB"}) {
+    options.encoding = encoding;
+    EXPECT_THAT(std::string(LegacyReader::Open(options).status().message()),
+                HasSubstr(absl::StrCat(encoding, " has characters with bytes of ASCII in them")));
+  }
+  for (const char* encoding : {"EUC_JIS_2004", "KOI8U"}) {
+    options.encoding = encoding;
+    EXPECT_TRUE(LegacyReader::Open(options).ok()) << encoding;
+  }
 
 TEST_F(LegacyReaderTest, TablesMayBeViewsPartitionsOrParentsAndColumnsOfAnyType) {
   Lay("CREATE TYPE mood AS ENUM ('glad'); CREATE DOMAIN word AS text;"
