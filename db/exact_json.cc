@@ -8,6 +8,7 @@
 #include <cmath>
 #include <cstdio>
 #include <limits>
+#include <optional>
 #include <set>
 #include <utility>
 
@@ -22,8 +23,6 @@ using google::protobuf::ListValue;
 using google::protobuf::Struct;
 using google::protobuf::Value;
 
-// What Protobuf reads and writes at most; messages of more are read by nobody.
-constexpr int kDepthMax = 100;
 // A double has no more significant digits than these: of the smallest ones, to the last.
 constexpr std::size_t kDigitsMax = 767;
 
@@ -81,14 +80,28 @@ bool IsNumber(double value, absl::string_view text) {
   return DecimalOf(absl::string_view(written, static_cast<std::size_t>(size))) == number;
 }
 
+std::string NoNumber(absl::string_view digits) {
+  return absl::StrCat(digits.size() > 40 ? absl::StrCat(digits.substr(0, 37), "…") : digits,
+                      " cannot be kept as a number, only as a text");
+}
+
+// The double that a number is, exactly; nothing where there is none.
+std::optional<double> ExactDouble(absl::string_view digits) {
+  double number = 0;
+  // Out of range it is infinite, or nought.
+  if (!absl::SimpleAtod(digits, &number) || !IsNumber(number, digits)) return std::nullopt;
+  return number;
+}
+
 // ---- reading
 
 class ExactReader : public rapidjson::BaseReaderHandler<rapidjson::UTF8<>, ExactReader> {
  public:
   using Size = rapidjson::SizeType;
 
-  explicit ExactReader(ExactJson& json) : json_(json) {}
-  bool too_deep() const { return too_deep_; }
+  ExactReader(ExactJson& json, int levels_max) : json_(json), levels_max_(levels_max) {}
+  // Where it was too deep; nothing where it was not.
+  const std::optional<std::string>& too_deep() const { return too_deep_; }
 
   bool Null() {
     return Take([](Value& value) { value.set_null_value({}); });
@@ -98,15 +111,11 @@ class ExactReader : public rapidjson::BaseReaderHandler<rapidjson::UTF8<>, Exact
   }
   bool RawNumber(const char* text, Size length, bool) {
     const absl::string_view digits(text, length);
-    double number = 0;
-    // Out of range it is infinite, or nought.
-    const bool is_number = absl::SimpleAtod(digits, &number);
-    if (is_number && IsNumber(number, digits)) {
-      return Take([number](Value& value) { value.set_number_value(number); });
+    if (const std::optional<double> number = ExactDouble(digits)) {
+      return Take([number](Value& value) { value.set_number_value(*number); });
     }
     Take([digits](Value& value) { value.set_string_value(std::string(digits)); });
-    Say(absl::StrCat(digits.size() > 40 ? absl::StrCat(digits.substr(0, 37), "…") : digits,
-                     " cannot be kept as a number, only as a text"));
+    Say(NoNumber(digits));
     return true;
   }
   bool String(const char* text, Size length, bool) {
@@ -156,14 +165,20 @@ class ExactReader : public rapidjson::BaseReaderHandler<rapidjson::UTF8<>, Exact
     open_.push_back(std::move(open));
     const int depth = static_cast<int>(open_.size());
     json_.depth = std::max(json_.depth, depth);
-    too_deep_ = depth > kDepthMax;
-    return !too_deep_;
+    if (depth <= levels_max_) return true;
+    open_.pop_back();
+    too_deep_ = Path();
+    return false;
   }
   bool Leave() {
     open_.pop_back();
     return true;
   }
   void Say(absl::string_view what) {
+    const std::string path = Path();
+    json_.changes.push_back(absl::StrCat(path, path.empty() ? "" : ": ", what));
+  }
+  std::string Path() const {
     std::string path;
     for (const Open& open : open_) {
       if (open.object != nullptr) {
@@ -172,17 +187,18 @@ class ExactReader : public rapidjson::BaseReaderHandler<rapidjson::UTF8<>, Exact
         absl::StrAppend(&path, "[", open.list->values_size() - 1, "]");
       }
     }
-    json_.changes.push_back(absl::StrCat(path, path.empty() ? "" : ": ", what));
+    return path;
   }
 
   ExactJson& json_;
+  const int levels_max_;
   std::vector<Open> open_;
-  bool too_deep_ = false;
+  std::optional<std::string> too_deep_;
 };
 
 }  // namespace
 
-absl::StatusOr<ExactJson> ParseExactJson(absl::string_view json) {
+absl::StatusOr<ExactJson> ParseExactJson(absl::string_view json, int levels_max) {
   // Iterative: the depth costs no stack. Numbers as they are spelt, to compare them.
   constexpr unsigned kFlags = rapidjson::kParseIterativeFlag |
                               rapidjson::kParseNumbersAsStringsFlag |
@@ -191,13 +207,17 @@ absl::StatusOr<ExactJson> ParseExactJson(absl::string_view json) {
     return absl::InvalidArgumentError("is no JSON: it has a NUL character in it");
   }
   ExactJson exact;
-  ExactReader handler(exact);
+  ExactReader handler(exact, levels_max);
   rapidjson::Reader reader;
   rapidjson::MemoryStream stream(json.data(), json.size());
   const rapidjson::ParseResult result = reader.Parse<kFlags>(stream, handler);
   if (!result.IsError()) return exact;
-  if (handler.too_deep()) {
-    return absl::InvalidArgumentError(absl::StrCat("is deeper than ", kDepthMax, " levels"));
+  if (handler.too_deep().has_value()) {
+    constexpr std::size_t kPathBytesMax = 120;  // For people: of a bottomless one, its beginning.
+    absl::string_view path = *handler.too_deep();
+    if (path.size() > kPathBytesMax) path = path.substr(0, path.rfind('.', kPathBytesMax));
+    return absl::InvalidArgumentError(
+        absl::StrCat("is nested deeper than ", levels_max, " levels, at ", path));
   }
   if (result.Code() == rapidjson::kParseErrorStringInvalidEncoding) {
     return absl::InvalidArgumentError(
@@ -209,6 +229,30 @@ absl::StatusOr<ExactJson> ParseExactJson(absl::string_view json) {
   }
   return absl::InvalidArgumentError(absl::StrCat(
       "is no JSON: ", rapidjson::GetParseError_En(result.Code()), " Byte ", result.Offset(), "."));
+}
+
+namespace {
+
+void ReadDigitsAt(const std::string& path, Value& value, std::vector<std::string>& changes) {
+  if (value.has_list_value()) {
+    int index = 0;
+    for (Value& element : *value.mutable_list_value()->mutable_values()) {
+      ReadDigitsAt(absl::StrCat(path, "[", index++, "]"), element, changes);
+    }
+  }
+  if (value.kind_case() != Value::kStringValue) return;
+  const std::string digits = value.string_value();
+  if (const std::optional<double> number = ExactDouble(digits)) {
+    value.set_number_value(*number);
+  } else if (digits.find_first_of("0123456789") != std::string::npos) {
+    changes.push_back(absl::StrCat(path, path.empty() ? "" : ": ", NoNumber(digits)));
+  }
+}
+
+}  // namespace
+
+void ReadDigits(Value& value, std::vector<std::string>& changes) {
+  ReadDigitsAt("", value, changes);
 }
 
 absl::Status CheckExactJson(absl::string_view json) {

@@ -22,9 +22,20 @@ struct ExactJson {
   std::vector<std::string> changes;
 };
 
-// INVALID_ARGUMENT: it is no JSON (RFC 8259, UTF-8, no more than 100 levels), or holds a number
+// What a Struct may have in the contract: levels of objects and lists (see limits.h). A level of
+// objects is three of Protobuf, of which no message that is read has more than a hundred.
+inline constexpr int kStructLevelsMax = 16;
+// A whole request: what is around a Struct besides.
+inline constexpr int kRequestLevelsMax = kStructLevelsMax + 4;
+
+// INVALID_ARGUMENT: it is no JSON (RFC 8259, UTF-8), has more than `levels_max`, or holds a number
 // that is beyond all doubles. A sentence without its subject, too.
-absl::StatusOr<ExactJson> ParseExactJson(absl::string_view json);
+absl::StatusOr<ExactJson> ParseExactJson(absl::string_view json,
+                                         int levels_max = kRequestLevelsMax);
+
+// A number out of its digits, or the lists of such; texts stay what no double is, and are told in
+// `changes`. `NaN` and `Infinity`, which are no numbers of JSON, stay texts untold.
+void ReadDigits(google::protobuf::Value& value, std::vector<std::string>& changes);
 
 // INVALID_ARGUMENT, with the first change, also when something would be changed: for those who can
 // be told to write it otherwise. A whole sentence.

@@ -25,8 +25,10 @@ std::string Quoted(absl::string_view identifier) {
 // How a column travels.
 enum class Travel {
   kJson,
-  kDigits,  // Numbers that a double may not hold, and texts of fixed length: as SQL's text.
+  kDigits,  // Numbers that a double may not hold: as SQL's text.
   kDigitsList,
+  kText,  // Texts of fixed length: as SQL's text, which has no blanks behind it.
+  kTextList,
   kSize,  // Contents of files are not read, only how much there is.
 };
 
@@ -60,13 +62,12 @@ constexpr char kColumns[] = R"(
   ORDER BY b.attnum)";
 
 Travel TravelOf(absl::string_view type, absl::string_view element) {
-  const auto is_digits = [](absl::string_view oid) {
-    return oid == "20" || oid == "1700" || oid == "1042";  // bigint, numeric, char(n)
-  };
-  if (type == "17") return Travel::kSize;  // bytea
-  return is_digits(type)      ? Travel::kDigits
-         : is_digits(element) ? Travel::kDigitsList
-                              : Travel::kJson;
+  constexpr absl::string_view kBytea = "17", kBigint = "20", kNumeric = "1700", kChar = "1042";
+  if (type == kBytea) return Travel::kSize;
+  if (type == kBigint || type == kNumeric) return Travel::kDigits;
+  if (element == kBigint || element == kNumeric) return Travel::kDigitsList;
+  if (type == kChar) return Travel::kText;
+  return element == kChar ? Travel::kTextList : Travel::kJson;
 }
 
 constexpr char kPlace[] = R"(
@@ -121,10 +122,12 @@ std::string SelectOf(const std::string& table, const std::string& key_column,
         values.push_back(absl::StrCat("pg_catalog.to_json(", column, ")::pg_catalog.text"));
         break;
       case Travel::kDigits:
+      case Travel::kText:
         values.push_back(
             absl::StrCat("pg_catalog.to_json(", column, "::pg_catalog.text)::pg_catalog.text"));
         break;
       case Travel::kDigitsList:
+      case Travel::kTextList:
         values.push_back(
             absl::StrCat("pg_catalog.to_json(", column, "::pg_catalog.text[])::pg_catalog.text"));
         break;
@@ -225,7 +228,7 @@ class LegacyReader::Cursor {
       cell.unreadable = absl::StrCat("cannot be read: ", text.problem);
       return cell;
     }
-    auto json = ParseExactJson(text.utf8);
+    auto json = ParseExactJson(text.utf8, kStructLevelsMax);
     if (!json.ok()) {
       cell.unreadable = std::string(json.status().message());
       return cell;
@@ -233,6 +236,10 @@ class LegacyReader::Cursor {
     cell.value = std::move(json->value);
     cell.changes = std::move(json->changes);
     cell.depth = json->depth;
+    if (column.travel == Travel::kDigits) cell.digits = cell.value.string_value();
+    if (column.travel == Travel::kDigits || column.travel == Travel::kDigitsList) {
+      ReadDigits(cell.value, cell.changes);
+    }
     return cell;
   }
 

@@ -180,6 +180,19 @@ std::string NumberText(double number) {
   return absl::StrFormat("%.17g", number);
 }
 
+// A cell as text; nothing of an object or a list.
+std::string TextOf(const LegacyCell& cell) {
+  if (!cell.digits.empty()) return cell.digits;
+  switch (cell.value.kind_case()) {
+    case Value::kNumberValue:
+      return NumberText(cell.value.number_value());
+    case Value::kBoolValue:
+      return cell.value.bool_value() ? "true" : "false";
+    default:
+      return cell.value.string_value();
+  }
+}
+
 Value TextValue(absl::string_view text) {
   Value value;
   value.set_string_value(std::string(text));
@@ -580,21 +593,29 @@ LegacyRow::LegacyRow(const LegacyTable& table, const std::map<std::string, std::
   for (const auto& [field, column] : columns) fields.insert(column);
   taken_.insert(columns.at("session_id"));
   for (const auto& [column, cell] : cells_) {
-    for (const std::string& change : cell.changes) {
-      findings.remarks.push_back(Changed(column, change));
-    }
+    if (cell.digits.empty()) TellChanges(column, cell);
     if (cell.unreadable.empty()) continue;
     auto& what = fields.count(column) > 0 ? findings.problems : findings.remarks;
     what.push_back(absl::StrCat(Place(column), " ", cell.unreadable));
   }
 }
 
-const Value* LegacyRow::Find(absl::string_view field) const {
+const LegacyCell* LegacyRow::Cell(absl::string_view field) const {
   const auto column = columns_->find(std::string(field));
   if (column == columns_->end()) return nullptr;
   const auto cell = cells_.find(column->second);
   if (cell == cells_.end() || !cell->second.unreadable.empty()) return nullptr;
-  return cell->second.value.has_null_value() ? nullptr : &cell->second.value;
+  return cell->second.value.has_null_value() ? nullptr : &cell->second;
+}
+
+const Value* LegacyRow::Find(absl::string_view field) const {
+  const LegacyCell* cell = Cell(field);
+  return cell == nullptr ? nullptr : &cell->value;
+}
+
+std::string LegacyRow::Look(absl::string_view field) const {
+  const LegacyCell* cell = Cell(field);
+  return cell == nullptr ? "" : TextOf(*cell);
 }
 
 const Value* LegacyRow::Take(absl::string_view field) const {
@@ -606,17 +627,11 @@ const Value* LegacyRow::Take(absl::string_view field) const {
 std::string LegacyRow::Text(absl::string_view field) const {
   const Value* value = Take(field);
   if (value == nullptr) return "";
-  switch (value->kind_case()) {
-    case Value::kStringValue:
-      return value->string_value();
-    case Value::kNumberValue:
-      return NumberText(value->number_value());
-    case Value::kBoolValue:
-      return value->bool_value() ? "true" : "false";
-    default:
-      Refuse(field, "is no text");
-      return "";
+  if (value->has_struct_value() || value->has_list_value()) {
+    Refuse(field, "is no text");
+    return "";
   }
+  return Look(field);
 }
 
 std::optional<Timestamp> LegacyRow::Time(absl::string_view field) const {
@@ -657,7 +672,7 @@ std::optional<Value> LegacyRow::Json(absl::string_view field) const {
   if (value == nullptr) return std::nullopt;
   if (value->kind_case() != Value::kStringValue) return *value;
   if (absl::StripAsciiWhitespace(value->string_value()).empty()) return std::nullopt;
-  auto json = ParseExactJson(value->string_value());
+  auto json = ParseExactJson(value->string_value(), kStructLevelsMax);
   if (!json.ok()) {
     Refuse(field, json.status().message());
     return std::nullopt;
@@ -672,6 +687,9 @@ std::optional<Value> LegacyRow::Json(absl::string_view field) const {
 std::optional<Struct> LegacyRow::Object(absl::string_view field, const char* key) const {
   const Value* value = Take(field);
   if (value == nullptr) return std::nullopt;
+  if (const LegacyCell& cell = *Cell(field); !cell.digits.empty()) {
+    TellChanges(ColumnOf(field), cell);
+  }
   std::optional<Value> json = *value;
   // In a column of text, only what begins like an object is taken for one.
   if (value->kind_case() == Value::kStringValue) {
@@ -698,11 +716,8 @@ bool LegacyRow::IsNull(absl::string_view field) const {
 
 std::string LegacyRow::Place(absl::string_view column) const {
   // Not Text: what cannot be read must not be read again for its own report.
-  const Value* id = table_->part == LegacyPart::kSession ? nullptr : Find("id");
-  const std::string which = id == nullptr ? ""
-                            : id->kind_case() == Value::kNumberValue
-                                ? absl::StrCat(" ", NumberText(id->number_value()))
-                                : absl::StrCat(" ", id->string_value());
+  const std::string id = table_->part == LegacyPart::kSession ? "" : Look("id");
+  const std::string which = id.empty() ? "" : absl::StrCat(" ", id);
   return absl::StrCat(table_->name, which, ": ", column);
 }
 
@@ -710,6 +725,12 @@ std::string LegacyRow::Changed(absl::string_view column, absl::string_view chang
   // Behind a path, unless it is the whole value.
   const bool whole = change.find(": ") == absl::string_view::npos;
   return absl::StrCat(Place(column), whole ? " " : change[0] == '[' ? "" : ".", change);
+}
+
+void LegacyRow::TellChanges(absl::string_view column, const LegacyCell& cell) const {
+  for (const std::string& change : cell.changes) {
+    findings_->remarks.push_back(Changed(column, change));
+  }
 }
 
 void LegacyRow::Refuse(absl::string_view field, absl::string_view why) const {
@@ -730,6 +751,7 @@ Struct LegacyRow::Rest() const {
     const bool fits = size <= kRestBytesMax && bytes + size <= kRestBytesOfRowMax;
     if (fits && cell.depth <= kRestDepthMax) {
       (*rest.mutable_fields())[column] = cell.value;
+      if (!cell.digits.empty()) TellChanges(column, cell);
       bytes += size;
       continue;
     }
@@ -757,14 +779,8 @@ struct Place {
 };
 
 Place PlaceOf(const LegacyRow& row) {
-  const auto text_of = [&row](const char* field) -> std::string {
-    const Value* value = row.Find(field);
-    if (value == nullptr) return "";
-    return value->kind_case() == Value::kNumberValue ? NumberText(value->number_value())
-                                                     : value->string_value();
-  };
   const char* field = row.table().part == LegacyPart::kTask ? "start_time" : "create_time";
-  Place place{.time = ParseTime(text_of(field)).value_or(Timestamp()), .id = text_of("id")};
+  Place place{.time = ParseTime(row.Look(field)).value_or(Timestamp()), .id = row.Look("id")};
   int64_t number;
   if (absl::SimpleAtoi(place.id, &number)) place.number = number;
   return place;

@@ -52,6 +52,9 @@ struct LegacyCell {
   // What is not as it was (see exact_json.h).
   std::vector<std::string> changes;
   int depth = 0;
+  // Of a column of numbers, how SQL writes it: all there is to say where it is read as a text. Its
+  // changes are told when it is kept as JSON.
+  std::string digits;
   // Why there is no value; empty where there is one.
   std::string unreadable;
 };
@@ -69,6 +72,8 @@ class LegacyRow {
   const google::protobuf::Value* Find(absl::string_view field) const;
   // Whether there is such a column, and SQL's null in it.
   bool IsNull(absl::string_view field) const;
+  // The same as text, for who only looks; empty for nothing, and for what is no text.
+  std::string Look(absl::string_view field) const;
   // As text; empty for nothing. Numbers and booleans as SQL writes them.
   std::string Text(absl::string_view field) const;
   // A time; without a zone it is UTC. What is finer than a microsecond also stays in the rest.
@@ -94,7 +99,10 @@ class LegacyRow {
  private:
   // Its name here, or the field's own where there is none.
   std::string ColumnOf(absl::string_view field) const;
+  const LegacyCell* Cell(absl::string_view field) const;
   const google::protobuf::Value* Take(absl::string_view field) const;
+  // Tells what of a cell is not as it was.
+  void TellChanges(absl::string_view column, const LegacyCell& cell) const;
   // `session_errors 17: details`.
   std::string Place(absl::string_view column) const;
   // `session_errors 17: details.a[2]: 1e-400 …`.

@@ -1,6 +1,9 @@
 // JSON that a Struct holds as it is, and JSON that it does not.
 #include "db/exact_json.h"
 
+#include <grpcpp/support/byte_buffer.h>
+#include <grpcpp/support/slice.h>
+
 #include <cmath>
 #include <random>
 
@@ -8,6 +11,9 @@
 #include "absl/strings/str_format.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "server/rpc/parse.h"
+#include "server/state_machine/limits.h"
+#include "sessiond/v1/admin_service.pb.h"
 #include "tests/test_seed.h"
 
 namespace sessiond {
@@ -102,12 +108,62 @@ TEST(ExactJson, WhatIsNoJsonIsSaid) {
       {"{\"\xC0\x80\": 1}", "is not UTF-8"},
       {"\"\\ud800\"", "is no JSON"},
       {"NaN", "is no JSON"},
-      {std::string(101, '[') + std::string(101, ']'), "deeper than 100"},
+      {std::string(21, '[') + std::string(21, ']'), "nested deeper than 20 levels, at [0][0]"},
   };
   for (const auto& [text, why] : cases) {
     EXPECT_THAT(std::string(ParseExactJson(text).status().message()), HasSubstr(why)) << text;
   }
-  EXPECT_EQ(ParseExactJson(std::string(100, '[') + std::string(100, ']'))->depth, 100);
+  EXPECT_EQ(ParseExactJson(std::string(20, '[') + std::string(20, ']'))->depth, 20);
+}
+
+// Objects of so many levels.
+std::string Nested(int levels) {
+  std::string json = "1";
+  for (int i = 0; i < levels; ++i) json = absl::StrCat("{\"a\": ", json, "}");
+  return json;
+}
+
+TEST(ExactJson, WhatIsTakenIsNoDeeperThanADaemonReads) {
+  EXPECT_EQ(kStructLevelsMax, kStructDepthMax);
+  EXPECT_TRUE(ParseExactJson(Nested(16), kStructLevelsMax).ok());
+  EXPECT_EQ(ParseExactJson(Nested(17), kStructLevelsMax).status().message(),
+            "is nested deeper than 16 levels, at a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a");
+  // A request of as many levels as are taken is one that the daemon can read, be it to refuse it.
+  const auto request = ParseExactJson(
+      absl::StrCat(R"({"session": {"context": )", Nested(kRequestLevelsMax - 2), "}}"));
+  ASSERT_TRUE(request.ok()) << request.status();
+  EXPECT_EQ(request->depth, kRequestLevelsMax);
+  v1::ImportSessionsRequest sent;
+  *sent.mutable_session()->mutable_context() = request->value.struct_value()
+                                                   .fields()
+                                                   .at("session")
+                                                   .struct_value()
+                                                   .fields()
+                                                   .at("context")
+                                                   .struct_value();
+  const std::string bytes = sent.SerializeAsString();
+  grpc::Slice slice(bytes);
+  grpc::ByteBuffer buffer(&slice, 1);
+  v1::ImportSessionsRequest read;
+  EXPECT_TRUE(rpc::ParseRequest(buffer, &read).ok());
+}
+
+TEST(ExactJson, DigitsAreNumbersWhereADoubleIsTheSame) {
+  Value list;
+  const char* digits[] = {"45", "0.50", "9007199254740993", "-0", "NaN", "1e400", "12345"};
+  for (const char* text : digits) list.mutable_list_value()->add_values()->set_string_value(text);
+  list.mutable_list_value()->add_values()->set_null_value({});
+  std::vector<std::string> changes;
+  ReadDigits(list, changes);
+  const auto& values = list.list_value();
+  EXPECT_EQ(values.values(0).number_value(), 45);
+  EXPECT_EQ(values.values(1).number_value(), 0.5);
+  EXPECT_EQ(values.values(6).number_value(), 12345);
+  for (const int i : {2, 3, 4, 5}) EXPECT_EQ(values.values(i).string_value(), digits[i]);
+  EXPECT_TRUE(values.values(7).has_null_value());
+  EXPECT_THAT(changes,
+              ElementsAre("[2]: 9007199254740993 cannot be kept as a number, only as a text",
+                          HasSubstr("[3]: -0 cannot"), HasSubstr("[5]: 1e400 cannot")));
 }
 
 }  // namespace

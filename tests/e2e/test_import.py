@@ -371,7 +371,8 @@ def test_what_is_not_as_it_was_is_told_and_the_exit_code_says_so(own_daemon, tmp
     error = client.call("GetError", {"sessionId": FIRST, "errorId": "e0000000-0000-4000-8000-000000000001"})
     assert error["technicalDetails"] == {"order": "9007199254740993"}
     own_daemon.psql(
-        "UPDATE old.session_errors SET technical_details = '{}'; UPDATE old.uploaded_files SET content = NULL"
+        "UPDATE old.session_errors SET technical_details = '{}'; UPDATE old.uploaded_files SET content = NULL;"
+        "UPDATE old.sessions SET serial = 1"
     )
     assert sessionctl(own_daemon.address, *words).returncode == 0
 
