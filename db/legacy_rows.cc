@@ -32,6 +32,9 @@ constexpr std::size_t kRestBytesOfRowMax = 32768;
 constexpr int kRestDepthMax = 12;
 // SessionArtifact.display_name.
 constexpr std::size_t kNameBytesMax = 256;
+// What wrote the times of a session (the application, its workers, the database) had clocks of its
+// own, or read one a moment apart. More than machines that are kept in step differ by.
+constexpr absl::Duration kClocksDiffer = absl::Seconds(5);
 
 // ---- words
 
@@ -95,15 +98,21 @@ std::string Normalized(absl::string_view word) {
                              {{"-", "_"}, {" ", "_"}});
 }
 
+template <class T, std::size_t n>
+const Word<T>* FindWord(absl::string_view text, const Word<T> (&words)[n]) {
+  const std::string word = Normalized(text);
+  const auto known = std::find_if(std::begin(words), std::end(words),
+                                  [&word](const Word<T>& one) { return one.word == word; });
+  return known == std::end(words) ? nullptr : known;
+}
+
 // What the word of a field means; says so where it means nothing to us.
 template <class T, std::size_t n>
 std::optional<T> Meaning(const LegacyRow& row, absl::string_view field, const Word<T> (&words)[n]) {
   const std::string text = row.Text(field);
-  const std::string word = Normalized(text);
-  for (const Word<T>& known : words) {
-    if (known.word != word) continue;
-    if (known.says_more) row.AlsoKeep(field);
-    return known.means;
+  if (const Word<T>* known = FindWord(text, words)) {
+    if (known->says_more) row.AlsoKeep(field);
+    return known->means;
   }
   row.Refuse(field, text.empty() ? "is empty" : absl::StrCat("\"", text, "\" is not known"));
   return std::nullopt;
@@ -212,13 +221,58 @@ bool IsEarlier(const Timestamp& a, const Timestamp& b) {
   return std::make_tuple(a.seconds(), a.nanos()) < std::make_tuple(b.seconds(), b.nanos());
 }
 
-// The first of the times that is there.
-std::optional<Timestamp> FirstTime(const LegacyRow& row,
-                                   std::initializer_list<absl::string_view> fields) {
+// The first of the times that is there, and the field where it stands.
+struct Dated {
+  absl::string_view field;
+  Timestamp time;
+};
+
+std::optional<Dated> FirstTime(const LegacyRow& row,
+                               std::initializer_list<absl::string_view> fields) {
   for (const absl::string_view field : fields) {
-    if (auto time = row.Time(field)) return time;
+    if (const auto time = row.Time(field)) return Dated{field, *time};
   }
   return std::nullopt;
+}
+
+// What a time comes after, or what ends it.
+struct Bound {
+  bool given;
+  const Timestamp& time;
+  const char* name;
+};
+
+Bound Created(const Session& session) {
+  return {session.has_create_time(), session.create_time(), "the session's beginning"};
+}
+Bound Completed(const Session& session) {
+  return {session.has_complete_time(), session.complete_time(), "the session's completion"};
+}
+Bound Failed(const Session& session) {
+  return {session.has_fail_time(), session.fail_time(), "the session's failure"};
+}
+Bound Deleted(const Session& session) {
+  return {session.has_delete_time(), session.delete_time(), "the session's deletion"};
+}
+
+// Takes a time that lies before what it comes after, or behind what ends it, by no more than clocks
+// differ, for the same time; says so, and keeps what was there. What is further off is the
+// daemon's to refuse.
+void Hold(const LegacyRow& row, absl::string_view field, Timestamp* time,
+          std::initializer_list<Bound> after, std::initializer_list<Bound> until,
+          absl::Duration at_most = kClocksDiffer) {
+  const auto as_time = [](const Timestamp& of) {
+    return absl::FromUnixSeconds(of.seconds()) + absl::Nanoseconds(of.nanos());
+  };
+  const auto hold = [&](const Bound& bound, absl::Duration off, absl::string_view side) {
+    if (!bound.given || off <= absl::ZeroDuration() || off > at_most) return;
+    row.AlsoKeep(field);
+    row.Remark(field, absl::StrCat("lies ", absl::FormatDuration(off), side, bound.name,
+                                   ": taken for the same time"));
+    *time = bound.time;
+  };
+  for (const Bound& bound : after) hold(bound, as_time(bound.time) - as_time(*time), " before ");
+  for (const Bound& bound : until) hold(bound, as_time(*time) - as_time(bound.time), " behind ");
 }
 
 // Sets one of the times of a message, if there is one.
@@ -234,6 +288,8 @@ Timestamp LastTime(const v1::ImportSessionsRequest& request) {
     if (IsEarlier(last, time)) last = time;
   };
   see(request.session().update_time());
+  see(request.session().complete_time());
+  see(request.session().fail_time());
   for (const auto& time : {request.task().start_time(), request.task().complete_time(),
                            request.task().fail_time(), request.task().cancel_time()}) {
     see(time);
@@ -263,8 +319,8 @@ void KeepRest(const LegacyRow& row, v1::ImportSessionsRequest& request) {
 constexpr const char* kContextFields[] = {"site_name", "site_description", "jira_project_key",
                                           "llm_provider_choice"};
 
-void SetStanding(LegacyLayout layout, const LegacyRow& row, v1::ImportSessionsRequest& request) {
-  Session& session = *request.mutable_session();
+// What its own row says of a session's state, and of when it ended.
+void SetStanding(LegacyLayout layout, const LegacyRow& row, Session& session) {
   Standing standing = {Session::ACTIVE};
   if (row.Find("status") != nullptr) {
     const auto known = Meaning(row, "status", kStatuses);
@@ -272,32 +328,54 @@ void SetStanding(LegacyLayout layout, const LegacyRow& row, v1::ImportSessionsRe
     standing = *known;
   }
   if (row.Find("complete_time") != nullptr && layout != LegacyLayout::kExecution) {
-    standing = {Session::STOPPED, standing.failed, /*completed=*/true};
+    if (standing.state != Session::DELETED) standing.state = Session::STOPPED;
+    standing.completed = true;
   }
   if (layout == LegacyLayout::kExecution) standing.completed = false;  // It has no stages.
   if (row.Find("delete_time") != nullptr || row.Bool("is_deleted")) {
     standing.state = Session::DELETED;
   }
   session.set_state(standing.state);
-  // What ended nobody knows when, ended with the last that is known of it.
-  std::optional<Timestamp> end;
-  const auto ended = [&](const char* field) {
-    if (auto time = row.Time(field)) return time;
-    if (!end.has_value()) end = LastTime(request);
-    return end;
+  const auto ended = [&](const char* field, std::initializer_list<Bound> after) {
+    auto time = row.Time(field);
+    if (time.has_value()) Hold(row, field, &*time, after, {});
+    return time;
   };
   if (standing.completed) {
     session.set_stage("completed");
-    Set(session, &Session::mutable_complete_time, ended("complete_time"));
+    Set(session, &Session::mutable_complete_time, ended("complete_time", {Created(session)}));
   } else {
     session.set_stage(Normalized(row.Text("stage")));
   }
   if (standing.failed) {
-    Set(session, &Session::mutable_fail_time, ended("fail_time"));
+    Set(session, &Session::mutable_fail_time, ended("fail_time", {Created(session)}));
     session.set_fail_reason(row.Text("fail_reason"));
   }
   if (standing.state == Session::DELETED) {
-    Set(session, &Session::mutable_delete_time, ended("delete_time"));
+    Set(session, &Session::mutable_delete_time,
+        ended("delete_time", {Created(session), Completed(session), Failed(session)}));
+  }
+}
+
+// What ended nobody knows when, ended with the last that is known of it.
+void SetUnknownEnds(LegacyLayout layout, const LegacyRow& row, v1::ImportSessionsRequest& request) {
+  Session& session = *request.mutable_session();
+  const auto last = [&]() -> std::optional<Timestamp> {
+    const Timestamp time = LastTime(request);
+    const bool deleted = session.has_delete_time() && IsEarlier(session.delete_time(), time);
+    return deleted ? session.delete_time() : time;
+  };
+  const Word<Standing>* known = FindWord(row.Look("status"), kStatuses);
+  const bool completed =
+      known != nullptr && known->means.completed && layout != LegacyLayout::kExecution;
+  if (completed && !session.has_complete_time()) {
+    Set(session, &Session::mutable_complete_time, last());
+  }
+  if (known != nullptr && known->means.failed && !session.has_fail_time()) {
+    Set(session, &Session::mutable_fail_time, last());
+  }
+  if (session.state() == Session::DELETED && !session.has_delete_time()) {
+    Set(session, &Session::mutable_delete_time, last());
   }
 }
 
@@ -334,6 +412,7 @@ void AddSession(LegacyLayout layout, const LegacyRow& row, v1::ImportSessionsReq
   if (const std::string posting = row.Text("job_posting"); !posting.empty()) {
     (*session.mutable_references())["job_posting"] = posting;
   }
+  SetStanding(layout, row, session);
 }
 
 void AddTask(const LegacyRow& row, v1::ImportSessionsRequest& request) {
@@ -342,19 +421,33 @@ void AddTask(const LegacyRow& row, v1::ImportSessionsRequest& request) {
   task.set_task_id(UuidOf(row, "task_id"));
   row.Text("id");  // There is one task a session: its id here is the session's.
   if (const auto status = Meaning(row, "status", kTaskStatuses)) task.set_status(*status);
-  Set(task, &SessionTask::mutable_start_time, row.RequiredTime("start_time"));
+  const Session& session = request.session();
+  const auto until = {Completed(session), Failed(session), Deleted(session)};
+  if (auto start = row.RequiredTime("start_time")) {
+    Hold(row, "start_time", &*start, {Created(session)}, until);
+    *task.mutable_start_time() = *start;
+  }
+  // When it ended, or else when it was updated last, or else with its start: that is our own guess
+  // then, and kept in bounds however far it is off.
+  const auto end = [&](absl::string_view field) -> std::optional<Timestamp> {
+    auto end = FirstTime(row, {field, "update_time"});
+    if (!end.has_value()) {
+      return task.has_start_time() ? std::optional(task.start_time()) : std::nullopt;
+    }
+    Hold(row, end->field, &end->time,
+         {{task.has_start_time(), task.start_time(), "the task's start"}, Created(session)}, until,
+         end->field == field ? kClocksDiffer : absl::InfiniteDuration());
+    return end->time;
+  };
   switch (task.status()) {
     case SessionTask::COMPLETED:
-      Set(task, &SessionTask::mutable_complete_time,
-          FirstTime(row, {"complete_time", "update_time", "start_time"}));
+      Set(task, &SessionTask::mutable_complete_time, end("complete_time"));
       break;
     case SessionTask::FAILED:
-      Set(task, &SessionTask::mutable_fail_time,
-          FirstTime(row, {"fail_time", "update_time", "start_time"}));
+      Set(task, &SessionTask::mutable_fail_time, end("fail_time"));
       break;
     case SessionTask::CANCELLED:
-      Set(task, &SessionTask::mutable_cancel_time,
-          FirstTime(row, {"cancel_time", "update_time", "start_time"}));
+      Set(task, &SessionTask::mutable_cancel_time, end("cancel_time"));
       break;
     default:
       break;
@@ -369,11 +462,13 @@ void AddTask(const LegacyRow& row, v1::ImportSessionsRequest& request) {
 }
 
 // What has no time of its own is as old as its session.
-void SetCreateTime(const LegacyRow& row, const v1::ImportSessionsRequest& request,
+void SetCreateTime(const LegacyRow& row, const Session& session, std::initializer_list<Bound> until,
                    Timestamp* create_time) {
-  const auto time = row.Time("create_time");
-  if (time.has_value() || request.session().has_create_time()) {
-    *create_time = time.value_or(request.session().create_time());
+  if (const auto time = row.Time("create_time")) {
+    *create_time = *time;
+    Hold(row, "create_time", create_time, {Created(session)}, until);
+  } else if (session.has_create_time()) {
+    *create_time = session.create_time();
   }
   if (row.IsNull("create_time")) {
     row.Remark("create_time", "is null: it is as old as its session here");
@@ -420,11 +515,18 @@ void AddError(const LegacyRow& row, v1::ImportSessionsRequest& request) {
     *error.mutable_technical_details() = *details;
   }
   error.set_error_code(row.Text("error_code"));
-  SetCreateTime(row, request, error.mutable_create_time());
+  const Session& session = request.session();
+  SetCreateTime(row, session, {Deleted(session)}, error.mutable_create_time());
   if (row.Find("resolve_time") != nullptr || row.Bool("is_resolved")) {
-    Set(error, &SessionError::mutable_resolve_time,
-        FirstTime(row, {"resolve_time", "update_time"}));
-    if (!error.has_resolve_time()) *error.mutable_resolve_time() = error.create_time();
+    if (auto resolved = FirstTime(row, {"resolve_time", "update_time"})) {
+      const bool guessed = resolved->field == "update_time";
+      Hold(row, resolved->field, &resolved->time,
+           {{true, error.create_time(), "when it was recorded"}}, {Deleted(session)},
+           guessed ? absl::InfiniteDuration() : kClocksDiffer);
+      *error.mutable_resolve_time() = resolved->time;
+    } else {
+      *error.mutable_resolve_time() = error.create_time();
+    }
     error.set_resolver(row.Text("resolver"));
     error.set_resolution(row.Text("resolution"));
   }
@@ -439,7 +541,9 @@ void AddArtifact(const LegacyRow& row, const char* kind, v1::ImportSessionsReque
   const std::string name = row.Text("display_name");
   artifact.set_display_name(CutName(name));
   artifact.set_uri(row.Text("uri"));
-  SetCreateTime(row, request, artifact.mutable_create_time());
+  const Session& session = request.session();
+  SetCreateTime(row, session, {Completed(session), Deleted(session)},
+                artifact.mutable_create_time());
   Struct metadata = row.Rest();
   if (name != artifact.display_name()) {
     const char* key = metadata.fields().count("name") == 0 ? "name" : "display_name";
@@ -455,7 +559,12 @@ void AddMessage(const LegacyRow& row, v1::ImportSessionsRequest& request) {
   message.set_content(row.Text("content"));
   message.set_question_type(Normalized(row.Text("question_type")));
   message.set_author(row.Text("author"));
-  Set(message, &v1::SessionMessage::mutable_create_time, row.RequiredTime("create_time"));
+  if (auto time = row.RequiredTime("create_time")) {
+    const Session& session = request.session();
+    Hold(row, "create_time", &*time, {Created(session)},
+         {Completed(session), Failed(session), Deleted(session)});
+    *message.mutable_create_time() = *time;
+  }
   Struct metadata = row.Rest();
   if (!metadata.fields().empty()) *message.mutable_metadata() = std::move(metadata);
 }
@@ -830,7 +939,7 @@ void AddLegacyRows(LegacyLayout layout, const std::vector<LegacyRow>& rows,
 
 void CompleteLegacySession(LegacyLayout layout, const LegacyRow& row,
                            v1::ImportSessionsRequest& request) {
-  SetStanding(layout, row, request);
+  SetUnknownEnds(layout, row, request);
   KeepRestOfSession(row, request);
   auto& counters = *request.mutable_session()->mutable_counters();
   if (layout != LegacyLayout::kInterview || counters.count("current_question_number") > 0) return;

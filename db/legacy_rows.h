@@ -120,8 +120,8 @@ class LegacyRow {
 void AddLegacyRows(LegacyLayout layout, const std::vector<LegacyRow>& rows,
                    v1::ImportSessionsRequest& request);
 
-// Makes the session whole when all its rows were added: whether it is over follows from its own
-// row, and when, if nobody says so, from all others.
+// Makes the session whole when all its rows were added: when it was over follows from these, if
+// its own row does not say so.
 void CompleteLegacySession(LegacyLayout layout, const LegacyRow& row,
                            v1::ImportSessionsRequest& request);
 
