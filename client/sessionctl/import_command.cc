@@ -18,6 +18,8 @@
 #include "client/sessionctl/run.h"
 #include "db/exact_json.h"
 #include "db/legacy_reader.h"
+#include "google/protobuf/io/coded_stream.h"
+#include "google/protobuf/io/zero_copy_stream_impl_lite.h"
 #include "google/protobuf/util/json_util.h"
 
 namespace sessiond::ctl {
@@ -181,11 +183,10 @@ class Sending {
             Refused(request, v1::PAYLOAD_TOO_LARGE,
                     absl::StrCat("The session has ", WithCommas(request.ByteSizeLong()), " bytes; ",
                                  WithCommas(kRequestBytesMax), " can be sent")));
-      } else if (const auto [first, is_new] = lines_.emplace(IdOf(request), request.line());
-                 !is_new) {
+      } else if (const Line& first = FirstOf(request); first.content != ContentOf(request)) {
         report_.Add(Refused(request, v1::INVALID_FIELD,
-                            absl::StrCat("The session stands twice: also in line ", first->second,
-                                         ", which is the one that is taken")));
+                            absl::StrCat("The session stands twice, and not alike: also in line ",
+                                         first.number, ", which is the one that is taken")));
       } else {
         if (!(*item)->remark.empty()) report_.Remark(request.line(), (*item)->remark);
         return std::move(request);
@@ -194,15 +195,35 @@ class Sending {
   }
 
  private:
-  // Of its id, of which there may be millions; a random number where it has none.
-  std::size_t IdOf(const Request& request) const {
+  // Where a session stands first. Of it and of its id, of which there may be millions, a hash.
+  struct Line {
+    int32_t number = 0;
+    std::size_t content = 0;
+  };
+
+  // Whether two lines say the same, whatever the order of their keys.
+  static std::size_t ContentOf(Request request) {
+    request.clear_line();
+    std::string bytes;
+    {
+      google::protobuf::io::StringOutputStream stream(&bytes);
+      google::protobuf::io::CodedOutputStream coded(&stream);
+      coded.SetSerializationDeterministic(true);
+      request.SerializeToCodedStream(&coded);
+    }
+    return absl::HashOf(bytes);
+  }
+
+  const Line& FirstOf(const Request& request) {
     const Text& id = request.session().session_id();
-    return id.empty() ? absl::HashOf(this, request.line()) : absl::HashOf(id);
+    // Without an id it is one of its own.
+    const std::size_t key = id.empty() ? absl::HashOf(this, request.line()) : absl::HashOf(id);
+    return lines_.try_emplace(key, Line{request.line(), ContentOf(request)}).first->second;
   }
 
   Source& source_;
   ImportReport& report_;
-  absl::flat_hash_map<std::size_t, int32_t> lines_;  // The first of each session.
+  absl::flat_hash_map<std::size_t, Line> lines_;
 };
 
 // Whoever began an import rather waits for the daemon to come back than begins anew.
