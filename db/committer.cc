@@ -30,6 +30,11 @@ LinkOptions LinkOf(const CommitterOptions& options) {
   LinkOptions link{.connection = LaneConnection(options.settings, options.application_name),
                    .primary = options.settings.primary};
   link.connection.expects_conflicts = true;
+  // The last one counts. Who only reads waits for all of it.
+  const absl::Duration moment =
+      std::min(options.settings.lock_moment, options.settings.lock_timeout);
+  link.connection.settings.emplace_back("lock_timeout",
+                                        absl::StrCat(absl::ToInt64Milliseconds(moment)));
   return link;
 }
 

@@ -1,7 +1,5 @@
 #include "db/lane_settings.h"
 
-#include <algorithm>
-
 #include "absl/strings/str_cat.h"
 #include "db/statements.h"
 
@@ -21,7 +19,7 @@ ConnectionOptions LaneConnection(const LaneSettings& settings, absl::string_view
               {"enable_hashjoin", "off"},
               {"enable_mergejoin", "off"},
               {"enable_bitmapscan", "off"},
-              {"lock_timeout", millis(std::min(settings.lock_moment, settings.lock_timeout))},
+              {"lock_timeout", millis(settings.lock_timeout)},
               {"statement_timeout", millis(settings.statement_timeout)},
               {"idle_in_transaction_session_timeout", "5000"},
           },

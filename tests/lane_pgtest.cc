@@ -334,6 +334,7 @@ TEST(Lane, AGroupThatCommittedBeforeItsConnectionDiedAnswersAsItsChangesLeftTheS
   const auto store = OpenStore(database, OneLane);
   const std::string id = NewSessionIn(*store, "interview").session_id();
   const v1::Session erased = NewSessionIn(*store, "interview");
+  const v1::Session decoy = NewSessionIn(*store, "execution");
   const std::string run = NewSessionIn(*store, "ticket_export").session_id();
   ASSERT_TRUE(SubmitAndWait(*store, Advance(run, "upload")).ok());
 
@@ -345,9 +346,19 @@ TEST(Lane, AGroupThatCommittedBeforeItsConnectionDiedAnswersAsItsChangesLeftTheS
     CommitsUnanswered unanswered(database);
     submit(Increment(id, kCounter, 1));
     unanswered.CutNext();
-    pending.back()->Wait();
-    // What comes while this one waits makes one group.
-    submit(SetLabel(id, "a", "1"));
+  }
+  pending.back()->Wait();
+  submit(SetLabel(id, "a", "1"));
+  pending.back()->Wait();
+  {
+    // What comes while the lane waits for a lock makes one group; who waits with it gives up.
+    const auto lock = database.Connect();
+    ASSERT_TRUE(lock->Execute(absl::StrCat("BEGIN; SELECT FROM partitions WHERE partition = ",
+                                           PartitionOf(decoy.session_id(), 64), " FOR UPDATE"),
+                              TestDeadline())
+                    .ok());
+    Pending gives_up(*store, SetLabel(decoy.session_id(), "decoy", "x"),
+                     {SteadyTime::Now() + absl::Seconds(3)});
     while (store->waiting() > 0) absl::SleepFor(absl::Milliseconds(1));
     submit(Increment(id, kCounter, 1));
     submit(Increment(id, kCounter, 1));
@@ -355,10 +366,11 @@ TEST(Lane, AGroupThatCommittedBeforeItsConnectionDiedAnswersAsItsChangesLeftTheS
     submit(Erase(erased.session_id(), erased.owner_id()));
     submit(Create(store->catalog().Newest("interview"), NewSession("interview")));
     submit(StartTask(run, "processing", "", "processing"));
+    CommitsUnanswered unanswered(database);
+    EXPECT_FALSE(gives_up.Wait().ok());
     unanswered.CutNext();
-    unanswered.CutNext();
-    for (const auto& one : pending) one->Wait();
   }
+  for (const auto& one : pending) one->Wait();
   int sequence = 1;
   for (const int i : {0, 1, 2, 3}) {
     const auto& outcome = pending[i]->Wait();
