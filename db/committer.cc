@@ -106,7 +106,20 @@ std::vector<Blocked> Committer::Settle(Group group) {
     return {};
   }
   std::vector<Blocked> blocked = Settle(group.first(group.size() / 2));
-  for (const Blocked& one : Settle(group.subspan(group.size() / 2))) blocked.push_back(one);
+  // What comes behind a blocked one of its session stays behind it.
+  absl::flat_hash_map<absl::string_view, Blocked> ahead;
+  for (const Blocked& one : blocked) ahead.try_emplace(one.submission->command.session_id, one);
+  std::vector<Submission*> rest;
+  for (Submission* submission : group.subspan(group.size() / 2)) {
+    const auto before = ahead.find(submission->command.session_id);
+    if (before == ahead.end()) {
+      rest.push_back(submission);
+    } else {
+      blocked.push_back(before->second);
+      blocked.back().submission = submission;
+    }
+  }
+  for (const Blocked& one : Settle(rest)) blocked.push_back(one);
   return blocked;
 }
 

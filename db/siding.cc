@@ -214,7 +214,25 @@ Siding::Due Siding::Sort(Committer& committer, const std::vector<Waiting>& waiti
   return due;
 }
 
-bool Siding::Settle(Committer& committer, absl::Span<Submission* const> group) {
+// Without those before which another command of their session came, that is not among them.
+std::vector<Submission*> Siding::InTurn(absl::Span<Submission* const> asked) {
+  const absl::flat_hash_set<const Submission*> among(asked.begin(), asked.end());
+  absl::flat_hash_set<absl::string_view> taken;
+  std::vector<Submission*> in_turn;
+  const std::lock_guard lock(mutex_);
+  for (const Waiting& one : waiting_) {
+    const absl::string_view id = one.submission->command.session_id;
+    if (!among.contains(one.submission)) {
+      taken.insert(id);
+    } else if (!taken.contains(id)) {
+      in_turn.push_back(one.submission);
+    }
+  }
+  return in_turn;
+}
+
+bool Siding::Settle(Committer& committer, absl::Span<Submission* const> asked) {
+  const std::vector<Submission*> group = InTurn(asked);
   const std::vector<Blocked> blocked = committer.Settle(group);
   absl::flat_hash_set<const Submission*> still;
   {

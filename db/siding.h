@@ -77,7 +77,8 @@ class Siding {
   bool Try(Committer& committer);
   bool AnswerLate(std::vector<Waiting>* waiting);
   Due Sort(Committer& committer, const std::vector<Waiting>& waiting);
-  bool Settle(Committer& committer, absl::Span<Submission* const> group);
+  std::vector<Submission*> InTurn(absl::Span<Submission* const> asked);
+  bool Settle(Committer& committer, absl::Span<Submission* const> asked);
   bool BelongsHere(const Submission& submission);
   bool Push(Submission* submission, bool alone);
   void Remember(const Blocked& blocked);

@@ -61,8 +61,8 @@ class SlowTombstones {
   }
   ~SlowTombstones() { Release(); }
   void Release() {
-    if (!std::exchange(released_, true))
-      EXPECT_TRUE(connection_->Execute("COMMIT", TestDeadline()).ok());
+    if (std::exchange(released_, true)) return;
+    EXPECT_TRUE(connection_->Execute("COMMIT", TestDeadline()).ok());
   }
   // Until so many connections wait.
   void Await(int connections) {
