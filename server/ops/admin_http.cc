@@ -11,6 +11,7 @@
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/core/tcp_stream.hpp>
 #include <boost/beast/http.hpp>
+#include <exception>
 #include <list>
 #include <string>
 #include <thread>
@@ -171,7 +172,11 @@ class AdminHttp::Server {
   asio::awaitable<void> Serve(tcp::socket socket) {
     beast::tcp_stream stream(std::move(socket));
     peers_.push_back(&stream);
-    co_await AnswerOnce(stream);
+    try {
+      co_await AnswerOnce(stream);
+    } catch (const std::exception&) {
+      // Out of memory, say: this peer goes without an answer.
+    }
     peers_.remove(&stream);
   }
 
