@@ -1,5 +1,5 @@
-# Makes db/statements.h out of db/sql/*.sql (one prepared statement a file, named as the file: lock_partitions.sql →
-# kLockPartitions; its row type is that of the rows in $2), and db/migrations.h out of db/migrations/NNNN_name.sql.
+# Makes db/sql/statements.h out of db/sql/*.sql (one prepared statement a file, named as the file: lock_partitions.sql →
+# kLockPartitions; its row type is that of the rows in $2), and db/migrations/migrations.h out of db/migrations/NNNN_name.sql.
 #
 #   cmake -DSQL_DIR=… -DOUT=… -DKIND=statements|migrations -P embed_sql.cmake
 file(GLOB files ${SQL_DIR}/*.sql)
@@ -9,7 +9,7 @@ if(KIND STREQUAL "statements")
   # Lists of columns that more than one statement loads: {session_columns} stands for sql/columns/session.txt. One list
   # may end with another, which is read before it.
   set(tables task error message artifact session)
-  string(APPEND out "#include \"db/statement.h\"\n\nnamespace sessiond::db {\n\n")
+  string(APPEND out "#include \"db/connection/statement.h\"\n\nnamespace sessiond::db {\n\n")
   foreach(table IN LISTS tables)
     file(READ ${SQL_DIR}/columns/${table}.txt ${table}_columns)
     string(STRIP "${${table}_columns}" ${table}_columns)
@@ -46,7 +46,7 @@ if(KIND STREQUAL "statements")
   endforeach()
   string(APPEND out "inline constexpr const Statement* kAllStatements[] = {\n${all}};\n\n}  // namespace sessiond::db\n")
 else()
-  string(APPEND out "#include \"db/statement.h\"\n\nnamespace sessiond::db {\n\ninline constexpr Migration kMigrations[] = {\n")
+  string(APPEND out "#include \"db/connection/statement.h\"\n\nnamespace sessiond::db {\n\ninline constexpr Migration kMigrations[] = {\n")
   foreach(file IN LISTS files)
     get_filename_component(stem ${file} NAME_WE)
     string(SUBSTRING ${stem} 0 4 number)

@@ -4,13 +4,13 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
-#include "db/link.h"
-#include "db/sha256.h"
-#include "db/statements.h"
-#include "db/workflow_rows.h"
+#include "db/base/sha256.h"
+#include "db/connection/link.h"
+#include "db/rows/workflow_rows.h"
+#include "db/sql/statements.h"
 #include "google/protobuf/io/coded_stream.h"
 #include "google/protobuf/io/zero_copy_stream_impl_lite.h"
-#include "server/state_machine/session_id.h"
+#include "state_machine/session_id.h"
 
 namespace sessiond::db {
 namespace {

@@ -13,13 +13,13 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
-#include "db/lane.h"
-#include "db/lane_settings.h"
-#include "db/query_pool.h"
-#include "db/read_lane.h"
-#include "db/submission.h"
-#include "server/state_machine/page_token.h"
-#include "server/state_machine/workflow_catalog.h"
+#include "db/connection/lane_settings.h"
+#include "db/query/query_pool.h"
+#include "db/read/read_lane.h"
+#include "db/write/lane.h"
+#include "db/write/submission.h"
+#include "state_machine/page_token.h"
+#include "state_machine/workflow_catalog.h"
 
 namespace sessiond::db {
 

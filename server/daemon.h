@@ -16,22 +16,22 @@
 #include "absl/status/statusor.h"
 #include "absl/synchronization/notification.h"
 #include "absl/time/time.h"
-#include "db/committed.h"
-#include "db/embedded_postgres.h"
-#include "db/postgres_supervisor.h"
+#include "db/postgres/embedded_postgres.h"
+#include "db/postgres/postgres_supervisor.h"
 #include "db/session_store.h"
-#include "server/address.h"
-#include "server/config.h"
+#include "db/base/committed.h"
+#include "server/config/address.h"
+#include "server/config/config.h"
 #include "server/ops/admin_http.h"
 #include "server/ops/database_probe.h"
+#include "server/ops/journal.h"
 #include "server/ops/metrics.h"
 #include "server/ops/readiness.h"
-#include "server/ops/sweeper.h"
 #include "server/rpc/health_service.h"
-#include "server/rpc/journal.h"
 #include "server/rpc/reflection.h"
 #include "server/rpc/server.h"
 #include "server/rpc/services.h"
+#include "server/sweeper.h"
 #include "server/watch/feed.h"
 
 namespace sessiond {
@@ -110,7 +110,7 @@ class Daemon {
   Readiness readiness_;
   rpc::HealthService health_;
   rpc::Reflection reflection_;
-  rpc::Journal journal_;
+  Journal journal_;
 
   Database database_;
   db::CommittedListener committed_;

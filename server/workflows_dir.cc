@@ -12,8 +12,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "proto/embedded.h"
-#include "server/state_machine/workflow.h"
-#include "server/state_machine/workflow_text.h"
+#include "state_machine/workflow.h"
+#include "state_machine/workflow_text.h"
 
 namespace sessiond {
 namespace {

@@ -11,7 +11,7 @@
 #include "absl/time/clock.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "server/state_machine/refusal.h"
+#include "state_machine/refusal.h"
 #include "tests/fake_session_service.h"
 
 namespace sessiond {

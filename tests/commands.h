@@ -11,7 +11,7 @@
 #include <utility>
 #include <vector>
 
-#include "server/state_machine/decide.h"
+#include "state_machine/decide.h"
 #include "tests/test_seed.h"
 #include "tests/workflows.h"
 

@@ -1,5 +1,5 @@
 // The table of options, and the order in which flags, variables, the file and defaults win.
-#include "server/config.h"
+#include "server/config/config.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -10,7 +10,7 @@
 #include <sstream>
 
 #include "absl/strings/str_cat.h"
-#include "server/address.h"
+#include "server/config/address.h"
 #include "server/ops/metrics.h"
 #include "tests/golden.h"
 

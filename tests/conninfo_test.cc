@@ -1,5 +1,5 @@
 // What --db-url may be, and that a fault in it is named without what stands in it.
-#include "db/conninfo.h"
+#include "db/connection/conninfo.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

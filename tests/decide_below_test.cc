@@ -16,8 +16,8 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "google/rpc/error_details.pb.h"
-#include "server/state_machine/import_completion.h"
-#include "server/state_machine/timestamps.h"
+#include "state_machine/import_completion.h"
+#include "state_machine/timestamps.h"
 #include "tests/life.h"
 
 namespace sessiond {

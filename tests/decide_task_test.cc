@@ -13,7 +13,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
-#include "server/state_machine/timestamps.h"
+#include "state_machine/timestamps.h"
 #include "tests/life.h"
 
 namespace sessiond {

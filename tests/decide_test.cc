@@ -1,6 +1,6 @@
 // The state machine, exhaustively: every situation × every call × every built-in workflow, against
 // tables written by hand from the requirements. Nothing here is derived from lifecycle.h.
-#include "server/state_machine/decide.h"
+#include "state_machine/decide.h"
 
 #include <gmock/gmock.h>
 #include <google/protobuf/text_format.h>
@@ -18,9 +18,9 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "google/rpc/error_details.pb.h"
-#include "server/state_machine/refusal.h"
-#include "server/state_machine/struct_json.h"
-#include "server/state_machine/timestamps.h"
+#include "state_machine/refusal.h"
+#include "state_machine/struct_json.h"
+#include "state_machine/timestamps.h"
 #include "tests/life.h"
 
 namespace sessiond {

@@ -1,6 +1,6 @@
 // The state machines as ARCHITECTURE.md shows them are those that decide: the section between the
 // two markers is printed here.
-#include "server/state_machine/diagrams.h"
+#include "state_machine/diagrams.h"
 
 #include <gtest/gtest.h>
 

@@ -16,7 +16,7 @@
 #include <thread>
 #include <vector>
 
-#include "db/steady_time.h"
+#include "db/base/steady_time.h"
 #include "server/rpc/server.h"
 #include "sessiond/v1/session_service.grpc.pb.h"
 

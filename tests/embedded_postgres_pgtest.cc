@@ -21,8 +21,8 @@
 #include "absl/strings/str_split.h"
 #include "absl/synchronization/notification.h"
 #include "absl/time/clock.h"
-#include "db/connection.h"
-#include "db/embedded_postgres.h"
+#include "db/connection/connection.h"
+#include "db/postgres/embedded_postgres.h"
 #include "tests/postgres_fixture.h"
 
 namespace sessiond::db {

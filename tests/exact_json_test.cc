@@ -1,5 +1,5 @@
 // JSON that a Struct holds as it is, and JSON that it does not.
-#include "db/exact_json.h"
+#include "client/legacy/exact_json.h"
 
 #include <grpcpp/support/byte_buffer.h>
 #include <grpcpp/support/slice.h>
@@ -12,8 +12,8 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "server/rpc/parse.h"
-#include "server/state_machine/limits.h"
 #include "sessiond/v1/admin_service.pb.h"
+#include "state_machine/limits.h"
 #include "tests/test_seed.h"
 
 namespace sessiond {

@@ -16,9 +16,9 @@
 #include "absl/synchronization/notification.h"
 #include "absl/time/clock.h"
 #include "db/blocking.h"
-#include "db/link.h"
-#include "db/workflow_rows.h"
-#include "server/ops/sweeper.h"
+#include "db/connection/link.h"
+#include "db/rows/workflow_rows.h"
+#include "server/sweeper.h"
 #include "server/watch/feed.h"
 #include "tests/replicated_postgres.h"
 #include "tests/store_fixture.h"
@@ -102,7 +102,7 @@ struct Parts {
   }
 
   Metrics metrics{absl::Span<const std::string>()};
-  rpc::Journal journal{metrics};
+  Journal journal{metrics};
   CommittedListener listener;
   std::unique_ptr<SessionStore> store;
   std::unique_ptr<watch::Feed> feed;

@@ -11,7 +11,7 @@
 #include <thread>
 
 #include "absl/time/time.h"
-#include "db/steady_time.h"
+#include "db/base/steady_time.h"
 
 namespace sessiond {
 

@@ -1,5 +1,5 @@
 // The filter language: what it takes, what it means, and what it says when it does not understand.
-#include "server/state_machine/filter.h"
+#include "state_machine/filter.h"
 
 #include <gtest/gtest.h>
 
@@ -9,8 +9,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "server/state_machine/refusal.h"
-#include "server/state_machine/timestamps.h"
+#include "state_machine/refusal.h"
+#include "state_machine/timestamps.h"
 
 namespace sessiond {
 namespace {

@@ -6,5 +6,5 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 if [ "${1:-}" = --fix ]; then how=(-i); else how=(--dry-run --Werror); fi
-find client db proto server tests \( -name '*.h' -o -name '*.cc' \) -print0 |
+find client db proto server state_machine tests \( -name '*.h' -o -name '*.cc' \) -print0 |
   xargs -0 -n 8 -P "$(nproc)" clang-format-14 "${how[@]}"

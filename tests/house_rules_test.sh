@@ -17,25 +17,25 @@ rule() {
 
 cpp=(--include=*.h --include=*.cc)
 everything=("${cpp[@]}" --include=*.{proto,sql,sh,py,txt,md})
-folders=(client db deploy proto server tests)
+folders=(client db deploy proto server state_machine tests)
 
 grep -rn "${cpp[@]}" 'libpq' "${folders[@]}" | grep '#include' | grep -Ev '^(db|tests)/' |
   rule 'libpq is included under db/ only: all else speaks to the database through its classes.'
 
 grep -rnE "${cpp[@]}" '#include [<"](grpc|libpq|spdlog|db/|server/(rpc|ops|watch))' \
-  server/state_machine |
+  state_machine |
   rule 'The state machine is pure: it includes neither gRPC nor libpq nor logs, nor what does.'
 
 grep -rnE "${cpp[@]}" 'absl::Now\(|system_clock|steady_clock|std::random_device|absl::BitGen' \
-  server/state_machine |
+  state_machine |
   rule 'The state machine is pure: times and random ids are handed to it.'
 
-grep -rnE "${cpp[@]}" '#include [<"](grpcpp|server/)' db | grep -v '"server/state_machine/' |
+grep -rnE "${cpp[@]}" '#include [<"](grpcpp|server/)' db | grep -v '"state_machine/' |
   rule 'db/ knows the state machine, and neither gRPC nor the daemon.'
 
 grep -rnE "${cpp[@]}" \
   'absl::(Now|GetCurrentTimeNanos)\(|system_clock|GPR_CLOCK_REALTIME|With(Timeout|Deadline)\(' db server |
-  grep -Ev '^(db/database_clock\.cc|db/steady_time\.h|server/daemon\.h):' |
+  grep -Ev '^(db/base/database_clock\.cc|db/base/steady_time\.h|server/daemon\.h):' |
   rule 'Waits, deadlines and ages are SteadyTimes; what is stored or shown is dated by the database.'
 
 find "${folders[@]}" \( -name '*.h' -o -name '*.proto' -o -name '*.sql' -o -name '*.textproto' \) |

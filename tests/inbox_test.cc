@@ -1,5 +1,5 @@
 // The inbox: nothing is lost, nothing comes out of order, and its limits hold.
-#include "db/inbox.h"
+#include "db/base/inbox.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -12,7 +12,7 @@
 #include "absl/status/status.h"
 #include "absl/synchronization/blocking_counter.h"
 #include "absl/synchronization/notification.h"
-#include "db/deadline.h"
+#include "db/base/deadline.h"
 
 namespace sessiond::db {
 namespace {

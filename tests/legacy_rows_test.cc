@@ -1,6 +1,6 @@
 // What rows of the old applications become, of which no database is needed to see it: times that do
 // not hold together, ends that nobody wrote down, numbers.
-#include "db/legacy_rows.h"
+#include "client/legacy/legacy_rows.h"
 
 #include <deque>
 #include <map>
@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "db/exact_json.h"
+#include "client/legacy/exact_json.h"
 #include "gmock/gmock.h"
 #include "google/protobuf/util/time_util.h"
 #include "gtest/gtest.h"

@@ -14,9 +14,9 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/time/time.h"
-#include "server/state_machine/decide.h"
-#include "server/state_machine/refusal.h"
-#include "server/state_machine/struct_json.h"
+#include "state_machine/decide.h"
+#include "state_machine/refusal.h"
+#include "state_machine/struct_json.h"
 #include "tests/commands.h"
 
 namespace sessiond {

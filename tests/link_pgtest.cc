@@ -14,9 +14,9 @@
 #include "absl/synchronization/notification.h"
 #include "absl/time/clock.h"
 #include "db/blocking.h"
-#include "db/link.h"
-#include "db/migrate.h"
-#include "db/sql_error.h"
+#include "db/connection/link.h"
+#include "db/connection/sql_error.h"
+#include "db/postgres/migrate.h"
 #include "tests/fault_proxy.h"
 #include "tests/store_fixture.h"
 

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "db/migrate.h"
+#include "db/postgres/migrate.h"
 #include "tests/postgres_fixture.h"
 
 namespace sessiond::db {

@@ -1,4 +1,4 @@
-#include "db/migrate.h"
+#include "db/postgres/migrate.h"
 
 #include <gtest/gtest.h>
 

@@ -21,8 +21,8 @@
 #include "absl/time/clock.h"
 #include "db/blocking.h"
 #include "db/session_store.h"
-#include "server/state_machine/session_id.h"
-#include "server/state_machine/timestamps.h"
+#include "state_machine/session_id.h"
+#include "state_machine/timestamps.h"
 #include "tests/life.h"
 #include "tests/store_fixture.h"
 

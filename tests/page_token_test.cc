@@ -1,5 +1,5 @@
 // Page tokens: they open for the query they were made for, and for nothing else.
-#include "server/state_machine/page_token.h"
+#include "state_machine/page_token.h"
 
 #include <gtest/gtest.h>
 
@@ -9,7 +9,7 @@
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
-#include "server/state_machine/refusal.h"
+#include "state_machine/refusal.h"
 
 namespace sessiond {
 namespace {

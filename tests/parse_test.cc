@@ -11,9 +11,9 @@
 
 #include "google/rpc/error_details.pb.h"
 #include "server/rpc/utf8.h"
-#include "server/state_machine/limits.h"
-#include "server/state_machine/refusal.h"
 #include "sessiond/v1/session_service.pb.h"
+#include "state_machine/limits.h"
+#include "state_machine/refusal.h"
 
 namespace sessiond::rpc {
 namespace {

@@ -9,8 +9,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "db/blocking.h"
-#include "db/migrate.h"
-#include "db/pinned_settings.h"
+#include "db/connection/pinned_settings.h"
+#include "db/postgres/migrate.h"
 #include "tests/store_fixture.h"
 
 namespace sessiond::db {

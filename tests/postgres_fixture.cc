@@ -8,7 +8,7 @@
 #include <cstdlib>
 
 #include "absl/strings/str_cat.h"
-#include "db/migrate.h"
+#include "db/postgres/migrate.h"
 
 namespace sessiond {
 namespace {

@@ -13,10 +13,10 @@
 
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
-#include "db/connection.h"
-#include "db/embedded_postgres.h"
-#include "db/postgres_supervisor.h"
-#include "db/steady_time.h"
+#include "db/base/steady_time.h"
+#include "db/connection/connection.h"
+#include "db/postgres/embedded_postgres.h"
+#include "db/postgres/postgres_supervisor.h"
 
 namespace sessiond {
 

@@ -1,5 +1,5 @@
 // Which of libpq's variables are left in the environment.
-#include "db/postgres_variables.h"
+#include "db/connection/postgres_variables.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -8,7 +8,7 @@
 #include <string>
 
 #include "absl/strings/match.h"
-#include "server/config.h"
+#include "server/config/config.h"
 
 namespace sessiond::db {
 namespace {

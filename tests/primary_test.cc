@@ -1,13 +1,13 @@
 // Which server is today's primary, by what was seen before: decided without one.
-#include "db/primary.h"
+#include "db/connection/primary.h"
 
 #include <gtest/gtest.h>
 
 #include <string>
 #include <vector>
 
-#include "db/sql_error.h"
-#include "server/state_machine/refusal.h"
+#include "db/connection/sql_error.h"
+#include "state_machine/refusal.h"
 
 namespace sessiond::db {
 namespace {

@@ -11,8 +11,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/notification.h"
 #include "absl/time/clock.h"
-#include "db/query_pool.h"
-#include "server/state_machine/refusal.h"
+#include "db/query/query_pool.h"
+#include "state_machine/refusal.h"
 #include "tests/postgres_fixture.h"
 
 namespace sessiond::db {

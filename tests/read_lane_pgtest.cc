@@ -13,8 +13,8 @@
 #include "absl/synchronization/notification.h"
 #include "absl/time/clock.h"
 #include "db/blocking.h"
-#include "db/read_lane.h"
-#include "server/state_machine/refusal.h"
+#include "db/read/read_lane.h"
+#include "state_machine/refusal.h"
 #include "tests/store_fixture.h"
 
 namespace sessiond::db {

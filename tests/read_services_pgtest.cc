@@ -16,9 +16,9 @@
 #include "server/rpc/message_service.h"
 #include "server/rpc/session_service.h"
 #include "server/rpc/task_service.h"
-#include "server/state_machine/refusal.h"
-#include "server/state_machine/session_id.h"
-#include "server/state_machine/timestamps.h"
+#include "state_machine/refusal.h"
+#include "state_machine/session_id.h"
+#include "state_machine/timestamps.h"
 #include "tests/store_fixture.h"
 
 namespace sessiond::rpc {

@@ -1,6 +1,6 @@
 // Refusals: what each reason means stands in three places, in the code, in the contract's comments
 // and in the table below, and is the same in all.
-#include "server/state_machine/refusal.h"
+#include "state_machine/refusal.h"
 
 #include <google/protobuf/descriptor.pb.h>
 #include <gtest/gtest.h>

@@ -13,7 +13,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
-#include "db/migrate.h"
+#include "db/postgres/migrate.h"
 
 namespace sessiond {
 namespace {

@@ -1,6 +1,6 @@
 // Ids: their two formats, against regular expressions, and the partition of an id, against values
 // that databases were made with.
-#include "server/state_machine/session_id.h"
+#include "state_machine/session_id.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -13,7 +13,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "server/state_machine/refusal.h"
+#include "state_machine/refusal.h"
 #include "tests/commands.h"
 
 namespace sessiond {

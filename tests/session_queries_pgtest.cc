@@ -15,11 +15,11 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/time/clock.h"
-#include "db/query_pool.h"
-#include "db/session_queries.h"
-#include "db/session_rows.h"
-#include "server/state_machine/limits.h"
-#include "server/state_machine/timestamps.h"
+#include "db/query/query_pool.h"
+#include "db/query/session_queries.h"
+#include "db/rows/session_rows.h"
+#include "state_machine/limits.h"
+#include "state_machine/timestamps.h"
 #include "tests/postgres_fixture.h"
 
 namespace sessiond::db {

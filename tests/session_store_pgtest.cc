@@ -22,10 +22,10 @@
 #include "absl/time/clock.h"
 #include "db/blocking.h"
 #include "db/session_store.h"
-#include "db/statements.h"
-#include "server/state_machine/session_id.h"
-#include "server/state_machine/struct_json.h"
-#include "server/state_machine/timestamps.h"
+#include "db/sql/statements.h"
+#include "state_machine/session_id.h"
+#include "state_machine/struct_json.h"
+#include "state_machine/timestamps.h"
 #include "tests/store_fixture.h"
 
 namespace sessiond::db {

@@ -23,7 +23,7 @@
 #include "google/protobuf/text_format.h"
 #include "google/protobuf/util/json_util.h"
 #include "gtest/gtest.h"
-#include "server/state_machine/refusal.h"
+#include "state_machine/refusal.h"
 #include "tests/fake_session_service.h"
 #include "tests/golden.h"
 #include "tests/stepped_clock.h"

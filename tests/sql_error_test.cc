@@ -1,5 +1,5 @@
 // What becomes of a SQLSTATE: the refusal for the caller, and PostgreSQL's words for the operator.
-#include "db/sql_error.h"
+#include "db/connection/sql_error.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "server/state_machine/refusal.h"
+#include "state_machine/refusal.h"
 
 namespace sessiond::db {
 namespace {

@@ -4,9 +4,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "db/blocking.h"
-#include "db/event_rows.h"
-#include "db/session_rows.h"
-#include "server/state_machine/session_id.h"
+#include "db/rows/event_rows.h"
+#include "db/rows/session_rows.h"
+#include "state_machine/session_id.h"
 
 namespace sessiond::db {
 namespace {

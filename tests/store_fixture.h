@@ -12,7 +12,7 @@
 
 #include "absl/synchronization/notification.h"
 #include "db/session_store.h"
-#include "server/state_machine/refusal.h"
+#include "state_machine/refusal.h"
 #include "tests/commands.h"
 #include "tests/postgres_fixture.h"
 

@@ -1,5 +1,5 @@
 // Struct ↔ JSON: what goes into the database comes back as it was.
-#include "server/state_machine/struct_json.h"
+#include "state_machine/struct_json.h"
 
 #include <google/protobuf/util/message_differencer.h>
 #include <gtest/gtest.h>
@@ -13,7 +13,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "server/state_machine/limits.h"
+#include "state_machine/limits.h"
 #include "tests/commands.h"
 
 namespace sessiond {

@@ -10,8 +10,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "db/blocking.h"
-#include "server/ops/sweeper.h"
-#include "server/state_machine/timestamps.h"
+#include "server/sweeper.h"
+#include "state_machine/timestamps.h"
 #include "tests/store_fixture.h"
 
 namespace sessiond {
@@ -32,7 +32,7 @@ bool Eventually(const std::function<bool()>& holds) {
 // A sweeper with what it needs.
 struct Sweeping {
   Metrics metrics{absl::Span<const std::string>()};
-  rpc::Journal journal{metrics};
+  Journal journal{metrics};
   Sweeper sweeper;
 
   Sweeping(SweeperOptions options, db::SessionStore& store)

@@ -1,5 +1,5 @@
 // Update masks: which paths there are, and which cannot stand beside each other.
-#include "server/state_machine/update_mask.h"
+#include "state_machine/update_mask.h"
 
 #include <gtest/gtest.h>
 
@@ -8,7 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "server/state_machine/refusal.h"
+#include "state_machine/refusal.h"
 
 namespace sessiond {
 namespace {

@@ -20,10 +20,10 @@
 #include "google/rpc/error_details.pb.h"
 #include "server/rpc/parse.h"
 #include "server/rpc/utf8.h"
-#include "server/state_machine/filter.h"
-#include "server/state_machine/limits.h"
-#include "server/state_machine/refusal.h"
-#include "server/state_machine/struct_json.h"
+#include "state_machine/filter.h"
+#include "state_machine/limits.h"
+#include "state_machine/refusal.h"
+#include "state_machine/struct_json.h"
 #include "tests/commands.h"
 
 namespace sessiond::rpc {

@@ -10,9 +10,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/notification.h"
-#include "server/state_machine/session_id.h"
 #include "server/watch/feed.h"
 #include "server/watch/rewind.h"
+#include "state_machine/session_id.h"
 #include "tests/store_fixture.h"
 
 namespace sessiond::watch {

@@ -8,12 +8,12 @@
 
 #include "absl/strings/escaping.h"
 #include "google/rpc/error_details.pb.h"
-#include "server/state_machine/refusal.h"
-#include "server/state_machine/session_id.h"
-#include "server/state_machine/timestamps.h"
 #include "server/watch/initial_state.h"
 #include "server/watch/interest.h"
 #include "server/watch/resume_token.h"
+#include "state_machine/refusal.h"
+#include "state_machine/session_id.h"
+#include "state_machine/timestamps.h"
 
 namespace sessiond::watch {
 namespace {

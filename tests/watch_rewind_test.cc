@@ -10,10 +10,10 @@
 #include <vector>
 
 #include "google/protobuf/util/message_differencer.h"
-#include "server/state_machine/refusal.h"
-#include "server/state_machine/struct_json.h"
-#include "server/state_machine/timestamps.h"
 #include "server/watch/rewind.h"
+#include "state_machine/refusal.h"
+#include "state_machine/struct_json.h"
+#include "state_machine/timestamps.h"
 #include "tests/commands.h"
 
 namespace sessiond::watch {

@@ -19,8 +19,8 @@
 #include "gmock/gmock.h"
 #include "google/protobuf/util/json_util.h"
 #include "gtest/gtest.h"
-#include "server/state_machine/refusal.h"
 #include "sessiond/client.h"
+#include "state_machine/refusal.h"
 #include "tests/fake_session_service.h"
 #include "tests/terminal.h"
 

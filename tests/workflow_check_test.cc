@@ -1,6 +1,6 @@
 // What can be wrong with a workflow definition: each kind is found, where it stands, and what is
 // found sound is.
-#include "server/state_machine/workflow_check.h"
+#include "state_machine/workflow_check.h"
 
 #include <gmock/gmock.h>
 #include <google/protobuf/text_format.h>
@@ -18,8 +18,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "absl/time/clock.h"
-#include "server/state_machine/workflow.h"
-#include "server/state_machine/workflow_text.h"
+#include "state_machine/workflow.h"
+#include "state_machine/workflow_text.h"
 #include "tests/test_seed.h"
 #include "tests/workflows.h"
 

@@ -11,7 +11,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/notification.h"
-#include "db/workflow_rows.h"
+#include "db/rows/workflow_rows.h"
 #include "tests/store_fixture.h"
 
 namespace sessiond::db {

@@ -1,6 +1,6 @@
 // Workflow definitions: what contradicts itself is refused with a sentence that says where, and
 // what is taken answers as it says.
-#include "server/state_machine/workflow.h"
+#include "state_machine/workflow.h"
 
 #include <gmock/gmock.h>
 #include <google/protobuf/text_format.h>
@@ -13,8 +13,8 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "server/state_machine/struct_json.h"
-#include "server/state_machine/workflow_catalog.h"
+#include "state_machine/struct_json.h"
+#include "state_machine/workflow_catalog.h"
 #include "tests/commands.h"
 
 namespace sessiond {

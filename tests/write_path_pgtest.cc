@@ -16,7 +16,7 @@
 #include "absl/strings/str_cat.h"
 #include "db/blocking.h"
 #include "db/session_store.h"
-#include "server/state_machine/timestamps.h"
+#include "state_machine/timestamps.h"
 #include "tests/store_fixture.h"
 
 namespace sessiond::db {

@@ -7,7 +7,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/time/time.h"
-#include "db/exact_json.h"
+#include "client/legacy/exact_json.h"
 
 namespace sessiond::ctl {
 

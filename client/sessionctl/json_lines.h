@@ -7,8 +7,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "client/legacy/exact_json.h"
 #include "client/sessionctl/flags.h"
-#include "db/exact_json.h"
 #include "google/protobuf/util/json_util.h"
 
 namespace sessiond::ctl {

@@ -12,7 +12,7 @@
 #include <string>
 
 #include "absl/status/statusor.h"
-#include "server/address.h"
+#include "server/config/address.h"
 #include "server/ops/readiness.h"
 
 namespace sessiond {

@@ -6,9 +6,9 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "db/dial.h"
-#include "db/sql_error.h"
-#include "server/state_machine/refusal.h"
+#include "db/connection/dial.h"
+#include "db/connection/sql_error.h"
+#include "state_machine/refusal.h"
 
 namespace sessiond {
 namespace {

@@ -10,7 +10,7 @@
 //
 // Where the URL names several hosts, it also looks around: every two seconds on a connection that
 // is new, for which all hosts are asked. If one has become the primary while the one before runs
-// on, everybody goes there (db/primary.h).
+// on, everybody goes there (db/connection/primary.h).
 #pragma once
 
 #include <functional>
@@ -21,10 +21,10 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
-#include "db/connection.h"
-#include "db/lane_settings.h"
-#include "db/link.h"
-#include "db/steady_time.h"
+#include "db/base/steady_time.h"
+#include "db/connection/connection.h"
+#include "db/connection/lane_settings.h"
+#include "db/connection/link.h"
 
 namespace sessiond {
 

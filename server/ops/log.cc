@@ -27,7 +27,7 @@
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
-#include "db/steady_time.h"
+#include "db/base/steady_time.h"
 #include "server/ops/log_writer.h"
 
 namespace sessiond {

@@ -18,7 +18,7 @@
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
-#include "db/steady_time.h"
+#include "db/base/steady_time.h"
 
 namespace sessiond {
 

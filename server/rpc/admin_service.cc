@@ -5,11 +5,11 @@
 #include <utility>
 #include <vector>
 
-#include "db/admin_queries.h"
+#include "db/query/admin_queries.h"
 #include "server/rpc/awaiters.h"
 #include "server/rpc/reads.h"
-#include "server/state_machine/refusal.h"
-#include "server/state_machine/timestamps.h"
+#include "state_machine/refusal.h"
+#include "state_machine/timestamps.h"
 
 namespace sessiond::rpc {
 namespace {

@@ -5,7 +5,7 @@
 #include <string>
 
 #include "absl/status/statusor.h"
-#include "server/rpc/task.h"
+#include "server/rpc/coroutine.h"
 
 namespace sessiond::rpc {
 

@@ -2,7 +2,7 @@
 
 #include <utility>
 
-#include "db/artifact_queries.h"
+#include "db/query/artifact_queries.h"
 #include "server/rpc/awaiters.h"
 #include "server/rpc/reads.h"
 

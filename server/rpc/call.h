@@ -13,7 +13,7 @@
 #include <utility>
 
 #include "absl/time/time.h"
-#include "db/deadline.h"
+#include "db/base/deadline.h"
 
 namespace sessiond::rpc {
 

@@ -9,10 +9,10 @@
 
 #include "absl/strings/str_cat.h"
 #include "db/session_store.h"
+#include "server/ops/journal.h"
 #include "server/rpc/answer.h"
 #include "server/rpc/call.h"
-#include "server/rpc/journal.h"
-#include "server/state_machine/decide.h"
+#include "state_machine/decide.h"
 
 namespace sessiond::rpc {
 

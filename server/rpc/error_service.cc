@@ -4,12 +4,12 @@
 #include <utility>
 
 #include "absl/time/clock.h"
-#include "db/error_queries.h"
-#include "db/error_rows.h"
+#include "db/query/error_queries.h"
+#include "db/rows/error_rows.h"
 #include "server/rpc/awaiters.h"
 #include "server/rpc/reads.h"
-#include "server/state_machine/deciding.h"
-#include "server/state_machine/filter.h"
+#include "state_machine/deciding.h"
+#include "state_machine/filter.h"
 
 namespace sessiond::rpc {
 namespace {

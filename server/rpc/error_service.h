@@ -3,12 +3,12 @@
 // Requests arrive parsed and validated (method.h). Refusals are named in error_service.proto.
 #pragma once
 
-#include "db/error_queries.h"
+#include "db/query/error_queries.h"
 #include "db/session_store.h"
+#include "server/ops/journal.h"
 #include "server/rpc/answer.h"
 #include "server/rpc/call.h"
 #include "server/rpc/changes.h"
-#include "server/rpc/journal.h"
 #include "sessiond/v1/error_service.pb.h"
 
 namespace sessiond::rpc {

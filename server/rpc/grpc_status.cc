@@ -4,7 +4,7 @@
 
 #include "google/rpc/status.pb.h"
 #include "server/ops/log.h"
-#include "server/state_machine/refusal.h"
+#include "state_machine/refusal.h"
 
 namespace sessiond::rpc {
 namespace {

@@ -12,9 +12,9 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/types/span.h"
 #include "grpc/health/v1/health.grpc.pb.h"
+#include "server/rpc/coroutine.h"
 #include "server/rpc/signal.h"
 #include "server/rpc/standard_service.h"
-#include "server/rpc/task.h"
 
 namespace sessiond::rpc {
 

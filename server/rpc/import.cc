@@ -11,14 +11,14 @@
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/types/span.h"
-#include "db/session_queries.h"
+#include "db/query/session_queries.h"
 #include "server/rpc/awaiters.h"
 #include "server/rpc/signal.h"
 #include "server/rpc/utf8.h"
-#include "server/state_machine/import_completion.h"
-#include "server/state_machine/limits.h"
-#include "server/state_machine/refusal.h"
-#include "server/state_machine/session_id.h"
+#include "state_machine/import_completion.h"
+#include "state_machine/limits.h"
+#include "state_machine/refusal.h"
+#include "state_machine/session_id.h"
 
 namespace sessiond::rpc {
 namespace {

@@ -4,10 +4,10 @@
 
 #include "absl/status/status.h"
 #include "db/session_store.h"
+#include "server/ops/journal.h"
 #include "server/rpc/call.h"
-#include "server/rpc/journal.h"
+#include "server/rpc/coroutine.h"
 #include "server/rpc/stream.h"
-#include "server/rpc/task.h"
 #include "sessiond/v1/admin_service.pb.h"
 
 namespace sessiond::rpc {

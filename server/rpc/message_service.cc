@@ -3,10 +3,10 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "db/message_queries.h"
+#include "db/query/message_queries.h"
 #include "server/rpc/awaiters.h"
 #include "server/rpc/reads.h"
-#include "server/state_machine/filter.h"
+#include "state_machine/filter.h"
 
 namespace sessiond::rpc {
 

@@ -10,10 +10,10 @@
 #include "absl/status/statusor.h"
 #include "google/protobuf/descriptor.h"
 #include "server/rpc/call.h"
+#include "server/rpc/coroutine.h"
 #include "server/rpc/output_only.h"
 #include "server/rpc/parse.h"
 #include "server/rpc/stream.h"
-#include "server/rpc/task.h"
 #include "server/rpc/validate.h"
 
 namespace sessiond::rpc {

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "absl/strings/string_view.h"
-#include "server/state_machine/update_mask.h"
+#include "state_machine/update_mask.h"
 
 namespace sessiond::rpc {
 namespace {

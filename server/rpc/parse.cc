@@ -11,8 +11,8 @@
 #include "google/protobuf/io/coded_stream.h"
 #include "google/protobuf/wire_format_lite.h"
 #include "server/rpc/utf8.h"
-#include "server/state_machine/limits.h"
-#include "server/state_machine/refusal.h"
+#include "state_machine/limits.h"
+#include "state_machine/refusal.h"
 
 namespace sessiond::rpc {
 namespace {

@@ -6,8 +6,8 @@
 #include "absl/strings/numbers.h"
 #include "absl/time/clock.h"
 #include "server/rpc/awaiters.h"
-#include "server/state_machine/limits.h"
-#include "server/state_machine/refusal.h"
+#include "state_machine/limits.h"
+#include "state_machine/refusal.h"
 
 namespace sessiond::rpc {
 

@@ -17,7 +17,7 @@
 #include "grpc/reflection/v1/reflection.grpc.pb.h"
 #include "grpc/reflection/v1alpha/reflection.grpc.pb.h"
 #include "server/rpc/call.h"
-#include "server/rpc/task.h"
+#include "server/rpc/coroutine.h"
 
 namespace sessiond::rpc {
 namespace {

@@ -9,8 +9,8 @@
 #include "absl/time/clock.h"
 #include "server/rpc/grpc_status.h"
 #include "server/rpc/sockets.h"
-#include "server/state_machine/limits.h"
-#include "server/state_machine/refusal.h"
+#include "state_machine/limits.h"
+#include "state_machine/refusal.h"
 
 namespace sessiond::rpc {
 namespace {

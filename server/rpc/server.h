@@ -14,9 +14,9 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "server/ops/journal.h"
 #include "server/ops/metrics.h"
 #include "server/rpc/call_queue.h"
-#include "server/rpc/journal.h"
 #include "server/rpc/method.h"
 #include "server/rpc/raw_service.h"
 #include "server/rpc/standard_service.h"

@@ -6,10 +6,10 @@
 
 #include "absl/time/time.h"
 #include "db/session_store.h"
+#include "server/ops/journal.h"
 #include "server/rpc/admin_service.h"
 #include "server/rpc/artifact_service.h"
 #include "server/rpc/error_service.h"
-#include "server/rpc/journal.h"
 #include "server/rpc/message_service.h"
 #include "server/rpc/method.h"
 #include "server/rpc/session_service.h"

@@ -9,14 +9,14 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "db/session_queries.h"
+#include "db/query/session_queries.h"
 #include "server/rpc/awaiters.h"
 #include "server/rpc/reads.h"
-#include "server/state_machine/filter.h"
-#include "server/state_machine/limits.h"
-#include "server/state_machine/refusal.h"
-#include "server/state_machine/session_id.h"
-#include "server/state_machine/timestamps.h"
+#include "state_machine/filter.h"
+#include "state_machine/limits.h"
+#include "state_machine/refusal.h"
+#include "state_machine/session_id.h"
+#include "state_machine/timestamps.h"
 
 namespace sessiond::rpc {
 namespace {

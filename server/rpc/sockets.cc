@@ -12,7 +12,7 @@
 #include <system_error>
 
 #include "absl/strings/numbers.h"
-#include "db/steady_time.h"
+#include "db/base/steady_time.h"
 
 namespace sessiond::rpc {
 namespace {

@@ -24,10 +24,10 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "server/rpc/call.h"
+#include "server/rpc/coroutine.h"
 #include "server/rpc/parse.h"
 #include "server/rpc/raw_service.h"
 #include "server/rpc/signal.h"
-#include "server/rpc/task.h"
 #include "server/rpc/validate.h"
 
 namespace sessiond::rpc {

@@ -4,11 +4,11 @@
 #include <utility>
 
 #include "absl/time/clock.h"
-#include "db/task_queries.h"
+#include "db/query/task_queries.h"
 #include "server/rpc/awaiters.h"
 #include "server/rpc/reads.h"
-#include "server/state_machine/deciding.h"
-#include "server/state_machine/filter.h"
+#include "state_machine/deciding.h"
+#include "state_machine/filter.h"
 
 namespace sessiond::rpc {
 Answer<v1::SessionTask> TaskService::GetTask(CallInfo call, v1::GetTaskRequest request) {

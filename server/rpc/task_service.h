@@ -4,10 +4,10 @@
 #pragma once
 
 #include "db/session_store.h"
+#include "server/ops/journal.h"
 #include "server/rpc/answer.h"
 #include "server/rpc/call.h"
 #include "server/rpc/changes.h"
-#include "server/rpc/journal.h"
 #include "sessiond/v1/task_service.pb.h"
 
 namespace sessiond::rpc {

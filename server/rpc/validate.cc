@@ -16,15 +16,15 @@
 #include "google/protobuf/struct.pb.h"
 #include "google/protobuf/timestamp.pb.h"
 #include "server/rpc/utf8.h"
-#include "server/state_machine/limits.h"
-#include "server/state_machine/refusal.h"
-#include "server/state_machine/session_id.h"
-#include "server/state_machine/timestamps.h"
-#include "server/state_machine/update_mask.h"
 #include "sessiond/v1/admin_service.pb.h"
 #include "sessiond/v1/artifact_service.pb.h"
 #include "sessiond/v1/session_service.pb.h"
 #include "sessiond/v1/workflow_service.pb.h"
+#include "state_machine/limits.h"
+#include "state_machine/refusal.h"
+#include "state_machine/session_id.h"
+#include "state_machine/timestamps.h"
+#include "state_machine/update_mask.h"
 
 namespace sessiond::rpc {
 namespace {

@@ -9,15 +9,15 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
-#include "db/session_queries.h"
-#include "db/watch_queries.h"
+#include "db/query/session_queries.h"
+#include "db/query/watch_queries.h"
 #include "server/rpc/awaiters.h"
 #include "server/rpc/reads.h"
-#include "server/state_machine/refusal.h"
-#include "server/state_machine/timestamps.h"
 #include "server/watch/initial_state.h"
 #include "server/watch/resume_token.h"
 #include "server/watch/rewind.h"
+#include "state_machine/refusal.h"
+#include "state_machine/timestamps.h"
 
 namespace sessiond::rpc {
 namespace {

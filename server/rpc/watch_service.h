@@ -3,8 +3,8 @@
 
 #include "db/session_store.h"
 #include "server/rpc/call.h"
+#include "server/rpc/coroutine.h"
 #include "server/rpc/stream.h"
-#include "server/rpc/task.h"
 #include "server/watch/feed.h"
 #include "sessiond/v1/session_service.pb.h"
 

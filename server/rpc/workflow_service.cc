@@ -8,14 +8,14 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "db/workflow_rows.h"
+#include "db/rows/workflow_rows.h"
 #include "server/ops/log.h"
 #include "server/rpc/awaiters.h"
 #include "server/rpc/reads.h"
-#include "server/state_machine/limits.h"
-#include "server/state_machine/refusal.h"
-#include "server/state_machine/workflow_check.h"
-#include "server/state_machine/workflow_text.h"
+#include "state_machine/limits.h"
+#include "state_machine/refusal.h"
+#include "state_machine/workflow_check.h"
+#include "state_machine/workflow_text.h"
 
 namespace sessiond::rpc {
 namespace {

@@ -6,9 +6,9 @@
 
 #include "absl/synchronization/notification.h"
 #include "absl/time/clock.h"
-#include "server/state_machine/decide.h"
-#include "server/state_machine/timestamps.h"
 #include "server/watch/rewind.h"
+#include "state_machine/decide.h"
+#include "state_machine/timestamps.h"
 
 namespace sessiond::watch {
 namespace {

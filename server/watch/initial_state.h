@@ -11,8 +11,8 @@
 #include <utility>
 #include <vector>
 
-#include "server/state_machine/timestamps.h"
 #include "server/watch/change.h"
+#include "state_machine/timestamps.h"
 
 namespace sessiond::watch {
 

@@ -7,9 +7,9 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "server/state_machine/refusal.h"
-#include "server/state_machine/session_id.h"
-#include "server/state_machine/timestamps.h"
+#include "state_machine/refusal.h"
+#include "state_machine/session_id.h"
+#include "state_machine/timestamps.h"
 
 namespace sessiond::watch {
 namespace {

@@ -14,10 +14,10 @@
 
 #include "absl/container/flat_hash_set.h"
 #include "absl/status/statusor.h"
-#include "db/watch_queries.h"
-#include "server/state_machine/filter.h"
+#include "db/query/watch_queries.h"
 #include "server/watch/change.h"
 #include "sessiond/v1/session_service.pb.h"
+#include "state_machine/filter.h"
 
 namespace sessiond::watch {
 

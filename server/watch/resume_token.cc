@@ -6,7 +6,7 @@
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
-#include "server/state_machine/refusal.h"
+#include "state_machine/refusal.h"
 
 namespace sessiond::watch {
 namespace {

@@ -12,9 +12,9 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
-#include "server/state_machine/page_token.h"
 #include "server/watch/change.h"
 #include "server/watch/interest.h"
+#include "state_machine/page_token.h"
 
 namespace sessiond::watch {
 

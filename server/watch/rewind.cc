@@ -6,8 +6,8 @@
 #include <utility>
 
 #include "absl/container/flat_hash_map.h"
-#include "server/state_machine/decide.h"
-#include "server/state_machine/timestamps.h"
+#include "state_machine/decide.h"
+#include "state_machine/timestamps.h"
 
 namespace sessiond::watch {
 namespace {

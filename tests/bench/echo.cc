@@ -6,9 +6,9 @@
 #include <iostream>
 #include <limits>
 
+#include "server/ops/journal.h"
 #include "server/ops/metrics.h"
 #include "server/rpc/answer.h"
-#include "server/rpc/journal.h"
 #include "server/rpc/server.h"
 #include "server/rpc/services.h"
 #include "sessiond/v1/message_service.pb.h"
@@ -103,7 +103,7 @@ int RunEcho(const std::string& address) {
                         rpc::Bind("AdvanceSession", service, &EchoService::Advance)}},
                       {messages, {rpc::Bind("AppendMessages", service, &EchoService::Append)}}};
   Metrics metrics({sessions->full_name(), messages->full_name()});
-  rpc::Journal journal(metrics);
+  Journal journal(metrics);
   const auto server = rpc::Server::Start(std::move(options), metrics, journal);
   if (!server.ok()) {
     absl::FPrintF(stderr, "sessiond_bench: %s; is something else there?\n",

@@ -1,5 +1,6 @@
 // As much of libpq as the benchmark's own statements need: a blocking connection, prepared
-// statements, texts in and out. The daemon does it otherwise, for other reasons: db/connection.h.
+// statements, texts in and out. The daemon does it otherwise, for other reasons:
+// db/connection/connection.h.
 #pragma once
 
 #include <libpq-fe.h>

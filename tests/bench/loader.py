@@ -20,7 +20,7 @@ TABLES = ("sessions", "session_events", "session_messages")
 
 
 def partitions_of(first, count):
-    """The partitions of sessions `first`, …: PartitionOf of server/state_machine/session_id.cc, over their ids.
+    """The partitions of sessions `first`, …: PartitionOf of state_machine/session_id.cc, over their ids.
 
     The hash (FNV-1a) goes from letter to letter; ids that begin the same share the way up to there.
     """

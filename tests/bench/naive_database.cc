@@ -11,8 +11,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
-#include "db/sha256.h"
-#include "server/state_machine/session_id.h"
+#include "db/base/sha256.h"
+#include "state_machine/session_id.h"
 
 namespace sessiond::bench {
 namespace {

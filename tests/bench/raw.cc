@@ -12,7 +12,7 @@
 
 #include "absl/strings/string_view.h"
 #include "absl/time/clock.h"
-#include "server/state_machine/session_id.h"
+#include "state_machine/session_id.h"
 #include "tests/bench/client.h"
 #include "tests/bench/commands.h"
 #include "tests/bench/keys.h"

@@ -1,0 +1,267 @@
+#include "client/legacy/exact_json.h"
+
+#include <rapidjson/error/en.h>
+#include <rapidjson/memorystream.h>
+#include <rapidjson/reader.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <limits>
+#include <optional>
+#include <set>
+#include <utility>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+
+namespace sessiond {
+namespace {
+
+using google::protobuf::ListValue;
+using google::protobuf::Struct;
+using google::protobuf::Value;
+
+// A double has no more significant digits than these: of the smallest ones, to the last.
+constexpr std::size_t kDigitsMax = 767;
+
+// ---- numbers
+
+// A decimal number: 0.d₁d₂d₃… · 10^exponent, without noughts at either end.
+struct Decimal {
+  bool negative = false;
+  std::string digits;
+  int64_t exponent = 0;
+
+  bool operator==(const Decimal&) const = default;
+};
+
+// REQUIRES: a number, as JSON or printf writes it.
+Decimal DecimalOf(absl::string_view text) {
+  Decimal number;
+  number.negative = !text.empty() && text[0] == '-';
+  bool in_fraction = false;
+  std::size_t i = number.negative ? 1 : 0;
+  for (; i < text.size() && text[i] != 'e' && text[i] != 'E'; ++i) {
+    if (text[i] == '.') {
+      in_fraction = true;
+      continue;
+    }
+    const bool leading = number.digits.empty() && text[i] == '0';
+    if (!leading) number.digits += text[i];
+    // Of noughts that lead, only those behind the point count.
+    if (in_fraction ? leading : !leading) number.exponent += in_fraction ? -1 : 1;
+  }
+  int64_t exponent = 0;
+  if (i < text.size() && !absl::SimpleAtoi(text.substr(i + 1), &exponent)) {
+    // Beyond int64: as far away as anything can be.
+    constexpr int64_t kFar = std::numeric_limits<int32_t>::max();
+    exponent = text[i + 1] == '-' ? -kFar : kFar;
+  }
+  number.exponent += exponent;
+  number.digits.erase(number.digits.find_last_not_of('0') + 1);
+  if (number.digits.empty()) number.exponent = 0;
+  return number;
+}
+
+// Whether the double is the number that stands there. A whole number has to be the same to its last
+// digit; of any other as many digits have to be the same as were written.
+bool IsNumber(double value, absl::string_view text) {
+  const Decimal number = DecimalOf(text);
+  // PostgreSQL's numbers have no negative nought.
+  if (number.digits.empty()) return !number.negative;
+  if (!std::isfinite(value) || value == 0 || number.digits.size() > kDigitsMax) return false;
+  const bool whole = text.find_first_of(".eE") == absl::string_view::npos;
+  char written[kDigitsMax + 16];
+  const int size = whole ? std::snprintf(written, sizeof(written), "%.0f", value)
+                         : std::snprintf(written, sizeof(written), "%.*e",
+                                         static_cast<int>(number.digits.size()) - 1, value);
+  return DecimalOf(absl::string_view(written, static_cast<std::size_t>(size))) == number;
+}
+
+std::string NoNumber(absl::string_view digits) {
+  return absl::StrCat(digits.size() > 40 ? absl::StrCat(digits.substr(0, 37), "…") : digits,
+                      " cannot be kept as a number, only as a text");
+}
+
+// The double that a number is, exactly; nothing where there is none.
+std::optional<double> ExactDouble(absl::string_view digits) {
+  double number = 0;
+  // Out of range it is infinite, or nought.
+  if (!absl::SimpleAtod(digits, &number) || !IsNumber(number, digits)) return std::nullopt;
+  return number;
+}
+
+// ---- reading
+
+class ExactReader : public rapidjson::BaseReaderHandler<rapidjson::UTF8<>, ExactReader> {
+ public:
+  using Size = rapidjson::SizeType;
+
+  ExactReader(ExactJson& json, int levels_max) : json_(json), levels_max_(levels_max) {}
+  // Where it was too deep; nothing where it was not.
+  const std::optional<std::string>& too_deep() const { return too_deep_; }
+
+  bool Null() {
+    return Take([](Value& value) { value.set_null_value({}); });
+  }
+  bool Bool(bool truth) {
+    return Take([truth](Value& value) { value.set_bool_value(truth); });
+  }
+  bool RawNumber(const char* text, Size length, bool) {
+    const absl::string_view digits(text, length);
+    if (const std::optional<double> number = ExactDouble(digits)) {
+      return Take([number](Value& value) { value.set_number_value(*number); });
+    }
+    Take([digits](Value& value) { value.set_string_value(std::string(digits)); });
+    Say(NoNumber(digits));
+    return true;
+  }
+  bool String(const char* text, Size length, bool) {
+    return Take([&](Value& value) { value.set_string_value(text, length); });
+  }
+  bool Key(const char* text, Size length, bool) {
+    Open& open = open_.back();
+    open.name.assign(text, length);
+    if (open.object->fields().count(open.name) > 0) Say("stands twice, and the last one counts");
+    return true;
+  }
+  bool StartObject() {
+    Value* value = nullptr;
+    Take([&value](Value& taken) { value = &taken; });
+    return Enter({.object = value->mutable_struct_value()});
+  }
+  bool EndObject(Size) { return Leave(); }
+  bool StartArray() {
+    Value* value = nullptr;
+    Take([&value](Value& taken) { value = &taken; });
+    return Enter({.list = value->mutable_list_value()});
+  }
+  bool EndArray(Size) { return Leave(); }
+
+ private:
+  // What is being filled: one of both.
+  struct Open {
+    Struct* object = nullptr;
+    ListValue* list = nullptr;
+    std::string name;  // Of the object's present field.
+  };
+
+  template <class Fill>
+  bool Take(Fill fill) {
+    if (open_.empty()) {
+      fill(json_.value);
+    } else if (Open& open = open_.back(); open.object != nullptr) {
+      Value& value = (*open.object->mutable_fields())[open.name];
+      value.Clear();
+      fill(value);
+    } else {
+      fill(*open.list->add_values());
+    }
+    return true;
+  }
+  bool Enter(Open open) {
+    open_.push_back(std::move(open));
+    const int depth = static_cast<int>(open_.size());
+    json_.depth = std::max(json_.depth, depth);
+    if (depth <= levels_max_) return true;
+    open_.pop_back();
+    too_deep_ = Path();
+    return false;
+  }
+  bool Leave() {
+    open_.pop_back();
+    return true;
+  }
+  void Say(absl::string_view what) {
+    const std::string path = Path();
+    json_.changes.push_back(absl::StrCat(path, path.empty() ? "" : ": ", what));
+  }
+  std::string Path() const {
+    std::string path;
+    for (const Open& open : open_) {
+      if (open.object != nullptr) {
+        absl::StrAppend(&path, path.empty() ? "" : ".", open.name);
+      } else {
+        absl::StrAppend(&path, "[", open.list->values_size() - 1, "]");
+      }
+    }
+    return path;
+  }
+
+  ExactJson& json_;
+  const int levels_max_;
+  std::vector<Open> open_;
+  std::optional<std::string> too_deep_;
+};
+
+}  // namespace
+
+absl::StatusOr<ExactJson> ParseExactJson(absl::string_view json, int levels_max) {
+  // Iterative: the depth costs no stack. Numbers as they are spelt, to compare them.
+  constexpr unsigned kFlags = rapidjson::kParseIterativeFlag |
+                              rapidjson::kParseNumbersAsStringsFlag |
+                              rapidjson::kParseValidateEncodingFlag;
+  if (json.find('\0') != absl::string_view::npos) {
+    return absl::InvalidArgumentError("is no JSON: it has a NUL character in it");
+  }
+  ExactJson exact;
+  ExactReader handler(exact, levels_max);
+  rapidjson::Reader reader;
+  rapidjson::MemoryStream stream(json.data(), json.size());
+  const rapidjson::ParseResult result = reader.Parse<kFlags>(stream, handler);
+  if (!result.IsError()) return exact;
+  if (handler.too_deep().has_value()) {
+    constexpr std::size_t kPathBytesMax = 120;  // For people: of a bottomless one, its beginning.
+    absl::string_view path = *handler.too_deep();
+    if (path.size() > kPathBytesMax) path = path.substr(0, path.rfind('.', kPathBytesMax));
+    return absl::InvalidArgumentError(
+        absl::StrCat("is nested deeper than ", levels_max, " levels, at ", path));
+  }
+  if (result.Code() == rapidjson::kParseErrorStringInvalidEncoding) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("is not UTF-8, in the text at byte ", result.Offset()));
+  }
+  if (result.Code() == rapidjson::kParseErrorNumberTooBig) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("holds a number beyond all doubles, at byte ", result.Offset()));
+  }
+  return absl::InvalidArgumentError(absl::StrCat(
+      "is no JSON: ", rapidjson::GetParseError_En(result.Code()), " Byte ", result.Offset(), "."));
+}
+
+namespace {
+
+void ReadDigitsAt(const std::string& path, Value& value, std::vector<std::string>& changes) {
+  if (value.has_list_value()) {
+    int index = 0;
+    for (Value& element : *value.mutable_list_value()->mutable_values()) {
+      ReadDigitsAt(absl::StrCat(path, "[", index++, "]"), element, changes);
+    }
+  }
+  if (value.kind_case() != Value::kStringValue) return;
+  const std::string digits = value.string_value();
+  if (const std::optional<double> number = ExactDouble(digits)) {
+    value.set_number_value(*number);
+  } else if (digits.find_first_of("0123456789") != std::string::npos) {
+    changes.push_back(absl::StrCat(path, path.empty() ? "" : ": ", NoNumber(digits)));
+  }
+}
+
+}  // namespace
+
+void ReadDigits(Value& value, std::vector<std::string>& changes) {
+  ReadDigitsAt("", value, changes);
+}
+
+absl::Status CheckExactJson(absl::string_view json) {
+  const auto exact = ParseExactJson(json);
+  if (!exact.ok()) {
+    return absl::InvalidArgumentError(absl::StrCat("it ", exact.status().message()));
+  }
+  if (exact->changes.empty()) return absl::OkStatus();
+  return absl::InvalidArgumentError(exact->changes.front());
+}
+
+}  // namespace sessiond

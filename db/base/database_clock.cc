@@ -1,0 +1,45 @@
+#include "db/base/database_clock.h"
+
+#include <algorithm>
+
+#include "absl/time/clock.h"
+
+namespace sessiond::db {
+namespace {
+
+// Long enough to have some quick answers in it, short enough for clocks that drift or are set.
+constexpr absl::Duration kSpan = absl::Seconds(15);
+
+}  // namespace
+
+void DatabaseClock::Read(absl::Time database_time, SteadyTime now) {
+  absl::MutexLock lock(&mutex_);
+  if (now - since_ > kSpan) {
+    origin_before_ = now - since_ > 2 * kSpan ? absl::InfinitePast() : origin_;
+    origin_ = absl::InfinitePast();
+    since_ = now;
+  }
+  // What was longer under way looks earlier than it is.
+  origin_ = std::max(origin_, database_time - now.SinceStart());
+  origin_known_ = std::max(origin_, origin_before_);
+}
+
+void DatabaseClock::Forget() {
+  absl::MutexLock lock(&mutex_);
+  origin_ = origin_before_ = absl::InfinitePast();
+  since_ = SteadyTime::InfinitePast();
+}
+
+std::optional<absl::Time> DatabaseClock::Now(SteadyTime now) const {
+  absl::MutexLock lock(&mutex_);
+  if (now - since_ > 2 * kSpan) return std::nullopt;
+  return absl::FromUnixMicros(
+      absl::ToUnixMicros(std::max(origin_, origin_before_) + now.SinceStart()));
+}
+
+absl::Time DatabaseClock::Estimate(SteadyTime now) const {
+  absl::MutexLock lock(&mutex_);
+  return origin_known_ == absl::InfinitePast() ? absl::Now() : origin_known_ + now.SinceStart();
+}
+
+}  // namespace sessiond::db

@@ -1,0 +1,33 @@
+// How long somebody waits for an answer: until a time, or until they have left before it. What was
+// not sent to the database by then is not sent any more.
+#pragma once
+
+#include <atomic>
+
+#include "absl/status/status.h"
+#include "db/base/steady_time.h"
+
+namespace sessiond::db {
+
+struct Deadline {
+  SteadyTime time = SteadyTime::InfiniteFuture();
+  // Becomes true, on any thread, when they have left; null where nobody would tell. Outlives what
+  // waits.
+  const std::atomic<bool>* left = nullptr;
+
+  Deadline() = default;
+  // Most only know a time.
+  Deadline(SteadyTime until, const std::atomic<bool>* told = nullptr) : time(until), left(told) {}
+
+  // Why nobody waits any more; OK while somebody does.
+  absl::Status Check(SteadyTime now) const {
+    if (time <= now) {
+      return absl::DeadlineExceededError("The deadline passed while the call waited for its turn.");
+    }
+    if (left != nullptr && left->load(std::memory_order_relaxed))
+      return absl::CancelledError("The caller left while the call waited for its turn.");
+    return absl::OkStatus();
+  }
+};
+
+}  // namespace sessiond::db

@@ -1,0 +1,354 @@
+#include "db/connection/dial.h"
+
+#include <libpq-fe.h>
+#include <netdb.h>
+#include <poll.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
+#include "absl/types/span.h"
+#include "db/connection/conninfo.h"
+#include "db/connection/sql_error.h"
+
+namespace sessiond::db {
+namespace {
+
+// How long an address may take, where there is another one to go to and no connect_timeout: some
+// round trips around the world, for TLS and a password.
+constexpr absl::Duration kAddressTime = absl::Seconds(1);
+
+// Of idle connections: PostgreSQL's machine is given up when it has not acknowledged anything for
+// about three seconds. A connection in use finds out sooner by itself (link.h). The connection
+// string wins over these.
+constexpr std::pair<const char*, const char*> kNetwork[] = {
+    {"keepalives_idle", "2"},
+    {"keepalives_interval", "1"},
+    {"keepalives_count", "2"},
+    {"tcp_user_timeout", "3000"},
+};
+
+// Text results. A role may have been denied the functions; then nothing is known of that server.
+constexpr char kAsk[] =
+    "SELECT pg_is_in_recovery()::int, (current_setting('transaction_read_only') = 'on')::int, "
+    "(SELECT system_identifier FROM pg_control_system()), "
+    "CASE WHEN NOT pg_is_in_recovery() THEN "
+    "('x' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8))::bit(32)::int END";
+
+// What the string says; for hosts and ports, also what the environment says.
+ConnInfo SettingsOf(const std::string& dsn, const std::string& application_name) {
+  ConnInfo settings = {{"fallback_application_name", application_name}};
+  for (const auto& [name, value] : kNetwork) settings[name] = value;
+  const ConnInfo said = ParseConnInfo(dsn).value_or(ConnInfo());
+  if (!said.contains("host") && !said.contains("hostaddr") && !said.contains("service")) {
+    const std::unique_ptr<PQconninfoOption, decltype(&PQconninfoFree)> defaults(PQconndefaults(),
+                                                                                PQconninfoFree);
+    for (const PQconninfoOption* option = defaults.get(); option && option->keyword; ++option) {
+      const std::string keyword = option->keyword;
+      if (option->val != nullptr &&
+          (keyword == "host" || keyword == "hostaddr" || keyword == "port"))
+        settings[keyword] = option->val;
+    }
+  }
+  for (const auto& [keyword, value] : said) settings.insert_or_assign(keyword, value);
+  return settings;
+}
+
+// A host as libpq is told of it; an empty part is left to libpq.
+struct Place {
+  std::string host, hostaddr, port;
+};
+
+std::string NameOf(const Place& place) {
+  const std::string& host = place.hostaddr.empty() ? place.host : place.hostaddr;
+  return absl::StrCat(host.empty() ? "the default host" : host, place.port.empty() ? "" : ":",
+                      place.port);
+}
+
+// The hosts of the lists, which are as long as each other, or missing; one port is for all.
+std::vector<Place> PlacesOf(const ConnInfo& settings) {
+  const auto list = [&settings](const char* keyword) -> std::vector<std::string> {
+    const auto found = settings.find(keyword);
+    if (found == settings.end()) return {};
+    return absl::StrSplit(found->second, ',');
+  };
+  const auto hosts = list("host"), addresses = list("hostaddr"), ports = list("port");
+  std::vector<Place> places(std::max({hosts.size(), addresses.size(), std::size_t{1}}));
+  for (std::size_t i = 0; i < places.size(); ++i) {
+    if (i < hosts.size()) places[i].host = hosts[i];
+    if (i < addresses.size()) places[i].hostaddr = addresses[i];
+    if (!ports.empty()) places[i].port = ports[std::min(i, ports.size() - 1)];
+  }
+  return places;
+}
+
+// The place once for each address that its host's name has. Looking names up blocks, as it does in
+// libpq; where it fails, libpq says so.
+std::vector<Place> AddressesOf(const Place& place) {
+  const bool is_name = !place.host.empty() && place.host[0] != '/' && place.host[0] != '@';
+  if (!is_name || !place.hostaddr.empty()) return {place};
+  addrinfo hints = {};
+  hints.ai_socktype = SOCK_STREAM;
+  hints.ai_flags = AI_ADDRCONFIG;
+  addrinfo* list = nullptr;
+  if (getaddrinfo(place.host.c_str(), nullptr, &hints, &list) != 0) return {place};
+  const std::unique_ptr<addrinfo, decltype(&freeaddrinfo)> found(list, freeaddrinfo);
+  std::vector<Place> addresses;
+  for (const addrinfo* each = found.get(); each != nullptr; each = each->ai_next) {
+    char text[NI_MAXHOST];
+    if (getnameinfo(each->ai_addr, each->ai_addrlen, text, sizeof text, nullptr, 0,
+                    NI_NUMERICHOST) == 0) {
+      addresses.push_back({place.host, text, place.port});
+    }
+  }
+  return addresses.empty() ? std::vector<Place>{place} : addresses;
+}
+
+absl::Duration AddressTime(const ConnInfo& settings, bool nowhere_else_to_go) {
+  int seconds = 0;
+  if (const auto said = settings.find("connect_timeout");
+      said != settings.end() && absl::SimpleAtoi(said->second, &seconds) && seconds > 0) {
+    return absl::Seconds(seconds);
+  }
+  return nowhere_else_to_go ? absl::InfiniteDuration() : kAddressTime;
+}
+
+// One host on its way to being reached.
+class Attempt {
+ public:
+  // `alone`: there is no other host, and so nothing to choose.
+  Attempt(const ConnInfo& settings, const Place& place, bool alone)
+      : settings_(settings),
+        name_(NameOf(place)),
+        addresses_(AddressesOf(place)),
+        ask_(!alone),
+        address_time_(AddressTime(settings, alone && addresses_.size() == 1)) {
+    Next();
+  }
+  ~Attempt() { PQfinish(conn_); }
+  Attempt(const Attempt&) = delete;
+
+  bool done() const { return stage_ == Stage::kReached || stage_ == Stage::kFailed; }
+  bool reached() const { return stage_ == Stage::kReached; }
+  const ServerState& state() const { return state_; }
+  pg_conn* Release() {
+    PQsetErrorVerbosity(conn_, PQERRORS_DEFAULT);
+    return std::exchange(conn_, nullptr);
+  }
+  const std::string& name() const { return name_; }
+  // Why it was not reached.
+  const absl::Status& why() const { return why_; }
+
+  // What is waited for, and until when. REQUIRES: not done.
+  pollfd Awaited() const {
+    const bool reading = stage_ == Stage::kAsking || step_ == PGRES_POLLING_READING;
+    return {PQsocket(conn_), static_cast<short>(reading ? POLLIN : POLLOUT), 0};
+  }
+  SteadyTime until() const { return until_; }
+
+  // It is there, or not in time.
+  void Step() { stage_ == Stage::kConnecting ? Connect() : Ask(); }
+  void GiveUpAddress() {
+    why_ = TimedOut();
+    Next();
+  }
+  // Goes nowhere any more.
+  void GiveUp() {
+    why_ = TimedOut();
+    stage_ = Stage::kFailed;
+  }
+
+ private:
+  enum class Stage { kConnecting, kAsking, kReached, kFailed };
+  static absl::Status TimedOut() { return ConnectionLost("connecting: timed out", "08001"); }
+
+  // Goes to the next address.
+  void Next() {
+    PQfinish(std::exchange(conn_, nullptr));
+    if (next_ == addresses_.size()) {
+      stage_ = Stage::kFailed;
+      return;
+    }
+    const Place& place = addresses_[next_++];
+    std::vector<const char*> keywords, values;
+    const auto pass = [&](const char* keyword, const std::string& value) {
+      if (value.empty()) return;
+      keywords.push_back(keyword);
+      values.push_back(value.c_str());
+    };
+    for (const auto& [keyword, value] : settings_) {
+      if (keyword == "host" || keyword == "hostaddr" || keyword == "port") continue;
+      if (keyword != "target_session_attrs") pass(keyword.c_str(), value);
+    }
+    pass("host", place.host);
+    pass("hostaddr", place.hostaddr);
+    pass("port", place.port);
+    keywords.push_back(nullptr);
+    values.push_back(nullptr);
+    until_ = SteadyTime::Now() + address_time_;
+    stage_ = Stage::kConnecting;
+    step_ = PGRES_POLLING_WRITING;
+    conn_ = PQconnectStartParams(keywords.data(), values.data(), /*expand_dbname=*/0);
+    if (conn_ == nullptr || PQstatus(conn_) == CONNECTION_BAD) return Fail();
+    // With its SQLSTATE: what a connection is refused for is to be told apart.
+    PQsetErrorVerbosity(conn_, PQERRORS_VERBOSE);
+    // libpq would print them.
+    PQsetNoticeReceiver(
+        conn_, [](void*, const PGresult*) {}, nullptr);
+  }
+
+  void Fail() {
+    // Also where nobody listens: then no packet was lost on the way.
+    why_ = ConnectionRefused(conn_ == nullptr ? "out of memory" : PQerrorMessage(conn_));
+    Next();
+  }
+
+  void Connect() {
+    step_ = PQconnectPoll(conn_);
+    if (step_ == PGRES_POLLING_FAILED) return Fail();
+    if (step_ != PGRES_POLLING_OK) return;
+    stage_ = Stage::kReached;
+    if (!ask_) return;
+    // So short that it is sent at once.
+    if (PQsendQueryParams(conn_, kAsk, 0, nullptr, nullptr, nullptr, nullptr, 0) != 1)
+      return Fail();
+    stage_ = Stage::kAsking;
+  }
+
+  void Ask() {
+    if (PQconsumeInput(conn_) != 1) return Fail();
+    while (PQisBusy(conn_) == 0) {
+      PGresult* result = PQgetResult(conn_);
+      if (result == nullptr) {
+        stage_ = Stage::kReached;
+        return;
+      }
+      if (PQresultStatus(result) == PGRES_TUPLES_OK) Read(result);
+      PQclear(result);
+      if (PQstatus(conn_) == CONNECTION_BAD) return Fail();
+    }
+  }
+
+  void Read(const PGresult* result) {
+    const auto number = [result](int column) {
+      int64_t value = 0;
+      (void)absl::SimpleAtoi(PQgetvalue(result, 0, column), &value);
+      return value;
+    };
+    state_ = {.in_recovery = number(0) != 0,
+              .read_only = number(1) != 0,
+              .system_identifier = number(2),
+              .timeline = static_cast<int32_t>(number(3))};
+  }
+
+  const ConnInfo& settings_;
+  const std::string name_;
+  const std::vector<Place> addresses_;
+  const bool ask_;
+  const absl::Duration address_time_;
+
+  std::size_t next_ = 0;
+  pg_conn* conn_ = nullptr;
+  Stage stage_ = Stage::kConnecting;
+  PostgresPollingStatusType step_ = PGRES_POLLING_WRITING;
+  SteadyTime until_;
+  absl::Status why_;
+  ServerState state_;
+};
+
+using Attempts = std::vector<std::unique_ptr<Attempt>>;
+
+// Waits until something happens to one of them, and lets each that it happens to go on.
+void Await(const Attempts& attempts, SteadyTime until) {
+  std::vector<pollfd> awaited;
+  std::vector<Attempt*> waiting;
+  for (const auto& attempt : attempts) {
+    if (attempt->done()) continue;
+    awaited.push_back(attempt->Awaited());
+    waiting.push_back(attempt.get());
+    until = std::min(until, attempt->until());
+  }
+  const absl::Duration left =
+      std::clamp(until - SteadyTime::Now(), absl::ZeroDuration(), absl::Seconds(60));
+  // Rounded up, so that the end is not missed by spinning.
+  const int millis = static_cast<int>(absl::ToInt64Milliseconds(left)) + 1;
+  poll(awaited.data(), awaited.size(), left == absl::ZeroDuration() ? 0 : millis);
+  const SteadyTime now = SteadyTime::Now();
+  for (std::size_t i = 0; i < waiting.size(); ++i) {
+    if (awaited[i].revents != 0) {
+      waiting[i]->Step();
+    } else if (now >= waiting[i]->until()) {
+      waiting[i]->GiveUpAddress();
+    }
+  }
+}
+
+// What the first server that said something said, by its SQLSTATE; what became of each, by words.
+absl::Status WhyNone(const Attempts& attempts) {
+  if (attempts.size() == 1) return attempts.front()->why();
+  std::string sqlstate = "08001";
+  std::vector<std::string> whys;
+  for (const auto& attempt : attempts) {
+    const std::string said = SqlStateOf(attempt->why());
+    if (sqlstate == "08001" || (sqlstate == "08006" && said != "08001")) sqlstate = said;
+    const std::string trouble = TroubleOf(attempt->why());
+    whys.push_back(absl::StrCat(attempt->name(), ": ", absl::StripPrefix(trouble, "connecting: ")));
+  }
+  return ConnectionLost(absl::StrCat("connecting: ", absl::StrJoin(whys, "; ")), sqlstate);
+}
+
+// Whether one that was reached is a primary that may be taken; `newer` than everything that was
+// seen: it has just been promoted, and there is nothing to wait for.
+bool FoundPrimary(const Attempts& attempts, const Seen& seen, bool newer) {
+  return std::any_of(attempts.begin(), attempts.end(), [&](const auto& attempt) {
+    return attempt->reached() && Judge(attempt->state(), seen, /*writes=*/true) == Verdict::kFit &&
+           (!newer || (seen.timeline != 0 && attempt->state().timeline > seen.timeline));
+  });
+}
+
+}  // namespace
+
+bool NamesSeveralHosts(const std::string& dsn) { return PlacesOf(SettingsOf(dsn, "")).size() > 1; }
+
+absl::StatusOr<pg_conn*> Dial(const std::string& dsn, const std::string& application_name,
+                              const Seen& seen, SteadyTime deadline) {
+  const ConnInfo settings = SettingsOf(dsn, application_name);
+  const std::vector<Place> places = PlacesOf(settings);
+  Attempts attempts;
+  for (const Place& place : places)
+    attempts.push_back(std::make_unique<Attempt>(settings, place, places.size() == 1));
+
+  // For as long a primary that was found waits for a newer one. What is left of the deadline is for
+  // what comes behind.
+  const SteadyTime begin = SteadyTime::Now();
+  const SteadyTime enough = begin + std::min(kAddressTime, (deadline - begin) / 2);
+  const auto done = [](const auto& attempt) { return attempt->done(); };
+  while (!std::all_of(attempts.begin(), attempts.end(), done) &&
+         !FoundPrimary(attempts, seen, /*newer=*/true)) {
+    const bool found = FoundPrimary(attempts, seen, /*newer=*/false);
+    const SteadyTime until = found ? enough : deadline;
+    if (SteadyTime::Now() >= until) break;
+    Await(attempts, until);
+  }
+
+  std::vector<Attempt*> reached;
+  std::vector<ServerState> states;
+  for (const auto& attempt : attempts) {
+    if (!attempt->done()) attempt->GiveUp();
+    if (!attempt->reached()) continue;
+    reached.push_back(attempt.get());
+    states.push_back(attempt->state());
+  }
+  if (!reached.empty()) return reached[Choose(states, seen)]->Release();
+  return WhyNone(attempts);
+}
+
+}  // namespace sessiond::db

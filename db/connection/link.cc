@@ -1,0 +1,184 @@
+#include "db/connection/link.h"
+
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <optional>
+#include <utility>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "db/connection/sql_error.h"
+#include "db/sql/statements.h"
+
+namespace sessiond::db {
+namespace {
+
+// Between attempts to connect: the first is shorter than a restart of PostgreSQL takes (0.1 s at
+// least), the last short enough to be serving again well within 2 s of it.
+constexpr absl::Duration kPauseMin = absl::Milliseconds(50);
+constexpr absl::Duration kPauseMax = absl::Milliseconds(400);
+
+// In use, a connection is asked what it leads to this often.
+constexpr absl::Duration kAskPeriod = absl::Seconds(1);
+
+// A trip takes milliseconds. One that has brought nothing for a second is slow, or will bring
+// nothing any more; where another connection has just turned out to be silent, that is likely.
+constexpr absl::Duration kSilence = absl::Seconds(1);
+constexpr absl::Duration kSilenceInDoubt = absl::Milliseconds(200);
+
+// For all it takes to find out.
+constexpr absl::Duration kFindOutTime = absl::Seconds(1);
+
+}  // namespace
+
+Link::Link(LinkOptions options)
+    : options_(std::move(options)), primary_(*options_.primary), pause_(kPauseMin) {}
+
+absl::Status Link::Connect(SteadyTime deadline) {
+  // Somebody has seen a newer primary than the one that this leads to.
+  if (connected() && held_.timeline != 0 && held_.timeline < primary_.timeline()) {
+    Lost(ConnectionLost(absl::StrCat("it leads to an old primary, of timeline ", held_.timeline)));
+    primary_.Doubt();
+  }
+  if (connected()) return absl::OkStatus();
+  if (held_.connection != nullptr) Lost(ConnectionLost("it is closed"));
+
+  const SteadyTime now = SteadyTime::Now();
+  absl::StatusOr<Held> opened = std::move(successor_);
+  successor_ = {};
+  if (opened->connection == nullptr || !opened->connection->alive()) {
+    if (now < next_attempt_ && openings_of_all_ == primary_.openings()) return why_;
+    opened = Open(std::min(deadline, now + options_.connect_timeout));
+  }
+  if (!opened.ok()) {
+    Lost(opened.status());
+    why_ = opened.status();
+    openings_of_all_ = primary_.openings();
+    next_attempt_ = SteadyTime::Now() + pause_;
+    pause_ = std::min(2 * pause_, kPauseMax);
+    return opened.status();
+  }
+  held_ = *std::move(opened);
+  held_.connection->OnSilence([this] { return StillHears(); });
+  why_ = absl::OkStatus();
+  pause_ = kPauseMin;
+  next_attempt_ = SteadyTime::InfinitePast();
+  primary_.Opened();
+  ++openings_;
+  if (lost_since_ != SteadyTime::InfiniteFuture()) {
+    if (!options_.quiet)
+      spdlog::info("{}: connected to the database again", options_.connection.application_name);
+    lost_since_ = SteadyTime::InfiniteFuture();
+  }
+  return absl::OkStatus();
+}
+
+void Link::Lost(const absl::Status& why) {
+  held_ = {};
+  const bool is_news = lost_since_ == SteadyTime::InfiniteFuture();
+  if (is_news) lost_since_ = SteadyTime::Now();
+  if (options_.quiet || (!is_news && SqlStateOf(why) == SqlStateOf(why_))) return;  // Said already.
+  spdlog::warn("{}: {} (sqlstate {}): {}", options_.connection.application_name,
+               is_news ? "the connection to the database is lost" : "no connection to the database",
+               SqlStateOf(why), TroubleOf(why));
+}
+
+absl::StatusOr<Link::Held> Link::Open(SteadyTime deadline) {
+  ConnectionOptions options = options_.connection;
+  options.seen = primary_.seen();
+  for (;;) {
+    auto connection = Connection::Open(options, deadline);
+    if (!connection.ok()) return connection.status();
+    Held held{.connection = *std::move(connection)};
+    const Seen before = primary_.seen();
+    doubts_ = primary_.doubts();
+    QueueQuestion(*held.connection, /*with_positions=*/true);
+    const auto answer = held.connection->Trip(deadline);
+    if (!answer.ok() && SqlStateOf(answer.status()) == "42501" && !asks_less_) {
+      spdlog::warn(
+          "{}: old primaries are told by what is missing from them only: GRANT EXECUTE ON "
+          "FUNCTION pg_control_system, pg_walfile_name, pg_current_wal_insert_lsn to the role",
+          options_.connection.application_name);
+      asks_less_ = true;
+      continue;
+    }
+    if (!answer.ok()) return answer.status();
+    if (absl::Status fit = TakeAnswer(answer->front(), &answer->back(), before, &held); !fit.ok())
+      return fit;
+    asked_ = SteadyTime::Now();
+    return held;
+  }
+}
+
+void Link::QueueQuestion(Connection& connection, bool with_positions) const {
+  connection.QueueSql(asks_less_ ? kAskServerLess.sql : kAskServer.sql);
+  if (with_positions) connection.QueueSql(kReadAllPositions.sql);
+}
+
+absl::Status Link::TakeAnswer(const Result& answer, const Result* positions, const Seen& before,
+                              Held* held) {
+  ServerState state{.in_recovery = answer.Bool(0, 0), .read_only = answer.Bool(0, 1)};
+  if (!answer.IsNull(0, 2)) state.system_identifier = answer.Int8(0, 2);
+  if (!answer.IsNull(0, 3)) state.timeline = answer.Int4(0, 3);
+  if (positions != nullptr && !positions->IsNull(0, 0))
+    state.positions = positions->Int8Array(0, 0);
+  held->timeline = state.timeline;
+  held->backend_pid = answer.Int4(0, 4);
+  held->server_started = answer.Int8(0, 5);
+  return primary_.Weigh(state, before, options_.writes);
+}
+
+absl::StatusOr<std::vector<Result>> Link::Trip(SteadyTime deadline) {
+  const SteadyTime now = SteadyTime::Now();
+  const int64_t doubts = primary_.doubts();
+  const bool ask = now - asked_ >= kAskPeriod || doubts != doubts_;
+  std::optional<Seen> before;
+  if (ask) {
+    before = primary_.seen();
+    // Last, where no transaction has failed: or else it is skipped.
+    QueueQuestion(**this, options_.watches_positions);
+  }
+  held_.connection->SetSilence(silences_ == primary_.silences() ? kSilence : kSilenceInDoubt);
+  auto results = held_.connection->Trip(deadline);
+  if (!results.ok()) {
+    if (ConnectionIsGone(results.status())) Lost(results.status());
+    return results;
+  }
+  successor_ = {};
+  silences_ = primary_.silences();
+  if (!ask) return results;
+  const bool watched = options_.watches_positions;
+  const auto answer = results->end() - (watched ? 2 : 1);
+  const absl::Status fit =
+      TakeAnswer(*answer, watched ? &results->back() : nullptr, *before, &held_);
+  if (!fit.ok()) {
+    Lost(fit);
+    primary_.Doubt();
+    return fit;
+  }
+  results->erase(answer, results->end());
+  asked_ = now;
+  doubts_ = doubts;
+  return results;
+}
+
+// Within a trip that has brought nothing for a while.
+bool Link::StillHears() {
+  const SteadyTime deadline = SteadyTime::Now() + kFindOutTime;
+  if (successor_.connection == nullptr) {
+    auto opened = Open(deadline);
+    // A server that answers, if only that it lets nobody in, may be busy; one that nobody hears of
+    // is gone, with what was sent to it.
+    if (!opened.ok()) return SqlStateOf(opened.status()) != "08001";
+    successor_ = *std::move(opened);
+  }
+  successor_.connection->QueueSql(kEndSilentBackend.sql, {{absl::StrCat(held_.backend_pid),
+                                                           absl::StrCat(held_.server_started)}});
+  const auto answer = successor_.connection->Trip(deadline);
+  const bool hears = answer.ok() && answer->front().rows() == 1 && !answer->front().Bool(0, 0);
+  if (!hears) primary_.FellSilent();
+  return hears;
+}
+
+}  // namespace sessiond::db

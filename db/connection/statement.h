@@ -1,0 +1,22 @@
+// SQL that is part of the binary: prepared statements (db/sql) and migrations
+// (db/migrations/migrations).
+#pragma once
+
+namespace sessiond::db {
+
+// A statement that connections prepare under `name` when they open.
+struct Statement {
+  const char* name;
+  const char* sql;
+  // Of the rows that it is given (Params::AddRows); empty where it is given none.
+  const char* row_type = "";
+};
+
+// One numbered step of the schema.
+struct Migration {
+  int version;
+  const char* name;
+  const char* sql;
+};
+
+}  // namespace sessiond::db

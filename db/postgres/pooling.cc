@@ -1,0 +1,87 @@
+#include "db/postgres/pooling.h"
+
+#include <memory>
+#include <string>
+
+#include "absl/random/random.h"
+#include "absl/strings/str_cat.h"
+#include "db/connection/connection.h"
+
+namespace sessiond::db {
+namespace {
+
+// A pooler that hands out the session that was given back last is seen in the first round; one
+// that goes round, with others using it too, in one of the next.
+constexpr int kRounds = 3;
+
+// A session, and the mark it bears.
+struct Session {
+  int pid = 0;
+  std::string mark;
+};
+
+absl::StatusOr<Session> Look(Connection& connection, SteadyTime deadline) {
+  connection.QueueSql(
+      "SELECT pg_backend_pid(), coalesce(current_setting('sessiond.mark', true), '')");
+  const auto results = connection.Trip(deadline);
+  if (!results.ok()) return results.status();
+  return Session{results->front().Int4(0, 0), std::string(results->front().Text(0, 1))};
+}
+
+absl::Status Mark(Connection& connection, const std::string& mark, SteadyTime deadline) {
+  connection.QueueSql("SELECT set_config('sessiond.mark', $1, false)", {{mark}});
+  return connection.Trip(deadline).status();
+}
+
+absl::Status Shared(absl::string_view mode) {
+  return absl::FailedPreconditionError(
+      absl::StrCat("the database is reached through PgBouncer, or a pooler like it, in ", mode,
+                   " mode, which gives every ", mode,
+                   " another session: set pool_mode = session for it, or name PostgreSQL itself"));
+}
+
+// With the mode's name: a pooler of statements takes no transactions.
+absl::Status Shared(Connection& connection, SteadyTime deadline) {
+  return Shared(connection.Execute("BEGIN", deadline).ok() ? "transaction" : "statement");
+}
+
+// One connection leaves a mark; the other then takes a session, first for a moment and then for as
+// long as its transaction takes, which is what the first needs to be without.
+absl::Status Round(Connection& marker, Connection& taker, const std::string& mark,
+                   SteadyTime deadline) {
+  if (absl::Status marked = Mark(marker, mark, deadline); !marked.ok()) return marked;
+  const auto before = Look(marker, deadline);
+  if (!before.ok()) return before.status();
+  if (before->mark != mark) return Shared(taker, deadline);
+  const auto taken = Look(taker, deadline);
+  if (!taken.ok()) return taken.status();
+  if (taken->mark == mark || taken->pid == before->pid) return Shared(taker, deadline);
+
+  if (!taker.Execute("BEGIN", deadline).ok()) return Shared("statement");
+  const auto held = Look(taker, deadline);
+  if (!held.ok()) return held.status();
+  if (held->mark == mark || held->pid != taken->pid) return Shared("transaction");
+  const auto after = Look(marker, deadline);
+  if (!after.ok()) return after.status();
+  if (after->mark != mark || after->pid != before->pid) return Shared("transaction");
+  return taker.Execute("ROLLBACK", deadline);
+}
+
+}  // namespace
+
+absl::Status CheckPooling(const std::string& dsn, SteadyTime deadline) {
+  const ConnectionOptions options = {
+      .dsn = dsn, .application_name = "sessiond start", .pinned = false};
+  const auto marker = Connection::Open(options, deadline);
+  if (!marker.ok()) return marker.status();
+  const auto taker = Connection::Open(options, deadline);
+  if (!taker.ok()) return taker.status();
+  absl::BitGen random;
+  for (int round = 0; round < kRounds; ++round) {
+    const std::string mark = absl::StrCat(absl::Hex(random(), absl::kZeroPad16));
+    if (absl::Status status = Round(**marker, **taker, mark, deadline); !status.ok()) return status;
+  }
+  return Mark(**marker, "", deadline);
+}
+
+}  // namespace sessiond::db

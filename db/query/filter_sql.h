@@ -1,0 +1,25 @@
+// Filters as SQL: from a closed vocabulary of columns, one for each resource; what callers said
+// travels in parameters.
+#pragma once
+
+#include <string>
+
+#include "absl/strings/string_view.h"
+#include "db/query/sql_parameters.h"
+#include "state_machine/filter.h"
+
+namespace sessiond::db {
+
+// `recoverable`, of a table called `s`: R-7, and IsRecoverable in memory. ACTIVE or PAUSED, but not
+// as a list of states: that would tempt the planner to collect them all by their index.
+inline constexpr absl::string_view kRecoverableSql =
+    "s.state NOT IN (1, 4, 5) AND s.completed_at IS NULL"
+    " AND COALESCE(s.recover_before_at > now(), false)";
+static_assert(v1::Session::CREATING == 1 && v1::Session::STOPPED == 4 && v1::Session::DELETED == 5);
+
+// A condition that is never NULL, so that NOT means what it says. `filter` was parsed for
+// `resource`; its table is called `s` (sessions), `t` (session_tasks) or `x` (session_errors).
+std::string FilterSql(const Filter& filter, FilterResource resource, int partition_count,
+                      Parameters* parameters);
+
+}  // namespace sessiond::db

@@ -1,0 +1,88 @@
+// Connections for what may take long: lists and counts. They are few, and not the lanes': a slow
+// query keeps other slow queries waiting, never a change or a read by id.
+//
+//   Run → queue (bounded) → a thread with its connection → one trip → done
+//
+// A trip tells the database its own deadline, so that nothing goes on running for a caller who has
+// left.
+#pragma once
+
+#include <deque>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/functional/any_invocable.h"
+#include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "db/base/deadline.h"
+#include "db/connection/connection.h"
+#include "db/connection/primary.h"
+#include "db/connection/sql_text.h"
+
+namespace sessiond::db {
+
+struct QueryPoolOptions {
+  std::string dsn;
+  // 2: one long count leaves the other to lists; each busy one is a core of PostgreSQL's that lanes
+  // do not have.
+  int connections = 2;
+  // What may wait: at a millisecond a list, about a second's work; where each has to wait for the
+  // disk, a few seconds'. More would only wait to expire.
+  int waiting_max = 1024;
+  // The longest any trip may take, whatever its caller allows.
+  absl::Duration trip_time_max = absl::Seconds(30);
+  // False for statements that change what is no part of a session. A trip whose connection was lost
+  // is run again: it must not matter how often it is run.
+  bool read_only = true;
+  // What is seen of the database; one for all who share it.
+  std::shared_ptr<Primary> primary = std::make_shared<Primary>();
+};
+
+class QueryPool {
+ public:
+  using Results = absl::StatusOr<std::vector<Result>>;
+  using Done = absl::AnyInvocable<void(Results)>;
+
+  // Starts the threads; they connect when there is something to do.
+  explicit QueryPool(QueryPoolOptions options);
+  // Shuts down.
+  ~QueryPool();
+
+  // Runs the statements of `trip`, which only read unless it was allowed, in one transaction and
+  // hands their results to `done`, on a thread of the pool; on the caller's own where the answer is
+  // a refusal at once. `done` is called exactly once, with
+  //   RESOURCE_EXHAUSTED / OVERLOADED: too many wait · DEADLINE_EXCEEDED: `deadline` passed,
+  //   waiting or running · CANCELLED: the caller left while it waited · UNAVAILABLE /
+  //   DATABASE_UNAVAILABLE: not reachable, or lost twice · UNAVAILABLE / DRAINING: shut down · what
+  //   SqlError makes of an error.
+  void Run(std::vector<Sql> trip, Deadline deadline, Done done);
+
+  // Answers what waits with DRAINING, lets finish what runs, and ends the threads. Run refuses from
+  // now on.
+  void Shutdown();
+
+ private:
+  struct Entry {
+    std::vector<Sql> trip;
+    Deadline deadline;
+    Done done;
+  };
+  class Worker;
+
+  // Waits for an entry; nothing when the pool shuts down.
+  std::unique_ptr<Entry> Next();
+
+  const QueryPoolOptions options_;
+
+  absl::Mutex mutex_;
+  std::deque<std::unique_ptr<Entry>> waiting_ ABSL_GUARDED_BY(mutex_);
+  bool draining_ ABSL_GUARDED_BY(mutex_) = false;
+
+  std::vector<std::thread> threads_;
+};
+
+}  // namespace sessiond::db

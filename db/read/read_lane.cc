@@ -1,0 +1,325 @@
+#include "db/read/read_lane.h"
+
+#include <iterator>
+#include <set>
+#include <utility>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/time/clock.h"
+#include "db/connection/connection.h"
+#include "db/connection/link.h"
+#include "db/connection/sql_error.h"
+#include "db/rows/session_rows.h"
+#include "db/rows/set_params.h"
+#include "db/rows/workflow_rows.h"
+#include "db/sql/statements.h"
+#include "state_machine/refusal.h"
+
+namespace sessiond::db {
+namespace {
+
+constexpr const Statement* kReadStatements[] = {&kFindChangedSessions, &kFindMovedSessions,
+                                                &kFindTombstones, &kLoadWorkflows, &kReadPositions};
+
+// To look up fewer sessions than this costs less than to ask where their partitions stand.
+constexpr std::size_t kManyMin = 16;
+
+// How many threads read beside, and how many lookups each takes at once: large groups save the
+// processor's time, small ones have the disk do more at a time.
+constexpr int kThreadsBeside = 4;
+constexpr std::size_t kGroupBesideMax = 64;
+
+LinkOptions LinkOf(const LaneSettings& settings) {
+  LinkOptions options{.connection = LaneConnection(settings, "sessiond reads"),
+                      .primary = settings.primary,
+                      .writes = false};
+  options.connection.statements = kReadStatements;
+  return options;
+}
+
+InboxOptions InboxBeside(InboxOptions inbox) {
+  inbox.group_items_max = kGroupBesideMax;
+  return inbox;
+}
+
+// A result takes about a kilobyte of memory while it waits to be sent.
+std::size_t BytesOf(const Lookup& lookup) { return lookup.ids.size() << 10; }
+
+using Pushed = Inbox<Lookup*>::Pushed;
+
+// Why an inbox did not take a lookup on.
+absl::Status RefusalOf(Pushed pushed) {
+  switch (pushed) {
+    case Pushed::kYes:
+      return absl::OkStatus();
+    case Pushed::kFull:
+      return Refusal(v1::OVERLOADED,
+                     "More reads are waiting than the daemon takes on. Wait, then retry.")
+          .RetryAfter(absl::Milliseconds(500));
+    case Pushed::kClosed:
+      break;
+  }
+  return Refusal(v1::DRAINING, "This daemon is going down. Retry at another one.")
+      .RetryAfter(absl::Milliseconds(500));
+}
+
+// Moves the lookup on into `inbox`, or answers it.
+void PushOrAnswer(Lookup* lookup, Inbox<Lookup*>& inbox) {
+  const Pushed pushed = inbox.Push(lookup, BytesOf(*lookup));
+  if (pushed == Pushed::kYes) return;
+  lookup->found = RefusalOf(pushed);
+  lookup->Done();
+}
+
+void AnswerLate(Lookup* lookup, absl::Status why) { lookup->found = std::move(why); }
+
+// Distinct.
+std::vector<int16_t> PartitionsOf(const std::vector<SessionKey>& keys) {
+  std::set<int16_t> partitions;
+  for (const SessionKey& key : keys) partitions.insert(key.partition);
+  return {partitions.begin(), partitions.end()};
+}
+
+}  // namespace
+
+Aggregate FoundSession::ToAggregate() const {
+  Aggregate aggregate{.tombstone = tombstone};
+  if (session != nullptr) aggregate.session.emplace().ParseFromString(session->bytes);
+  return aggregate;
+}
+
+// A thread's connection, opened when it is needed, and what it is asked.
+class ReadLane::Reader {
+ public:
+  explicit Reader(ReadLane& lane)
+      : settings_(lane.settings_),
+        catalog_(lane.catalog_),
+        clock_(lane.clock_),
+        memory_(lane.memory_),
+        link_(LinkOf(lane.settings_)) {}
+
+  // Does nothing if the connection is there.
+  absl::Status Connect();
+  // Afterwards all of the group are done.
+  void Serve(const std::vector<Lookup*>& group);
+
+ private:
+  absl::Status ReadGroup(const std::vector<Lookup*>& group);
+  absl::Status ReadOnce(const std::vector<Lookup*>& group);
+  // Reads the workflows anew where the session keeps one that another daemon has made.
+  absl::StatusOr<PresentedSession> Presented(v1::Session session);
+  // Of each key, by its `ix`, of which no session was found.
+  absl::Status FindTombstones(const std::vector<SessionKey>& keys,
+                              std::vector<FoundSession>* found);
+  absl::StatusOr<std::vector<Result>> Trip();
+
+  const LaneSettings& settings_;
+  WorkflowCatalog& catalog_;
+  const DatabaseClock& clock_;
+  ReadCache& memory_;
+  Link link_;
+  // Of the memory, when it had been opened.
+  int openings_ = 0;
+};
+
+ReadLane::ReadLane(LaneSettings settings, InboxOptions inbox, std::size_t kept_bytes_max,
+                   WorkflowCatalog& catalog, const DatabaseClock& clock)
+    : settings_(std::move(settings)),
+      catalog_(catalog),
+      clock_(clock),
+      inbox_(inbox),
+      beside_(InboxBeside(inbox)),
+      memory_(kept_bytes_max),
+      thread_([this] { Read(); }) {
+  for (int i = 0; i < kThreadsBeside; ++i) threads_beside_.emplace_back([this] { ReadBeside(); });
+}
+
+ReadLane::~ReadLane() { Drain(); }
+
+absl::Status ReadLane::Submit(Lookup* lookup) {
+  return RefusalOf(inbox_.Push(lookup, BytesOf(*lookup)));
+}
+
+void ReadLane::Drain() {
+  inbox_.Close();
+  if (thread_.joinable()) thread_.join();
+  beside_.Close();  // From here on nothing is passed on.
+  for (std::thread& thread : threads_beside_) {
+    if (thread.joinable()) thread.join();
+  }
+}
+
+void ReadLane::Read() {
+  Reader reader(*this);
+  std::vector<Lookup*> group;
+  while (inbox_.Take(&group)) {
+    AnswerExpired(&group, AnswerLate);
+    // One session alone is not worth waking a thread; who comes later waits for it.
+    const bool alone = group.size() == 1 && group[0]->ids.size() == 1;
+    if (!alone) PassOn(&group);
+    reader.Serve(group);
+  }
+}
+
+void ReadLane::ReadBeside() {
+  Reader reader(*this);
+  std::vector<Lookup*> group;
+  while (beside_.Take(&group)) {
+    AnswerExpired(&group, AnswerLate);
+    if (reader.Connect().ok()) {
+      reader.Serve(group);
+      continue;
+    }
+    // The database may let in only so many: back to the one connection that there always was.
+    for (Lookup* lookup : group) {
+      lookup->stays = true;
+      PushOrAnswer(lookup, inbox_);
+    }
+  }
+}
+
+void ReadLane::PassOn(std::vector<Lookup*>* group) {
+  std::erase_if(*group, [this](Lookup* lookup) {
+    if (lookup->stays || memory_.Knows(lookup->ids)) return false;
+    PushOrAnswer(lookup, beside_);
+    return true;
+  });
+}
+
+void ReadLane::Reader::Serve(const std::vector<Lookup*>& group) {
+  if (group.empty()) return;
+  if (const absl::Status status = ReadGroup(group); !status.ok()) {
+    for (Lookup* lookup : group) lookup->found = status;
+  }
+  for (Lookup* lookup : group) lookup->Done();
+}
+
+// A connection that turns out to be dead is replaced once; a read may always be run again.
+absl::Status ReadLane::Reader::ReadGroup(const std::vector<Lookup*>& group) {
+  absl::Status status;
+  for (int attempt = 0; attempt < 2; ++attempt) {
+    if (status = Connect(); !status.ok()) return status;
+    status = ReadOnce(group);
+    if (status.ok() || link_.connected()) return status;
+  }
+  return status;
+}
+
+absl::Status ReadLane::Reader::Connect() {
+  const int openings = link_.openings();
+  if (absl::Status connected = link_.Connect(); !connected.ok()) return connected;
+  if (link_.openings() != openings) openings_ = memory_.Opened();
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<Result>> ReadLane::Reader::Trip() {
+  return link_.Trip(SteadyTime::Now() + 2 * settings_.statement_timeout);
+}
+
+absl::Status ReadLane::Reader::ReadOnce(const std::vector<Lookup*>& group) {
+  const absl::Time now = clock_.Estimate();
+  std::vector<absl::string_view> ids;
+  std::vector<SessionKey> keys;
+  for (const Lookup* lookup : group) {
+    for (std::size_t i = 0; i < lookup->ids.size(); ++i) {
+      const auto ix = static_cast<int32_t>(keys.size());
+      keys.push_back({lookup->partitions[i], lookup->ids[i], ix});
+      ids.push_back(lookup->ids[i]);
+    }
+  }
+  // Like all that follows, by the `ix` of keys.
+  const int openings = memory_.openings();
+  std::vector<KeptSession> sessions = memory_.Recall(ids, now, openings_);
+  std::vector<int64_t> known_at;
+  for (SessionKey& key : keys) {
+    const KeptSession& kept = sessions[key.ix];
+    if (kept.session != nullptr) key.sequence = kept.session->sequence;
+    known_at.push_back(kept.position);
+  }
+
+  const std::vector<int16_t> partitions = PartitionsOf(keys);
+  Params find = SetParams(partitions, keys, WriteSessionKey);
+  const bool many = keys.size() >= kManyMin;
+  if (many) {
+    // Before the sessions: what is found is what there was at these positions, or newer.
+    Params ask;
+    ask.AddInt2Array(partitions);
+    link_->Queue(kReadPositions, std::move(ask));
+    find.AddInt8Array(known_at);
+    link_->Queue(kFindMovedSessions, std::move(find));
+  } else {
+    link_->Queue(kFindChangedSessions, std::move(find));
+  }
+  const auto results = Trip();
+  if (!results.ok()) return results.status();
+
+  const Result& rows = results->back();
+  for (int row = 0; row < rows.rows(); ++row) {
+    std::shared_ptr<const PresentedSession>& found = sessions[rows.Int4(row, 0)].session;
+    found = nullptr;
+    if (rows.IsNull(row, 1)) continue;
+    v1::Session session;
+    ReadSession(rows, row, 1, &session);
+    auto presented = Presented(std::move(session));
+    if (!presented.ok()) return presented.status();
+    found = std::make_shared<const PresentedSession>(*std::move(presented));
+  }
+  absl::flat_hash_map<int16_t, int64_t> positions;
+  if (many) {
+    const Result& stand = results->front();
+    for (int row = 0; row < stand.rows(); ++row) positions[stand.Int2(row, 0)] = stand.Int8(row, 1);
+  }
+  for (const SessionKey& key : keys) {
+    const auto position = positions.find(key.partition);
+    sessions[key.ix].position = position == positions.end() ? kNowhere : position->second;
+  }
+  memory_.Keep(ids, sessions, now, openings);
+
+  std::vector<FoundSession> found(keys.size());
+  for (std::size_t i = 0; i < found.size(); ++i) found[i].session = std::move(sessions[i].session);
+  if (const absl::Status status = FindTombstones(keys, &found); !status.ok()) return status;
+  auto next = std::make_move_iterator(found.begin());
+  for (Lookup* lookup : group) {
+    const auto begin = next;
+    next += static_cast<std::ptrdiff_t>(lookup->ids.size());
+    lookup->found.emplace(begin, next);
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<PresentedSession> ReadLane::Reader::Presented(v1::Session session) {
+  auto workflow = catalog_.Find(session.workflow(), session.workflow_revision());
+  if (workflow == nullptr) {
+    // Another daemon made a new revision.
+    link_->Queue(kLoadWorkflows);
+    const auto loaded = Trip();
+    if (!loaded.ok()) return loaded.status();
+    AddWorkflows((*loaded)[0], catalog_);
+    workflow = catalog_.Find(session.workflow(), session.workflow_revision());
+  }
+  if (workflow != nullptr) Present(*workflow, clock_.Estimate(), &session);
+  return PresentedSession{
+      .bytes = session.SerializeAsString(),
+      .sequence = session.sequence(),
+      .deleted = session.state() == v1::Session::DELETED,
+      .until = workflow == nullptr ? absl::InfinitePast() : PresentedUntil(session)};
+}
+
+absl::Status ReadLane::Reader::FindTombstones(const std::vector<SessionKey>& keys,
+                                              std::vector<FoundSession>* found) {
+  std::vector<SessionKey> missing;
+  for (const SessionKey& key : keys) {
+    if ((*found)[key.ix].session == nullptr) missing.push_back(key);
+  }
+  if (missing.empty()) return absl::OkStatus();
+  link_->Queue(kFindTombstones, SetParams(PartitionsOf(missing), missing, WriteSessionKey));
+  const auto results = Trip();
+  if (!results.ok()) return results.status();
+  const Result& rows = (*results)[0];
+  for (int row = 0; row < rows.rows(); ++row) {
+    (*found)[rows.Int4(row, 0)].tombstone = Tombstone{.archive_time = rows.Timestamp(row, 1)};
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace sessiond::db

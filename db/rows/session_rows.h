@@ -1,0 +1,26 @@
+// Rows of sessions → Protobuf. The column list itself is kSessionColumns in db/sql/statements.h,
+// made of db/sql/columns/session.txt; the table is called `s` there, and its current task `t`.
+#pragma once
+
+#include "db/connection/connection.h"
+#include "db/rows/task_rows.h"
+#include "db/sql/statements.h"
+#include "sessiond/v1/session.pb.h"
+
+namespace sessiond::db {
+
+inline constexpr int kSessionColumnCount = 26 + kTaskColumnCount;
+// How many unresolved errors of severity BLOCKING there are; the session tells only whether.
+inline constexpr int kBlockingErrorsColumn = 24;
+
+// What kSessionColumns need beside `sessions s`. LIMIT makes it a look-up for each session,
+// whatever the planner thinks of joining all tasks.
+inline constexpr char kCurrentTaskJoin[] =
+    "LEFT JOIN LATERAL (SELECT * FROM session_tasks t"
+    " WHERE t.partition = s.partition AND t.session_id = s.id LIMIT 1) t ON true";
+
+// REQUIRES: kSessionColumns begin at `first_column`. Fields derived for a reader are left to
+// Present (decide.h).
+void ReadSession(const Result& result, int row, int first_column, v1::Session* session);
+
+}  // namespace sessiond::db

@@ -1,0 +1,95 @@
+// The rows that a group writes, and the statements that write them: one for each table that has
+// any.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "db/connection/connection.h"
+#include "db/rows/set_params.h"
+#include "state_machine/decide.h"
+
+namespace sessiond::db {
+
+// Something that lies in a partition; what it points at outlives the rows.
+template <class T>
+struct Located {
+  int16_t partition;
+  const T* row;
+};
+
+struct SessionRow {
+  int16_t partition;
+  const v1::Session* session;
+  int32_t blocking_errors;
+  // The large columns travel only when they changed.
+  bool fields_changed, counters_changed, references_changed;
+};
+
+// A partition that has new events, or none, and is to be found where it was.
+struct AdvancedRow {
+  int16_t partition;
+  int64_t position;
+  int64_t events;
+  // By the database's clock: later, the group is refused.
+  std::optional<absl::Time> until;
+};
+
+struct EventRow {
+  int16_t partition;
+  int64_t position;
+  const v1::SessionEvent* event;
+  const google::protobuf::Struct* before;
+};
+
+// A session of which only a tombstone and its last event stay.
+struct EndedSession {
+  int16_t partition;
+  v1::Session session;
+  bool erased;
+};
+
+struct RequestRow {
+  int16_t partition;
+  absl::string_view request_key, fingerprint, session_id;
+  // What the request named (session_requests.answer).
+  std::string answer;
+};
+
+struct GroupRows {
+  absl::Time now;
+  std::vector<AdvancedRow> advanced;
+  std::vector<SessionRow> created, updated;
+  std::vector<EventRow> events;
+  std::vector<Located<v1::SessionTask>> tasks;
+  std::vector<Located<v1::SessionError>> recorded, resolved;
+  std::vector<Located<NewMessage>> messages;
+  std::vector<Located<v1::SessionArtifact>> artifacts;
+  std::vector<NamedKey> deleted_artifacts;
+  std::vector<EndedSession> ended;
+  std::vector<RequestRow> requests;
+};
+
+// As many as there are: what lies below a session is known to the database alone.
+inline constexpr int64_t kAny = -1;
+
+// How many rows a statement must have touched.
+struct Expected {
+  const char* statement;
+  int64_t rows;
+};
+
+// Queues the statements, that of the positions first, and adds what they must touch. REQUIRES:
+// `partitions`, ascending, hold all rows; more than one are locked by this transaction.
+void QueueRows(const GroupRows& rows, const std::vector<int16_t>& partitions,
+               Connection& connection, std::vector<Expected>* expected);
+
+// Whether the database did what it was told to; what it did else is said in the log, for it is a
+// defect.
+bool WroteAsExpected(const std::vector<Expected>& expected, const std::vector<Result>& results);
+
+}  // namespace sessiond::db

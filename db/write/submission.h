@@ -1,0 +1,55 @@
+// What waits in a lane's inbox, and what comes back.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "db/base/deadline.h"
+#include "state_machine/decide.h"
+
+namespace sessiond::db {
+
+// What became of a command.
+struct Outcome {
+  // The session as the command left it; for a repeated request, as it stands now. Gone, and empty
+  // but for its id, once it is archived or erased.
+  v1::Session session;
+  // The facts this command added; none for a repeated request.
+  std::vector<v1::SessionEvent> events;
+  // What the command named, or the one that it repeats, as that stands now.
+  std::vector<v1::SessionError> errors;
+  std::vector<v1::SessionArtifact> artifacts;
+  // Of messages.
+  int32_t first_sequence = 0, last_sequence = 0;
+};
+
+// A command on its way through a lane. It lives with whoever waits for it.
+struct Submission {
+  // Constant once submitted.
+  Command command;
+  // First 16 bytes of SHA-256 over caller, scope and request id.
+  std::string request_key;
+  // The same over method and payload.
+  std::string fingerprint;
+  int16_t partition = 0;
+  // Where its request row lies: the session's partition, but for creations with an id of the
+  // caller's own.
+  int16_t request_partition = 0;
+  Deadline deadline;
+
+  // Lane thread only, until Done.
+  absl::StatusOr<Outcome> outcome = absl::UnknownError("not decided");
+  // What it came to in groups that were sent, and of which nobody has heard whether they committed:
+  // the group that finds out answers with it.
+  std::vector<Outcome> sent;
+
+  virtual ~Submission() = default;
+  // Called once, on the lane's thread, when `outcome` is final. May destroy the submission.
+  virtual void Done() noexcept = 0;
+};
+
+}  // namespace sessiond::db

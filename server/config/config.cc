@@ -1,0 +1,520 @@
+#include "server/config/config.h"
+
+#include <toml++/toml.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+#include <set>
+#include <sstream>
+#include <utility>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_replace.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
+#include "server/config/address.h"
+
+namespace sessiond {
+namespace {
+
+bool Anything(const Config&) { return true; }
+
+template <std::string Config::*member>
+bool IsGiven(const Config& config) {
+  return !(config.*member).empty();
+}
+
+template <std::string Config::*member>
+bool IsAddress(const Config& config) {
+  return ParseAddress(config.*member).ok();
+}
+
+template <std::string Config::*member>
+bool IsAddressOrOff(const Config& config) {
+  return config.*member == "off" || IsAddress<member>(config);
+}
+
+template <int Config::*member, int min, int max>
+bool IsBetween(const Config& config) {
+  return config.*member >= min && config.*member <= max;
+}
+
+template <absl::Duration Config::*member>
+bool IsUpToAnHour(const Config& config) {
+  return config.*member >= absl::ZeroDuration() && config.*member <= absl::Hours(1);
+}
+
+template <absl::Duration Config::*member>
+bool IsPositiveUpToAnHour(const Config& config) {
+  return config.*member >= absl::Milliseconds(1) && config.*member <= absl::Hours(1);
+}
+
+bool IsLogLevel(const Config& config) {
+  const std::string& level = config.log_level;
+  return level == "debug" || level == "info" || level == "warn" || level == "error";
+}
+
+bool IsLogFormat(const Config& config) {
+  return config.log_format == "auto" || config.log_format == "text" || config.log_format == "json";
+}
+
+bool ArePgSettings(const Config& config) { return ParsePgSettings(config.pg_settings).has_value(); }
+
+// Variables that begin as ours do and are none of the daemon's options: of its file, of sessionctl,
+// and of the tests.
+constexpr absl::string_view kOtherVariables[] = {"SESSIOND_CONFIG",    "SESSIOND_SERVER",
+                                                 "SESSIOND_BUILD",     "SESSIOND_SOAK",
+                                                 "SESSIOND_TEST_SEED", "SESSIOND_UPDATE_GOLDEN"};
+
+// What the variables' names begin with.
+constexpr absl::string_view kPrefix = "SESSIOND_";
+
+constexpr char kDataDirDefault[] = "";  // Depends on the environment: see DefaultDataDir.
+
+// clang-format off
+constexpr Option kOptions[] = {
+    {"grpc-listen", &Config::grpc_listen, "127.0.0.1:7377", "HOST:PORT", IsAddress<&Config::grpc_listen>,
+     "Where gRPC listens; port 0 takes a free one. Off loopback it needs --insecure."},
+    {"insecure", &Config::insecure, "false", "true or false", Anything,
+     "Listen off loopback although calls are neither encrypted nor authenticated."},
+    {"admin-listen", &Config::admin_listen, "127.0.0.1:8377", "HOST:PORT, or off", IsAddressOrOff<&Config::admin_listen>,
+     "Where /livez, /readyz and /metrics are served over HTTP."},
+    {"data-dir", &Config::data_dir, kDataDirDefault, "a directory", IsGiven<&Config::data_dir>,
+     "Where the embedded PostgreSQL keeps its data. By default $STATE_DIRECTORY, else $XDG_DATA_HOME/sessiond, else "
+     "/var/lib/sessiond for root and ~/.local/share/sessiond for others."},
+    {"ephemeral", &Config::ephemeral, "false", "true or false", Anything,
+     "Keep the embedded PostgreSQL's data in a temporary directory and throw it away at the end."},
+    {"db-url", &Config::db_url, "", "a PostgreSQL URL, for example postgresql://sessiond@db/sessiond", Anything,
+     "The PostgreSQL to use, as a URL or in libpq's keywords; without it the daemon runs one of its own. Of libpq's "
+     "variables count, each where it does not say so itself, PGDATABASE, PGUSER, PGPASSWORD, PGPASSFILE, PGSERVICEFILE, "
+     "PGSYSCONFDIR, PGCONNECT_TIMEOUT, PGCHANNELBINDING, PGREQUIREAUTH, PGREQUIREPEER, PGKRBSRVNAME, PGSSL* and PGGSS*; "
+     "PGHOST, PGHOSTADDR and PGPORT where it names neither host nor service; no other, and none at all for the daemon's "
+     "own. Settings that the daemon relies on (encoding, time zone, row security, …) are its own, whatever role, database "
+     "or URL say. Its effective_io_concurrency says how many pages of "
+     "an owner's sessions a list fetches from the disk at a time: ours has 32, others by default 1 up to version 17.",
+     /*secret=*/true},
+    {"pg-bin-dir", &Config::pg_bin_dir, "", "a directory", Anything,
+     "Where initdb and postgres are found for the embedded PostgreSQL; by default where distributions put them."},
+    {"pg-settings", &Config::pg_settings, "", "NAME=VALUE, any number, with spaces between and none within, and nothing of how it is reached", ArePgSettings,
+     "Settings of the embedded PostgreSQL, for example `shared_buffers=6GB max_wal_size=8GB`. It has 128 MB of buffers: with "
+     "more sessions in use than fit, give it a quarter of the machine's memory."},
+    {"workflows-dir", &Config::workflows_dir, "", "a directory", Anything,
+     "Workflow definitions, NAME.textproto each: at start, one that no revision in the database says yet becomes the next "
+     "revision. One with a built-in workflow's name takes its place."},
+    {"lanes", &Config::lanes, "2", "a number from 1 to 64", IsBetween<&Config::lanes, 1, 64>,
+     "Threads that write, each with a connection of its own. More than calls in flight / 64 makes groups smaller and "
+     "writing slower."},
+    {"partitions", &Config::partitions, "64", "a number from 1 to 1024", IsBetween<&Config::partitions, 1, 1024>,
+     "Partitions of a database made by this daemon; an existing database keeps the number it was made with."},
+    {"group-commands-max", &Config::group_commands_max, "256", "a number from 1 to 4096", IsBetween<&Config::group_commands_max, 1, 4096>,
+     "The most commands that a lane commits together."},
+    {"kept-sessions-mib", &Config::kept_sessions_mib, "48", "a number from 0 to 16384", IsBetween<&Config::kept_sessions_mib, 0, 16384>,
+     "How many MiB of the sessions that were changed or read last lanes keep, so that they need not be loaded again. With "
+     "0, every change loads its session under a lock, and every read loads: for while rows are changed by hand."},
+    {"query-connections", &Config::query_connections, "2", "a number from 1 to 64", IsBetween<&Config::query_connections, 1, 64>,
+     "Connections for lists. Besides, a daemon opens one for each lane, up to 5 for reads by id, up to 7 more, and another for "
+     "each lane while somebody keeps rows locked."},
+    {"lock-timeout", &Config::lock_timeout, "2s", "a duration from 1ms to 1h, for example 2s", IsPositiveUpToAnHour<&Config::lock_timeout>,
+     "How long a change waits for rows that somebody else keeps locked before its caller is told LOCK_TIMEOUT. Meanwhile "
+     "changes of other sessions go on."},
+    {"statement-timeout", &Config::statement_timeout, "5s", "a duration from 1ms to 1h, for example 5s", IsPositiveUpToAnHour<&Config::statement_timeout>,
+     "How long one statement may run."},
+    {"retention-period", &Config::retention_period, "10m", "a duration of at most 1h, for example 10m; 0s for never", IsUpToAnHour<&Config::retention_period>,
+     "How often the daemon archives sessions whose purge_time has passed. 0s leaves that to PurgeSessions."},
+    {"drain-delay", &Config::drain_delay, "0s", "a duration of at most 1h, for example 5s", IsUpToAnHour<&Config::drain_delay>,
+     "How long, after SIGTERM, the daemon serves on as not ready, so that load balancers notice."},
+    {"shutdown-grace", &Config::shutdown_grace, "10s", "a duration of at most 1h, for example 10s", IsUpToAnHour<&Config::shutdown_grace>,
+     "How long, after that, calls in flight may take to finish."},
+    {"log-level", &Config::log_level, "info", "debug, info, warn or error", IsLogLevel,
+     "The least level that is written; the audit is always written."},
+    {"log-format", &Config::log_format, "auto", "auto, text or json", IsLogFormat,
+     "How log lines look; auto is text on a terminal and json elsewhere."},
+};
+// clang-format on
+
+constexpr absl::string_view kOfOnesOwnDatabase = R"(
+## A database of your own
+
+`sessiond doctor --db-url URL` looks at all of this, and names the statement that mends what is
+not so.
+
+- **PostgreSQL 15 or newer, and a database in UTF8**: `CREATE DATABASE sessiond ENCODING 'UTF8'
+  TEMPLATE template0`.
+- **A schema.** The tables lie in the first schema of the role's `search_path`, `public` where
+  nothing else is said, and nobody else's are looked at. `sessiond migrate up` makes them, as a
+  role that may create there. The daemon may be another role, which needs `USAGE` on the schema
+  and what doctor names on the tables.
+- **Connections**: two for each lane, `--query-connections`, and 12 more; what `CONNECTION LIMIT`
+  of the role or the database, or `max_connections`, leave must be as many, or the daemon is not
+  ready.
+- **A session of PostgreSQL's for each connection.** PgBouncer does with `pool_mode = session` and
+  a pool of as many; in transaction or statement mode the daemon does not start: what it prepares
+  and sets once would be another's.
+- **Settings** that change what is stored or found (`client_encoding`, `TimeZone`, `DateStyle`,
+  `row_security`, `statement_timeout`, `synchronous_commit` below `on`, `enable_…` and their like)
+  are the daemon's own on each of its connections. Tuning, such as `work_mem`, is yours; so is
+  `default_transaction_read_only`, by which nothing is written.
+- **The URL** is taken apart before libpq sees it: in it, `@ : / ? # % [ ]` of user name and
+  password are written as `%40 %3A %2F %3F %23 %25 %5B %5D`. Nothing of one that is malformed is
+  printed.
+)";
+
+// Sets an option's member from text. False: not of its type.
+struct Parse {
+  Config& config;
+  absl::string_view text;
+
+  bool operator()(std::string Config::*member) const {
+    config.*member = std::string(text);
+    return true;
+  }
+  bool operator()(bool Config::*member) const { return absl::SimpleAtob(text, &(config.*member)); }
+  bool operator()(int Config::*member) const { return absl::SimpleAtoi(text, &(config.*member)); }
+  bool operator()(absl::Duration Config::*member) const {
+    return absl::ParseDuration(text, &(config.*member));
+  }
+};
+
+std::string Show(const Option& option, const std::string& text) {
+  if (option.secret) return text.empty() ? "" : "(set)";
+  return text;
+}
+
+absl::Status Set(const Option& option, const std::string& text, const std::string& origin,
+                 Config& config) {
+  if (std::visit(Parse{config, text}, option.member) && option.accepts(config))
+    return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(option.name, " cannot be `", Show(option, text),
+                                                 "` (from ", origin, "): expected ",
+                                                 option.expected));
+}
+
+const Option* FindOption(absl::string_view name) {
+  const auto found = std::find_if(std::begin(kOptions), std::end(kOptions),
+                                  [name](const Option& option) { return option.name == name; });
+  return found == std::end(kOptions) ? nullptr : found;
+}
+
+std::string FileNameOf(const Option& option) { return absl::StrCat(option.name, "-file"); }
+
+// Whether the name is of an option, or of the file of a secret one.
+bool IsKnown(absl::string_view name) {
+  if (FindOption(name) != nullptr) return true;
+  const Option* secret =
+      absl::EndsWith(name, "-file") ? FindOption(name.substr(0, name.size() - 5)) : nullptr;
+  return secret != nullptr && secret->secret;
+}
+
+std::vector<std::string> KnownNames() {
+  std::vector<std::string> names;
+  for (const Option& option : kOptions) {
+    names.emplace_back(option.name);
+    if (option.secret) names.push_back(FileNameOf(option));
+  }
+  return names;
+}
+
+absl::StatusOr<std::string> ReadFile(const std::string& path, absl::string_view what) {
+  std::ifstream file(path, std::ios::binary);
+  std::stringstream content;
+  content << file.rdbuf();
+  if (!file)
+    return absl::NotFoundError(
+        absl::StrCat("cannot read ", what, " ", path, ": ", std::strerror(errno)));
+  return content.str();
+}
+
+// What a file holds that has one value: without the byte-order mark that some editors write, and
+// the line break at its end.
+std::string OnlyValueOf(absl::string_view content) {
+  absl::ConsumePrefix(&content, "\xEF\xBB\xBF");
+  return std::string(absl::StripAsciiWhitespace(content));
+}
+
+struct Value {
+  std::string text;
+  std::string origin;
+};
+using Values = std::map<std::string, Value, std::less<>>;
+
+// The file's values by name, the tables' names put in front.
+absl::Status Flatten(const toml::table& table, const std::string& prefix, const std::string& path,
+                     Values& values) {
+  for (const auto& [key, node] : table) {
+    const std::string name = prefix + std::string(key.str());
+    const std::string origin = absl::StrCat(path, ":", node.source().begin.line);
+    if (const toml::table* inner = node.as_table()) {
+      if (absl::Status status = Flatten(*inner, absl::StrCat(name, "-"), path, values);
+          !status.ok())
+        return status;
+      continue;
+    }
+    if (!IsKnown(name)) {
+      const std::string near = Nearest(name, KnownNames());
+      return absl::InvalidArgumentError(
+          absl::StrCat(origin, ": there is no option `", name, "`",
+                       near.empty() ? "; `sessiond config` lists them all"
+                                    : absl::StrCat("; did you mean `", near, "`?")));
+    }
+    Value value{"", origin};
+    if (const auto text = node.value_exact<std::string>()) {
+      value.text = *text;
+    } else if (const auto number = node.value_exact<int64_t>()) {
+      value.text = absl::StrCat(*number);
+    } else if (const auto flag = node.value_exact<bool>()) {
+      value.text = *flag ? "true" : "false";
+    } else {
+      return absl::InvalidArgumentError(
+          absl::StrCat(origin, ": ", name, " must be text, a whole number, or true or false"));
+    }
+    if (!values.emplace(name, std::move(value)).second) {
+      return absl::InvalidArgumentError(absl::StrCat(origin, ": ", name, " is given twice"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<Values> ReadConfigFile(const std::string& path) {
+  auto content = ReadFile(path, "the configuration file");
+  if (!content.ok()) return content.status();
+  Values values;
+  try {
+    const toml::table table = toml::parse(*content, path);
+    if (absl::Status status = Flatten(table, "", path, values); !status.ok()) return status;
+  } catch (const toml::parse_error& error) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(path, ":", error.source().begin.line, ": ", std::string(error.description())));
+  }
+  return values;
+}
+
+// What one layer (flags, environment, file) says of an option, directly or, for a secret, by naming
+// a file.
+absl::StatusOr<std::optional<Value>> Ask(
+    const Option& option, const std::function<std::optional<Value>(const std::string&)>& layer) {
+  std::optional<Value> direct = layer(std::string(option.name));
+  const std::optional<Value> named = option.secret ? layer(FileNameOf(option)) : std::nullopt;
+  if (!named.has_value()) return direct;
+  if (direct.has_value()) {
+    return absl::InvalidArgumentError(absl::StrCat(option.name, " is given twice, by ",
+                                                   direct->origin, " and by ", named->origin,
+                                                   ": give one"));
+  }
+  auto content = ReadFile(named->text, absl::StrCat("the file of ", named->origin, ","));
+  if (!content.ok()) return content.status();
+  Value value{OnlyValueOf(*content), absl::StrCat(named->origin, " ", named->text)};
+  // A secret that was not put in place yet is no wish for none.
+  if (value.text.empty()) {
+    return absl::InvalidArgumentError(absl::StrCat("the file of ", named->origin, ", ", named->text,
+                                                   ", is empty: put the ", option.name,
+                                                   " into it, or do not name it"));
+  }
+  return value;
+}
+
+// Kubernetes tells every pod of a service named sessiond where it is, by such variables.
+bool IsOfKubernetes(absl::string_view name, absl::string_view value) {
+  return absl::StartsWith(name, "SESSIOND_SERVICE_") ||
+         (absl::StartsWith(name, "SESSIOND_PORT") &&
+          (absl::StartsWith(value, "tcp://") || absl::StartsWith(value, "udp://") ||
+           absl::StrContains(name, "_TCP") || absl::StrContains(name, "_UDP")));
+}
+
+// One sentence for each variable that looks like one of ours and is none.
+std::vector<std::string> UnknownVariables(const ConfigSources& sources) {
+  std::set<std::string> known(std::begin(kOtherVariables), std::end(kOtherVariables));
+  std::vector<std::string> meant = {"CONFIG"};  // What may have been meant, without the prefix.
+  for (const std::string& name : KnownNames()) {
+    known.insert(EnvironmentName(name));
+    meant.push_back(EnvironmentName(name).substr(kPrefix.size()));
+  }
+  std::vector<std::string> sentences;
+  for (const std::string& name : sources.environment_names) {
+    if (!absl::StartsWith(name, kPrefix) || known.contains(name) ||
+        IsOfKubernetes(name, sources.environment(name).value_or(""))) {
+      continue;
+    }
+    const std::string near = Nearest(absl::string_view(name).substr(kPrefix.size()), meant);
+    sentences.push_back(absl::StrCat("the variable ", name, " is none of sessiond's and is ignored",
+                                     near.empty()
+                                         ? "; `sessiond config` lists the options"
+                                         : absl::StrCat("; did you mean ", kPrefix, near, "?")));
+  }
+  std::sort(sentences.begin(), sentences.end());
+  return sentences;
+}
+
+// $CREDENTIALS_DIRECTORY/NAME, as systemd's LoadCredential leaves it.
+std::optional<Value> Credential(const Option& option, const ConfigSources& sources) {
+  const auto directory =
+      option.secret ? sources.environment("CREDENTIALS_DIRECTORY") : std::nullopt;
+  if (!directory.has_value()) return std::nullopt;
+  const std::string path = absl::StrCat(*directory, "/", option.name);
+  const auto content = ReadFile(path, "the credential");
+  if (!content.ok()) return std::nullopt;
+  return Value{OnlyValueOf(*content), path};
+}
+
+std::string DefaultDataDir(const ConfigSources& sources) {
+  if (const auto state = sources.environment("STATE_DIRECTORY"); state.has_value()) {
+    return state->substr(0, state->find(':'));  // systemd joins several with colons.
+  }
+  if (const auto data = sources.environment("XDG_DATA_HOME"); data.has_value()) {
+    return absl::StrCat(*data, "/sessiond");
+  }
+  const auto home = sources.environment("HOME");
+  if (geteuid() == 0 || !home.has_value()) return "/var/lib/sessiond";
+  return absl::StrCat(*home, "/.local/share/sessiond");
+}
+
+Value DefaultOf(const Option& option, const ConfigSources& sources) {
+  if (option.name == "data-dir") return {DefaultDataDir(sources), "default"};
+  return {std::string(option.value_default), "default"};
+}
+
+// The edit distance of Levenshtein.
+std::size_t Distance(absl::string_view a, absl::string_view b) {
+  std::vector<std::size_t> row(b.size() + 1);
+  for (std::size_t j = 0; j <= b.size(); ++j) row[j] = j;
+  for (std::size_t i = 1; i <= a.size(); ++i) {
+    std::size_t diagonal = row[0];
+    row[0] = i;
+    for (std::size_t j = 1; j <= b.size(); ++j) {
+      const std::size_t above = row[j];
+      row[j] = std::min({above + 1, row[j - 1] + 1, diagonal + (a[i - 1] == b[j - 1] ? 0 : 1)});
+      diagonal = above;
+    }
+  }
+  return row[b.size()];
+}
+
+}  // namespace
+
+std::optional<std::vector<std::pair<std::string, std::string>>> ParsePgSettings(
+    absl::string_view settings) {
+  // By these the daemon finds it, and nobody else does.
+  constexpr absl::string_view kOurs[] = {"listen_addresses", "unix_socket_directories",
+                                         "unix_socket_permissions", "port", "cluster_name"};
+  std::vector<std::pair<std::string, std::string>> parsed;
+  for (const absl::string_view word :
+       absl::StrSplit(settings, absl::ByAnyChar(" \t\r\n"), absl::SkipEmpty())) {
+    const auto& [name, value] = parsed.emplace_back(absl::StrSplit(word, absl::MaxSplits('=', 1)));
+    if (name.empty() || value.empty() ||
+        std::find(std::begin(kOurs), std::end(kOurs), absl::AsciiStrToLower(name)) !=
+            std::end(kOurs)) {
+      return std::nullopt;
+    }
+  }
+  return parsed;
+}
+
+absl::Span<const Option> Options() { return kOptions; }
+
+std::string EnvironmentName(absl::string_view option) {
+  return absl::StrCat(kPrefix, absl::AsciiStrToUpper(absl::StrReplaceAll(option, {{"-", "_"}})));
+}
+
+std::string Nearest(absl::string_view word, absl::Span<const std::string> candidates) {
+  std::string nearest;
+  std::size_t distance_max =
+      word.size() / 3 + 1;  // One slip in three letters is a slip, more is another word.
+  for (const std::string& candidate : candidates) {
+    const std::size_t distance = Distance(word, candidate);
+    if (distance > distance_max || (distance == distance_max && !nearest.empty())) continue;
+    nearest = candidate;
+    distance_max = distance;
+  }
+  return nearest;
+}
+
+absl::StatusOr<EffectiveConfig> ResolveConfig(const ConfigSources& given) {
+  // A variable that is set but empty is as good as not set; what is left of a line break of another
+  // system is no part of its value.
+  ConfigSources sources = given;
+  sources.environment = [&given](const std::string& name) -> std::optional<std::string> {
+    auto value = given.environment(name);
+    if (value.has_value() && absl::EndsWith(*value, "\r")) value->pop_back();
+    return value.has_value() && value->empty() ? std::nullopt : value;
+  };
+  Values file;
+  const std::string path =
+      sources.file.empty() ? sources.environment("SESSIOND_CONFIG").value_or("") : sources.file;
+  if (!path.empty()) {
+    auto read = ReadConfigFile(path);
+    if (!read.ok()) return read.status();
+    file = *std::move(read);
+  }
+
+  using Layer = std::function<std::optional<Value>(const std::string&)>;
+  const Layer flag_layer = [&](const std::string& name) -> std::optional<Value> {
+    const auto found = sources.flags.find(name);
+    if (found == sources.flags.end()) return std::nullopt;
+    return Value{found->second, absl::StrCat("--", name)};
+  };
+  const Layer environment_layer = [&](const std::string& name) -> std::optional<Value> {
+    const auto text = sources.environment(EnvironmentName(name));
+    if (!text.has_value()) return std::nullopt;
+    return Value{*text, EnvironmentName(name)};
+  };
+  const Layer file_layer = [&](const std::string& name) -> std::optional<Value> {
+    const auto found = file.find(name);
+    if (found == file.end()) return std::nullopt;
+    return found->second;
+  };
+
+  EffectiveConfig effective{.warnings = UnknownVariables(sources)};
+  for (const Option& option : kOptions) {
+    std::optional<Value> value;
+    for (const Layer& layer : {flag_layer, environment_layer, file_layer}) {
+      auto answer = Ask(option, layer);
+      if (!answer.ok()) return answer.status();
+      if (!value.has_value()) value = *std::move(answer);
+    }
+    if (!value.has_value()) value = Credential(option, sources);
+    if (!value.has_value()) value = DefaultOf(option, sources);
+    if (absl::Status status = Set(option, value->text, value->origin, effective.config);
+        !status.ok())
+      return status;
+    effective.settings.push_back({&option, Show(option, value->text), value->origin});
+  }
+  return effective;
+}
+
+std::string ConfigReference() {
+  std::string page =
+      "# Configuration\n\n"
+      "Every option is a flag, a variable and a key of the file given with `--config FILE` (or "
+      "`SESSIOND_CONFIG`), a "
+      "TOML file.\nA flag wins over a variable, a variable over the file, the file over the "
+      "default. An unknown key in "
+      "the file is an error.\nA variable that is set but empty counts as not set; one that begins "
+      "with `SESSIOND_` and is none of these is ignored, and said\nat start, by `sessiond config` "
+      "and by `sessiond doctor`, with the nearest name.\n"
+      "In the file a table's name is the first part of the names in it: "
+      "`[grpc]` `listen = \"…\"` "
+      "says `grpc-listen`.\n`sessiond config` shows the effective values and where each came "
+      "from.\n\n"
+      "Secrets are never printed. They may be given as files too: `--NAME-file`, "
+      "`SESSIOND_NAME_FILE`, the key "
+      "`NAME-file`, or\nsystemd's `$CREDENTIALS_DIRECTORY/NAME`.\n\n"
+      "This page is made from the daemon's own table of options, and a test keeps it so.\n\n"
+      "| flag and key | variable | default | expected | what it does |\n|---|---|---|---|---|\n";
+  for (const Option& option : kOptions) {
+    const std::string value_default =
+        option.value_default.empty() ? "" : absl::StrCat("`", option.value_default, "`");
+    absl::StrAppend(&page, "| `--", option.name, "` | `", EnvironmentName(option.name), "` | ",
+                    value_default, " | ", option.expected, " | ", option.help,
+                    option.secret ? " Secret." : "", " |\n");
+  }
+  absl::StrAppend(&page, kOfOnesOwnDatabase);
+  return page;
+}
+
+}  // namespace sessiond

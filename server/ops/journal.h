@@ -1,0 +1,34 @@
+// What operators read and count of the calls: transitions, refusals, malformed ids. The sentences
+// are the ones they search for.
+#pragma once
+
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
+#include "db/write/submission.h"
+#include "server/ops/metrics.h"
+
+namespace sessiond {
+
+class Journal {
+ public:
+  explicit Journal(Metrics& metrics) : metrics_(metrics) {}
+
+  // A change was committed.
+  void Changed(const db::Outcome& outcome);
+  // An owner asked what can be recovered.
+  void RecoverableListed(absl::string_view owner_id, int sessions);
+  // A batch of an erasure, or of a purge, is done.
+  void Erased(int sessions, bool done);
+  void Purged(int sessions, int held);
+  // A call ended with something else than OK.
+  void Refused(absl::string_view method, const absl::Status& status);
+
+ private:
+  void Told(const v1::SessionEvent& event, const db::Outcome& outcome);
+  void Moved(absl::string_view kind, const v1::Session& session, absl::string_view from,
+             absl::string_view to);
+
+  Metrics& metrics_;
+};
+
+}  // namespace sessiond

@@ -1,0 +1,70 @@
+// What the daemon does because a time has passed: it fails tasks whose workers fell silent, deletes
+// sessions that were left in CREATING, stops those that were abandoned, archives those that
+// retention is done with, and forgets request ids after a day. Safe on several daemons at once:
+// each is a command like any other, decided under the lock of its session, so that only one of them
+// has an effect.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "db/connection/link.h"
+#include "db/session_store.h"
+#include "server/ops/journal.h"
+
+namespace sessiond {
+
+struct SweeperOptions {
+  db::LaneSettings settings;
+  // How often it looks for silent workers.
+  absl::Duration heartbeat_period = absl::Seconds(1);
+  // How often it does everything else but retention.
+  absl::Duration period = absl::Minutes(1);
+  // How often it archives what is due; zero for never.
+  absl::Duration retention_period = absl::Minutes(10);
+  // How long a session may stay in CREATING.
+  absl::Duration creating_max = absl::Hours(1);
+  // How long request ids are kept.
+  absl::Duration requests_kept = absl::Hours(24);
+};
+
+class Sweeper {
+ public:
+  // Sweeps at once, and then each sweep once in its period. REQUIRES: `store`, undrained, and
+  // `journal` outlive the sweeper.
+  Sweeper(SweeperOptions options, db::SessionStore& store, Journal& journal);
+  // Lets the sweep under way finish.
+  ~Sweeper();
+
+ private:
+  // All of the following: sweeper's thread only.
+  void Run();
+  absl::Status Sweep();
+  absl::StatusOr<db::Result> Ask(const db::Statement& statement, db::Params params = {});
+  // Submits the commands side by side, and tells the journal of those that had an effect. How many.
+  int Carry(std::vector<Command> commands);
+
+  // Plans of the lanes are made once: what was planned when tables were empty is planned anew when
+  // they are analyzed, and PostgreSQL itself takes a minute to notice.
+  absl::Status AnalyzeWhatGrew();
+  absl::Status FailSilentTasks();
+  absl::Status DeleteStaleCreations(absl::Time now);
+  absl::Status StopAbandoned(absl::Time now);
+  absl::Status PurgeRequests(absl::Time now);
+  absl::Status ArchiveDue();
+
+  const SweeperOptions options_;
+  db::SessionStore& store_;
+  Journal& journal_;
+  db::Link link_;
+  // When each is due again.
+  SteadyTime sweep_due_ = SteadyTime::InfinitePast(), retention_due_ = SteadyTime::InfinitePast();
+  SteadyEvent stop_;
+  std::thread thread_;
+};
+
+}  // namespace sessiond

@@ -1,0 +1,57 @@
+// One session's share of what is done to many: archiving, erasure, detaching. A share that is not
+// due any more, because somebody else was first, is an empty decision.
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "state_machine/deciding.h"
+#include "state_machine/timestamps.h"
+
+namespace sessiond {
+
+using v1::Session;
+using v1::SessionEvent;
+
+namespace {
+
+absl::Status CheckThere(const Context& context) {
+  return CheckExists(context.command.session_id, context.aggregate, /*include_deleted=*/true);
+}
+
+}  // namespace
+
+absl::StatusOr<Decision> Decide(const Context& context, const v1::PurgeSessionsRequest&) {
+  if (auto there = CheckThere(context); !there.ok()) return there;
+  const Session& session = context.session();
+  if (session.hold()) return HoldActive(session.session_id(), "purged");
+  Ledger ledger = context.Open();
+  if (session.has_purge_time() && FromProto(session.purge_time()) <= context.now)
+    ledger.RecordEnd(Decision::End::kArchived);
+  return std::move(ledger).Close();
+}
+
+absl::StatusOr<Decision> Decide(const Context& context, const v1::EraseOwnerRequest& request) {
+  if (auto there = CheckThere(context); !there.ok()) return there;
+  const Session& session = context.session();
+  if (session.hold()) return HoldActive(session.session_id(), "erased");
+  Ledger ledger = context.Open();
+  if (session.owner_id() == request.owner_id()) ledger.RecordEnd(Decision::End::kErased);
+  return std::move(ledger).Close();
+}
+
+absl::StatusOr<Decision> Decide(const Context& context, const v1::DetachReferenceRequest& request) {
+  if (auto there = CheckThere(context); !there.ok()) return there;
+  Ledger ledger = context.Open();
+  const auto& references = context.session().references();
+  const auto found = references.find(request.name());
+  if (found == references.end() || found->second != request.value())
+    return std::move(ledger).Close();
+  ledger.Record(SessionEvent::REFERENCE_DETACHED, [&](Session& session, Struct& changes) {
+    const std::string path = absl::StrCat("references.", request.name());
+    ledger.Before(path, StringValue(request.value()));
+    session.mutable_references()->erase(request.name());
+    Set(changes, path, NullValue());
+  });
+  return std::move(ledger).Close();
+}
+
+}  // namespace sessiond

@@ -1,0 +1,64 @@
+// Artifacts: the files and tickets of a session.
+#include <set>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "state_machine/deciding.h"
+#include "state_machine/facts.h"
+#include "state_machine/refusal.h"
+#include "state_machine/timestamps.h"
+
+namespace sessiond {
+
+using v1::Session;
+using v1::SessionArtifact;
+using v1::SessionEvent;
+
+absl::StatusOr<Decision> Decide(const Context& context, const v1::AddArtifactsRequest& request) {
+  if (auto begin = context.Begin(Call::kAddArtifacts, request.etag()); !begin.ok()) return begin;
+  Workflow::Violations violations;
+  std::set<std::string> brought;
+  for (int i = 0; i < request.artifacts_size(); ++i) {
+    const std::string& id = request.artifacts(i).artifact_id();
+    const std::string path = absl::StrCat("artifacts[", i, "].artifact_id");
+    if (id.empty()) continue;
+    if (context.aggregate.artifacts.contains(id))
+      violations.emplace_back(path, "is the id of an artifact that the session has already");
+    if (!brought.insert(id).second) violations.emplace_back(path, "stands twice in the request");
+  }
+  if (!violations.empty()) return InvalidFields(violations);
+
+  Ledger ledger = context.Open();
+  auto& added = ledger.decision().artifacts;
+  for (const SessionArtifact& given : request.artifacts()) {
+    SessionArtifact& artifact = added.emplace_back(given);
+    if (artifact.artifact_id().empty()) artifact.set_artifact_id(ledger.DrawId());
+    artifact.set_session_id(context.command.session_id);
+    *artifact.mutable_create_time() = ToProto(ledger.now());
+  }
+  ledger.Record(SessionEvent::ARTIFACTS_ADDED, [&](Session&, Struct& changes) {
+    for (const SessionArtifact& artifact : added)
+      Set(changes, absl::StrCat("artifacts.", artifact.artifact_id()), FactsOf(artifact));
+  });
+  return std::move(ledger).Close();
+}
+
+absl::StatusOr<Decision> Decide(const Context& context, const v1::DeleteArtifactRequest& request) {
+  if (auto begin = context.Begin(Call::kDeleteArtifact, request.etag()); !begin.ok()) return begin;
+  const std::string& id = request.artifact_id();
+  if (!context.aggregate.artifacts.contains(id)) {
+    return Refusal(v1::ARTIFACT_NOT_FOUND,
+                   absl::StrCat("The session has no artifact \"", id, "\"."))
+        .With("session_id", context.command.session_id)
+        .With("artifact_id", id)
+        .Resource("artifact", id);
+  }
+  Ledger ledger = context.Open();
+  ledger.Record(SessionEvent::ARTIFACT_DELETED, [&](Session&, Struct& changes) {
+    Set(changes, absl::StrCat("artifacts.", id), NullValue());
+  });
+  ledger.decision().deleted_artifacts.push_back(id);
+  return std::move(ledger).Close();
+}
+
+}  // namespace sessiond

@@ -1,0 +1,116 @@
+// Errors: what went wrong, and whether it was fixed. The session's blocking errors are counted with
+// every one of them.
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "state_machine/deciding.h"
+#include "state_machine/facts.h"
+#include "state_machine/refusal.h"
+#include "state_machine/timestamps.h"
+
+namespace sessiond {
+
+using v1::Session;
+using v1::SessionArtifact;
+using v1::SessionError;
+using v1::SessionEvent;
+
+namespace {
+
+absl::Status CheckLink(const Context& context, const std::string& artifact_id,
+                       SessionArtifact::Kind kind) {
+  if (artifact_id.empty()) return absl::OkStatus();
+  const auto& artifacts = context.aggregate.artifacts;
+  const auto found = artifacts.find(artifact_id);
+  if (found != artifacts.end() && found->second.kind() == kind) return absl::OkStatus();
+  const std::string name = SessionArtifact::Kind_Name(kind);
+  return Refusal(v1::ARTIFACT_NOT_FOUND,
+                 absl::StrCat("The session has no artifact \"", artifact_id, "\" of kind ", name,
+                              ". Add it first (AddArtifacts), or leave the link out."))
+      .With("session_id", context.command.session_id)
+      .With("artifact_id", artifact_id)
+      .With("kind", name)
+      .Resource("artifact", artifact_id);
+}
+
+}  // namespace
+
+absl::Status CheckError(const Context& context, const SessionError& given, absl::string_view path) {
+  const std::string& stage = given.operation_stage();
+  if (!stage.empty() && context.workflow.FindStage(stage) == nullptr) {
+    return InvalidFields({{absl::StrCat(path, ".operation_stage"),
+                           absl::StrCat("is not a stage of workflow ", context.workflow.name(),
+                                        "; leave it empty", " for the session's present one")}});
+  }
+  if (auto file = CheckLink(context, given.related_file_id(), SessionArtifact::FILE); !file.ok())
+    return file;
+  return CheckLink(context, given.related_ticket_id(), SessionArtifact::TICKET);
+}
+
+void RecordError(Ledger& ledger, const SessionError& given) {
+  SessionError error = given;
+  error.set_error_id(ledger.DrawId());
+  error.set_session_id(ledger.session().session_id());
+  if (error.operation_stage().empty()) error.set_operation_stage(ledger.session().stage());
+  *error.mutable_create_time() = ToProto(ledger.now());
+  // OUTPUT ONLY.
+  error.clear_age();
+  error.clear_resolve_time();
+  error.clear_resolver();
+  error.clear_resolution();
+  ledger.Record(SessionEvent::ERROR_RECORDED, [&](Session& session, Struct& changes) {
+    Set(changes, absl::StrCat("errors.", error.error_id()), FactsOf(error));
+    if (error.severity() == SessionError::BLOCKING)
+      ledger.AddBlocking(error.error_id(), session, changes);
+  });
+  ledger.decision().errors.push_back(std::move(error));
+}
+
+absl::StatusOr<Decision> Decide(const Context& context, const v1::RecordErrorRequest& request) {
+  if (auto begin = context.Begin(Call::kRecordError, request.etag()); !begin.ok()) return begin;
+  if (auto fits = CheckError(context, request.error(), "error"); !fits.ok()) return fits;
+  Ledger ledger = context.Open();
+  RecordError(ledger, request.error());
+  return std::move(ledger).Close();
+}
+
+absl::StatusOr<Decision> Decide(const Context& context, const v1::ResolveErrorRequest& request) {
+  if (auto begin = context.Begin(Call::kResolveError, request.etag()); !begin.ok()) return begin;
+  const auto found = context.aggregate.errors.find(request.error_id());
+  if (found == context.aggregate.errors.end()) {
+    return ErrorNotFound(context.command.session_id, request.error_id());
+  }
+  SessionError error = found->second;
+  if (error.has_resolve_time()) {
+    const std::string when = ToRfc3339(FromProto(error.resolve_time()));
+    return Refusal(v1::ALREADY_RESOLVED,
+                   absl::StrCat("The error was resolved at ", when, " by ", error.resolver(), "."))
+        .With("error_id", error.error_id())
+        .With("resolve_time", when)
+        .Precondition("ERROR", error.error_id(), "is resolved already");
+  }
+  Ledger ledger = context.Open();
+  *error.mutable_resolve_time() = ToProto(ledger.now());
+  error.set_resolver(ledger.actor());
+  error.set_resolution(request.resolution());
+  ledger.Record(SessionEvent::ERROR_RESOLVED, [&](Session& session, Struct& changes) {
+    const std::string path = absl::StrCat("errors.", error.error_id(), ".");
+    for (const char* field : {"resolve_time", "resolver", "resolution"})
+      Set(changes, path + field, FactOf(error, field));
+    if (error.severity() == SessionError::BLOCKING)
+      ledger.RemoveBlocking(error.error_id(), session, changes);
+  });
+  ledger.decision().errors.push_back(std::move(error));
+  return std::move(ledger).Close();
+}
+
+absl::Status ErrorNotFound(const std::string& session_id, const std::string& error_id) {
+  return Refusal(v1::ERROR_NOT_FOUND,
+                 absl::StrCat("Session ", session_id, " has no error ", error_id, "."))
+      .With("session_id", session_id)
+      .With("error_id", error_id)
+      .Resource("error", error_id);
+}
+
+}  // namespace sessiond

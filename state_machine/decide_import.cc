@@ -1,0 +1,468 @@
+// Import: a session that lived elsewhere, taken over as it stands, with all that lies below it. Its
+// IMPORTED event carries everything, so that replaying begins there. What an import left out, a
+// later one adds; that has an IMPORTED event of its own.
+#include <algorithm>
+#include <array>
+#include <initializer_list>
+#include <limits>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "state_machine/deciding.h"
+#include "state_machine/facts.h"
+#include "state_machine/refusal.h"
+#include "state_machine/timestamps.h"
+
+namespace sessiond {
+
+using v1::ImportSessionsRequest;
+using v1::Session;
+using v1::SessionArtifact;
+using v1::SessionError;
+using v1::SessionEvent;
+using v1::SessionMessage;
+using v1::SessionTask;
+
+namespace {
+
+using google::protobuf::Timestamp;
+
+// ---- times
+//
+// What is taken in has to be what could have come to be here: nothing in the future, nothing before
+// the session or its own beginning, and nothing of what ends with a session behind its end.
+
+// When the request says that something happened; nothing where it does not.
+std::optional<absl::Time> When(bool given, const Timestamp& time) {
+  return given ? std::optional(FromProto(time)) : std::nullopt;
+}
+
+struct EndOfTask {
+  SessionTask::Status status;
+  const char* field;
+  std::optional<absl::Time> time;
+};
+
+std::array<EndOfTask, 3> EndsOf(const SessionTask& task) {
+  return {
+      {{SessionTask::COMPLETED, "complete_time",
+        When(task.has_complete_time(), task.complete_time())},
+       {SessionTask::FAILED, "fail_time", When(task.has_fail_time(), task.fail_time())},
+       {SessionTask::CANCELLED, "cancel_time", When(task.has_cancel_time(), task.cancel_time())}}};
+}
+
+std::optional<absl::Time> EndOf(const SessionTask& task) {
+  for (const EndOfTask& end : EndsOf(task)) {
+    if (end.status == task.status()) return end.time;
+  }
+  return std::nullopt;
+}
+
+// When things happened that nobody dated: not after the session's end, nor after what followed.
+absl::Time Undated(const Session& session, absl::Time now,
+                   std::optional<absl::Time> before = std::nullopt) {
+  absl::Time time = std::min(now, before.value_or(now));
+  if (session.has_fail_time()) time = std::min(time, FromProto(session.fail_time()));
+  if (session.has_complete_time()) time = std::min(time, FromProto(session.complete_time()));
+  if (session.has_delete_time()) time = std::min(time, FromProto(session.delete_time()));
+  return time;
+}
+
+absl::Time StartOf(const SessionTask& task, const Session& session, absl::Time now) {
+  if (task.has_start_time()) return FromProto(task.start_time());
+  absl::Time before = EndOf(task).value_or(now);
+  if (task.has_heartbeat_time()) before = std::min(before, FromProto(task.heartbeat_time()));
+  return Undated(session, now, before);
+}
+
+absl::Time CreateTimeOf(const SessionError& error, const Session& session, absl::Time now) {
+  return When(error.has_create_time(), error.create_time())
+      .value_or(Undated(session, now, When(error.has_resolve_time(), error.resolve_time())));
+}
+
+// A session that nobody dated is as old as the first that is known of it.
+absl::Time CreateTimeOf(const ImportSessionsRequest& request, absl::Time now) {
+  const Session& session = request.session();
+  if (session.has_create_time()) return FromProto(session.create_time());
+  absl::Time first = Undated(session, now);
+  if (request.has_task()) first = std::min(first, StartOf(request.task(), session, now));
+  for (const SessionError& error : request.errors())
+    first = std::min(first, CreateTimeOf(error, session, now));
+  const auto see = [&first](bool given, const Timestamp& time) {
+    first = std::min(first, When(given, time).value_or(first));
+  };
+  for (const SessionArtifact& artifact : request.artifacts())
+    see(artifact.has_create_time(), artifact.create_time());
+  for (const SessionMessage& message : request.messages())
+    see(message.has_create_time(), message.create_time());
+  return first;
+}
+
+// ---- checks
+
+// Collects what is wrong with an imported session; everything at once.
+class ImportCheck {
+ public:
+  // `links_are_checked`: what errors are about need not be among the request's artifacts.
+  ImportCheck(const Workflow& workflow, const ImportSessionsRequest& request, absl::Time now,
+              bool links_are_checked = false)
+      : workflow_(workflow), request_(request), now_(now), links_are_checked_(links_are_checked) {
+    const Session& session = request.session();
+    created_ = {"session.create_time", CreateTimeOf(request, now)};
+    completed_ = {"session.complete_time",
+                  When(session.has_complete_time(), session.complete_time())};
+    failed_ = {"session.fail_time", When(session.has_fail_time(), session.fail_time())};
+    deleted_ = {"session.delete_time", When(session.has_delete_time(), session.delete_time())};
+  }
+
+  Workflow::Violations Run() {
+    CheckSession(request_.session());
+    if (request_.has_task()) CheckTask(request_.task());
+    for (int i = 0; i < request_.artifacts_size(); ++i) {
+      const SessionArtifact& artifact = request_.artifacts(i);
+      const std::string path = absl::StrCat("artifacts[", i, "]");
+      CheckTime({path + ".create_time", When(artifact.has_create_time(), artifact.create_time())},
+                {created_}, {completed_, deleted_});
+      if (artifact.artifact_id().empty()) continue;
+      Unique(path + ".artifact_id", artifact.artifact_id(), &artifact_ids_);
+      linkable_[artifact.kind()].insert(artifact.artifact_id());
+    }
+    for (int i = 0; i < request_.errors_size(); ++i)
+      CheckError(request_.errors(i), absl::StrCat("errors[", i, "]"));
+    for (int i = 0; i < request_.messages_size(); ++i) {
+      const SessionMessage& message = request_.messages(i);
+      const std::string path = absl::StrCat("messages[", i, "]");
+      if (workflow_.FindMessageType(message.type()) == nullptr)
+        Add(path + ".type", absl::StrCat("is not a message type of workflow ", workflow_.name()));
+      if (!message.message_id().empty())
+        Unique(path + ".message_id", message.message_id(), &message_ids_);
+      CheckTime({path + ".create_time", When(message.has_create_time(), message.create_time())},
+                {created_}, {completed_, failed_, deleted_});
+    }
+    return std::move(violations_);
+  }
+
+ private:
+  // When something happened, if anybody says so, and the field that does.
+  struct Moment {
+    std::string path;
+    std::optional<absl::Time> time;
+  };
+
+  void Add(std::string path, std::string wrong) {
+    violations_.emplace_back(std::move(path), std::move(wrong));
+  }
+  void Unique(const std::string& path, const std::string& id, std::set<std::string>* seen) {
+    if (!seen->insert(id).second) Add(path, "stands twice in the request");
+  }
+  // Nothing has happened in the future, before what it comes after, or behind what ends it.
+  void CheckTime(const Moment& moment, std::initializer_list<Moment> after,
+                 std::initializer_list<Moment> until = {}) {
+    if (!moment.time.has_value()) return;
+    if (*moment.time > now_) return Add(moment.path, "lies in the future");
+    for (const Moment& bound : after) {
+      if (bound.time.has_value() && *moment.time < *bound.time)
+        return Add(moment.path, absl::StrCat("lies before ", bound.path));
+    }
+    for (const Moment& bound : until) {
+      if (bound.time.has_value() && *moment.time > *bound.time)
+        return Add(moment.path, absl::StrCat("lies behind ", bound.path));
+    }
+  }
+
+  void CheckSession(const Session& session) {
+    CheckTime(created_, {});
+    CheckTime(completed_, {created_});
+    CheckTime(failed_, {created_});
+    CheckTime(deleted_, {created_, completed_, failed_});
+    if (!session.stage().empty() && workflow_.FindStage(session.stage()) == nullptr)
+      Add("session.stage", absl::StrCat("is not a stage of workflow ", workflow_.name()));
+    if (session.has_fail_time() && !workflow_.HasFailedStatus())
+      Add("session.fail_time",
+          absl::StrCat("cannot be: workflow ", workflow_.name(), " has no failed status"));
+    if (session.has_delete_time() && session.state() != Session::DELETED)
+      Add("session.delete_time", "is only of a DELETED session");
+    for (const auto& [counter, count] : session.counters()) {
+      if (!workflow_.HasCounter(counter) || count < 0)
+        Add(absl::StrCat("session.counters.", counter), "is not a counter of the workflow, from 0");
+    }
+  }
+
+  void CheckTask(const SessionTask& task) {
+    if (workflow_.FindTaskType(task.task_type()) == nullptr)
+      Add("task.task_type", absl::StrCat("is not a task type of workflow ", workflow_.name()));
+    if (task.status() == SessionTask::STATUS_UNSPECIFIED) Add("task.status", "is required");
+    if (task.retry_count() < 0) Add("task.retry_count", "must be 0 or more");
+    const Session& session = request_.session();
+    const Session::State state = session.state();
+    const bool lives =
+        state == Session::STATE_UNSPECIFIED || state == Session::ACTIVE || state == Session::PAUSED;
+    const bool over = session.has_fail_time() || session.has_complete_time() ||
+                      (!session.stage().empty() && workflow_.IsLastStage(session.stage()));
+    if (task.status() == SessionTask::RUNNING && (!lives || over)) {
+      Add("task.status",
+          "cannot be RUNNING in a session that is not ACTIVE or PAUSED, or failed, or completed");
+    }
+    CheckTimes(task);
+  }
+
+  void CheckTimes(const SessionTask& task) {
+    const auto ends = {completed_, failed_, deleted_};
+    CheckTime({"task.start_time", When(task.has_start_time(), task.start_time())}, {created_},
+              ends);
+    const Moment started{"task.start_time", StartOf(task, request_.session(), now_)};
+    for (const EndOfTask& end : EndsOf(task)) {
+      const Moment moment{absl::StrCat("task.", end.field), end.time};
+      const std::string& status = SessionTask::Status_Name(end.status);
+      if (end.status == task.status() && !end.time.has_value()) {
+        Add(moment.path, absl::StrCat("is required of a task that is ", status));
+      } else if (end.status != task.status() && end.time.has_value()) {
+        Add(moment.path, absl::StrCat("is only of a task that is ", status));
+      } else {
+        CheckTime(moment, {started, created_}, ends);
+      }
+    }
+    CheckTime({"task.heartbeat_time", When(task.has_heartbeat_time(), task.heartbeat_time())},
+              {started, created_}, {{"the task's end", EndOf(task)}});
+  }
+
+  void CheckError(const SessionError& error, const std::string& path) {
+    CheckTime({path + ".create_time", When(error.has_create_time(), error.create_time())},
+              {created_}, {deleted_});
+    const Moment recorded{path + ".create_time", CreateTimeOf(error, request_.session(), now_)};
+    CheckTime({path + ".resolve_time", When(error.has_resolve_time(), error.resolve_time())},
+              {recorded, created_}, {deleted_});
+    if (!error.operation_stage().empty() &&
+        workflow_.FindStage(error.operation_stage()) == nullptr) {
+      Add(path + ".operation_stage", absl::StrCat("is not a stage of workflow ", workflow_.name()));
+    }
+    if (!error.error_id().empty()) Unique(path + ".error_id", error.error_id(), &error_ids_);
+    CheckLink(path + ".related_file_id", error.related_file_id(), SessionArtifact::FILE);
+    CheckLink(path + ".related_ticket_id", error.related_ticket_id(), SessionArtifact::TICKET);
+  }
+  void CheckLink(const std::string& path, const std::string& id, SessionArtifact::Kind kind) {
+    if (!id.empty() && !links_are_checked_ && !linkable_[kind].contains(id))
+      Add(path,
+          absl::StrCat("is not among the artifacts of kind ", SessionArtifact::Kind_Name(kind)));
+  }
+
+  const Workflow& workflow_;
+  const ImportSessionsRequest& request_;
+  const absl::Time now_;
+  const bool links_are_checked_;
+  Moment created_, completed_, failed_, deleted_;
+  std::set<std::string> artifact_ids_, error_ids_, message_ids_;
+  // Artifacts that errors may be about.
+  std::map<SessionArtifact::Kind, std::set<std::string>> linkable_;
+  Workflow::Violations violations_;
+};
+
+// ---- the session
+
+// The rest stands in the event itself.
+bool IsTakenOver(absl::string_view field) {
+  return field != "session_id" && field != "state" && field != "stage";
+}
+
+// In whole microseconds.
+Timestamp AsKept(const Timestamp& time) { return ToProto(FromProto(time)); }
+
+Timestamp TimeOr(bool given, const Timestamp& time, absl::Time otherwise) {
+  return given ? AsKept(time) : ToProto(otherwise);
+}
+
+// The session as it will stand: what was given, and what follows from it.
+Session Born(const Workflow& workflow, const std::string& id, const ImportSessionsRequest& request,
+             absl::Time now) {
+  const Session& given = request.session();
+  Session session;
+  session.set_session_id(id);
+  session.set_namespace_(given.namespace_().empty() ? "default" : given.namespace_());
+  session.set_workflow(workflow.name());
+  session.set_workflow_revision(workflow.revision());
+  session.set_owner_id(given.owner_id());
+  session.set_owner_display_name(given.owner_display_name());
+  *session.mutable_context() = given.context();
+  *session.mutable_references() = given.references();
+  *session.mutable_labels() = given.labels();
+  session.set_hold(given.hold());
+  for (const std::string& counter : workflow.definition().counters())
+    (*session.mutable_counters())[counter] = 0;
+  for (const auto& [counter, count] : given.counters())
+    (*session.mutable_counters())[counter] = count;
+  *session.mutable_create_time() = ToProto(CreateTimeOf(request, now));
+
+  const v1::Stage* first = workflow.FirstStage();
+  session.set_stage(!given.stage().empty() ? given.stage() : first == nullptr ? "" : first->name());
+  session.set_state(given.state() == Session::STATE_UNSPECIFIED ? Session::ACTIVE : given.state());
+  const bool completed =
+      given.has_complete_time() || (first != nullptr && workflow.IsLastStage(session.stage()));
+  if (completed) {
+    *session.mutable_complete_time() =
+        TimeOr(given.has_complete_time(), given.complete_time(), now);
+    if (session.state() != Session::DELETED) session.set_state(Session::STOPPED);
+  }
+  if (session.state() == Session::DELETED)
+    *session.mutable_delete_time() = TimeOr(given.has_delete_time(), given.delete_time(), now);
+  if (given.has_fail_time()) {
+    *session.mutable_fail_time() = AsKept(given.fail_time());
+    session.set_fail_reason(given.fail_reason());
+  }
+  if (workflow.recovery_window() != absl::InfiniteDuration()) {
+    *session.mutable_recover_before_time() =
+        ToProto(FromProto(session.create_time()) + workflow.recovery_window());
+  }
+  return session;
+}
+
+SessionTask TaskOf(const Workflow& workflow, Ledger& ledger, const ImportSessionsRequest& request,
+                   const Session& session) {
+  const SessionTask& given = request.task();
+  SessionTask task = given;
+  task.set_session_id(session.session_id());
+  if (task.task_id().empty()) task.set_task_id(ledger.DrawId());
+  task.set_max_retries(workflow.max_retries());
+  *task.mutable_start_time() = ToProto(StartOf(given, request.session(), ledger.now()));
+  // Who goes on here has the time that anybody has to be heard of.
+  const absl::Time end = EndOf(given).value_or(ledger.now());
+  *task.mutable_heartbeat_time() =
+      task.status() == SessionTask::RUNNING
+          ? ToProto(end)
+          : TimeOr(given.has_heartbeat_time(), given.heartbeat_time(), end);
+  if (task.has_complete_time()) *task.mutable_complete_time() = AsKept(task.complete_time());
+  if (task.has_fail_time()) *task.mutable_fail_time() = AsKept(task.fail_time());
+  if (task.has_cancel_time()) *task.mutable_cancel_time() = AsKept(task.cancel_time());
+  if (task.has_heartbeat_timeout()) {
+    *task.mutable_heartbeat_timeout() =
+        ToProto(absl::Trunc(FromProto(task.heartbeat_timeout()), absl::Milliseconds(1)));
+  }
+  task.clear_duration();
+  task.clear_retryable();
+  return task;
+}
+
+// What lies below the session, as rows, and in the changes of the event that tells of it.
+void TakeRows(const Workflow& workflow, const ImportSessionsRequest& request, Ledger& ledger,
+              Session& session, Struct& changes) {
+  Decision& decision = ledger.decision();
+  const std::string& id = session.session_id();
+  const absl::Time undated = Undated(request.session(), ledger.now());
+  if (request.has_task()) {
+    *session.mutable_current_task() = TaskOf(workflow, ledger, request, session);
+    decision.task_changed = true;
+  }
+  for (const SessionArtifact& given : request.artifacts()) {
+    SessionArtifact& artifact = decision.artifacts.emplace_back(given);
+    if (artifact.artifact_id().empty()) artifact.set_artifact_id(ledger.DrawId());
+    artifact.set_session_id(id);
+    *artifact.mutable_create_time() = TimeOr(given.has_create_time(), given.create_time(), undated);
+    Set(changes, absl::StrCat("artifacts.", artifact.artifact_id()), FactsOf(artifact));
+  }
+  for (const SessionError& given : request.errors()) {
+    SessionError& error = decision.errors.emplace_back(given);
+    if (error.error_id().empty()) error.set_error_id(ledger.DrawId());
+    error.set_session_id(id);
+    if (error.operation_stage().empty()) error.set_operation_stage(session.stage());
+    *error.mutable_create_time() = ToProto(CreateTimeOf(given, request.session(), ledger.now()));
+    error.clear_age();
+    if (error.severity() == SessionError::BLOCKING && !error.has_resolve_time())
+      ledger.AddBlocking(error.error_id(), session, changes);
+    Set(changes, absl::StrCat("errors.", error.error_id()), FactsOf(error));
+  }
+  int32_t sequence = 0;
+  for (const SessionMessage& given : request.messages()) {
+    NewMessage appended{.message = given, .id_brought = !given.message_id().empty()};
+    SessionMessage& message = appended.message;
+    if (!appended.id_brought) message.set_message_id(ledger.DrawId());
+    message.set_session_id(id);
+    message.set_sequence(++sequence);
+    *message.mutable_create_time() = TimeOr(given.has_create_time(), given.create_time(), undated);
+    decision.messages.push_back(std::move(appended));
+  }
+  Value history;
+  for (const Struct& event : request.events())
+    *history.mutable_list_value()->add_values() = StructValue(event);
+  if (request.events_size() > 0) Set(changes, "events", std::move(history));
+}
+
+absl::Status ChangedMeanwhile(const std::string& id) {
+  return Refusal(v1::CONFLICT, absl::StrCat("Session ", id,
+                                            " changed while what it misses was looked for. Send "
+                                            "it again."))
+      .With("session_id", id);
+}
+
+// The session gets what an earlier import left out (see import_completion.h).
+absl::StatusOr<Decision> Complete(const Context& context, const ImportSessionsRequest& missing) {
+  const Session& session = context.session();
+  if (session.sequence() != context.command.completes)
+    return ChangedMeanwhile(session.session_id());
+  // Held against the session as it stands.
+  ImportSessionsRequest whole = missing;
+  *whole.mutable_session() = session;
+  Ledger ledger = context.Open();
+  const Workflow::Violations violations =
+      ImportCheck(context.workflow, whole, ledger.now(), /*links_are_checked=*/true).Run();
+  if (!violations.empty()) return InvalidFields(violations);
+  for (const auto& [counter, more] : missing.session().counters()) {
+    const auto found = session.counters().find(counter);
+    const int64_t sum = int64_t{found == session.counters().end() ? 0 : found->second} + more;
+    if (!context.workflow.HasCounter(counter) || sum > std::numeric_limits<int32_t>::max())
+      return InvalidFields({{absl::StrCat("session.counters.", counter), "would pass 2147483647"}});
+  }
+
+  const int32_t messages = missing.messages_size();
+  ledger.Record(SessionEvent::IMPORTED, [&](Session& completed, Struct& changes) {
+    TakeRows(context.workflow, whole, ledger, completed, changes);
+    if (missing.has_task()) Set(changes, "current_task", FactsOf(completed.current_task()));
+    if (messages > 0) Set(changes, "messages", NumberValue(messages));
+  });
+  if (messages == 0) return std::move(ledger).Close();
+  // REQUIRES: the first messages that the session has; nobody puts any before others.
+  ledger.Record(SessionEvent::MESSAGES_APPENDED, [&](Session& completed, Struct& changes) {
+    completed.set_message_count(messages);
+    Set(changes, "message_count", NumberValue(messages));
+    Set(changes, "first_sequence", NumberValue(1));
+    Set(changes, "last_sequence", NumberValue(messages));
+    for (const auto& [counter, more] : missing.session().counters())
+      AddToCounter(ledger, counter, more, completed, changes);
+  });
+  return std::move(ledger).Close();
+}
+
+}  // namespace
+
+absl::StatusOr<Decision> Decide(const Context& context, const ImportSessionsRequest& request) {
+  const Workflow& workflow = context.workflow;
+  const std::string& id = context.command.session_id;
+  const bool there = context.aggregate.session.has_value();
+  if (there && context.command.completes > 0) return Complete(context, request);
+  if (there || context.aggregate.tombstone.has_value()) return SessionExists(id);
+  if (context.command.completes > 0) return ChangedMeanwhile(id);
+  const Workflow::Violations violations = ImportCheck(workflow, request, context.now).Run();
+  if (!violations.empty()) return InvalidFields(violations);
+
+  Ledger ledger = context.Open();
+  const Session born = Born(workflow, id, request, ledger.now());
+  if (auto fit = CheckFields(workflow, born); !fit.ok()) return fit;
+  ledger.Record(SessionEvent::IMPORTED, [&](Session& session, Struct& changes) {
+    session = born;
+    if (session.state() == Session::STOPPED)
+      SetPurgeTime(ledger.now() + workflow.after_end(), session, changes);
+    if (session.state() == Session::DELETED)
+      SetPurgeTime(ledger.now() + workflow.after_delete(), session, changes);
+    session.set_message_count(request.messages_size());
+    TakeRows(workflow, request, ledger, session, changes);
+    const Value facts = FactsOf(session);
+    for (const auto& [field, fact] : facts.struct_value().fields()) {
+      if (IsTakenOver(field)) Set(changes, field, fact);
+    }
+  });
+  return std::move(ledger).Close();
+}
+
+}  // namespace sessiond

@@ -1,0 +1,112 @@
+// Messages: what is said, in order and without gaps. Nobody's etag is disturbed by them.
+#include <limits>
+#include <map>
+#include <set>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "state_machine/deciding.h"
+#include "state_machine/timestamps.h"
+
+namespace sessiond {
+
+using v1::Session;
+using v1::SessionEvent;
+using v1::SessionMessage;
+
+namespace {
+
+// What only the workflow and the session can say of a message.
+class MessageCheck {
+ public:
+  explicit MessageCheck(const Context& context) : context_(context) {}
+
+  void Check(const SessionMessage& message, const std::string& path) {
+    if (!message.message_id().empty()) CheckId(message.message_id(), path + ".message_id");
+    const Workflow& workflow = context_.workflow;
+    const v1::MessageType* type = workflow.FindMessageType(message.type());
+    if (type == nullptr) {
+      std::vector<std::string> known;
+      for (const auto& known_type : workflow.definition().message_types())
+        known.push_back(known_type.name());
+      return Add(path + ".type", "is not a message type of workflow ", known);
+    }
+    CheckSubtype(*type, message.question_type(), path + ".question_type");
+    if (!type->increments_counter().empty()) ++increments_[type->increments_counter()];
+  }
+
+  // What the messages add to counters.
+  const std::map<std::string, int32_t>& increments() const { return increments_; }
+  Workflow::Violations& violations() { return violations_; }
+
+ private:
+  void Add(const std::string& path, absl::string_view what, const std::vector<std::string>& known) {
+    violations_.emplace_back(path,
+                             absl::StrCat(what, context_.workflow.name(), "; it has ",
+                                          known.empty() ? "none" : absl::StrJoin(known, ", ")));
+  }
+
+  void CheckId(const std::string& id, const std::string& path) {
+    if (context_.aggregate.used_ids.contains(id))
+      violations_.emplace_back(path, "is the id of a message that the session has already");
+    if (!brought_.insert(id).second) violations_.emplace_back(path, "stands twice in the request");
+  }
+
+  void CheckSubtype(const v1::MessageType& type, const std::string& subtype,
+                    const std::string& path) {
+    if (subtype.empty()) return;
+    for (const std::string& allowed : type.subtypes()) {
+      if (allowed == subtype) return;
+    }
+    Add(path, absl::StrCat("is not a subtype of message type ", type.name(), " in workflow "),
+        {type.subtypes().begin(), type.subtypes().end()});
+  }
+
+  const Context& context_;
+  std::set<std::string> brought_;
+  std::map<std::string, int32_t> increments_;
+  Workflow::Violations violations_;
+};
+
+}  // namespace
+
+absl::StatusOr<Decision> Decide(const Context& context, const v1::AppendMessagesRequest& request) {
+  if (auto begin = context.Begin(Call::kAppendMessages, request.etag()); !begin.ok()) return begin;
+  MessageCheck check(context);
+  for (int i = 0; i < request.messages_size(); ++i)
+    check.Check(request.messages(i), absl::StrCat("messages[", i, "]"));
+  if (!check.violations().empty()) return InvalidFields(check.violations());
+  for (const auto& [counter, increment] : check.increments()) {
+    const auto found = context.session().counters().find(counter);
+    const int32_t count = found == context.session().counters().end() ? 0 : found->second;
+    if (count > std::numeric_limits<int32_t>::max() - increment) {
+      return ContextViolation(context.workflow,
+                              {{absl::StrCat("counters.", counter), "would pass 2147483647"}});
+    }
+  }
+
+  Ledger ledger = context.Open();
+  const int32_t before = context.session().message_count();
+  ledger.Record(SessionEvent::MESSAGES_APPENDED, [&](Session& session, Struct& changes) {
+    session.set_message_count(before + request.messages_size());
+    Set(changes, "message_count", NumberValue(session.message_count()));
+    Set(changes, "first_sequence", NumberValue(before + 1));
+    Set(changes, "last_sequence", NumberValue(session.message_count()));
+    for (const auto& [counter, increment] : check.increments())
+      AddToCounter(ledger, counter, increment, session, changes);
+  });
+  int32_t sequence = before;
+  for (const SessionMessage& given : request.messages()) {
+    NewMessage appended{.message = given, .id_brought = !given.message_id().empty()};
+    SessionMessage& message = appended.message;
+    if (!appended.id_brought) message.set_message_id(ledger.DrawId());
+    message.set_session_id(context.command.session_id);
+    message.set_sequence(++sequence);
+    *message.mutable_create_time() = ToProto(ledger.now());
+    ledger.decision().messages.push_back(std::move(appended));
+  }
+  return std::move(ledger).Close();
+}
+
+}  // namespace sessiond

@@ -1,0 +1,235 @@
+// What a lane remembers, and for how long; and what time it believes it is.
+#include "db/write/lane_cache.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <string>
+#include <thread>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "db/base/database_clock.h"
+#include "db/base/steady_time.h"
+#include "db/base/two_queues.h"
+
+namespace sessiond::db {
+namespace {
+
+constexpr int16_t kHere = 3, kThere = 4;
+
+v1::Session SessionCalled(const std::string& session_id) {
+  v1::Session session;
+  session.set_session_id(session_id);
+  session.set_stage("upload");
+  (*session.mutable_counters())["tickets"] = 7;
+  return session;
+}
+
+std::string KeyOf(int number) {
+  std::string key = absl::StrCat(number);
+  key.resize(16, '.');
+  return key;
+}
+
+// As groups do that find the partition, add `events`, and commit.
+void Pass(LaneCache& memory, int16_t partition, int64_t position, int64_t events = 1) {
+  memory.Found(partition, position);
+  memory.Left(partition, position + events);
+}
+
+// Passes until the partition can be counted on; answers where it stands then.
+int64_t Settle(LaneCache& memory, int16_t partition, int64_t position) {
+  for (; !memory.PositionOf(partition).has_value(); ++position) {
+    EXPECT_LT(position, 1000);
+    Pass(memory, partition, position);
+  }
+  return position;
+}
+
+TEST(LaneCache, CountsOnAPartitionThatNobodyElseHasMovedForAWhile) {
+  LaneCache memory(1000);
+  EXPECT_FALSE(memory.Found(kHere, 0)) << "it was not known";
+  memory.Left(kHere, 1);
+  EXPECT_TRUE(memory.Found(kHere, 1));
+  EXPECT_FALSE(memory.PositionOf(kHere).has_value()) << "that may have been chance";
+  const int64_t position = Settle(memory, kHere, 1);
+  EXPECT_EQ(memory.PositionOf(kHere), position);
+  EXPECT_FALSE(memory.PositionOf(kThere).has_value());
+
+  EXPECT_FALSE(memory.Found(kHere, position + 1));
+  EXPECT_FALSE(memory.PositionOf(kHere).has_value());
+  const int64_t again = Settle(memory, kHere, position + 1);
+  EXPECT_EQ(memory.PositionOf(kHere), again);
+}
+
+TEST(LaneCache, FindsWhatWasKeptUntilSomebodyElseHasBeenThere) {
+  LaneCache memory(1000);
+  Pass(memory, kHere, 0);
+  Pass(memory, kThere, 0);
+  memory.Keep(kHere, SessionCalled("a"), false);
+  memory.Keep(kThere, SessionCalled("b"), false);
+  v1::Session session;
+  EXPECT_TRUE(memory.Has(kHere, "a"));
+  EXPECT_FALSE(memory.Has(kHere, "c"));
+  ASSERT_TRUE(memory.Find(kHere, "a", &session));
+  EXPECT_EQ(session.DebugString(), SessionCalled("a").DebugString());
+  EXPECT_FALSE(memory.Find(kHere, "c", &session));
+
+  memory.Found(kHere, 2);
+  EXPECT_FALSE(memory.Has(kHere, "a"));
+  EXPECT_FALSE(memory.Find(kHere, "a", &session));
+  EXPECT_TRUE(memory.Find(kThere, "b", &session));
+  memory.Drop("b");
+  EXPECT_FALSE(memory.Find(kThere, "b", &session));
+  memory.Keep(kThere, SessionCalled("b"), false);
+  memory.Clear();
+  EXPECT_FALSE(memory.Find(kThere, "b", &session));
+}
+
+TEST(LaneCache, KeepsNothingThatChangesWithoutAnEventOrIsMoreThanItsMessage) {
+  LaneCache memory(1000);
+  Pass(memory, kHere, 0);
+  v1::Session session = SessionCalled("a"), found;
+  memory.Keep(kHere, session, false);
+  memory.Keep(kHere, session, /*blocking_errors=*/true);
+  EXPECT_FALSE(memory.Find(kHere, "a", &found)) << "and what it was before is gone";
+  session.mutable_current_task()->set_status(v1::SessionTask::RUNNING);
+  memory.Keep(kHere, session, false);
+  EXPECT_FALSE(memory.Find(kHere, "a", &found));
+  session.mutable_current_task()->set_status(v1::SessionTask::FAILED);
+  memory.Keep(kHere, session, false);
+  EXPECT_TRUE(memory.Find(kHere, "a", &found));
+}
+
+TEST(TwoQueues, DropsWhatWasNotWantedForLongestWhenItIsFull) {
+  constexpr int kBytesMax = 100'000, kBytes = 50;
+  TwoQueues<int> kept(kBytesMax);
+  for (int i = 0; i < 1000; ++i) {
+    kept.Keep(absl::StrCat(i), i, kBytes);
+    EXPECT_NE(kept.Find("0"), nullptr) << "it is wanted all the time";
+  }
+  ASSERT_NE(kept.Find("999"), nullptr);
+  EXPECT_EQ(*kept.Find("999"), 999);
+  EXPECT_EQ(kept.Find("1"), nullptr);
+  int left = 0;
+  for (int i = 0; i < 1000; ++i) left += kept.Peek(absl::StrCat(i)) != nullptr ? 1 : 0;
+  EXPECT_GT(left, 200);
+  EXPECT_LT(left, 900);
+
+  kept.Keep("large", 0, kBytesMax);
+  EXPECT_EQ(kept.Find("large"), nullptr);
+  EXPECT_NE(kept.Find("999"), nullptr) << "nobody has to go for what does not fit";
+  TwoQueues<int> none(0);
+  none.Keep("a", 1, 0);
+  EXPECT_EQ(none.Find("a"), nullptr);
+}
+
+TEST(TwoQueues, WhatIsInUseStaysThoughManyNewOnesCome) {
+  constexpr int kBytes = 50;
+  TwoQueues<int> kept(100'000);
+  const auto is_kept = [&](absl::string_view key) { return kept.Find(key) != nullptr; };
+  for (int i = 0; i < 100; ++i) {
+    const std::string key = absl::StrCat("in use ", i);
+    kept.Keep(key, i, kBytes);
+    // Wanted again, to be read or, as by a repeated write, to be kept anew.
+    if (i % 2 == 0) {
+      ASSERT_TRUE(is_kept(key));
+    } else {
+      kept.Keep(key, i, kBytes);
+    }
+  }
+  for (int i = 0; i < 10'000; ++i) kept.Keep(absl::StrCat("new ", i), i, kBytes);
+  for (int i = 0; i < 100; ++i) EXPECT_TRUE(is_kept(absl::StrCat("in use ", i))) << i;
+  EXPECT_FALSE(is_kept("new 5000"));
+  // Of the new ones at least the last fifth; those that are wanted again take the place of others.
+  for (int i = 9'950; i < 10'000; ++i) EXPECT_TRUE(is_kept(absl::StrCat("new ", i))) << i;
+  for (int i = 0; i < 10'000; ++i) {
+    kept.Keep(absl::StrCat("newer ", i), i, kBytes);
+    ASSERT_TRUE(is_kept(absl::StrCat("newer ", i)));
+  }
+  EXPECT_FALSE(is_kept("in use 0"));
+}
+
+TEST(LaneCache, KnowsTheLastRequests) {
+  LaneCache memory(0);
+  EXPECT_FALSE(memory.FindRequest(KeyOf(1)));
+  for (int i = 0; i < 100'000; ++i) {
+    memory.KeepRequest(KeyOf(i));
+    ASSERT_TRUE(memory.FindRequest(KeyOf(std::max(0, i - 10'000))));
+  }
+  EXPECT_FALSE(memory.FindRequest(KeyOf(1))) << "but not all there ever were";
+}
+
+TEST(DatabaseClock, GoesOnFromWhatItReadAndNeverAhead) {
+  DatabaseClock clock;
+  EXPECT_FALSE(clock.Now().has_value());
+  // An hour behind this machine's, and nothing that it says is ahead of it.
+  const auto database_now = [] { return absl::Now() - absl::Hours(1); };
+  const absl::Time first = absl::FromUnixMicros(absl::ToUnixMicros(database_now()));
+  clock.Read(first);
+  absl::Time now = *clock.Now();
+  EXPECT_GE(now, first);
+  EXPECT_LE(now, database_now());
+  // An answer that took a second to arrive does not set it back.
+  clock.Read(database_now() - absl::Seconds(1));
+  now = *clock.Now();
+  EXPECT_GE(now, first);
+  EXPECT_LE(now, database_now());
+  EXPECT_EQ(now, absl::FromUnixMicros(absl::ToUnixMicros(now)));
+  clock.Forget();
+  EXPECT_FALSE(clock.Now().has_value());
+}
+
+TEST(DatabaseClock, FollowsOneThatIsSetBackAndKnowsWhenItHasHeardNothing) {
+  DatabaseClock clock;
+  const absl::Time noon = absl::FromUnixSeconds(1'800'000'000);
+  const SteadyTime start = SteadyTime::Now();
+  for (int second = 0; second < 100; ++second) {
+    const SteadyTime now = start + absl::Seconds(second);
+    clock.Read(noon + absl::Seconds(second), now);
+    EXPECT_EQ(*clock.Now(now), noon + absl::Seconds(second));
+    EXPECT_EQ(*clock.Now(now + absl::Seconds(7)), noon + absl::Seconds(second + 7));
+  }
+  EXPECT_FALSE(clock.Now(start + absl::Seconds(140)).has_value());
+  for (int second = 140; second < 200; ++second) clock.Read(noon, start + absl::Seconds(second));
+  EXPECT_LT(*clock.Now(start + absl::Seconds(200)), noon + absl::Seconds(32));
+}
+
+TEST(DatabaseClock, EstimatesLongAfterItHasHeardNothing) {
+  DatabaseClock clock;
+  EXPECT_LT(absl::AbsDuration(clock.Estimate() - absl::Now()), absl::Minutes(1));
+  const absl::Time noon = absl::FromUnixSeconds(1'800'000'000);
+  const SteadyTime start = SteadyTime::Now();
+  clock.Read(noon, start);
+  EXPECT_EQ(clock.Estimate(start + absl::Hours(7)), noon + absl::Hours(7));
+  clock.Forget();
+  EXPECT_EQ(clock.Estimate(start + absl::Hours(8)), noon + absl::Hours(8));
+}
+
+TEST(SteadyTime, EndsAtTheInfinitiesAndDoesNotLeaveThem) {
+  const SteadyTime now = SteadyTime::Now();
+  constexpr SteadyTime kPast = SteadyTime::InfinitePast(), kFuture = SteadyTime::InfiniteFuture();
+  EXPECT_LT(kPast, now);
+  EXPECT_LT(now, kFuture);
+  EXPECT_EQ(now + absl::InfiniteDuration(), kFuture);
+  EXPECT_EQ(now - absl::InfiniteDuration(), kPast);
+  EXPECT_EQ(now + absl::Hours(24 * 365 * 300), kFuture);
+  EXPECT_EQ(kFuture - absl::Hours(1), kFuture);
+  EXPECT_EQ(kPast + absl::Hours(1), kPast);
+  EXPECT_EQ(kFuture - now, absl::InfiniteDuration());
+  EXPECT_EQ(now - kPast, absl::InfiniteDuration());
+  EXPECT_EQ((now + absl::Seconds(3)) - now, absl::Seconds(3));
+}
+
+TEST(SteadyEvent, IsAwaitedForSoLongAndNoLonger) {
+  SteadyEvent event;
+  EXPECT_FALSE(event.WaitAtMost(absl::Milliseconds(1)));
+  std::thread other([&] { event.Notify(); });
+  EXPECT_TRUE(event.WaitAtMost(absl::InfiniteDuration()));
+  EXPECT_TRUE(event.HasHappened());
+  other.join();
+}
+
+}  // namespace
+}  // namespace sessiond::db
