@@ -1,4 +1,4 @@
-// The state machines as ARCHITECTURE.md shows them are those that decide: the section between the
+// The state machines that docs/state-machines.md shows are those that decide: what lies between the
 // two markers is printed here.
 #include "state_machine/diagrams.h"
 
@@ -16,7 +16,7 @@
 namespace sessiond {
 namespace {
 
-constexpr char kFile[] = "ARCHITECTURE.md";
+constexpr char kFile[] = "docs/state-machines.md";
 constexpr char kBegin[] = "<!-- state machines: printed by tests/diagrams_test.cc -->\n";
 constexpr char kEnd[] = "<!-- end -->\n";
 
@@ -26,12 +26,12 @@ std::string Mermaid(const std::string& diagram) {
 
 std::string Printed() {
   std::string text = absl::StrCat(
-      "\n### Life\n\n", Mermaid(LifecycleDiagram()),
+      "\n## Life\n\n", Mermaid(LifecycleDiagram()),
       "\nWhat each state accepts, and what it refuses ",
       "with; `failed` is an ACTIVE or PAUSED session marked as failed.\n\n", AcceptanceTable());
   for (const absl::string_view definition : BuiltinWorkflows()) {
     const auto workflow = *Workflow::Parse(definition);
-    absl::StrAppend(&text, "\n### ", workflow->definition().display_name(), " (`", workflow->name(),
+    absl::StrAppend(&text, "\n## ", workflow->definition().display_name(), " (`", workflow->name(),
                     "`)\n\n");
     const std::string stages = StageDiagram(*workflow);
     absl::StrAppend(&text, stages.empty() ? "No stages.\n" : Mermaid(stages), "\n",
@@ -40,7 +40,7 @@ std::string Printed() {
   return text + "\n";
 }
 
-TEST(Diagrams, InTheArchitectureAreThoseOfTheCode) {
+TEST(Diagrams, InTheDocumentsAreThoseOfTheCode) {
   const auto path = std::filesystem::path(__FILE__).parent_path().parent_path() / kFile;
   std::stringstream file;
   file << std::ifstream(path, std::ios::binary).rdbuf();
