@@ -1,4 +1,4 @@
-// The limits of what callers may send, in one place. Requirements: R-56.
+// The limits of what callers may send, in one place.
 #pragma once
 
 #include <cstddef>

@@ -121,9 +121,9 @@ std::string ThereAre(const std::vector<std::string>& names) {
 
 // --------------------------------------------------------------------------------------- standings
 
-// Calls `visit` with every standing that a session of this workflow can come to: it is
-// created at the first stage, reaching the last stops and completes it, a task runs only in its
-// stages while the session is ACTIVE or PAUSED, and a failure ends the task that runs.
+// Calls `visit` with every standing that a session of this workflow can come to: it is created
+// at the first stage, reaching the last stops and completes it, a task runs only in its stages
+// while the session is ACTIVE or PAUSED, and a failure ends the task that runs.
 template <class Visit>
 void EachStanding(const v1::Workflow& definition, bool can_fail, Visit visit) {
   const int count = std::max(1, definition.stages_size());

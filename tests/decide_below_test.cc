@@ -1,6 +1,6 @@
 // What lies below a session, and what is done to many sessions at once: errors, messages,
-// artifacts, archiving, erasure, detaching, import. And every
-// kind of command at random, of which the audit must rebuild what became of the session.
+// artifacts, archiving, erasure, detaching, import. And every kind of command at random, of which
+// the audit must rebuild what became of the session.
 #include <gmock/gmock.h>
 #include <google/protobuf/text_format.h>
 #include <google/protobuf/util/message_differencer.h>
@@ -69,7 +69,7 @@ std::vector<std::string> ChangedPaths(const SessionEvent& event) {
 }
 
 // -----------------------------------------------------------------------------------------------
-//
+// what each state accepts
 
 struct Row {
   const char* situation;

@@ -1,5 +1,5 @@
 // Tasks, exhaustively: wherever a session stands, whatever became of its task, what each call
-// answers, against a table written by hand from the requirements.
+// answers, against a table written by hand.
 #include <gmock/gmock.h>
 #include <google/protobuf/util/message_differencer.h>
 #include <gtest/gtest.h>
@@ -166,7 +166,7 @@ SessionTask::Status TaskAfter(SessionTask::Status before, const std::string& eve
   return before;
 }
 
-// R-5 of every fact: the new status of the last, the old one of the first, and between them.
+// The status of every fact: each begins with the one that the fact before it ended with.
 void ExpectStatuses(const Life& life, const Decision& decision) {
   std::string status = life.session().status();
   for (const SessionEvent& event : decision.events) {
@@ -273,7 +273,7 @@ TEST(Tasks, OfASessionBeingCreatedAreNone) {
 // where they run
 
 TEST(Stages, OfATaskAreThoseOfItsTypeAndNoOthers) {
-  //
+  // `processing` runs in its own stage, the others in jira_export.
   const auto runs = [](const std::string& type, const std::string& stage) {
     return type == "processing" ? stage == "processing" : stage == "jira_export";
   };

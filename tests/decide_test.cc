@@ -63,8 +63,8 @@ TEST(Status, IsTheOneOfTheRequirementsWhereverASessionStands) {
 // -----------------------------------------------------------------------------------------------
 // where a session may stand
 
-// The situations of R-12, a failed one by where it failed, a stopped one by how it ended, and the
-// three in which there is nothing.
+// The states, a failed one by where it failed, a stopped one by how it ended, and the three in
+// which there is nothing.
 constexpr const char* kSituations[] = {
     "CREATING",        "ACTIVE",    "PAUSED",  "failed, ACTIVE",     "failed, PAUSED", "STOPPED",
     "STOPPED, failed", "COMPLETED", "DELETED", "DELETED, COMPLETED", "never existed",  "archived"};
@@ -172,7 +172,7 @@ void ExpectStands(const Session& session, const Model& model) {
 }
 
 // -----------------------------------------------------------------------------------------------
-//
+// what each state accepts
 
 struct Row {
   const char* situation;

@@ -26,7 +26,7 @@ inline constexpr char kExec[] = "exec_20251230_020944_4ad060d9";
 
 inline const absl::Time kBegin = absl::FromUnixSeconds(1'767'225'600);  // 2026-01-01
 
-// R-4, as the requirements have it; onboarding as its definition means it.
+// The stages of each workflow, written by hand: each is reached only from the one before.
 inline const std::map<std::string, std::vector<std::string>>& Stages() {
   static const auto& stages = *new std::map<std::string, std::vector<std::string>>{
       {"ticket_export",
@@ -60,7 +60,7 @@ inline std::string ExpectedOnboardingStatus(const std::string& state, const std:
   return stage == "training" ? "learning" : "new";
 }
 
-// R-5, as the requirements have it.
+// The status that follows from all else, written by hand: the first condition that holds wins.
 inline std::string ExpectedStatus(const std::string& workflow, const std::string& state,
                                   const std::string& stage, const std::string& running_task,
                                   bool failed, bool completed) {

@@ -923,7 +923,7 @@ TEST(ListQueries, TheFullViewOfWhatIsGoneIsItsTombstone) {
   EXPECT_FALSE(ReadFullSession(never).tombstone.has_value());
 }
 
-// with 100,000 sessions, their tasks and some 150,000 each of errors, messages and artifacts,
+// With 100,000 sessions, their tasks and some 150,000 each of errors, messages and artifacts,
 // whatever is asked, no plan reads a table from end to end.
 TEST(ListQueries, NoPlanScansATable) {
   World world(100'000);

@@ -24,7 +24,7 @@ using testing::HasSubstr;
 constexpr char kUuid[] = "0192f3c4-9f2e-7abc-8def-0123456789ab";
 constexpr char kExec[] = "exec_20251230_020944_4ad060d9";
 
-// R-2, word for word.
+// The two formats of ids, word for word.
 bool IsUuid(const std::string& id) {
   static const auto& pattern =
       *new std::regex("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}");

@@ -484,7 +484,7 @@ TEST(SessionQueries, APageOfEventsEndsEarlyAtItsBytes) {
   EXPECT_GT(response.events_size(), 600);
 }
 
-// with 100,000 sessions, whatever is asked, no plan reads a table from end to end.
+// With 100,000 sessions, whatever is asked, no plan reads a table from end to end.
 TEST(SessionQueries, NoPlanScansATable) {
   World world(100'000);
   world.Ask({kInsertEvents, {"20000", "10"}});

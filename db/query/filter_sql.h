@@ -10,8 +10,9 @@
 
 namespace sessiond::db {
 
-// `recoverable`, of a table called `s`: R-7, and IsRecoverable in memory. ACTIVE or PAUSED, but not
-// as a list of states: that would tempt the planner to collect them all by their index.
+// `recoverable`, of a table called `s`, as IsRecoverable in memory: ACTIVE or PAUSED, not completed
+// and within its window. Not as a list of states: that would tempt the planner to collect them all
+// by their index.
 inline constexpr absl::string_view kRecoverableSql =
     "s.state NOT IN (1, 4, 5) AND s.completed_at IS NULL"
     " AND COALESCE(s.recover_before_at > now(), false)";

@@ -115,7 +115,7 @@ void Journal::Changed(const db::Outcome& outcome) {
   }
 }
 
-// What a fact is called, in the sentences of R-60.
+// What a fact is called, in the sentences that operators search for.
 void Journal::Told(const SessionEvent& event, const db::Outcome& outcome) {
   const v1::Session& session = outcome.session;
   const v1::SessionTask& task = session.current_task();

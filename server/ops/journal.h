@@ -1,5 +1,5 @@
 // What operators read and count of the calls: transitions, refusals, malformed ids. The sentences
-// are the ones they search for.
+// are the ones that they search for, and so do not change.
 #pragma once
 
 #include "absl/status/status.h"
