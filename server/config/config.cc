@@ -92,22 +92,22 @@ constexpr Option kOptions[] = {
     {"ephemeral", &Config::ephemeral, "false", "true or false", Anything,
      "Keep the embedded PostgreSQL's data in a temporary directory and throw it away at the end."},
     {"db-url", &Config::db_url, "", "a PostgreSQL URL, for example postgresql://sessiond@db/sessiond", Anything,
-     "The PostgreSQL to use, as a URL or in libpq's keywords; without it the daemon runs one of its own. Of libpq's "
-     "variables count, each where it does not say so itself, PGDATABASE, PGUSER, PGPASSWORD, PGPASSFILE, PGSERVICEFILE, "
+     "The PostgreSQL to use, as a URL or in libpq's keywords; without it the daemon runs one of its own. Where it "
+     "does not say so itself, these variables of libpq count: PGDATABASE, PGUSER, PGPASSWORD, PGPASSFILE, PGSERVICEFILE, "
      "PGSYSCONFDIR, PGCONNECT_TIMEOUT, PGCHANNELBINDING, PGREQUIREAUTH, PGREQUIREPEER, PGKRBSRVNAME, PGSSL* and PGGSS*; "
-     "PGHOST, PGHOSTADDR and PGPORT where it names neither host nor service; no other, and none at all for the daemon's "
-     "own. Settings that the daemon relies on (encoding, time zone, row security, …) are its own, whatever role, database "
-     "or URL say. Its effective_io_concurrency says how many pages of "
-     "an owner's sessions a list fetches from the disk at a time: ours has 32, others by default 1 up to version 17.",
+     "also PGHOST, PGHOSTADDR and PGPORT, where it names neither host nor service. No other variable counts, and none at all "
+     "for the daemon's own PostgreSQL. Settings that the daemon relies on (encoding, time zone, row security, …) are its own, "
+     "whatever role, database or URL say. The server's effective_io_concurrency is the number of pages of an owner's "
+     "sessions that a list fetches from the disk at a time: ours has 32, others by default 1 up to version 17.",
      /*secret=*/true},
     {"pg-bin-dir", &Config::pg_bin_dir, "", "a directory", Anything,
      "Where initdb and postgres are found for the embedded PostgreSQL; by default where distributions put them."},
-    {"pg-settings", &Config::pg_settings, "", "NAME=VALUE, any number, with spaces between and none within, and nothing of how it is reached", ArePgSettings,
+    {"pg-settings", &Config::pg_settings, "", "NAME=VALUE, any number, with spaces between and none within; nothing about how it is reached", ArePgSettings,
      "Settings of the embedded PostgreSQL, for example `shared_buffers=6GB max_wal_size=8GB`. It has 128 MB of buffers: with "
      "more sessions in use than fit, give it a quarter of the machine's memory."},
     {"workflows-dir", &Config::workflows_dir, "", "a directory", Anything,
-     "Workflow definitions, NAME.textproto each: at start, one that no revision in the database says yet becomes the next "
-     "revision. One with a built-in workflow's name takes its place."},
+     "Workflow definitions, NAME.textproto each. At start, one that differs from all of its revisions in the database "
+     "becomes the next revision. One with a built-in workflow's name takes its place."},
     {"lanes", &Config::lanes, "2", "a number from 1 to 64", IsBetween<&Config::lanes, 1, 64>,
      "Threads that write, each with a connection of its own. More than calls in flight / 64 makes groups smaller and "
      "writing slower."},
@@ -116,13 +116,13 @@ constexpr Option kOptions[] = {
     {"group-commands-max", &Config::group_commands_max, "256", "a number from 1 to 4096", IsBetween<&Config::group_commands_max, 1, 4096>,
      "The most commands that a lane commits together."},
     {"kept-sessions-mib", &Config::kept_sessions_mib, "48", "a number from 0 to 16384", IsBetween<&Config::kept_sessions_mib, 0, 16384>,
-     "How many MiB of the sessions that were changed or read last lanes keep, so that they need not be loaded again. With "
-     "0, every change loads its session under a lock, and every read loads: for while rows are changed by hand."},
+     "The size of the lanes' caches together, in MiB: sessions that were changed or read last need not be loaded again. With "
+     "0, every change loads its session under a lock, and every read loads it: use that while rows are changed by hand."},
     {"query-connections", &Config::query_connections, "2", "a number from 1 to 64", IsBetween<&Config::query_connections, 1, 64>,
-     "Connections for lists. Besides, a daemon opens one for each lane, up to 5 for reads by id, up to 7 more, and another for "
+     "Connections for lists. In addition a daemon opens one for each lane, up to 5 for reads by id, up to 7 more, and another for "
      "each lane while somebody keeps rows locked."},
     {"lock-timeout", &Config::lock_timeout, "2s", "a duration from 1ms to 1h, for example 2s", IsPositiveUpToAnHour<&Config::lock_timeout>,
-     "How long a change waits for rows that somebody else keeps locked before its caller is told LOCK_TIMEOUT. Meanwhile "
+     "How long a change waits for rows that somebody else keeps locked, before it is refused with LOCK_TIMEOUT. Meanwhile "
      "changes of other sessions go on."},
     {"statement-timeout", &Config::statement_timeout, "5s", "a duration from 1ms to 1h, for example 5s", IsPositiveUpToAnHour<&Config::statement_timeout>,
      "How long one statement may run."},
@@ -142,28 +142,26 @@ constexpr Option kOptions[] = {
 constexpr absl::string_view kOfOnesOwnDatabase = R"(
 ## A database of your own
 
-`sessiond doctor --db-url URL` looks at all of this, and names the statement that mends what is
-not so.
+`sessiond doctor --db-url URL` looks at all of this, and names the statement that corrects what
+is not so.
 
 - **PostgreSQL 15 or newer, and a database in UTF8**: `CREATE DATABASE sessiond ENCODING 'UTF8'
   TEMPLATE template0`.
-- **A schema.** The tables lie in the first schema of the role's `search_path`, `public` where
-  nothing else is said, and nobody else's are looked at. `sessiond migrate up` makes them, as a
-  role that may create there. The daemon may be another role, which needs `USAGE` on the schema
+- **A schema.** The tables are in the first schema of the role's `search_path` (by default
+  `public`); other schemas are not looked at. `sessiond migrate up` makes them, as a role that may
+  create there. The daemon may be another role, which needs `USAGE` on the schema
   and what doctor names on the tables.
-- **Connections**: two for each lane, `--query-connections`, and 12 more; what `CONNECTION LIMIT`
-  of the role or the database, or `max_connections`, leave must be as many, or the daemon is not
-  ready.
-- **A session of PostgreSQL's for each connection.** PgBouncer does with `pool_mode = session` and
-  a pool of as many; in transaction or statement mode the daemon does not start: what it prepares
-  and sets once would be another's.
+- **Connections**: two for each lane, `--query-connections`, and 12 more; `CONNECTION LIMIT` of
+  the role and the database, and `max_connections`, must leave as many, or the daemon is not ready.
+- **A session of PostgreSQL's for each connection.** PgBouncer works with `pool_mode = session` and
+  a pool of as many. In transaction or statement mode the daemon does not start: statements and
+  settings that it makes once would end up in somebody else's session.
 - **Settings** that change what is stored or found (`client_encoding`, `TimeZone`, `DateStyle`,
   `row_security`, `statement_timeout`, `synchronous_commit` below `on`, `enable_…` and their like)
   are the daemon's own on each of its connections. Tuning, such as `work_mem`, is yours; so is
   `default_transaction_read_only`, by which nothing is written.
-- **The URL** is taken apart before libpq sees it: in it, `@ : / ? # % [ ]` of user name and
-  password are written as `%40 %3A %2F %3F %23 %25 %5B %5D`. Nothing of one that is malformed is
-  printed.
+- **The URL** is taken apart before libpq sees it: `@ : / ? # % [ ]` in user name and password are
+  written as `%40 %3A %2F %3F %23 %25 %5B %5D`. Nothing of a malformed URL is printed.
 )";
 
 // Sets an option's member from text. False: not of its type.
@@ -495,7 +493,8 @@ std::string ConfigReference() {
       "TOML file.\nA flag wins over a variable, a variable over the file, the file over the "
       "default. An unknown key in "
       "the file is an error.\nA variable that is set but empty counts as not set; one that begins "
-      "with `SESSIOND_` and is none of these is ignored, and said\nat start, by `sessiond config` "
+      "with `SESSIOND_` and is none of these is ignored, and reported\nat start, by `sessiond "
+      "config` "
       "and by `sessiond doctor`, with the nearest name.\n"
       "In the file a table's name is the first part of the names in it: "
       "`[grpc]` `listen = \"…\"` "
