@@ -14,7 +14,7 @@ void AddErrorFields(CLI::App& app, Request& request, ErrorIs is) {
   const Text group = is == ErrorIs::kOptional ? "The error to record with it" : "Options";
   const auto error = [&request]() -> v1::SessionError& { return *request.mutable_error(); };
   CLI::Option* message =
-      AddText(app, "--message", "TEXT", "What the user is told", [error](const Text& text) {
+      AddText(app, "--message", "TEXT", "What the user reads", [error](const Text& text) {
         error().set_user_message(text);
       })->group(group);
   const auto needed = [&](CLI::Option* option) {
@@ -32,7 +32,7 @@ void AddErrorFields(CLI::App& app, Request& request, ErrorIs is) {
                  [error](const Text& text) {
                    error().set_category(EnumValue<v1::SessionError::Category>("--category", text));
                  }));
-  needed(AddText(app, "--severity", "blocking|warning|info", "How much it is in the way",
+  needed(AddText(app, "--severity", "blocking|warning|info", "How severe it is",
                  [error](const Text& text) {
                    error().set_severity(EnumValue<v1::SessionError::Severity>("--severity", text));
                  }));
@@ -47,7 +47,7 @@ void AddErrorFields(CLI::App& app, Request& request, ErrorIs is) {
                    [error](const Text& text) { error().set_related_file_id(text); }));
   optional(AddText(app, "--ticket", "ARTIFACT", "The ticket it is about",
                    [error](const Text& text) { error().set_related_ticket_id(text); }));
-  optional(AddObject(app, "--details", "What programs and developers are told",
+  optional(AddObject(app, "--details", "Details for programs and developers",
                      [error](google::protobuf::Struct details) {
                        *error().mutable_technical_details() = std::move(details);
                      }));

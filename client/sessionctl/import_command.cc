@@ -1,5 +1,5 @@
 // `sessionctl import`: sessions that lived elsewhere move in, out of JSON lines or out of the old
-// applications' own PostgreSQL. What they look like there is told in docs/import.md.
+// applications' own PostgreSQL. docs/import.md shows what they look like there.
 #include <sys/stat.h>
 
 #include <algorithm>
@@ -283,7 +283,7 @@ void AddImportCommand(CLI::App& parent, Run& run) {
   app.footer(absl::StrCat(
       "A daemon that goes away is waited for, a minute or --timeout. After whatever else went\n"
       "wrong, run it again: what is there already is left as it is, and gets what it lacks. Exits\n"
-      "with 3 when something was refused, or is not as it was. docs/import.md tells what lines "
+      "with 3 when something was refused, or is not as it was. docs/import.md shows what lines "
       "and\n"
       "tables look like.\n\n",
       app.get_footer()));

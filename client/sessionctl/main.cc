@@ -66,7 +66,7 @@ Format ParseFormat(const std::string& text) {
 }
 
 void AddGlobalOptions(CLI::App& app, Run& run) {
-  app.set_help_flag("-h,--help", "Say what can be given here, and leave");
+  app.set_help_flag("-h,--help", "Print this help and exit");
   app.add_option_function<std::string>(
          "--server",
          [&run](const std::string& text) {

@@ -295,7 +295,7 @@ void AddCallCommand(CLI::App& app, Run& run) {
           ->option_text("");
   command.add_option("-d,--data", *data, "The request: JSON, @FILE, or - for stdin (default: {})")
       ->option_text("DATA");
-  auto* lists = command.add_flag("--list", *list, "Name all methods, and leave");
+  auto* lists = command.add_flag("--list", *list, "List all methods and exit");
   name->excludes(lists);
 }
 

@@ -382,7 +382,7 @@ void AddDelete(CLI::App& group, Run& run) {
 void AddEvents(CLI::App& group, Run& run) {
   auto request = std::make_shared<v1::ListSessionEventsRequest>();
   CLI::App& app = *AddCommand(
-      group, run, "events", "Tell a session's history, oldest first",
+      group, run, "events", "Show a session's history, oldest first",
       [request](Run& run) -> absl::Status {
         auto client = run.Open<SessionClient>();
         if (!client.ok()) return client.status();

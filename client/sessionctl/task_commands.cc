@@ -61,7 +61,7 @@ void AddNewId(CLI::App& app, Request& request) {
 void AddStart(CLI::App& group, Run& run) {
   auto request = std::make_shared<v1::StartTaskRequest>();
   CLI::App& app = *AddCommand(
-      group, run, "start", "Start a task, and enter the stage it runs in if told",
+      group, run, "start", "Start a task, and enter the stage it runs in with --to",
       [request](Run& run) { return Print(run, Change(run, *request, &TaskClient::StartTask)); });
   AddSessionId(app, run, *request);
   AddText(app, "TYPE", "", "One of the workflow's task types", [&run, request](const Text& type) {
@@ -101,8 +101,9 @@ void AddProgress(CLI::App& group, Run& run) {
 
 void AddComplete(CLI::App& group, Run& run) {
   auto request = std::make_shared<v1::CompleteTaskRequest>();
-  CLI::App& app = AddReport(group, run, "complete", "End it well, and advance the session if told",
-                            request, &TaskClient::CompleteTask);
+  CLI::App& app =
+      AddReport(group, run, "complete", "End it well, and advance the session with --to", request,
+                &TaskClient::CompleteTask);
   AddObject(app, "--result", "What it brought", [request](google::protobuf::Struct result) {
     *request->mutable_result() = std::move(result);
   });

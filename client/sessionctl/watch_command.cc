@@ -156,17 +156,17 @@ void AddWatchCommand(CLI::App& group, Run& run) {
               [&request](const Text& token) { request.set_resume_token(token); });
   CLI::Option* initial = app.add_flag_callback(
       "--initial", [flags] { flags->initial = true; },
-      "Tell of the sessions as they stand first (default on a terminal, and with --until-status)");
+      "Show the sessions as they are first (default on a terminal, and with --until-status)");
   app.add_flag_callback(
-         "--no-initial", [flags] { flags->initial = false; }, "Tell of changes alone")
+         "--no-initial", [flags] { flags->initial = false; }, "Show changes only")
       ->excludes(initial);
   initial->excludes(token);
-  AddText(app, "--until-status", "STATUS", "Leave when a session has this status",
+  AddText(app, "--until-status", "STATUS", "Exit when a session has this status",
           [flags](const Text& status) { flags->until_status = status; });
   AddText(
       app, "--heartbeat", "DURATION",
-      "How long the daemon is silent at most, 1s to 10m; behind three times that it is taken for "
-      "dead (default: 15s)",
+      "The daemon sends something at least this often, 1s to 10m; after three times that it counts "
+      "as lost (default: 15s)",
       [&request](const Text& text) {
         *request.mutable_heartbeat_interval() = DurationValue("--heartbeat", text);
       });
