@@ -15,9 +15,9 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "db/base/committed.h"
 #include "db/base/inbox.h"
 #include "db/connection/lane_settings.h"
-#include "db/base/committed.h"
 #include "db/write/committer.h"
 #include "db/write/lock_queue.h"
 #include "db/write/submission.h"

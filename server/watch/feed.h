@@ -17,10 +17,10 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "db/base/committed.h"
 #include "db/query/query_pool.h"
 #include "db/query/watch_queries.h"
 #include "db/session_store.h"
-#include "db/base/committed.h"
 #include "server/watch/hub.h"
 
 namespace sessiond::watch {

@@ -34,8 +34,8 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
-#include "db/base/steady_time.h"
 #include "db/base/committed.h"
+#include "db/base/steady_time.h"
 #include "server/watch/change.h"
 #include "server/watch/interest.h"
 

@@ -4,8 +4,8 @@
 
 #include <vector>
 
-#include "db/query/watch_queries.h"
 #include "db/base/committed.h"
+#include "db/query/watch_queries.h"
 #include "server/watch/change.h"
 
 namespace sessiond::watch {
