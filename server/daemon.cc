@@ -337,7 +337,7 @@ absl::Status Daemon::OpenStore() {
       lane_reports_.Failed(group.status, SteadyTime::Now());
     }
     if (group.committed)
-      metrics_.Group(static_cast<int>(group.commands), !group.loaded, group.duration);
+      metrics_.Group(static_cast<int>(group.commands), !group.looked_up, group.duration);
   };
   options.listener = &committed_;
   auto store = db::SessionStore::Open(std::move(options), SteadyTime::Now() + kConnectTimeout);

@@ -33,73 +33,70 @@ std::string KeyOf(int number) {
 }
 
 // As groups do that find the partition, add `events`, and commit.
-void Pass(LaneCache& memory, int16_t partition, int64_t position, int64_t events = 1) {
-  memory.Found(partition, position);
-  memory.Left(partition, position + events);
+void Pass(LaneCache& cache, int16_t partition, int64_t position, int64_t events = 1) {
+  cache.Observe(partition, position);
+  cache.Advance(partition, position + events);
 }
 
 // Passes until the partition can be counted on; answers where it stands then.
-int64_t Settle(LaneCache& memory, int16_t partition, int64_t position) {
-  for (; !memory.PositionOf(partition).has_value(); ++position) {
+int64_t Settle(LaneCache& cache, int16_t partition, int64_t position) {
+  for (; !cache.PositionOf(partition).has_value(); ++position) {
     EXPECT_LT(position, 1000);
-    Pass(memory, partition, position);
+    Pass(cache, partition, position);
   }
   return position;
 }
 
 TEST(LaneCache, CountsOnAPartitionThatNobodyElseHasMovedForAWhile) {
-  LaneCache memory(1000);
-  EXPECT_FALSE(memory.Found(kHere, 0)) << "it was not known";
-  memory.Left(kHere, 1);
-  EXPECT_TRUE(memory.Found(kHere, 1));
-  EXPECT_FALSE(memory.PositionOf(kHere).has_value()) << "that may have been chance";
-  const int64_t position = Settle(memory, kHere, 1);
-  EXPECT_EQ(memory.PositionOf(kHere), position);
-  EXPECT_FALSE(memory.PositionOf(kThere).has_value());
+  LaneCache cache(1000);
+  EXPECT_FALSE(cache.Observe(kHere, 0)) << "it was not known";
+  cache.Advance(kHere, 1);
+  EXPECT_TRUE(cache.Observe(kHere, 1));
+  EXPECT_FALSE(cache.PositionOf(kHere).has_value()) << "that may have been chance";
+  const int64_t position = Settle(cache, kHere, 1);
+  EXPECT_EQ(cache.PositionOf(kHere), position);
+  EXPECT_FALSE(cache.PositionOf(kThere).has_value());
 
-  EXPECT_FALSE(memory.Found(kHere, position + 1));
-  EXPECT_FALSE(memory.PositionOf(kHere).has_value());
-  const int64_t again = Settle(memory, kHere, position + 1);
-  EXPECT_EQ(memory.PositionOf(kHere), again);
+  EXPECT_FALSE(cache.Observe(kHere, position + 1));
+  EXPECT_FALSE(cache.PositionOf(kHere).has_value());
+  const int64_t again = Settle(cache, kHere, position + 1);
+  EXPECT_EQ(cache.PositionOf(kHere), again);
 }
 
 TEST(LaneCache, FindsWhatWasKeptUntilSomebodyElseHasBeenThere) {
-  LaneCache memory(1000);
-  Pass(memory, kHere, 0);
-  Pass(memory, kThere, 0);
-  memory.Keep(kHere, SessionCalled("a"), false);
-  memory.Keep(kThere, SessionCalled("b"), false);
-  v1::Session session;
-  EXPECT_TRUE(memory.Has(kHere, "a"));
-  EXPECT_FALSE(memory.Has(kHere, "c"));
-  ASSERT_TRUE(memory.Find(kHere, "a", &session));
-  EXPECT_EQ(session.DebugString(), SessionCalled("a").DebugString());
-  EXPECT_FALSE(memory.Find(kHere, "c", &session));
+  LaneCache cache(1000);
+  Pass(cache, kHere, 0);
+  Pass(cache, kThere, 0);
+  cache.Put(kHere, SessionCalled("a"), false);
+  cache.Put(kThere, SessionCalled("b"), false);
+  const auto session = cache.Get(kHere, "a");
+  ASSERT_TRUE(session.has_value());
+  EXPECT_EQ(session->DebugString(), SessionCalled("a").DebugString());
+  EXPECT_FALSE(cache.Get(kHere, "c").has_value());
 
-  memory.Found(kHere, 2);
-  EXPECT_FALSE(memory.Has(kHere, "a"));
-  EXPECT_FALSE(memory.Find(kHere, "a", &session));
-  EXPECT_TRUE(memory.Find(kThere, "b", &session));
-  memory.Drop("b");
-  EXPECT_FALSE(memory.Find(kThere, "b", &session));
-  memory.Keep(kThere, SessionCalled("b"), false);
-  memory.Clear();
-  EXPECT_FALSE(memory.Find(kThere, "b", &session));
+  cache.Observe(kHere, 2);
+  EXPECT_FALSE(cache.Get(kHere, "a").has_value());
+  EXPECT_TRUE(cache.Get(kThere, "b").has_value());
+  cache.Erase("b");
+  EXPECT_FALSE(cache.Get(kThere, "b").has_value());
+  cache.Put(kThere, SessionCalled("b"), false);
+  cache.Clear();
+  EXPECT_FALSE(cache.Get(kThere, "b").has_value());
 }
 
 TEST(LaneCache, KeepsNothingThatChangesWithoutAnEventOrIsMoreThanItsMessage) {
-  LaneCache memory(1000);
-  Pass(memory, kHere, 0);
-  v1::Session session = SessionCalled("a"), found;
-  memory.Keep(kHere, session, false);
-  memory.Keep(kHere, session, /*blocking_errors=*/true);
-  EXPECT_FALSE(memory.Find(kHere, "a", &found)) << "and what it was before is gone";
+  LaneCache cache(1000);
+  Pass(cache, kHere, 0);
+  v1::Session session = SessionCalled("a");
+  cache.Put(kHere, session, false);
+  cache.Put(kHere, session, /*blocking_errors=*/true);
+  EXPECT_FALSE(cache.Get(kHere, "a").has_value()) << "and what it was before is gone";
   session.mutable_current_task()->set_status(v1::SessionTask::RUNNING);
-  memory.Keep(kHere, session, false);
-  EXPECT_FALSE(memory.Find(kHere, "a", &found));
+  cache.Put(kHere, session, false);
+  EXPECT_FALSE(cache.Get(kHere, "a").has_value());
   session.mutable_current_task()->set_status(v1::SessionTask::FAILED);
-  memory.Keep(kHere, session, false);
-  EXPECT_TRUE(memory.Find(kHere, "a", &found));
+  cache.Put(kHere, session, false);
+  EXPECT_TRUE(cache.Get(kHere, "a").has_value());
 }
 
 TEST(TwoQueues, DropsWhatWasNotWantedForLongestWhenItIsFull) {
@@ -152,13 +149,13 @@ TEST(TwoQueues, WhatIsInUseStaysThoughManyNewOnesCome) {
 }
 
 TEST(LaneCache, KnowsTheLastRequests) {
-  LaneCache memory(0);
-  EXPECT_FALSE(memory.FindRequest(KeyOf(1)));
+  LaneCache cache(0);
+  EXPECT_FALSE(cache.HasRequest(KeyOf(1)));
   for (int i = 0; i < 100'000; ++i) {
-    memory.KeepRequest(KeyOf(i));
-    ASSERT_TRUE(memory.FindRequest(KeyOf(std::max(0, i - 10'000))));
+    cache.PutRequest(KeyOf(i));
+    ASSERT_TRUE(cache.HasRequest(KeyOf(std::max(0, i - 10'000))));
   }
-  EXPECT_FALSE(memory.FindRequest(KeyOf(1))) << "but not all there ever were";
+  EXPECT_FALSE(cache.HasRequest(KeyOf(1))) << "but not all there ever were";
 }
 
 TEST(DatabaseClock, GoesOnFromWhatItReadAndNeverAhead) {

@@ -404,7 +404,7 @@ int SettleIn(SessionStore& store, Reports& reports, const std::string& session_i
   for (int changes = 1; changes < 100; ++changes) {
     reports.Clear();
     EXPECT_TRUE(SubmitAndWait(store, Increment(session_id, kCounter, 1)).ok());
-    if (!reports.groups().back().loaded) return changes;
+    if (!reports.groups().back().looked_up) return changes;
   }
   ADD_FAILURE() << "the lane remembers nothing";
   return 100;
@@ -423,7 +423,7 @@ TEST(Lane, DecidesFromMemoryUntilAnotherDaemonWasThere) {
     const auto outcome = SubmitAndWait(*store, Increment(id, kCounter, 1));
     ASSERT_TRUE(outcome.ok()) << outcome.status();
     EXPECT_EQ(outcome->session.counters().at(kCounter), ++counter);
-    EXPECT_THAT(reports.groups(), ElementsAre(Field(&GroupReport::loaded, false)));
+    EXPECT_THAT(reports.groups(), ElementsAre(Field(&GroupReport::looked_up, false)));
   }
   for (int i = 0; i < 3; ++i) {
     EXPECT_TRUE(SubmitAndWait(*other, Increment(id, kCounter, 1)).ok());
@@ -432,7 +432,7 @@ TEST(Lane, DecidesFromMemoryUntilAnotherDaemonWasThere) {
     const auto outcome = SubmitAndWait(*store, Increment(id, kCounter, 1));
     ASSERT_TRUE(outcome.ok()) << outcome.status();
     EXPECT_EQ(outcome->session.counters().at(kCounter), ++counter);
-    EXPECT_THAT(reports.groups(), ElementsAre(AllOf(Field(&GroupReport::way, Way::kLocked),
+    EXPECT_THAT(reports.groups(), ElementsAre(AllOf(Field(&GroupReport::mode, CommitMode::kLocked),
                                                     Field(&GroupReport::conflict, true),
                                                     Field(&GroupReport::committed, true))));
     counter += SettleIn(*store, reports, id);
@@ -489,7 +489,7 @@ TEST(Lane, KnowsThatAnotherDaemonChangedAnotherSessionOfThePartition) {
   EXPECT_TRUE(SubmitAndWait(*other, Increment(neighbour, kCounter, 1)).ok());
   reports.Clear();
   EXPECT_TRUE(SubmitAndWait(*store, Increment(id, kCounter, 1)).ok());
-  EXPECT_THAT(reports.groups(), ElementsAre(Field(&GroupReport::way, Way::kLocked)));
+  EXPECT_THAT(reports.groups(), ElementsAre(Field(&GroupReport::mode, CommitMode::kLocked)));
   ExpectSound(database);
 }
 
@@ -523,11 +523,11 @@ TEST(Lane, AGroupThatMovedInPartIsDecidedByWhatIsThere) {
       ASSERT_TRUE(outcome.ok()) << outcome.status();
       EXPECT_EQ(outcome->session.counters().at(kCounter), ++counters[ids[i]]) << i;
     }
-    EXPECT_THAT(
-        reports.groups(),
-        Contains(AllOf(Field(&GroupReport::commands, ids.size()),
-                       Field(&GroupReport::way, disturbed ? Way::kLocked : Way::kOptimistic),
-                       Field(&GroupReport::committed, true))));
+    EXPECT_THAT(reports.groups(),
+                Contains(AllOf(Field(&GroupReport::commands, ids.size()),
+                               Field(&GroupReport::mode,
+                                     disturbed ? CommitMode::kLocked : CommitMode::kOptimistic),
+                               Field(&GroupReport::committed, true))));
   }
   ExpectSound(database);
 }
@@ -564,8 +564,8 @@ TEST(Lane, WhatWasReadWithoutLocksIsNotWrittenIfAnotherDaemonWasThere) {
       reports.Clear();
       ASSERT_TRUE(SubmitAndWait(*store, SetLabel(id, "label", absl::StrCat(++label))).ok());
       ASSERT_LT(label, 100);
-    } while (reports.groups().back().way != Way::kOptimistic);
-    EXPECT_TRUE(reports.groups().back().loaded);
+    } while (reports.groups().back().mode != CommitMode::kOptimistic);
+    EXPECT_TRUE(reports.groups().back().looked_up);
     reports.Clear();
   };
   // Has `other` be the first of two that wait for the partition, and this store the second, that
@@ -587,10 +587,10 @@ TEST(Lane, WhatWasReadWithoutLocksIsNotWrittenIfAnotherDaemonWasThere) {
     EXPECT_TRUE(locker->Execute("COMMIT", TestDeadline()).ok());
     EXPECT_TRUE(at_other.Wait().ok()) << at_other.Wait().status();
     const auto outcome = here.Wait();
-    EXPECT_THAT(
-        reports.groups(),
-        ElementsAre(AllOf(Field(&GroupReport::way, conflict ? Way::kLocked : Way::kUnlocked),
-                          Field(&GroupReport::conflict, conflict))));
+    EXPECT_THAT(reports.groups(),
+                ElementsAre(AllOf(Field(&GroupReport::mode,
+                                        conflict ? CommitMode::kLocked : CommitMode::kOptimistic),
+                                  Field(&GroupReport::conflict, conflict))));
     return std::pair(at_other.Wait(), outcome);
   };
 
@@ -616,7 +616,7 @@ TEST(Lane, WhatWasReadWithoutLocksIsNotWrittenIfAnotherDaemonWasThere) {
   // Somebody was there before anything is read: what is accepted learns of it from its commit, what
   // is refused from the positions that it reads.
   const auto was_locked = ElementsAre(
-      AllOf(Field(&GroupReport::way, Way::kLocked), Field(&GroupReport::conflict, true)));
+      AllOf(Field(&GroupReport::mode, CommitMode::kLocked), Field(&GroupReport::conflict, true)));
   settle();
   ASSERT_TRUE(SubmitAndWait(*other, SetLabel(id, "other", "2")).ok());
   ASSERT_TRUE(SubmitAndWait(*store, SetLabel(id, "here", "2")).ok());
@@ -628,13 +628,15 @@ TEST(Lane, WhatWasReadWithoutLocksIsNotWrittenIfAnotherDaemonWasThere) {
             v1::INVALID_TRANSITION);
   EXPECT_THAT(reports.groups(), was_locked);
 
-  // What is refused needs no lock.
+  // What is refused needs no lock; the database is asked all the same.
   for (const auto& [refused, reason] :
        {std::pair(Heartbeat(id, task), v1::TASK_COMPLETED),
         std::pair(Advance(id, "nowhere"), v1::INVALID_TRANSITION)}) {
     settle();
     EXPECT_EQ(ReasonOf(SubmitAndWait(*store, refused).status()), reason);
-    EXPECT_THAT(reports.groups(), ElementsAre(Field(&GroupReport::way, Way::kUnlocked)));
+    EXPECT_THAT(reports.groups(),
+                ElementsAre(AllOf(Field(&GroupReport::mode, CommitMode::kOptimistic),
+                                  Field(&GroupReport::looked_up, true))));
   }
   ExpectSound(database);
 }
@@ -682,13 +684,13 @@ TEST(Lane, WhatIsGoneIsNotBornAgain) {
 
   v1::CreateSessionRequest again = NewSession("interview");
   again.set_session_id(id);
-  const auto unlocked = ElementsAre(Field(&GroupReport::way, Way::kUnlocked));
-  for (const auto& [command, reason] :
-       {std::pair(Create(store->catalog().Newest("interview"), again), v1::SESSION_EXISTS),
-        std::pair(About<v1::PauseSessionRequest>(id), v1::ARCHIVED)}) {
+  for (const auto& [command, reason, mode] :
+       {std::tuple(Create(store->catalog().Newest("interview"), again), v1::SESSION_EXISTS,
+                   CommitMode::kOptimistic),
+        std::tuple(About<v1::PauseSessionRequest>(id), v1::ARCHIVED, CommitMode::kLocked)}) {
     reports.Clear();
     EXPECT_EQ(ReasonOf(SubmitAndWait(*store, command).status()), reason);
-    EXPECT_THAT(reports.groups(), unlocked);
+    EXPECT_THAT(reports.groups(), ElementsAre(Field(&GroupReport::mode, mode)));
   }
   ExpectSound(database);
 }
@@ -708,7 +710,7 @@ TEST(Lane, AWorkflowThatAnotherDaemonMadeIsReadWhereASessionKeepsIt) {
   reports.Clear();
   const auto labelled = SubmitAndWait(*store, SetLabel(session.session_id(), "a", "1"));
   EXPECT_TRUE(labelled.ok()) << labelled.status();
-  EXPECT_THAT(reports.groups(), ElementsAre(Field(&GroupReport::way, Way::kUnlocked)));
+  EXPECT_THAT(reports.groups(), ElementsAre(Field(&GroupReport::mode, CommitMode::kLocked)));
   ExpectSound(database);
 }
 
@@ -724,14 +726,14 @@ TEST(Lane, ACreationThatIsRunAgainFindsItsSession) {
   const std::string id = first.Wait()->session.session_id();
   EXPECT_TRUE(first.command.session_id_drawn);
   SettleIn(*store, reports, id);
-  for (const Way way : {Way::kUnlocked, Way::kLocked}) {
-    if (way == Way::kLocked) TerminateLanes(*database.Connect());
+  for (const bool remembered : {true, false}) {
+    if (!remembered) TerminateLanes(*database.Connect());
     reports.Clear();
     Pending again(*store, first.command);
     ASSERT_TRUE(again.Wait().ok()) << again.Wait().status();
     EXPECT_EQ(again.Wait()->session.session_id(), id);
     EXPECT_TRUE(again.Wait()->events.empty());
-    EXPECT_EQ(reports.groups().back().way, way);
+    EXPECT_EQ(reports.groups().back().mode, CommitMode::kLocked);
   }
   ExpectSound(database);
 }

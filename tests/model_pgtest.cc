@@ -1035,16 +1035,17 @@ TEST(Model, AndStoresAgreeOnEveryAnswerAndOnWhatIsKept) {
   constexpr int kSessions = 300, kRounds = 60, kCommands = 200;
   const uint64_t seed = TestSeed();
   TestDatabase database;
-  std::atomic<int> from_memory = 0, optimistic = 0, unlocked = 0;
+  std::atomic<int> from_cache = 0, optimistic = 0, locked = 0;
   const auto open = [&](int lanes) {
     return OpenStore(database, [&](SessionStoreOptions& options) {
       options.lanes = lanes;
       options.settings.lock_timeout = absl::Seconds(30);
       options.settings.lock_moment = absl::Milliseconds(10);
       options.on_group = [&](const GroupReport& group) {
-        from_memory += group.committed && !group.loaded ? 1 : 0;
-        optimistic += group.committed && group.way == Way::kOptimistic && group.loaded ? 1 : 0;
-        unlocked += group.committed && group.way == Way::kUnlocked ? 1 : 0;
+        from_cache += group.committed && !group.looked_up ? 1 : 0;
+        optimistic +=
+            group.committed && group.mode == CommitMode::kOptimistic && group.looked_up ? 1 : 0;
+        locked += group.committed && group.mode == CommitMode::kLocked ? 1 : 0;
       };
       options.workflows.push_back(BuiltinDefinition("onboarding"));
       options.workflows.push_back(ShortLivedDefinition());
@@ -1123,9 +1124,9 @@ TEST(Model, AndStoresAgreeOnEveryAnswerAndOnWhatIsKept) {
   EXPECT_GT(accepted, rounds * kCommands / 8) << "seed " << seed;
   for (const std::string& answer : wanted)
     EXPECT_TRUE(met(answer)) << answer << " was never drawn; seed " << seed;
-  EXPECT_GT(from_memory, rounds) << "seed " << seed;
+  EXPECT_GT(from_cache, rounds) << "seed " << seed;
   EXPECT_GT(optimistic, rounds) << "seed " << seed;
-  EXPECT_GT(unlocked, rounds) << "seed " << seed;
+  EXPECT_GT(locked, rounds) << "seed " << seed;
   SCOPED_TRACE(absl::StrCat("seed ", seed));
   ExpectKept(database, models);
 }

@@ -1,16 +1,11 @@
 #include "db/write/commit_group.h"
 
 #include <algorithm>
+#include <iterator>
 #include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_split.h"
-#include "db/rows/artifact_rows.h"
-#include "db/rows/error_rows.h"
-#include "db/rows/session_rows.h"
-#include "db/rows/workflow_rows.h"
-#include "db/sql/statements.h"
 #include "db/write/named_ids.h"
 #include "state_machine/refusal.h"
 #include "state_machine/timestamps.h"
@@ -24,8 +19,8 @@ using v1::SessionError;
 using v1::SessionEvent;
 
 // A group that was decided without locks is as good as lost after this long: a daemon that was
-// frozen meanwhile, or a connection that kept it, would write what was true once.
-constexpr absl::Duration kUnlockedMax = absl::Seconds(5);
+// frozen meanwhile, or a connection that held it back, would write what was true once.
+constexpr absl::Duration kOptimisticMax = absl::Seconds(5);
 
 absl::Status RequestIdReused(const std::string& request_id) {
   return Refusal(v1::REQUEST_ID_REUSED,
@@ -52,6 +47,25 @@ absl::Status RunWasReplaced(const std::string& task_id, const Session& session) 
       .With("current_task_id", session.current_task().task_id());
 }
 
+// What a sweep, or a request about many sessions, found in the database is decided by what is there
+// under a lock, even if somebody changed rows by hand, or a task sends heartbeats: neither moves a
+// position.
+bool WasFoundInDatabase(const Command& command) {
+  return command.by_timeout || std::holds_alternative<v1::EraseOwnerRequest>(command.request) ||
+         std::holds_alternative<v1::DetachReferenceRequest>(command.request) ||
+         std::holds_alternative<v1::PurgeSessionsRequest>(command.request);
+}
+
+bool IsBareHeartbeat(const Command& command) {
+  const auto* report = std::get_if<v1::ReportTaskProgressRequest>(&command.request);
+  return report != nullptr && !report->has_progress();
+}
+
+// A creation with an id of the caller's own, of which there may be a tombstone.
+bool BringsSessionId(const Command& command) {
+  return command.workflow != nullptr && !command.session_id_drawn;
+}
+
 }  // namespace
 
 std::vector<int16_t> PartitionsOf(absl::Span<Submission* const> submissions) {
@@ -63,374 +77,271 @@ std::vector<int16_t> PartitionsOf(absl::Span<Submission* const> submissions) {
   return {partitions.begin(), partitions.end()};
 }
 
-CommitGroup::CommitGroup(absl::Span<Submission* const> submissions, WorkflowCatalog& catalog,
-                         LaneCache& memory, DatabaseClock& clock, Way way, bool listening)
+CommitGroup::CommitGroup(absl::Span<Submission* const> submissions, const WorkflowCatalog& catalog,
+                         LaneCache& cache, DatabaseClock& clock, CommitMode mode, bool listening)
     : submissions_(submissions.begin(), submissions.end()),
       catalog_(catalog),
-      memory_(memory),
+      cache_(cache),
       clock_(clock),
-      way_(way),
+      mode_(mode),
       listening_(listening),
-      partitions_(PartitionsOf(submissions)) {}
-
-SteadyTime CommitGroup::last_deadline() const {
-  SteadyTime last = SteadyTime::InfinitePast();
-  for (const Submission* submission : submissions_)
-    last = std::max(last, submission->deadline.time);
-  return last;
+      partitions_(PartitionsOf(submissions)) {
+  if (mode_ == CommitMode::kOptimistic) in_vain_ = !BeginOptimistic();
 }
 
-// -------------------------------------------------------------------------------------------------
-// what the lane has kept
-
-namespace {
-
-// What a sweep, or a request about many sessions, found in the database is decided by what stands
-// there under a lock, even if somebody changed rows by hand, or a task sends signs of life: of
-// neither a position tells.
-bool WasFoundInDatabase(const Command& command) {
-  return command.by_timeout || std::holds_alternative<v1::EraseOwnerRequest>(command.request) ||
-         std::holds_alternative<v1::DetachReferenceRequest>(command.request) ||
-         std::holds_alternative<v1::PurgeSessionsRequest>(command.request);
-}
-
-// Whether the session, and what is named below it, is not enough to know: a bare heartbeat leaves
-// no trace, and of the id that a caller gives a new session there may be a tombstone.
-bool TakesMoreThanItsSession(const Command& command) {
-  const auto* heartbeat = std::get_if<v1::ReportTaskProgressRequest>(&command.request);
-  if (heartbeat != nullptr) return !heartbeat->has_progress();
-  const bool creates = command.workflow != nullptr;
-  return creates && !command.session_id_drawn;
-}
-
-}  // namespace
-
-bool CommitGroup::Recall(const Submission& submission) {
-  if (WasFoundInDatabase(submission.command)) return false;
-  const std::string& id = submission.command.session_id;
-  if (const auto entry = entries_.find(id); entry != entries_.end()) return entry->second.recalled;
-  Session session;
-  if (!memory_.Find(submission.partition, id, &session)) return false;
-  entries_[id] = {.aggregate = {.session = std::move(session)}, .recalled = true};
-  return true;
-}
-
-bool CommitGroup::Prepare() {
-  if (way_ == Way::kLocked) return true;
-  for (const Submission* submission : submissions_) {
-    const std::optional<int64_t> position = memory_.PositionOf(submission->partition);
-    if (!position.has_value() || WasFoundInDatabase(submission->command)) return false;
-    if (!submission->sent.empty()) return false;  // What may still come in, only a lock keeps out.
-    positions_before_[submission->partition] = *position;
-  }
-  if (way_ == Way::kUnlocked) return true;
-
+bool CommitGroup::BeginOptimistic() {
   const std::optional<absl::Time> now = clock_.Now();
   if (!now.has_value()) return false;
   now_ = *now;
-  positions_ = positions_before_;
-  return std::none_of(submissions_.begin(), submissions_.end(), [&](const Submission* submission) {
-    return TakesMoreThanItsSession(submission->command) ||
-           memory_.FindRequest(submission->request_key);
-  });
-}
-
-// What the group has committed.
-void CommitGroup::Keep() {
-  for (const auto& [partition, position] : positions_) memory_.Left(partition, position);
-  for (const Submission* submission : accepted_) memory_.KeepRequest(submission->request_key);
-  for (const auto& [id, entry] : entries_) {
-    if (entry.ended.has_value()) {
-      memory_.Drop(id);
-    } else if (entry.changed) {
-      memory_.Keep(entry.partition, *entry.aggregate.session, entry.aggregate.blocking.count > 0);
+  for (const Submission* submission : submissions_) {
+    const std::optional<int64_t> position = cache_.PositionOf(submission->partition);
+    // What was sent before may still come in: only a lock keeps it out.
+    if (!position.has_value() || !submission->sent.empty() ||
+        WasFoundInDatabase(submission->command) || cache_.HasRequest(submission->request_key)) {
+      return false;
     }
+    positions_before_[submission->partition] = *position;
   }
+  positions_ = positions_before_;
+  return true;
 }
 
 // -------------------------------------------------------------------------------------------------
-// trip 1
+// what it looks up
 
-void CommitGroup::QueueLock(Connection& connection) const {
-  Params lock;
-  lock.AddInt2Array(partitions_);
-  connection.Queue(kLockPartitions, std::move(lock));
-}
-
-// Of what was counted on: request rows in other partitions are guarded by their own key.
-void CommitGroup::QueuePositions(Connection& connection) const {
-  std::vector<int16_t> partitions;
-  for (const auto& [partition, position] : positions_before_) partitions.push_back(partition);
-  Params positions;
-  positions.AddInt2Array(partitions);
-  connection.Queue(kReadPositions, std::move(positions));
-}
-
-bool CommitGroup::QueueLoad(Connection& connection) {
-  if (way_ == Way::kLocked) {
-    connection.Queue(kBegin);
-    QueueLock(connection);
+std::optional<GroupLookups> CommitGroup::Next() {
+  while (step_ != Step::kEnd && !in_vain_) {
+    GroupLookups lookups;
+    switch (step_) {
+      case Step::kLoad:
+        lookups = FirstLookups();
+        step_ = Step::kComplete;
+        break;
+      case Step::kComplete:
+        if (mode_ == CommitMode::kLocked) lookups = MissingLookups();
+        step_ = Step::kDecide;
+        break;
+      case Step::kDecide:
+        Decide();
+        if (mode_ == CommitMode::kOptimistic) lookups = UncheckedLookups();
+        step_ = Step::kEnd;
+        break;
+      case Step::kEnd:
+        break;
+    }
+    if (lookups.empty() || in_vain_) continue;
+    lookups.partitions = partitions_;
+    return lookups;
   }
-  const auto ask = [&](const Statement& statement, const auto& rows, auto write) {
-    if (rows.empty()) return;
-    connection.Queue(statement, SetParams(partitions_, rows, write));
-    asked_.push_back(&statement);
-  };
+  return std::nullopt;
+}
 
-  // A session that several commands name is loaded once. An id that was drawn just now is nobody's
-  // yet, unless it was written before and nobody knows.
-  std::vector<SessionKey> sessions;
-  std::set<absl::string_view> seen;
+Decided CommitGroup::decided() const {
+  if (in_vain_) return Decided::kInVain;
+  return accepted_.empty() ? Decided::kNothingToWrite : Decided::kToBeWritten;
+}
+
+GroupLookups CommitGroup::FirstLookups() {
+  const bool locked = mode_ == CommitMode::kLocked;
+  GroupLookups lookups{.lock = locked};
+  int32_t ix = 0;
   for (const Submission* submission : submissions_) {
     const Command& command = submission->command;
-    if (!seen.insert(command.session_id).second) continue;
-    const bool fresh = command.session_id_drawn && way_ == Way::kOptimistic;
-    if (!fresh && !Recall(*submission))
-      sessions.push_back({submission->partition, command.session_id});
-    entries_[command.session_id].partition = submission->partition;
-  }
-  ask(kLoadSessions, sessions, WriteSessionKey);
-
-  if (way_ != Way::kOptimistic) {
-    int index = 0;
-    ask(kFindRequests, submissions_, [&index](const Submission* submission, RowWriter& out) {
-      out.Int2(submission->request_partition);
-      out.Uuid(submission->request_key);
-      out.Int4(index++);
-    });
-  }
-
-  std::vector<SessionKey> sent;
-  for (std::size_t i = 0; i < submissions_.size(); ++i) {
-    for (const Outcome& outcome : submissions_[i]->sent) {
-      sent.push_back({submissions_[i]->partition, submissions_[i]->command.session_id,
-                      static_cast<int32_t>(i), outcome.events.back().sequence()});
+    // A session that several commands name is loaded once.
+    if (const auto [at, first] = entries_.try_emplace(command.session_id); first) {
+      Entry& entry = at->second;
+      entry.partition = submission->partition;
+      if (!WasFoundInDatabase(command))
+        entry.aggregate.session = cache_.Get(entry.partition, command.session_id);
+      entry.from_cache = entry.aggregate.session.has_value();
+      // An id that was drawn just now is nobody's yet, unless it was written before and nobody
+      // knows.
+      const bool is_new = command.session_id_drawn && !locked;
+      if (!entry.from_cache && !is_new)
+        lookups.sessions.push_back({entry.partition, command.session_id});
     }
+    if (BringsSessionId(command) && !locked)
+      lookups.AddTombstone(submission->partition, command.session_id);
+    if (locked || IsBareHeartbeat(command))
+      lookups.requests.push_back({submission->request_partition, submission->request_key, ix});
+    for (const Outcome& sent : submission->sent) {
+      lookups.events.push_back(
+          {submission->partition, command.session_id, ix, sent.events.back().sequence()});
+    }
+    LookUpNamed(*submission, &lookups);
+    ++ix;
   }
-  ask(kFindSentEvents, sent, WriteSessionKey);
-
-  std::vector<NamedKey> errors, artifacts, messages, tasks;
-  for (const Submission* submission : submissions_) {
-    const auto name = [&](std::vector<std::string> ids, std::vector<NamedKey>* all_named) {
-      for (std::string& id : ids)
-        all_named->push_back(
-            {submission->partition, submission->command.session_id, std::move(id)});
-    };
-    NamedIds ids = NamedBy(submission->command.request);
-    name(std::move(ids.errors), &errors);
-    name(std::move(ids.artifacts), &artifacts);
-    name(std::move(ids.messages), &messages);
-    name(std::move(ids.tasks), &tasks);
-  }
-  ask(kLoadErrors, errors, WriteNamedKey);
-  ask(kLoadArtifacts, artifacts, WriteNamedKey);
-  ask(kFindMessageIds, messages, WriteNamedKey);
-  ask(kFindTaskIds, tasks, WriteNamedKey);
-  // Last: where they stand as the lane had left them, all of the above belongs together.
-  if (way_ == Way::kUnlocked) QueuePositions(connection);
-  return !asked_.empty();
+  return lookups;
 }
 
-void CommitGroup::TakeRequests(const Result& result) {
-  for (int row = 0; row < result.rows(); ++row) {
-    const std::string& key = submissions_[result.Int4(row, 0)]->request_key;
-    memory_.KeepRequest(key);
-    requests_[key] = {std::string(result.Text(row, 1)), std::string(result.Text(row, 2)),
-                      std::string(result.Text(row, 3))};
+void CommitGroup::LookUpNamed(const Submission& submission, GroupLookups* lookups) const {
+  const auto look_up = [&](std::vector<std::string> ids, std::vector<NamedKey>* keys) {
+    for (std::string& id : ids)
+      keys->push_back({submission.partition, submission.command.session_id, std::move(id)});
+  };
+  NamedIds ids = NamedBy(submission.command.request);
+  look_up(std::move(ids.errors), &lookups->errors);
+  look_up(std::move(ids.artifacts), &lookups->artifacts);
+  look_up(std::move(ids.messages), &lookups->message_ids);
+  look_up(std::move(ids.tasks), &lookups->task_ids);
+}
+
+// What the first round trip has shown to be needed; under locks, so that nothing changes between.
+GroupLookups CommitGroup::MissingLookups() {
+  GroupLookups lookups;
+  for (const std::string& id : void_sessions_)
+    lookups.sessions.push_back({entries_[id].partition, id});
+  for (const Submission* submission : submissions_) {
+    if (done_.contains(submission)) continue;
+    const std::string& id = submission->command.session_id;
+    const auto request = requests_.find(submission->request_key);
+    if (request != requests_.end()) {
+      LookUpAnswer(*submission, request->second, &lookups);
+    } else if (!submission->command.session_id_drawn &&
+               !entries_[id].aggregate.session.has_value()) {
+      lookups.AddTombstone(submission->partition, id);
+    }
+  }
+  lookups.workflows = std::any_of(entries_.begin(), entries_.end(), [&](const auto& item) {
+    const auto& session = item.second.aggregate.session;
+    return session.has_value() &&
+           catalog_.Find(session->workflow(), session->workflow_revision()) == nullptr;
+  });
+  return lookups;
+}
+
+// What a repeated request answers with.
+void CommitGroup::LookUpAnswer(const Submission& submission, const DoneRequest& request,
+                               GroupLookups* lookups) {
+  const std::string& id = request.session_id;
+  const auto [at, first] = entries_.try_emplace(id);
+  Entry& entry = at->second;
+  // A creation whose id was drawn: the retry has drawn another one.
+  if (first) {
+    entry.partition = submission.request_partition;
+    lookups->sessions.push_back({entry.partition, id});
+  }
+  // By now it may have been archived.
+  if (!entry.aggregate.session.has_value()) lookups->AddTombstone(entry.partition, id);
+  const Answers kind = AnswersWith(submission.command.request);
+  if (kind != Answers::kError && kind != Answers::kArtifacts) return;
+  auto& keys = kind == Answers::kError ? lookups->errors : lookups->artifacts;
+  for (const std::string& named : AnswerIds(request.answer))
+    keys.push_back({entry.partition, id, named});
+}
+
+// What no commit would find out: that they repeat a request, or were decided by what was true once.
+GroupLookups CommitGroup::UncheckedLookups() const {
+  GroupLookups lookups;
+  if (unchecked_.empty()) return lookups;
+  for (const auto& [partition, position] : positions_before_)
+    lookups.positions.push_back(partition);
+  for (const Submission* submission : unchecked_) {
+    const auto ix = static_cast<int32_t>(lookups.requests.size());
+    const std::string& id = submission->command.session_id;
+    lookups.requests.push_back({submission->request_partition, submission->request_key, ix});
+    const Aggregate& aggregate = entries_.at(id).aggregate;
+    if (!aggregate.session.has_value() && !aggregate.tombstone.has_value())
+      lookups.AddTombstone(submission->partition, id);
+  }
+  return lookups;
+}
+
+void CommitGroup::Take(GroupFinds finds) {
+  if (!finds.positions.empty()) TakePositions(finds);
+  if (mode_ == CommitMode::kOptimistic) {
+    const bool decided = step_ == Step::kEnd;
+    in_vain_ |= !finds.requests.empty() || (decided && !finds.tombstones.empty());
+    if (in_vain_ || decided) return;
+  }
+  for (auto& [session, blocking] : finds.sessions) {
+    Aggregate& aggregate = entries_[session.session_id()].aggregate;
+    aggregate.blocking = std::move(blocking);
+    aggregate.session = std::move(session);
+  }
+  for (const auto& [id, archive_time] : finds.tombstones)
+    entries_[id].aggregate.tombstone = Tombstone{.archive_time = archive_time};
+  for (auto& [ix, fingerprint, session_id, answer] : finds.requests) {
+    const std::string& key = submissions_[ix]->request_key;
+    cache_.PutRequest(key);
+    requests_[key] = {std::move(fingerprint), std::move(session_id), std::move(answer)};
+  }
+  for (const GroupFinds::FoundEvent& found : finds.events) TakeEvent(found);
+  for (SessionError& error : finds.errors) {
+    auto& errors = entries_[error.session_id()].aggregate.errors;
+    errors[error.error_id()] = std::move(error);
+  }
+  for (SessionArtifact& artifact : finds.artifacts) {
+    auto& artifacts = entries_[artifact.session_id()].aggregate.artifacts;
+    artifacts[artifact.artifact_id()] = std::move(artifact);
+  }
+  for (auto& [session_id, id] : finds.used_ids)
+    entries_[session_id].aggregate.used_ids.insert(std::move(id));
+}
+
+// Of a partition that somebody else has moved, what was cached is void.
+void CommitGroup::TakePositions(const GroupFinds& finds) {
+  std::set<int16_t> moved;
+  for (const auto& [partition, position] : finds.positions) {
+    if (!cache_.Observe(partition, position)) moved.insert(partition);
+    if (mode_ == CommitMode::kLocked) positions_before_[partition] = position;
+  }
+  if (mode_ == CommitMode::kOptimistic) {
+    in_vain_ |= !moved.empty();
+    return;
+  }
+  positions_ = positions_before_;
+  now_ = finds.now;
+  clock_.Read(now_);
+  for (auto& [id, entry] : entries_) {
+    if (!entry.from_cache || !moved.contains(entry.partition)) continue;
+    entry = {.partition = entry.partition};
+    void_sessions_.push_back(id);
   }
 }
 
 // An event of this sequence, time and request is the one that was sent: what came before it was the
 // same then, and so is all that was decided. (But for ids that were drawn, should somebody else
-// have sent the same request at the same microsecond; the request row tells.)
-void CommitGroup::TakeSent(const Result& result) {
-  for (int row = 0; row < result.rows(); ++row) {
-    const Submission* submission = submissions_[result.Int4(row, 0)];
-    for (const Outcome& sent : submission->sent) {
-      const SessionEvent& event = sent.events.back();
-      const bool same = event.sequence() == result.Int4(row, 1) &&
-                        FromProto(event.event_time()) == result.Timestamp(row, 2) &&
-                        event.caller() == result.Text(row, 3) &&
-                        event.request_id() == result.Text(row, 4);
-      if (same && IsAnswer(*submission, sent)) done_[submission] = &sent;
-    }
-  }
-}
-
-// Whether the request's row, which is gone where the session is, names the same.
-bool CommitGroup::IsAnswer(const Submission& submission, const Outcome& sent) const {
+// have sent the same request at the same microsecond; the request row, which is gone where the
+// session is, tells.)
+void CommitGroup::TakeEvent(const GroupFinds::FoundEvent& found) {
+  const Submission& submission = *submissions_[found.ix];
   const auto request = requests_.find(submission.request_key);
-  return request == requests_.end() ||
-         request->second.answer == WriteAnswer(AnswersWith(submission.command.request), sent);
-}
-
-void CommitGroup::TakeNamed(const Statement& statement, const Result& result) {
-  for (int row = 0; row < result.rows(); ++row) {
-    if (&statement == &kLoadErrors) {
-      SessionError error;
-      ReadError(result, row, 0, &error);
-      entries_[error.session_id()].aggregate.errors[error.error_id()] = std::move(error);
-    } else if (&statement == &kLoadArtifacts) {
-      SessionArtifact artifact;
-      ReadArtifact(result, row, 0, &artifact);
-      auto& artifacts = entries_[artifact.session_id()].aggregate.artifacts;
-      artifacts[artifact.artifact_id()] = std::move(artifact);
-    } else {
-      entries_[std::string(result.Text(row, 0))].aggregate.used_ids.insert(
-          std::string(result.Text(row, 1)));
-    }
+  for (const Outcome& sent : submission.sent) {
+    const SessionEvent& event = sent.events.back();
+    const bool same = event.sequence() == found.sequence &&
+                      FromProto(event.event_time()) == found.event_time &&
+                      event.caller() == found.caller && event.request_id() == found.request_id;
+    const bool answers =
+        request == requests_.end() ||
+        request->second.answer == WriteAnswer(AnswersWith(submission.command.request), sent);
+    if (same && answers) done_[&submission] = &sent;
   }
-}
-
-namespace {
-
-void TakeSession(const Result& result, int row, Aggregate* aggregate) {
-  ReadSession(result, row, 1, &aggregate->session.emplace());
-  aggregate->blocking.count = result.Int4(row, 1 + kBlockingErrorsColumn);
-  const absl::string_view ids = result.Text(row, 1 + kSessionColumnCount);
-  if (!ids.empty()) aggregate->blocking.ids = absl::StrSplit(ids, ',');
-}
-
-}  // namespace
-
-void CommitGroup::Take(const Statement& statement, const Result& result) {
-  if (&statement == &kFindRequests) return TakeRequests(result);
-  if (&statement == &kFindSentEvents) return TakeSent(result);
-  if (&statement != &kLoadSessions) return TakeNamed(statement, result);
-  for (int row = 0; row < result.rows(); ++row)
-    TakeSession(result, row, &entries_[std::string(result.Text(row, 1))].aggregate);
-}
-
-bool CommitGroup::TakePositions(const Result& result) {
-  for (int row = 0; row < result.rows(); ++row) {
-    const int16_t partition = result.Int2(row, 0);
-    const int64_t position = result.Int8(row, 1);
-    if (!memory_.Found(partition, position)) {
-      if (way_ == Way::kUnlocked) return false;
-      moved_.insert(partition);
-    }
-    positions_before_[partition] = position;
-    now_ = result.Timestamp(row, 2);
-  }
-  clock_.Read(now_);
-  positions_ = positions_before_;
-  return true;
-}
-
-bool CommitGroup::TakeLoaded(const std::vector<Result>& results) {
-  const bool locked = way_ == Way::kLocked;
-  if (way_ != Way::kOptimistic && !TakePositions(locked ? results[1] : results.back()))
-    return false;
-  for (auto& [id, entry] : entries_) {
-    if (!entry.recalled || !moved_.contains(entry.partition)) continue;
-    entry = {.partition = entry.partition};
-    missing_sessions_.push_back(id);
-  }
-  auto result = results.begin() + (locked ? 2 : 0);
-  for (const Statement* statement : asked_) Take(*statement, *result++);
-  return true;
 }
 
 // -------------------------------------------------------------------------------------------------
-// trip 1b
+// what it decides
 
-// What a repeated request answers with.
-void CommitGroup::NameMissing(const Submission& submission, const Replayed& request) {
-  const std::string& id = request.session_id;
-  // A creation whose id was drawn: the retry has drawn another one.
-  if (!entries_.contains(id)) {
-    entries_[id].partition = submission.request_partition;
-    missing_sessions_.push_back(id);
-  }
-  // By now it may have been archived.
-  const Entry& entry = entries_[id];
-  if (!entry.aggregate.session.has_value()) missing_tombstones_.push_back(id);
-  const Answers kind = AnswersWith(submission.command.request);
-  if (kind != Answers::kError && kind != Answers::kArtifacts) return;
-  for (const std::string& named : AnswerIds(request.answer)) {
-    if (kind == Answers::kError) {
-      missing_errors_.push_back({entry.partition, id, named});
-    } else {
-      missing_artifacts_.push_back({entry.partition, id, named});
-    }
-  }
-}
-
-bool CommitGroup::QueueMissing(Connection& connection) {
-  if (way_ == Way::kOptimistic) return false;
-  for (const Submission* submission : submissions_) {
-    if (done_.contains(submission)) continue;
-    const auto request = requests_.find(submission->request_key);
-    if (request != requests_.end()) {
-      NameMissing(*submission, request->second);
-      continue;
-    }
-    const Entry& entry = entries_[submission->command.session_id];
-    const bool fresh = submission->command.session_id_drawn;
-    if (!entry.aggregate.session.has_value() && !fresh)
-      missing_tombstones_.push_back(submission->command.session_id);
-  }
-  missing_workflows_ = std::any_of(entries_.begin(), entries_.end(), [&](const auto& item) {
-    const auto& session = item.second.aggregate.session;
-    return session.has_value() &&
-           catalog_.Find(session->workflow(), session->workflow_revision()) == nullptr;
-  });
-  const auto queue = [&](const Statement& statement, const std::vector<std::string>& ids) {
-    std::vector<SessionKey> keys;
-    for (const std::string& id : ids)
-      keys.push_back({entries_[id].partition, id, static_cast<int32_t>(keys.size())});
-    if (!keys.empty()) connection.Queue(statement, SetParams(partitions_, keys, WriteSessionKey));
-  };
-  queue(kLoadSessions, missing_sessions_);
-  queue(kFindTombstones, missing_tombstones_);
-  if (!missing_errors_.empty())
-    connection.Queue(kLoadErrors, SetParams(partitions_, missing_errors_, WriteNamedKey));
-  if (!missing_artifacts_.empty())
-    connection.Queue(kLoadArtifacts, SetParams(partitions_, missing_artifacts_, WriteNamedKey));
-  if (missing_workflows_) connection.Queue(kLoadWorkflows);
-  const bool any = missing_workflows_ || !missing_sessions_.empty() ||
-                   !missing_tombstones_.empty() || !missing_errors_.empty() ||
-                   !missing_artifacts_.empty();
-  if (any && way_ == Way::kUnlocked) QueuePositions(connection);
-  return any;
-}
-
-bool CommitGroup::TakeMissing(const std::vector<Result>& results) {
-  auto result = results.begin();
-  if (!missing_sessions_.empty()) {
-    for (int row = 0; row < result->rows(); ++row)
-      TakeSession(*result, row, &entries_[std::string(result->Text(row, 1))].aggregate);
-    ++result;
-  }
-  if (!missing_tombstones_.empty()) {
-    for (int row = 0; row < result->rows(); ++row) {
-      entries_[missing_tombstones_[result->Int4(row, 0)]].aggregate.tombstone =
-          Tombstone{.archive_time = result->Timestamp(row, 1)};
-    }
-    ++result;
-  }
-  if (!missing_errors_.empty()) TakeNamed(kLoadErrors, *result++);
-  if (!missing_artifacts_.empty()) TakeNamed(kLoadArtifacts, *result++);
-  if (missing_workflows_) AddWorkflows(*result, catalog_);
-  return way_ == Way::kLocked || TakePositions(results.back());
-}
-
-// -------------------------------------------------------------------------------------------------
-// decide
-
-Decided CommitGroup::Decide() {
+void CommitGroup::Decide() {
   const SteadyTime now = SteadyTime::Now();
   for (Submission* submission : submissions_) {
-    // What nobody waits for any more is not sent: not by the first group either, if it waited.
+    // What nobody waits for is not carried out, however often the group was run.
     if (absl::Status why = submission->deadline.Check(now); !why.ok()) {
       submission->outcome = std::move(why);
       continue;
     }
     submission->outcome = DecideOne(*submission);
-    const bool leaves_trace = submission->outcome.ok() && !submission->outcome->events.empty();
-    if (way_ == Way::kOptimistic && !leaves_trace) return Decided::kUnsure;
+    if (mode_ == CommitMode::kOptimistic && !WillBeChecked(*submission))
+      unchecked_.push_back(submission);
   }
-  return accepted_.empty() ? Decided::kNothingToWrite : Decided::kToBeWritten;
+}
+
+// Whether the commit finds out if the command repeats a request: it does by the request rows that
+// it writes, and of bare heartbeats that was looked up.
+bool CommitGroup::WillBeChecked(const Submission& submission) const {
+  if (!requests_.contains(submission.request_key)) return false;  // It was refused.
+  const bool writes_row = accepted_.back() != &submission || !submission.outcome->events.empty();
+  return writes_row || IsBareHeartbeat(submission.command);
 }
 
 absl::StatusOr<Outcome> CommitGroup::DecideOne(Submission& submission) {
@@ -451,6 +362,7 @@ absl::StatusOr<Outcome> CommitGroup::DecideOne(Submission& submission) {
         !exists.ok()) {
       return exists;
     }
+    in_vain_ = mode_ == CommitMode::kOptimistic;  // The other mode looks for new workflows.
     return NotUnderstood(*entry.aggregate.session);
   }
 
@@ -499,7 +411,7 @@ Outcome CommitGroup::Accept(Submission& submission, Entry& entry, Decision decis
   if (entry.aggregate.session.has_value())
     *outcome.session.mutable_current_task() = entry.aggregate.session->current_task();
 
-  if (listening_) Commit(submission, entry, outcome, std::move(session_before));
+  if (listening_) Collect(submission, entry, outcome, std::move(session_before));
   accepted_.push_back(&submission);
   requests_[submission.request_key] = {
       submission.fingerprint, submission.command.session_id,
@@ -532,7 +444,8 @@ void CommitGroup::AcceptRows(Entry& entry, const Outcome& outcome, const Decisio
   }
 }
 
-absl::StatusOr<Outcome> CommitGroup::Repeat(const Submission& submission, const Replayed& request) {
+absl::StatusOr<Outcome> CommitGroup::Repeat(const Submission& submission,
+                                            const DoneRequest& request) {
   if (request.fingerprint != submission.fingerprint)
     return RequestIdReused(submission.command.request_id);
   const Entry& entry = entries_[request.session_id];
@@ -576,106 +489,110 @@ void CommitGroup::Present(Session session, Session* answer) const {
 }
 
 // -------------------------------------------------------------------------------------------------
-// trip 2
+// what it writes
 
 GroupRows CommitGroup::Rows() const {
-  GroupRows rows{.now = now_, .events = events_};
+  GroupRows rows{.partitions = partitions_,
+                 .begin = mode_ == CommitMode::kOptimistic,
+                 .now = now_,
+                 .events = events_};
   std::set<int16_t> checked;
   std::optional<absl::Time> until;
-  if (way_ != Way::kLocked) {
+  if (mode_ == CommitMode::kOptimistic) {
     // Also where there are no events, as of a bare heartbeat.
     for (const Submission* submission : accepted_) checked.insert(submission->partition);
-    until = now_ + kUnlockedMax;
+    until = now_ + kOptimisticMax;
   }
   for (const auto& [partition, position] : positions_) {
     const int64_t before = positions_before_.at(partition);
     if (position > before || checked.contains(partition))
       rows.advanced.push_back({partition, before, position - before, until});
   }
-  for (const auto& [id, entry] : entries_) {
-    if (entry.ended.has_value()) {
-      rows.ended.push_back(*entry.ended);
-      continue;
-    }
-    const Aggregate& aggregate = entry.aggregate;
-    if (entry.changed) {
-      (entry.created ? rows.created : rows.updated)
-          .push_back({entry.partition, &*aggregate.session, aggregate.blocking.count,
-                      entry.fields_changed, entry.counters_changed, entry.references_changed});
-    }
-    if (entry.task_changed)
-      rows.tasks.push_back({entry.partition, &aggregate.session->current_task()});
-    for (const std::string& error : entry.recorded)
-      rows.recorded.push_back({entry.partition, &aggregate.errors.at(error)});
-    for (const std::string& error : entry.resolved)
-      rows.resolved.push_back({entry.partition, &aggregate.errors.at(error)});
-    for (const std::string& artifact : entry.added_artifacts)
-      rows.artifacts.push_back({entry.partition, &aggregate.artifacts.at(artifact)});
-    for (const std::string& artifact : entry.deleted_artifacts)
-      rows.deleted_artifacts.push_back({entry.partition, id, artifact});
-    for (const NewMessage* message : entry.messages)
-      rows.messages.push_back({entry.partition, message});
-  }
-  for (const Submission* submission : accepted_) {
-    // What has no event had no effect that a repetition could double; of what is gone nothing
-    // stays, but for errors: written all the same, their patterns outlive it.
-    if (submission->outcome->events.empty()) continue;
-    if (const Entry& entry = entries_.at(submission->command.session_id); entry.ended.has_value()) {
-      for (const SessionError& error : submission->outcome->errors) {
-        if (entry.recorded.contains(error.error_id()))
-          rows.recorded.push_back({entry.partition, &error});
-      }
-      continue;
-    }
-    rows.requests.push_back({submission->request_partition, submission->request_key,
-                             submission->fingerprint, submission->command.session_id,
-                             requests_.at(submission->request_key).answer});
-  }
+  for (const auto& [id, entry] : entries_) AddRowsOf(id, entry, &rows);
+  for (const Submission* submission : accepted_) AddRequestOf(*submission, &rows);
   return rows;
 }
 
-void CommitGroup::QueueWrites(Connection& connection) {
-  if (way_ != Way::kLocked) {
-    connection.Queue(kBegin);
-    expected_.push_back({kBegin.name, kAny});
-    // One is locked by its update.
-    if (partitions_.size() > 1) {
-      QueueLock(connection);
-      expected_.push_back({kLockPartitions.name, kAny});
-    }
-  }
-  before_rows_ = expected_.size();
-  QueueRows(Rows(), partitions_, connection, &expected_);
-  connection.Queue(kCommit);
-}
-
-void CommitGroup::Answer(const std::vector<Result>& written) {
-  if (!WroteAsExpected(expected_, written)) {
-    const absl::Status defect =
-        Refusal(v1::CONSTRAINT_VIOLATION, "The database wrote other rows than it was told to.");
-    for (Submission* submission : accepted_) submission->outcome = defect;
-    committed_.clear();
+void CommitGroup::AddRowsOf(const std::string& id, const Entry& entry, GroupRows* rows) const {
+  if (entry.ended.has_value()) {
+    rows->ended.push_back(*entry.ended);
     return;
   }
-  if (way_ != Way::kLocked) clock_.Read(written[before_rows_].Timestamp(0, 0));
-  Keep();
-  for (auto& [id, entry] : entries_) {
-    if (entry.last != nullptr) {
-      Present(*std::move(entry.aggregate.session), &entry.last->outcome->session);
+  const Aggregate& aggregate = entry.aggregate;
+  if (entry.changed) {
+    (entry.created ? rows->created : rows->updated)
+        .push_back({entry.partition, &*aggregate.session, aggregate.blocking.count,
+                    entry.fields_changed, entry.counters_changed, entry.references_changed});
+  }
+  if (entry.task_changed)
+    rows->tasks.push_back({entry.partition, &aggregate.session->current_task()});
+  for (const std::string& error : entry.recorded)
+    rows->recorded.push_back({entry.partition, &aggregate.errors.at(error)});
+  for (const std::string& error : entry.resolved)
+    rows->resolved.push_back({entry.partition, &aggregate.errors.at(error)});
+  for (const std::string& artifact : entry.added_artifacts)
+    rows->artifacts.push_back({entry.partition, &aggregate.artifacts.at(artifact)});
+  for (const std::string& artifact : entry.deleted_artifacts)
+    rows->deleted_artifacts.push_back({entry.partition, id, artifact});
+  for (const NewMessage* message : entry.messages)
+    rows->messages.push_back({entry.partition, message});
+}
+
+// What has no event had no effect that a repetition could double; of what is gone nothing stays,
+// but for errors: written all the same, their patterns outlive it.
+void CommitGroup::AddRequestOf(const Submission& submission, GroupRows* rows) const {
+  if (submission.outcome->events.empty()) return;
+  const Entry& entry = entries_.at(submission.command.session_id);
+  if (entry.ended.has_value()) {
+    for (const SessionError& error : submission.outcome->errors) {
+      if (entry.recorded.contains(error.error_id()))
+        rows->recorded.push_back({entry.partition, &error});
+    }
+    return;
+  }
+  rows->requests.push_back({submission.request_partition, submission.request_key,
+                            submission.fingerprint, submission.command.session_id,
+                            requests_.at(submission.request_key).answer});
+}
+
+void CommitGroup::Committed(absl::Time now) {
+  if (mode_ == CommitMode::kOptimistic) clock_.Read(now);
+  UpdateCache();
+  PresentLast();
+}
+
+void CommitGroup::UpdateCache() {
+  for (const auto& [partition, position] : positions_) cache_.Advance(partition, position);
+  for (const Submission* submission : accepted_) cache_.PutRequest(submission->request_key);
+  for (const auto& [id, entry] : entries_) {
+    if (entry.ended.has_value()) {
+      cache_.Erase(id);
+    } else if (entry.changed) {
+      cache_.Put(entry.partition, *entry.aggregate.session, entry.aggregate.blocking.count > 0);
     }
   }
 }
 
-void CommitGroup::LeaveInDoubt() {
+// The last command of each session answers with the session as it is now.
+void CommitGroup::PresentLast() {
   for (auto& [id, entry] : entries_) {
     if (entry.last != nullptr)
       Present(*std::move(entry.aggregate.session), &entry.last->outcome->session);
   }
+}
+
+void CommitGroup::LeftInDoubt() {
+  PresentLast();
   for (Submission* submission : accepted_) {
     // What has no event can be done again.
     if (!submission->outcome->events.empty())
       submission->sent.push_back(*std::move(submission->outcome));
   }
+}
+
+void CommitGroup::Refuse(const absl::Status& why) {
+  for (Submission* submission : accepted_) submission->outcome = why;
+  committed_.clear();
 }
 
 bool CommitGroup::AnyAccepted() const {
@@ -684,8 +601,8 @@ bool CommitGroup::AnyAccepted() const {
 }
 
 // What watches will hear of, should the group commit.
-void CommitGroup::Commit(const Submission& submission, const Entry& entry, const Outcome& outcome,
-                         std::shared_ptr<const Session> before) {
+void CommitGroup::Collect(const Submission& submission, const Entry& entry, const Outcome& outcome,
+                          std::shared_ptr<const Session> before) {
   std::shared_ptr<Session> after;
   if (entry.aggregate.session.has_value()) {
     after = std::make_shared<Session>();

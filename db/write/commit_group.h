@@ -1,24 +1,27 @@
-// A group: commands that commit together. It knows what to ask the database and what to make of the
-// answers, and does no I/O itself.
+// A group: commands that commit together. Values in, values out: it says what to look up, decides
+// by what was found, and says what to write. Whoever runs it makes the round trips (committer.h).
 //
-//   trip 1   load the sessions that the lane has not kept, and what commands name below them
-//   decide   each command in the order of arrival; two for one session build on each other
-//   trip 2   BEGIN · positions · sessions · what lies below them · events · requests · COMMIT
+//   Next ──▶ lookups ──▶ round trip ──▶ Take     until it has decided: none, one or two
+//   Rows ──▶ rows ──▶ round trip ──▶ Committed | LeftInDoubt | Refuse
 //
-// Where the lane has kept all that the group needs (lane_cache.h), trip 2 is the only one. It
-// alone locks the partitions, and fails if somebody else has moved one of them since, if a request
-// was carried out before, or if it comes too late to be dated as it was.
+// It decides each command in the order of arrival; two for one session build on each other. It runs
+// in one of two modes.
 //
-// Of a refusal, and of what leaves no trace, only the database knows whether it repeats a request.
-// A group with one of those is made anew. Trip 1 then also looks the requests up, and how far the
-// partitions have come; a trip 1b loads what is missing, if anything is: tombstones, what a
-// repeated request names, unknown workflows. Where trip 2 has failed, and where others have changed
-// the partitions lately, BEGIN and the locks come before all that: this way always leads to an end.
+//   optimistic   What the lane has cached (lane_cache.h) is not looked up; the rest is, without
+//                locks. Where all is cached, the only round trip is the one that writes: it alone
+//                locks the partitions, and fails if somebody else has moved one of them since, if a
+//                request was carried out before, or if it comes too late to be dated as it was.
+//                Of a refusal, and of what leaves no trace, only the database knows whether it
+//                repeats a request: that, and that no partition has moved, is looked up before
+//                anybody is told.
+//   locked       BEGIN and the partitions' locks come first, and all requests are looked up: this
+//                always leads to an end. So run groups that were optimistic in vain, and those that
+//                the cache knows too little for.
 //
 // A refused command writes nothing and harms nobody in its group. Outcomes count only once the
-// commit is known. Where the connection was lost on that, they are kept with their submissions: the
-// group that is made anew, under locks, looks whether their last events are there, and answers with
-// them if so, however the sessions have changed since.
+// commit is known. Where the connection was lost on that, they stay with their submissions: the
+// next run, under locks, looks whether their last events are there, and answers with them if so,
+// however the sessions have changed since.
 #pragma once
 
 #include <cstdint>
@@ -36,8 +39,7 @@
 #include "absl/types/span.h"
 #include "db/base/committed.h"
 #include "db/base/database_clock.h"
-#include "db/connection/connection.h"
-#include "db/rows/set_params.h"
+#include "db/write/group_lookups.h"
 #include "db/write/group_rows.h"
 #include "db/write/lane_cache.h"
 #include "db/write/submission.h"
@@ -45,59 +47,45 @@
 
 namespace sessiond::db {
 
-// How a group comes by what it decides on; the cheapest first.
-enum class Way {
-  kOptimistic,  // What is not kept is loaded; all commands have to be accepted.
-  kUnlocked,    // Requests and positions are read, too.
-  kLocked,      // The same under the partitions' locks.
-};
+enum class CommitMode { kOptimistic, kLocked };
 
-enum class Decided { kUnsure, kNothingToWrite, kToBeWritten };
+enum class Decided {
+  kInVain,  // Optimistic only: it has to run locked.
+  kNothingToWrite,
+  kToBeWritten,
+};
 
 // All that these commands and their requests lie in. Ascending, each once.
 std::vector<int16_t> PartitionsOf(absl::Span<Submission* const> submissions);
 
 class CommitGroup {
  public:
-  // REQUIRES: what is given outlives the group. With `listening`, what is committed is kept for
-  // TakeCommitted.
-  CommitGroup(absl::Span<Submission* const> submissions, WorkflowCatalog& catalog,
-              LaneCache& memory, DatabaseClock& clock, Way way, bool listening = false);
+  // REQUIRES: what is given outlives the group. With `listening`, what is committed is collected
+  // for TakeCommitted.
+  CommitGroup(absl::Span<Submission* const> submissions, const WorkflowCatalog& catalog,
+              LaneCache& cache, DatabaseClock& clock, CommitMode mode, bool listening = false);
 
-  // Whether its way is open to this group. If not, it has to be made anew, to go another way.
-  bool Prepare();
+  // What to look up next, to be answered by Take. Nothing: it has decided every command that
+  // somebody still waits for.
+  std::optional<GroupLookups> Next();
+  void Take(GroupFinds finds);
+  Decided decided() const;
 
-  // Trip 1. QueueLoad is false where nothing is to be loaded, and no trip needed; TakeLoaded where
-  // somebody else has moved a partition.
-  bool QueueLoad(Connection& connection);
-  bool TakeLoaded(const std::vector<Result>& results);
+  // After Decided::kToBeWritten: what is to be written, in a transaction of its own or the one that
+  // has the locks.
+  GroupRows Rows() const;
+  // The commit is known, and when it was made, by the database's clock: outcomes are final.
+  void Committed(absl::Time now);
+  // Nobody knows whether it has committed: the next run will find out.
+  void LeftInDoubt();
+  // What was accepted did not happen.
+  void Refuse(const absl::Status& why);
 
-  // Trip 1b. QueueMissing is false where nothing is missing, and by Way::kOptimistic, where Decide
-  // will tell; TakeMissing as TakeLoaded.
-  bool QueueMissing(Connection& connection);
-  bool TakeMissing(const std::vector<Result>& results);
-
-  // Decides every command that is still waited for. Unsure are, by Way::kOptimistic, refusals and
-  // what leaves no trace: the group has to be made anew.
-  Decided Decide();
-
-  // Trip 2.
-  void QueueWrites(Connection& connection);
-  // Completes the outcomes, now that the commit is known. CONSTRAINT_VIOLATION for all that were
-  // accepted, where the database wrote other rows than it was told to: a defect.
-  void Answer(const std::vector<Result>& written);
-  // Instead, where nobody knows whether it has committed: the next group will find out.
-  void LeaveInDoubt();
-
-  Way way() const { return way_; }
-  // When nobody waits for an outcome any more.
-  SteadyTime last_deadline() const;
-  // After Decide: whether anybody is to be told that what he asked for is done, now or before.
+  // Whether anybody will hear that what they asked for is done, now or before.
   bool AnyAccepted() const;
-  // After Decide: by partition, where it will stand.
+  // By partition, where it will be.
   const std::map<int16_t, int64_t>& positions() const { return positions_; }
-
-  // After Answer: the events, in the order of each partition's positions.
+  // After Committed: the events, in the order of each partition's positions.
   std::vector<CommittedEvent> TakeCommitted() { return std::move(committed_); }
 
  private:
@@ -105,6 +93,7 @@ class CommitGroup {
   struct Entry {
     Aggregate aggregate;
     int16_t partition = 0;
+    bool from_cache = false;
     bool created = false, changed = false, task_changed = false;
     bool fields_changed = false, counters_changed = false, references_changed = false;
     // What the aggregate has below the session, by id.
@@ -112,72 +101,69 @@ class CommitGroup {
     std::vector<const NewMessage*> messages;
     // Archived or erased by this group: nothing of the above is written.
     std::optional<EndedSession> ended;
-    // The last command that changed the session: its answer is the session as it stands.
+    // The last command that changed the session: its answer is the session as it will be.
     Submission* last = nullptr;
-    // The lane had kept it.
-    bool recalled = false;
   };
-  // What was done on a request before.
-  struct Replayed {
-    std::string fingerprint;
-    std::string session_id;
-    std::string answer;
+  // What was done for a request before.
+  struct DoneRequest {
+    std::string fingerprint, session_id, answer;
   };
 
-  bool Recall(const Submission& submission);
-  void QueueLock(Connection& connection) const;
-  void QueuePositions(Connection& connection) const;
-  bool TakePositions(const Result& result);
-  void Keep();
+  bool BeginOptimistic();
+  GroupLookups FirstLookups();
+  GroupLookups MissingLookups();
+  GroupLookups UncheckedLookups() const;
+  void LookUpNamed(const Submission& submission, GroupLookups* lookups) const;
+  void LookUpAnswer(const Submission& submission, const DoneRequest& request,
+                    GroupLookups* lookups);
+  void TakePositions(const GroupFinds& finds);
+  void TakeEvent(const GroupFinds::FoundEvent& found);
+
+  void Decide();
+  bool WillBeChecked(const Submission& submission) const;
   absl::StatusOr<Outcome> DecideOne(Submission& submission);
-  absl::StatusOr<Outcome> Repeat(const Submission& submission, const Replayed& request);
+  absl::StatusOr<Outcome> Repeat(const Submission& submission, const DoneRequest& request);
   Outcome Accept(Submission& submission, Entry& entry, Decision decision);
   void AcceptRows(Entry& entry, const Outcome& outcome, const Decision& decision);
-  void Commit(const Submission& submission, const Entry& entry, const Outcome& outcome,
-              std::shared_ptr<const v1::Session> before);
+  void Collect(const Submission& submission, const Entry& entry, const Outcome& outcome,
+               std::shared_ptr<const v1::Session> before);
   void Present(v1::Session session, v1::Session* answer) const;
-  void Take(const Statement& statement, const Result& result);
-  void TakeRequests(const Result& result);
-  void TakeSent(const Result& result);
-  bool IsAnswer(const Submission& submission, const Outcome& sent) const;
-  void TakeNamed(const Statement& statement, const Result& result);
-  void NameMissing(const Submission& submission, const Replayed& request);
-  GroupRows Rows() const;
+  void PresentLast();
+  void AddRowsOf(const std::string& session_id, const Entry& entry, GroupRows* rows) const;
+  void AddRequestOf(const Submission& submission, GroupRows* rows) const;
+  void UpdateCache();
 
   const std::vector<Submission*> submissions_;
-  WorkflowCatalog& catalog_;
-  LaneCache& memory_;
+  const WorkflowCatalog& catalog_;
+  LaneCache& cache_;
   DatabaseClock& clock_;
-  const Way way_;
+  const CommitMode mode_;
   const bool listening_;
   // Ascending, each once.
-  std::vector<int16_t> partitions_;
+  const std::vector<int16_t> partitions_;
+  // What Next does next.
+  enum class Step { kLoad, kComplete, kDecide, kEnd } step_ = Step::kLoad;
+  // Optimistic only: it has to run locked.
+  bool in_vain_ = false;
   // Where they stood, and, as Accept counts on, where they will.
   std::map<int16_t, int64_t> positions_before_, positions_;
-  // Those of which the lane thought that they stood elsewhere: what was kept of them is void.
-  std::set<int16_t> moved_;
   absl::Time now_;
   // By session id.
   absl::flat_hash_map<std::string, Entry> entries_;
   // By request key: what was done before, in earlier groups and in this one.
-  absl::flat_hash_map<std::string, Replayed> requests_;
+  absl::flat_hash_map<std::string, DoneRequest> requests_;
   // Of submissions that were sent before, and turned out to be committed: what they came to.
   absl::flat_hash_map<const Submission*, const Outcome*> done_;
-  // What trip 1 asked for, in the order of its results.
-  std::vector<const Statement*> asked_;
-  // What trip 1b asked for.
-  std::vector<std::string> missing_sessions_, missing_tombstones_;
-  std::vector<NamedKey> missing_errors_, missing_artifacts_;
-  bool missing_workflows_ = false;
+  // Their cached sessions are void: somebody else has changed the partitions.
+  std::vector<std::string> void_sessions_;
+  // Of which the commit would not find out whether they repeat a request.
+  std::vector<const Submission*> unchecked_;
 
   // What was accepted. The rows point into these.
   std::vector<Submission*> accepted_;
   std::vector<EventRow> events_;
   std::deque<std::vector<google::protobuf::Struct>> before_;
   std::deque<std::vector<NewMessage>> messages_;
-  std::vector<Expected> expected_;
-  // How many statements come before the rows; the first of those tells the time.
-  std::size_t before_rows_ = 0;
   std::vector<CommittedEvent> committed_;
 };
 

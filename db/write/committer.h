@@ -1,27 +1,21 @@
-// Commits groups, one after the other, on a connection of its own, and keeps what it wrote last, so
-// that it need not load it again (lane_cache.h). A lane has one, and what waits beside it another.
-//
-// When the database refuses a group, its halves run through the same function until the culprit
-// stands alone. When nobody knows whether it committed, it runs again: the request rows say what
-// was done. When somebody else keeps a row locked, it waits for a moment only; then those who need
-// the row are left out, and the rest runs at once.
+// Runs groups on a connection of its own: makes the round trips that a CommitGroup asks for, in
+// optimistic mode where that can be, and in locked mode else. It caches what it wrote last, so that
+// it need not be looked up again (lane_cache.h). A lane has one, and its lock queue another.
 #pragma once
 
-#include <cstdint>
 #include <functional>
 #include <string>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
-#include "absl/types/span.h"
 #include "db/base/committed.h"
 #include "db/base/steady_time.h"
 #include "db/connection/lane_settings.h"
 #include "db/connection/link.h"
 #include "db/write/commit_group.h"
 #include "db/write/lane_cache.h"
-#include "db/write/submission.h"
+#include "db/write/settle.h"
 #include "state_machine/workflow_catalog.h"
 
 namespace sessiond::db {
@@ -30,41 +24,30 @@ namespace sessiond::db {
 struct GroupReport {
   std::size_t commands = 0;
   absl::Duration duration;
+  // Whether anything was committed: not where all commands were refused.
   bool committed = false;
-  // Why it was not.
   absl::Status status;
-  // The one that it went last.
-  Way way = Way::kLocked;
-  // It asked the database before it decided, by Way::kOptimistic for what was not kept.
-  bool loaded = false;
-  // It tried without locks first, in vain: somebody else had been there.
+  // The last that it ran in.
+  CommitMode mode = CommitMode::kLocked;
+  // It looked something up before it decided.
+  bool looked_up = false;
+  // It ran in optimistic mode in vain: somebody else had been there, or an earlier request.
   bool conflict = false;
-};
-
-// A submission that was left out of its group.
-struct Blocked {
-  Submission* submission;
-  // What is kept locked; something else than the two, where nobody knows.
-  enum class By { kPartition, kSession, kSomethingElse } by;
-  // By::kPartition: which one.
-  int16_t partition = 0;
 };
 
 struct CommitterOptions {
   LaneSettings settings;
   std::string application_name;
-  // Of sessions that are kept: half a kilobyte to a few each.
-  std::size_t kept_bytes_max = 0;
+  // Of cached sessions: half a kilobyte to a few each.
+  std::size_t cached_bytes_max = 0;
   std::function<void(const GroupReport&)> on_group = [](const GroupReport&) {};
   // Whom to tell of what was committed; null for nobody. Outlives the committer.
   CommittedListener* listener = nullptr;
 };
 
 // One thread.
-class Committer {
+class Committer : public GroupRunner {
  public:
-  using Group = absl::Span<Submission* const>;
-
   // REQUIRES: `catalog` and `clock` outlive it.
   Committer(CommitterOptions options, WorkflowCatalog& catalog, DatabaseClock& clock);
 
@@ -72,29 +55,25 @@ class Committer {
   absl::Status Connect();
   void Disconnect() { link_.Close(); }
 
-  // Decides the group and commits it. Afterwards every outcome is final, but of those that it
-  // answers, in their order: they are as they were.
-  std::vector<Blocked> Settle(Group group);
-
-  // Of the group, those whose partition or session somebody else keeps locked at present. Waits for
-  // none of them. LOCK_TIMEOUT: a whole table is locked. DATABASE_UNAVAILABLE.
-  absl::StatusOr<std::vector<Blocked>> FindBlocked(Group group);
+  absl::Status Run(Group group) override;
+  absl::StatusOr<std::vector<Blocked>> FindBlocked(Group group) override;
+  bool AwaitConnection(SteadyTime begun) override;
 
  private:
-  absl::Status CommitOnce(Group submissions, GroupReport* report);
-  absl::StatusOr<bool> LoadAndWrite(CommitGroup& group, GroupReport* report);
-  std::vector<Blocked> SettleTheRest(Group group, std::vector<Blocked> blocked);
+  absl::Status RunInModes(Group submissions, GroupReport* report);
+  absl::StatusOr<Decided> RunGroup(CommitGroup& group, Group submissions, GroupReport* report);
+  absl::Status EndLocked(const CommitGroup& group);
+  absl::Status Write(CommitGroup& group, Group submissions);
   void RollBack(const absl::Status& status);
-  void QueueTimeout(const CommitGroup& group);
-  absl::StatusOr<std::vector<Result>> Trip();
-  void AnswerAll(Group group, const absl::Status& status);
+  void QueueTimeout(Group group);
+  absl::StatusOr<std::vector<Result>> RoundTrip();
 
   const CommitterOptions options_;
   WorkflowCatalog& catalog_;
   DatabaseClock& clock_;
   Link link_;
-  LaneCache memory_;
-  // The next trip begins with a statement that is no group's.
+  LaneCache cache_;
+  // The next round trip begins with a statement that is no group's.
   bool timeout_queued_ = false;
 };
 

@@ -3,9 +3,12 @@
 #include <spdlog/spdlog.h>
 
 #include <optional>
+#include <utility>
 
+#include "db/connection/sql_error.h"
 #include "db/rows/set_params.h"
 #include "db/sql/statements.h"
+#include "state_machine/refusal.h"
 #include "state_machine/struct_json.h"
 #include "state_machine/timestamps.h"
 
@@ -33,11 +36,10 @@ std::optional<std::string> OptionalJson(bool has, const Fields& fields) {
 // Queues one statement for each kind of row.
 class Writer {
  public:
-  Writer(const GroupRows& rows, const std::vector<int16_t>& partitions, Connection& connection,
-         std::vector<Expected>* expected)
-      : rows_(rows), partitions_(partitions), connection_(connection), expected_(*expected) {}
+  Writer(const GroupRows& rows, Connection& connection) : rows_(rows), connection_(connection) {}
 
-  void QueueAll() {
+  std::vector<ExpectedResult> QueueAll() {
+    if (rows_.begin) Begin();
     Positions();
     Created();
     Updated();
@@ -51,18 +53,26 @@ class Writer {
     Events();
     if (!rows_.ended.empty()) Ended();
     Requests();
+    Queue(kCommit);
+    return std::move(expected_);
   }
 
  private:
+  void Queue(const Statement& statement, Params params = {},
+             int64_t rows = ExpectedResult::kAnyRows) {
+    connection_.Queue(statement, std::move(params));
+    expected_.push_back({&statement, rows});
+  }
   // A statement over `rows`, whose fields `write` gives; left out when there are none.
   template <class Row, class Write>
   void Queue(const Statement& statement, const std::vector<Row>& rows, Write write,
              bool any = false) {
     if (rows.empty()) return;
-    connection_.Queue(statement, SetParams(partitions_, rows, write));
-    expected_.push_back({statement.name, any ? kAny : static_cast<int64_t>(rows.size())});
+    Queue(statement, SetParams(rows_.partitions, rows, write),
+          any ? ExpectedResult::kAnyRows : static_cast<int64_t>(rows.size()));
   }
 
+  void Begin();
   void Positions();
   void Created();
   void Updated();
@@ -78,10 +88,18 @@ class Writer {
   void Requests();
 
   const GroupRows& rows_;
-  const std::vector<int16_t>& partitions_;
   Connection& connection_;
-  std::vector<Expected>& expected_;
+  std::vector<ExpectedResult> expected_;
 };
+
+// One partition is locked by its update; more are locked in ascending order first.
+void Writer::Begin() {
+  Queue(kBegin);
+  if (rows_.partitions.size() < 2) return;
+  Params partitions;
+  partitions.AddInt2Array(rows_.partitions);
+  Queue(kLockPartitions, std::move(partitions));
+}
 
 void Writer::Positions() {
   Queue(kAdvancePositions, rows_.advanced, [](const AdvancedRow& row, RowWriter& out) {
@@ -266,8 +284,7 @@ void Writer::Ended() {
   };
   Queue(kInsertTombstones, rows_.ended, write);
   Queue(kKeepErrorPatterns, rows_.ended, write, /*any=*/true);
-  connection_.Queue(kAllowPurging);
-  expected_.push_back({kAllowPurging.name, kAny});
+  Queue(kAllowPurging);
   for (const Statement* purge : {&kPurgeSessionRequests, &kPurgeEvents, &kPurgeTasks, &kPurgeErrors,
                                  &kPurgeMessages, &kPurgeArtifacts, &kPurgeSessions}) {
     Queue(*purge, rows_.ended, write, /*any=*/true);
@@ -287,23 +304,25 @@ void Writer::Requests() {
 
 }  // namespace
 
-void QueueRows(const GroupRows& rows, const std::vector<int16_t>& partitions,
-               Connection& connection, std::vector<Expected>* expected) {
-  Writer(rows, partitions, connection, expected).QueueAll();
+std::vector<ExpectedResult> QueueRows(const GroupRows& rows, Connection& connection) {
+  return Writer(rows, connection).QueueAll();
 }
 
-bool WroteAsExpected(const std::vector<Expected>& expected, const std::vector<Result>& results) {
-  bool all = results.size() == expected.size() + 1 && results.back().tag() == "COMMIT";
-  for (std::size_t i = 0; all && i < expected.size(); ++i) {
-    const int64_t rows = results[i].affected();
-    if (expected[i].rows == kAny || expected[i].rows == rows) continue;
-    spdlog::critical("{} touched {} rows instead of {}", expected[i].statement, rows,
-                     expected[i].rows);
-    all = false;
+absl::StatusOr<Written> ReadWritten(const std::vector<ExpectedResult>& expected,
+                                    const std::vector<Result>& results) {
+  if (!IsCommitted(results.back())) return CommitInDoubt();
+  Written written;
+  for (std::size_t i = 0; i < expected.size(); ++i) {
+    const auto [statement, rows] = expected[i];
+    if (statement == &kAdvancePositions && results[i].rows() > 0)
+      written.time = results[i].Timestamp(0, 0);
+    if (rows == ExpectedResult::kAnyRows || rows == results[i].affected()) continue;
+    spdlog::critical("{} touched {} rows instead of {}", statement->name, results[i].affected(),
+                     rows);
+    written.defect =
+        Refusal(v1::CONSTRAINT_VIOLATION, "The database wrote other rows than it was told to.");
   }
-  if (!results.empty() && results.back().tag() != "COMMIT")
-    spdlog::critical("a group ended with {}", std::string(results.back().tag()));
-  return all;
+  return written;
 }
 
 }  // namespace sessiond::db

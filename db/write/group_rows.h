@@ -1,5 +1,5 @@
-// The rows that a group writes, and the statements that write them: one for each table that has
-// any.
+// The rows that a group writes, and the statements that write and commit them: one for each table
+// that has any.
 #pragma once
 
 #include <cstdint>
@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "db/connection/connection.h"
@@ -61,6 +62,10 @@ struct RequestRow {
 };
 
 struct GroupRows {
+  // All rows lie in these. Ascending, each once.
+  std::vector<int16_t> partitions;
+  // Whether the transaction begins here. If not, it has locked the partitions.
+  bool begin = false;
   absl::Time now;
   std::vector<AdvancedRow> advanced;
   std::vector<SessionRow> created, updated;
@@ -74,22 +79,28 @@ struct GroupRows {
   std::vector<RequestRow> requests;
 };
 
-// As many as there are: what lies below a session is known to the database alone.
-inline constexpr int64_t kAny = -1;
+// What each statement that was queued must have done, in their order.
+struct ExpectedResult {
+  // As many as there are: what lies below a session is known to the database alone.
+  static constexpr int64_t kAnyRows = -1;
 
-// How many rows a statement must have touched.
-struct Expected {
-  const char* statement;
-  int64_t rows;
+  const Statement* statement;
+  int64_t rows = kAnyRows;
 };
 
-// Queues the statements, that of the positions first, and adds what they must touch. REQUIRES:
-// `partitions`, ascending, hold all rows; more than one are locked by this transaction.
-void QueueRows(const GroupRows& rows, const std::vector<int16_t>& partitions,
-               Connection& connection, std::vector<Expected>* expected);
+// Queues the whole round trip, to its COMMIT.
+std::vector<ExpectedResult> QueueRows(const GroupRows& rows, Connection& connection);
 
-// Whether the database did what it was told to; what it did else is said in the log, for it is a
-// defect.
-bool WroteAsExpected(const std::vector<Expected>& expected, const std::vector<Result>& results);
+struct Written {
+  // By the database's clock.
+  absl::Time time;
+  // CONSTRAINT_VIOLATION where the database wrote other rows than it was told to: a defect of ours,
+  // which is logged.
+  absl::Status defect;
+};
+
+// CommitInDoubt: nobody knows whether it is committed.
+absl::StatusOr<Written> ReadWritten(const std::vector<ExpectedResult>& expected,
+                                    const std::vector<Result>& results);
 
 }  // namespace sessiond::db

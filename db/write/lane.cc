@@ -14,16 +14,16 @@ namespace {
 CommitterOptions CommitterOf(const LaneOptions& options) {
   return {.settings = options.settings,
           .application_name = "sessiond lane",
-          .kept_bytes_max = options.kept_bytes_max,
+          .cached_bytes_max = options.kept_bytes_max,
           .on_group = options.on_group,
           .listener = options.listener};
 }
 
-// It keeps nothing: its sessions are others from one moment to the next.
+// It caches nothing: its sessions are others from one moment to the next.
 LockQueueOptions LockQueueOf(const LaneOptions& options) {
   CommitterOptions committer = CommitterOf(options);
   committer.application_name = "sessiond lock queue";
-  committer.kept_bytes_max = 0;
+  committer.cached_bytes_max = 0;
   return {.committer = std::move(committer),
           .items_max = options.inbox.items_max,
           .group_items_max = options.inbox.group_items_max};
@@ -71,7 +71,7 @@ void Lane::Run() {
   while (inbox_.Take(&group)) {
     AnswerExpired(&group, [](Submission* late, absl::Status why) { late->outcome = why; });
     lock_queue_.TakeOver(&group);
-    if (const std::vector<Blocked> blocked = committer_.Settle(group); !blocked.empty()) {
+    if (const std::vector<Blocked> blocked = Settle(committer_, group); !blocked.empty()) {
       absl::flat_hash_set<const Submission*> left;
       for (const Blocked& one : blocked) left.insert(one.submission);
       std::erase_if(group, [&](const Submission* one) { return left.contains(one); });

@@ -8,8 +8,8 @@
 namespace sessiond::db {
 namespace {
 
-// Where two daemons change a partition by turns, to try is mostly in vain, and costs three trips
-// (load, write, roll back): after so many groups in a row it is so once in 256 times.
+// Where two daemons change a partition by turns, to try is mostly in vain, and costs three round
+// trips (load, write, roll back): after so many groups in a row it is so once in 256 times.
 constexpr int kUndisturbedMin = 8;
 
 // Half a megabyte each for the newer and the older: some seconds at full load.
@@ -24,7 +24,7 @@ absl::uint128 ToUint128(absl::string_view request_key) {
 
 }  // namespace
 
-bool LaneCache::Found(int16_t partition, int64_t position) {
+bool LaneCache::Observe(int16_t partition, int64_t position) {
   Partition& known = partitions_[partition];
   if (known.position == position) {
     known.undisturbed = std::min(known.undisturbed + 1, kUndisturbedMin);
@@ -36,7 +36,7 @@ bool LaneCache::Found(int16_t partition, int64_t position) {
   return false;
 }
 
-void LaneCache::Left(int16_t partition, int64_t position) {
+void LaneCache::Advance(int16_t partition, int64_t position) {
   partitions_[partition].position = position;
 }
 
@@ -54,30 +54,29 @@ void LaneCache::Clear() {
   older_requests_.clear();
 }
 
-void LaneCache::Keep(int16_t partition, const v1::Session& session, bool blocking_errors) {
+void LaneCache::Put(int16_t partition, const v1::Session& session, bool blocking_errors) {
   if (blocking_errors || session.current_task().status() == v1::SessionTask::RUNNING)
-    return Drop(session.session_id());
-  Kept kept{session.SerializeAsString(), partitions_[partition].generation};
-  const std::size_t bytes = kept.session.size();
-  sessions_.Keep(session.session_id(), std::move(kept), bytes);
+    return Erase(session.session_id());
+  Cached cached{session.SerializeAsString(), partitions_[partition].generation};
+  const std::size_t bytes = cached.session.size();
+  sessions_.Keep(session.session_id(), std::move(cached), bytes);
 }
 
-void LaneCache::Drop(absl::string_view session_id) { sessions_.Drop(session_id); }
+void LaneCache::Erase(absl::string_view session_id) { sessions_.Drop(session_id); }
 
-bool LaneCache::Has(int16_t partition, absl::string_view session_id) const {
-  const Kept* kept = sessions_.Peek(session_id);
-  return kept != nullptr && kept->generation == partitions_.at(partition).generation;
-}
-
-bool LaneCache::Find(int16_t partition, absl::string_view session_id, v1::Session* session) {
-  if (!Has(partition, session_id)) {
-    Drop(session_id);
-    return false;
+std::optional<v1::Session> LaneCache::Get(int16_t partition, absl::string_view session_id) {
+  const Cached* cached = sessions_.Find(session_id);
+  if (cached == nullptr) return std::nullopt;
+  v1::Session session;
+  if (cached->generation == partitions_.at(partition).generation &&
+      session.ParseFromString(cached->session)) {
+    return session;
   }
-  return session->ParseFromString(sessions_.Find(session_id)->session);
+  Erase(session_id);
+  return std::nullopt;
 }
 
-void LaneCache::KeepRequest(absl::string_view request_key) {
+void LaneCache::PutRequest(absl::string_view request_key) {
   if (newer_requests_.size() == kRequestsMax) {
     older_requests_ = std::move(newer_requests_);
     newer_requests_.clear();
@@ -85,7 +84,7 @@ void LaneCache::KeepRequest(absl::string_view request_key) {
   newer_requests_.insert(ToUint128(request_key));
 }
 
-bool LaneCache::FindRequest(absl::string_view request_key) const {
+bool LaneCache::HasRequest(absl::string_view request_key) const {
   const absl::uint128 key = ToUint128(request_key);
   return newer_requests_.contains(key) || older_requests_.contains(key);
 }

@@ -62,8 +62,14 @@ void LockQueue::TakeOver(std::vector<Submission*>* group) {
   {
     const std::lock_guard lock(mutex_);
     if (sessions_.empty() && locked_sessions_.empty() && locked_partitions_.empty()) return;
+    // With it come those of its session before it, lest it overtakes them: a creation may belong
+    // here for its request's partition alone.
+    absl::flat_hash_set<std::string> sessions;
+    for (const Submission* submission : *group) {
+      if (BelongsHere(*submission)) sessions.insert(submission->command.session_id);
+    }
     std::erase_if(*group, [&](Submission* submission) {
-      if (!BelongsHere(*submission)) return false;
+      if (!sessions.contains(submission->command.session_id)) return false;
       if (!Push(submission, /*alone=*/false)) refused.push_back(submission);
       return true;
     });
@@ -233,7 +239,7 @@ std::vector<Submission*> LockQueue::InTurn(absl::Span<Submission* const> asked) 
 
 bool LockQueue::Settle(Committer& committer, absl::Span<Submission* const> asked) {
   const std::vector<Submission*> group = InTurn(asked);
-  const std::vector<Blocked> blocked = committer.Settle(group);
+  const std::vector<Blocked> blocked = db::Settle(committer, group);
   absl::flat_hash_set<const Submission*> still;
   {
     const std::lock_guard lock(mutex_);

@@ -1,0 +1,96 @@
+// What a group looks up before it decides, what is found, and the statements that find it: one for
+// each kind of thing that is looked up.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "db/connection/connection.h"
+#include "db/rows/set_params.h"
+#include "state_machine/decide.h"
+#include "state_machine/workflow_catalog.h"
+
+namespace sessiond::db {
+
+// What is pointed at outlives the lookups. `ix` comes back with what is found.
+struct GroupLookups {
+  struct RequestKey {
+    int16_t partition;
+    absl::string_view key;
+    int32_t ix;
+  };
+
+  // All that is looked up lies in these. Ascending, each once.
+  std::vector<int16_t> partitions;
+  // Whether the transaction begins here, with the partitions' rows locked, in this order.
+  bool lock = false;
+  // Whose position is read without a lock.
+  std::vector<int16_t> positions;
+  std::vector<SessionKey> sessions, tombstones;
+  std::vector<RequestKey> requests;
+  // The event of the key's sequence.
+  std::vector<SessionKey> events;
+  std::vector<NamedKey> errors, artifacts;
+  // Ids that callers brought, and that must be new to their sessions.
+  std::vector<NamedKey> message_ids, task_ids;
+  // All revisions of all workflows.
+  bool workflows = false;
+
+  void AddTombstone(int16_t partition, absl::string_view session_id);
+  bool empty() const;
+};
+
+// Of what is not listed, there is none.
+struct GroupFinds {
+  struct Position {
+    int16_t partition;
+    int64_t position;
+  };
+  struct LoadedSession {
+    v1::Session session;
+    BlockingErrors blocking;
+  };
+  struct FoundTombstone {
+    std::string session_id;
+    absl::Time archive_time;
+  };
+  struct FoundRequest {
+    int32_t ix;
+    std::string fingerprint, session_id, answer;
+  };
+  struct FoundEvent {
+    int32_t ix, sequence;
+    absl::Time event_time;
+    std::string caller, request_id;
+  };
+  struct UsedId {
+    std::string session_id, id;
+  };
+
+  // Of the partitions, and when they were there, by the database's clock.
+  std::vector<Position> positions;
+  absl::Time now;
+  std::vector<LoadedSession> sessions;
+  std::vector<FoundTombstone> tombstones;
+  std::vector<FoundRequest> requests;
+  std::vector<FoundEvent> events;
+  std::vector<v1::SessionError> errors;
+  std::vector<v1::SessionArtifact> artifacts;
+  std::vector<UsedId> used_ids;
+};
+
+// For each statement that was queued: what reads its result.
+using LookupReaders = std::vector<std::function<void(const Result& result, GroupFinds* finds)>>;
+
+// Queues a statement for each kind of thing that is looked up. REQUIRES: lookups and catalog, into
+// which workflows go, outlive the readers.
+LookupReaders QueueLookups(const GroupLookups& lookups, WorkflowCatalog& catalog,
+                           Connection& connection);
+// REQUIRES: one result for each reader.
+GroupFinds ReadFinds(const LookupReaders& readers, const std::vector<Result>& results);
+
+}  // namespace sessiond::db
