@@ -148,11 +148,4 @@ void Present(absl::Time now, v1::SessionError* error);
 
 std::string EtagOf(const v1::Session& session);
 
-// Rebuilds a session from all of its events, without the fields that Present fills: the audit is
-// complete, and this is how a test knows. INTERNAL: the events are not those of one session, or one
-// is missing.
-absl::StatusOr<v1::Session> Replay(const std::vector<v1::SessionEvent>& events);
-// Puts one of an event's changes into effect: the new value of a field, or of one key of a map.
-void TakeChange(absl::string_view path, const google::protobuf::Value& value, v1::Session* session);
-
 }  // namespace sessiond

@@ -45,12 +45,8 @@ absl::StatusOr<Decision> Decide(const Context& context, const v1::DetachReferenc
   const auto found = references.find(request.name());
   if (found == references.end() || found->second != request.value())
     return std::move(ledger).Close();
-  ledger.Record(SessionEvent::REFERENCE_DETACHED, [&](Session& session, Struct& changes) {
-    const std::string path = absl::StrCat("references.", request.name());
-    ledger.Before(path, StringValue(request.value()));
-    session.mutable_references()->erase(request.name());
-    Set(changes, path, NullValue());
-  });
+  ledger.Record(SessionEvent::REFERENCE_DETACHED,
+                Changes().Set(absl::StrCat("references.", request.name()), NullValue()));
   return std::move(ledger).Close();
 }
 

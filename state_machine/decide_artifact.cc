@@ -4,13 +4,11 @@
 
 #include "absl/strings/str_cat.h"
 #include "state_machine/deciding.h"
-#include "state_machine/facts.h"
 #include "state_machine/refusal.h"
 #include "state_machine/timestamps.h"
 
 namespace sessiond {
 
-using v1::Session;
 using v1::SessionArtifact;
 using v1::SessionEvent;
 
@@ -29,17 +27,15 @@ absl::StatusOr<Decision> Decide(const Context& context, const v1::AddArtifactsRe
   if (!violations.empty()) return InvalidFields(violations);
 
   Ledger ledger = context.Open();
-  auto& added = ledger.decision().artifacts;
+  Changes changes;
   for (const SessionArtifact& given : request.artifacts()) {
-    SessionArtifact& artifact = added.emplace_back(given);
+    SessionArtifact artifact = given;
     if (artifact.artifact_id().empty()) artifact.set_artifact_id(ledger.DrawId());
     artifact.set_session_id(context.command.session_id);
     *artifact.mutable_create_time() = ToProto(ledger.now());
+    ledger.Add(std::move(artifact), changes);
   }
-  ledger.Record(SessionEvent::ARTIFACTS_ADDED, [&](Session&, Struct& changes) {
-    for (const SessionArtifact& artifact : added)
-      Set(changes, absl::StrCat("artifacts.", artifact.artifact_id()), FactsOf(artifact));
-  });
+  ledger.Record(SessionEvent::ARTIFACTS_ADDED, std::move(changes));
   return std::move(ledger).Close();
 }
 
@@ -54,10 +50,9 @@ absl::StatusOr<Decision> Decide(const Context& context, const v1::DeleteArtifact
         .Resource("artifact", id);
   }
   Ledger ledger = context.Open();
-  ledger.Record(SessionEvent::ARTIFACT_DELETED, [&](Session&, Struct& changes) {
-    Set(changes, absl::StrCat("artifacts.", id), NullValue());
-  });
-  ledger.decision().deleted_artifacts.push_back(id);
+  Changes changes;
+  ledger.Delete(id, changes);
+  ledger.Record(SessionEvent::ARTIFACT_DELETED, std::move(changes));
   return std::move(ledger).Close();
 }
 

@@ -5,13 +5,11 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "state_machine/deciding.h"
-#include "state_machine/facts.h"
 #include "state_machine/refusal.h"
 #include "state_machine/timestamps.h"
 
 namespace sessiond {
 
-using v1::Session;
 using v1::SessionArtifact;
 using v1::SessionError;
 using v1::SessionEvent;
@@ -59,12 +57,9 @@ void RecordError(Ledger& ledger, const SessionError& given) {
   error.clear_resolve_time();
   error.clear_resolver();
   error.clear_resolution();
-  ledger.Record(SessionEvent::ERROR_RECORDED, [&](Session& session, Struct& changes) {
-    Set(changes, absl::StrCat("errors.", error.error_id()), FactsOf(error));
-    if (error.severity() == SessionError::BLOCKING)
-      ledger.AddBlocking(error.error_id(), session, changes);
-  });
-  ledger.decision().errors.push_back(std::move(error));
+  Changes changes;
+  ledger.Add(std::move(error), changes);
+  ledger.Record(SessionEvent::ERROR_RECORDED, std::move(changes));
 }
 
 absl::StatusOr<Decision> Decide(const Context& context, const v1::RecordErrorRequest& request) {
@@ -81,7 +76,7 @@ absl::StatusOr<Decision> Decide(const Context& context, const v1::ResolveErrorRe
   if (found == context.aggregate.errors.end()) {
     return ErrorNotFound(context.command.session_id, request.error_id());
   }
-  SessionError error = found->second;
+  const SessionError& error = found->second;
   if (error.has_resolve_time()) {
     const std::string when = ToRfc3339(FromProto(error.resolve_time()));
     return Refusal(v1::ALREADY_RESOLVED,
@@ -91,17 +86,9 @@ absl::StatusOr<Decision> Decide(const Context& context, const v1::ResolveErrorRe
         .Precondition("ERROR", error.error_id(), "is resolved already");
   }
   Ledger ledger = context.Open();
-  *error.mutable_resolve_time() = ToProto(ledger.now());
-  error.set_resolver(ledger.actor());
-  error.set_resolution(request.resolution());
-  ledger.Record(SessionEvent::ERROR_RESOLVED, [&](Session& session, Struct& changes) {
-    const std::string path = absl::StrCat("errors.", error.error_id(), ".");
-    for (const char* field : {"resolve_time", "resolver", "resolution"})
-      Set(changes, path + field, FactOf(error, field));
-    if (error.severity() == SessionError::BLOCKING)
-      ledger.RemoveBlocking(error.error_id(), session, changes);
-  });
-  ledger.decision().errors.push_back(std::move(error));
+  Changes changes;
+  ledger.Resolve(error, request.resolution(), changes);
+  ledger.Record(SessionEvent::ERROR_RESOLVED, std::move(changes));
   return std::move(ledger).Close();
 }
 

@@ -279,19 +279,7 @@ Timestamp TimeOr(bool given, const Timestamp& time, absl::Time otherwise) {
 Session Born(const Workflow& workflow, const std::string& id, const ImportSessionsRequest& request,
              absl::Time now) {
   const Session& given = request.session();
-  Session session;
-  session.set_session_id(id);
-  session.set_namespace_(given.namespace_().empty() ? "default" : given.namespace_());
-  session.set_workflow(workflow.name());
-  session.set_workflow_revision(workflow.revision());
-  session.set_owner_id(given.owner_id());
-  session.set_owner_display_name(given.owner_display_name());
-  *session.mutable_context() = given.context();
-  *session.mutable_references() = given.references();
-  *session.mutable_labels() = given.labels();
-  session.set_hold(given.hold());
-  for (const std::string& counter : workflow.definition().counters())
-    (*session.mutable_counters())[counter] = 0;
+  Session session = InitialSession(workflow, id, given);
   for (const auto& [counter, count] : given.counters())
     (*session.mutable_counters())[counter] = count;
   *session.mutable_create_time() = ToProto(CreateTimeOf(request, now));
@@ -316,6 +304,11 @@ Session Born(const Workflow& workflow, const std::string& id, const ImportSessio
     *session.mutable_recover_before_time() =
         ToProto(FromProto(session.create_time()) + workflow.recovery_window());
   }
+  const absl::Duration kept = session.state() == Session::STOPPED   ? workflow.after_end()
+                              : session.state() == Session::DELETED ? workflow.after_delete()
+                                                                    : absl::InfiniteDuration();
+  if (kept != absl::InfiniteDuration()) *session.mutable_purge_time() = ToProto(now + kept);
+  session.set_message_count(request.messages_size());
   return session;
 }
 
@@ -346,32 +339,27 @@ SessionTask TaskOf(const Workflow& workflow, Ledger& ledger, const ImportSession
 }
 
 // What lies below the session, as rows, and in the changes of the event that tells of it.
-void TakeRows(const Workflow& workflow, const ImportSessionsRequest& request, Ledger& ledger,
-              Session& session, Struct& changes) {
-  Decision& decision = ledger.decision();
+void TakeRows(const Workflow& workflow, const ImportSessionsRequest& request,
+              const Session& session, Ledger& ledger, Changes& changes) {
   const std::string& id = session.session_id();
   const absl::Time undated = Undated(request.session(), ledger.now());
-  if (request.has_task()) {
-    *session.mutable_current_task() = TaskOf(workflow, ledger, request, session);
-    decision.task_changed = true;
-  }
+  if (request.has_task())
+    changes.Set("current_task", FactsOf(TaskOf(workflow, ledger, request, session)));
   for (const SessionArtifact& given : request.artifacts()) {
-    SessionArtifact& artifact = decision.artifacts.emplace_back(given);
+    SessionArtifact artifact = given;
     if (artifact.artifact_id().empty()) artifact.set_artifact_id(ledger.DrawId());
     artifact.set_session_id(id);
     *artifact.mutable_create_time() = TimeOr(given.has_create_time(), given.create_time(), undated);
-    Set(changes, absl::StrCat("artifacts.", artifact.artifact_id()), FactsOf(artifact));
+    ledger.Add(std::move(artifact), changes);
   }
   for (const SessionError& given : request.errors()) {
-    SessionError& error = decision.errors.emplace_back(given);
+    SessionError error = given;
     if (error.error_id().empty()) error.set_error_id(ledger.DrawId());
     error.set_session_id(id);
     if (error.operation_stage().empty()) error.set_operation_stage(session.stage());
     *error.mutable_create_time() = ToProto(CreateTimeOf(given, request.session(), ledger.now()));
     error.clear_age();
-    if (error.severity() == SessionError::BLOCKING && !error.has_resolve_time())
-      ledger.AddBlocking(error.error_id(), session, changes);
-    Set(changes, absl::StrCat("errors.", error.error_id()), FactsOf(error));
+    ledger.Add(std::move(error), changes);
   }
   int32_t sequence = 0;
   for (const SessionMessage& given : request.messages()) {
@@ -381,12 +369,12 @@ void TakeRows(const Workflow& workflow, const ImportSessionsRequest& request, Le
     message.set_session_id(id);
     message.set_sequence(++sequence);
     *message.mutable_create_time() = TimeOr(given.has_create_time(), given.create_time(), undated);
-    decision.messages.push_back(std::move(appended));
+    ledger.Add(std::move(appended));
   }
   Value history;
   for (const Struct& event : request.events())
-    *history.mutable_list_value()->add_values() = StructValue(event);
-  if (request.events_size() > 0) Set(changes, "events", std::move(history));
+    *history.mutable_list_value()->add_values() = StructFact(event);
+  if (request.events_size() > 0) changes.Set("events", std::move(history));
 }
 
 absl::Status ChangedMeanwhile(const std::string& id) {
@@ -409,28 +397,19 @@ absl::StatusOr<Decision> Complete(const Context& context, const ImportSessionsRe
       ImportCheck(context.workflow, whole, ledger.now(), /*links_are_checked=*/true).Run();
   if (!violations.empty()) return InvalidFields(violations);
   for (const auto& [counter, more] : missing.session().counters()) {
-    const auto found = session.counters().find(counter);
-    const int64_t sum = int64_t{found == session.counters().end() ? 0 : found->second} + more;
+    const int64_t sum = int64_t{CounterOf(session, counter)} + more;
     if (!context.workflow.HasCounter(counter) || sum > std::numeric_limits<int32_t>::max())
       return InvalidFields({{absl::StrCat("session.counters.", counter), "would pass 2147483647"}});
   }
 
   const int32_t messages = missing.messages_size();
-  ledger.Record(SessionEvent::IMPORTED, [&](Session& completed, Struct& changes) {
-    TakeRows(context.workflow, whole, ledger, completed, changes);
-    if (missing.has_task()) Set(changes, "current_task", FactsOf(completed.current_task()));
-    if (messages > 0) Set(changes, "messages", NumberValue(messages));
-  });
-  if (messages == 0) return std::move(ledger).Close();
+  Changes changes;
+  TakeRows(context.workflow, whole, session, ledger, changes);
+  if (messages > 0) changes.Set("messages", NumberValue(messages));
+  ledger.Record(SessionEvent::IMPORTED, std::move(changes));
   // REQUIRES: the first messages that the session has; nobody puts any before others.
-  ledger.Record(SessionEvent::MESSAGES_APPENDED, [&](Session& completed, Struct& changes) {
-    completed.set_message_count(messages);
-    Set(changes, "message_count", NumberValue(messages));
-    Set(changes, "first_sequence", NumberValue(1));
-    Set(changes, "last_sequence", NumberValue(messages));
-    for (const auto& [counter, more] : missing.session().counters())
-      AddToCounter(ledger, counter, more, completed, changes);
-  });
+  const auto& counters = missing.session().counters();
+  if (messages > 0) RecordMessages(ledger, messages, {counters.begin(), counters.end()});
   return std::move(ledger).Close();
 }
 
@@ -449,19 +428,13 @@ absl::StatusOr<Decision> Decide(const Context& context, const ImportSessionsRequ
   Ledger ledger = context.Open();
   const Session born = Born(workflow, id, request, ledger.now());
   if (auto fit = CheckFields(workflow, born); !fit.ok()) return fit;
-  ledger.Record(SessionEvent::IMPORTED, [&](Session& session, Struct& changes) {
-    session = born;
-    if (session.state() == Session::STOPPED)
-      SetPurgeTime(ledger.now() + workflow.after_end(), session, changes);
-    if (session.state() == Session::DELETED)
-      SetPurgeTime(ledger.now() + workflow.after_delete(), session, changes);
-    session.set_message_count(request.messages_size());
-    TakeRows(workflow, request, ledger, session, changes);
-    const Value facts = FactsOf(session);
-    for (const auto& [field, fact] : facts.struct_value().fields()) {
-      if (IsTakenOver(field)) Set(changes, field, fact);
-    }
-  });
+  Changes changes{.state = born.state(), .stage = born.stage()};
+  Value facts = FactsOf(born);
+  for (auto& [field, fact] : *facts.mutable_struct_value()->mutable_fields()) {
+    if (IsTakenOver(field)) changes.Set(field, std::move(fact));
+  }
+  TakeRows(workflow, request, born, ledger, changes);
+  ledger.Record(SessionEvent::IMPORTED, std::move(changes));
   return std::move(ledger).Close();
 }
 

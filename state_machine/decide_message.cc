@@ -11,7 +11,6 @@
 
 namespace sessiond {
 
-using v1::Session;
 using v1::SessionEvent;
 using v1::SessionMessage;
 
@@ -71,6 +70,17 @@ class MessageCheck {
 
 }  // namespace
 
+void RecordMessages(Ledger& ledger, int32_t count, const std::map<std::string, int32_t>& counters) {
+  const int32_t before = ledger.session().message_count();
+  Changes changes;
+  changes.Set("message_count", NumberValue(before + count));
+  changes.Set("first_sequence", NumberValue(before + 1));
+  changes.Set("last_sequence", NumberValue(before + count));
+  for (const auto& [counter, increment] : counters)
+    AddToCounter(ledger.session(), counter, increment, changes);
+  ledger.Record(SessionEvent::MESSAGES_APPENDED, std::move(changes));
+}
+
 absl::StatusOr<Decision> Decide(const Context& context, const v1::AppendMessagesRequest& request) {
   if (auto begin = context.Begin(Call::kAppendMessages, request.etag()); !begin.ok()) return begin;
   MessageCheck check(context);
@@ -78,8 +88,7 @@ absl::StatusOr<Decision> Decide(const Context& context, const v1::AppendMessages
     check.Check(request.messages(i), absl::StrCat("messages[", i, "]"));
   if (!check.violations().empty()) return InvalidFields(check.violations());
   for (const auto& [counter, increment] : check.increments()) {
-    const auto found = context.session().counters().find(counter);
-    const int32_t count = found == context.session().counters().end() ? 0 : found->second;
+    const int32_t count = CounterOf(context.session(), counter);
     if (count > std::numeric_limits<int32_t>::max() - increment) {
       return ContextViolation(context.workflow,
                               {{absl::StrCat("counters.", counter), "would pass 2147483647"}});
@@ -87,16 +96,8 @@ absl::StatusOr<Decision> Decide(const Context& context, const v1::AppendMessages
   }
 
   Ledger ledger = context.Open();
-  const int32_t before = context.session().message_count();
-  ledger.Record(SessionEvent::MESSAGES_APPENDED, [&](Session& session, Struct& changes) {
-    session.set_message_count(before + request.messages_size());
-    Set(changes, "message_count", NumberValue(session.message_count()));
-    Set(changes, "first_sequence", NumberValue(before + 1));
-    Set(changes, "last_sequence", NumberValue(session.message_count()));
-    for (const auto& [counter, increment] : check.increments())
-      AddToCounter(ledger, counter, increment, session, changes);
-  });
-  int32_t sequence = before;
+  RecordMessages(ledger, request.messages_size(), check.increments());
+  int32_t sequence = context.session().message_count();
   for (const SessionMessage& given : request.messages()) {
     NewMessage appended{.message = given, .id_brought = !given.message_id().empty()};
     SessionMessage& message = appended.message;
@@ -104,7 +105,7 @@ absl::StatusOr<Decision> Decide(const Context& context, const v1::AppendMessages
     message.set_session_id(context.command.session_id);
     message.set_sequence(++sequence);
     *message.mutable_create_time() = ToProto(ledger.now());
-    ledger.decision().messages.push_back(std::move(appended));
+    ledger.Add(std::move(appended));
   }
   return std::move(ledger).Close();
 }

@@ -1,12 +1,12 @@
 // The session itself: from its creation through its life and its stages to its end.
 #include <algorithm>
 #include <limits>
-#include <type_traits>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "state_machine/deciding.h"
+#include "state_machine/facts.h"
 #include "state_machine/filter.h"
 #include "state_machine/refusal.h"
 #include "state_machine/timestamps.h"
@@ -27,20 +27,7 @@ absl::StatusOr<Decision> Decide(const Context& context, const v1::CreateSessionR
   if (context.aggregate.session.has_value() || context.aggregate.tombstone.has_value()) {
     return SessionExists(id);
   }
-  Session born;
-  born.set_session_id(id);
-  born.set_namespace_(request.session().namespace_().empty() ? "default"
-                                                             : request.session().namespace_());
-  born.set_workflow(workflow.name());
-  born.set_workflow_revision(workflow.revision());
-  born.set_owner_id(request.session().owner_id());
-  born.set_owner_display_name(request.session().owner_display_name());
-  *born.mutable_context() = request.session().context();
-  *born.mutable_references() = request.session().references();
-  *born.mutable_labels() = request.session().labels();
-  born.set_hold(request.session().hold());
-  for (const std::string& counter : workflow.definition().counters())
-    (*born.mutable_counters())[counter] = 0;
+  const Session born = InitialSession(workflow, id, request.session());
   if (auto fit = CheckFields(workflow, born); !fit.ok()) return fit;
   const v1::Stage* first = workflow.FirstStage();
   const std::string stage = first == nullptr ? "" : first->name();
@@ -51,27 +38,16 @@ absl::StatusOr<Decision> Decide(const Context& context, const v1::CreateSessionR
   }
 
   Ledger ledger = context.Open();
-  ledger.Record(SessionEvent::CREATED, [&](Session& session, Struct& changes) {
-    session = std::move(born);
-    session.set_state(request.creating() ? Session::CREATING : Session::ACTIVE);
-    session.set_stage(stage);
-    *session.mutable_create_time() = ToProto(ledger.now());
-    Set(changes, "namespace", StringValue(session.namespace_()));
-    Set(changes, "workflow", StringValue(session.workflow()));
-    Set(changes, "workflow_revision", NumberValue(session.workflow_revision()));
-    Set(changes, "owner_id", StringValue(session.owner_id()));
-    Set(changes, "owner_display_name", StringValue(session.owner_display_name()));
-    Set(changes, "context", StructValue(session.context()));
-    Set(changes, "counters", MapValue(session.counters()));
-    Set(changes, "references", MapValue(session.references()));
-    Set(changes, "labels", MapValue(session.labels()));
-    Set(changes, "hold", BoolValue(session.hold()));
-    if (workflow.recovery_window() != absl::InfiniteDuration()) {
-      const absl::Time end = ledger.now() + workflow.recovery_window();
-      *session.mutable_recover_before_time() = ToProto(end);
-      Set(changes, "recover_before_time", StringValue(ToRfc3339(end)));
-    }
-  });
+  Changes changes{.state = request.creating() ? Session::CREATING : Session::ACTIVE,
+                  .stage = stage};
+  for (const char* field :
+       {"namespace", "workflow", "workflow_revision", "owner_id", "owner_display_name", "context",
+        "counters", "references", "labels", "hold"}) {
+    changes.Set(field, FactAt(field, born));
+  }
+  if (workflow.recovery_window() != absl::InfiniteDuration())
+    changes.Set("recover_before_time", TimeFact(ledger.now() + workflow.recovery_window()));
+  ledger.Record(SessionEvent::CREATED, std::move(changes));
   return std::move(ledger).Close();
 }
 
@@ -82,8 +58,7 @@ absl::StatusOr<Decision> Decide(const Context& context, const v1::ActivateSessio
   if (!missing.empty())
     return FieldsMissing(missing, context.session().stage(), "To become ACTIVE, the session");
   Ledger ledger = context.Open();
-  ledger.Record(SessionEvent::ACTIVATED,
-                [](Session& session, Struct&) { session.set_state(Session::ACTIVE); });
+  ledger.Record(SessionEvent::ACTIVATED, {.state = Session::ACTIVE});
   return std::move(ledger).Close();
 }
 
@@ -103,16 +78,14 @@ absl::StatusOr<Decision> Decide(const Context& context, const v1::AdvanceSession
 absl::StatusOr<Decision> Decide(const Context& context, const v1::PauseSessionRequest& request) {
   if (auto begin = context.Begin(Call::kPause, request.etag()); !begin.ok()) return begin;
   Ledger ledger = context.Open();
-  ledger.Record(SessionEvent::PAUSED,
-                [](Session& session, Struct&) { session.set_state(Session::PAUSED); });
+  ledger.Record(SessionEvent::PAUSED, {.state = Session::PAUSED});
   return std::move(ledger).Close();
 }
 
 absl::StatusOr<Decision> Decide(const Context& context, const v1::ResumeSessionRequest& request) {
   if (auto begin = context.Begin(Call::kResume, request.etag()); !begin.ok()) return begin;
   Ledger ledger = context.Open();
-  ledger.Record(SessionEvent::RESUMED,
-                [](Session& session, Struct&) { session.set_state(Session::ACTIVE); });
+  ledger.Record(SessionEvent::RESUMED, {.state = Session::ACTIVE});
   return std::move(ledger).Close();
 }
 
@@ -139,20 +112,12 @@ absl::StatusOr<Decision> Decide(const Context& context, const v1::RecoverSession
   if (auto begin = context.Begin(Call::kRecover, request.etag()); !begin.ok()) return begin;
   Ledger ledger = context.Open();
   if (!IsRecoverable(context.session(), ledger.now())) return WindowIsOver(context.session());
-  ledger.Record(SessionEvent::RECOVERED, [&](Session& session, Struct& changes) {
-    session.set_state(Session::ACTIVE);
-    if (session.has_fail_time()) {
-      session.clear_fail_time();
-      session.clear_fail_reason();
-      Set(changes, "fail_time", NullValue());
-      Set(changes, "fail_reason", NullValue());
-    }
-    if (session.current_task().status() == SessionTask::FAILED) {
-      session.mutable_current_task()->set_retry_count(0);
-      Set(changes, "current_task.retry_count", NumberValue(0));
-      ledger.decision().task_changed = true;
-    }
-  });
+  Changes changes{.state = Session::ACTIVE};
+  if (ledger.session().has_fail_time())
+    changes.Set("fail_time", NullValue()).Set("fail_reason", NullValue());
+  if (ledger.session().current_task().status() == SessionTask::FAILED)
+    changes.Set("current_task.retry_count", NumberValue(0));
+  ledger.Record(SessionEvent::RECOVERED, std::move(changes));
   return std::move(ledger).Close();
 }
 
@@ -165,23 +130,19 @@ absl::StatusOr<Decision> Decide(const Context& context, const v1::DeleteSessionR
   if (state == Session::ACTIVE || state == Session::PAUSED) {
     RecordStop(ledger, context.workflow, SessionEvent::STOPPED);
   }
-  ledger.Record(SessionEvent::DELETED, [&](Session& session, Struct& changes) {
-    session.set_state(Session::DELETED);
-    *session.mutable_delete_time() = ToProto(ledger.now());
-    SetPurgeTime(ledger.now() + context.workflow.after_delete(), session, changes);
-  });
+  Changes changes{.state = Session::DELETED};
+  SetPurgeTime(ledger.session(), ledger.now() + context.workflow.after_delete(), changes);
+  ledger.Record(SessionEvent::DELETED, std::move(changes));
   return std::move(ledger).Close();
 }
 
 absl::StatusOr<Decision> Decide(const Context& context, const v1::UndeleteSessionRequest& request) {
   if (auto begin = context.Begin(Call::kUndelete, request.etag()); !begin.ok()) return begin;
   Ledger ledger = context.Open();
-  ledger.Record(SessionEvent::UNDELETED, [&](Session& session, Struct& changes) {
-    session.set_state(Session::STOPPED);
-    session.clear_delete_time();
-    // Counted anew, so that what was brought back is not purged at once.
-    SetPurgeTime(ledger.now() + context.workflow.after_end(), session, changes);
-  });
+  Changes changes{.state = Session::STOPPED};
+  // Counted anew, so that what was brought back is not purged at once.
+  SetPurgeTime(ledger.session(), ledger.now() + context.workflow.after_end(), changes);
+  ledger.Record(SessionEvent::UNDELETED, std::move(changes));
   return std::move(ledger).Close();
 }
 
@@ -189,67 +150,6 @@ absl::StatusOr<Decision> Decide(const Context& context, const v1::UndeleteSessio
 // fields
 
 namespace {
-
-template <class Map>
-void TakeMap(const std::string& key, const Map& given, Map* map) {
-  if (key.empty()) {
-    *map = given;
-  } else if (const auto found = given.find(key); found != given.end()) {
-    (*map)[key] = found->second;
-  } else {
-    map->erase(key);
-  }
-}
-
-// Takes one path's value over from `given`; without one the key, or the field, is removed.
-void Take(const UpdatePath& path, const Session& given, Session& session) {
-  switch (path.field) {
-    case UpdateField::kOwnerId:
-      return session.set_owner_id(given.owner_id());
-    case UpdateField::kOwnerDisplayName:
-      return session.set_owner_display_name(given.owner_display_name());
-    case UpdateField::kHold:
-      return session.set_hold(given.hold());
-    case UpdateField::kContext:
-      return TakeMap(path.key, given.context().fields(),
-                     session.mutable_context()->mutable_fields());
-    case UpdateField::kReferences:
-      return TakeMap(path.key, given.references(), session.mutable_references());
-    case UpdateField::kLabels:
-      return TakeMap(path.key, given.labels(), session.mutable_labels());
-  }
-}
-
-template <class Map>
-Value EntryAt(const std::string& key, const Map& map) {
-  const auto found = map.find(key);
-  if (found == map.end()) return NullValue();
-  if constexpr (std::is_same_v<std::decay_t<decltype(found->second)>, Value>) {
-    return found->second;
-  } else {
-    return StringValue(found->second);
-  }
-}
-
-// What a path holds; null for a key that is not there.
-Value ValueAt(const UpdatePath& path, const Session& session) {
-  const bool whole = path.key.empty();
-  switch (path.field) {
-    case UpdateField::kOwnerId:
-      return StringValue(session.owner_id());
-    case UpdateField::kOwnerDisplayName:
-      return StringValue(session.owner_display_name());
-    case UpdateField::kHold:
-      return BoolValue(session.hold());
-    case UpdateField::kContext:
-      return whole ? StructValue(session.context()) : EntryAt(path.key, session.context().fields());
-    case UpdateField::kReferences:
-      return whole ? MapValue(session.references()) : EntryAt(path.key, session.references());
-    case UpdateField::kLabels:
-      return whole ? MapValue(session.labels()) : EntryAt(path.key, session.labels());
-  }
-  return NullValue();
-}
 
 absl::Status CheckUpdatable(const Workflow& workflow, const Session& session,
                             const v1::UpdateSessionRequest& request,
@@ -287,6 +187,23 @@ std::vector<std::string> NewlyMissing(const Workflow& workflow, const Session& b
   return missing;
 }
 
+// Whether the fields fit as they were given: a null is no field's value, though as a change it
+// takes the key away.
+absl::Status CheckUpdated(const Workflow& workflow, const Session& after, const Session& given,
+                          const std::vector<UpdatePath>& paths) {
+  const auto is_null = [&](const UpdatePath& path) {
+    const auto found = given.context().fields().find(path.key);
+    return path.field == UpdateField::kContext && found != given.context().fields().end() &&
+           found->second.has_null_value();
+  };
+  if (std::none_of(paths.begin(), paths.end(), is_null)) return CheckFields(workflow, after);
+  Session as_given = after;
+  for (const UpdatePath& path : paths) {
+    if (is_null(path)) (*as_given.mutable_context()->mutable_fields())[path.key] = NullValue();
+  }
+  return CheckFields(workflow, as_given);
+}
+
 absl::Status CheckCounters(const Workflow& workflow, const Session& session,
                            const v1::UpdateSessionRequest& request) {
   Workflow::Violations violations;
@@ -299,8 +216,7 @@ absl::Status CheckCounters(const Workflow& workflow, const Session& session,
                              absl::StrJoin(workflow.definition().counters(), ", ")));
       continue;
     }
-    const auto found = session.counters().find(name);
-    const int64_t sum = int64_t{found == session.counters().end() ? 0 : found->second} + increment;
+    const int64_t sum = int64_t{CounterOf(session, name)} + increment;
     if (sum < 0 || sum > std::numeric_limits<int32_t>::max()) {
       violations.emplace_back(
           path, absl::StrCat("would make the counter ", sum, ", outside of 0 to 2147483647"));
@@ -322,18 +238,16 @@ absl::StatusOr<Decision> Decide(const Context& context, const v1::UpdateSessionR
   if (auto counters = CheckCounters(context.workflow, before, request); !counters.ok())
     return counters;
 
+  Changes changes;
+  for (const UpdatePath& path : *paths)
+    changes.Set(path.path, FactAt(path.path, request.session()));
+  for (const auto& [name, increment] : request.counter_increments())
+    AddToCounter(before, name, increment, changes);
   Ledger ledger = context.Open();
-  ledger.Record(SessionEvent::UPDATED, [&](Session& session, Struct& changes) {
-    for (const UpdatePath& path : *paths) {
-      ledger.Before(path.path, ValueAt(path, before));
-      Take(path, request.session(), session);
-      Set(changes, path.path, ValueAt(path, session));
-    }
-    for (const auto& [name, increment] : request.counter_increments())
-      AddToCounter(ledger, name, increment, session, changes);
-  });
+  ledger.Record(SessionEvent::UPDATED, std::move(changes));
   const Session& after = ledger.session();
-  if (auto fit = CheckFields(context.workflow, after); !fit.ok()) return fit;
+  if (auto fit = CheckUpdated(context.workflow, after, request.session(), *paths); !fit.ok())
+    return fit;
   if (after.state() == Session::ACTIVE || after.state() == Session::PAUSED) {
     const std::vector<std::string> removed = NewlyMissing(context.workflow, before, after);
     if (!removed.empty())

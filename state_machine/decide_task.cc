@@ -152,11 +152,7 @@ void RecordRun(Ledger& ledger, SessionEvent::Type type, SessionTask run) {
   if (run.task_id().empty()) run.set_task_id(ledger.DrawId());
   *run.mutable_start_time() = ToProto(ledger.now());
   *run.mutable_heartbeat_time() = run.start_time();
-  ledger.Record(type, [&](Session& session, Struct& changes) {
-    *session.mutable_current_task() = std::move(run);
-    Set(changes, "current_task", FactsOf(session.current_task()));
-  });
-  ledger.decision().task_changed = true;
+  ledger.Record(type, Changes().Set("current_task", FactsOf(run)));
 }
 
 // The last failure that the task may have: the session fails with it, and somebody hears of it.
@@ -227,12 +223,10 @@ absl::StatusOr<Decision> Decide(const Context& context,
     ledger.RecordHeartbeat();
     return std::move(ledger).Close();
   }
-  ledger.RecordTask(SessionEvent::TASK_PROGRESSED,
-                    [&](SessionTask& task) {
-                      *task.mutable_progress() = request.progress();
-                      *task.mutable_heartbeat_time() = ToProto(ledger.now());
-                    },
-                    {"progress", "heartbeat_time"});
+  ledger.Record(SessionEvent::TASK_PROGRESSED,
+                Changes()
+                    .Set("current_task.progress", StructFact(request.progress()))
+                    .Set("current_task.heartbeat_time", TimeFact(ledger.now())));
   return std::move(ledger).Close();
 }
 
@@ -246,13 +240,13 @@ absl::StatusOr<Decision> Decide(const Context& context, const v1::CompleteTaskRe
     if (auto can = context.CheckAdvance(to); !can.ok()) return can;
   }
   Ledger ledger = context.Open();
-  ledger.RecordTask(SessionEvent::TASK_COMPLETED,
-                    [&](SessionTask& task) {
-                      task.set_status(SessionTask::COMPLETED);
-                      *task.mutable_complete_time() = ToProto(ledger.now());
-                      if (request.has_result()) *task.mutable_result() = request.result();
-                    },
-                    {"status", "complete_time", "result"});
+  const SessionTask& running = context.session().current_task();
+  ledger.Record(SessionEvent::TASK_COMPLETED,
+                Changes()
+                    .Set("current_task.status", StatusFact(SessionTask::COMPLETED))
+                    .Set("current_task.complete_time", TimeFact(ledger.now()))
+                    .Set("current_task.result", request.has_result() ? StructFact(request.result())
+                                                                     : FactOf(running, "result")));
   if (!to.empty()) RecordAdvance(ledger, context.workflow, to);
   return std::move(ledger).Close();
 }
@@ -272,15 +266,14 @@ absl::StatusOr<Decision> Decide(const Context& context, const v1::FailTaskReques
     if (auto fits = CheckError(context, request.error(), "error"); !fits.ok()) return fits;
   }
   Ledger ledger = context.Open();
-  ledger.RecordTask(SessionEvent::TASK_FAILED,
-                    [&](SessionTask& task) {
-                      task.set_status(SessionTask::FAILED);
-                      *task.mutable_fail_time() = ToProto(ledger.now());
-                      task.set_retry_count(task.retry_count() + 1);
-                      if (request.has_failure_context())
-                        *task.mutable_failure_context() = request.failure_context();
-                    },
-                    {"status", "fail_time", "retry_count", "failure_context"});
+  ledger.Record(SessionEvent::TASK_FAILED,
+                Changes()
+                    .Set("current_task.status", StatusFact(SessionTask::FAILED))
+                    .Set("current_task.fail_time", TimeFact(ledger.now()))
+                    .Set("current_task.retry_count", NumberValue(running.retry_count() + 1))
+                    .Set("current_task.failure_context", request.has_failure_context()
+                                                             ? StructFact(request.failure_context())
+                                                             : FactOf(running, "failure_context")));
   if (request.has_error()) RecordError(ledger, request.error());
   const SessionTask& failed = ledger.session().current_task();
   // What the daemon brings of a silent worker is no word to whoever has to look into it.

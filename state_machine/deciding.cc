@@ -2,6 +2,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "state_machine/facts.h"
 #include "state_machine/limits.h"
 #include "state_machine/refusal.h"
 #include "state_machine/timestamps.h"
@@ -168,59 +169,70 @@ absl::Status CheckFields(const Workflow& workflow, const Session& session) {
 // -------------------------------------------------------------------------------------------------
 // facts
 
-void SetPurgeTime(absl::Time due, Session& session, Struct& changes) {
-  if (due == absl::InfiniteFuture()) {
-    if (!session.has_purge_time()) return;
-    session.clear_purge_time();
-    Set(changes, "purge_time", NullValue());
-  } else {
-    *session.mutable_purge_time() = ToProto(due);
-    Set(changes, "purge_time", StringValue(ToRfc3339(due)));
+Session InitialSession(const Workflow& workflow, const std::string& id, const Session& given) {
+  Session session;
+  session.set_session_id(id);
+  session.set_namespace_(given.namespace_().empty() ? "default" : given.namespace_());
+  session.set_workflow(workflow.name());
+  session.set_workflow_revision(workflow.revision());
+  session.set_owner_id(given.owner_id());
+  session.set_owner_display_name(given.owner_display_name());
+  *session.mutable_context() = given.context();
+  *session.mutable_references() = given.references();
+  *session.mutable_labels() = given.labels();
+  session.set_hold(given.hold());
+  for (const std::string& counter : workflow.definition().counters())
+    (*session.mutable_counters())[counter] = 0;
+  return session;
+}
+
+void SetPurgeTime(const Session& session, absl::Time due, Changes& changes) {
+  if (due != absl::InfiniteFuture()) {
+    changes.Set("purge_time", TimeFact(due));
+  } else if (session.has_purge_time()) {
+    changes.Set("purge_time", NullValue());
   }
 }
 
-void AddToCounter(Ledger& ledger, const std::string& name, int32_t increment, Session& session,
-                  Struct& changes) {
-  const std::string path = absl::StrCat("counters.", name);
-  int32_t& counter = (*session.mutable_counters())[name];
-  ledger.Before(path, NumberValue(counter));
-  counter += increment;
-  Set(changes, path, NumberValue(counter));
+Value StatusFact(SessionTask::Status status) {
+  return StringValue(SessionTask::Status_Name(status));
+}
+
+int32_t CounterOf(const Session& session, const std::string& name) {
+  const auto found = session.counters().find(name);
+  return found == session.counters().end() ? 0 : found->second;
+}
+
+void AddToCounter(const Session& session, const std::string& name, int32_t increment,
+                  Changes& changes) {
+  changes.Set(absl::StrCat("counters.", name), NumberValue(CounterOf(session, name) + increment));
 }
 
 void RecordAdvance(Ledger& ledger, const Workflow& workflow, const std::string& stage) {
-  ledger.Record(SessionEvent::ADVANCED,
-                [&](Session& session, Struct&) { session.set_stage(stage); });
+  ledger.Record(SessionEvent::ADVANCED, {.stage = stage});
   if (workflow.IsLastStage(stage)) RecordStop(ledger, workflow, SessionEvent::COMPLETED);
 }
 
 void RecordStop(Ledger& ledger, const Workflow& workflow, SessionEvent::Type type) {
   RecordCancel(ledger);
-  ledger.Record(type, [&](Session& session, Struct& changes) {
-    session.set_state(Session::STOPPED);
-    if (type == SessionEvent::COMPLETED) *session.mutable_complete_time() = ToProto(ledger.now());
-    SetPurgeTime(ledger.now() + workflow.after_end(), session, changes);
-  });
+  Changes changes{.state = Session::STOPPED};
+  SetPurgeTime(ledger.session(), ledger.now() + workflow.after_end(), changes);
+  ledger.Record(type, std::move(changes));
 }
 
 void RecordFail(Ledger& ledger, const std::string& reason) {
   RecordCancel(ledger);
-  ledger.Record(SessionEvent::FAILED, [&](Session& session, Struct& changes) {
-    *session.mutable_fail_time() = ToProto(ledger.now());
-    session.set_fail_reason(reason);
-    Set(changes, "fail_time", StringValue(ToRfc3339(ledger.now())));
-    Set(changes, "fail_reason", StringValue(reason));
-  });
+  ledger.Record(
+      SessionEvent::FAILED,
+      Changes().Set("fail_time", TimeFact(ledger.now())).Set("fail_reason", StringValue(reason)));
 }
 
 void RecordCancel(Ledger& ledger) {
   if (ledger.session().current_task().status() != SessionTask::RUNNING) return;
-  ledger.RecordTask(SessionEvent::TASK_CANCELLED,
-                    [&](SessionTask& task) {
-                      task.set_status(SessionTask::CANCELLED);
-                      *task.mutable_cancel_time() = ToProto(ledger.now());
-                    },
-                    {"status", "cancel_time"});
+  ledger.Record(SessionEvent::TASK_CANCELLED,
+                Changes()
+                    .Set("current_task.status", StatusFact(SessionTask::CANCELLED))
+                    .Set("current_task.cancel_time", TimeFact(ledger.now())));
 }
 
 // -------------------------------------------------------------------------------------------------

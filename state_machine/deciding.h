@@ -2,6 +2,8 @@
 // and the refusals that more than one of them gives. One decision a request, in decide_*.cc.
 #pragma once
 
+#include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -72,6 +74,10 @@ absl::StatusOr<Decision> Decide(const Context& context, const v1::ImportSessions
 
 // Facts that more than one decision records.
 
+// A session at its beginning: what a caller may give of it, and the workflow's counters at 0.
+v1::Session InitialSession(const Workflow& workflow, const std::string& id,
+                           const v1::Session& given);
+
 // The session moves to `stage`, and is completed there if it is the last.
 void RecordAdvance(Ledger& ledger, const Workflow& workflow, const std::string& stage);
 // STOPPED, or COMPLETED; what runs is cancelled first.
@@ -82,11 +88,16 @@ void RecordError(Ledger& ledger, const v1::SessionError& given);
 // Whether it can be recorded: its stage is the workflow's, its links are the session's.
 absl::Status CheckError(const Context& context, const v1::SessionError& given,
                         absl::string_view path);
+Value StatusFact(v1::SessionTask::Status status);
+// The next messages of the session, and what they add to counters.
+void RecordMessages(Ledger& ledger, int32_t count, const std::map<std::string, int32_t>& counters);
+// 0 for one that the session does not have.
+int32_t CounterOf(const v1::Session& session, const std::string& name);
 // REQUIRES: the sum is a counter's.
-void AddToCounter(Ledger& ledger, const std::string& name, int32_t increment, v1::Session& session,
-                  Struct& changes);
-// Sets or clears purge_time, and tells of it when that changes it.
-void SetPurgeTime(absl::Time due, v1::Session& session, Struct& changes);
+void AddToCounter(const v1::Session& session, const std::string& name, int32_t increment,
+                  Changes& changes);
+// Sets or clears purge_time; no change where there is none, and is to be none.
+void SetPurgeTime(const v1::Session& session, absl::Time due, Changes& changes);
 
 // Refusals that more than one decision gives.
 

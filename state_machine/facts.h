@@ -4,10 +4,15 @@
 #pragma once
 
 #include "absl/strings/string_view.h"
+#include "absl/time/time.h"
 #include "google/protobuf/message.h"
 #include "google/protobuf/struct.pb.h"
+#include "sessiond/v1/session.pb.h"
 
 namespace sessiond {
+
+google::protobuf::Value TimeFact(absl::Time time);
+google::protobuf::Value StructFact(const google::protobuf::Struct& fields);
 
 // All set fields.
 google::protobuf::Value FactsOf(const google::protobuf::Message& message);
@@ -19,5 +24,14 @@ google::protobuf::Value FactOf(const google::protobuf::Message& message, absl::s
 void TakeFacts(const google::protobuf::Value& facts, google::protobuf::Message* message);
 void TakeFact(absl::string_view field, const google::protobuf::Value& fact,
               google::protobuf::Message* message);
+
+// What lies at a path as events have them: a field, a field of the task (`current_task.status`), or
+// one key of a map (`labels.team`, labels.`a.b`). Null for a key that is not there; what counters
+// and the context are without anything in them is 0 and an empty object.
+google::protobuf::Value FactAt(absl::string_view path, const v1::Session& session);
+
+// The inverse. What lies below a session is no part of it: errors, artifacts, the sequences of
+// messages.
+void TakeFactAt(absl::string_view path, const google::protobuf::Value& fact, v1::Session* session);
 
 }  // namespace sessiond

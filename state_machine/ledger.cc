@@ -4,7 +4,9 @@
 #include <utility>
 #include <variant>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "state_machine/evolve.h"
 #include "state_machine/facts.h"
 #include "state_machine/session_id.h"
 #include "state_machine/timestamps.h"
@@ -13,6 +15,8 @@ namespace sessiond {
 namespace {
 
 using v1::Session;
+using v1::SessionArtifact;
+using v1::SessionError;
 using v1::SessionEvent;
 using v1::SessionTask;
 
@@ -26,25 +30,12 @@ Standing StandingOf(const Session& session) {
           .completed = session.has_complete_time()};
 }
 
-// What an editor's etag is not disturbed by.
-bool LeavesRevision(SessionEvent::Type type) {
-  return type == SessionEvent::MESSAGES_APPENDED || type == SessionEvent::TASK_PROGRESSED;
-}
-
 // SplitMix64 (Steele, Lea, Flood 2014): spreads a counter over 64 bits.
 uint64_t Spread(uint64_t x) {
   x += 0x9E3779B97F4A7C15;
   x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9;
   x = (x ^ (x >> 27)) * 0x94D049BB133111EB;
   return x ^ (x >> 31);
-}
-
-template <class Map, class ToValue>
-Value MapToValue(const Map& map, ToValue to_value) {
-  Value value;
-  auto* fields = value.mutable_struct_value()->mutable_fields();
-  for (const auto& [key, item] : map) (*fields)[key] = to_value(item);
-  return value;
 }
 
 }  // namespace
@@ -80,27 +71,21 @@ std::string Ledger::DrawId() {
   return MakeSessionId(v1::Workflow::UUID, now_, high, Spread(command_.seed[1] + draws_));
 }
 
-void Ledger::Record(SessionEvent::Type type, Change change) {
+void Ledger::Record(SessionEvent::Type type, Changes changes) {
   Session& session = decision_.session;
-  SessionEvent event;
-  decision_.before.emplace_back();
+  SessionEvent& event = decision_.events.emplace_back();
+  event.set_session_id(command_.session_id);
+  event.set_sequence(session.sequence() + 1);
+  *event.mutable_event_time() = ToProto(now_);
+  event.set_type(type);
   event.set_old_state(session.state());
   event.set_old_stage(session.stage());
   event.set_old_status(session.status());
-
-  change(session, *event.mutable_changes());
-  session.set_status(workflow_.StatusOf(StandingOf(session)));
-  session.set_sequence(session.sequence() + 1);
-  if (!LeavesRevision(type)) session.set_revision(session.sequence());
-  *session.mutable_update_time() = ToProto(now_);
-
-  event.set_session_id(session.session_id());
-  event.set_sequence(session.sequence());
-  *event.mutable_event_time() = session.update_time();
-  event.set_type(type);
-  event.set_new_state(session.state());
-  event.set_new_stage(session.stage());
-  event.set_new_status(session.status());
+  if (!IsEnd(event)) {
+    event.set_new_state(changes.state == Session::STATE_UNSPECIFIED ? session.state()
+                                                                    : changes.state);
+    event.set_new_stage(changes.stage.empty() ? session.stage() : std::move(changes.stage));
+  }
   event.set_trigger(command_.by_timeout ? SessionEvent::SYSTEM_TIMEOUT
                     : by_user_          ? SessionEvent::USER_ACTION
                                         : SessionEvent::API_CALL);
@@ -108,22 +93,27 @@ void Ledger::Record(SessionEvent::Type type, Change change) {
   event.set_caller(command_.caller);
   event.set_reason(reason_);
   event.set_request_id(command_.request_id);
-  decision_.events.push_back(std::move(event));
+  *event.mutable_changes() = std::move(changes.fields);
+
+  decision_.before.push_back(BeforeOf(event, session));
+  Evolve(event, &session);
+  for (const auto& [path, fact] : event.changes().fields())
+    decision_.task_changed |= absl::StartsWith(path, "current_task");
+  if (IsEnd(event)) return;
+  // The one thing that follows from all the rest.
+  event.set_new_status(workflow_.StatusOf(StandingOf(session)));
+  session.set_status(event.new_status());
 }
 
-void Ledger::Before(const std::string& path, Value value) {
-  (*decision_.before.back().mutable_fields())[path] = std::move(value);
-}
-
-void Ledger::RecordTask(SessionEvent::Type type, absl::FunctionRef<void(SessionTask&)> change,
-                        std::initializer_list<absl::string_view> fields) {
-  Record(type, [&](Session& session, Struct& changes) {
-    SessionTask& task = *session.mutable_current_task();
-    change(task);
-    for (const absl::string_view field : fields)
-      Set(changes, absl::StrCat("current_task.", field), FactOf(task, field));
-  });
-  decision_.task_changed = true;
+void Ledger::RecordEnd(Decision::End end) {
+  decision_.end = end;
+  if (end == Decision::End::kArchived) return Record(SessionEvent::ARCHIVED, {});
+  // Nothing that could name a person stays.
+  Record(SessionEvent::ERASED, {});
+  SessionEvent& event = decision_.events.back();
+  event.clear_actor();
+  event.clear_reason();
+  event.clear_request_id();
 }
 
 void Ledger::RecordHeartbeat() {
@@ -131,55 +121,45 @@ void Ledger::RecordHeartbeat() {
   decision_.task_changed = true;
 }
 
-void Ledger::RecordEnd(Decision::End end) {
-  const bool erased = end == Decision::End::kErased;
-  Record(erased ? SessionEvent::ERASED : SessionEvent::ARCHIVED, [](Session&, Struct&) {});
-  decision_.end = end;
-  SessionEvent& event = decision_.events.back();
-  event.clear_new_state();
-  event.clear_new_stage();
-  event.clear_new_status();
-  if (!erased) return;
-  // Nothing that could name a person stays.
-  event.clear_actor();
-  event.clear_reason();
-  event.clear_request_id();
+void Ledger::Add(SessionArtifact artifact, Changes& changes) {
+  changes.Set(absl::StrCat("artifacts.", artifact.artifact_id()), FactsOf(artifact));
+  decision_.artifacts.push_back(std::move(artifact));
 }
 
-void Ledger::AddBlocking(const std::string& error_id, Session& session, Struct& changes) {
+void Ledger::Delete(const std::string& artifact_id, Changes& changes) {
+  changes.Set(absl::StrCat("artifacts.", artifact_id), NullValue());
+  decision_.deleted_artifacts.push_back(artifact_id);
+}
+
+void Ledger::Add(SessionError error, Changes& changes) {
+  changes.Set(absl::StrCat("errors.", error.error_id()), FactsOf(error));
+  if (error.severity() == SessionError::BLOCKING && !error.has_resolve_time())
+    AddBlocking(error.error_id(), changes);
+  decision_.errors.push_back(std::move(error));
+}
+
+void Ledger::Resolve(SessionError error, const std::string& resolution, Changes& changes) {
+  *error.mutable_resolve_time() = ToProto(now_);
+  error.set_resolver(actor_);
+  error.set_resolution(resolution);
+  for (const char* field : {"resolve_time", "resolver", "resolution"})
+    changes.Set(absl::StrCat("errors.", error.error_id(), ".", field), FactOf(error, field));
+  if (error.severity() == SessionError::BLOCKING) RemoveBlocking(error.error_id(), changes);
+  decision_.errors.push_back(std::move(error));
+}
+
+void Ledger::AddBlocking(const std::string& error_id, Changes& changes) {
   BlockingErrors& blocking = decision_.blocking;
   const bool all_known = static_cast<int>(blocking.ids.size()) == blocking.count;
   if (all_known && blocking.count < kBlockingErrorIdsMax) blocking.ids.push_back(error_id);
-  if (++blocking.count > 1) return;
-  session.set_has_blocking_errors(true);
-  Set(changes, "has_blocking_errors", BoolValue(true));
+  if (++blocking.count == 1) changes.Set("has_blocking_errors", BoolValue(true));
 }
 
-void Ledger::RemoveBlocking(const std::string& error_id, Session& session, Struct& changes) {
+void Ledger::RemoveBlocking(const std::string& error_id, Changes& changes) {
   BlockingErrors& blocking = decision_.blocking;
   blocking.ids.erase(std::remove(blocking.ids.begin(), blocking.ids.end(), error_id),
                      blocking.ids.end());
-  if (--blocking.count > 0) return;
-  session.set_has_blocking_errors(false);
-  Set(changes, "has_blocking_errors", BoolValue(false));
-}
-
-void Set(Struct& changes, absl::string_view path, Value value) {
-  (*changes.mutable_fields())[std::string(path)] = std::move(value);
-}
-
-Value StructValue(const Struct& fields) {
-  Value value;
-  *value.mutable_struct_value() = fields;
-  return value;
-}
-
-Value MapValue(const google::protobuf::Map<std::string, std::string>& map) {
-  return MapToValue(map, [](const std::string& item) { return StringValue(item); });
-}
-
-Value MapValue(const google::protobuf::Map<std::string, int32_t>& map) {
-  return MapToValue(map, [](int32_t item) { return NumberValue(item); });
+  if (--blocking.count <= 0) changes.Set("has_blocking_errors", BoolValue(false));
 }
 
 }  // namespace sessiond

@@ -1,12 +1,11 @@
-// The ledger of one decision: each Record is one change of the session and the one event that tells
-// of it. It sees to what all events have in common: sequence, time, status, trigger, who and why.
+// The ledger of one decision: each Record is one fact, an event with all that events have in common
+// (sequence, time, status, trigger, who and why), and what Evolve makes of it is the session. There
+// is no other way to change it here.
 #pragma once
 
-#include <initializer_list>
 #include <string>
 #include <utility>
 
-#include "absl/functional/function_ref.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "state_machine/decide.h"
@@ -15,6 +14,22 @@
 
 namespace sessiond {
 
+// What one event changes: state and stage stay as they are where they are not given; all else is
+// by path (see FactAt), null for what goes.
+struct Changes {
+  v1::Session::State state = v1::Session::STATE_UNSPECIFIED;
+  std::string stage;
+  Struct fields;
+
+  Changes& Set(absl::string_view path, Value fact) & {
+    (*fields.mutable_fields())[std::string(path)] = std::move(fact);
+    return *this;
+  }
+  Changes&& Set(absl::string_view path, Value fact) && {
+    return std::move(Set(path, std::move(fact)));
+  }
+};
+
 class Ledger {
  public:
   // Opens on the aggregate as it is; without a session, for a birth. REQUIRES: `workflow` and
@@ -22,6 +37,7 @@ class Ledger {
   Ledger(const Workflow& workflow, const Aggregate& aggregate, const Command& command,
          absl::Time now);
 
+  // As what was recorded so far leaves it.
   const v1::Session& session() const { return decision_.session; }
   // Never before the session's last event: clocks may step back; the audit does not.
   absl::Time now() const { return now_; }
@@ -30,29 +46,27 @@ class Ledger {
   // A lower-case UUID, another at each call; the same for the same command.
   std::string DrawId();
 
-  using Change = absl::FunctionRef<void(v1::Session& session, Struct& changes)>;
-  void Record(v1::SessionEvent::Type type, Change change);
-  // Within a change: what a field was before, for filters.
-  void Before(const std::string& path, Value value);
-
-  // Records a change of the current task, which exists, and tells of the fields named.
-  void RecordTask(v1::SessionEvent::Type type, absl::FunctionRef<void(v1::SessionTask&)> change,
-                  std::initializer_list<absl::string_view> fields);
-  // The worker of the current task was heard of; no fact about the session.
-  void RecordHeartbeat();
+  void Record(v1::SessionEvent::Type type, Changes changes);
   // Records the last event: nothing but it and a tombstone is left.
   void RecordEnd(Decision::End end);
+  // The worker of the current task was heard of; no fact about the session.
+  void RecordHeartbeat();
 
-  // What a blocking error, or its resolution, does to the session.
-  void AddBlocking(const std::string& error_id, v1::Session& session, Struct& changes);
-  void RemoveBlocking(const std::string& error_id, v1::Session& session, Struct& changes);
-
-  // For the rows below the session, which no event changes.
-  Decision& decision() { return decision_; }
+  // The rows below the session, each with the changes that tell of it in its event. Of errors the
+  // blocking ones are counted.
+  void Add(v1::SessionArtifact artifact, Changes& changes);
+  void Add(v1::SessionError error, Changes& changes);
+  void Resolve(v1::SessionError error, const std::string& resolution, Changes& changes);
+  void Delete(const std::string& artifact_id, Changes& changes);
+  // No event tells what messages say.
+  void Add(NewMessage message) { decision_.messages.push_back(std::move(message)); }
 
   Decision Close() && { return std::move(decision_); }
 
  private:
+  void AddBlocking(const std::string& error_id, Changes& changes);
+  void RemoveBlocking(const std::string& error_id, Changes& changes);
+
   const Workflow& workflow_;
   const Command& command_;
   absl::Time now_;
@@ -61,11 +75,5 @@ class Ledger {
   uint64_t draws_ = 0;
   Decision decision_;
 };
-
-// Adds a changed field.
-void Set(Struct& changes, absl::string_view path, Value value);
-Value StructValue(const Struct& fields);
-Value MapValue(const google::protobuf::Map<std::string, std::string>& map);
-Value MapValue(const google::protobuf::Map<std::string, int32_t>& map);
 
 }  // namespace sessiond

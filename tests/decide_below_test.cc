@@ -16,6 +16,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "google/rpc/error_details.pb.h"
+#include "state_machine/evolve.h"
 #include "state_machine/import_completion.h"
 #include "state_machine/timestamps.h"
 #include "tests/life.h"

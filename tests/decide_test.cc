@@ -18,6 +18,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "google/rpc/error_details.pb.h"
+#include "state_machine/evolve.h"
 #include "state_machine/refusal.h"
 #include "state_machine/struct_json.h"
 #include "state_machine/timestamps.h"

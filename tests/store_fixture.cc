@@ -6,6 +6,7 @@
 #include "db/blocking.h"
 #include "db/rows/event_rows.h"
 #include "db/rows/session_rows.h"
+#include "state_machine/evolve.h"
 #include "state_machine/session_id.h"
 
 namespace sessiond::db {

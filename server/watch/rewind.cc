@@ -1,32 +1,20 @@
 #include "server/watch/rewind.h"
 
 #include <algorithm>
-#include <optional>
+#include <iterator>
 #include <string>
 #include <utility>
 
 #include "absl/container/flat_hash_map.h"
-#include "state_machine/decide.h"
-#include "state_machine/timestamps.h"
+#include "state_machine/evolve.h"
 
 namespace sessiond::watch {
 namespace {
 
-using google::protobuf::Struct;
-using google::protobuf::Timestamp;
 using v1::Session;
 using v1::SessionEvent;
 
 bool Born(const SessionEvent& event) { return event.sequence() == 1; }
-
-bool Ended(const SessionEvent& event) {
-  return event.type() == SessionEvent::ARCHIVED || event.type() == SessionEvent::ERASED;
-}
-
-// Where the time is not known, the event's own is the latest that it can have been.
-Timestamp TimeOr(const std::optional<absl::Time>& time, const Timestamp& otherwise) {
-  return time.has_value() ? ToProto(*time) : otherwise;
-}
 
 // What the event itself says of the time behind it, whatever came later.
 void SetAfter(const SessionEvent& event, Session* session) {
@@ -58,31 +46,24 @@ std::shared_ptr<Change> NewChange(int16_t partition, int64_t position, SessionEv
   return change;
 }
 
-// The events of one command, first to last; the last left the session as the command did. Most
-// commands tell of one, and nothing is copied.
+// The events of one command, first to last: each finds the session as the one before it left it,
+// and the last leaves it as the command did. Most commands tell of one, and nothing is copied.
 void AddCommand(std::vector<db::CommittedEvent>::iterator begin,
                 std::vector<db::CommittedEvent>::iterator end, std::vector<ChangePtr>* changes) {
-  const std::size_t first = changes->size();
-  SessionPtr after = begin->session;
-  const SessionPtr session = begin->session, found = begin->session_before;
-  for (auto each = end; each != begin;) {
-    --each;
+  SessionPtr before = begin->session_before;
+  for (auto each = begin; each != end; ++each) {
     auto change = NewChange(each->partition, each->position, std::move(each->event),
                             std::move(each->messages));
-    change->session = session;
-    change->after = after;
-    if (each == begin) {
-      change->before = found;
-    } else {
-      // Of what ends a session only the first of its events, if there are several, finds it whole.
-      auto before = std::make_shared<Session>(after != nullptr ? *after : *found);
-      StepBack({.event = change->event}, before.get());
-      change->before = before;
-      after = before;
+    change->session = change->after = each->session;
+    change->before = before;
+    if (std::next(each) != end) {
+      auto after =
+          before == nullptr ? std::make_shared<Session>() : std::make_shared<Session>(*before);
+      Evolve(change->event, after.get());
+      change->after = before = after;
     }
     changes->push_back(std::move(change));
   }
-  std::reverse(changes->begin() + static_cast<std::ptrdiff_t>(first), changes->end());
 }
 
 // Of a session that is gone.
@@ -97,40 +78,11 @@ SessionPtr BeforeTheEnd(const SessionEvent& event, const db::StoredEvents& store
   return before;
 }
 
-}  // namespace
-
 void StepBack(const db::StoredStep& step, Session* session) {
-  const SessionEvent& event = step.event;
-  const auto& changes = event.changes().fields();
-  session->set_state(event.old_state());
-  session->set_stage(event.old_stage());
-  session->set_status(event.old_status());
-  session->set_sequence(event.sequence() - 1);
-  *session->mutable_update_time() = TimeOr(step.previous_time, event.event_time());
-  switch (event.type()) {
-    case SessionEvent::COMPLETED:
-      session->clear_complete_time();
-      break;
-    case SessionEvent::FAILED:
-      session->clear_fail_time();
-      break;
-    case SessionEvent::RECOVERED:
-      if (changes.contains("fail_time"))
-        *session->mutable_fail_time() = TimeOr(step.marked_time, event.event_time());
-      break;
-    case SessionEvent::DELETED:
-      session->clear_delete_time();
-      break;
-    case SessionEvent::UNDELETED:
-      *session->mutable_delete_time() = TimeOr(step.marked_time, event.event_time());
-      break;
-    default:
-      break;
-  }
-  if (const auto blocking = changes.find("has_blocking_errors"); blocking != changes.end())
-    session->set_has_blocking_errors(!blocking->second.bool_value());
-  for (const auto& [path, value] : step.before.fields()) TakeChange(path, value, session);
+  sessiond::StepBack(step.event, step.before, step.previous_time, step.marked_time, session);
 }
+
+}  // namespace
 
 std::vector<ChangePtr> ChangesOf(std::vector<db::CommittedEvent> committed) {
   std::vector<ChangePtr> changes;
@@ -163,7 +115,7 @@ std::vector<ChangePtr> ChangesOf(db::StoredEvents stored) {
                             std::move(each->messages));
     const SessionEvent& event = change->event;
     const auto stands = standing.find(event.session_id());
-    if (Ended(event)) {
+    if (IsEnd(event)) {
       change->before = BeforeTheEnd(event, stored);
       change->before_is_partial = true;
     } else if (stands != standing.end()) {

@@ -1,5 +1,6 @@
-// Sessions as they were: an event tells what it changed, and so a session can be taken back behind
-// it. Only what filters look at is taken back.
+// Sessions as they were around an event: of what a group has committed they are carried forward
+// from how the command found them, of what is read later they are taken back from how they stand,
+// in what filters look at.
 #pragma once
 
 #include <vector>
@@ -9,9 +10,6 @@
 #include "server/watch/change.h"
 
 namespace sessiond::watch {
-
-// Takes a session back behind one event: from as the event left it to as the event found it.
-void StepBack(const db::StoredStep& step, v1::Session* session);
 
 // The changes that a group tells of.
 std::vector<ChangePtr> ChangesOf(std::vector<db::CommittedEvent> committed);
