@@ -636,6 +636,25 @@ TEST_F(LegacyReaderTest, NeitherTheEnvironmentNorTheRoleChangesWhatIsRead) {
   EXPECT_EQ(told(), before) << "a function of ours is meant, not one of that name";
 }
 
+TEST_F(LegacyReaderTest, AShellThatIsSetUpForAnotherDatabaseLeadsNobodyElsewhere) {
+  Lay(Layout("interview"));
+  Lay("CREATE SCHEMA elsewhere; CREATE TABLE elsewhere.interview_sessions "
+      "(LIKE public.interview_sessions); SET search_path = elsewhere; "
+      "CREATE TABLE session_messages (LIKE public.session_messages)");
+  const auto before = ReadAll(LegacyLayout::kInterview).size();
+  EXPECT_GT(before, 0);
+  for (const auto& [name, value] :
+       std::map<std::string, std::string>{{"PGHOSTADDR", "127.0.0.1"},
+                                          {"PGPORT", "1"},
+                                          {"PGSERVICE", "another"},
+                                          {"PGTARGETSESSIONATTRS", "standby"},
+                                          {"PGOPTIONS", "-csearch_path=elsewhere"}}) {
+    setenv(name.c_str(), value.c_str(), 1);
+    EXPECT_EQ(ReadAll(LegacyLayout::kInterview).size(), before) << name;
+    unsetenv(name.c_str());
+  }
+}
+
 // ---- encodings
 
 // A database of its own encoding.

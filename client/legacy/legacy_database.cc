@@ -10,6 +10,7 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "db/connection/conninfo.h"
+#include "db/connection/postgres_variables.h"
 
 namespace sessiond::db {
 namespace {
@@ -73,11 +74,13 @@ LegacyDatabase::~LegacyDatabase() { PQfinish(connection_); }
 
 absl::StatusOr<std::unique_ptr<LegacyDatabase>> LegacyDatabase::Open(const std::string& url,
                                                                      const std::string& encoding) {
-  if (const auto info = ParseConnInfo(url); !info.ok()) {
+  const auto info = ParseConnInfo(url);
+  if (!info.ok()) {
     return absl::InvalidArgumentError(absl::StrCat("The URL ", info.status().message()));
   }
+  ForgetLibpqEnvironment(*info);
   std::unique_ptr<LegacyDatabase> database(new LegacyDatabase);
-  // What stands behind the URL wins over it, and all of it over the environment.
+  // What stands behind the URL wins over it.
   const char* const keywords[] = {"connect_timeout", "fallback_application_name", "dbname",
                                   "client_encoding", nullptr};
   const char* const values[] = {"10", "sessionctl import", url.c_str(), "UTF8", nullptr};

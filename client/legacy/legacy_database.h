@@ -42,7 +42,9 @@ class LegacyResult {
 class LegacyDatabase {
  public:
   // Connects, and begins to read: one snapshot of everything. `encoding` says what the bytes of a
-  // SQL_ASCII database are; empty for UTF-8. UNAVAILABLE: nobody is there, or does not let us in.
+  // SQL_ASCII database are; empty for UTF-8. Of libpq's variables only those count, and are left in
+  // the environment, that count beside --db-url. REQUIRES: called before there are threads.
+  // UNAVAILABLE: nobody is there, or does not let us in.
   // INVALID_ARGUMENT: the URL is malformed, or the encoding is none, or is said of a database that
   // knows its own.
   static absl::StatusOr<std::unique_ptr<LegacyDatabase>> Open(const std::string& url,

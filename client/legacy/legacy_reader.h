@@ -39,7 +39,8 @@ class LegacyReader {
     std::vector<std::string> remarks;
   };
 
-  // Connects, and finds out what the tables are made of. UNAVAILABLE: nobody is there, or does not
+  // Connects, and finds out what the tables are made of. REQUIRES: called before there are threads
+  // (legacy_database.h). UNAVAILABLE: nobody is there, or does not
   // let us in. FAILED_PRECONDITION: the tables are not of this layout; says what is missing.
   // PERMISSION_DENIED: not all rows may be read; says what would help. INVALID_ARGUMENT: the
   // encoding is none.

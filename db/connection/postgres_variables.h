@@ -12,8 +12,8 @@
 
 namespace sessiond::db {
 
-// Those that count beside --db-url, whose help tells of them; with a * at the end, all that begin
-// so.
+// Those that count beside --db-url, whose help tells of them, and beside the URL of an old
+// application's database; with a * at the end, all that begin so.
 std::vector<absl::string_view> HonouredVariables();
 
 // Leaves no variable of PostgreSQL's: for one of our own.
