@@ -78,6 +78,11 @@ class Completing {
     AddMessages();
     AddTask();
     if (completion_.all_there()) return std::move(completion_);
+    if (const std::string& workflow = request_.session().workflow();
+        workflow != session_.workflow()) {
+      completion_.obstacle =
+          absl::StrCat("its workflow is ", session_.workflow(), ", not ", workflow);
+    }
     if (changed_ && session_.state() == Session::DELETED) Hinder("it was deleted");
     AddHistory();
     return std::move(completion_);

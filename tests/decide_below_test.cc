@@ -934,7 +934,10 @@ struct Again {
     for (const SessionEvent& event : life.events) {
       if (event.type() == SessionEvent::IMPORTED) imports.push_back(event);
     }
-    return CompletionOf(life.session(), imports, Imported(text));
+    v1::ImportSessionsRequest request = Imported(text);
+    if (request.session().workflow().empty())
+      request.mutable_session()->set_workflow(life.workflow->name());
+    return CompletionOf(life.session(), imports, request);
   }
   absl::StatusOr<Decision> Complete(const std::string& text) {
     const ImportCompletion completion = Look(text);
@@ -1065,6 +1068,14 @@ TEST(LeftOut, WhatCannotBeAddedAnyMoreIsSaid) {
   command.completes = changing.life.session().sequence();
   changing.life.Must(SetLabel(changing.life.id, "a", "b"));
   EXPECT_EQ(Facts(changing.life.Try(command)), "!CONFLICT");
+}
+
+TEST(LeftOut, NothingIsAddedToASessionOfAnotherWorkflow) {
+  const Again again("interview", kSilence);
+  EXPECT_EQ(again.Look("session { workflow: 'ticket_export' }").obstacle, "") << "nothing to add";
+  EXPECT_EQ(
+      again.Look("session { workflow: 'ticket_export' } messages { type: 'question' }").obstacle,
+      "its workflow is interview, not ticket_export");
 }
 
 TEST(LeftOut, IsHeldAgainstTheSessionAsItStands) {

@@ -149,6 +149,7 @@ Detached Item::Complete() {
   }
   added = completion.Missing();
   command.completes = aggregate.session->sequence();
+  command.workflow = nullptr;  // Decided by the revision that the session keeps.
   command.request_id.clear();  // It is another request: its own is drawn.
   command.request = completion.missing;
   if (absl::Status taken = store.Submit(this); !taken.ok()) {

@@ -195,6 +195,25 @@ def test_of_a_session_that_stands_twice_the_second_is_reported(daemon, client, n
     assert client.call("GetSession", {"sessionId": first["session"]["sessionId"]})["labels"] == {"a": "first"}
 
 
+def test_what_was_left_out_is_held_against_the_revision_that_the_session_keeps(daemon, client, namespace):
+    workflow = client.call("GetWorkflow", {"name": "interview"})
+    for field in ("revision", "createTime"):
+        workflow.pop(field, None)
+    workflow["name"] = f"w{uuid.uuid4().hex}"
+    client.call("CreateWorkflow", {"workflow": workflow})
+    bare = interview(workflow=workflow["name"])
+    run = lambda request: report_of(
+        sessionctl(daemon.address, "import", "-", "-n", namespace, "-o", "json", stdin=lines_of(request))
+    )
+    assert run(bare)["imported"] == 1
+    workflow["messageTypes"] = [{**kind, "name": "other_" + kind["name"]} for kind in workflow["messageTypes"]]
+    client.call("CreateWorkflow", {"workflow": workflow})
+    newer = run({**bare, "messages": [{"type": "other_question", "content": "Why?"}]})
+    assert "messages[0].type" in newer["notTaken"][0]["description"], newer
+    report = run({**bare, "messages": [{"type": "question", "content": "Why?"}]})
+    assert report["completed"] == 1, report
+
+
 def test_what_an_import_left_out_a_later_one_adds(daemon, client, namespace):
     bare = [interview(createTime="2025-05-01T08:00:00Z") for _ in range(5)]
     whole = [
