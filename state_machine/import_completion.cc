@@ -16,6 +16,7 @@ using google::protobuf::Struct;
 using google::protobuf::Value;
 using v1::ImportSessionsRequest;
 using v1::Session;
+using v1::SessionArtifact;
 using v1::SessionError;
 using v1::SessionEvent;
 
@@ -72,8 +73,8 @@ class Completing {
         request_.errors(), taken_.errors, "error",
         [](const auto& error) { return error.error_id(); }, completion_.missing.mutable_errors());
     for (SessionError& error : *completion_.missing.mutable_errors()) {
-      CheckLink(error.related_file_id());
-      CheckLink(error.related_ticket_id());
+      CheckLink(error.related_file_id(), SessionArtifact::FILE);
+      CheckLink(error.related_ticket_id(), SessionArtifact::TICKET);
     }
     AddMessages();
     AddTask();
@@ -119,13 +120,19 @@ class Completing {
     }
   }
 
-  // What an error is about has to be there.
-  void CheckLink(const std::string& id) {
+  // What an error is about has to be there, and of that kind.
+  void CheckLink(const std::string& id, SessionArtifact::Kind kind) {
+    if (id.empty()) return;
+    const std::string& wanted = SessionArtifact::Kind_Name(kind);
     const auto& added = completion_.missing.artifacts();
-    const bool is_added = std::any_of(added.begin(), added.end(),
-                                      [&](const auto& one) { return one.artifact_id() == id; });
-    if (id.empty() || is_added || (!changed_ && taken_.artifacts.count(id) > 0)) return;
-    Hinder(absl::StrCat("an error is about ", id, ", which may be gone by now"));
+    const auto one = std::find_if(added.begin(), added.end(), [&](const SessionArtifact& artifact) {
+      return artifact.artifact_id() == id;
+    });
+    const auto taken = taken_.artifacts.find(id);
+    if (one == added.end() && (changed_ || taken == taken_.artifacts.end()))
+      return Hinder(absl::StrCat("an error is about ", id, ", which may be gone by now"));
+    if (wanted != (one == added.end() ? taken->second : SessionArtifact::Kind_Name(one->kind())))
+      Hinder(absl::StrCat("an error is about ", id, ", which is no ", wanted));
   }
 
   // Messages are in the order of their recording: none can be put before those that are there.

@@ -1078,6 +1078,23 @@ TEST(LeftOut, NothingIsAddedToASessionOfAnotherWorkflow) {
       "its workflow is interview, not ticket_export");
 }
 
+TEST(LeftOut, ErrorsAreAboutArtifactsOfTheRightKind) {
+  const std::string first =
+      "session { owner_id: 'o' owner_display_name: 'O' } artifacts { artifact_id: 'f' kind: FILE "
+      "} ";
+  const Again again("ticket_export", first);
+  const auto error = [&](const std::string& link) {
+    return absl::StrCat(first, "artifacts { artifact_id: 't' kind: TICKET } ",
+                        "errors { category: TEMPORARY severity: INFO user_message: 'm' ", link,
+                        "}");
+  };
+  EXPECT_EQ(again.Look(error("related_file_id: 'f' related_ticket_id: 't'")).obstacle, "");
+  EXPECT_EQ(again.Look(error("related_ticket_id: 'f'")).obstacle,
+            "an error is about f, which is no TICKET");
+  EXPECT_EQ(again.Look(error("related_file_id: 't'")).obstacle,
+            "an error is about t, which is no FILE");
+}
+
 TEST(LeftOut, IsHeldAgainstTheSessionAsItStands) {
   Again again("interview", "session { owner_id: 'o' create_time { seconds: 1766000150 } }");
   EXPECT_THAT(Violations(again.Complete(kTalk).status()), ElementsAre("messages[0].create_time"));
