@@ -384,6 +384,25 @@ absl::Status ChangedMeanwhile(const std::string& id) {
       .With("session_id", id);
 }
 
+// Nothing of what is missing has come to be here by another way.
+void CheckNew(const Aggregate& aggregate, const ImportSessionsRequest& missing,
+              Workflow::Violations* violations) {
+  const auto check = [violations](const std::string& path, const std::string& id, const auto& there,
+                                  absl::string_view what) {
+    if (there.contains(id))
+      violations->emplace_back(
+          path, absl::StrCat("is ", id, ", the id of ", what, " that the session has got here"));
+  };
+  for (int i = 0; i < missing.artifacts_size(); ++i) {
+    check(absl::StrCat("artifacts[", i, "].artifact_id"), missing.artifacts(i).artifact_id(),
+          aggregate.artifacts, "an artifact");
+  }
+  for (int i = 0; i < missing.errors_size(); ++i) {
+    check(absl::StrCat("errors[", i, "].error_id"), missing.errors(i).error_id(), aggregate.errors,
+          "an error");
+  }
+}
+
 // The session gets what an earlier import left out (see import_completion.h).
 absl::StatusOr<Decision> Complete(const Context& context, const ImportSessionsRequest& missing) {
   const Session& session = context.session();
@@ -393,8 +412,9 @@ absl::StatusOr<Decision> Complete(const Context& context, const ImportSessionsRe
   ImportSessionsRequest whole = missing;
   *whole.mutable_session() = session;
   Ledger ledger = context.Open();
-  const Workflow::Violations violations =
+  Workflow::Violations violations =
       ImportCheck(context.workflow, whole, ledger.now(), /*links_are_checked=*/true).Run();
+  CheckNew(context.aggregate, missing, &violations);
   if (!violations.empty()) return InvalidFields(violations);
   for (const auto& [counter, more] : missing.session().counters()) {
     const int64_t sum = int64_t{CounterOf(session, counter)} + more;

@@ -1095,6 +1095,20 @@ TEST(LeftOut, ErrorsAreAboutArtifactsOfTheRightKind) {
             "an error is about t, which is no FILE");
 }
 
+TEST(LeftOut, WhatHasComeToBeHereByAnotherWayIsNamed) {
+  const std::string session = "session { owner_id: 'o' owner_display_name: 'O' } ";
+  Again again("ticket_export", session);
+  again.life.Must(AddArtifacts(again.life.id, {AnArtifact("f")}));
+  const auto refused = again.Complete(session +
+                                      "artifacts { artifact_id: 'e' kind: FILE } "
+                                      "artifacts { artifact_id: 'f' kind: FILE }");
+  EXPECT_THAT(Violations(refused.status()), ElementsAre("artifacts[1].artifact_id"));
+  EXPECT_THAT(std::string(refused.status().message()),
+              testing::HasSubstr("is f, the id of an artifact"));
+  again.life.Must(DeleteArtifact(again.life.id, "f"));
+  EXPECT_TRUE(again.Complete(session + "artifacts { artifact_id: 'f' kind: FILE }").ok());
+}
+
 TEST(LeftOut, IsHeldAgainstTheSessionAsItStands) {
   Again again("interview", "session { owner_id: 'o' create_time { seconds: 1766000150 } }");
   EXPECT_THAT(Violations(again.Complete(kTalk).status()), ElementsAre("messages[0].create_time"));

@@ -786,5 +786,26 @@ TEST_F(OneGroup, AnImportedSessionIsThereWithAllThatLiesBelowAndTakenOnce) {
   EXPECT_EQ(ReasonFor(*store_, import), v1::SESSION_EXISTS);
 }
 
+TEST_F(OneGroup, WhatAnImportLeftOutAndSomebodyHasAddedSinceIsNamed) {
+  const std::string session =
+      "session { session_id: '0192f3c4-0000-7000-8000-0000000000aa' owner_id: 'o' "
+      "owner_display_name: 'O' workflow: 'ticket_export' } ";
+  const std::string artifact = "artifacts { artifact_id: 'f' kind: FILE } ";
+  const std::string error = absl::StrCat(
+      "errors { error_id: '", kRun, "' category: TEMPORARY severity: INFO user_message: 'm' } ");
+  const auto import = [&](const std::string& text, int32_t completes) {
+    Command command = Import(store_->catalog().Newest("ticket_export"), Imported(session + text));
+    if (completes > 0) command.workflow = nullptr;
+    command.completes = completes;
+    return command;
+  };
+  const std::string id = Must(*store_, import("", 0)).session.session_id();
+  const int32_t sequence = Must(*store_, AddArtifacts(id, {AnArtifact("f")})).session.sequence();
+  EXPECT_EQ(ReasonFor(*store_, import(artifact, sequence)), v1::INVALID_FIELD);
+  const int32_t completed = Must(*store_, import(error, sequence)).session.sequence();
+  EXPECT_EQ(ReasonFor(*store_, import(error, completed)), v1::INVALID_FIELD);
+  EXPECT_EQ(Count(database_, "session_errors"), "1");
+}
+
 }  // namespace
 }  // namespace sessiond::db

@@ -179,7 +179,7 @@ void CommitGroup::LookUpNamed(const Submission& submission, GroupLookups* lookup
     for (std::string& id : ids)
       keys->push_back({submission.partition, submission.command.session_id, std::move(id)});
   };
-  NamedIds ids = NamedBy(submission.command.request);
+  NamedIds ids = NamedBy(submission.command);
   look_up(std::move(ids.errors), &lookups->errors);
   look_up(std::move(ids.artifacts), &lookups->artifacts);
   look_up(std::move(ids.messages), &lookups->message_ids);

@@ -28,7 +28,7 @@ void NameLinks(const v1::SessionError& error, NamedIds* named) {
 
 }  // namespace
 
-NamedIds NamedBy(const Request& request) {
+NamedIds NamedBy(const Command& command) {
   NamedIds named;
   std::visit(
       [&]<class R>(const R& typed) {
@@ -45,9 +45,14 @@ NamedIds NamedBy(const Request& request) {
           for (const auto& message : typed.messages()) Name(message.message_id(), &named.messages);
         } else if constexpr (kIsOneOf<R, v1::StartTaskRequest, v1::RetryTaskRequest>) {
           Name(typed.task_id(), &named.tasks);
+        } else if constexpr (kIsOneOf<R, v1::ImportSessionsRequest>) {
+          if (command.completes <= 0) return;  // There is no session that could have any.
+          for (const auto& artifact : typed.artifacts())
+            Name(artifact.artifact_id(), &named.artifacts);
+          for (const auto& error : typed.errors()) Name(error.error_id(), &named.errors);
         }
       },
-      request);
+      command.request);
   return named;
 }
 

@@ -15,7 +15,7 @@ struct NamedIds {
   // Ids that the caller brings, and that must be new.
   std::vector<std::string> messages, tasks;
 };
-NamedIds NamedBy(const Request& request);
+NamedIds NamedBy(const Command& command);
 
 // The kind of thing that a request answers with, beside the session.
 enum class Answers { kSession, kTask, kError, kArtifacts, kMessages };
