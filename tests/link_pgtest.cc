@@ -156,6 +156,18 @@ TEST_F(SilenceTest, OfAServerThatWorksIsWaitedFor) {
   EXPECT_TRUE(Ask(*link).ok()) << "the second connection leaves nothing behind";
 }
 
+TEST_F(SilenceTest, OfAServerThatThenRefusesLeavesNoSecondConnection) {
+  const auto link = Connected(Via(database_, {&proxy_}), std::make_shared<Primary>());
+  const absl::Status refused =
+      Ask(*link, "DO $$ BEGIN PERFORM pg_sleep(1.5); RAISE division_by_zero; END $$");
+  EXPECT_EQ(SqlStateOf(refused), "22012") << refused;
+  EXPECT_EQ(link->openings(), 1);
+  const SteadyTime end = In(absl::Seconds(5));
+  while (database_.Ask("SELECT count(*)::text FROM pg_stat_activity "
+                       "WHERE application_name = 'test link'") != "1")
+    ASSERT_LT(SteadyTime::Now(), end);
+}
+
 TEST_F(SilenceTest, LeavesNobodyWaitingForLocks) {
   const auto link = Connected(Via(database_, {&proxy_}), std::make_shared<Primary>());
   ASSERT_TRUE((*link)->Execute("BEGIN; SELECT FROM partitions FOR UPDATE", TestDeadline()).ok());

@@ -142,7 +142,11 @@ absl::StatusOr<std::vector<Result>> Link::Trip(SteadyTime deadline) {
   held_.connection->SetSilence(silences_ == primary_.silences() ? kSilence : kSilenceInDoubt);
   auto results = held_.connection->Trip(deadline);
   if (!results.ok()) {
-    if (ConnectionIsGone(results.status())) Lost(results.status());
+    if (ConnectionIsGone(results.status())) {
+      Lost(results.status());
+    } else {
+      successor_ = {};
+    }
     return results;
   }
   successor_ = {};
