@@ -4,6 +4,8 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cstdlib>
+#include <fstream>
 #include <functional>
 #include <memory>
 #include <string>
@@ -13,10 +15,13 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include "absl/synchronization/notification.h"
 #include "absl/time/clock.h"
 #include "db/blocking.h"
+#include "db/connection/dial.h"
 #include "db/connection/link.h"
+#include "db/connection/sql_error.h"
 #include "db/rows/workflow_rows.h"
 #include "server/sweeper.h"
 #include "server/watch/feed.h"
@@ -218,6 +223,18 @@ TEST(Failover, TheNewestPrimaryIsTakenWhicheverStandsFirst) {
   EXPECT_EQ(store->primary()->timeline(), 2);
   EXPECT_EQ(EventsOn(servers, kFirst), old_events);
   EXPECT_EQ(EventsOn(servers, kSecond), "1");
+}
+
+TEST(Failover, AStandbyIsOneAlsoToARoleThatMayAskItLess) {
+  ReplicatedPostgres servers;
+  const absl::Status made = servers.At(kFirst).Connect()->Execute(
+      "CREATE ROLE asks_less LOGIN; REVOKE EXECUTE ON FUNCTION pg_control_system() FROM PUBLIC",
+      TestDeadline());
+  ASSERT_TRUE(made.ok()) << made;
+  servers.AwaitCaughtUp(kFirst, kSecond);
+  const TestDatabase standby_first(
+      absl::StrCat(servers.dsn_of(kSecond, kFirst), " user=asks_less"));
+  EXPECT_EQ(standby_first.Ask("SELECT pg_is_in_recovery()::text"), "false");
 }
 
 // The standby was behind, and somebody promoted it all the same.

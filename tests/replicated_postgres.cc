@@ -125,8 +125,8 @@ std::string ReplicatedPostgres::Dir(Server server) const {
 
 std::string ReplicatedPostgres::dsn(Server server) const { return DsnOf(Dir(server)); }
 
-std::string ReplicatedPostgres::dsn_of_both() const {
-  return absl::StrCat("host=", Dir(kFirst), ",", Dir(kSecond),
+std::string ReplicatedPostgres::dsn_of(Server one, Server other) const {
+  return absl::StrCat("host=", Dir(one), ",", Dir(other),
                       " port=5432,5432 user=sessiond dbname=sessiond "
                       "target_session_attrs=read-write");
 }

@@ -28,7 +28,8 @@ class ReplicatedPostgres {
 
   // Of one of them, or of both, in this order.
   std::string dsn(Server server) const;
-  std::string dsn_of_both() const;
+  std::string dsn_of_both() const { return dsn_of(kFirst, kSecond); }
+  std::string dsn_of(Server one, Server other) const;
   // The path of its socket.
   std::string socket(Server server) const;
   // For questions about one of them.

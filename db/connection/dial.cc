@@ -36,12 +36,15 @@ constexpr std::pair<const char*, const char*> kNetwork[] = {
     {"tcp_user_timeout", "3000"},
 };
 
-// Text results. A role may have been denied the functions; then nothing is known of that server.
+// Text results.
 constexpr char kAsk[] =
     "SELECT pg_is_in_recovery()::int, (current_setting('transaction_read_only') = 'on')::int, "
     "(SELECT system_identifier FROM pg_control_system()), "
     "CASE WHEN NOT pg_is_in_recovery() THEN "
     "('x' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8))::bit(32)::int END";
+// For a role that has been denied the functions: what is a standby is one all the same.
+constexpr char kAskLess[] =
+    "SELECT pg_is_in_recovery()::int, (current_setting('transaction_read_only') = 'on')::int, 0, 0";
 
 // What the string says; for hosts and ports, also what the environment says.
 ConnInfo SettingsOf(const std::string& dsn, const std::string& application_name) {
@@ -216,9 +219,14 @@ class Attempt {
     if (step_ == PGRES_POLLING_FAILED) return Fail();
     if (step_ != PGRES_POLLING_OK) return;
     stage_ = Stage::kReached;
-    if (!ask_) return;
+    if (ask_) Send(kAsk);
+  }
+
+  void Send(const char* question) {
+    question_ = question;
+    denied_ = false;
     // So short that it is sent at once.
-    if (PQsendQueryParams(conn_, kAsk, 0, nullptr, nullptr, nullptr, nullptr, 0) != 1)
+    if (PQsendQueryParams(conn_, question, 0, nullptr, nullptr, nullptr, nullptr, 0) != 1)
       return Fail();
     stage_ = Stage::kAsking;
   }
@@ -229,9 +237,12 @@ class Attempt {
       PGresult* result = PQgetResult(conn_);
       if (result == nullptr) {
         stage_ = Stage::kReached;
+        if (denied_ && question_ == kAsk) Send(kAskLess);
         return;
       }
       if (PQresultStatus(result) == PGRES_TUPLES_OK) Read(result);
+      const char* sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+      denied_ = sqlstate != nullptr && absl::string_view(sqlstate) == "42501";
       PQclear(result);
       if (PQstatus(conn_) == CONNECTION_BAD) return Fail();
     }
@@ -261,6 +272,8 @@ class Attempt {
   PostgresPollingStatusType step_ = PGRES_POLLING_WRITING;
   SteadyTime until_;
   absl::Status why_;
+  const char* question_ = nullptr;
+  bool denied_ = false;  // By the answer to it.
   ServerState state_;
 };
 
