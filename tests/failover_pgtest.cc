@@ -237,6 +237,21 @@ TEST(Failover, AStandbyIsOneAlsoToARoleThatMayAskItLess) {
   EXPECT_EQ(standby_first.Ask("SELECT pg_is_in_recovery()::text"), "false");
 }
 
+TEST(Failover, AServiceThatNamesSeveralHostsLeadsToThePrimaryToo) {
+  ReplicatedPostgres servers;
+  const std::string file = testing::TempDir() + "several_hosts.conf";
+  std::ofstream(file) << "[several]\n"
+                      << absl::StrReplaceAll(servers.dsn_of(kSecond, kFirst), {{" ", "\n"}})
+                      << "\n";
+  setenv("PGSERVICEFILE", file.c_str(), 1);
+  EXPECT_TRUE(NamesSeveralHosts("service=several"));
+  EXPECT_EQ(TestDatabase("service=several").Ask("SELECT pg_is_in_recovery()::text"), "false");
+  const auto unknown = Connection::Open({.dsn = "service=unknown"}, TestDeadline());
+  EXPECT_TRUE(absl::StrContains(TroubleOf(unknown.status()), "\"unknown\" not found"))
+      << TroubleOf(unknown.status());
+  unsetenv("PGSERVICEFILE");
+}
+
 // The standby was behind, and somebody promoted it all the same.
 TEST(Failover, APrimaryThatLacksWhatWasAcknowledgedIsRefusedUntilADaemonStartsAnew) {
   ReplicatedPostgres servers;

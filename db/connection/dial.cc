@@ -46,21 +46,33 @@ constexpr char kAsk[] =
 constexpr char kAskLess[] =
     "SELECT pg_is_in_recovery()::int, (current_setting('transaction_read_only') = 'on')::int, 0, 0";
 
-// What the string says; for hosts and ports, also what the environment says.
+// Where libpq would go by the service that is named and by the environment. It is kept from going
+// there by a word that it does not know.
+ConnInfo PlaceOfLibpq(const ConnInfo& said) {
+  const auto service = said.find("service");
+  const char* const keywords[] = {"target_session_attrs",
+                                  service == said.end() ? nullptr : "service", nullptr};
+  const char* const values[] = {"none", service == said.end() ? nullptr : service->second.c_str(),
+                                nullptr};
+  const std::unique_ptr<PGconn, decltype(&PQfinish)> nobody(
+      PQconnectStartParams(keywords, values, /*expand_dbname=*/0), PQfinish);
+  const std::unique_ptr<PQconninfoOption, decltype(&PQconninfoFree)> options(
+      PQconninfo(nobody.get()), PQconninfoFree);
+  ConnInfo place;
+  for (const PQconninfoOption* option = options.get(); option && option->keyword; ++option) {
+    const std::string keyword = option->keyword;
+    if (option->val != nullptr && (keyword == "host" || keyword == "hostaddr" || keyword == "port"))
+      place[keyword] = option->val;
+  }
+  return place;
+}
+
+// What the string says; for hosts and ports, also what libpq completes it with.
 ConnInfo SettingsOf(const std::string& dsn, const std::string& application_name) {
   ConnInfo settings = {{"fallback_application_name", application_name}};
   for (const auto& [name, value] : kNetwork) settings[name] = value;
   const ConnInfo said = ParseConnInfo(dsn).value_or(ConnInfo());
-  if (!said.contains("host") && !said.contains("hostaddr") && !said.contains("service")) {
-    const std::unique_ptr<PQconninfoOption, decltype(&PQconninfoFree)> defaults(PQconndefaults(),
-                                                                                PQconninfoFree);
-    for (const PQconninfoOption* option = defaults.get(); option && option->keyword; ++option) {
-      const std::string keyword = option->keyword;
-      if (option->val != nullptr &&
-          (keyword == "host" || keyword == "hostaddr" || keyword == "port"))
-        settings[keyword] = option->val;
-    }
-  }
+  if (!said.contains("host") && !said.contains("hostaddr")) settings.merge(PlaceOfLibpq(said));
   for (const auto& [keyword, value] : said) settings.insert_or_assign(keyword, value);
   return settings;
 }
@@ -191,6 +203,7 @@ class Attempt {
       if (keyword == "host" || keyword == "hostaddr" || keyword == "port") continue;
       if (keyword != "target_session_attrs") pass(keyword.c_str(), value);
     }
+    pass("target_session_attrs", "any");  // Whatever a service says.
     pass("host", place.host);
     pass("hostaddr", place.hostaddr);
     pass("port", place.port);
