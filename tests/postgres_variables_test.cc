@@ -20,9 +20,10 @@ using testing::IsEmpty;
 class LibpqEnvironment : public testing::Test {
  protected:
   LibpqEnvironment() {
-    for (const char* name : {"PGHOST", "PGHOSTADDR", "PGPORT", "PGDATABASE", "PGUSER", "PGPASSWORD",
-                             "PGOPTIONS", "PGCLIENTENCODING", "PGSERVICE", "PGSSLMODE", "PGTZ",
-                             "PGTARGETSESSIONATTRS", "PGDATA", "PGNOTYETINVENTED"}) {
+    for (const char* name :
+         {"PGHOST", "PGHOSTADDR", "PGPORT", "PGDATABASE", "PGUSER", "PGPASSWORD", "PGOPTIONS",
+          "PGCLIENTENCODING", "PGSERVICE", "PGSSLMODE", "PGTZ", "PGTARGETSESSIONATTRS", "PGDATA",
+          "PGNOTYETINVENTED", "PGREQUIRESSL"}) {
       setenv(name, "x", /*overwrite=*/1);
     }
     setenv("PGSSLCERT", "", /*overwrite=*/1);
@@ -39,17 +40,22 @@ TEST_F(LibpqEnvironment, NothingIsLeftForOneOfOurOwn) {
 TEST_F(LibpqEnvironment, AUrlThatSaysNothingIsCompletedByThem) {
   ForgetLibpqEnvironment(*ParseConnInfo("postgresql://"));
   EXPECT_THAT(LibpqVariables(), ElementsAre("PGDATABASE", "PGHOST", "PGHOSTADDR", "PGPASSWORD",
-                                            "PGPORT", "PGSSLMODE", "PGUSER"));
+                                            "PGPORT", "PGREQUIRESSL", "PGSSLMODE", "PGUSER"));
 }
 
 TEST_F(LibpqEnvironment, AUrlThatNamesAHostMeansNoOthersAddressOrPort) {
   ForgetLibpqEnvironment(*ParseConnInfo("postgresql://app@db/sessions"));
-  EXPECT_THAT(LibpqVariables(), ElementsAre("PGPASSWORD", "PGSSLMODE"));
+  EXPECT_THAT(LibpqVariables(), ElementsAre("PGPASSWORD", "PGREQUIRESSL", "PGSSLMODE"));
 }
 
 TEST_F(LibpqEnvironment, AServiceIsAPlaceToo) {
   ForgetLibpqEnvironment(*ParseConnInfo("service=mine password=p"));
-  EXPECT_THAT(LibpqVariables(), ElementsAre("PGDATABASE", "PGSSLMODE", "PGUSER"));
+  EXPECT_THAT(LibpqVariables(), ElementsAre("PGDATABASE", "PGREQUIRESSL", "PGSSLMODE", "PGUSER"));
+}
+
+TEST_F(LibpqEnvironment, AUrlThatSaysHowItIsEncryptedIsNotToldAgain) {
+  ForgetLibpqEnvironment(*ParseConnInfo("postgresql://app:p@db/sessions?sslmode=verify-full"));
+  EXPECT_THAT(LibpqVariables(), ElementsAre("PGSSLMODE"));
 }
 
 TEST(LibpqVariables, TheOptionsHelpTellsOfEachThatCounts) {

@@ -36,6 +36,7 @@ constexpr Honoured kHonoured[] = {
     {"PGREQUIREAUTH",    "require_auth"},
     {"PGREQUIREPEER",    "requirepeer"},
     {"PGKRBSRVNAME",     "krbsrvname"},
+    {"PGREQUIRESSL",     "sslmode"},
     {"PGSSL*",           ""},
     {"PGGSS*",           ""},
 };

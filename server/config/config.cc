@@ -94,7 +94,7 @@ constexpr Option kOptions[] = {
     {"db-url", &Config::db_url, "", "a PostgreSQL URL, for example postgresql://sessiond@db/sessiond", Anything,
      "The PostgreSQL to use, as a URL or in libpq's keywords; without it the daemon runs one of its own. Where it "
      "does not say so itself, these variables of libpq count: PGDATABASE, PGUSER, PGPASSWORD, PGPASSFILE, PGSERVICEFILE, "
-     "PGSYSCONFDIR, PGCONNECT_TIMEOUT, PGCHANNELBINDING, PGREQUIREAUTH, PGREQUIREPEER, PGKRBSRVNAME, PGSSL* and PGGSS*; "
+     "PGSYSCONFDIR, PGCONNECT_TIMEOUT, PGCHANNELBINDING, PGREQUIREAUTH, PGREQUIREPEER, PGKRBSRVNAME, PGREQUIRESSL, PGSSL* and PGGSS*; "
      "also PGHOST, PGHOSTADDR and PGPORT, where it names neither host nor service. No other variable counts, and none at all "
      "for the daemon's own PostgreSQL. Settings that the daemon relies on (encoding, time zone, row security, …) are its own, "
      "whatever role, database or URL say. The server's effective_io_concurrency is the number of pages of an owner's "
