@@ -503,8 +503,9 @@ void Daemon::Drain() {
   // a database that is silent, and nothing is lost with it: the next who asks is told what became
   // of it.
   auto last_resort = std::make_unique<LastResort>(config_.shutdown_grace + kOverrunMax);
-  sweeper_.reset();
+  sweeper_->Stop();
   rpc_->Stop(config_.shutdown_grace);
+  sweeper_.reset();
   store_->Drain();
   admin_.reset();
   stop_monitor_.Notify();

@@ -65,14 +65,14 @@ Sweeper::Sweeper(SweeperOptions options, db::SessionStore& store, Journal& journ
       thread_([this] { Run(); }) {}
 
 Sweeper::~Sweeper() {
-  stop_.Notify();
+  Stop();
   thread_.join();
 }
 
 void Sweeper::Run() {
   const absl::Duration beat = std::min(options_.heartbeat_period, options_.period);
   do {
-    if (const absl::Status swept = Sweep(); !swept.ok()) {
+    if (const absl::Status swept = Sweep(); !swept.ok() && !stop_.HasHappened()) {
       link_.Close();
       Log(LogLevel::kWarn, "sweeper", "a sweep was cut short; the next one goes on",
           {{"status", swept.message()}});
@@ -102,6 +102,7 @@ absl::Status Sweeper::Sweep() {
 }
 
 absl::StatusOr<db::Result> Sweeper::Ask(const db::Statement& statement, db::Params params) {
+  if (stop_.HasHappened()) return absl::CancelledError("asked to stop");
   link_->Queue(statement, std::move(params));
   auto results = link_.Trip(SteadyTime::Now() + kTimeout);
   if (!results.ok()) return results.status();

@@ -37,13 +37,17 @@ class Sweeper {
   // Sweeps at once, and then each sweep once in its period. REQUIRES: `store`, undrained, and
   // `journal` outlive the sweeper.
   Sweeper(SweeperOptions options, db::SessionStore& store, Journal& journal);
-  // Lets the sweep under way finish.
+  // Lets the step under way finish.
   ~Sweeper();
+
+  // Asks the sweep under way to end behind its step, and waits for nothing.
+  void Stop() { stop_.Notify(); }
 
  private:
   // All of the following: sweeper's thread only.
   void Run();
   absl::Status Sweep();
+  // Every step, and every batch of one, begins with it. CANCELLED: asked to stop.
   absl::StatusOr<db::Result> Ask(const db::Statement& statement, db::Params params = {});
   // Submits the commands side by side, and tells the journal of those that had an effect. How many.
   int Carry(std::vector<Command> commands);

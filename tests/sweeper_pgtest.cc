@@ -160,6 +160,29 @@ TEST(Sweeper, ForgetsRequestsAfterADay) {
   EXPECT_TRUE(db::SubmitAndWait(*store, young)->events.empty());
 }
 
+TEST(Sweeper, EndsBetweenTwoBatchesWhenItIsAskedTo) {
+  TestDatabase database;
+  const auto store = db::OpenStore(database);
+  ASSERT_TRUE(db::SubmitAndWait(
+                  *store, SetLabel(db::NewSessionIn(*store, "interview").session_id(), "a", "1"))
+                  .ok());
+  MakeOld(
+      database,
+      "INSERT INTO session_requests SELECT partition, gen_random_uuid(), fingerprint, session_id, "
+      "created_at, answer FROM session_requests, generate_series(1, 12000);"
+      "UPDATE session_requests SET created_at = created_at - interval '1441 minutes';"
+      "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS "
+      "$$ BEGIN PERFORM pg_sleep(0.5); RETURN NULL; END $$;"
+      "CREATE TRIGGER slow BEFORE DELETE ON session_requests EXECUTE FUNCTION slow()");
+  const auto left = [&] { return database.Ask("SELECT count(*)::text FROM session_requests"); };
+  const std::string before = left();
+  {
+    Sweeping sweeping(Often(database), *store);
+    EXPECT_TRUE(Eventually([&] { return left() != before; }));
+  }
+  EXPECT_NE(left(), "0");
+}
+
 // A ticket_export session with a running task, of this timeout.
 std::string NewRunning(db::SessionStore& store, absl::Duration timeout) {
   std::string id = db::NewSessionIn(store, "ticket_export").session_id();

@@ -10,6 +10,7 @@ import time
 import uuid
 
 import grpc
+from conftest import Refused
 from http2 import PREFACE
 from test_process import until
 from test_readiness import Connection
@@ -125,6 +126,32 @@ def test_peers_that_say_or_read_nothing_hold_up_no_drain(own_daemon, second_daem
     for watch in watches:
         assert watch.refusal().code == "UNAVAILABLE"
         watch.close()
+
+
+def test_a_sweep_that_takes_long_does_not_keep_callers_from_hearing_of_the_drain(own_daemon, second_daemon):
+    keeper = own_daemon.start()
+    keeper.call("PauseSession", {"sessionId": keeper.create()["sessionId"], "requestId": "old"})
+    own_daemon.psql(
+        "UPDATE session_requests SET created_at = created_at - interval '2 days';"
+        "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(4); RETURN NULL; END';"
+        "CREATE TRIGGER slow BEFORE DELETE ON session_requests EXECUTE FUNCTION slow()"
+    )
+    client = second_daemon.start(f"--db-url={own_daemon.db_url}")
+    session_id = client.create()["sessionId"]
+    sweeps = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'sessiond sweeper' AND wait_event = 'PgSleep'"
+    until(lambda: own_daemon.psql(sweeps) != "0\n", "nobody sweeps")
+    second_daemon.process.terminate()
+
+    def is_refused():
+        try:
+            client.call("GetSession", {"sessionId": session_id})
+        except Refused as refused:
+            return refused.code == "UNAVAILABLE"
+        return False
+
+    until(is_refused, "it goes on as if nothing were")
+    assert own_daemon.psql(sweeps) != "0\n"
+    assert second_daemon.process.wait(PATIENCE_SECONDS) == 0
 
 
 def test_a_call_that_hangs_in_the_database_holds_up_no_drain(own_daemon, second_daemon):
