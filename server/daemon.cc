@@ -394,7 +394,9 @@ void Daemon::StartMonitor() {
 }
 
 void Daemon::Observe() {
-  if (database_.embedded != nullptr && !database_.embedded->state().ok() && !database_lost_) {
+  // A supervisor that is silent may only be slow; and to who drains it would be a second signal.
+  if (database_.embedded != nullptr && !draining_ && !database_lost_ &&
+      absl::IsUnavailable(database_.embedded->state().status())) {
     Log(LogLevel::kError, "daemon",
         "the supervisor of the embedded PostgreSQL is gone, and nobody can start it again: "
         "leaving");
@@ -495,6 +497,7 @@ class LastResort {
 
 void Daemon::Drain() {
   Log(LogLevel::kInfo, "daemon", "draining");
+  draining_ = true;
   readiness_.StartDraining();
   health_.SetReady(false);
   absl::SleepFor(config_.drain_delay);

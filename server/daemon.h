@@ -130,6 +130,7 @@ class Daemon {
   absl::Status connections_;
   SteadyTime count_due_;
   std::atomic<bool> database_lost_ = false;
+  std::atomic<bool> draining_ = false;
   std::thread monitor_;
 };
 

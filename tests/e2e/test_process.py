@@ -105,6 +105,29 @@ def test_a_second_signal_ends_it_at_once(own_daemon):
         peer.close()
 
 
+def supervisor_of(daemon):
+    return next(pid for pid in children(daemon.pid) if pathlib.Path(f"/proc/{pid}/comm").read_text() == "sessiond-pg\n")
+
+
+def test_a_supervisor_that_is_only_slow_is_waited_for(own_daemon):
+    client = own_daemon.start()
+    supervisor = supervisor_of(own_daemon)
+    os.kill(supervisor, signal.SIGSTOP)
+    time.sleep(7)  # It is asked for five seconds.
+    os.kill(supervisor, signal.SIGCONT)
+    client.create()
+    assert own_daemon.stop() == 0
+    assert "supervisor of the embedded PostgreSQL is gone" not in own_daemon.log.read_text()
+
+
+def test_a_supervisor_that_dies_while_it_drains_is_no_second_signal(own_daemon):
+    own_daemon.start("--drain-delay=4s").create()
+    own_daemon.process.terminate()
+    until(lambda: '"draining"' in own_daemon.log.read_text(), "it does not drain")
+    os.kill(supervisor_of(own_daemon), signal.SIGKILL)
+    assert own_daemon.process.wait(PATIENCE_SECONDS) == 0
+
+
 # ---------------------------------------------------------------------------------------- as PID 1
 
 IN_A_NAMESPACE = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child")
