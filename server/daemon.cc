@@ -334,7 +334,7 @@ absl::Status Daemon::OpenStore() {
     if (group.committed) {
       lane_reports_.Committed(SteadyTime::Now());
     } else if (ReasonOf(group.status) == v1::DATABASE_UNAVAILABLE) {
-      lane_reports_.Failed(group.status, SteadyTime::Now());
+      lane_reports_.Failed(group.status, group.duration, SteadyTime::Now());
     }
     if (group.committed)
       metrics_.Group(static_cast<int>(group.commands), !group.looked_up, group.duration);

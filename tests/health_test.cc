@@ -237,12 +237,23 @@ TEST(LaneReports, TroubleLastsUntilALaneCommits) {
   const SteadyTime begin = SteadyTime::Now();
   LaneReports reports;
   EXPECT_TRUE(reports.TroubleSince(SteadyTime::InfinitePast()).ok());
-  reports.Failed(absl::UnavailableError("x"), begin);
+  reports.Failed(absl::UnavailableError("x"), absl::ZeroDuration(), begin);
   EXPECT_FALSE(reports.TroubleSince(SteadyTime::InfinitePast()).ok());
   EXPECT_FALSE(reports.TroubleSince(begin).ok());
   EXPECT_TRUE(reports.TroubleSince(begin + absl::Seconds(1)).ok());
   reports.Committed(begin + absl::Seconds(1));
   EXPECT_TRUE(reports.TroubleSince(SteadyTime::InfinitePast()).ok());
+}
+
+// As where each waits for a standby that is gone, until its statement timeout.
+TEST(LaneReports, TroubleThatTakesLongToShowLastsUntilTheNextCouldHaveShown) {
+  const SteadyTime begin = SteadyTime::Now();
+  LaneReports reports;
+  reports.Failed(absl::UnavailableError("x"), absl::Seconds(5), begin);
+  EXPECT_FALSE(reports.TroubleSince(begin + absl::Seconds(5)).ok());
+  EXPECT_TRUE(reports.TroubleSince(begin + absl::Seconds(6)).ok());
+  reports.Committed(begin + absl::Milliseconds(1));
+  EXPECT_TRUE(reports.TroubleSince(begin).ok());
 }
 
 TEST_F(ReadinessTest, ADrainingDaemonIsNeverReadyAgain) {

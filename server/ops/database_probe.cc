@@ -19,7 +19,8 @@ constexpr absl::Duration kTrialPeriod = absl::Seconds(10);
 // every host a connection.
 constexpr absl::Duration kLookAroundPeriod = absl::Seconds(2);
 
-// What lanes told within this counts, whatever a trial says: it may not meet what they meet.
+// What lanes told within this, and the time that it took them, counts, whatever a trial says: it
+// may not meet what they meet.
 constexpr absl::Duration kFresh = absl::Seconds(2);
 
 // A statement of a trial takes a millisecond.
@@ -79,9 +80,10 @@ void LaneReports::Committed(SteadyTime now) {
   committed_ = now;
 }
 
-void LaneReports::Failed(const absl::Status& why, SteadyTime now) {
+void LaneReports::Failed(const absl::Status& why, absl::Duration took, SteadyTime now) {
   const std::lock_guard<std::mutex> lock(mutex_);
   failed_ = now;
+  took_ = took;
   why_ = why;
 }
 
@@ -92,7 +94,7 @@ SteadyTime LaneReports::last_commit() const {
 
 absl::Status LaneReports::TroubleSince(SteadyTime since) const {
   const std::lock_guard<std::mutex> lock(mutex_);
-  return failed_ > committed_ && failed_ >= since ? why_ : absl::OkStatus();
+  return failed_ > committed_ && failed_ + took_ >= since ? why_ : absl::OkStatus();
 }
 
 absl::Status DatabaseTrouble(absl::string_view sqlstate, absl::string_view trouble) {

@@ -32,17 +32,19 @@ namespace sessiond {
 class LaneReports {
  public:
   void Committed(SteadyTime now);
-  // The database is to blame.
-  void Failed(const absl::Status& why, SteadyTime now);
+  // The database is to blame. It `took` so long to find out.
+  void Failed(const absl::Status& why, absl::Duration took, SteadyTime now);
 
   SteadyTime last_commit() const;
-  // Why the last group failed; OK if it was committed, or if that was before `since`.
+  // Why the last group failed; OK if one was committed since, or if by `since` the next could have
+  // failed as slowly.
   absl::Status TroubleSince(SteadyTime since) const;
 
  private:
   mutable std::mutex mutex_;
   SteadyTime committed_ = SteadyTime::InfinitePast();
   SteadyTime failed_ = SteadyTime::InfinitePast();
+  absl::Duration took_;
   absl::Status why_;
 };
 
