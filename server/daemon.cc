@@ -387,13 +387,23 @@ void Daemon::StartMonitor() {
       db::LaneSettings{
           .dsn = database_.dsn, .lock_timeout = config_.lock_timeout, .primary = store_->primary()},
       lane_reports_);
-  Observe();  // Once before we are called ready.
+  // Once before we are called ready.
+  ObserveDatabase();
+  GoRound();
   monitor_ = std::thread([this] {
-    while (!stop_monitor_.WaitAtMost(kProbePeriod)) Observe();
+    while (!stop_monitor_.WaitAtMost(kProbePeriod)) ObserveDatabase();
+  });
+  rounds_ = std::thread([this] {
+    while (!stop_monitor_.WaitAtMost(kOwnCallPeriod)) GoRound();
   });
 }
 
-void Daemon::Observe() {
+void Daemon::GoRound() {
+  readiness_.ObserveOwnCall(CallOneself(grpc_address_), SteadyTime::Now());
+  TellReadiness();
+}
+
+void Daemon::ObserveDatabase() {
   // A supervisor that is silent may only be slow; and to who drains it would be a second signal.
   if (database_.embedded != nullptr && !draining_ && !database_lost_ &&
       absl::IsUnavailable(database_.embedded->state().status())) {
@@ -406,10 +416,6 @@ void Daemon::Observe() {
   const absl::StatusOr<int> schema_version = Probe();
   readiness_.Observe(schema_version, SteadyTime::Now());
   if (schema_version.ok()) CountConnections();
-  if (SteadyTime::Now() >= next_own_call_) {
-    readiness_.ObserveOwnCall(CallOneself(grpc_address_), SteadyTime::Now());
-    next_own_call_ = SteadyTime::Now() + kOwnCallPeriod;
-  }
   TellReadiness();
   // What other daemons created; whether it was read does not matter, as there is a next time.
   if (schema_version.ok())
@@ -425,6 +431,7 @@ void Daemon::Observe() {
 }
 
 void Daemon::TellReadiness() {
+  const absl::MutexLock lock(&telling_);
   const SteadyTime now = SteadyTime::Now();
   const bool ready = readiness_.ready(now);
   health_.SetReady(ready);
@@ -498,8 +505,11 @@ class LastResort {
 void Daemon::Drain() {
   Log(LogLevel::kInfo, "daemon", "draining");
   draining_ = true;
-  readiness_.StartDraining();
-  health_.SetReady(false);
+  {
+    const absl::MutexLock lock(&telling_);
+    readiness_.StartDraining();
+    health_.SetReady(false);
+  }
   absl::SleepFor(config_.drain_delay);
 
   // Whoever called has gone by the end of the grace; what their calls had begun may still hang in
@@ -513,6 +523,7 @@ void Daemon::Drain() {
   admin_.reset();
   stop_monitor_.Notify();
   monitor_.join();
+  rounds_.join();
   probe_.reset();
   rpc_.reset();
   services_.reset();
@@ -531,6 +542,7 @@ Daemon::~Daemon() {
   if (!monitor_.joinable()) return;
   stop_monitor_.Notify();
   monitor_.join();
+  rounds_.join();
 }
 
 // ---------------------------------------------------------------------------------------- banner

@@ -12,9 +12,10 @@
 #include <thread>
 #include <vector>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/synchronization/notification.h"
+#include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "db/base/committed.h"
 #include "db/postgres/embedded_postgres.h"
@@ -95,7 +96,9 @@ class Daemon {
   // Asks the database for what lanes need; the answer is for Readiness.
   absl::StatusOr<int> Probe();
   // Asks, tells everyone, and logs what is news.
-  void Observe();
+  void ObserveDatabase();
+  // Calls its own port, and tells everyone.
+  void GoRound();
   void TellReadiness();
   // Whether those that are yet to be opened would be let in. REQUIRES: the probe has just answered.
   void CountConnections();
@@ -122,16 +125,18 @@ class Daemon {
   std::unique_ptr<AdminHttp> admin_;
 
   SteadyEvent stop_monitor_;
+  absl::Mutex telling_;
+  bool told_ready_ ABSL_GUARDED_BY(telling_) = true;
   // Monitor's thread only, once it runs.
   std::unique_ptr<DatabaseProbe> probe_;
-  SteadyTime next_own_call_;
-  bool told_ready_ = true;
   bool database_answers_ = true;
   absl::Status connections_;
   SteadyTime count_due_;
   std::atomic<bool> database_lost_ = false;
   std::atomic<bool> draining_ = false;
   std::thread monitor_;
+  // Never waits for the database: who goes round is alive.
+  std::thread rounds_;
 };
 
 }  // namespace sessiond

@@ -192,7 +192,10 @@ TEST_F(ReadinessTest, APortThatDoesNotAnswerIsNotReadyAndInTheEndNotAlive) {
   EXPECT_TRUE(readiness_.ready(At(3)));
   EXPECT_FALSE(readiness_.ready(At(4)));
   EXPECT_THAT(readiness_.Checks(At(4))[2].detail, testing::HasSubstr("for 4s: connection refused"));
-  for (int second = 4; second <= 61; ++second) readiness_.Observe(1, At(second));
+  for (int second = 4; second <= 61; ++second) {
+    readiness_.Observe(1, At(second));
+    readiness_.ObserveOwnCall(out_, At(second));
+  }
   EXPECT_TRUE(readiness_.alive(At(60)));
   EXPECT_FALSE(readiness_.alive(At(61)));
   readiness_.ObserveOwnCall(absl::OkStatus(), At(62));
@@ -202,11 +205,23 @@ TEST_F(ReadinessTest, APortThatDoesNotAnswerIsNotReadyAndInTheEndNotAlive) {
 
 TEST_F(ReadinessTest, ADaemonThatGoesRoundNoMoreIsNotAlive) {
   EXPECT_TRUE(readiness_.alive(At(0)));  // It has not begun to.
-  readiness_.Observe(out_, At(0));       // Whatever the database says.
+  readiness_.ObserveOwnCall(absl::OkStatus(), At(0));
+  readiness_.Observe(1, At(31));  // Whatever the database says.
   EXPECT_TRUE(readiness_.alive(At(30)));
   EXPECT_FALSE(readiness_.alive(At(31)));
   readiness_.StartDraining();
   EXPECT_TRUE(readiness_.alive(At(31)));
+}
+
+// As while a name server hangs.
+TEST_F(ReadinessTest, WhoeverAsksTheDatabaseMayWaitForItAndTheDaemonIsAlive) {
+  readiness_.Observe(1, At(0));
+  for (int second = 0; second <= 120; second += 2)
+    readiness_.ObserveOwnCall(absl::OkStatus(), At(second));
+  EXPECT_TRUE(readiness_.alive(At(120)));
+  EXPECT_TRUE(readiness_.ready(At(30)));
+  EXPECT_FALSE(readiness_.ready(At(31)));
+  EXPECT_EQ(readiness_.Checks(At(31))[0].detail, "has been asked for 31s");
 }
 
 TEST(DatabaseTrouble, IsNamedWithTheWayOut) {

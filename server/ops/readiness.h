@@ -5,9 +5,10 @@
 //    call of its own port ─▶            ├▶ /readyz?verbose
 //        StartDraining()  ─▶            └▶ /livez
 //
-// Liveness never asks the database: a failover must not restart every daemon. It asks whether the
-// daemon still goes round, and answers on its own port. Readiness asks the database, too: whether
-// changes can be made.
+// Liveness never asks the database, nor waits for who does: neither a failover nor a name server
+// that hangs must restart every daemon. It asks whether the daemon still goes round, which is to
+// call its own port, and answers there. Readiness asks the database, too: whether changes can be
+// made.
 #pragma once
 
 #include <string>
@@ -45,7 +46,7 @@ class Readiness {
   // Whether the database lets in as many connections as the daemon needs; the message says why not.
   // That they come to be too few is overlooked for the grace, too.
   void ObserveConnections(const absl::Status& enough, SteadyTime now);
-  // The outcome of a call that the daemon made on its own port.
+  // The outcome of a call that the daemon made on its own port, as it does once a round.
   void ObserveOwnCall(const absl::Status& outcome, SteadyTime now);
   // Never ready again.
   void StartDraining();
@@ -68,7 +69,6 @@ class Readiness {
   SteadyTime last_success_ ABSL_GUARDED_BY(mutex_) = SteadyTime::InfinitePast();
   absl::Status connections_ ABSL_GUARDED_BY(mutex_);
   SteadyTime last_enough_ ABSL_GUARDED_BY(mutex_) = SteadyTime::InfinitePast();
-  // When somebody last observed anything.
   SteadyTime last_round_ ABSL_GUARDED_BY(mutex_) = SteadyTime::InfiniteFuture();
   absl::Status own_call_ ABSL_GUARDED_BY(mutex_);
   SteadyTime last_answer_ ABSL_GUARDED_BY(mutex_) = SteadyTime::InfiniteFuture();
