@@ -1,4 +1,6 @@
 // Runs the real sessionctl, as a shell would, against a fake daemon.
+#include <fcntl.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -974,6 +976,14 @@ TEST_F(SessionctlTest, WhatIsImportedWhatIsThereAndWhatIsRefusedIsTold) {
     lines.push_back(ParseJson(std::string(line)).struct_value().fields().at("line").number_value());
   }
   EXPECT_THAT(lines, testing::UnorderedElementsAre(2, 3, 6));
+}
+
+TEST_F(SessionctlTest, AnImportSaysWhenItsReportCannotBeWritten) {
+  const std::string path = FileWith(absl::StrCat(SessionLine("s1"), SessionLine("s2", "nobody")));
+  const Outcome outcome = Run(absl::StrCat("import ", path, " --report /dev/full"));
+  EXPECT_EQ(outcome.exit_code, 1);
+  EXPECT_THAT(outcome.err, HasSubstr("Not all of the report could be written to /dev/full"));
+  EXPECT_THAT(outcome.out, testing::ContainsRegex("Imported +1\n"));
 }
 
 TEST_F(SessionctlTest, AnImportRunAgainFindsAllAlreadyThere) {

@@ -12,7 +12,7 @@
 namespace sessiond::ctl {
 
 // Exit codes beside 0; a refusal's is kExitRefused + its gRPC code.
-constexpr int kExitNoOutput = 1;
+constexpr int kExitNoOutput = 1;  // Also import: of its report.
 constexpr int kExitUsage = 2;
 constexpr int kExitNotTaken = 3;  // workflow validate, import: something is wrong with the data.
 constexpr int kExitNotServing = 4;

@@ -270,6 +270,11 @@ absl::Status ImportAll(Run& run, const Import& import) {
   }
   report.Print();
   if (!report.all_taken()) run.exit_code = kExitNotTaken;
+  if (!report.written()) {
+    std::cerr << "Not all of the report could be written to " << Printable(import.report)
+              << ". Run the import again for it: what was taken is there already.\n";
+    run.exit_code = kExitNoOutput;
+  }
   return absl::OkStatus();
 }
 
@@ -283,9 +288,8 @@ void AddImportCommand(CLI::App& parent, Run& run) {
   app.footer(absl::StrCat(
       "A daemon that goes away is waited for, a minute or --timeout. After whatever else went\n"
       "wrong, run it again: what is there already is left as it is, and gets what it lacks. Exits\n"
-      "with 3 when something was refused, or is not as it was. docs/import.md shows what lines "
-      "and\n"
-      "tables look like.\n\n",
+      "with 3 when something was refused, or is not as it was, and with 1 when the report could\n"
+      "not be written. docs/import.md shows what lines and tables look like.\n\n",
       app.get_footer()));
   app.add_option("FILE", import->path, "JSON lines, a session each; - for stdin")->option_text("");
   CLI::Option* url =

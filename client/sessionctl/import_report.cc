@@ -60,6 +60,11 @@ void ImportReport::Tell(const v1::ImportSessionsResponse& response) {
   if (format_ == Format::kName) ctl::Print(absl::StrCat(response.session_id(), "\n"));
 }
 
+bool ImportReport::written() const {
+  absl::MutexLock lock(&mutex_);
+  return path_.empty() || file_.good();
+}
+
 int64_t ImportReport::done() const {
   absl::MutexLock lock(&mutex_);
   return imported_ + completed_ + already_there_ + refused_;
@@ -99,11 +104,10 @@ void ImportReport::PrintTable() const {
                                              {.name = "REASON", .fit = Column::kLeftOut},
                                              {.name = "WHY"}},
                                             rows, /*headings=*/true)));
-  if (static_cast<int64_t>(rows.size()) < refused_) {
-    ctl::Print(absl::StrCat(
-        "\nand ", WithCommas(refused_ - static_cast<int64_t>(rows.size())),
-        " more: ", path_.empty() ? "--report FILE has them all" : Printable(path_), "\n"));
-  }
+  const int64_t more = refused_ + remarked_ - static_cast<int64_t>(rows.size());
+  if (more == 0) return;
+  ctl::Print(absl::StrCat("\nand ", WithCommas(more), " more: ",
+                          path_.empty() ? "--report FILE has them all" : Printable(path_), "\n"));
 }
 
 void ImportReport::PrintJson() const {

@@ -27,6 +27,8 @@ class ImportReport {
   // What the daemon answered, or what we could not even send, as the daemon would have said it.
   void Add(v1::ImportSessionsResponse response);
 
+  // Whether the file has all that there is to tell so far.
+  bool written() const;
   int64_t done() const;
   // Every session, and as it was.
   bool all_taken() const;

@@ -396,6 +396,22 @@ def test_what_is_not_as_it_was_is_told_and_the_exit_code_says_so(own_daemon, tmp
     assert sessionctl(own_daemon.address, *words).returncode == 0
 
 
+def test_all_that_is_not_as_it_was_is_counted(own_daemon):
+    own_daemon.start()
+    own_daemon.psql(
+        f"CREATE SCHEMA old; SET search_path = old; {(LAYOUTS / 'interview.sql').read_text()}"
+        "DELETE FROM session_messages; DELETE FROM interview_sessions;"
+        "ALTER TABLE interview_sessions ADD picture bytea DEFAULT '\\xff';"
+        "INSERT INTO interview_sessions (id, user_id, status, created_at) "
+        "SELECT lpad(i::text, 32, '0'), 'u1', 'paused', '2025-01-01' FROM generate_series(1, 60) i"
+    )
+    url = f"{own_daemon.db_url} options=-csearch_path=old"
+    answer = sessionctl(own_daemon.address, "import", "--layout", "interview", "--from-postgres", url)
+    assert answer.returncode == 3
+    assert re.search(r"Not as it was +60\n", answer.stdout), answer.stdout
+    assert "\nand 10 more: --report FILE has them all\n" in answer.stdout
+
+
 def test_tables_of_another_layout_are_refused_before_anything_is_done(own_daemon):
     client = own_daemon.start()
     own_daemon.psql(f"CREATE SCHEMA old; SET search_path = old; {(LAYOUTS / 'execution.sql').read_text()}")
