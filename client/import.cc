@@ -47,11 +47,12 @@ class Import {
  public:
   Import(v1::AdminService::StubInterface& stub, const CallOptions& options,
          std::function<absl::StatusOr<std::optional<Request>>()> next,
-         std::function<void(const Response&)> answered)
+         std::function<void(const Response&)> answered, std::function<void()> given_up)
       : stub_(stub),
         options_(options),
         next_(std::move(next)),
         answered_(std::move(answered)),
+        tell_given_up_(std::move(given_up)),
         backoff_(options.backoff_initial, options.backoff_max) {}
 
   absl::Status Run() {
@@ -65,6 +66,7 @@ class Import {
       given_up_ = true;
       changed_.notify_all();
     }
+    if (!status.ok()) tell_given_up_();
     feeder.join();
     const std::lock_guard lock(mutex_);
     return status.ok() ? source_status_ : status;
@@ -207,6 +209,7 @@ class Import {
   const CallOptions options_;
   const std::function<absl::StatusOr<std::optional<Request>>()> next_;  // Feeder only.
   const std::function<void(const Response&)> answered_;                 // Caller's thread only.
+  const std::function<void()> tell_given_up_;
 
   // Caller's thread only.
   Backoff backoff_;
@@ -229,8 +232,9 @@ class Import {
 
 absl::Status AdminClient::ImportSessions(
     std::function<absl::StatusOr<std::optional<v1::ImportSessionsRequest>>()> next,
-    std::function<void(const v1::ImportSessionsResponse&)> answered) const {
-  return Import(*stub_, options_, std::move(next), std::move(answered)).Run();
+    std::function<void(const v1::ImportSessionsResponse&)> answered,
+    std::function<void()> given_up) const {
+  return Import(*stub_, options_, std::move(next), std::move(answered), std::move(given_up)).Run();
 }
 
 }  // namespace sessiond

@@ -1017,6 +1017,20 @@ TEST_F(SessionctlTest, AnImportThatCannotGoOnSaysThatItCanBeRunAgain) {
   EXPECT_THAT(outcome.out, testing::ContainsRegex("Imported +1\n"));
 }
 
+TEST_F(SessionctlTest, AnImportThatCannotGoOnDoesNotWaitForMoreLines) {
+  server_.admin.BreakAfter(1, Refusal(v1::SCHEMA_MISMATCH, "Run: sessiond migrate up"));
+  const std::string pipe = FileWith("", "pipe");
+  unlink(pipe.c_str());
+  ASSERT_EQ(mkfifo(pipe.c_str(), 0600), 0);
+  const int end = open(pipe.c_str(), O_RDWR);  // It stays open, and says no more.
+  const std::string lines = SessionLine("s1") + SessionLine("s2");
+  ASSERT_EQ(write(end, lines.data(), lines.size()), static_cast<ssize_t>(lines.size()));
+  const Outcome outcome = Sessionctl(
+      "import -", absl::StrCat("SESSIOND_SERVER=", server_.Address(), " timeout 10"), pipe);
+  close(end);
+  EXPECT_EQ(outcome.exit_code, 64 + 13) << outcome.err;
+}
+
 TEST_F(SessionctlTest, TheNamespaceIsGivenToSessionsThatDoNotSayTheirs) {
   ASSERT_EQ(Run("import - -n other", FileWith(SessionLine("s1"))).exit_code, 0);
   EXPECT_THAT(LastCall(), HasSubstr("namespace: \"other\""));

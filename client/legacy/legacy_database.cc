@@ -80,10 +80,19 @@ absl::StatusOr<std::unique_ptr<LegacyDatabase>> LegacyDatabase::Open(const std::
   }
   ForgetLibpqEnvironment(*info);
   std::unique_ptr<LegacyDatabase> database(new LegacyDatabase);
-  // What stands behind the URL wins over it.
-  const char* const keywords[] = {"connect_timeout", "fallback_application_name", "dbname",
-                                  "client_encoding", nullptr};
-  const char* const values[] = {"10", "sessionctl import", url.c_str(), "UTF8", nullptr};
+  // What stands behind the URL wins over it. A network that has been dead for half a minute is not
+  // waited for.
+  const char* const keywords[] = {"connect_timeout",
+                                  "fallback_application_name",
+                                  "keepalives_idle",
+                                  "keepalives_interval",
+                                  "keepalives_count",
+                                  "tcp_user_timeout",
+                                  "dbname",
+                                  "client_encoding",
+                                  nullptr};
+  const char* const values[] = {"10",    "sessionctl import", "10",   "5",    "4",
+                                "30000", url.c_str(),         "UTF8", nullptr};
   database->connection_ = PQconnectdbParams(keywords, values, /*expand_dbname=*/1);
   if (PQstatus(database->connection_) != CONNECTION_OK) {
     return absl::UnavailableError(Readable(PQerrorMessage(database->connection_)));

@@ -1,8 +1,13 @@
 // `sessionctl import`: sessions that lived elsewhere move in, out of JSON lines or out of the old
 // applications' own PostgreSQL. docs/import.md shows what they look like there.
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/eventfd.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <fstream>
 #include <iterator>
 #include <memory>
@@ -42,28 +47,85 @@ struct Item {
 class Source {
  public:
   virtual ~Source() = default;
-  // The next one; nothing at the end.
+  // The next one; nothing at the end. CANCELLED: given up meanwhile.
   virtual absl::StatusOr<std::optional<Item>> Next() = 0;
+  // Nobody wants another one. Any thread.
+  virtual void GiveUp() {}
   // How many there are; 0 where nobody knows.
   virtual int64_t Total() = 0;
+};
+
+// The lines of a file, or of a pipe whose other end may say nothing for as long as it likes.
+class LineReader {
+ public:
+  explicit LineReader(const Text& path)
+      : path_(path),
+        file_(path == "-" ? STDIN_FILENO : open(path.c_str(), O_RDONLY | O_CLOEXEC)),
+        given_up_(eventfd(0, EFD_CLOEXEC)) {}
+  ~LineReader() {
+    close(given_up_);
+    if (file_ > STDIN_FILENO) close(file_);
+  }
+  LineReader(const LineReader&) = delete;
+
+  bool readable() const { return file_ >= 0; }
+  // Ends Next, now and for ever. Any thread.
+  void GiveUp() { eventfd_write(given_up_, 1); }
+
+  // Whether there is one more.
+  absl::StatusOr<bool> Next(Text* line) {
+    for (std::size_t seen = 0;;) {
+      const std::size_t end = buffer_.find('\n', begin_ + seen);
+      if (end != Text::npos || (ended_ && begin_ < buffer_.size())) {
+        *line = buffer_.substr(begin_, end == Text::npos ? end : end - begin_);
+        begin_ = end == Text::npos ? buffer_.size() : end + 1;
+        return true;
+      }
+      if (ended_) return false;
+      buffer_.erase(0, std::exchange(begin_, 0));
+      seen = buffer_.size();
+      if (const absl::Status read = ReadMore(); !read.ok()) return read;
+    }
+  }
+
+ private:
+  absl::Status ReadMore() {
+    pollfd fds[] = {{file_, POLLIN, 0}, {given_up_, POLLIN, 0}};
+    poll(fds, 2, /*timeout=*/-1);
+    if (fds[1].revents != 0) return absl::CancelledError("given up");
+    constexpr std::size_t kChunk = 64 << 10;
+    const std::size_t size = buffer_.size();
+    buffer_.resize(size + kChunk);
+    const ssize_t count = read(file_, buffer_.data() + size, kChunk);
+    buffer_.resize(size + static_cast<std::size_t>(std::max<ssize_t>(count, 0)));
+    ended_ = count == 0;
+    if (count < 0 && errno != EINTR)
+      return absl::DataLossError(absl::StrCat("Cannot read on in ", path_));
+    return absl::OkStatus();
+  }
+
+  const Text path_;
+  const int file_;
+  const int given_up_;
+  Text buffer_;
+  std::size_t begin_ = 0;  // Of what was not taken yet.
+  bool ended_ = false;
 };
 
 // A JSON object a line.
 class JsonLines final : public Source {
  public:
-  JsonLines(const Text& path, const Text& name_space) : name_space_(name_space), path_(path) {
-    if (path != "-") file_.open(path);
-  }
-  bool readable() const { return path_ == "-" || file_.is_open(); }
+  JsonLines(const Text& path, const Text& name_space)
+      : name_space_(name_space), path_(path), lines_(path) {}
+  bool readable() const { return lines_.readable(); }
+  void GiveUp() override { lines_.GiveUp(); }
 
   absl::StatusOr<std::optional<Item>> Next() override {
-    std::istream& in = path_ == "-" ? std::cin : file_;
     Text line;
     do {
-      if (!std::getline(in, line)) {
-        if (in.bad()) return absl::DataLossError(absl::StrCat("Cannot read on in ", path_));
-        return std::nullopt;
-      }
+      const absl::StatusOr<bool> more = lines_.Next(&line);
+      if (!more.ok()) return more.status();
+      if (!*more) return std::nullopt;
       if (++number_ == 1 && absl::StartsWith(line, "\xEF\xBB\xBF")) line.erase(0, 3);
     } while (absl::StripAsciiWhitespace(line).empty());
     return Parse(line);
@@ -99,7 +161,7 @@ class JsonLines final : public Source {
 
   const Text name_space_;
   const Text path_;
-  std::ifstream file_;
+  LineReader lines_;
   int number_ = 0;
 };
 
@@ -261,7 +323,8 @@ absl::Status ImportAll(Run& run, const Import& import) {
                                                     [&](const Response& response) {
                                                       report.Add(response);
                                                       progress.Reach(report.done());
-                                                    });
+                                                    },
+                                                    [&] { (*source)->GiveUp(); });
   progress.Clear();
   if (!status.ok()) {
     std::cerr << "Not finished. Run it again: what was taken is there already.\n";

@@ -189,10 +189,13 @@ class AdminClient {
   // A connection that is lost, and refusals that pass by themselves, are made good: what was not
   // answered is sent again. Ends with OK when all are answered; with the status of `next` when it
   // has one, after all before it are answered; with what the daemon last said when no session
-  // was answered for CallOptions::timeout since it last said no.
+  // was answered for CallOptions::timeout since it last said no. Before it returns with an error it
+  // waits for `next`, which may itself be waiting: `given_up` is called, so that somebody ends
+  // that.
   absl::Status ImportSessions(
       std::function<absl::StatusOr<std::optional<v1::ImportSessionsRequest>>()> next,
-      std::function<void(const v1::ImportSessionsResponse&)> answered) const;
+      std::function<void(const v1::ImportSessionsResponse&)> answered,
+      std::function<void()> given_up = [] {}) const;
 
  private:
   std::shared_ptr<v1::AdminService::StubInterface> stub_;
