@@ -92,9 +92,26 @@ TEST(ExactJson, WhatChangesIsNamedByItsPath) {
                                          "d: stands twice, and the last one counts"));
   const auto& fields = json->value.struct_value().fields();
   EXPECT_EQ(fields.at("d").struct_value().fields().at("x").number_value(), 3);
-  EXPECT_EQ(CheckExactJson(R"({"n": 9007199254740993})").message(),
+  const auto& type = *google::protobuf::Struct::descriptor();
+  EXPECT_EQ(CheckExactJson(R"({"n": 9007199254740993})", type).message(),
             "n: 9007199254740993 cannot be kept as a number, only as a text");
-  EXPECT_TRUE(CheckExactJson(R"({"n": 9007199254740992, "t": "ä\u0000😀"})").ok());
+  EXPECT_TRUE(CheckExactJson(R"({"n": 9007199254740992, "t": "ä\u0000😀"})", type).ok());
+}
+
+TEST(ExactJson, AFieldStandsThereByOneOfItsNames) {
+  const auto check = [](const std::string& json) {
+    return std::string(CheckExactJson(json, *v1::ImportSessionsRequest::descriptor()).message());
+  };
+  EXPECT_EQ(
+      check(R"({"session": {"ownerId": "a", "owner_id": "b"}})"),
+      "session.ownerId: stands twice, by both of its names, and only one of them would count");
+  EXPECT_THAT(check(R"({"errors": [{}, {"relatedFileId": "a", "related_file_id": "b"}]})"),
+              HasSubstr("errors[1].relatedFileId: stands twice"));
+  // Keys are no fields.
+  EXPECT_EQ(check(R"({"session": {"ownerId": "a", "labels": {"owner_id": "b", "ownerId": "c"},
+                      "context": {"owner_id": "d", "ownerId": {"a_b": 1, "aB": 2}}},
+                      "events": [{"a_b": 1, "aB": 2}]})"),
+            "");
 }
 
 TEST(ExactJson, WhatIsNoJsonIsSaid) {

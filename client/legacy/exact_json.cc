@@ -19,6 +19,8 @@
 namespace sessiond {
 namespace {
 
+using google::protobuf::Descriptor;
+using google::protobuf::FieldDescriptor;
 using google::protobuf::ListValue;
 using google::protobuf::Struct;
 using google::protobuf::Value;
@@ -255,13 +257,43 @@ void ReadDigits(Value& value, std::vector<std::string>& changes) {
   ReadDigitsAt("", value, changes);
 }
 
-absl::Status CheckExactJson(absl::string_view json) {
+namespace {
+
+// The path of a field that stands there by both of its names; empty where there is none.
+std::string NamedTwice(const Struct& object, const Descriptor& type, const std::string& path) {
+  std::set<const FieldDescriptor*> seen;
+  for (const auto& [name, value] : object.fields()) {
+    const FieldDescriptor* field = type.FindFieldByName(name);
+    if (field == nullptr) field = type.FindFieldByCamelcaseName(name);
+    if (field == nullptr) continue;
+    const std::string at = absl::StrCat(path, path.empty() ? "" : ".", field->json_name());
+    if (!seen.insert(field).second) return at;
+    const Descriptor* below = field->message_type();
+    // A Struct, like a map, has no fields but keys.
+    if (below == nullptr || field->is_map() || below->file() == Struct::descriptor()->file())
+      continue;
+    std::string twice = NamedTwice(value.struct_value(), *below, at);
+    for (int i = 0; twice.empty() && i < value.list_value().values_size(); ++i) {
+      twice = NamedTwice(value.list_value().values(i).struct_value(), *below,
+                         absl::StrCat(at, "[", i, "]"));
+    }
+    if (!twice.empty()) return twice;
+  }
+  return "";
+}
+
+}  // namespace
+
+absl::Status CheckExactJson(absl::string_view json, const Descriptor& type) {
   const auto exact = ParseExactJson(json);
   if (!exact.ok()) {
     return absl::InvalidArgumentError(absl::StrCat("it ", exact.status().message()));
   }
-  if (exact->changes.empty()) return absl::OkStatus();
-  return absl::InvalidArgumentError(exact->changes.front());
+  if (!exact->changes.empty()) return absl::InvalidArgumentError(exact->changes.front());
+  const std::string twice = NamedTwice(exact->value.struct_value(), type, "");
+  if (twice.empty()) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(
+      twice, ": stands twice, by both of its names, and only one of them would count"));
 }
 
 }  // namespace sessiond

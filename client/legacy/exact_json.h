@@ -9,6 +9,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "google/protobuf/descriptor.h"
 #include "google/protobuf/struct.pb.h"
 
 namespace sessiond {
@@ -37,8 +38,9 @@ absl::StatusOr<ExactJson> ParseExactJson(absl::string_view json,
 // `changes`. `NaN` and `Infinity`, which are no numbers of JSON, stay texts untold.
 void ReadDigits(google::protobuf::Value& value, std::vector<std::string>& changes);
 
-// INVALID_ARGUMENT, with the first change, also when something would be changed: for those who can
-// be told to write it otherwise. A whole sentence.
-absl::Status CheckExactJson(absl::string_view json);
+// For those who can be told to write it otherwise. INVALID_ARGUMENT, with the first of them, also
+// when something would be changed, or when a field of the message that it is to be stands there by
+// both of its names, ownerId and owner_id: only one of them would count. A whole sentence.
+absl::Status CheckExactJson(absl::string_view json, const google::protobuf::Descriptor& type);
 
 }  // namespace sessiond

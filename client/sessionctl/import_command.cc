@@ -142,7 +142,7 @@ class JsonLines final : public Source {
  private:
   Item Parse(const Text& line) const {
     Item item;
-    const absl::Status exact = CheckExactJson(line);
+    const absl::Status exact = CheckExactJson(line, *Request::descriptor());
     const auto parsed = google::protobuf::util::JsonStringToMessage(line, &item.request);
     if (!exact.ok()) {
       item.problem = absl::StrCat("The line cannot be taken: ", exact.message());

@@ -23,7 +23,7 @@ std::vector<Message> ReadJsonLines(const Text& flag, const Text& path) {
   for (const absl::string_view line : absl::StrSplit(text, '\n')) {
     ++number;
     if (absl::StripAsciiWhitespace(line).empty()) continue;
-    if (const absl::Status exact = CheckExactJson(line); !exact.ok()) {
+    if (const absl::Status exact = CheckExactJson(line, *Message::descriptor()); !exact.ok()) {
       throw CLI::ValidationError(flag, absl::StrCat("line ", number, ": ", exact.message()));
     }
     const auto parsed = google::protobuf::util::JsonStringToMessage(

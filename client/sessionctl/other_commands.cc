@@ -133,7 +133,7 @@ absl::Status Call(Run& run, const std::string& method_name, const std::string& d
   const auto request = contract.New(method->input_type());
   const auto response = contract.New(method->output_type());
   const std::string json = ReadData(data);
-  if (const absl::Status exact = CheckExactJson(json); !exact.ok()) {
+  if (const absl::Status exact = CheckExactJson(json, *method->input_type()); !exact.ok()) {
     throw CLI::ValidationError("-d", std::string(exact.message()));
   }
   if (const auto parsed = google::protobuf::util::JsonStringToMessage(json, request.get());
