@@ -71,6 +71,14 @@ void FaultProxy::Delay(absl::Duration delay) {
   delay_ = delay;
 }
 
+void FaultProxy::Throttle(int bytes_per_second) {
+  const std::lock_guard lock(mutex_);
+  bytes_per_second_ = bytes_per_second;
+  // What waits here is what has arrived, as the sender sees it.
+  const int bytes = 1 << 16;
+  Must(setsockopt(listener_, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof bytes) == 0, "setsockopt");
+}
+
 void FaultProxy::Cut() {
   {
     const std::lock_guard lock(mutex_);
@@ -112,7 +120,7 @@ void FaultProxy::Accept() {
     if (connect(link.server, reinterpret_cast<sockaddr*>(&address), sizeof address) != 0)
       return Close(&link, /*reset=*/true);  // Nobody listens.
     NonBlocking(link.server);
-    link.up = {.from = link.client, .to = link.server};
+    link.up = {.from = link.client, .to = link.server, .bytes_per_second = bytes_per_second_};
     link.down = {.from = link.server, .to = link.client};
   }
   links_.push_back(std::move(link));
@@ -120,7 +128,7 @@ void FaultProxy::Accept() {
 
 bool FaultProxy::Forward(Pipe* pipe, SteadyTime now) {
   char buffer[1 << 16];
-  while (!pipe->ended && pipe->bytes < kBytesMax) {
+  while (!pipe->ended && pipe->bytes < kBytesMax && now >= pipe->next_read) {
     const ssize_t size = read(pipe->from, buffer, sizeof buffer);
     if (size < 0 && errno == EAGAIN) break;
     if (size < 0) return false;
@@ -130,6 +138,8 @@ bool FaultProxy::Forward(Pipe* pipe, SteadyTime now) {
     }
     pipe->pieces.push_back({std::string(buffer, static_cast<std::size_t>(size)), now + delay_});
     pipe->bytes += static_cast<std::size_t>(size);
+    if (pipe->bytes_per_second > 0)
+      pipe->next_read = now + absl::Seconds(static_cast<double>(size) / pipe->bytes_per_second);
   }
   while (!pipe->pieces.empty() && pipe->pieces.front().due <= now) {
     std::string& bytes = pipe->pieces.front().bytes;
@@ -153,12 +163,18 @@ void FaultProxy::Run() {
       for (const Link& link : links_) {
         if (link.silent) continue;
         for (const Pipe* pipe : {&link.up, &link.down}) {
-          fds.push_back({pipe->from, static_cast<short>(pipe->ended ? 0 : POLLIN), 0});
-          if (pipe->pieces.empty()) continue;
-          const absl::Duration left = pipe->pieces.front().due - SteadyTime::Now();
-          if (left > absl::ZeroDuration()) {
+          const SteadyTime now = SteadyTime::Now();
+          const auto wake = [&](absl::Duration left) {
             const int wait = static_cast<int>(absl::ToInt64Milliseconds(left)) + 1;
             millis = millis < 0 ? wait : std::min(millis, wait);
+          };
+          const bool reads = !pipe->ended && now >= pipe->next_read;
+          fds.push_back({pipe->from, static_cast<short>(reads ? POLLIN : 0), 0});
+          if (!pipe->ended && !reads) wake(pipe->next_read - now);
+          if (pipe->pieces.empty()) continue;
+          const absl::Duration left = pipe->pieces.front().due - now;
+          if (left > absl::ZeroDuration()) {
+            wake(left);
           } else {
             fds.push_back({pipe->to, POLLOUT, 0});
           }

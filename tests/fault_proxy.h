@@ -33,6 +33,8 @@ class FaultProxy {
   void HangNew(bool hang);
   // What is sent arrives so much later, of connections that are there, too.
   void Delay(absl::Duration delay);
+  // New connections carry no more than so many bytes a second to the server.
+  void Throttle(int bytes_per_second);
   // Both sides of all connections are told that the other has reset it.
   void Cut();
   // How many connections there are that forward.
@@ -50,6 +52,8 @@ class FaultProxy {
     std::deque<Piece> pieces;
     std::size_t bytes = 0;
     bool ended = false;
+    int bytes_per_second = 0;  // 0: as they come.
+    SteadyTime next_read;
   };
   struct Link {
     int client = -1, server = -1;
@@ -73,6 +77,7 @@ class FaultProxy {
   std::list<Link> links_;
   bool hang_new_ = false;
   absl::Duration delay_;
+  int bytes_per_second_ = 0;
   bool stopping_ = false;
 
   std::thread thread_;

@@ -156,6 +156,19 @@ TEST_F(SilenceTest, OfAServerThatWorksIsWaitedFor) {
   EXPECT_TRUE(Ask(*link).ok()) << "the second connection leaves nothing behind";
 }
 
+// Three seconds' worth, of which the server sees nothing before it has all.
+TEST_F(SilenceTest, WhileMuchIsSentIsNone) {
+  FaultProxy slow(SocketOf(database_));
+  slow.Throttle(1 << 20);
+  const auto primary = std::make_shared<Primary>();
+  const auto link = Connected(Via(database_, {&slow}), primary);
+  (*link)->QueueSql("SELECT length($1)::text", {{std::string(3 << 20, 'x')}});
+  const auto sent = link->Trip(TestDeadline());
+  ASSERT_TRUE(sent.ok()) << TroubleOf(sent.status());
+  EXPECT_EQ(sent->front().Text(0, 0), "3145728");
+  EXPECT_EQ(primary->silences(), 0);
+}
+
 TEST_F(SilenceTest, OfAServerThatThenRefusesLeavesNoSecondConnection) {
   const auto link = Connected(Via(database_, {&proxy_}), std::make_shared<Primary>());
   const absl::Status refused =

@@ -2,7 +2,9 @@
 
 #include <endian.h>
 #include <libpq-fe.h>
+#include <linux/sockios.h>
 #include <poll.h>
+#include <sys/ioctl.h>
 
 #include <atomic>
 #include <cassert>
@@ -53,6 +55,12 @@ bool WaitFor(int socket, short events, SteadyTime deadline) {
     if (ready < 0 && errno != EINTR) return false;
     if (SteadyTime::Now() >= deadline) return false;
   }
+}
+
+// How much the server's machine has yet to acknowledge.
+int Unsent(int socket) {
+  int bytes = 0;
+  return ioctl(socket, SIOCOUTQ, &bytes) == 0 ? bytes : 0;
 }
 
 // libpq's messages end in a line break and may have more inside.
@@ -412,13 +420,17 @@ std::optional<std::string> Connection::PreparedName(const std::string& sql) {
   return name;
 }
 
-// Waits for the socket, as long as the deadline, and who is asked after each silence, allow.
+// Waits for the socket, as long as the deadline, and who is asked after each silence, allow. While
+// what we have sent still goes out, the server has every reason to say nothing.
 absl::Status Connection::Await(short events, SteadyTime deadline) {
+  int unsent = still_hears_ == nullptr ? 0 : Unsent(PQsocket(conn_));
   for (;;) {
     const SteadyTime silence =
         still_hears_ == nullptr ? SteadyTime::InfiniteFuture() : SteadyTime::Now() + silence_;
     if (WaitFor(PQsocket(conn_), events, std::min(deadline, silence))) return absl::OkStatus();
     if (silence >= deadline) return Lost("timed out");
+    const int before = std::exchange(unsent, Unsent(PQsocket(conn_)));
+    if (unsent > 0 && unsent < before) continue;
     if (!still_hears_()) return Lost("fell silent");
   }
 }
