@@ -7,8 +7,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "server/ops/log.h"
 #include "server/rpc/grpc_status.h"
-#include "server/rpc/sockets.h"
 #include "state_machine/limits.h"
 #include "state_machine/refusal.h"
 
@@ -232,6 +232,7 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(ServerOptions options, Met
     server->stopped_ = true;
     return absl::UnavailableError(absl::StrCat("cannot listen on ", server->options_.listen));
   }
+  server->sockets_ = std::make_unique<Sockets>(server->port_);
   for (auto& queue : server->queues_) {
     for (const Served& served : server->served_) Calls::Accept(*server, served, *queue);
     for (StandardService* standard : server->options_.standard_services) standard->Accept(*queue);
@@ -254,11 +255,15 @@ void Server::Stop(absl::Duration grace) {
     WaitAtMost(end - SteadyTime::Now(), last_ended_, lock, [this] { return running_ == 0; });
   }
   // Whoever is let in before the door is shut is among those who are hung up on.
-  Sockets(port_).StopListening();
-  Sockets sockets(port_);
-  sockets.EndWriting();
-  sockets.AwaitPeers(goodbye);
-  sockets.Cut();
+  if (!sockets_->Find()) {
+    Log(LogLevel::kWarn, "rpc",
+        "there is no /proc/self/fd: peers are not hung up on before gRPC leaves them");
+  }
+  sockets_->StopListening();
+  sockets_->Find();
+  sockets_->EndWriting();
+  sockets_->AwaitPeers(goodbye);
+  sockets_->Cut();
   server_->Shutdown(MonotonicDeadline(absl::ZeroDuration()));  // Cancels what is left.
   for (auto& queue : queues_) queue->Stop();
 }

@@ -19,6 +19,7 @@
 #include "server/rpc/call_queue.h"
 #include "server/rpc/method.h"
 #include "server/rpc/raw_service.h"
+#include "server/rpc/sockets.h"
 #include "server/rpc/standard_service.h"
 #include "server/rpc/stream.h"
 
@@ -75,6 +76,7 @@ class Server {
   std::vector<Served> served_;
   std::vector<std::unique_ptr<CallQueue>> queues_;
   std::unique_ptr<grpc::Server> server_;
+  std::unique_ptr<Sockets> sockets_;
   StreamSet streams_;
 
   // Unary calls that were accepted and have not ended.

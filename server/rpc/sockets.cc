@@ -8,34 +8,33 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <filesystem>
-#include <system_error>
+#include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
+#include "absl/strings/string_view.h"
 #include "db/base/steady_time.h"
 
 namespace sessiond::rpc {
 namespace {
 
-// The descriptors that are open; of them, those that were opened meanwhile may be missing.
-std::vector<int> Descriptors() {
-  std::vector<int> descriptors;
-  std::error_code unreadable;  // Where there is no /proc, gRPC has to do.
-  for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd", unreadable)) {
-    int descriptor;
-    if (absl::SimpleAtoi(entry.path().filename().string(), &descriptor))
-      descriptors.push_back(descriptor);
-  }
-  return descriptors;
-}
-
-int OwnPortOf(int socket) {
+// Port and address of an IPv4 or IPv6 socket on this machine's side; empty of anything else. Of a
+// wildcard the port alone.
+std::string AddressOf(int socket) {
   sockaddr_storage address = {};
   socklen_t size = sizeof(address);
-  if (getsockname(socket, reinterpret_cast<sockaddr*>(&address), &size) != 0) return -1;
-  if (address.ss_family != AF_INET && address.ss_family != AF_INET6) return -1;
+  if (getsockname(socket, reinterpret_cast<sockaddr*>(&address), &size) != 0) return "";
+  if (address.ss_family != AF_INET && address.ss_family != AF_INET6) return "";
+  const auto bytes = [](const auto& field) {
+    return std::string(reinterpret_cast<const char*>(&field), sizeof(field));
+  };
+  const auto& v4 = reinterpret_cast<const sockaddr_in&>(address);
+  const auto& v6 = reinterpret_cast<const sockaddr_in6&>(address);
   // Of both families at the same place.
-  return ntohs(reinterpret_cast<sockaddr_in&>(address).sin_port);
+  const std::string port = bytes(v4.sin_port);
+  const std::string host = address.ss_family == AF_INET ? bytes(v4.sin_addr) : bytes(v6.sin6_addr);
+  const bool wildcard = host.find_first_not_of('\0') == std::string::npos;
+  return wildcard ? port : port + host;
 }
 
 bool Listens(int socket) {
@@ -46,36 +45,77 @@ bool Listens(int socket) {
 
 }  // namespace
 
-Sockets::Sockets(int port) {
+Sockets::Sockets(int port) : directory_(opendir("/proc/self/fd")) {
+  const uint16_t bytes = htons(static_cast<uint16_t>(port));
+  const absl::string_view wildcard(reinterpret_cast<const char*>(&bytes), sizeof(bytes));
   for (const int descriptor : Descriptors()) {
-    if (OwnPortOf(descriptor) != port) continue;
-    const int socket = fcntl(descriptor, F_DUPFD_CLOEXEC, 0);
-    if (socket < 0) continue;
-    if (OwnPortOf(socket) != port) {
-      close(socket);  // In between it has become another one.
-    } else {
-      (Listens(socket) ? listening_ : connected_).push_back(socket);
-    }
+    const std::string address = AddressOf(descriptor);
+    if (absl::StartsWith(address, wildcard) && Listens(descriptor)) addresses_.insert(address);
   }
 }
 
 Sockets::~Sockets() {
-  for (const int socket : listening_) close(socket);
-  for (const int socket : connected_) close(socket);
+  LetGo();
+  if (directory_ != nullptr) closedir(directory_);
 }
 
-void Sockets::StopListening() {
-  for (const int socket : listening_) shutdown(socket, SHUT_RDWR);
+// Those that are open; of them, those that were opened meanwhile may be missing.
+std::vector<int> Sockets::Descriptors() {
+  std::vector<int> descriptors;
+  if (directory_ == nullptr) return descriptors;
+  rewinddir(directory_);
+  while (const dirent* entry = readdir(directory_)) {
+    int descriptor;
+    if (absl::SimpleAtoi(entry->d_name, &descriptor)) descriptors.push_back(descriptor);
+  }
+  return descriptors;
 }
 
-void Sockets::EndWriting() {
-  for (const int socket : connected_) shutdown(socket, SHUT_WR);
+bool Sockets::Fits(int descriptor) const {
+  const std::string address = AddressOf(descriptor);
+  return addresses_.contains(address) || addresses_.contains(address.substr(0, sizeof(uint16_t)));
 }
+
+bool Sockets::Find() {
+  LetGo();
+  for (const int descriptor : Descriptors()) {
+    if (!Fits(descriptor)) continue;
+    const int copy = fcntl(descriptor, F_DUPFD_CLOEXEC, 0);
+    if (copy >= 0 && !Fits(copy)) {
+      close(copy);  // In between it has become another one.
+      continue;
+    }
+    const Socket socket = {copy < 0 ? descriptor : copy, copy >= 0};
+    (Listens(socket.number) ? listening_ : connected_).push_back(socket);
+  }
+  return !addresses_.empty();
+}
+
+void Sockets::ShutDown(const std::vector<Socket>& sockets, int how) const {
+  for (const Socket& socket : sockets) {
+    if (socket.ours || Fits(socket.number)) shutdown(socket.number, how);
+  }
+}
+
+void Sockets::LetGo() {
+  for (const auto* sockets : {&listening_, &connected_}) {
+    for (const Socket& socket : *sockets) {
+      if (socket.ours) close(socket.number);
+    }
+  }
+  listening_.clear();
+  connected_.clear();
+}
+
+void Sockets::StopListening() { ShutDown(listening_, SHUT_RDWR); }
+void Sockets::EndWriting() { ShutDown(connected_, SHUT_WR); }
+void Sockets::Cut() { ShutDown(connected_, SHUT_RDWR); }
 
 void Sockets::AwaitPeers(absl::Duration patience) {
   const SteadyTime end = SteadyTime::Now() + patience;
   std::vector<pollfd> fds;
-  for (const int socket : connected_) fds.push_back({socket, 0, 0});  // Hang-ups are always told.
+  for (const Socket& socket : connected_)
+    fds.push_back({socket.number, 0, 0});  // Hang-ups are always told.
   while (!fds.empty()) {
     const absl::Duration left = std::max(end - SteadyTime::Now(), absl::ZeroDuration());
     const int told = poll(fds.data(), fds.size(), static_cast<int>(left / absl::Milliseconds(1)));
@@ -83,10 +123,6 @@ void Sockets::AwaitPeers(absl::Duration patience) {
     if (told < 0) continue;  // Interrupted.
     std::erase_if(fds, [](const pollfd& fd) { return fd.revents != 0; });
   }
-}
-
-void Sockets::Cut() {
-  for (const int socket : connected_) shutdown(socket, SHUT_RDWR);
 }
 
 }  // namespace sessiond::rpc

@@ -7,6 +7,10 @@
 // finds nobody to lie to.
 #pragma once
 
+#include <dirent.h>
+
+#include <set>
+#include <string>
 #include <vector>
 
 #include "absl/time/time.h"
@@ -15,11 +19,15 @@ namespace sessiond::rpc {
 
 class Sockets {
  public:
-  // Those of this process whose own port is `port`, as there are at this moment.
+  // Those that listen on `port` at this moment, and those that they will have let in. Holds on to
+  // what it takes to find them when no more files can be opened.
   explicit Sockets(int port);
   // Lets go of them; gRPC goes on to have them.
   ~Sockets();
   Sockets(const Sockets&) = delete;
+
+  // Finds them, as there are by now. False: it cannot be known, and gRPC has to do.
+  bool Find();
 
   // Lets nobody in any more: who comes now is refused, and turns elsewhere.
   void StopListening();
@@ -31,9 +39,23 @@ class Sockets {
   void Cut();
 
  private:
-  // Duplicates, so that no number can come to mean another socket.
-  std::vector<int> listening_;
-  std::vector<int> connected_;
+  struct Socket {
+    int number;
+    // A duplicate, so that the number cannot come to mean another socket. Where no more files can
+    // be opened, it is gRPC's own, which is looked at again before it is used.
+    bool ours;
+  };
+  std::vector<int> Descriptors();
+  // Whether it has one of the addresses.
+  bool Fits(int descriptor) const;
+  void ShutDown(const std::vector<Socket>& sockets, int how) const;
+  void LetGo();
+
+  DIR* const directory_;
+  // Of those that listen, as bytes; a wildcard stands for all of its port.
+  std::set<std::string> addresses_;
+  std::vector<Socket> listening_;
+  std::vector<Socket> connected_;
 };
 
 }  // namespace sessiond::rpc
