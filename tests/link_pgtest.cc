@@ -1,6 +1,8 @@
 // Connections that fall silent, and hosts that hang: what was to be done is done within seconds,
 // once, by another connection. And what a connection is asked about its server.
+#include <dlfcn.h>
 #include <gtest/gtest.h>
+#include <netdb.h>
 #include <signal.h>
 
 #include <memory>
@@ -19,6 +21,23 @@
 #include "db/postgres/migrate.h"
 #include "tests/fault_proxy.h"
 #include "tests/store_fixture.h"
+
+namespace sessiond::db {
+// So long it takes to look up a name below .slow, all of which are this machine's.
+constexpr absl::Duration kSlowName = absl::Seconds(3);
+}  // namespace sessiond::db
+
+// Instead of the C library's: names below .slow take their time.
+extern "C" int getaddrinfo(const char* node, const char* service, const addrinfo* hints,
+                           addrinfo** list) {
+  static const auto real =
+      reinterpret_cast<decltype(&getaddrinfo)>(dlsym(RTLD_NEXT, "getaddrinfo"));
+  const bool to_be_looked_up = hints == nullptr || (hints->ai_flags & AI_NUMERICHOST) == 0;
+  if (node == nullptr || !absl::EndsWith(node, ".slow")) return real(node, service, hints, list);
+  if (!to_be_looked_up) return EAI_NONAME;
+  absl::SleepFor(sessiond::db::kSlowName);
+  return real("127.0.0.1", service, hints, list);
+}
 
 namespace sessiond::db {
 namespace {
@@ -227,6 +246,37 @@ TEST_F(HostsTest, OneThatHangsHidesNoOther) {
     EXPECT_TRUE(connection.ok()) << TroubleOf(connection.status());
     EXPECT_LT(SteadyTime::Now() - begin, kBackWithin);
   }
+}
+
+TEST_F(HostsTest, ANameThatIsLookedUpSlowlyHidesNoOther) {
+  const std::string dsn =
+      absl::StrCat(Via(database_, {&answers_, &answers_}), " host=one.slow,127.0.0.1");
+  const SteadyTime begin = SteadyTime::Now();
+  const auto connection = Connection::Open({.dsn = dsn}, In(absl::Seconds(2)));
+  EXPECT_TRUE(connection.ok()) << TroubleOf(connection.status());
+  EXPECT_LT(SteadyTime::Now() - begin, absl::Seconds(2));
+}
+
+TEST_F(HostsTest, ANameThatIsLookedUpSlowlyIsFoundInTheEndAndKnownFromThenOn) {
+  const std::string dsn = absl::StrCat(Via(database_, {&answers_}), " host=two.slow");
+  const auto open = [&] { return Connection::Open({.dsn = dsn}, In(absl::Seconds(2))).status(); };
+  absl::Status opened = open();
+  EXPECT_TRUE(absl::StrContains(TroubleOf(opened), "the address of two.slow is not known"))
+      << TroubleOf(opened);
+  EXPECT_NE(SqlStateOf(opened), "08001") << "nobody has failed to answer";
+  const SteadyTime end = In(2 * kSlowName);
+  while (!opened.ok() && SteadyTime::Now() < end) opened = open();
+  EXPECT_TRUE(opened.ok()) << TroubleOf(opened);
+  for (int i = 0; i < 3; ++i) EXPECT_TRUE(open().ok());
+}
+
+TEST_F(HostsTest, ANameThatThereIsNotIsSaid) {
+  const std::string dsn = absl::StrCat(Via(database_, {&answers_}), " host=there.is.none.invalid");
+  const std::string why = TroubleOf(Connection::Open({.dsn = dsn}, In(absl::Seconds(10))).status());
+  EXPECT_TRUE(absl::StrContains(why,
+                                "the address of there.is.none.invalid is not known: "
+                                "Name or service not known"))
+      << why;
 }
 
 TEST_F(HostsTest, OneThatHangsHoldsUpNeitherMigrationsNorAStore) {

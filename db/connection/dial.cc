@@ -17,6 +17,7 @@
 #include "absl/strings/strip.h"
 #include "absl/types/span.h"
 #include "db/connection/conninfo.h"
+#include "db/connection/names.h"
 #include "db/connection/sql_error.h"
 
 namespace sessiond::db {
@@ -105,26 +106,38 @@ std::vector<Place> PlacesOf(const ConnInfo& settings) {
   return places;
 }
 
-// The place once for each address that its host's name has. Looking names up blocks, as it does in
-// libpq; where it fails, libpq says so.
-std::vector<Place> AddressesOf(const Place& place) {
-  const bool is_name = !place.host.empty() && place.host[0] != '/' && place.host[0] != '@';
-  if (!is_name || !place.hostaddr.empty()) return {place};
+// Whether the place's host has a name that is to be looked up, which libpq would wait for.
+bool IsNamed(const Place& place) {
+  if (!place.hostaddr.empty() || place.host.empty()) return false;
+  if (place.host[0] == '/' || place.host[0] == '@') return false;
   addrinfo hints = {};
-  hints.ai_socktype = SOCK_STREAM;
-  hints.ai_flags = AI_ADDRCONFIG;
+  hints.ai_flags = AI_NUMERICHOST;
   addrinfo* list = nullptr;
-  if (getaddrinfo(place.host.c_str(), nullptr, &hints, &list) != 0) return {place};
-  const std::unique_ptr<addrinfo, decltype(&freeaddrinfo)> found(list, freeaddrinfo);
-  std::vector<Place> addresses;
-  for (const addrinfo* each = found.get(); each != nullptr; each = each->ai_next) {
-    char text[NI_MAXHOST];
-    if (getnameinfo(each->ai_addr, each->ai_addrlen, text, sizeof text, nullptr, 0,
-                    NI_NUMERICHOST) == 0) {
-      addresses.push_back({place.host, text, place.port});
-    }
+  if (getaddrinfo(place.host.c_str(), nullptr, &hints, &list) != 0) return true;
+  freeaddrinfo(list);
+  return false;
+}
+
+// For each place its addresses: those of its host's name, or where its host has none, itself. Of
+// none nothing is known, and `whys` says why. A name that is looked up slowly hides no other host.
+std::vector<std::vector<Place>> AddressesOf(const std::vector<Place>& places, SteadyTime enough,
+                                            SteadyTime deadline, std::vector<std::string>* whys) {
+  std::vector<std::string> names;
+  for (const Place& place : places) {
+    if (IsNamed(place)) names.push_back(place.host);
   }
-  return addresses.empty() ? std::vector<Place>{place} : addresses;
+  auto found = LookUpNames(names, enough, names.size() == places.size() ? deadline : enough);
+  std::vector<std::vector<Place>> addresses;
+  for (const Place& place : places) {
+    const auto name = found.find(place.host);
+    const bool named = name != found.end() && place.hostaddr.empty();
+    auto& of_place = addresses.emplace_back(named ? 0 : 1, place);
+    whys->push_back(named ? name->second.why : "");
+    if (!named) continue;
+    for (const std::string& address : name->second.known)
+      of_place.push_back({place.host, address, place.port});
+  }
+  return addresses;
 }
 
 absl::Duration AddressTime(const ConnInfo& settings, bool nowhere_else_to_go) {
@@ -139,13 +152,18 @@ absl::Duration AddressTime(const ConnInfo& settings, bool nowhere_else_to_go) {
 // One host on its way to being reached.
 class Attempt {
  public:
-  // `alone`: there is no other host, and so nothing to choose.
-  Attempt(const ConnInfo& settings, const Place& place, bool alone)
+  // `alone`: there is no other host, and so nothing to choose. `why_unknown`: why there are no
+  // addresses, where there are none.
+  Attempt(const ConnInfo& settings, const Place& place, std::vector<Place> addresses,
+          const std::string& why_unknown, bool alone)
       : settings_(settings),
         name_(NameOf(place)),
-        addresses_(AddressesOf(place)),
+        addresses_(std::move(addresses)),
         ask_(!alone),
-        address_time_(AddressTime(settings, alone && addresses_.size() == 1)) {
+        address_time_(AddressTime(settings, alone && addresses_.size() == 1)),
+        // Which is not to have been heard of by nobody.
+        why_(ConnectionLost(absl::StrCat("connecting: the address of ", place.host,
+                                         " is not known: ", why_unknown))) {
     Next();
   }
   ~Attempt() { PQfinish(conn_); }
@@ -348,14 +366,20 @@ absl::StatusOr<pg_conn*> Dial(const std::string& dsn, const std::string& applica
                               const Seen& seen, SteadyTime deadline) {
   const ConnInfo settings = SettingsOf(dsn, application_name);
   const std::vector<Place> places = PlacesOf(settings);
+  // For as long hosts that are known wait for those whose names are looked up, and a primary that
+  // was found for a newer one. What is left of the deadline is for what comes behind.
+  const auto some_time = [deadline](SteadyTime begin) {
+    return begin + std::min(kAddressTime, (deadline - begin) / 2);
+  };
+  std::vector<std::string> whys;
+  const auto addresses = AddressesOf(places, some_time(SteadyTime::Now()), deadline, &whys);
   Attempts attempts;
-  for (const Place& place : places)
-    attempts.push_back(std::make_unique<Attempt>(settings, place, places.size() == 1));
+  for (std::size_t i = 0; i < places.size(); ++i) {
+    attempts.push_back(
+        std::make_unique<Attempt>(settings, places[i], addresses[i], whys[i], places.size() == 1));
+  }
 
-  // For as long a primary that was found waits for a newer one. What is left of the deadline is for
-  // what comes behind.
-  const SteadyTime begin = SteadyTime::Now();
-  const SteadyTime enough = begin + std::min(kAddressTime, (deadline - begin) / 2);
+  const SteadyTime enough = some_time(SteadyTime::Now());
   const auto done = [](const auto& attempt) { return attempt->done(); };
   while (!std::all_of(attempts.begin(), attempts.end(), done) &&
          !FoundPrimary(attempts, seen, /*newer=*/true)) {

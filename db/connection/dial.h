@@ -5,6 +5,8 @@
 //
 //   host 1 ── address ── address        each with a time of its own
 //   host 2 ── address                   reached ──▶ asked ──▶ Choose (primary.h)
+//
+// Names are looked up in the background (names.h): a slow one hides no other host either.
 #pragma once
 
 #include <string>
