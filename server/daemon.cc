@@ -360,7 +360,7 @@ absl::Status Daemon::OpenStore() {
 absl::Status Daemon::StartRpc() {
   services_ = std::make_unique<rpc::Services>(*store_, *watches_, journal_, started_);
   rpc::ServerOptions options{.listen = config_.grpc_listen,
-                             .services = services_->Methods(),
+                             .methods = services_->Methods(),
                              .standard_services = {&health_, &reflection_}};
   grpc::EnableDefaultHealthCheckService(false);
   auto server = rpc::Server::Start(std::move(options), metrics_, journal_);

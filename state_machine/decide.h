@@ -32,19 +32,15 @@
 
 namespace sessiond {
 
-// Of the requests about many sessions (erase, detach, purge, import) a command is one session's
-// share.
-using Request =
-    std::variant<v1::CreateSessionRequest, v1::ActivateSessionRequest, v1::UpdateSessionRequest,
-                 v1::AdvanceSessionRequest, v1::PauseSessionRequest, v1::ResumeSessionRequest,
-                 v1::StopSessionRequest, v1::FailSessionRequest, v1::RecoverSessionRequest,
-                 v1::DeleteSessionRequest, v1::UndeleteSessionRequest,  //
-                 v1::StartTaskRequest, v1::ReportTaskProgressRequest, v1::CompleteTaskRequest,
-                 v1::FailTaskRequest, v1::CancelTaskRequest, v1::RetryTaskRequest,  //
-                 v1::RecordErrorRequest, v1::ResolveErrorRequest, v1::AppendMessagesRequest,
-                 v1::AddArtifactsRequest, v1::DeleteArtifactRequest,  //
-                 v1::EraseOwnerRequest, v1::DetachReferenceRequest, v1::PurgeSessionsRequest,
-                 v1::ImportSessionsRequest>;
+// What is asked for: the request of one of the verbs.
+// clang-format off
+template <class, class... Requests>
+using OneOf = std::variant<Requests...>;
+using Request = OneOf<void
+#define VERB(call, reply) , v1::call##Request
+#include "state_machine/verbs.inc"
+>;
+// clang-format on
 
 // A validated request, and what only the rim knows: who calls, and what was drawn.
 struct Command {

@@ -52,7 +52,7 @@ absl::StatusOr<Decision> Decide(const Context& context, const v1::CreateSessionR
 }
 
 absl::StatusOr<Decision> Decide(const Context& context, const v1::ActivateSessionRequest& request) {
-  if (auto begin = context.Begin(Call::kActivate, request.etag()); !begin.ok()) return begin;
+  if (auto begin = context.Begin(Call::kActivateSession, request.etag()); !begin.ok()) return begin;
   const std::vector<std::string> missing =
       context.workflow.MissingFields(context.session(), context.session().stage());
   if (!missing.empty())
@@ -63,7 +63,7 @@ absl::StatusOr<Decision> Decide(const Context& context, const v1::ActivateSessio
 }
 
 absl::StatusOr<Decision> Decide(const Context& context, const v1::AdvanceSessionRequest& request) {
-  if (auto begin = context.Begin(Call::kAdvance, request.etag()); !begin.ok()) return begin;
+  if (auto begin = context.Begin(Call::kAdvanceSession, request.etag()); !begin.ok()) return begin;
   const SessionTask& task = context.session().current_task();
   if (task.status() == SessionTask::RUNNING) {
     return TaskAlreadyRunning(task,
@@ -76,28 +76,28 @@ absl::StatusOr<Decision> Decide(const Context& context, const v1::AdvanceSession
 }
 
 absl::StatusOr<Decision> Decide(const Context& context, const v1::PauseSessionRequest& request) {
-  if (auto begin = context.Begin(Call::kPause, request.etag()); !begin.ok()) return begin;
+  if (auto begin = context.Begin(Call::kPauseSession, request.etag()); !begin.ok()) return begin;
   Ledger ledger = context.Open();
   ledger.Record(SessionEvent::PAUSED, {.state = Session::PAUSED});
   return std::move(ledger).Close();
 }
 
 absl::StatusOr<Decision> Decide(const Context& context, const v1::ResumeSessionRequest& request) {
-  if (auto begin = context.Begin(Call::kResume, request.etag()); !begin.ok()) return begin;
+  if (auto begin = context.Begin(Call::kResumeSession, request.etag()); !begin.ok()) return begin;
   Ledger ledger = context.Open();
   ledger.Record(SessionEvent::RESUMED, {.state = Session::ACTIVE});
   return std::move(ledger).Close();
 }
 
 absl::StatusOr<Decision> Decide(const Context& context, const v1::StopSessionRequest& request) {
-  if (auto begin = context.Begin(Call::kStop, request.etag()); !begin.ok()) return begin;
+  if (auto begin = context.Begin(Call::kStopSession, request.etag()); !begin.ok()) return begin;
   Ledger ledger = context.Open();
   RecordStop(ledger, context.workflow, SessionEvent::STOPPED);
   return std::move(ledger).Close();
 }
 
 absl::StatusOr<Decision> Decide(const Context& context, const v1::FailSessionRequest& request) {
-  if (auto begin = context.Begin(Call::kFail, request.etag()); !begin.ok()) return begin;
+  if (auto begin = context.Begin(Call::kFailSession, request.etag()); !begin.ok()) return begin;
   if (!context.workflow.HasFailedStatus()) {
     return InvalidTransition(
         StateName(context.session().state()), "FAILED", context.ReachableStates(),
@@ -109,7 +109,7 @@ absl::StatusOr<Decision> Decide(const Context& context, const v1::FailSessionReq
 }
 
 absl::StatusOr<Decision> Decide(const Context& context, const v1::RecoverSessionRequest& request) {
-  if (auto begin = context.Begin(Call::kRecover, request.etag()); !begin.ok()) return begin;
+  if (auto begin = context.Begin(Call::kRecoverSession, request.etag()); !begin.ok()) return begin;
   Ledger ledger = context.Open();
   if (!IsRecoverable(context.session(), ledger.now())) return WindowIsOver(context.session());
   Changes changes{.state = Session::ACTIVE};
@@ -122,7 +122,8 @@ absl::StatusOr<Decision> Decide(const Context& context, const v1::RecoverSession
 }
 
 absl::StatusOr<Decision> Decide(const Context& context, const v1::DeleteSessionRequest& request) {
-  if (auto begin = context.Begin(Call::kDelete, request.etag(), request.force()); !begin.ok())
+  if (auto begin = context.Begin(Call::kDeleteSession, request.etag(), request.force());
+      !begin.ok())
     return begin;
   if (context.session().hold()) return HoldActive(context.command.session_id, "deleted");
   Ledger ledger = context.Open();
@@ -137,7 +138,7 @@ absl::StatusOr<Decision> Decide(const Context& context, const v1::DeleteSessionR
 }
 
 absl::StatusOr<Decision> Decide(const Context& context, const v1::UndeleteSessionRequest& request) {
-  if (auto begin = context.Begin(Call::kUndelete, request.etag()); !begin.ok()) return begin;
+  if (auto begin = context.Begin(Call::kUndeleteSession, request.etag()); !begin.ok()) return begin;
   Ledger ledger = context.Open();
   Changes changes{.state = Session::STOPPED};
   // Counted anew, so that what was brought back is not purged at once.
@@ -155,7 +156,8 @@ absl::Status CheckUpdatable(const Workflow& workflow, const Session& session,
                             const v1::UpdateSessionRequest& request,
                             const std::vector<UpdatePath>& paths) {
   const Situation situation = SituationOf(session.state(), session.has_fail_time());
-  const bool labels_and_hold = VerdictOf(situation, Call::kUpdate) == Verdict::kLabelsAndHold;
+  const bool labels_and_hold =
+      VerdictOf(situation, Call::kUpdateSession) == Verdict::kLabelsAndHold;
   for (const UpdatePath& path : paths) {
     if (path.field == UpdateField::kOwnerId && session.state() != Session::CREATING) {
       return NotActive(workflow, session, "UpdateSession",
@@ -229,7 +231,7 @@ absl::Status CheckCounters(const Workflow& workflow, const Session& session,
 
 absl::StatusOr<Decision> Decide(const Context& context, const v1::UpdateSessionRequest& request) {
   const std::string& etag = request.etag().empty() ? request.session().etag() : request.etag();
-  if (auto begin = context.Begin(Call::kUpdate, etag); !begin.ok()) return begin;
+  if (auto begin = context.Begin(Call::kUpdateSession, etag); !begin.ok()) return begin;
   const absl::StatusOr<std::vector<UpdatePath>> paths = ParseUpdateMask(request.update_mask());
   if (!paths.ok()) return paths.status();
   const Session& before = context.session();

@@ -21,7 +21,7 @@ Situation Stands(const Session& session) {
 // Whether sessions of the workflow can ever see this call.
 bool Knows(const Workflow& workflow, Call call) {
   switch (call) {
-    case Call::kFail:
+    case Call::kFailSession:
       return workflow.HasFailedStatus();
     case Call::kStartTask:
     case Call::kReportTaskProgress:
@@ -42,7 +42,7 @@ std::vector<std::string> Reachable(Situation situation, const Workflow& workflow
   std::vector<std::string> reachable;
   for (int i = 0; i < kCalls; ++i) {
     const Call call = static_cast<Call>(i);
-    if (kCallFacts[i].to.empty() || call == Call::kRecover || !Knows(workflow, call)) continue;
+    if (kCallFacts[i].to.empty() || call == Call::kRecoverSession || !Knows(workflow, call)) continue;
     if (VerdictOf(situation, call) == Verdict::kAccepted) reachable.emplace_back(kCallFacts[i].to);
   }
   return reachable;
@@ -80,7 +80,7 @@ absl::Status Context::Begin(Call call, const std::string& etag, bool force) cons
 }
 
 absl::Status Context::CheckExists(Call call) const {
-  return sessiond::CheckExists(command.session_id, aggregate, call == Call::kUndelete);
+  return sessiond::CheckExists(command.session_id, aggregate, call == Call::kUndeleteSession);
 }
 
 absl::Status Context::CheckEtag(const std::string& etag) const {

@@ -43,34 +43,10 @@ struct Context {
   absl::Status CheckAdvance(const std::string& stage) const;
 };
 
-// One decision for each request.
-absl::StatusOr<Decision> Decide(const Context& context, const v1::CreateSessionRequest& request);
-absl::StatusOr<Decision> Decide(const Context& context, const v1::ActivateSessionRequest& request);
-absl::StatusOr<Decision> Decide(const Context& context, const v1::UpdateSessionRequest& request);
-absl::StatusOr<Decision> Decide(const Context& context, const v1::AdvanceSessionRequest& request);
-absl::StatusOr<Decision> Decide(const Context& context, const v1::PauseSessionRequest& request);
-absl::StatusOr<Decision> Decide(const Context& context, const v1::ResumeSessionRequest& request);
-absl::StatusOr<Decision> Decide(const Context& context, const v1::StopSessionRequest& request);
-absl::StatusOr<Decision> Decide(const Context& context, const v1::FailSessionRequest& request);
-absl::StatusOr<Decision> Decide(const Context& context, const v1::RecoverSessionRequest& request);
-absl::StatusOr<Decision> Decide(const Context& context, const v1::DeleteSessionRequest& request);
-absl::StatusOr<Decision> Decide(const Context& context, const v1::UndeleteSessionRequest& request);
-absl::StatusOr<Decision> Decide(const Context& context, const v1::StartTaskRequest& request);
-absl::StatusOr<Decision> Decide(const Context& context,
-                                const v1::ReportTaskProgressRequest& request);
-absl::StatusOr<Decision> Decide(const Context& context, const v1::CompleteTaskRequest& request);
-absl::StatusOr<Decision> Decide(const Context& context, const v1::FailTaskRequest& request);
-absl::StatusOr<Decision> Decide(const Context& context, const v1::CancelTaskRequest& request);
-absl::StatusOr<Decision> Decide(const Context& context, const v1::RetryTaskRequest& request);
-absl::StatusOr<Decision> Decide(const Context& context, const v1::RecordErrorRequest& request);
-absl::StatusOr<Decision> Decide(const Context& context, const v1::ResolveErrorRequest& request);
-absl::StatusOr<Decision> Decide(const Context& context, const v1::AppendMessagesRequest& request);
-absl::StatusOr<Decision> Decide(const Context& context, const v1::AddArtifactsRequest& request);
-absl::StatusOr<Decision> Decide(const Context& context, const v1::DeleteArtifactRequest& request);
-absl::StatusOr<Decision> Decide(const Context& context, const v1::EraseOwnerRequest& request);
-absl::StatusOr<Decision> Decide(const Context& context, const v1::DetachReferenceRequest& request);
-absl::StatusOr<Decision> Decide(const Context& context, const v1::PurgeSessionsRequest& request);
-absl::StatusOr<Decision> Decide(const Context& context, const v1::ImportSessionsRequest& request);
+// One decision for each verb.
+#define VERB(call, reply) \
+  absl::StatusOr<Decision> Decide(const Context& context, const v1::call##Request& request);
+#include "state_machine/verbs.inc"
 
 // Facts that more than one decision records.
 

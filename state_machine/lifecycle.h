@@ -1,4 +1,5 @@
-// What each state accepts: one table, from which refusals, diagrams and tests are made.
+// What each state accepts: the verdicts of verbs.inc, from which refusals, diagrams and tests are
+// made.
 #pragma once
 
 #include <array>
@@ -13,31 +14,11 @@ namespace sessiond {
 enum class Situation { kCreating, kActive, kPaused, kFailed, kStopped, kDeleted };
 inline constexpr int kSituations = 6;
 
-// The calls that change an existing session.
+// The verbs of an existing session: Call::kActivateSession and so on.
 enum class Call {
-  kActivate,
-  kUpdate,
-  kAdvance,
-  kPause,
-  kResume,
-  kStop,
-  kFail,
-  kRecover,
-  kDelete,
-  kUndelete,
-  kStartTask,
-  kReportTaskProgress,
-  kCompleteTask,
-  kFailTask,
-  kCancelTask,
-  kRetryTask,
-  kRecordError,
-  kResolveError,
-  kAppendMessages,
-  kAddArtifacts,
-  kDeleteArtifact,
+#define SESSION_VERB(call, ...) k##call,
+#include "state_machine/verbs.inc"
 };
-inline constexpr int kCalls = 21;
 
 enum class Verdict {
   kAccepted,
@@ -60,38 +41,18 @@ struct CallFacts {
   std::array<Verdict, kSituations> verdicts;
 };
 
-// In the order of Call. A pause stops people, not a worker: its reports are taken.
-// clang-format off
-inline constexpr std::array<CallFacts, kCalls> kCallFacts = [] {
-  constexpr auto yes = Verdict::kAccepted, force = Verdict::kWithForce, labels = Verdict::kLabelsAndHold,
-                 trans = Verdict::kTransition, notact = Verdict::kNotActive, norec = Verdict::kNotRecoverable,
+// By Call.
+inline constexpr auto kCallFacts = [] {
+  constexpr auto yes = Verdict::kAccepted, force = Verdict::kWithForce,
+                 labels = Verdict::kLabelsAndHold, trans = Verdict::kTransition,
+                 notact = Verdict::kNotActive, norec = Verdict::kNotRecoverable,
                  gone = Verdict::kGone, there = Verdict::kNotDeleted;
-  return std::array<CallFacts, kCalls>{{
-      //                                     CREATING ACTIVE  PAUSED  failed  STOPPED DELETED
-      {"ActivateSession",    "ACTIVE",  {{yes,    trans,  trans,  trans,  trans,  gone}}},
-      {"UpdateSession",      "",        {{yes,    yes,    yes,    yes,    labels, gone}}},
-      {"AdvanceSession",     "",        {{notact, yes,    notact, notact, notact, gone}}},
-      {"PauseSession",       "PAUSED",  {{trans,  yes,    trans,  trans,  trans,  gone}}},
-      {"ResumeSession",      "ACTIVE",  {{trans,  trans,  yes,    trans,  trans,  gone}}},
-      {"StopSession",        "STOPPED", {{trans,  yes,    yes,    yes,    trans,  gone}}},
-      {"FailSession",        "FAILED",  {{trans,  yes,    yes,    trans,  trans,  gone}}},
-      {"RecoverSession",     "ACTIVE",  {{norec,  yes,    yes,    yes,    norec,  gone}}},
-      {"DeleteSession",      "DELETED", {{yes,    force,  force,  force,  yes,    gone}}},
-      {"UndeleteSession",    "STOPPED", {{there,  there,  there,  there,  there,  yes}}},
-      {"StartTask",          "",        {{notact, yes,    notact, notact, notact, gone}}},
-      {"ReportTaskProgress", "",        {{notact, yes,    yes,    notact, notact, gone}}},
-      {"CompleteTask",       "",        {{notact, yes,    yes,    notact, notact, gone}}},
-      {"FailTask",           "",        {{notact, yes,    yes,    notact, notact, gone}}},
-      {"CancelTask",         "",        {{notact, yes,    yes,    notact, notact, gone}}},
-      {"RetryTask",          "",        {{notact, yes,    notact, notact, notact, gone}}},
-      {"RecordError",        "",        {{yes,    yes,    yes,    yes,    yes,    gone}}},
-      {"ResolveError",       "",        {{yes,    yes,    yes,    yes,    yes,    gone}}},
-      {"AppendMessages",     "",        {{notact, yes,    notact, notact, notact, gone}}},
-      {"AddArtifacts",       "",        {{yes,    yes,    yes,    yes,    notact, gone}}},
-      {"DeleteArtifact",     "",        {{yes,    yes,    yes,    yes,    notact, gone}}},
-  }};
+  return std::to_array<CallFacts>({
+#define SESSION_VERB(call, reply, to, ...) {#call, to, {{__VA_ARGS__}}},
+#include "state_machine/verbs.inc"
+  });
 }();
-// clang-format on
+inline constexpr int kCalls = kCallFacts.size();
 
 constexpr Situation SituationOf(v1::Session::State state, bool failed) {
   switch (state) {
@@ -112,9 +73,8 @@ constexpr Verdict VerdictOf(Situation situation, Call call) {
   return kCallFacts[static_cast<int>(call)].verdicts[static_cast<int>(situation)];
 }
 
-static_assert(VerdictOf(Situation::kDeleted, Call::kUndelete) == Verdict::kAccepted);
-static_assert(kCallFacts[static_cast<int>(Call::kDeleteArtifact)].rpc == "DeleteArtifact");
-static_assert(VerdictOf(Situation::kStopped, Call::kAdvance) == Verdict::kNotActive,
+static_assert(VerdictOf(Situation::kDeleted, Call::kUndeleteSession) == Verdict::kAccepted);
+static_assert(VerdictOf(Situation::kStopped, Call::kAdvanceSession) == Verdict::kNotActive,
               "what is over never moves again");
 
 }  // namespace sessiond

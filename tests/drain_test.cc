@@ -147,18 +147,15 @@ class Callers {
 class DrainTest : public testing::Test {
  protected:
   DrainTest()
-      : service_descriptor_(v1::GetSessionRequest::descriptor()->file()->service(0)),
-        metrics_({service_descriptor_->full_name()}),
-        journal_(metrics_) {
+      : metrics_({MethodOf<v1::GetSessionRequest>()->service()->full_name()}), journal_(metrics_) {
     Restart();
   }
 
   // On the same port, from the second time on.
   void Restart() {
     ServerOptions options{.listen = absl::StrCat("127.0.0.1:", port_)};
-    options.services.push_back({service_descriptor_,
-                                {Bind("GetSession", service_, &FakeService::GetSession),
-                                 Bind("WatchSessions", service_, &FakeService::WatchSessions)}});
+    options.methods = {Bind(service_, &FakeService::GetSession),
+                       Bind(service_, &FakeService::WatchSessions)};
     server_ = Server::Start(std::move(options), metrics_, journal_).value();
     port_ = server_->port();
   }
@@ -171,7 +168,6 @@ class DrainTest : public testing::Test {
     return SteadyTime::Now() - begin;
   }
 
-  const google::protobuf::ServiceDescriptor* const service_descriptor_;
   FakeService service_;
   Metrics metrics_;
   Journal journal_;

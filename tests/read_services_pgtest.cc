@@ -53,10 +53,10 @@ class Services {
   Metrics metrics{std::vector<std::string>{"sessiond.v1.SessionService"}};
   Journal journal{metrics};
   SessionService sessions{*store, journal};
-  TaskService tasks{*store, journal};
-  ErrorService errors{*store, journal};
-  MessageService messages{*store, journal};
-  ArtifactService artifacts{*store, journal};
+  TaskService tasks{*store};
+  ErrorService errors{*store};
+  MessageService messages{*store};
+  ArtifactService artifacts{*store};
 
   Services() {
     for (const char* id : {kLive, kEmpty, kDeleted}) AddSession(id);

@@ -71,12 +71,8 @@ class StreamTest : public testing::Test {
  protected:
   StreamTest() : metrics_(Services()), journal_(metrics_) {
     ServerOptions options{.listen = "127.0.0.1:0"};
-    const auto* imports = v1::ImportSessionsRequest::descriptor()->file()->service(0);
-    const auto* watches = v1::WatchSessionsRequest::descriptor()->file()->service(0);
-    options.services.push_back(
-        {imports, {Bind("ImportSessions", service_, &FakeService::ImportSessions)}});
-    options.services.push_back(
-        {watches, {Bind("WatchSessions", service_, &FakeService::WatchSessions)}});
+    options.methods = {Bind(service_, &FakeService::ImportSessions),
+                       Bind(service_, &FakeService::WatchSessions)};
     server_ = Server::Start(std::move(options), metrics_, journal_).value();
     channel_ = grpc::CreateChannel(absl::StrCat("127.0.0.1:", server_->port()),
                                    grpc::InsecureChannelCredentials());
@@ -84,8 +80,8 @@ class StreamTest : public testing::Test {
   }
 
   static std::vector<std::string> Services() {
-    return {v1::ImportSessionsRequest::descriptor()->file()->service(0)->full_name(),
-            v1::WatchSessionsRequest::descriptor()->file()->service(0)->full_name()};
+    return {MethodOf<v1::ImportSessionsRequest>()->service()->full_name(),
+            MethodOf<v1::WatchSessionsRequest>()->service()->full_name()};
   }
 
   auto Import() { return v1::AdminService::NewStub(channel_)->ImportSessions(&context_); }

@@ -14,6 +14,18 @@ namespace {
 template <class T, class... Others>
 constexpr bool kIsOneOf = (std::is_same_v<T, Others> || ...);
 
+// By what an RPC replies: the session, unless it is said here.
+template <class Reply>
+constexpr Answers kAnswersOf = Answers::kSession;
+template <>
+constexpr Answers kAnswersOf<v1::SessionTask> = Answers::kTask;
+template <>
+constexpr Answers kAnswersOf<v1::SessionError> = Answers::kError;
+template <>
+constexpr Answers kAnswersOf<v1::AddArtifactsResponse> = Answers::kArtifacts;
+template <>
+constexpr Answers kAnswersOf<v1::AppendMessagesResponse> = Answers::kMessages;
+
 // No id has one: artifacts' are without control characters, all others UUIDs.
 constexpr char kSeparator = '\n';
 
@@ -57,23 +69,11 @@ NamedIds NamedBy(const Command& command) {
 }
 
 Answers AnswersWith(const Request& request) {
-  return std::visit(
-      []<class R>(const R&) {
-        if constexpr (kIsOneOf<R, v1::StartTaskRequest, v1::ReportTaskProgressRequest,
-                               v1::CompleteTaskRequest, v1::FailTaskRequest, v1::CancelTaskRequest,
-                               v1::RetryTaskRequest>) {
-          return Answers::kTask;
-        } else if constexpr (kIsOneOf<R, v1::RecordErrorRequest, v1::ResolveErrorRequest>) {
-          return Answers::kError;
-        } else if constexpr (kIsOneOf<R, v1::AddArtifactsRequest>) {
-          return Answers::kArtifacts;
-        } else if constexpr (kIsOneOf<R, v1::AppendMessagesRequest>) {
-          return Answers::kMessages;
-        } else {
-          return Answers::kSession;
-        }
-      },
-      request);
+  static constexpr Answers kByVerb[] = {
+#define VERB(call, reply) kAnswersOf<v1::reply>,
+#include "state_machine/verbs.inc"
+  };
+  return kByVerb[request.index()];
 }
 
 std::string WriteAnswer(Answers kind, const Outcome& outcome) {

@@ -33,23 +33,4 @@ Answer<v1::ListArtifactsResponse> ArtifactService::ListArtifacts(CallInfo call,
   co_return response;
 }
 
-Answer<v1::AddArtifactsResponse> ArtifactService::AddArtifacts(CallInfo call,
-                                                               v1::AddArtifactsRequest request) {
-  auto outcome = co_await changes_.Make(std::move(call), std::move(request));
-  if (!outcome.ok()) co_return outcome.status();
-  v1::AddArtifactsResponse response;
-  for (v1::SessionArtifact& artifact : outcome->artifacts)
-    *response.add_artifacts() = std::move(artifact);
-  co_return response;
-}
-
-Answer<v1::DeleteArtifactResponse> ArtifactService::DeleteArtifact(
-    CallInfo call, v1::DeleteArtifactRequest request) {
-  auto outcome = co_await changes_.Make(std::move(call), std::move(request));
-  if (!outcome.ok()) co_return outcome.status();
-  v1::DeleteArtifactResponse response;
-  *response.mutable_session() = std::move(outcome->session);
-  co_return response;
-}
-
 }  // namespace sessiond::rpc

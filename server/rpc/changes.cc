@@ -4,6 +4,31 @@
 
 namespace sessiond::rpc {
 
+void MakeReply(db::Outcome& outcome, v1::Session* reply) { *reply = std::move(outcome.session); }
+
+void MakeReply(db::Outcome& outcome, v1::SessionTask* reply) {
+  *reply = std::move(*outcome.session.mutable_current_task());
+}
+
+void MakeReply(db::Outcome& outcome, v1::SessionError* reply) {
+  *reply = std::move(outcome.errors.front());
+}
+
+void MakeReply(db::Outcome& outcome, v1::AppendMessagesResponse* reply) {
+  reply->set_first_sequence(outcome.first_sequence);
+  reply->set_last_sequence(outcome.last_sequence);
+  *reply->mutable_session() = std::move(outcome.session);
+}
+
+void MakeReply(db::Outcome& outcome, v1::AddArtifactsResponse* reply) {
+  for (v1::SessionArtifact& artifact : outcome.artifacts)
+    *reply->add_artifacts() = std::move(artifact);
+}
+
+void MakeReply(db::Outcome& outcome, v1::DeleteArtifactResponse* reply) {
+  *reply->mutable_session() = std::move(outcome.session);
+}
+
 Answer<db::Outcome> Changes::Submit(CallInfo call, Command command) {
   command.caller = call.caller;
   Change change(store_, std::move(command), call.deadline);

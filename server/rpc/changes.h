@@ -16,6 +16,14 @@
 
 namespace sessiond::rpc {
 
+// What a verb replies of its outcome.
+void MakeReply(db::Outcome& outcome, v1::Session* reply);
+void MakeReply(db::Outcome& outcome, v1::SessionTask* reply);
+void MakeReply(db::Outcome& outcome, v1::SessionError* reply);
+void MakeReply(db::Outcome& outcome, v1::AppendMessagesResponse* reply);
+void MakeReply(db::Outcome& outcome, v1::AddArtifactsResponse* reply);
+void MakeReply(db::Outcome& outcome, v1::DeleteArtifactResponse* reply);
+
 class Changes {
  public:
   // REQUIRES: both outlive the changes.
@@ -23,9 +31,9 @@ class Changes {
 
   Answer<db::Outcome> Submit(CallInfo call, Command command);
 
-  // The change of the existing session that the request names.
-  template <class Request>
-  Answer<db::Outcome> Make(CallInfo call, Request request) {
+  // Serves a verb of verbs.inc: the change of the existing session that the request names.
+  template <class Reply, class Request>
+  Answer<Reply> Serve(CallInfo call, Request request) {
     Command command{.request_id = request.request_id()};
     if constexpr (std::is_same_v<Request, v1::UpdateSessionRequest>) {
       command.session_id = request.session().session_id();
@@ -33,7 +41,11 @@ class Changes {
       command.session_id = request.session_id();
     }
     command.request = std::move(request);
-    return Submit(std::move(call), std::move(command));
+    auto outcome = co_await Submit(std::move(call), std::move(command));
+    if (!outcome.ok()) co_return outcome.status();
+    Reply reply;
+    MakeReply(*outcome, &reply);
+    co_return reply;
   }
 
   // The same request's share for each of many sessions, side by side: what became of each.

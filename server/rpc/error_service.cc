@@ -92,14 +92,4 @@ Answer<v1::SummarizeErrorsResponse> ErrorService::SummarizeErrors(
   co_return response;
 }
 
-template <class Request>
-Answer<v1::SessionError> ErrorService::ChangeError(CallInfo call, Request request) {
-  auto outcome = co_await changes_.Make(std::move(call), std::move(request));
-  if (!outcome.ok()) co_return outcome.status();
-  co_return std::move(outcome->errors.front());
-}
-
-template Answer<v1::SessionError> ErrorService::ChangeError(CallInfo, v1::RecordErrorRequest);
-template Answer<v1::SessionError> ErrorService::ChangeError(CallInfo, v1::ResolveErrorRequest);
-
 }  // namespace sessiond::rpc

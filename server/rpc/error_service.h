@@ -1,27 +1,21 @@
-// ErrorService: one coroutine for each RPC, that reads like its contract.
+// What ErrorService reads: one coroutine for each RPC, that reads like its contract. Its verbs
+// are rows of state_machine/verbs.inc.
 //
 // Requests arrive parsed and validated (method.h). Refusals are named in error_service.proto.
 #pragma once
 
 #include "db/query/error_queries.h"
 #include "db/session_store.h"
-#include "server/ops/journal.h"
 #include "server/rpc/answer.h"
 #include "server/rpc/call.h"
-#include "server/rpc/changes.h"
 #include "sessiond/v1/error_service.pb.h"
 
 namespace sessiond::rpc {
 
 class ErrorService {
  public:
-  // REQUIRES: both outlive the service.
-  ErrorService(db::SessionStore& store, Journal& journal)
-      : store_(store), changes_(store, journal) {}
-
-  // RecordError, ResolveError.
-  template <class Request>
-  Answer<v1::SessionError> ChangeError(CallInfo call, Request request);
+  // REQUIRES: the store outlives the service.
+  explicit ErrorService(db::SessionStore& store) : store_(store) {}
 
   Answer<v1::SessionError> GetError(CallInfo call, v1::GetErrorRequest request);
   Answer<v1::ListErrorsResponse> ListErrors(CallInfo call, v1::ListErrorsRequest request);
@@ -32,7 +26,6 @@ class ErrorService {
   Task<absl::Status> CheckSession(const db::ErrorSelection& selection, db::Deadline deadline);
 
   db::SessionStore& store_;
-  Changes changes_;
 };
 
 }  // namespace sessiond::rpc

@@ -38,15 +38,4 @@ Answer<v1::ListMessagesResponse> MessageService::ListMessages(CallInfo call,
   co_return response;
 }
 
-Answer<v1::AppendMessagesResponse> MessageService::AppendMessages(
-    CallInfo call, v1::AppendMessagesRequest request) {
-  auto outcome = co_await changes_.Make(std::move(call), std::move(request));
-  if (!outcome.ok()) co_return outcome.status();
-  v1::AppendMessagesResponse response;
-  response.set_first_sequence(outcome->first_sequence);
-  response.set_last_sequence(outcome->last_sequence);
-  *response.mutable_session() = std::move(outcome->session);
-  co_return response;
-}
-
 }  // namespace sessiond::rpc

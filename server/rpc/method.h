@@ -2,12 +2,13 @@
 // parse, validate, drop what is no input, handle, serialize.
 #pragma once
 
+#include <cassert>
 #include <functional>
 #include <string>
 #include <utility>
-#include <vector>
 
 #include "absl/status/statusor.h"
+#include "absl/strings/strip.h"
 #include "google/protobuf/descriptor.h"
 #include "server/rpc/call.h"
 #include "server/rpc/coroutine.h"
@@ -22,18 +23,24 @@ using Bytes = absl::StatusOr<grpc::ByteBuffer>;
 
 // Of the two handlers one is set.
 struct Method {
-  std::string name;
+  const google::protobuf::MethodDescriptor* descriptor;
   // Unary. The buffer outlives the task.
   std::function<Task<Bytes>(CallInfo, grpc::ByteBuffer&)> handle;
   // Streaming. The stream outlives the task.
   std::function<Task<absl::Status>(CallInfo, RawStream&)> stream;
 };
 
-// The methods of one service.
-struct ServiceMethods {
-  const google::protobuf::ServiceDescriptor* descriptor;
-  std::vector<Method> methods;
-};
+// The method that takes this request: AdvanceSession for AdvanceSessionRequest, of the service in
+// the same file. Asked of the generated class, so that the linker keeps what reflection and metrics
+// look up by name.
+template <class Request>
+const google::protobuf::MethodDescriptor* MethodOf() {
+  const google::protobuf::Descriptor& type = *Request::descriptor();
+  const auto* method = type.file()->service(0)->FindMethodByName(
+      std::string(absl::StripSuffix(type.name(), "Request")));
+  assert(method != nullptr && method->input_type() == &type);
+  return method;
+}
 
 template <class Service, class Request, class Reply>
 Task<Bytes> HandleBytes(Service& service,
@@ -51,11 +58,10 @@ Task<Bytes> HandleBytes(Service& service,
   co_return serialized;
 }
 
-// A row of a service's table: {"GetSession", &SessionService::GetSession}.
+// A row of the table of RPCs: Bind(sessions, &SessionService::GetSession).
 template <class Service, class Request, class Reply>
-Method Bind(std::string name, Service& service,
-            Task<absl::StatusOr<Reply>> (Service::*method)(CallInfo, Request)) {
-  return {std::move(name),
+Method Bind(Service& service, Task<absl::StatusOr<Reply>> (Service::*method)(CallInfo, Request)) {
+  return {MethodOf<Request>(),
           [&service, method](CallInfo call, grpc::ByteBuffer& bytes) {
             return HandleBytes(service, method, std::move(call), bytes);
           },
@@ -75,9 +81,9 @@ Task<absl::Status> HandleStream(Service& service,
 
 // A row for a method that streams, one way or both ways.
 template <class Service, class Request, class Reply>
-Method Bind(std::string name, Service& service,
+Method Bind(Service& service,
             Task<absl::Status> (Service::*method)(CallInfo, Stream<Request, Reply>&)) {
-  return {std::move(name), {}, [&service, method](CallInfo call, RawStream& stream) {
+  return {MethodOf<Request>(), {}, [&service, method](CallInfo call, RawStream& stream) {
             return HandleStream(service, method, std::move(call), stream);
           }};
 }

@@ -3,6 +3,7 @@
 #include <grpc/support/time.h>
 
 #include <algorithm>
+#include <map>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -146,7 +147,7 @@ struct Server::Calls {
       Task<Bytes> handling = served.method->handle(std::move(call), request.bytes);
       reply = co_await handling;
     }
-    if (!reply.ok()) server.journal_.Refused(served.method->name, reply.status());
+    if (!reply.ok()) server.journal_.Refused(served.method->descriptor->name(), reply.status());
     const grpc::Status status = ToGrpcStatus(reply.status());
     served.metrics->Handled(status.error_code(), SteadyTime::Now() - begin);
     Completion finished([&](void* tag) {
@@ -184,7 +185,8 @@ struct Server::Calls {
         status = MissingMessage();
     }
     if (stream.over()) status = absl::CancelledError("The client has left.");
-    if (!status.ok() && !stream.over()) server.journal_.Refused(served.method->name, status);
+    if (!status.ok() && !stream.over())
+      server.journal_.Refused(served.method->descriptor->name(), status);
     const grpc::Status ended = ToGrpcStatus(status);
     served.metrics->Handled(ended.error_code(), SteadyTime::Now() - begin);
     Task<bool> finished = stream.Finish(ended);
@@ -209,17 +211,19 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(ServerOptions options, Met
   Configure(builder);
   builder.AddListeningPort(server->options_.listen, grpc::InsecureServerCredentials(),
                            &server->port_);
-  for (const ServiceMethods& service : server->options_.services) {
-    auto raw = std::make_unique<RawService>(service.descriptor);
-    for (const Method& method : service.methods) {
-      server->served_.push_back(
-          {.method = &method,
-           .metrics = &metrics.Method(service.descriptor->full_name(), method.name),
-           .service = raw.get(),
-           .index = service.descriptor->FindMethodByName(method.name)->index()});
+  std::map<const google::protobuf::ServiceDescriptor*, RawService*> services;
+  for (const Method& method : server->options_.methods) {
+    const auto* descriptor = method.descriptor->service();
+    RawService*& service = services[descriptor];
+    if (service == nullptr) {
+      service = server->raw_services_.emplace_back(std::make_unique<RawService>(descriptor)).get();
+      builder.RegisterService(service);
     }
-    builder.RegisterService(raw.get());
-    server->raw_services_.push_back(std::move(raw));
+    server->served_.push_back(
+        {.method = &method,
+         .metrics = &metrics.Method(descriptor->full_name(), method.descriptor->name()),
+         .service = service,
+         .index = method.descriptor->index()});
   }
   for (StandardService* standard : server->options_.standard_services) {
     for (grpc::Service* service : standard->services()) builder.RegisterService(service);

@@ -9,6 +9,7 @@
 #include "server/ops/journal.h"
 #include "server/rpc/admin_service.h"
 #include "server/rpc/artifact_service.h"
+#include "server/rpc/changes.h"
 #include "server/rpc/error_service.h"
 #include "server/rpc/message_service.h"
 #include "server/rpc/method.h"
@@ -27,10 +28,11 @@ class Services {
   // `started`: when the daemon was. REQUIRES: all others outlive the services.
   Services(db::SessionStore& store, watch::Feed& watches, Journal& journal, absl::Time started);
 
-  // Their tables. REQUIRES: the services outlive what is answered.
-  std::vector<ServiceMethods> Methods();
+  // One for each RPC of the contract. REQUIRES: the services outlive what is answered.
+  std::vector<Method> Methods();
 
  private:
+  Changes changes_;
   SessionService sessions_;
   WatchService watches_;
   TaskService tasks_;

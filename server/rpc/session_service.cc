@@ -99,24 +99,6 @@ Answer<v1::Session> SessionService::CreateSession(CallInfo call, v1::CreateSessi
   }
 }
 
-template <class Request>
-Answer<v1::Session> SessionService::ChangeSession(CallInfo call, Request request) {
-  auto outcome = co_await changes_.Make(std::move(call), std::move(request));
-  if (!outcome.ok()) co_return outcome.status();
-  co_return std::move(outcome->session);
-}
-
-template Answer<v1::Session> SessionService::ChangeSession(CallInfo, v1::ActivateSessionRequest);
-template Answer<v1::Session> SessionService::ChangeSession(CallInfo, v1::AdvanceSessionRequest);
-template Answer<v1::Session> SessionService::ChangeSession(CallInfo, v1::PauseSessionRequest);
-template Answer<v1::Session> SessionService::ChangeSession(CallInfo, v1::ResumeSessionRequest);
-template Answer<v1::Session> SessionService::ChangeSession(CallInfo, v1::StopSessionRequest);
-template Answer<v1::Session> SessionService::ChangeSession(CallInfo, v1::FailSessionRequest);
-template Answer<v1::Session> SessionService::ChangeSession(CallInfo, v1::RecoverSessionRequest);
-template Answer<v1::Session> SessionService::ChangeSession(CallInfo, v1::DeleteSessionRequest);
-template Answer<v1::Session> SessionService::ChangeSession(CallInfo, v1::UndeleteSessionRequest);
-template Answer<v1::Session> SessionService::ChangeSession(CallInfo, v1::UpdateSessionRequest);
-
 // -------------------------------------------------------------------------------------------------
 // reads
 

@@ -19,11 +19,6 @@ class SessionService {
       : store_(store), journal_(journal), changes_(store, journal) {}
 
   Answer<v1::Session> CreateSession(CallInfo call, v1::CreateSessionRequest request);
-  // Every change of an existing session: Activate, Advance, Pause, Resume, Stop, Fail, Recover,
-  // Delete, Undelete, Update.
-  template <class Request>
-  Answer<v1::Session> ChangeSession(CallInfo call, Request request);
-
   Answer<Serialized<v1::Session>> GetSession(CallInfo call, v1::GetSessionRequest request);
   Answer<v1::LookupSessionsResponse> LookupSessions(CallInfo call,
                                                     v1::LookupSessionsRequest request);

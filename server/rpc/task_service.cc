@@ -44,18 +44,4 @@ Answer<v1::ListTasksResponse> TaskService::ListTasks(CallInfo call, v1::ListTask
   co_return response;
 }
 
-template <class Request>
-Answer<v1::SessionTask> TaskService::ChangeTask(CallInfo call, Request request) {
-  auto outcome = co_await changes_.Make(std::move(call), std::move(request));
-  if (!outcome.ok()) co_return outcome.status();
-  co_return std::move(*outcome->session.mutable_current_task());
-}
-
-template Answer<v1::SessionTask> TaskService::ChangeTask(CallInfo, v1::StartTaskRequest);
-template Answer<v1::SessionTask> TaskService::ChangeTask(CallInfo, v1::ReportTaskProgressRequest);
-template Answer<v1::SessionTask> TaskService::ChangeTask(CallInfo, v1::CompleteTaskRequest);
-template Answer<v1::SessionTask> TaskService::ChangeTask(CallInfo, v1::FailTaskRequest);
-template Answer<v1::SessionTask> TaskService::ChangeTask(CallInfo, v1::CancelTaskRequest);
-template Answer<v1::SessionTask> TaskService::ChangeTask(CallInfo, v1::RetryTaskRequest);
-
 }  // namespace sessiond::rpc

@@ -93,16 +93,13 @@ class EchoService {
 
 int RunEcho(const std::string& address) {
   EchoService service;
-  const auto* sessions = v1::GetSessionRequest::descriptor()->file()->service(0);
-  const auto* messages = v1::AppendMessagesRequest::descriptor()->file()->service(0);
   rpc::ServerOptions options{.listen = address};
-  options.services = {{sessions,
-                       {rpc::Bind("CreateSession", service, &EchoService::Create),
-                        rpc::Bind("GetSession", service, &EchoService::Get),
-                        rpc::Bind("UpdateSession", service, &EchoService::Update),
-                        rpc::Bind("AdvanceSession", service, &EchoService::Advance)}},
-                      {messages, {rpc::Bind("AppendMessages", service, &EchoService::Append)}}};
-  Metrics metrics({sessions->full_name(), messages->full_name()});
+  options.methods = {
+      rpc::Bind(service, &EchoService::Create), rpc::Bind(service, &EchoService::Get),
+      rpc::Bind(service, &EchoService::Update), rpc::Bind(service, &EchoService::Advance),
+      rpc::Bind(service, &EchoService::Append)};
+  Metrics metrics({rpc::MethodOf<v1::GetSessionRequest>()->service()->full_name(),
+                   rpc::MethodOf<v1::AppendMessagesRequest>()->service()->full_name()});
   Journal journal(metrics);
   const auto server = rpc::Server::Start(std::move(options), metrics, journal);
   if (!server.ok()) {
