@@ -1,4 +1,5 @@
-// The limits of what callers may send, in one place.
+// The limits of what callers may send that are more than one field's; those of one field are its
+// rules, in proto/.
 #pragma once
 
 #include <cstddef>
@@ -12,16 +13,10 @@ inline constexpr std::size_t kPageBytesMax =
     3 << 20;  // A page ends early here, well below a reply's limit.
 inline constexpr std::size_t kStructBytesMax = 64 << 10;  // A Struct, as JSON.
 inline constexpr int kStructDepthMax = 16;                // A Struct: levels of objects and lists.
-inline constexpr std::size_t kContentBytesMax = 1 << 20;  // A message's text.
 inline constexpr int kMapEntriesMax = 64;                 // Labels, references.
-inline constexpr std::size_t kMapKeyBytesMax = 63;
 inline constexpr std::size_t kShortStringBytesMax =
     256;  // Ids of others, names, values of labels and references.
 inline constexpr std::size_t kLongStringBytesMax = 4 << 10;  // Reasons, filters.
-inline constexpr std::size_t kRequestIdBytesMax = 128;
-inline constexpr std::size_t kEtagBytesMax = 64;
-inline constexpr std::size_t kTextprotoBytesMax = 1 << 20;  // A workflow definition as text.
-inline constexpr int kLookupIdsMax = 1000;
 inline constexpr int kPageSizeDefault = 50;
 inline constexpr int kPageSizeMax = 1000;
 

@@ -1,9 +1,10 @@
-// What the contract marks as OUTPUT ONLY, and nothing else, is dropped from requests: held against
-// the comments of the contract itself.
+// What the contract marks as OUTPUT ONLY, and nothing else, is dropped from requests: its options
+// held against its own comments.
 #include "server/rpc/output_only.h"
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <set>
@@ -15,6 +16,11 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "google/protobuf/util/message_differencer.h"
+#include "sessiond/v1/artifact_service.pb.h"
+#include "sessiond/v1/error_service.pb.h"
+#include "sessiond/v1/message_service.pb.h"
+#include "sessiond/v1/task_service.pb.h"
+#include "sessiond/v1/workflow_service.pb.h"
 
 namespace sessiond::rpc {
 namespace {
@@ -39,11 +45,10 @@ std::set<std::string> MarkedFields(const Descriptor& type) {
       has_mark = has_mark || absl::StrContains(text, "OUTPUT ONLY");
       continue;
     }
-    // `  int32 sequence = 26;`: the word before the number.
+    // `  int32 sequence = 26 […];`: the word before the number.
     const std::vector<std::string> words = absl::StrSplit(text, ' ', absl::SkipEmpty());
-    for (std::size_t i = 1; has_mark && i < words.size(); ++i) {
-      if (words[i] == "=") marked.insert(words[i - 1]);
-    }
+    const auto equals = std::find(words.begin(), words.end(), "=");
+    if (has_mark && equals != words.end()) marked.insert(*(equals - 1));
     has_mark = false;
   }
   EXPECT_TRUE(within) << type.file()->name();

@@ -7,18 +7,23 @@
 #include <grpcpp/support/slice.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <functional>
 #include <limits>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "google/protobuf/descriptor.h"
+#include "google/protobuf/duration.pb.h"
 #include "google/rpc/error_details.pb.h"
+#include "server/rpc/field_rules.h"
 #include "server/rpc/parse.h"
+#include "server/rpc/services.h"
 #include "server/rpc/utf8.h"
 #include "state_machine/filter.h"
 #include "state_machine/limits.h"
@@ -29,6 +34,9 @@
 namespace sessiond::rpc {
 namespace {
 
+using google::protobuf::Descriptor;
+using google::protobuf::DescriptorPool;
+using google::protobuf::FieldDescriptor;
 using google::protobuf::Message;
 using google::protobuf::TextFormat;
 using testing::ElementsAre;
@@ -285,6 +293,120 @@ TEST(Validate, PagesAndEnumsAreWithinTheirBounds) {
   v1::CountSessionsRequest count;
   count.set_group_by(static_cast<v1::CountSessionsRequest::GroupBy>(77));
   EXPECT_THAT(Paths(Validate(count)), ElementsAre("group_by"));
+}
+
+// -----------------------------------------------------------------------------------------------
+// rules
+
+// All fields of the contract by their full names without its package, such as
+// `SessionError.user_message`; those of requests, and of what these are made of, alone.
+void AddFields(const Descriptor& type, std::map<std::string, const FieldDescriptor*>* fields) {
+  if (type.file()->package() != "sessiond.v1" || type.options().map_entry()) return;
+  for (int i = 0; i < type.field_count(); ++i) {
+    const FieldDescriptor* field = type.field(i);
+    const std::string name = absl::StrCat(type.name(), ".", field->name());
+    const bool is_new = fields->emplace(name, field).second;
+    if (is_new && field->message_type() != nullptr) AddFields(*field->message_type(), fields);
+  }
+}
+
+std::map<std::string, const FieldDescriptor*> FieldsOfRequests() {
+  std::map<std::string, const FieldDescriptor*> fields;
+  for (const std::string& name : ServiceNames()) {
+    const auto* service = DescriptorPool::generated_pool()->FindServiceByName(name);
+    for (int i = 0; i < service->method_count(); ++i)
+      AddFields(*service->method(i)->input_type(), &fields);
+  }
+  return fields;
+}
+
+const v1::FieldRules& RulesOf(const FieldDescriptor& field) {
+  return field.options().GetExtension(v1::rules);
+}
+
+TEST(Rules, SayNothingThatIsNoneOfTheirFieldsBusiness) {
+  for (const auto& [name, field] : FieldsOfRequests()) {
+    const v1::FieldRules& rules = RulesOf(*field);
+    const bool is_map = field->is_map();
+    const bool is_list = field->is_repeated() && !is_map;
+    const auto* value = is_map ? field->message_type()->map_value() : field;
+    const auto* message = field->is_repeated() ? nullptr : field->message_type();
+    const bool has_text = value->type() == FieldDescriptor::TYPE_STRING;
+    EXPECT_TRUE(has_text || (rules.text() == 0 && rules.bytes_max() == 0)) << name;
+    EXPECT_EQ(is_map, rules.key() != 0) << name << ": what are its keys made of?";
+    EXPECT_TRUE(is_list || (rules.items_min() == 0 && rules.items_max() == 0)) << name;
+    EXPECT_FALSE(field->is_repeated() && rules.required()) << name << ": items_min says that";
+    EXPECT_TRUE(field->type() == FieldDescriptor::TYPE_INT32 || !rules.not_negative()) << name;
+    EXPECT_TRUE(message == google::protobuf::Duration::descriptor() || rules.seconds_max() == 0)
+        << name;
+    EXPECT_LE(rules.seconds_min(), rules.seconds_max()) << name;
+    EXPECT_TRUE(message == v1::Session::descriptor() || !rules.names_session()) << name;
+    EXPECT_FALSE(is_list && rules.text() == v1::FieldRules::SESSION_ID) << name;
+  }
+}
+
+// Where nobody reads them, rules would promise what is not so.
+TEST(Rules, AreOfRequestsAlone) {
+  const auto of_requests = FieldsOfRequests();
+  for (const std::string& service : ServiceNames()) {
+    const auto* file = DescriptorPool::generated_pool()->FindServiceByName(service)->file();
+    for (int i = 0; i < file->message_type_count(); ++i) {
+      std::map<std::string, const FieldDescriptor*> fields;
+      AddFields(*file->message_type(i), &fields);
+      for (const auto& [name, field] : fields) {
+        EXPECT_TRUE(of_requests.contains(name) || !field->options().HasExtension(v1::rules))
+            << name;
+      }
+    }
+  }
+}
+
+// As they were published, by the name of a field; `Message.name` where one name has two meanings.
+TEST(Rules, TextsAreWhatWasPublished) {
+  using R = v1::FieldRules;
+  struct Text {
+    R::Text text;
+    int32_t bytes_max;
+  };
+  std::map<std::string, Text> published = {
+      {"session_id", {R::SESSION_ID, 64}},      {"session_ids", {R::ANY, 4 << 20}},
+      {"namespace", {R::NAMESPACES, 63}},       {"Session.namespace", {R::NAMESPACE, 63}},
+      {"request_id", {R::PRINTABLE, 128}},      {"etag", {R::PRINTABLE, 64}},
+      {"page_token", {R::PRINTABLE, 1024}},     {"resume_token", {R::PRINTABLE, 16384}},
+      {"order_by", {R::TEXT_UNSPECIFIED, 256}}, {"content", {R::TEXT_UNSPECIFIED, 1 << 20}},
+      {"labels", {R::TEXT_UNSPECIFIED, 256}},   {"references", {R::VALUE, 256}},
+      {"user_message", {R::NOT_BLANK, 4096}},   {"recovery_actions", {R::NOT_BLANK, 1024}},
+      {"textproto", {R::ANY, 1 << 20}},
+  };
+  for (const char* name : {"actor", "owner_id", "owner_display_name", "artifact_id",
+                           "related_file_id", "related_ticket_id", "author", "resolver",
+                           "display_name", "error_code", "DetachReferenceRequest.value"})
+    published[name] = {R::NAME, 256};
+  for (const char* name : {"workflow", "target_stage", "advance_to_stage", "operation_stage",
+                           "task_type", "SessionMessage.type", "question_type",
+                           "DetachReferenceRequest.name", "GetWorkflowRequest.name"})
+    published[name] = {R::IDENTIFIER, 63};
+  for (const char* name : {"error_id", "task_id", "message_id"}) published[name] = {R::UUID, 36};
+  for (const char* name : {"reason", "fail_reason", "filter", "resolution", "uri", "stage",
+                           "stage_display_name", "next_stage", "status"})
+    published[name] = {R::TEXT_UNSPECIFIED, 4096};
+
+  std::set<std::string> seen;
+  for (const auto& [name, field] : FieldsOfRequests()) {
+    const auto* value = field->is_map() ? field->message_type()->map_value() : field;
+    // CheckWorkflow answers for what is in one.
+    const bool is_workflow = field->file() == v1::Workflow::descriptor()->file();
+    if (value->type() != FieldDescriptor::TYPE_STRING || is_workflow) continue;
+    const std::string& known = published.contains(name) ? name : field->name();
+    ASSERT_TRUE(published.contains(known)) << name << ": what is it made of, and how long?";
+    seen.insert(known);
+    const auto& plans = PlanOf(*field->containing_type()).fields;
+    const auto plan = std::find_if(plans.begin(), plans.end(),
+                                   [&](const FieldPlan& each) { return each.field == field; });
+    EXPECT_EQ(plan->rules.text(), published[known].text) << name;
+    EXPECT_EQ(plan->rules.bytes_max(), published[known].bytes_max) << name;
+  }
+  EXPECT_EQ(seen.size(), published.size());
 }
 
 // -----------------------------------------------------------------------------------------------

@@ -5,47 +5,20 @@
 #include <vector>
 
 #include "absl/strings/string_view.h"
+#include "google/protobuf/descriptor.h"
+#include "server/rpc/field_rules.h"
 #include "state_machine/update_mask.h"
 
 namespace sessiond::rpc {
 namespace {
 
-// But for the id, which names the session in an update, and the etag, which may stand here instead
-// of in the request.
-void Drop(v1::Session& session) {
-  session.clear_workflow_revision();
-  session.clear_state();
-  session.clear_stage();
-  session.clear_stage_display_name();
-  session.clear_next_stage();
-  session.clear_status();
-  session.clear_fail_time();
-  session.clear_fail_reason();
-  session.clear_counters();
-  session.clear_recoverable();
-  session.clear_recover_before_time();
-  session.clear_create_time();
-  session.clear_update_time();
-  session.clear_complete_time();
-  session.clear_delete_time();
-  session.clear_purge_time();
-  session.clear_sequence();
-  session.clear_revision();
-  session.clear_has_blocking_errors();
-  session.clear_current_task();
-  session.clear_message_count();
-  session.clear_files();
-  session.clear_open_errors();
-}
+using google::protobuf::FieldDescriptor;
+using google::protobuf::Message;
+using google::protobuf::Reflection;
 
-void Drop(v1::SessionError& error) {
-  error.clear_error_id();
-  error.clear_session_id();
-  error.clear_create_time();
-  error.clear_age();
-  error.clear_resolve_time();
-  error.clear_resolver();
-  error.clear_resolution();
+void Drop(const MessagePlan& plan, Message& resource) {
+  for (const FieldPlan* field : plan.output_only)
+    resource.GetReflection()->ClearField(&resource, field->field);
 }
 
 bool IsNamed(const std::vector<UpdatePath>& paths, UpdateField field, absl::string_view key = "") {
@@ -67,9 +40,24 @@ void KeepNamed(const std::vector<UpdatePath>& paths, UpdateField field, Map& map
 
 // Asking for a part that is not there would make it: hence the questions.
 
+void DropOutputOnly(Message& request) {
+  const Reflection& reflection = *request.GetReflection();
+  for (const FieldPlan* field : PlanOf(*request.GetDescriptor()).resources) {
+    const FieldDescriptor* of = field->field;
+    if (!of->is_repeated()) {
+      if (reflection.HasField(request, of))
+        Drop(*field->message, *reflection.MutableMessage(&request, of));
+      continue;
+    }
+    const int count = reflection.FieldSize(request, of);
+    for (int i = 0; i < count; ++i)
+      Drop(*field->message, *reflection.MutableRepeatedMessage(&request, of, i));
+  }
+}
+
 void DropOutputOnly(v1::CreateSessionRequest& request) {
+  DropOutputOnly(static_cast<Message&>(request));
   if (!request.has_session()) return;
-  Drop(*request.mutable_session());
   v1::Session& session = *request.mutable_session();
   session.clear_session_id();
   session.clear_etag();
@@ -79,9 +67,9 @@ void DropOutputOnly(v1::CreateSessionRequest& request) {
 }
 
 void DropOutputOnly(v1::UpdateSessionRequest& request) {
+  DropOutputOnly(static_cast<Message&>(request));
   if (!request.has_session()) return;
   v1::Session& session = *request.mutable_session();
-  Drop(session);
   // Nor is input what the mask leaves out: who reads a session, changes a part of it and sends the
   // whole back, sends the rest as it was at that time. A mask that is none names nothing, and is
   // refused later.
@@ -98,33 +86,6 @@ void DropOutputOnly(v1::UpdateSessionRequest& request) {
   }
   KeepNamed(paths, UpdateField::kReferences, *session.mutable_references());
   KeepNamed(paths, UpdateField::kLabels, *session.mutable_labels());
-}
-
-void DropOutputOnly(v1::AddArtifactsRequest& request) {
-  for (v1::SessionArtifact& artifact : *request.mutable_artifacts()) {
-    artifact.clear_session_id();
-    artifact.clear_create_time();
-  }
-}
-
-void DropOutputOnly(v1::AppendMessagesRequest& request) {
-  for (v1::SessionMessage& message : *request.mutable_messages()) {
-    message.clear_session_id();
-    message.clear_sequence();
-    message.clear_create_time();
-  }
-}
-
-void DropOutputOnly(v1::RecordErrorRequest& request) {
-  if (request.has_error()) Drop(*request.mutable_error());
-}
-
-void DropOutputOnly(v1::FailTaskRequest& request) {
-  if (request.has_error()) Drop(*request.mutable_error());
-}
-
-void DropOutputOnly(v1::CreateWorkflowRequest& request) {
-  if (request.has_workflow()) request.mutable_workflow()->clear_revision();
 }
 
 }  // namespace sessiond::rpc

@@ -1,5 +1,6 @@
-// Whether a request can be taken at all: everything that can be said without the session. One table
-// of field rules, one walk over the message, every violation at once.
+// Whether a request can be taken at all: everything that can be said without the session. The rules
+// are the fields' own (sessiond/v1/rules.proto): one walk over the message, every violation at
+// once.
 #pragma once
 
 #include "absl/status/status.h"
