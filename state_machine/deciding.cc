@@ -42,7 +42,8 @@ std::vector<std::string> Reachable(Situation situation, const Workflow& workflow
   std::vector<std::string> reachable;
   for (int i = 0; i < kCalls; ++i) {
     const Call call = static_cast<Call>(i);
-    if (kCallFacts[i].to.empty() || call == Call::kRecoverSession || !Knows(workflow, call)) continue;
+    if (kCallFacts[i].to.empty() || call == Call::kRecoverSession || !Knows(workflow, call))
+      continue;
     if (VerdictOf(situation, call) == Verdict::kAccepted) reachable.emplace_back(kCallFacts[i].to);
   }
   return reachable;

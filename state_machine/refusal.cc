@@ -178,6 +178,18 @@ google::rpc::ErrorInfo ErrorInfoOf(const absl::Status& status) {
   return info;
 }
 
+absl::Status Overloaded(absl::string_view items) {
+  return Refusal(v1::OVERLOADED, absl::StrCat("More ", items,
+                                              " are waiting than the daemon takes on. Wait, then "
+                                              "retry."))
+      .RetryAfter(absl::Milliseconds(500));
+}
+
+absl::Status Draining(absl::string_view elsewhere) {
+  return Refusal(v1::DRAINING, absl::StrCat("This daemon is going down. ", elsewhere))
+      .RetryAfter(absl::Milliseconds(500));
+}
+
 v1::ErrorReason ReasonOf(const absl::Status& status) {
   v1::ErrorReason reason = v1::ERROR_REASON_UNSPECIFIED;
   v1::ErrorReason_Parse(ErrorInfoOf(status).reason(), &reason);

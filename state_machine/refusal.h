@@ -62,6 +62,13 @@ class Refusal {
   google::rpc::RetryInfo retry_;
 };
 
+// OVERLOADED: more of these wait than the daemon takes on.
+absl::Status Overloaded(absl::string_view items);
+// DRAINING: the daemon goes down; `elsewhere` says, in a sentence, where the caller goes on.
+inline constexpr absl::string_view kRetryElsewhere =
+    "Retry at another one, with the same request_id.";
+absl::Status Draining(absl::string_view elsewhere = kRetryElsewhere);
+
 // The reason of a refusal; ERROR_REASON_UNSPECIFIED for OK and for statuses that no Refusal made.
 v1::ErrorReason ReasonOf(const absl::Status& status);
 

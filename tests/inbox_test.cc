@@ -13,20 +13,20 @@
 #include "absl/synchronization/blocking_counter.h"
 #include "absl/synchronization/notification.h"
 #include "db/base/deadline.h"
+#include "state_machine/refusal.h"
 
 namespace sessiond::db {
 namespace {
 
 using testing::ElementsAre;
-using Pushed = Inbox<int>::Pushed;
 
 TEST(Inbox, GivesTheOldestUpToAGroupsLimits) {
   Inbox<int> inbox({.group_items_max = 3, .group_bytes_max = 100});
-  for (int i = 0; i < 4; ++i) EXPECT_EQ(inbox.Push(i, 10), Pushed::kYes);
-  EXPECT_EQ(inbox.Push(4, 95), Pushed::kYes);
-  EXPECT_EQ(inbox.Push(5, 10), Pushed::kYes);
-  EXPECT_EQ(inbox.Push(6, 1000), Pushed::kYes);
-  EXPECT_EQ(inbox.Push(7, 10), Pushed::kYes);
+  for (int i = 0; i < 4; ++i) EXPECT_TRUE(inbox.Push(i, 10).ok());
+  EXPECT_TRUE(inbox.Push(4, 95).ok());
+  EXPECT_TRUE(inbox.Push(5, 10).ok());
+  EXPECT_TRUE(inbox.Push(6, 1000).ok());
+  EXPECT_TRUE(inbox.Push(7, 10).ok());
   std::vector<int> group;
   EXPECT_TRUE(inbox.Take(&group));
   EXPECT_THAT(group, ElementsAre(0, 1, 2));
@@ -43,27 +43,41 @@ TEST(Inbox, GivesTheOldestUpToAGroupsLimits) {
 
 TEST(Inbox, RefusesWhatIsTooMuchAndTakesItAgainLater) {
   Inbox<int> inbox({.items_max = 2, .bytes_max = 100});
-  EXPECT_EQ(inbox.Push(1, 101), Pushed::kFull);
-  EXPECT_EQ(inbox.Push(1, 100), Pushed::kYes);
-  EXPECT_EQ(inbox.Push(2, 1), Pushed::kFull);
-  EXPECT_EQ(inbox.Push(2, 0), Pushed::kYes);
-  EXPECT_EQ(inbox.Push(3, 0), Pushed::kFull);
+  EXPECT_EQ(ReasonOf(inbox.Push(1, 101)), v1::OVERLOADED);
+  EXPECT_TRUE(inbox.Push(1, 100).ok());
+  EXPECT_EQ(ReasonOf(inbox.Push(2, 1)), v1::OVERLOADED);
+  EXPECT_TRUE(inbox.Push(2, 0).ok());
+  EXPECT_EQ(ReasonOf(inbox.Push(3, 0)), v1::OVERLOADED);
   EXPECT_EQ(inbox.size(), 2u);
   std::vector<int> group;
   EXPECT_TRUE(inbox.Take(&group));
   EXPECT_EQ(inbox.size(), 0u);
-  EXPECT_EQ(inbox.Push(3, 100), Pushed::kYes);
+  EXPECT_TRUE(inbox.Push(3, 100).ok());
 }
 
 TEST(Inbox, ClosedLetsNothingInAndGivesWhatWaits) {
   Inbox<int> inbox(InboxOptions{});
-  inbox.Push(1, 1);
+  EXPECT_TRUE(inbox.Push(1, 1).ok());
   inbox.Close();
-  EXPECT_EQ(inbox.Push(2, 1), Pushed::kClosed);
+  EXPECT_EQ(ReasonOf(inbox.Push(2, 1)), v1::DRAINING);
   std::vector<int> group;
   EXPECT_TRUE(inbox.Take(&group));
   EXPECT_THAT(group, ElementsAre(1));
   EXPECT_FALSE(inbox.Take(&group));
+}
+
+TEST(Inbox, RefusesInTheWordsOfWhatWaits) {
+  Inbox<int> changes({.items_max = 0});
+  EXPECT_EQ(changes.Push(1, 1).message(),
+            "More changes are waiting than the daemon takes on. Wait, then retry.");
+  Inbox<int> reads({.items_max = 0, .items = "reads", .elsewhere = "Retry at another one."});
+  EXPECT_EQ(reads.Push(1, 1).message(),
+            "More reads are waiting than the daemon takes on. Wait, then retry.");
+  changes.Close();
+  EXPECT_EQ(changes.Push(1, 1).message(),
+            "This daemon is going down. Retry at another one, with the same request_id.");
+  reads.Close();
+  EXPECT_EQ(reads.Push(1, 1).message(), "This daemon is going down. Retry at another one.");
 }
 
 TEST(Inbox, WakesWhoWaitsWhenItCloses) {
@@ -92,7 +106,7 @@ TEST(Inbox, WakesAsManyAsThereIsWorkFor) {
       });
     }
     waiting.Wait();
-    for (int i = 0; i < kTakers; ++i) inbox.Push(i, 1);
+    for (int i = 0; i < kTakers; ++i) EXPECT_TRUE(inbox.Push(i, 1).ok());
     for (absl::Notification& mine : taken)
       EXPECT_TRUE(mine.WaitForNotificationWithTimeout(absl::Seconds(30)));
     inbox.Close();
@@ -128,7 +142,7 @@ TEST(Inbox, LosesNothingAndKeepsEachSendersOrder) {
   for (int sender = 0; sender < kSenders; ++sender) {
     senders.emplace_back([&inbox, sender] {
       for (int i = 0; i < kEach; ++i) {
-        while (inbox.Push(sender * kEach + i, 1) == Pushed::kFull) std::this_thread::yield();
+        while (!inbox.Push(sender * kEach + i, 1).ok()) std::this_thread::yield();
       }
     });
   }

@@ -127,6 +127,18 @@ TYPED_TEST(ReflectionTest, FindsFilesByName) {
   EXPECT_EQ(files[0].package(), "grpc.health.v1");
 }
 
+TYPED_TEST(ReflectionTest, TheRulesOfFieldsAreServed) {
+  typename TypeParam::Request request;
+  request.set_all_extension_numbers_of_type("google.protobuf.FieldOptions");
+  const auto numbers = this->Ask(request).all_extension_numbers_response().extension_number();
+  ASSERT_EQ(numbers.size(), 1);
+  request.mutable_file_containing_extension()->set_containing_type("google.protobuf.FieldOptions");
+  request.mutable_file_containing_extension()->set_extension_number(numbers[0]);
+  const auto files = this->Files(this->Ask(request));
+  ASSERT_FALSE(files.empty());
+  EXPECT_EQ(files[0].name(), "sessiond/v1/rules.proto");
+}
+
 TYPED_TEST(ReflectionTest, AnswersWhatItDoesNotKnowWithNotFoundAndGoesOn) {
   std::vector<typename TypeParam::Request> requests(4);
   requests[0].set_file_by_filename("nothing.proto");

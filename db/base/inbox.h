@@ -1,5 +1,5 @@
 // Where work waits for a lane: many threads put in; who takes out, one thread or several, takes all
-// there is, up to a group's limits.
+// there is, up to a group's limits. What is not taken on is refused here.
 #pragma once
 
 #include <cstddef>
@@ -9,10 +9,12 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
+#include "absl/strings/string_view.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "db/base/steady_time.h"
+#include "state_machine/refusal.h"
 
 namespace sessiond::db {
 
@@ -23,6 +25,9 @@ struct InboxOptions {
   // What is taken out at once.
   std::size_t group_items_max = 256;
   std::size_t group_bytes_max = 1 << 20;
+  // What waits, and what else can be done with it than to wait: as refusals say it.
+  absl::string_view items = "changes";
+  absl::string_view elsewhere = kRetryElsewhere;
 };
 
 // `Item` is cheap to copy: a pointer to what waits.
@@ -31,16 +36,16 @@ class Inbox {
  public:
   explicit Inbox(InboxOptions options) : options_(options) {}
 
-  enum class Pushed { kYes, kFull, kClosed };
-  Pushed Push(Item item, std::size_t bytes) {
+  // OVERLOADED: too much waits already. DRAINING: it is closed.
+  absl::Status Push(Item item, std::size_t bytes) {
     absl::MutexLock lock(&mutex_);
-    if (closed_) return Pushed::kClosed;
+    if (closed_) return Draining(options_.elsewhere);
     if (waiting_.size() >= options_.items_max || bytes_ + bytes > options_.bytes_max)
-      return Pushed::kFull;
+      return Overloaded(options_.items);
     waiting_.push_back({item, bytes});
     bytes_ += bytes;
     if (waiting_.size() == 1) arrived_.Signal();
-    return Pushed::kYes;
+    return absl::OkStatus();
   }
 
   // Waits for at least one item, then takes the oldest ones into `group`: at most group_items_max,

@@ -37,6 +37,12 @@ LinkOptions LinkOf(const LaneSettings& settings) {
   return options;
 }
 
+InboxOptions InboxOfReads(InboxOptions inbox) {
+  inbox.items = "reads";
+  inbox.elsewhere = "Retry at another one.";
+  return inbox;
+}
+
 InboxOptions InboxBeside(InboxOptions inbox) {
   inbox.group_items_max = kGroupBesideMax;
   return inbox;
@@ -45,29 +51,11 @@ InboxOptions InboxBeside(InboxOptions inbox) {
 // A result takes about a kilobyte of memory while it waits to be sent.
 std::size_t BytesOf(const Lookup& lookup) { return lookup.ids.size() << 10; }
 
-using Pushed = Inbox<Lookup*>::Pushed;
-
-// Why an inbox did not take a lookup on.
-absl::Status RefusalOf(Pushed pushed) {
-  switch (pushed) {
-    case Pushed::kYes:
-      return absl::OkStatus();
-    case Pushed::kFull:
-      return Refusal(v1::OVERLOADED,
-                     "More reads are waiting than the daemon takes on. Wait, then retry.")
-          .RetryAfter(absl::Milliseconds(500));
-    case Pushed::kClosed:
-      break;
-  }
-  return Refusal(v1::DRAINING, "This daemon is going down. Retry at another one.")
-      .RetryAfter(absl::Milliseconds(500));
-}
-
 // Moves the lookup on into `inbox`, or answers it.
 void PushOrAnswer(Lookup* lookup, Inbox<Lookup*>& inbox) {
-  const Pushed pushed = inbox.Push(lookup, BytesOf(*lookup));
-  if (pushed == Pushed::kYes) return;
-  lookup->found = RefusalOf(pushed);
+  absl::Status pushed = inbox.Push(lookup, BytesOf(*lookup));
+  if (pushed.ok()) return;
+  lookup->found = std::move(pushed);
   lookup->Done();
 }
 
@@ -127,8 +115,8 @@ ReadLane::ReadLane(LaneSettings settings, InboxOptions inbox, std::size_t kept_b
     : settings_(std::move(settings)),
       catalog_(catalog),
       clock_(clock),
-      inbox_(inbox),
-      beside_(InboxBeside(inbox)),
+      inbox_(InboxOfReads(inbox)),
+      beside_(InboxBeside(InboxOfReads(inbox))),
       memory_(kept_bytes_max),
       thread_([this] { Read(); }) {
   for (int i = 0; i < kThreadsBeside; ++i) threads_beside_.emplace_back([this] { ReadBeside(); });
@@ -136,9 +124,7 @@ ReadLane::ReadLane(LaneSettings settings, InboxOptions inbox, std::size_t kept_b
 
 ReadLane::~ReadLane() { Drain(); }
 
-absl::Status ReadLane::Submit(Lookup* lookup) {
-  return RefusalOf(inbox_.Push(lookup, BytesOf(*lookup)));
-}
+absl::Status ReadLane::Submit(Lookup* lookup) { return inbox_.Push(lookup, BytesOf(*lookup)); }
 
 void ReadLane::Drain() {
   inbox_.Close();

@@ -6,7 +6,6 @@
 #include <utility>
 
 #include "absl/container/flat_hash_set.h"
-#include "state_machine/refusal.h"
 
 namespace sessiond::db {
 namespace {
@@ -42,19 +41,7 @@ Lane::~Lane() { Drain(); }
 absl::Status Lane::Submit(Submission* submission) {
   const std::size_t bytes = std::visit([](const auto& request) { return request.ByteSizeLong(); },
                                        submission->command.request);
-  switch (inbox_.Push(submission, bytes)) {
-    case Inbox<Submission*>::Pushed::kYes:
-      return absl::OkStatus();
-    case Inbox<Submission*>::Pushed::kFull:
-      return Refusal(v1::OVERLOADED,
-                     "More changes are waiting than the daemon takes on. Wait, then retry.")
-          .RetryAfter(absl::Milliseconds(500));
-    case Inbox<Submission*>::Pushed::kClosed:
-      break;
-  }
-  return Refusal(v1::DRAINING,
-                 "This daemon is going down. Retry at another one, with the same request_id.")
-      .RetryAfter(absl::Milliseconds(500));
+  return inbox_.Push(submission, bytes);
 }
 
 void Lane::Drain() {

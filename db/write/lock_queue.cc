@@ -100,10 +100,7 @@ bool LockQueue::BelongsHere(const Submission& submission) {
 
 bool LockQueue::Push(Submission* submission, bool alone) {
   if (waiting_.size() >= options_.items_max) {
-    submission->outcome =
-        Refusal(v1::OVERLOADED,
-                "More changes are waiting than the daemon takes on. Wait, then retry.")
-            .RetryAfter(absl::Milliseconds(500));
+    submission->outcome = Overloaded("changes");
     return false;
   }
   const SteadyTime until = SteadyTime::Now() + options_.committer.settings.lock_timeout;

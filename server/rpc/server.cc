@@ -58,17 +58,7 @@ gpr_timespec MonotonicDeadline(absl::Duration grace) {
                       gpr_time_from_micros(absl::ToInt64Microseconds(grace), GPR_TIMESPAN));
 }
 
-absl::Status Draining() {
-  return Refusal(v1::DRAINING,
-                 "This daemon is going down. Retry at another one, with the same request_id.")
-      .RetryAfter(absl::Milliseconds(500));
-}
-
-absl::Status StreamDraining() {
-  return Refusal(v1::DRAINING,
-                 "This daemon is going down. Go on at another one, behind the last answer.")
-      .RetryAfter(absl::Milliseconds(500));
-}
+absl::Status StreamDraining() { return Draining("Go on at another one, behind the last answer."); }
 
 absl::Status MissingMessage() {
   return Refusal(v1::INVALID_FIELD,
