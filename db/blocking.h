@@ -51,16 +51,10 @@ inline std::vector<absl::StatusOr<Outcome>> SubmitAllAndWait(SessionStore& store
 // Looks sessions up, and waits: what became of each id.
 inline absl::StatusOr<std::vector<Aggregate>> ReadAllAndWait(SessionStore& store,
                                                              std::vector<std::string> session_ids) {
-  struct Waiting : Lookup {
-    absl::Notification done;
-    void Done() noexcept override { done.Notify(); }
-  } waiting;
-  waiting.ids = std::move(session_ids);
-  if (auto taken = store.Submit(&waiting); !taken.ok()) return taken;
-  waiting.done.WaitForNotification();
-  if (!waiting.found.ok()) return waiting.found.status();
+  const auto found = Wait(store.LookupSessions(std::move(session_ids), {}));
+  if (!found.ok()) return found.status();
   std::vector<Aggregate> aggregates;
-  for (const FoundSession& found : *waiting.found) aggregates.push_back(found.ToAggregate());
+  for (const FoundSession& each : *found) aggregates.push_back(each.ToAggregate());
   return aggregates;
 }
 

@@ -1,14 +1,17 @@
 # Makes db/sql/statements.h out of db/sql/*.sql (one prepared statement a file, named as the file: lock_partitions.sql →
-# kLockPartitions; its row type is that of the rows in $2), and db/migrations/migrations.h out of db/migrations/NNNN_name.sql.
+# kLockPartitions; its row type is that of the rows in $2) and db/sql/queries/*.sql (the same, but sent as text, where they
+# are needed), and db/migrations/migrations.h out of db/migrations/NNNN_name.sql.
 #
 #   cmake -DSQL_DIR=… -DOUT=… -DKIND=statements|migrations -P embed_sql.cmake
 file(GLOB files ${SQL_DIR}/*.sql)
+file(GLOB queries ${SQL_DIR}/queries/*.sql)
 list(SORT files)
+list(SORT queries)
 set(out "// Generated from ${KIND} in db/. Do not edit.\n#pragma once\n\n")
 if(KIND STREQUAL "statements")
   # Lists of columns that more than one statement loads: {session_columns} stands for sql/columns/session.txt. One list
   # may end with another, which is read before it.
-  set(tables task error message artifact session)
+  set(tables task error message artifact event session)
   string(APPEND out "#include \"db/connection/statement.h\"\n\nnamespace sessiond::db {\n\n")
   foreach(table IN LISTS tables)
     file(READ ${SQL_DIR}/columns/${table}.txt ${table}_columns)
@@ -21,7 +24,8 @@ if(KIND STREQUAL "statements")
            "inline constexpr char k${initial}${rest}Columns[] = R\"sql(${${table}_columns})sql\";\n\n")
   endforeach()
   set(all "")
-  foreach(file IN LISTS files)
+  set(all_queries "")
+  foreach(file IN LISTS files queries)
     get_filename_component(name ${file} NAME_WE)
     string(REPLACE "_" ";" words ${name})
     set(constant "k")
@@ -42,9 +46,14 @@ if(KIND STREQUAL "statements")
     endif()
     string(APPEND out "inline constexpr Statement ${constant}{\"${name}\", R\"sql(${sql})sql\",\n")
     string(APPEND out "                                     \"${row_type}\"};\n\n")
-    string(APPEND all "    &${constant},\n")
+    if(file MATCHES "/queries/")
+      string(APPEND all_queries "    &${constant},\n")
+    else()
+      string(APPEND all "    &${constant},\n")
+    endif()
   endforeach()
-  string(APPEND out "inline constexpr const Statement* kAllStatements[] = {\n${all}};\n\n}  // namespace sessiond::db\n")
+  string(APPEND out "inline constexpr const Statement* kAllStatements[] = {\n${all}};\n\n")
+  string(APPEND out "inline constexpr const Statement* kAllQueries[] = {\n${all_queries}};\n\n}  // namespace sessiond::db\n")
 else()
   string(APPEND out "#include \"db/connection/statement.h\"\n\nnamespace sessiond::db {\n\ninline constexpr Migration kMigrations[] = {\n")
   foreach(file IN LISTS files)

@@ -107,20 +107,6 @@ absl::Status SessionStore::Load(SteadyTime deadline) {
   return absl::OkStatus();
 }
 
-void SessionStore::RefreshWorkflows(Deadline deadline,
-                                    absl::AnyInvocable<void(absl::Status)> done) {
-  std::vector<Sql> trip;
-  trip.push_back({kRefreshWorkflows.sql, {absl::StrCat(workflows_read_.load())}});
-  queries_->Run(std::move(trip), deadline,
-                [this, done = std::move(done)](QueryPool::Results results) mutable {
-                  if (results.ok() && results->front().rows() > 0) {
-                    AddWorkflows(results->front(), *catalog_);
-                    workflows_read_ = results->front().rows();
-                  }
-                  done(results.status());
-                });
-}
-
 absl::Status SessionStore::Submit(Submission* submission) {
   Address(submission);
   return lanes_[submission->partition % lanes_.size()]->Submit(submission);
@@ -156,13 +142,6 @@ void SessionStore::Address(Submission* submission) const {
     submission->partition = PartitionOf(command.session_id, partition_count_);
     submission->request_partition = submission->partition;
   }
-}
-
-absl::Status SessionStore::Submit(Lookup* lookup) {
-  lookup->partitions.clear();
-  for (const std::string& id : lookup->ids)
-    lookup->partitions.push_back(PartitionOf(id, partition_count_));
-  return reads_->Submit(lookup);
 }
 
 std::size_t SessionStore::waiting() const {

@@ -8,16 +8,21 @@
 #include <string>
 #include <vector>
 
-#include "absl/functional/any_invocable.h"
 #include "absl/random/random.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
+#include "db/base/answers.h"
+#include "db/base/coroutine.h"
+#include "db/base/page.h"
+#include "db/base/selection.h"
 #include "db/connection/lane_settings.h"
 #include "db/query/query_pool.h"
 #include "db/read/read_lane.h"
+#include "db/rows/workflow_rows.h"
 #include "db/write/lane.h"
 #include "db/write/submission.h"
+#include "sessiond/v1/error_service.pb.h"
 #include "state_machine/page_token.h"
 #include "state_machine/workflow_catalog.h"
 
@@ -47,27 +52,89 @@ class SessionStore {
                                                             SteadyTime deadline);
   ~SessionStore();
 
+  // ---- Changes
+
   // Gives the command its request id, its session id if it is a creation without one, its keys and
   // its partitions, and puts it into its lane. A refusal (OVERLOADED, DRAINING) means that it was
   // not taken on.
   absl::Status Submit(Submission* submission);
 
-  // Puts a look-up into the read lane; fills in its partitions. A refusal means that it was not
-  // taken on.
-  absl::Status Submit(Lookup* lookup);
+  // ---- Reads. A task runs once it is awaited, on whatever thread answers; the store outlives it.
+  // All answer, beside what they say, as QueryPool::Run does: OVERLOADED, DRAINING,
+  // DATABASE_UNAVAILABLE, DEADLINE_EXCEEDED.
 
-  // For lists.
-  QueryPool& queries() { return *queries_; }
-  // For counts, which may take long: they keep only each other waiting.
-  QueryPool& counts() { return *counts_; }
-  // For changes of what is no part of a session: workflow definitions.
-  QueryPool& writes() { return *writes_; }
-  // The workflows as far as this daemon has read them: of those that other daemons created, what
-  // its sessions follow, and what there was at the last RefreshWorkflows.
+  // Sessions as they are sent. A session of one workflow's revision that another daemon made has it
+  // read first.
+  Answer<std::vector<FoundSession>> LookupSessions(std::vector<std::string> ids, Deadline deadline);
+  // NEVER_EXISTED, ARCHIVED or, unless `include_deleted`, DELETED: here, and in all that is of one
+  // session.
+  Answer<std::shared_ptr<const PresentedSession>> GetSession(std::string id, bool include_deleted,
+                                                             Deadline deadline);
+  // With its newest files and open errors.
+  Answer<v1::Session> GetFullSession(std::string id, bool include_deleted, Deadline deadline);
+  // As it is, or is not any more.
+  Answer<ImportedSession> GetImportedSession(std::string id, Deadline deadline);
+
+  // One page of a list. INVALID_PAGE_TOKEN: the token is of another query.
+  Answer<Page<v1::Session>> ListSessions(SessionSelection selection, PageRequest page,
+                                         Deadline deadline);
+  // The newest kPageSizeMax.
+  Answer<Page<v1::Session>> ListRecoverableSessions(std::string namespace_name,
+                                                    std::string owner_id, Deadline deadline);
+  Answer<Page<v1::SessionEvent>> ListSessionEvents(EventSelection selection, PageRequest page,
+                                                   Deadline deadline);
+  Answer<Page<v1::SessionTask>> ListTasks(TaskSelection selection, PageRequest page,
+                                          Deadline deadline);
+  Answer<Page<v1::SessionMessage>> ListMessages(MessageSelection selection, PageRequest page,
+                                                Deadline deadline);
+  Answer<Page<v1::SessionArtifact>> ListArtifacts(ArtifactSelection selection, PageRequest page,
+                                                  Deadline deadline);
+  Answer<Page<v1::SessionError>> ListErrors(ErrorSelection selection, PageRequest page,
+                                            Deadline deadline);
+  // ERROR_NOT_FOUND.
+  Answer<v1::SessionError> GetError(ErrorSelection of_session, std::string error_id,
+                                    Deadline deadline);
+
+  Answer<v1::CountSessionsResponse> CountSessions(SessionSelection selection,
+                                                  v1::CountSessionsRequest::GroupBy group_by,
+                                                  Deadline deadline);
+  Answer<v1::SummarizeErrorsResponse> SummarizeErrors(ErrorSelection selection, Deadline deadline);
+
+  // A batch of the sessions that an administrator's work is about: an owner's, those with a
+  // reference, those whose purge_time has passed. `-` for all namespaces, an empty workflow for
+  // any.
+  Answer<Batch> FindOwnedSessions(std::string namespace_name, std::string owner_id,
+                                  Deadline deadline);
+  Answer<Batch> FindReferencingSessions(std::string namespace_name, std::string name,
+                                        std::string value, Deadline deadline);
+  Answer<Batch> FindDueSessions(std::string namespace_name, std::string workflow,
+                                Deadline deadline);
+  // Takes the owner's name off the tombstones of sessions that were archived. How many.
+  Answer<int64_t> ForgetOwner(std::string namespace_name, std::string owner_id, Deadline deadline);
+  Answer<DatabaseInfo> GetDatabaseInfo(Deadline deadline);
+
+  // ---- Workflows. This daemon knows those of its catalogue: what there was at the last refresh,
+  // and what its sessions follow. What other daemons created since is learnt here alone, and where
+  // a change meets it (write/commit_group).
+
   const WorkflowCatalog& catalog() const { return *catalog_; }
-  // Reads what was created since, which costs next to nothing where there is nothing, and calls
-  // `done` once, as QueryPool::Run does.
-  void RefreshWorkflows(Deadline deadline, absl::AnyInvocable<void(absl::Status)> done);
+  // Reads what was created since, which costs next to nothing where there is nothing.
+  Task<absl::Status> RefreshWorkflows(Deadline deadline);
+  // The newest revision; null where there is no such workflow.
+  Answer<WorkflowCatalog::Entry> FindNewestWorkflow(std::string name, Deadline deadline);
+  // By name, the newest revision of each first; only that one, or all.
+  Answer<Page<v1::Workflow>> ListWorkflows(bool all_revisions, PageRequest request,
+                                           Deadline deadline);
+  // Creates the next revision of a sound definition, unless the newest one is just this. CONFLICT:
+  // others keep creating revisions of it.
+  Answer<StoredWorkflow> CreateWorkflow(v1::Workflow definition, Deadline deadline);
+  // Fills the derived fields of sessions, which outlive the task.
+  Task<absl::Status> PresentSessions(std::vector<v1::Session*> sessions, Deadline deadline);
+
+  // ----
+
+  // Where lists are asked.
+  QueryPool& queries() { return *queries_; }
   // What is seen of the database, by everybody who shares it.
   const std::shared_ptr<Primary>& primary() const { return options_.settings.primary; }
   const PageTokens& page_tokens() const { return *page_tokens_; }
@@ -85,7 +152,12 @@ class SessionStore {
  private:
   explicit SessionStore(SessionStoreOptions options) : options_(std::move(options)) {}
   absl::Status Load(SteadyTime deadline);
+  Answer<std::vector<FoundSession>> LookUpAgain(std::vector<std::string> ids, Deadline deadline);
   void Address(Submission* submission) const;
+  template <class Message, class Selection>
+  Answer<Page<Message>> List(absl::StatusOr<Question<Page<Message>>> (*ask)(const Selection&, int,
+                                                                            const KeyValues&, int),
+                             Selection selection, PageRequest page, Deadline deadline);
 
   const SessionStoreOptions options_;
   int partition_count_ = 0;

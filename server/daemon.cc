@@ -418,8 +418,7 @@ void Daemon::ObserveDatabase() {
   if (schema_version.ok()) CountConnections();
   TellReadiness();
   // What other daemons created; whether it was read does not matter, as there is a next time.
-  if (schema_version.ok())
-    store_->RefreshWorkflows(SteadyTime::Now() + kProbeTimeout, [](const absl::Status&) {});
+  if (schema_version.ok()) Forget(store_->RefreshWorkflows(SteadyTime::Now() + kProbeTimeout));
   if (schema_version.ok() == database_answers_) return;
   database_answers_ = schema_version.ok();
   if (database_answers_) {

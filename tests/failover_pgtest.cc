@@ -54,16 +54,10 @@ void ChangeUntilDone(SessionStore& store, const std::string& id, const std::stri
 }
 
 std::string CountSessions(SessionStore& store) {
-  std::string count;
-  absl::Notification done;
-  store.queries().Run({{"SELECT count(*)::text FROM sessions", {}}}, TestDeadline(),
-                      [&](QueryPool::Results results) {
-                        count = results.ok() ? std::string((*results)[0].Text(0, 0))
-                                             : std::string(results.status().message());
-                        done.Notify();
-                      });
-  done.WaitForNotification();
-  return count;
+  const auto counted =
+      Wait(store.CountSessions({.namespace_name = "-", .include_deleted = true},
+                               v1::CountSessionsRequest::GROUP_BY_UNSPECIFIED, TestDeadline()));
+  return counted.ok() ? absl::StrCat(counted->total()) : std::string(counted.status().message());
 }
 
 std::string EventsOn(const ReplicatedPostgres& servers, Server server) {
@@ -367,15 +361,8 @@ TEST_F(SynchronousTest, WhatIsNotReplicatedIsNotAcknowledgedHoweverOftenItIsAske
 TEST_F(SynchronousTest, AWorkflowThatIsNotReplicatedIsNotAcknowledged) {
   const TestDatabase first = servers_.At(kFirst);
   const auto store_workflow = [this] {
-    absl::Status status;
-    absl::Notification done;
-    store_->writes().Run({InsertWorkflowSql(ShortLivedDefinition(), Unless::kNewestIsSame)},
-                         SteadyTime::Now() + absl::Seconds(5), [&](QueryPool::Results results) {
-                           status = results.status();
-                           done.Notify();
-                         });
-    done.WaitForNotification();
-    return status;
+    const SteadyTime deadline = SteadyTime::Now() + absl::Seconds(5);
+    return Wait(store_->CreateWorkflow(ShortLivedDefinition(), deadline)).status();
   };
   {
     const Impatience impatience(first);

@@ -145,34 +145,31 @@ class World {
     return All<SessionArtifact>(kArtifactColumns, "session_artifacts a", ReadArtifact);
   }
 
-  // One page; `after` moves on, and is empty at the end.
-  std::vector<SessionTask> Page(const TaskSelection& selection, int page_size,
-                                std::optional<TimeKey>* after) {
-    v1::ListTasksResponse response;
-    const bool more =
-        ReadTaskPage(Ask(ListTasksSql(selection, *after, page_size)), page_size, &response);
-    return Turn<SessionTask>(response.tasks(), more, page_size, after);
+  template <class Answered>
+  Answered Ask(Question<Answered> question) {
+    return question.read(Trip(question.statements));
   }
-  std::vector<SessionError> Page(const ErrorSelection& selection, int page_size,
-                                 std::optional<TimeKey>* after) {
-    v1::ListErrorsResponse response;
-    const bool more =
-        ReadErrorPage(Ask(ListErrorsSql(selection, *after, page_size)), page_size, &response);
-    return Turn<SessionError>(response.errors(), more, page_size, after);
+
+  // One page; `after` moves on, and is empty at the end.
+  std::vector<SessionTask> Page(const TaskSelection& selection, int page_size, KeyValues* after) {
+    return Turn(Ask(*TaskPage(selection, 1, *after, page_size)), page_size, after);
+  }
+  std::vector<SessionError> Page(const ErrorSelection& selection, int page_size, KeyValues* after) {
+    return Turn(Ask(*ErrorPage(selection, 1, *after, page_size)), page_size, after);
   }
 
   // All pages, by what names a row.
   template <class Selection, class Name>
   std::vector<std::string> Names(const Selection& selection, int page_size, Name name) {
     std::vector<std::string> names;
-    std::optional<TimeKey> after;
+    KeyValues after;
     do {
       for (const auto& row : Page(selection, page_size, &after)) names.push_back((row.*name)());
       if (names.size() > kNamesMax) {
         ADD_FAILURE() << "pages without end";
         break;
       }
-    } while (after.has_value());
+    } while (!after.empty());
     return names;
   }
   std::vector<std::string> Names(const TaskSelection& selection, int page_size) {
@@ -183,14 +180,12 @@ class World {
   }
 
  private:
-  template <class Message, class Rows>
-  std::vector<Message> Turn(const Rows& rows, bool more, int page_size,
-                            std::optional<TimeKey>* after) {
-    EXPECT_LE(rows.size(), page_size);
-    EXPECT_TRUE(!more || rows.size() > 0);
-    *after = more ? ParseTimeKey(KeyValues(KeyOf(*rows.rbegin()))) : std::nullopt;
-    EXPECT_EQ(after->has_value(), more);
-    return {rows.begin(), rows.end()};
+  template <class Message>
+  std::vector<Message> Turn(const db::Page<Message>& page, int page_size, KeyValues* after) {
+    EXPECT_LE(page.rows.size(), page_size);
+    EXPECT_TRUE(page.end.empty() || !page.rows.empty());
+    *after = page.end;
+    return {page.rows.begin(), page.rows.end()};
   }
 
   TestDatabase database_;
@@ -216,6 +211,17 @@ ErrorSelection OfErrors(const std::string& filter, std::string session_id = "",
           .include_deleted = include_deleted};
 }
 
+// What lists of rows below sessions are ordered by.
+std::pair<absl::Time, std::string> KeyOf(const SessionTask& task) {
+  return {FromProto(task.start_time()), task.session_id()};
+}
+std::pair<absl::Time, std::string> KeyOf(const SessionError& error) {
+  return {FromProto(error.create_time()), error.error_id()};
+}
+std::pair<absl::Time, std::string> KeyOf(const SessionArtifact& artifact) {
+  return {FromProto(artifact.create_time()), artifact.artifact_id()};
+}
+
 // The names of rows that are meant, the newest first.
 template <class Message, class Name>
 std::vector<std::string> NewestFirst(std::vector<Message> rows, Name name,
@@ -223,10 +229,8 @@ std::vector<std::string> NewestFirst(std::vector<Message> rows, Name name,
   rows.erase(
       std::remove_if(rows.begin(), rows.end(), [&](const Message& row) { return !is_meant(row); }),
       rows.end());
-  std::sort(rows.begin(), rows.end(), [&](const Message& a, const Message& b) {
-    const TimeKey left = KeyOf(a), right = KeyOf(b);
-    return std::tie(right.time, right.id) < std::tie(left.time, left.id);
-  });
+  std::sort(rows.begin(), rows.end(),
+            [&](const Message& a, const Message& b) { return KeyOf(b) < KeyOf(a); });
   std::vector<std::string> names;
   for (const Message& row : rows) names.push_back((row.*name)());
   return names;
@@ -356,12 +360,11 @@ TEST(Rows, MessagesAndArtifactsAreReadWhole) {
 
 TEST(Rows, ASessionBringsItsTaskAndItsCounts) {
   World world(6);
-  v1::ListSessionsResponse response;
-  SessionSelection all{.namespace_name = "-", .include_deleted = true};
-  EXPECT_FALSE(ReadSessionPage(world.Ask(ListSessionsSql(all, Order(), std::nullopt, 6)), 6,
-                               response.mutable_sessions()));
-  ASSERT_EQ(response.sessions_size(), 6);
-  for (const v1::Session& session : response.sessions()) {
+  const SessionSelection all{.namespace_name = "-", .include_deleted = true};
+  const auto page = world.Ask(*SessionPage(all, 1, {}, 6));
+  EXPECT_TRUE(page.end.empty());
+  ASSERT_EQ(page.rows.size(), 6);
+  for (const v1::Session& session : page.rows) {
     const int i = NumberOf(session.session_id());
     EXPECT_EQ(session.has_current_task(), i % 6 != 0) << i;
     EXPECT_EQ(session.current_task().task_id(), i % 6 == 0 ? "" : absl::StrCat("task-", i));
@@ -541,7 +544,7 @@ void ExpectStablePages(World& world, const Selection& selection, Name name) {
   const std::vector<std::string> expected = world.Names(selection, 1000);
   ASSERT_GT(expected.size(), 100u);
   std::vector<std::string> seen;
-  std::optional<TimeKey> after;
+  KeyValues after;
   int next = 1000;
   do {
     for (const auto& row : world.Page(selection, 17, &after)) seen.push_back((row.*name)());
@@ -557,7 +560,7 @@ void ExpectStablePages(World& world, const Selection& selection, Name name) {
          {SessionId(next)}});
     next += 21;
     ASSERT_LT(next, 4000);
-  } while (after.has_value());
+  } while (!after.empty());
   EXPECT_EQ(std::set<std::string>(seen.begin(), seen.end()).size(), seen.size()) << "nothing twice";
   const std::set<std::string> existed(expected.begin(), expected.end());
   seen.erase(std::remove_if(seen.begin(), seen.end(),
@@ -578,19 +581,20 @@ TEST(ListQueries, PagesOfErrorsAreStableWhileOthersAreRecorded) {
 
 std::vector<int> Sequences(World& world, const std::string& session_id, int32_t after,
                            bool descending, int page_size, const std::function<void()>& between) {
+  const MessageSelection selection{
+      .session_id = session_id, .after_sequence = after, .descending = descending};
   std::vector<int> sequences;
-  for (bool more = true; more && sequences.size() < kNamesMax;) {
-    v1::ListMessagesResponse response;
-    more = ReadMessagePage(world.Ask(ListMessagesSql(session_id, 1, after, descending, page_size)),
-                           page_size, &response);
-    EXPECT_TRUE(!more || response.messages_size() > 0);
-    for (const SessionMessage& message : response.messages()) {
+  KeyValues end;
+  do {
+    const auto page = world.Ask(*MessagePage(selection, 1, end, page_size));
+    EXPECT_TRUE(page.end.empty() || !page.rows.empty());
+    for (const SessionMessage& message : page.rows) {
       EXPECT_EQ(message.session_id(), session_id);
       sequences.push_back(message.sequence());
-      after = message.sequence();
     }
+    end = page.end;
     between();
-  }
+  } while (!end.empty() && sequences.size() < kNamesMax);
   return sequences;
 }
 
@@ -637,10 +641,8 @@ TEST(ListQueries, ArtifactsComeOldestFirstOfEveryKind) {
       FROM generate_series(1, 50) AS j)sql",
              {}});
   auto all = world.Artifacts();
-  std::sort(all.begin(), all.end(), [](const SessionArtifact& a, const SessionArtifact& b) {
-    const TimeKey left = KeyOf(a), right = KeyOf(b);
-    return std::tie(left.time, left.id) < std::tie(right.time, right.id);
-  });
+  std::sort(all.begin(), all.end(),
+            [](const SessionArtifact& a, const SessionArtifact& b) { return KeyOf(a) < KeyOf(b); });
   for (const auto kind :
        {SessionArtifact::KIND_UNSPECIFIED, SessionArtifact::FILE, SessionArtifact::TICKET}) {
     std::vector<std::string> expected;
@@ -652,18 +654,23 @@ TEST(ListQueries, ArtifactsComeOldestFirstOfEveryKind) {
     ASSERT_GT(expected.size(), 20u);
     for (const int page_size : {1, 7, 1000}) {
       std::vector<std::string> ids;
-      std::optional<TimeKey> after;
+      KeyValues after;
       do {
-        v1::ListArtifactsResponse response;
-        const bool more =
-            ReadArtifactPage(world.Ask(ListArtifactsSql(SessionId(1), 1, kind, after, page_size)),
-                             page_size, &response);
-        for (const auto& artifact : response.artifacts()) ids.push_back(artifact.artifact_id());
-        after = more ? std::optional(KeyOf(*response.artifacts().rbegin())) : std::nullopt;
-      } while (after.has_value() && ids.size() < kNamesMax);
+        const auto page = world.Ask(
+            *ArtifactPage({.session_id = SessionId(1), .kind = kind}, 1, after, page_size));
+        for (const auto& artifact : page.rows) ids.push_back(artifact.artifact_id());
+        after = page.end;
+      } while (!after.empty() && ids.size() < kNamesMax);
       EXPECT_EQ(ids, expected) << kind << " " << page_size;
     }
   }
+}
+
+template <class Message>
+std::size_t BytesOf(const Page<Message>& page) {
+  std::size_t bytes = 0;
+  for (const Message& message : page.rows) bytes += message.ByteSizeLong();
+  return bytes;
 }
 
 TEST(ListQueries, APageEndsEarlyAtItsBytes) {
@@ -677,41 +684,39 @@ TEST(ListQueries, APageEndsEarlyAtItsBytes) {
   fill("session_errors", "technical_details");
   world.Ask({"UPDATE session_messages SET content = repeat('x', 1 << 20)", {}});
 
-  const Result tasks = world.Ask(ListTasksSql(OfTasks(""), std::nullopt, 1000));
-  EXPECT_LE(tasks.rows(), 60) << "the database itself ends the page";
-  v1::ListTasksResponse task_page;
-  EXPECT_TRUE(ReadTaskPage(tasks, 1000, &task_page));
-  EXPECT_GT(task_page.tasks_size(), 40);
-  EXPECT_LE(task_page.ByteSizeLong(), kPageBytesMax + 1000 * 10);
+  auto ask_tasks = *TaskPage(OfTasks(""), 1, {}, 1000);
+  const std::vector<Result> tasks = world.Trip(ask_tasks.statements);
+  EXPECT_LE(tasks.front().rows(), 60) << "the database itself ends the page";
+  const auto task_page = ask_tasks.read(tasks);
+  EXPECT_FALSE(task_page.end.empty());
+  EXPECT_GT(task_page.rows.size(), 40);
+  EXPECT_LE(BytesOf(task_page), kPageBytesMax + 1000 * 10);
   EXPECT_THAT(world.Names(OfTasks("", "-"), 1000), SizeIs(std::size_t{133}))
       << "what did not fit comes later";
 
-  const Result errors = world.Ask(ListErrorsSql(OfErrors(""), std::nullopt, 1000));
-  EXPECT_LE(errors.rows(), 60);
-  v1::ListErrorsResponse error_page;
-  EXPECT_TRUE(ReadErrorPage(errors, 1000, &error_page));
-  EXPECT_GT(error_page.errors_size(), 40);
+  auto ask_errors = *ErrorPage(OfErrors(""), 1, {}, 1000);
+  const std::vector<Result> errors = world.Trip(ask_errors.statements);
+  EXPECT_LE(errors.front().rows(), 60);
+  const auto error_page = ask_errors.read(errors);
+  EXPECT_FALSE(error_page.end.empty());
+  EXPECT_GT(error_page.rows.size(), 40);
 
-  v1::ListMessagesResponse messages;
-  EXPECT_TRUE(ReadMessagePage(world.Ask(ListMessagesSql(SessionId(3), 1, 0, false, 1000)), 1000,
-                              &messages));
-  EXPECT_EQ(messages.messages_size(), 2);
+  const auto messages = world.Ask(*MessagePage({.session_id = SessionId(3)}, 1, {}, 1000));
+  EXPECT_FALSE(messages.end.empty());
+  EXPECT_EQ(messages.rows.size(), 2);
 
-  v1::ListSessionsResponse sessions;
-  const Result session_page =
-      world.Ask(ListSessionsSql({.namespace_name = "-"}, Order(), std::nullopt, 1000));
-  EXPECT_LE(session_page.rows(), 80) << "a session's task counts";
-  EXPECT_TRUE(ReadSessionPage(session_page, 1000, sessions.mutable_sessions()));
-  EXPECT_LE(sessions.ByteSizeLong(), kPageBytesMax + 1000 * 10);
+  auto ask_sessions = *SessionPage({.namespace_name = "-"}, 1, {}, 1000);
+  const std::vector<Result> sessions = world.Trip(ask_sessions.statements);
+  EXPECT_LE(sessions.front().rows(), 80) << "a session's task counts";
+  const auto session_page = ask_sessions.read(sessions);
+  EXPECT_FALSE(session_page.end.empty());
+  EXPECT_LE(BytesOf(session_page), kPageBytesMax + 1000 * 10);
 }
 
 // ---- Summaries
 
 v1::SummarizeErrorsResponse Summary(World& world, const ErrorSelection& selection) {
-  v1::SummarizeErrorsResponse response;
-  const std::vector<Result> results = world.Trip(SummarizeErrorsSql(selection));
-  ReadErrorSummary(results, &response);
-  return response;
+  return world.Ask(ErrorSummary(selection, 1));
 }
 
 std::string Shown(const v1::SummarizeErrorsResponse& summary) {
@@ -837,17 +842,15 @@ TEST(ListQueries, AnOwnersRecoverableSessionsComeNewestFirst) {
       expected.push_back(SessionId(i));
   }
   ASSERT_GT(expected.size(), 3u);
-  v1::ListRecoverableSessionsResponse response;
-  ReadSessionPage(world.Ask(ListRecoverableSessionsSql("default", "u3")), 1000,
-                  response.mutable_sessions());
   std::vector<std::string> ids;
-  for (const v1::Session& session : response.sessions()) {
+  const auto page = world.Ask(RecoverableSessions("default", "u3"));
+  for (const v1::Session& session : page.rows) {
     EXPECT_TRUE(IsRecoverable(session, absl::Now()));
     ids.push_back(session.session_id());
   }
   EXPECT_EQ(ids, expected);
-  EXPECT_EQ(world.Ask(ListRecoverableSessionsSql("none", "u3")).rows(), 0);
-  EXPECT_EQ(world.Ask(ListRecoverableSessionsSql("-", "nobody")).rows(), 0);
+  EXPECT_TRUE(world.Ask(RecoverableSessions("none", "u3")).rows.empty());
+  EXPECT_TRUE(world.Ask(RecoverableSessions("-", "nobody")).rows.empty());
 }
 
 TEST(ListQueries, TheFullViewHasTheNewestFilesAndOpenErrors) {
@@ -865,8 +868,7 @@ TEST(ListQueries, TheFullViewHasTheNewestFilesAndOpenErrors) {
              CASE WHEN j % 2 = 0 THEN timestamptz '2026-03-01Z' END, '', ''
       FROM generate_series(1, 300) AS j)sql",
              {}});
-  const std::vector<Result> results = world.Trip(GetFullSessionSql(SessionId(1), 1));
-  const Aggregate aggregate = ReadFullSession(results);
+  const Aggregate aggregate = world.Ask(FullSession(SessionId(1), 1));
   ASSERT_TRUE(aggregate.session.has_value());
   EXPECT_FALSE(aggregate.tombstone.has_value());
   const v1::Session& session = *aggregate.session;
@@ -900,8 +902,9 @@ TEST(ListQueries, TheFullViewStaysWithinAReply) {
       {"UPDATE session_tasks SET progress = jsonb_build_object('k', repeat('x', 65000)), "
        "result = jsonb_build_object('k', repeat('x', 65000))",
        {}});
-  const std::vector<Result> results = world.Trip(GetFullSessionSql(SessionId(1), 1));
-  const Aggregate aggregate = ReadFullSession(results);
+  auto question = FullSession(SessionId(1), 1);
+  const std::vector<Result> results = world.Trip(question.statements);
+  const Aggregate aggregate = question.read(results);
   for (const int list : {2, 3})
     EXPECT_LE(results[list].rows(), 30) << "the database itself ends the list";
   EXPECT_LE(aggregate.session->ByteSizeLong(), kMessageBytesMax);
@@ -915,12 +918,12 @@ TEST(ListQueries, TheFullViewOfWhatIsGoneIsItsTombstone) {
       {"INSERT INTO tombstones VALUES (0, 'gone', 'default', 'flow', 'u', '2026-01-01Z', "
        "'2026-02-01Z')",
        {}});
-  const std::vector<Result> gone = world.Trip(GetFullSessionSql("gone", 1));
-  EXPECT_FALSE(ReadFullSession(gone).session.has_value());
-  EXPECT_EQ(ReadFullSession(gone).tombstone->archive_time, At("2026-02-01T00:00:00Z"));
-  const std::vector<Result> never = world.Trip(GetFullSessionSql("never", 1));
-  EXPECT_FALSE(ReadFullSession(never).session.has_value());
-  EXPECT_FALSE(ReadFullSession(never).tombstone.has_value());
+  const Aggregate gone = world.Ask(FullSession("gone", 1));
+  EXPECT_FALSE(gone.session.has_value());
+  EXPECT_EQ(gone.tombstone->archive_time, At("2026-02-01T00:00:00Z"));
+  const Aggregate never = world.Ask(FullSession("never", 1));
+  EXPECT_FALSE(never.session.has_value());
+  EXPECT_FALSE(never.tombstone.has_value());
 }
 
 // With 100,000 sessions, their tasks and some 150,000 each of errors, messages and artifacts,
@@ -954,7 +957,16 @@ TEST(ListQueries, NoPlanScansATable) {
     for (const char* costly : {"Sort", "Hash Join", "Merge Join", "Bitmap"})
       EXPECT_FALSE(absl::StrContains(plan, costly)) << sql.text << "\n" << plan;
   };
-  const TimeKey key{.time = At("2026-01-01T05:00:00Z"), .id = "s0050000"};
+  const KeyValues key = {absl::StrCat(absl::ToUnixMicros(At("2026-01-01T05:00:00Z"))), "s0050000"};
+  const auto tasks = [](const TaskSelection& selection, const KeyValues& after, int page_size) {
+    return TaskPage(selection, 1, after, page_size)->statements.front();
+  };
+  const auto errors = [](const ErrorSelection& selection, const KeyValues& after, int page_size) {
+    return ErrorPage(selection, 1, after, page_size)->statements.front();
+  };
+  const auto recoverable_of = [](const char* name) {
+    return RecoverableSessions(name, "u3").statements.front();
+  };
   // As a young database is, before anybody has counted; and as it is later.
   for (const bool analyzed : {false, true}) {
     if (analyzed) world.Ask({"ANALYZE", {}});
@@ -963,8 +975,8 @@ TEST(ListQueries, NoPlanScansATable) {
            {"", "session_id = x", "session_id != x", "task_id = x", "task_type = export",
             "status = RUNNING", "status = FAILED task_type = export", "retryable = true",
             "retry_count > 2", "start_time > 2026-01-01T05:00:00Z"}) {
-        plan_of(ListTasksSql(OfTasks(filter, name), std::nullopt, 50));
-        plan_of(ListTasksSql(OfTasks(filter, name), key, 1000));
+        plan_of(tasks(OfTasks(filter, name), KeyValues(), 50));
+        plan_of(tasks(OfTasks(filter, name), key, 1000));
       }
       for (const char* filter :
            {"", "error_id = x", "category = TEMPORARY", "severity = BLOCKING resolved = false",
@@ -974,44 +986,46 @@ TEST(ListQueries, NoPlanScansATable) {
         for (const std::string& id : {std::string(), SessionId(50'003)}) {
           for (const bool include_deleted : {false, true}) {
             const auto selection = OfErrors(filter, id, name, include_deleted);
-            plan_of(ListErrorsSql(selection, std::nullopt, 50));
-            plan_of(ListErrorsSql(selection, key, 1000));
-            for (const Sql& sql : SummarizeErrorsSql(selection)) plan_of(sql);
+            plan_of(errors(selection, KeyValues(), 50));
+            plan_of(errors(selection, key, 1000));
+            for (const Sql& sql : ErrorSummary(selection, 1).statements) plan_of(sql);
           }
         }
       }
       for (const int page_size : {50, 1000}) {
-        rides(ListTasksSql(OfTasks("", name), std::nullopt, page_size), "session_tasks_by_start");
-        rides(ListTasksSql(OfTasks("", name), key, page_size), "session_tasks_by_start");
-        rides(ListErrorsSql(OfErrors("", "", name), key, page_size), "session_errors_by_created");
+        rides(tasks(OfTasks("", name), KeyValues(), page_size), "session_tasks_by_start");
+        rides(tasks(OfTasks("", name), key, page_size), "session_tasks_by_start");
+        rides(errors(OfErrors("", "", name), key, page_size), "session_errors_by_created");
       }
-      plan_of(ListRecoverableSessionsSql(name, "u3"));
+      plan_of(recoverable_of(name));
     }
-    rides(ListTasksSql(OfTasks("status = RUNNING task_type = rare"), std::nullopt, 50),
+    rides(tasks(OfTasks("status = RUNNING task_type = rare"), KeyValues(), 50),
           "session_tasks_by_status");
-    const std::string recoverable =
-        uses(ListRecoverableSessionsSql("default", "u3"), "sessions_by_owner");
+    const std::string recoverable = uses(recoverable_of("default"), "sessions_by_owner");
     EXPECT_FALSE(absl::StrContains(recoverable, "sessions_by_state")) << recoverable;
     EXPECT_TRUE(absl::StrContains(recoverable, "BitmapOr")) << recoverable;
     for (const int page_size : {50, 1000}) {
-      rides(ListSessionsSql({}, Order(), std::nullopt, page_size), "sessions_by_created");
-      rides(ListErrorsSql(OfErrors("", SessionId(50'003)), key, page_size), "session_errors_");
+      rides(SessionPage({}, 1, {}, page_size)->statements.front(), "sessions_by_created");
+      rides(errors(OfErrors("", SessionId(50'003)), key, page_size), "session_errors_");
       for (const bool descending : {false, true}) {
         for (const int after : {0, 2}) {
-          rides(ListMessagesSql(SessionId(50'003), 1, after, descending, page_size),
+          const MessageSelection selection{
+              .session_id = SessionId(50'003), .after_sequence = after, .descending = descending};
+          rides(MessagePage(selection, 1, {}, page_size)->statements.front(),
                 "session_messages_pkey");
         }
       }
       for (const auto kind : {SessionArtifact::KIND_UNSPECIFIED, SessionArtifact::FILE}) {
         // Of a session with a few, sorting them is as good.
-        uses(ListArtifactsSql(SessionId(50'003), 1, kind, std::nullopt, page_size),
-             "session_artifacts_by_created");
-        uses(ListArtifactsSql(SessionId(50'003), 1, kind, key, page_size),
-             "session_artifacts_by_created");
+        for (const KeyValues& after : {KeyValues(), key}) {
+          const ArtifactSelection selection{.session_id = SessionId(50'003), .kind = kind};
+          uses(ArtifactPage(selection, 1, after, page_size)->statements.front(),
+               "session_artifacts_by_created");
+        }
       }
     }
-    for (const Sql& sql : GetFullSessionSql(SessionId(50'003), 1)) plan_of(sql);
-    uses(GetErrorSql(SessionId(50'003), 1, "x"), "session_errors_");
+    for (const Sql& sql : FullSession(SessionId(50'003), 1).statements) plan_of(sql);
+    uses(ErrorById(SessionId(50'003), 1, "x").statements.front(), "session_errors_");
   }
 }
 

@@ -28,27 +28,26 @@ constexpr char kNone[] = "0192f3c4-9f2e-7abc-8def-0123456789ab";
 constexpr char kNoneEither[] = "0192f3c4-9f2e-7abc-8def-ffffffffffff";
 
 // A look-up that somebody waits for later.
-class PendingLookup : public Lookup {
+class PendingLookup {
  public:
   PendingLookup(SessionStore& store, std::vector<std::string> session_ids,
                 SteadyTime until = SteadyTime::InfiniteFuture()) {
-    ids = std::move(session_ids);
-    deadline = until;
-    if (absl::Status taken = store.Submit(this); !taken.ok()) {
-      found = std::move(taken);
-      Done();
-    }
+    Run(store.LookupSessions(std::move(session_ids), until));
   }
-  // The lane still knows it until it is done.
-  ~PendingLookup() override { done_.WaitForNotification(); }
-  void Done() noexcept override { done_.Notify(); }
+  ~PendingLookup() { done_.WaitForNotification(); }
   absl::Status Wait() {
     done_.WaitForNotification();
-    return found.status();
+    return found_.status();
   }
   bool done() const { return done_.HasBeenNotified(); }
 
  private:
+  Detached Run(Answer<std::vector<FoundSession>> lookup) {
+    found_ = co_await lookup;
+    done_.Notify();
+  }
+
+  absl::StatusOr<std::vector<FoundSession>> found_;
   absl::Notification done_;
 };
 

@@ -3,13 +3,11 @@
 #include <gtest/gtest.h>
 
 #include <memory>
-#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "absl/synchronization/notification.h"
 #include "absl/time/clock.h"
 #include "server/rpc/artifact_service.h"
 #include "server/rpc/error_service.h"
@@ -29,19 +27,6 @@ constexpr char kEmpty[] = "00000000-0000-7000-8000-000000000002";
 constexpr char kDeleted[] = "00000000-0000-7000-8000-000000000003";
 constexpr char kArchived[] = "00000000-0000-7000-8000-000000000004";
 constexpr char kNever[] = "00000000-0000-7000-8000-000000000005";
-
-template <class T>
-T Await(Task<T> task) {
-  std::optional<T> answer;
-  absl::Notification done;
-  const auto run = [](Task<T> awaited, std::optional<T>* to, absl::Notification* then) -> Detached {
-    to->emplace(co_await awaited);
-    then->Notify();
-  };
-  run(std::move(task), &answer, &done);
-  done.WaitForNotification();
-  return *std::move(answer);
-}
 
 CallInfo Call() { return {.deadline = TestDeadline()}; }
 
@@ -114,7 +99,7 @@ std::vector<std::pair<std::string, absl::Status>> EveryRead(Services& services,
   const auto read = [&](const char* name, auto& service, auto method, auto request) {
     request.set_session_id(session_id);
     request.set_include_deleted(include_deleted);
-    ends.emplace_back(name, Await((service.*method)(Call(), request)).status());
+    ends.emplace_back(name, Wait((service.*method)(Call(), request)).status());
   };
   v1::GetSessionRequest full;
   full.set_view(v1::GetSessionRequest::FULL);
@@ -166,7 +151,7 @@ TEST(ReadServices, WhatASessionHasNoneOfIsAnEmptyPageOrNotFound) {
   }
   v1::ListMessagesRequest request;
   request.set_session_id(kEmpty);
-  const auto page = Await(services.messages.ListMessages(Call(), request));
+  const auto page = Wait(services.messages.ListMessages(Call(), request));
   ASSERT_TRUE(page.ok());
   EXPECT_EQ(page->messages_size(), 0);
   EXPECT_EQ(page->next_page_token(), "");
@@ -176,12 +161,12 @@ TEST(ReadServices, ReadersGetWhatIsDerivedForThem) {
   Services services;
   v1::GetTaskRequest get_task;
   get_task.set_session_id(kLive);
-  const auto task = Await(services.tasks.GetTask(Call(), get_task));
+  const auto task = Wait(services.tasks.GetTask(Call(), get_task));
   ASSERT_TRUE(task.ok()) << task.status();
   EXPECT_TRUE(task->retryable());
   EXPECT_EQ(FromProto(task->duration()), absl::Seconds(90));
 
-  const auto tasks = Await(services.tasks.ListTasks(Call(), {}));
+  const auto tasks = Wait(services.tasks.ListTasks(Call(), {}));
   ASSERT_TRUE(tasks.ok()) << tasks.status();
   ASSERT_EQ(tasks->tasks_size(), 1) << "the deleted session's is not told";
   EXPECT_TRUE(tasks->tasks(0).retryable());
@@ -190,14 +175,14 @@ TEST(ReadServices, ReadersGetWhatIsDerivedForThem) {
   v1::GetErrorRequest get_error;
   get_error.set_session_id(kLive);
   get_error.set_error_id("error-2");
-  const auto error = Await(services.errors.GetError(Call(), get_error));
+  const auto error = Wait(services.errors.GetError(Call(), get_error));
   ASSERT_TRUE(error.ok()) << error.status();
   EXPECT_GE(FromProto(error->age()), absl::Hours(2));
 
   v1::GetSessionRequest get_session;
   get_session.set_session_id(kLive);
   get_session.set_view(v1::GetSessionRequest::FULL);
-  const auto full = Await(services.sessions.GetSession(Call(), get_session));
+  const auto full = Wait(services.sessions.GetSession(Call(), get_session));
   ASSERT_TRUE(full.ok()) << full.status();
   const v1::Session session = full->Parse();
   EXPECT_EQ(session.next_stage(), "review");
@@ -209,7 +194,7 @@ TEST(ReadServices, ReadersGetWhatIsDerivedForThem) {
   ASSERT_EQ(session.open_errors_size(), 2);
   EXPECT_GE(FromProto(session.open_errors(1).age()), absl::Hours(2));
   get_session.set_view(v1::GetSessionRequest::BASIC);
-  const auto basic = Await(services.sessions.GetSession(Call(), get_session));
+  const auto basic = Wait(services.sessions.GetSession(Call(), get_session));
   ASSERT_TRUE(basic.ok());
   v1::Session without = session;
   without.clear_files();
@@ -218,7 +203,7 @@ TEST(ReadServices, ReadersGetWhatIsDerivedForThem) {
 
   v1::ListRecoverableSessionsRequest recoverable;
   recoverable.set_owner_id("u1");
-  const auto found = Await(services.sessions.ListRecoverableSessions(Call(), recoverable));
+  const auto found = Wait(services.sessions.ListRecoverableSessions(Call(), recoverable));
   ASSERT_TRUE(found.ok()) << found.status();
   ASSERT_EQ(found->sessions_size(), 2);
   EXPECT_TRUE(found->sessions(0).recoverable());
@@ -232,7 +217,7 @@ void ExpectPages(Service& service, Answer<Reply> (Service::*list)(CallInfo, Requ
   request.set_page_size(1);
   int seen = 0;
   do {
-    const auto page = Await((service.*list)(Call(), request));
+    const auto page = Wait((service.*list)(Call(), request));
     ASSERT_TRUE(page.ok()) << page.status();
     ASSERT_LE((*page.*size)(), 1);
     seen += (*page.*size)();
@@ -273,7 +258,7 @@ TEST(ReadServices, ATokenBelongsToItsQuery) {
   Services services;
   auto errors = Of<v1::ListErrorsRequest>(kLive);
   errors.set_page_size(1);
-  const auto page = Await(services.errors.ListErrors(Call(), errors));
+  const auto page = Wait(services.errors.ListErrors(Call(), errors));
   ASSERT_TRUE(page.ok()) << page.status();
   ASSERT_NE(page->next_page_token(), "");
 
@@ -291,31 +276,31 @@ TEST(ReadServices, ATokenBelongsToItsQuery) {
   others[2].set_include_deleted(true);
   others[3].set_namespace_("other");
   for (const auto& other : others)
-    expect_refused(Await(services.errors.ListErrors(Call(), other)).status());
+    expect_refused(Wait(services.errors.ListErrors(Call(), other)).status());
   auto artifacts = Of<v1::ListArtifactsRequest>(kLive);
   artifacts.set_page_token(token);
-  expect_refused(Await(services.artifacts.ListArtifacts(Call(), artifacts)).status());
+  expect_refused(Wait(services.artifacts.ListArtifacts(Call(), artifacts)).status());
   auto messages = Of<v1::ListMessagesRequest>(kLive);
   messages.set_page_token(token);
-  expect_refused(Await(services.messages.ListMessages(Call(), messages)).status());
+  expect_refused(Wait(services.messages.ListMessages(Call(), messages)).status());
 }
 
 TEST(ReadServices, WhatIsNotUnderstoodIsRefused) {
   Services services;
   v1::ListTasksRequest tasks;
   tasks.set_filter("severity = BLOCKING");
-  EXPECT_EQ(ReasonOf(Await(services.tasks.ListTasks(Call(), tasks)).status()), v1::INVALID_FILTER);
+  EXPECT_EQ(ReasonOf(Wait(services.tasks.ListTasks(Call(), tasks)).status()), v1::INVALID_FILTER);
   v1::ListErrorsRequest errors;
   errors.set_filter("status = RUNNING");
-  EXPECT_EQ(ReasonOf(Await(services.errors.ListErrors(Call(), errors)).status()),
+  EXPECT_EQ(ReasonOf(Wait(services.errors.ListErrors(Call(), errors)).status()),
             v1::INVALID_FILTER);
   v1::SummarizeErrorsRequest summary;
   summary.set_filter("status = RUNNING");
-  EXPECT_EQ(ReasonOf(Await(services.errors.SummarizeErrors(Call(), summary)).status()),
+  EXPECT_EQ(ReasonOf(Wait(services.errors.SummarizeErrors(Call(), summary)).status()),
             v1::INVALID_FILTER);
   auto messages = Of<v1::ListMessagesRequest>(kLive);
   messages.set_order_by("create_time");
-  EXPECT_EQ(ReasonOf(Await(services.messages.ListMessages(Call(), messages)).status()),
+  EXPECT_EQ(ReasonOf(Wait(services.messages.ListMessages(Call(), messages)).status()),
             v1::INVALID_FILTER);
 }
 
@@ -323,7 +308,7 @@ TEST(ReadServices, ASummaryIsOfASessionOrOfItsNamespace) {
   Services services;
   for (const std::string& id : {std::string(), std::string(kLive)}) {
     const auto summary =
-        Await(services.errors.SummarizeErrors(Call(), Of<v1::SummarizeErrorsRequest>(id)));
+        Wait(services.errors.SummarizeErrors(Call(), Of<v1::SummarizeErrorsRequest>(id)));
     ASSERT_TRUE(summary.ok()) << summary.status();
     EXPECT_EQ(summary->total(), 3);
     EXPECT_EQ(summary->open_total(), 2);
@@ -342,7 +327,7 @@ TEST(ReadServices, AListOfWhatAnotherDaemonsWorkflowMadeIsPresentedToo) {
       "workflows "
       "WHERE name = 'ticket_export'");
   services.Execute("UPDATE sessions SET workflow_revision = 2");
-  const auto page = Await(services.sessions.ListSessions(Call(), {}));
+  const auto page = Wait(services.sessions.ListSessions(Call(), {}));
   ASSERT_TRUE(page.ok()) << page.status();
   ASSERT_EQ(page->sessions_size(), 2);
   for (const v1::Session& session : page->sessions()) EXPECT_EQ(session.next_stage(), "review");

@@ -103,29 +103,33 @@ class World {
     return sessions;
   }
 
+  template <class Answered>
+  Answered Ask(Question<Answered> question) {
+    std::vector<Result> results;
+    for (const Sql& sql : question.statements) results.push_back(Ask(sql));
+    return question.read(results);
+  }
+
   // One page; `after` moves on, and is empty at the end.
-  std::vector<v1::Session> Page(const SessionSelection& selection, const Order& order,
-                                int page_size, std::optional<SessionPageKey>* after) {
-    v1::ListSessionsResponse response;
-    const bool more = ReadSessionPage(Ask(ListSessionsSql(selection, order, *after, page_size)),
-                                      page_size, response.mutable_sessions());
-    EXPECT_LE(response.sessions_size(), page_size);
-    EXPECT_TRUE(!more || response.sessions_size() > 0);
-    *after = more ? ParsePageKey(order, PageKeyValues(order, *response.sessions().rbegin()))
-                  : std::nullopt;
-    EXPECT_EQ(after->has_value(), more);
-    return {response.sessions().begin(), response.sessions().end()};
+  std::vector<v1::Session> Page(SessionSelection selection, const Order& order, int page_size,
+                                KeyValues* after) {
+    selection.order = order;
+    const auto page = Ask(*SessionPage(selection, 1, *after, page_size));
+    EXPECT_LE(page.rows.size(), page_size);
+    EXPECT_TRUE(page.end.empty() || !page.rows.empty());
+    *after = page.end;
+    return {page.rows.begin(), page.rows.end()};
   }
 
   std::vector<std::string> Ids(const SessionSelection& selection, const Order& order,
                                int page_size) {
     std::vector<std::string> ids;
-    std::optional<SessionPageKey> after;
+    KeyValues after;
     do {
       for (const v1::Session& session : Page(selection, order, page_size, &after)) {
         ids.push_back(session.session_id());
       }
-    } while (after.has_value());
+    } while (!after.empty());
     return ids;
   }
 
@@ -140,8 +144,17 @@ SessionSelection Selection(const std::string& filter, std::string namespace_name
   EXPECT_TRUE(parsed.ok()) << parsed.status();
   return {.namespace_name = std::move(namespace_name),
           .filter = *std::move(parsed),
-          .include_deleted = include_deleted,
-          .partition_count = 1};
+          .include_deleted = include_deleted};
+}
+
+Sql PageSqlOf(SessionSelection selection, const Order& order, const KeyValues& after,
+              int page_size) {
+  selection.order = order;
+  return SessionPage(selection, 1, after, page_size)->statements.front();
+}
+
+KeyValues KeyAt(int64_t seconds, const std::string& id) {
+  return {absl::StrCat(seconds * 1'000'000), id};
 }
 
 bool IsSelected(const SessionSelection& selection, const v1::Session& session) {
@@ -308,9 +321,9 @@ TEST(SessionQueries, EveryOrderPagesThroughEverySessionOnce) {
 
 TEST(SessionQueries, AFullLastPageIsFollowedByNone) {
   World world(10);
-  std::optional<SessionPageKey> after;
+  KeyValues after;
   EXPECT_EQ(world.Page(Selection(""), Order(), 10, &after).size(), 10u);
-  EXPECT_FALSE(after.has_value());
+  EXPECT_TRUE(after.empty());
 }
 
 // Sessions that come between two pages belong to the pages still to come or to none, wherever they
@@ -320,7 +333,7 @@ TEST(SessionQueries, PagesAreStableWhileOthersAreCreated) {
     World world(200);
     const auto expected = ExpectedIds(world.All(), Selection(""), order);
     std::vector<std::string> seen;
-    std::optional<SessionPageKey> after;
+    KeyValues after;
     int next = 201;
     do {
       for (const v1::Session& session : world.Page(Selection(""), order, 17, &after)) {
@@ -329,14 +342,14 @@ TEST(SessionQueries, PagesAreStableWhileOthersAreCreated) {
       world.Insert(next, next + 20);
       next += 21;
       ASSERT_LT(next, 2000) << "the list must not grow as fast as it is read";
-    } while (after.has_value() && next < 900);
+    } while (!after.empty() && next < 900);
     const std::set<std::string> distinct(seen.begin(), seen.end());
     EXPECT_EQ(distinct.size(), seen.size()) << "nothing twice";
     std::vector<std::string> old;
     const std::set<std::string> existed(expected.begin(), expected.end());
     std::copy_if(seen.begin(), seen.end(), std::back_inserter(old),
                  [&](const std::string& id) { return existed.contains(id); });
-    if (after.has_value()) {
+    if (!after.empty()) {
       // Ascending by create_time the new ones go on and on; all old ones came before them.
       EXPECT_EQ(std::vector(expected.begin(), expected.begin() + old.size()), old);
     } else {
@@ -355,19 +368,23 @@ TEST(SessionQueries, APageEndsEarlyAtItsBytes) {
         {absl::StrCat("UPDATE sessions SET context = jsonb_build_object('k', ", value, ")"), {}});
     const auto expected = ExpectedIds(world.All(), Selection(""), Order());
     std::vector<std::string> seen;
-    std::optional<SessionPageKey> after;
+    KeyValues after;
     int pages = 0;
     do {
-      const Result result = world.Ask(ListSessionsSql(Selection(""), Order(), after, 1000));
-      EXPECT_LE(result.rows(), 80) << "the database itself ends the page";
-      v1::ListSessionsResponse response;
-      const bool more = ReadSessionPage(result, 1000, response.mutable_sessions());
-      EXPECT_LE(response.ByteSizeLong(), kPageBytesMax + 1000 * 10);
-      for (const auto& session : response.sessions()) seen.push_back(session.session_id());
-      after = more ? ParsePageKey(Order(), PageKeyValues(Order(), *response.sessions().rbegin()))
-                   : std::nullopt;
+      auto question = *SessionPage(Selection(""), 1, after, 1000);
+      std::vector<Result> results;
+      results.push_back(world.Ask(question.statements.front()));
+      EXPECT_LE(results.front().rows(), 80) << "the database itself ends the page";
+      const auto page = question.read(results);
+      std::size_t bytes = 0;
+      for (const auto& session : page.rows) {
+        bytes += session.ByteSizeLong();
+        seen.push_back(session.session_id());
+      }
+      EXPECT_LE(bytes, kPageBytesMax + 1000 * 10);
+      after = page.end;
       ++pages;
-    } while (after.has_value());
+    } while (!after.empty());
     EXPECT_EQ(seen, expected) << value;
     EXPECT_GE(pages, 2) << value;
     EXPECT_LE(pages, 6) << value;
@@ -400,8 +417,7 @@ TEST(SessionQueries, CountsAreThoseOfTheList) {
           for (const auto& [value, count] : counts) expected.emplace_back(-count, value);
           std::sort(expected.begin(), expected.end());
 
-          v1::CountSessionsResponse response;
-          ReadCounts(world.Ask(CountSessionsSql(selection, group_by)), &response);
+          const auto response = world.Ask(SessionCounts(selection, 1, group_by));
           EXPECT_EQ(response.total(), total) << filter;
           std::vector<std::pair<int, std::string>> groups;
           for (const auto& group : response.groups()) {
@@ -417,9 +433,8 @@ TEST(SessionQueries, CountsAreThoseOfTheList) {
 TEST(SessionQueries, AThousandGroupsAreListedAndAllAreCounted) {
   World world(2500);
   world.Ask({"UPDATE sessions SET owner_id = CASE WHEN hold THEN 'big' ELSE id END", {}});
-  v1::CountSessionsResponse response;
-  ReadCounts(world.Ask(CountSessionsSql(Selection(""), v1::CountSessionsRequest::OWNER_ID)),
-             &response);
+  const auto response =
+      world.Ask(SessionCounts(Selection(""), 1, v1::CountSessionsRequest::OWNER_ID));
   EXPECT_EQ(response.groups_size(), 1000);
   EXPECT_EQ(response.groups(0).value(), "big");
   EXPECT_EQ(response.total(), 2500);
@@ -440,16 +455,14 @@ TEST(SessionQueries, EventsComeInOrderAndWhole) {
   world.Ask({kInsertEvents, {"400", "10"}});
   for (const int page_size : {1, 199, 200, 201, 1000}) {
     std::vector<v1::SessionEvent> events;
-    bool more = true;
-    while (more) {
-      v1::ListSessionEventsResponse response;
-      const int32_t after = events.empty() ? 0 : events.back().sequence();
-      more = ReadEventPage(world.Ask(ListSessionEventsSql("even", 1, after, page_size)), page_size,
-                           &response);
-      ASSERT_GT(response.events_size(), 0);
-      ASSERT_LE(response.events_size(), page_size);
-      events.insert(events.end(), response.events().begin(), response.events().end());
-    }
+    KeyValues after;
+    do {
+      const auto page = world.Ask(*EventPage({.session_id = "even"}, 1, after, page_size));
+      ASSERT_GT(page.rows.size(), 0);
+      ASSERT_LE(page.rows.size(), page_size);
+      events.insert(events.end(), page.rows.begin(), page.rows.end());
+      after = page.end;
+    } while (!after.empty());
     ASSERT_EQ(events.size(), 200u) << page_size;
     for (int i = 0; i < 200; ++i) EXPECT_EQ(events[i].sequence(), i + 1);
     const v1::SessionEvent& last = events.back();
@@ -470,18 +483,19 @@ TEST(SessionQueries, EventsComeInOrderAndWhole) {
     EXPECT_EQ(last.changes().fields().at("context.k").number_value(), 400);
     EXPECT_TRUE(last.changes().fields().at("labels.team").has_null_value());
   }
-  v1::ListSessionEventsResponse response;
-  EXPECT_FALSE(ReadEventPage(world.Ask(ListSessionEventsSql("none", 1, 0, 10)), 10, &response));
-  EXPECT_EQ(response.events_size(), 0);
+  const auto none = world.Ask(*EventPage({.session_id = "none"}, 1, {}, 10));
+  EXPECT_TRUE(none.rows.empty() && none.end.empty());
 }
 
 TEST(SessionQueries, APageOfEventsEndsEarlyAtItsBytes) {
   World world(1);
   world.Ask({kInsertEvents, {"4000", "4000"}});
-  v1::ListSessionEventsResponse response;
-  EXPECT_TRUE(ReadEventPage(world.Ask(ListSessionEventsSql("odd", 1, 0, 1000)), 1000, &response));
-  EXPECT_LE(response.ByteSizeLong(), kPageBytesMax + 1000 * 10);
-  EXPECT_GT(response.events_size(), 600);
+  const auto page = world.Ask(*EventPage({.session_id = "odd"}, 1, {}, 1000));
+  EXPECT_FALSE(page.end.empty());
+  std::size_t bytes = 0;
+  for (const auto& event : page.rows) bytes += event.ByteSizeLong();
+  EXPECT_LE(bytes, kPageBytesMax + 1000 * 10);
+  EXPECT_GT(page.rows.size(), 600);
 }
 
 // With 100,000 sessions, whatever is asked, no plan reads a table from end to end.
@@ -509,27 +523,28 @@ TEST(SessionQueries, NoPlanScansATable) {
           const auto selection = Selection(filter, namespace_name, include_deleted);
           for (const Order& order : EveryOrder()) {
             if (brief && order.field != OrderField::kCreateTime) continue;
-            expect_no_scan(ListSessionsSql(selection, order, std::nullopt, 50));
-            expect_no_scan(ListSessionsSql(
-                selection, order,
-                SessionPageKey{order.field == OrderField::kState ? "3" : "status_3",
-                               FromProto(ToProto(absl::FromUnixSeconds(1767240000))), "exec"},
-                1000));
+            expect_no_scan(PageSqlOf(selection, order, {}, 50));
+            KeyValues key = KeyAt(1767240000, "exec");
+            if (order.field == OrderField::kState) key.insert(key.begin(), "3");
+            if (order.field != OrderField::kCreateTime && key.size() == 2)
+              key.insert(key.begin(), "status_3");
+            expect_no_scan(PageSqlOf(selection, order, key, 1000));
           }
           for (int group_by = 0; group_by < v1::CountSessionsRequest::GroupBy_ARRAYSIZE;
                ++group_by) {
             if (brief && group_by > 1) continue;
-            expect_no_scan(CountSessionsSql(
-                selection, static_cast<v1::CountSessionsRequest::GroupBy>(group_by)));
+            const auto by = static_cast<v1::CountSessionsRequest::GroupBy>(group_by);
+            expect_no_scan(SessionCounts(selection, 1, by).statements.front());
           }
         }
       }
     }
-    expect_no_scan(ListSessionEventsSql("even", 1, 0, 50));
-    expect_no_scan(ListSessionEventsSql("even", 1, 5000, 1000));
+    const EventSelection even{.session_id = "even"};
+    expect_no_scan(EventPage(even, 1, {}, 50)->statements.front());
+    expect_no_scan(EventPage(even, 1, {"5000"}, 1000)->statements.front());
     const auto rides = [&](const char* filter, OrderField field, const char* index) {
-      const std::string plan = expect_no_scan(
-          ListSessionsSql(Selection(filter, "default", false), {field, true}, std::nullopt, 50));
+      const std::string plan =
+          expect_no_scan(PageSqlOf(Selection(filter, "default", false), {field, true}, {}, 50));
       EXPECT_TRUE(absl::StrContains(plan, index)) << filter << "\n" << plan;
       EXPECT_FALSE(absl::StrContains(plan, "Sort")) << filter << "\n" << plan;
     };
@@ -539,10 +554,9 @@ TEST(SessionQueries, NoPlanScansATable) {
     rides("", OrderField::kState, "sessions_by_state");
     // An owner's sessions lie far apart: they are fetched side by side.
     for (const bool is_first : {true, false}) {
-      const SessionPageKey key{"", absl::FromUnixSeconds(1767240000), "exec"};
+      const KeyValues key = is_first ? KeyValues() : KeyAt(1767240000, "exec");
       const std::string plan =
-          expect_no_scan(ListSessionsSql(Selection("owner_id = u1 hold = true"), Order(),
-                                         is_first ? std::nullopt : std::optional(key), 50));
+          expect_no_scan(PageSqlOf(Selection("owner_id = u1 hold = true"), Order(), key, 50));
       EXPECT_TRUE(absl::StrContains(plan, "Index Only Scan Backward using sessions_by_owner"))
           << plan;
       // What could be taken out of the OR, or stands beside it, would lead to other scans.
@@ -553,12 +567,11 @@ TEST(SessionQueries, NoPlanScansATable) {
     }
     // In the order of status no edge is told by this index.
     EXPECT_FALSE(absl::StrContains(
-        expect_no_scan(ListSessionsSql(Selection("owner_id = u1"), {OrderField::kStatus, true},
-                                       std::nullopt, 50)),
+        expect_no_scan(PageSqlOf(Selection("owner_id = u1"), {OrderField::kStatus, true}, {}, 50)),
         "edge"));
   }
   const auto list = [&](const char* filter) {
-    return expect_no_scan(ListSessionsSql(Selection(filter), Order(), std::nullopt, 50));
+    return expect_no_scan(PageSqlOf(Selection(filter), Order(), {}, 50));
   };
   EXPECT_TRUE(absl::StrContains(list("labels.team = 'none'"), "sessions_by_label"));
   EXPECT_TRUE(absl::StrContains(list("references.job = 'none'"), "sessions_by_ref"));
@@ -576,10 +589,9 @@ TEST(SessionQueries, APageOfAnOwnersSessionsReadsNoMoreThanItNeeds) {
          {"", "state = ACTIVE", "status = status_1", "labels:team", "owner_id = u1"}) {
       for (const bool descending : {false, true}) {
         for (const bool is_first : {true, false}) {
-          const SessionPageKey middle{"", absl::FromUnixSeconds(1767228860), "exec"};
-          const Sql sql = ListSessionsSql(Selection(absl::StrCat("owner_id = u1 ", filter)),
-                                          {OrderField::kCreateTime, descending},
-                                          is_first ? std::nullopt : std::optional(middle), 50);
+          const KeyValues after = is_first ? KeyValues() : KeyAt(1767228860, "exec");
+          const Sql sql = PageSqlOf(Selection(absl::StrCat("owner_id = u1 ", filter)),
+                                    {OrderField::kCreateTime, descending}, after, 50);
           const Result plan = world.Ask(
               {absl::StrCat("EXPLAIN (ANALYZE, BUFFERS, TIMING OFF) ", sql.text), sql.params});
           std::string text;

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "absl/synchronization/notification.h"
+#include "db/query/watch_queries.h"
 #include "server/watch/feed.h"
 #include "server/watch/rewind.h"
 #include "state_machine/session_id.h"
@@ -36,22 +36,10 @@ struct Side {
   std::unique_ptr<Feed> feed;
 };
 
-db::QueryPool::Results Read(Side& side, std::vector<db::Sql> trip) {
-  db::QueryPool::Results results = absl::UnknownError("not run");
-  absl::Notification done;
-  side.feed->reads().Run(std::move(trip), TestDeadline(), [&](db::QueryPool::Results read) {
-    results = std::move(read);
-    done.Notify();
-  });
-  done.WaitForNotification();
-  EXPECT_TRUE(results.ok()) << results.status();
-  return results;
-}
-
 Positions PositionsOf(Side& side) {
-  return db::ReadPartitionStates(Read(side, {db::PartitionStatesSql()})->front(),
-                                 side.store->partition_count())
-      .positions;
+  const auto states = Wait(side.feed->reads().GetPartitions());
+  EXPECT_TRUE(states.ok()) << states.status();
+  return states->positions;
 }
 
 // A stream without gRPC: takes on a thread of its own until it is ended.
@@ -111,12 +99,9 @@ class Reader {
 
   void ReadUnread(const std::vector<Range>& ranges) {
     const Interest& interest = subscription_->interest();
-    const auto events = Read(side_, db::StoredEventsTrip(ranges));
-    db::StoredEvents stored = db::ReadStoredEvents(*events, side_.store->partition_count());
-    if (auto trip = db::StoredRestTrip(stored, interest.rewinding(), 1000); !trip.empty()) {
-      ASSERT_TRUE(db::AddStoredRest(*Read(side_, std::move(trip)), &stored));
-    }
-    for (const ChangePtr& change : ChangesOf(std::move(stored))) {
+    auto stored = Wait(side_.feed->reads().GetEvents(ranges, interest.rewinding(), 1000));
+    ASSERT_TRUE(stored.ok()) << stored.status();
+    for (const ChangePtr& change : ChangesOf(*std::move(stored))) {
       if (interest.Judge(*change).has_value()) Get(*change);
     }
     side_.feed->hub().Advance(*subscription_, ranges);
@@ -212,14 +197,15 @@ TEST(Feed, PassesOverWhatWasRemovedAndSaysSo) {
   Side side(database);
   const std::string id = db::NewSessionIn(*side.store, "interview").session_id();
   db::Pending(*side.store, SetLabel(id, "n", "1")).Wait();
-  EXPECT_EQ(db::ReadOldestResumable(Read(side, {db::OldestResumableSql()})->front()), std::nullopt);
+  const auto oldest = [&] { return Wait(side.feed->reads().GetOldestResumable()).value(); };
+  EXPECT_EQ(oldest(), std::nullopt);
   auto connection = database.Connect();
   const absl::Status removed = connection->Execute(
       "BEGIN; SET LOCAL sessiond.purging = 'on'; DELETE FROM session_events WHERE sequence = 1;"
       "UPDATE partitions SET purged_position = 1 WHERE position > 0; COMMIT",
       TestDeadline());
   ASSERT_TRUE(removed.ok()) << removed;
-  EXPECT_TRUE(db::ReadOldestResumable(Read(side, {db::OldestResumableSql()})->front()).has_value());
+  EXPECT_TRUE(oldest().has_value());
   // A hub that had seen nothing yet reads what is left.
   Reader reader(side, "", Positions(64));
   std::vector<std::vector<int64_t>> wanted(64);
@@ -230,6 +216,11 @@ TEST(Feed, PassesOverWhatWasRemovedAndSaysSo) {
   EXPECT_EQ(reader.Await(1), wanted);
 }
 
+template <class Answered>
+Answer<Answered> Asked(db::QueryPool& pool, db::Question<Answered> question) {
+  co_return co_await pool.Ask(std::move(question), TestDeadline());
+}
+
 TEST(Feed, ReadsAnewWhatWasRemovedBetweenItsTrips) {
   TestDatabase database;
   Side side(database);
@@ -238,17 +229,16 @@ TEST(Feed, ReadsAnewWhatWasRemovedBetweenItsTrips) {
   const std::vector<Range> ranges =
       RangesBetween(from, PositionsOf(side), {PartitionOf(id, side.store->partition_count())});
   ASSERT_EQ(ranges.size(), 1u);
-  const auto events = Read(side, db::StoredEventsTrip(ranges));
-  db::StoredEvents stored = db::ReadStoredEvents(*events, side.store->partition_count());
+  const auto ask = [&](auto question) {
+    return Wait(Asked(side.store->queries(), std::move(question))).value();
+  };
+  db::StoredEvents stored = ask(db::FindStoredEvents(ranges, side.store->partition_count()));
   ASSERT_EQ(stored.sessions.size(), 1u);
-  EXPECT_TRUE(db::StoredRestTrip(stored, db::Rewinding::kAll, 1000).empty());
+  EXPECT_TRUE(db::FindRestOf(&stored, db::Rewinding::kAll, 1000).statements.empty());
 
   // As if it had ended since.
   stored.sessions.clear();
-  const auto add_rest = [&] {
-    return db::AddStoredRest(*Read(side, db::StoredRestTrip(stored, db::Rewinding::kAll, 1000)),
-                             &stored);
-  };
+  const auto add_rest = [&] { return ask(db::FindRestOf(&stored, db::Rewinding::kAll, 1000)); };
   EXPECT_TRUE(add_rest());
   const auto purge_to = [&](int64_t position) {
     database.Ask(absl::StrCat("UPDATE partitions SET purged_position = ", position,

@@ -10,7 +10,6 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "absl/synchronization/notification.h"
 #include "db/rows/workflow_rows.h"
 #include "tests/store_fixture.h"
 
@@ -23,32 +22,24 @@ v1::Workflow Titled(const std::string& title) {
   return definition;
 }
 
-std::optional<StoredWorkflow> Insert(SessionStore& store, const v1::Workflow& definition,
+// Once, whether others are at it or not.
+std::optional<StoredWorkflow> Insert(const TestDatabase& database, const v1::Workflow& definition,
                                      Unless unless = Unless::kNewestIsSame) {
-  absl::Notification done;
-  std::optional<StoredWorkflow> stored;
-  store.writes().Run({InsertWorkflowSql(definition, unless)}, TestDeadline(),
-                     [&](QueryPool::Results results) {
-                       EXPECT_TRUE(results.ok()) << results.status();
-                       if (results.ok()) stored = ReadStoredWorkflow(results->front());
-                       done.Notify();
-                     });
-  done.WaitForNotification();
-  return stored;
+  const auto connection = database.Connect();
+  const Sql insert = InsertWorkflowSql(definition, unless);
+  connection->QueueSql(insert.text, insert.params);
+  const auto results = connection->Trip(TestDeadline());
+  EXPECT_TRUE(results.ok()) << results.status();
+  return results.ok() ? ReadStoredWorkflow(results->front()) : std::nullopt;
 }
 
 void Refresh(SessionStore& store) {
-  absl::Notification done;
-  store.RefreshWorkflows(TestDeadline(), [&](const absl::Status& status) {
-    EXPECT_TRUE(status.ok()) << status;
-    done.Notify();
-  });
-  done.WaitForNotification();
+  const absl::Status refreshed = Wait(store.RefreshWorkflows(TestDeadline()));
+  EXPECT_TRUE(refreshed.ok()) << refreshed;
 }
 
 TEST(WorkflowRows, ARevisionIsCreatedUnlessItIsTheNewestAlready) {
   TestDatabase database;
-  const auto store = OpenStore(database);
   struct Step {
     const char* title;
     Unless unless;
@@ -66,7 +57,7 @@ TEST(WorkflowRows, ARevisionIsCreatedUnlessItIsTheNewestAlready) {
        }) {
     v1::Workflow definition = Titled(step.title);
     definition.set_revision(77);  // Of no consequence.
-    const auto stored = Insert(*store, definition, step.unless);
+    const auto stored = Insert(database, definition, step.unless);
     ASSERT_TRUE(stored.has_value());
     EXPECT_EQ(stored->revision, step.revision) << step.title;
     EXPECT_EQ(stored->created(), step.created) << step.title << " " << step.revision;
@@ -75,13 +66,11 @@ TEST(WorkflowRows, ARevisionIsCreatedUnlessItIsTheNewestAlready) {
 
 TEST(WorkflowRows, WhatAllCreateAtOnceIsCreatedOnce) {
   TestDatabase database;
-  std::vector<std::unique_ptr<SessionStore>> stores;
-  for (int i = 0; i < 4; ++i) stores.push_back(OpenStore(database));
   std::vector<std::thread> threads;
   for (int i = 0; i < 8; ++i) {
     threads.emplace_back([&, i] {
       std::optional<StoredWorkflow> stored;
-      while (!stored.has_value()) stored = Insert(*stores[i % 4], Titled("the same"));
+      while (!stored.has_value()) stored = Insert(database, Titled("the same"));
       EXPECT_EQ(stored->revision, 1);
     });
   }
@@ -91,8 +80,6 @@ TEST(WorkflowRows, WhatAllCreateAtOnceIsCreatedOnce) {
 
 TEST(WorkflowRows, WhatDiffersGetsRevisionsWithoutAGap) {
   TestDatabase database;
-  std::vector<std::unique_ptr<SessionStore>> stores;
-  for (int i = 0; i < 4; ++i) stores.push_back(OpenStore(database));
   constexpr int kEach = 5;
   std::vector<std::thread> threads;
   std::vector<std::vector<int>> revisions(4);
@@ -100,7 +87,7 @@ TEST(WorkflowRows, WhatDiffersGetsRevisionsWithoutAGap) {
     threads.emplace_back([&, i] {
       for (int n = 0; n < kEach; ++n) {
         std::optional<StoredWorkflow> stored;
-        while (!stored.has_value()) stored = Insert(*stores[i], Titled(absl::StrCat(i, " ", n)));
+        while (!stored.has_value()) stored = Insert(database, Titled(absl::StrCat(i, " ", n)));
         revisions[i].push_back(stored->revision);
       }
     });
@@ -115,7 +102,6 @@ TEST(WorkflowRows, WhatDiffersGetsRevisionsWithoutAGap) {
 
 TEST(WorkflowRows, WhoLosesTheRaceForARevisionTriesAgain) {
   TestDatabase database;
-  const auto store = OpenStore(database);
   const auto other = database.Connect();
   ASSERT_TRUE(other
                   ->Execute("BEGIN; INSERT INTO workflows (name, revision, definition) VALUES "
@@ -123,14 +109,14 @@ TEST(WorkflowRows, WhoLosesTheRaceForARevisionTriesAgain) {
                             TestDeadline())
                   .ok());
   std::optional<StoredWorkflow> stored = StoredWorkflow{};
-  std::thread loser([&] { stored = Insert(*store, Titled("late")); });
+  std::thread loser([&] { stored = Insert(database, Titled("late")); });
   while (database.Ask("SELECT count(*)::text FROM pg_stat_activity WHERE wait_event_type = 'Lock' "
                       "AND datname = current_database()") != "1") {
   }
   ASSERT_TRUE(other->Execute("COMMIT", TestDeadline()).ok());
   loser.join();
   EXPECT_FALSE(stored.has_value());
-  stored = Insert(*store, Titled("late"));
+  stored = Insert(database, Titled("late"));
   ASSERT_TRUE(stored.has_value());
   EXPECT_EQ(stored->revision, 2);
 }
@@ -139,7 +125,8 @@ TEST(WorkflowRows, AStartDoesNotUndoWhatWasCreatedSince) {
   TestDatabase database;
   v1::Workflow changed = BuiltinDefinition("interview");
   changed.set_display_name("Changed by hand");
-  ASSERT_EQ(Insert(*OpenStore(database), changed)->revision, 2);
+  OpenStore(database);
+  ASSERT_EQ(Insert(database, changed)->revision, 2);
   const auto again = OpenStore(database);
   EXPECT_EQ(again->catalog().Newest("interview")->definition().display_name(), "Changed by hand");
   EXPECT_EQ(again->catalog().Newest("interview")->revision(), 2);
@@ -154,14 +141,14 @@ TEST(WorkflowRows, AreReadAgainOnlyWhenThereAreMore) {
   TestDatabase database;
   const auto one = OpenStore(database);
   const auto two = OpenStore(database);
-  ASSERT_EQ(Insert(*one, Titled("first"))->revision, 1);
+  ASSERT_EQ(Insert(database, Titled("first"))->revision, 1);
   EXPECT_EQ(two->catalog().Newest("onboarding"), nullptr);
   Refresh(*two);
   const auto found = two->catalog().Newest("onboarding");
   ASSERT_NE(found, nullptr);
   Refresh(*two);
   EXPECT_EQ(two->catalog().Newest("onboarding"), found) << "read though nothing was new";
-  ASSERT_EQ(Insert(*one, Titled("second"))->revision, 2);
+  ASSERT_EQ(Insert(database, Titled("second"))->revision, 2);
   Refresh(*two);
   EXPECT_EQ(two->catalog().Newest("onboarding")->revision(), 2);
   Refresh(*one);

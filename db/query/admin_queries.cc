@@ -5,14 +5,23 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "db/query/page_sql.h"
+#include "db/sql/statements.h"
 #include "state_machine/struct_json.h"
 
 namespace sessiond::db {
 namespace {
 
+Batch ReadBatch(absl::Span<const Result> results) {
+  const Result& result = results.front();
+  Batch batch{.due = Saturated(result.Int8(0, 1)), .held = Saturated(result.Int8(0, 2))};
+  const absl::string_view ids = result.Text(0, 0);
+  if (!ids.empty()) batch.session_ids = absl::StrSplit(ids, ',');
+  return batch;
+}
+
 // The batch itself, then what is counted beyond it: one row with what the sessions are.
-Sql BatchSql(absl::string_view namespace_name, std::string condition, bool holds_matter,
-             Parameters parameters) {
+Question<Batch> BatchOf(absl::string_view namespace_name, std::string condition, bool holds_matter,
+                        Parameters parameters) {
   const std::string where =
       absl::StrCat(NamespaceSql(namespace_name, &parameters), " AND ", condition);
   const absl::string_view held = holds_matter ? "s.hold" : "false";
@@ -21,61 +30,54 @@ Sql BatchSql(absl::string_view namespace_name, std::string condition, bool holds
       " LIMIT ", kBatchSessions, "), ','),\n", "       (SELECT count(*) FROM sessions s WHERE ",
       where, " AND NOT ", held, "),\n", "       (SELECT count(*) FROM sessions s WHERE ", where,
       " AND ", held, ")");
-  return {std::move(text), parameters.Take()};
+  return {.statements = {{std::move(text), parameters.Take()}}, .read = ReadBatch};
 }
 
 }  // namespace
 
-Sql OwnedSessionsSql(absl::string_view namespace_name, absl::string_view owner_id) {
+Question<Batch> OwnedSessions(absl::string_view namespace_name, absl::string_view owner_id) {
   Parameters parameters;
   std::string condition = absl::StrCat("s.owner_id = ", parameters.Text(owner_id));
-  return BatchSql(namespace_name, std::move(condition), true, std::move(parameters));
+  return BatchOf(namespace_name, std::move(condition), true, std::move(parameters));
 }
 
-Sql ReferencingSessionsSql(absl::string_view namespace_name, absl::string_view name,
-                           absl::string_view value) {
+Question<Batch> ReferencingSessions(absl::string_view namespace_name, absl::string_view name,
+                                    absl::string_view value) {
   Parameters parameters;
   Struct reference;
   (*reference.mutable_fields())[std::string(name)] = StringValue(value);
   std::string condition = absl::StrCat("s.refs @> ", parameters.Json(ToJson(reference)));
-  return BatchSql(namespace_name, std::move(condition), false, std::move(parameters));
+  return BatchOf(namespace_name, std::move(condition), false, std::move(parameters));
 }
 
-Sql DueSessionsSql(absl::string_view namespace_name, absl::string_view workflow) {
+Question<Batch> DueSessions(absl::string_view namespace_name, absl::string_view workflow) {
   Parameters parameters;
   std::string condition = "s.purge_at <= clock_timestamp()";
   if (!workflow.empty())
     absl::StrAppend(&condition, " AND s.workflow = ", parameters.Text(workflow));
-  return BatchSql(namespace_name, std::move(condition), true, std::move(parameters));
+  return BatchOf(namespace_name, std::move(condition), true, std::move(parameters));
 }
 
-Batch ReadBatch(const Result& result) {
-  Batch batch{.due = Saturated(result.Int8(0, 1)), .held = Saturated(result.Int8(0, 2))};
-  const absl::string_view ids = result.Text(0, 0);
-  if (!ids.empty()) batch.session_ids = absl::StrSplit(ids, ',');
-  return batch;
-}
-
-Sql ForgetOwnerSql(absl::string_view namespace_name, absl::string_view owner_id) {
+Question<int64_t> ForgetOwner(absl::string_view namespace_name, absl::string_view owner_id) {
   Parameters parameters;
   const std::string where = absl::StrCat(NamespaceSql(namespace_name, &parameters),
                                          " AND s.owner_id = ", parameters.Text(owner_id));
-  return {absl::StrCat("UPDATE tombstones s SET owner_id = '' WHERE ", where), parameters.Take()};
+  return {.statements = {{absl::StrCat("UPDATE tombstones s SET owner_id = '' WHERE ", where),
+                          parameters.Take()}},
+          .read = [](absl::Span<const Result> results) { return results.front().affected(); }};
 }
 
-Sql DatabaseInfoSql() {
-  return {
-      "SELECT database_id::text, (SELECT max(version)::int FROM schema_migrations),\n"
-      "       current_setting('server_version')\nFROM database_identity",
-      {}};
-}
-
-DatabaseInfo ReadDatabaseInfo(const Result& result) {
-  const absl::string_view version = result.Text(0, 2);
-  return {.database_id = std::string(result.Text(0, 0)),
-          .schema_version = result.Int4(0, 1),
-          // Distributions add words of their own: `15.14 (Debian 15.14-0+deb12u1)`.
-          .postgres_version = std::string(version.substr(0, version.find(' ')))};
+Question<DatabaseInfo> LoadDatabaseInfo() {
+  return {.statements = {{kLoadDatabaseInfo.sql, {}}},
+          .read = [](absl::Span<const Result> results) {
+            const Result& result = results.front();
+            const absl::string_view version = result.Text(0, 2);
+            return DatabaseInfo{
+                .database_id = std::string(result.Text(0, 0)),
+                .schema_version = result.Int4(0, 1),
+                // Distributions add words of their own: `15.14 (Debian 15.14-0+deb12u1)`.
+                .postgres_version = std::string(version.substr(0, version.find(' ')))};
+          }};
 }
 
 }  // namespace sessiond::db

@@ -1,12 +1,11 @@
 #include "db/query/error_queries.h"
 
-#include <array>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "db/query/filter_sql.h"
 #include "db/rows/error_rows.h"
-#include "state_machine/timestamps.h"
+#include "state_machine/session_id.h"
 
 namespace sessiond::db {
 namespace {
@@ -15,56 +14,50 @@ namespace {
 constexpr int kPatternErrorsMin = 2;
 constexpr int kPatternsMax = 100;
 
-constexpr std::array<absl::string_view, 2> kKeys = {"x.created_at", "x.error_id"};
-
 // Which errors, where `s` is their session if they are not of one alone.
-std::string Where(const ErrorSelection& selection, Parameters* parameters) {
+std::string Where(const ErrorSelection& selection, int partition_count, Parameters* parameters) {
   const std::string filter =
-      FilterSql(selection.filter, FilterResource::kErrors, selection.partition_count, parameters);
+      FilterSql(selection.filter, FilterResource::kErrors, partition_count, parameters);
   if (!selection.session_id.empty()) {
-    return absl::StrCat(
-        OfSessionSql("x", selection.session_id, selection.partition_count, parameters), " AND ",
-        filter);
+    return absl::StrCat(OfSessionSql("x", selection.session_id, partition_count, parameters),
+                        " AND ", filter);
   }
   return absl::StrCat(NamespaceSql(selection.namespace_name, parameters),
                       selection.include_deleted ? "" : " AND s.state <> 5", " AND ", filter);
 }
 
-Sql ErrorPageSql(absl::string_view from, std::string where, int page_size, std::size_t bytes_max,
-                 Parameters parameters) {
-  return PageSql({.alias = "x",
-                  .from = from,
-                  .where = std::move(where),
-                  .keys = {kKeys.begin(), kKeys.end()},
-                  .descending = true,
-                  .columns = kErrorColumns,
-                  .bytes = "octet_length(x.user_message) + octet_length(x.recovery_actions::text)"
-                           " + octet_length(x.technical_details::text)"
-                           " + octet_length(x.resolution)",
-                  .bytes_max = bytes_max},
-                 page_size, std::move(parameters));
+PageParts Parts(absl::string_view from, std::string where) {
+  return {.alias = "x",
+          .from = from,
+          .where = std::move(where),
+          .keys = {{"x.created_at", "timestamptz"}, {"x.error_id", "text"}},
+          .descending = true,
+          .columns = kErrorColumns,
+          .bytes =
+              "octet_length(x.user_message) + octet_length(x.recovery_actions::text)"
+              " + octet_length(x.technical_details::text) + octet_length(x.resolution)"};
 }
 
 // For totals, where every error is met: a join, not a look-up for each.
 constexpr absl::string_view kErrorsAndSessions =
     "session_errors x JOIN sessions s ON s.partition = x.partition AND s.id = x.session_id";
 
-Sql CountsSql(const ErrorSelection& selection) {
+Sql CountsSql(const ErrorSelection& selection, int partition_count) {
   Parameters parameters;
   std::string text = absl::StrCat(
       "SELECT x.category, x.severity, count(*), count(*) FILTER (WHERE x.resolved_at IS NULL)\n",
-      "FROM ", kErrorsAndSessions, "\nWHERE ", Where(selection, &parameters),
+      "FROM ", kErrorsAndSessions, "\nWHERE ", Where(selection, partition_count, &parameters),
       "\nGROUP BY 1, 2 ORDER BY 1, 2");
   return {std::move(text), parameters.Take()};
 }
 
 // Patterns of sessions that are there, and of those that are not any more.
-Sql PatternsSql(const ErrorSelection& selection) {
+Sql PatternsSql(const ErrorSelection& selection, int partition_count) {
   Parameters parameters;
   std::string live = absl::StrCat(
       "SELECT s.workflow, x.operation_stage, x.category, x.error_code, count(*) AS errors,\n"
       "         count(DISTINCT x.session_id) AS sessions\n",
-      "  FROM ", kErrorsAndSessions, "\n  WHERE ", Where(selection, &parameters),
+      "  FROM ", kErrorsAndSessions, "\n  WHERE ", Where(selection, partition_count, &parameters),
       "\n  GROUP BY 1, 2, 3, 4");
   // Without a filter: an AND of nothing.
   const bool unfiltered =
@@ -85,62 +78,12 @@ Sql PatternsSql(const ErrorSelection& selection) {
   return {std::move(text), parameters.Take()};
 }
 
-}  // namespace
-
-Sql ListErrorsSql(const ErrorSelection& selection, const std::optional<TimeKey>& after,
-                  int page_size) {
-  Parameters parameters;
-  std::string where = Where(selection, &parameters);
-  if (after.has_value()) {
-    const std::string key[] = {parameters.Time(after->time), parameters.Text(after->id)};
-    absl::StrAppend(&where, " AND ", BehindSql(kKeys, true, key));
-  }
-  const std::string from =
-      absl::StrCat("session_errors x ", selection.session_id.empty() ? SessionOfSql("x") : "");
-  return ErrorPageSql(from, std::move(where), page_size, kPageBytesMax, std::move(parameters));
-}
-
-bool ReadErrorPage(const Result& result, int page_size, v1::ListErrorsResponse* response) {
-  return ReadPage(result, page_size, response->mutable_errors(),
-                  [&](int row, v1::SessionError* error) { ReadError(result, row, 1, error); });
-}
-
-TimeKey KeyOf(const v1::SessionError& last) {
-  return {.time = FromProto(last.create_time()), .id = last.error_id()};
-}
-
-Sql GetErrorSql(absl::string_view session_id, int partition_count, absl::string_view error_id) {
-  Parameters parameters;
-  std::string text = absl::StrCat("SELECT ", kErrorColumns, "\nFROM session_errors x\nWHERE ",
-                                  OfSessionSql("x", session_id, partition_count, &parameters),
-                                  " AND x.error_id = ", parameters.Text(error_id));
-  return {std::move(text), parameters.Take()};
-}
-
-Sql NewestOpenErrorsSql(absl::string_view session_id, int partition_count) {
-  Parameters parameters;
-  std::string where = absl::StrCat(OfSessionSql("x", session_id, partition_count, &parameters),
-                                   " AND x.resolved_at IS NULL");
-  return ErrorPageSql("session_errors x", std::move(where), kViewRowsMax, kViewBytesMax,
-                      std::move(parameters));
-}
-
-void ReadNewestOpenErrors(const Result& result,
-                          google::protobuf::RepeatedPtrField<v1::SessionError>* errors) {
-  ReadPage(
-      result, kViewRowsMax, errors,
-      [&](int row, v1::SessionError* error) { ReadError(result, row, 1, error); }, kViewBytesMax);
-}
-
-std::vector<Sql> SummarizeErrorsSql(const ErrorSelection& selection) {
-  return {CountsSql(selection), PatternsSql(selection)};
-}
-
-void ReadErrorSummary(absl::Span<const Result> results, v1::SummarizeErrorsResponse* response) {
+v1::SummarizeErrorsResponse ReadSummary(absl::Span<const Result> results) {
+  v1::SummarizeErrorsResponse summary;
   int64_t total = 0, open_total = 0;
   const Result& counts = results[0];
   for (int row = 0; row < counts.rows(); ++row) {
-    auto* count = response->add_counts();
+    auto* count = summary.add_counts();
     count->set_category(static_cast<v1::SessionError::Category>(counts.Int2(row, 0)));
     count->set_severity(static_cast<v1::SessionError::Severity>(counts.Int2(row, 1)));
     count->set_count(Saturated(counts.Int8(row, 2)));
@@ -148,12 +91,12 @@ void ReadErrorSummary(absl::Span<const Result> results, v1::SummarizeErrorsRespo
     total += counts.Int8(row, 2);
     open_total += counts.Int8(row, 3);
   }
-  response->set_total(Saturated(total));
-  response->set_open_total(Saturated(open_total));
+  summary.set_total(Saturated(total));
+  summary.set_open_total(Saturated(open_total));
 
   const Result& patterns = results[1];
   for (int row = 0; row < patterns.rows(); ++row) {
-    auto* pattern = response->add_patterns();
+    auto* pattern = summary.add_patterns();
     pattern->set_workflow(std::string(patterns.Text(row, 0)));
     pattern->set_operation_stage(std::string(patterns.Text(row, 1)));
     pattern->set_category(static_cast<v1::SessionError::Category>(patterns.Int2(row, 2)));
@@ -161,6 +104,48 @@ void ReadErrorSummary(absl::Span<const Result> results, v1::SummarizeErrorsRespo
     pattern->set_count(Saturated(patterns.Int8(row, 4)));
     pattern->set_session_count(Saturated(patterns.Int8(row, 5)));
   }
+  return summary;
+}
+
+}  // namespace
+
+ListQuestion<v1::SessionError> ErrorPage(const ErrorSelection& selection, int partition_count,
+                                         const KeyValues& after, int page_size) {
+  Parameters parameters;
+  const std::string from =
+      absl::StrCat("session_errors x ", selection.session_id.empty() ? SessionOfSql("x") : "");
+  const PageParts parts = Parts(from, Where(selection, partition_count, &parameters));
+  return PageQuestion(parts, after, page_size, std::move(parameters), ReadError);
+}
+
+Question<std::optional<v1::SessionError>> ErrorById(absl::string_view session_id,
+                                                    int partition_count,
+                                                    absl::string_view error_id) {
+  const std::string partition = absl::StrCat(PartitionOf(session_id, partition_count));
+  return {
+      .statements = {{kFindError.sql, {partition, std::string(session_id), std::string(error_id)}}},
+      .read = [](absl::Span<const Result> results) {
+        std::optional<v1::SessionError> error;
+        if (results.front().rows() > 0) ReadError(results.front(), 0, 0, &error.emplace());
+        return error;
+      }};
+}
+
+Question<Page<v1::SessionError>> NewestOpenErrors(absl::string_view session_id,
+                                                  int partition_count) {
+  Parameters parameters;
+  PageParts parts = Parts("session_errors x",
+                          absl::StrCat(OfSessionSql("x", session_id, partition_count, &parameters),
+                                       " AND x.resolved_at IS NULL"));
+  parts.bytes_max = kViewBytesMax;
+  return *PageQuestion(parts, {}, kViewRowsMax, std::move(parameters), ReadError);
+}
+
+Question<v1::SummarizeErrorsResponse> ErrorSummary(const ErrorSelection& selection,
+                                                   int partition_count) {
+  return {.statements = {CountsSql(selection, partition_count),
+                         PatternsSql(selection, partition_count)},
+          .read = ReadSummary};
 }
 
 }  // namespace sessiond::db

@@ -7,28 +7,21 @@
 
 namespace sessiond::db {
 
-Sql ListMessagesSql(absl::string_view session_id, int partition_count, int32_t after_sequence,
-                    bool descending, int page_size) {
+ListQuestion<v1::SessionMessage> MessagePage(const MessageSelection& selection, int partition_count,
+                                             const KeyValues& after, int page_size) {
   Parameters parameters;
-  std::string where = OfSessionSql("m", session_id, partition_count, &parameters);
-  if (after_sequence > 0) {
-    absl::StrAppend(&where, " AND m.sequence ", descending ? "< " : "> ",
-                    parameters.Add(absl::StrCat(after_sequence), "integer"));
-  }
-  return PageSql({.alias = "m",
-                  .from = "session_messages m",
-                  .where = std::move(where),
-                  .keys = {"m.sequence"},
-                  .descending = descending,
-                  .columns = kMessageColumns,
-                  .bytes = "octet_length(m.content) + octet_length(m.metadata::text)"},
-                 page_size, std::move(parameters));
-}
-
-bool ReadMessagePage(const Result& result, int page_size, v1::ListMessagesResponse* response) {
-  return ReadPage(
-      result, page_size, response->mutable_messages(),
-      [&](int row, v1::SessionMessage* message) { ReadMessage(result, row, 1, message); });
+  const PageParts parts{
+      .alias = "m",
+      .from = "session_messages m",
+      .where = OfSessionSql("m", selection.session_id, partition_count, &parameters),
+      .keys = {{"m.sequence", "integer"}},
+      .descending = selection.descending,
+      .columns = kMessageColumns,
+      .bytes = "octet_length(m.content) + octet_length(m.metadata::text)"};
+  // Every page but the first lies behind it anyway.
+  const bool begins = after.empty() && selection.after_sequence > 0;
+  return PageQuestion(parts, begins ? KeyValues{absl::StrCat(selection.after_sequence)} : after,
+                      page_size, std::move(parameters), ReadMessage);
 }
 
 }  // namespace sessiond::db

@@ -5,10 +5,28 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/time/time.h"
+#include "state_machine/refusal.h"
 #include "state_machine/session_id.h"
 
 namespace sessiond::db {
 namespace {
+
+// The keys by their columns, and by names of their own: columns may be ambiguous where other tables
+// are about.
+struct KeyNames {
+  explicit KeyNames(const std::vector<PageKey>& keys) {
+    for (const PageKey& key : keys) {
+      names.push_back(absl::StrCat("key_", names.size()));
+      columns.push_back(key.column);
+      absl::StrAppend(&selected, ", ", key.column, " AS ", names.back());
+    }
+  }
+
+  std::vector<absl::string_view> columns;
+  std::vector<std::string> names;
+  std::string selected;
+};
 
 template <class Keys>
 std::string OrderBy(const Keys& keys, bool descending) {
@@ -17,23 +35,38 @@ std::string OrderBy(const Keys& keys, bool descending) {
   });
 }
 
-// The keys by names of their own: `keys` may be ambiguous where other tables are about.
-struct NamedKeys {
-  explicit NamedKeys(absl::Span<const absl::string_view> keys) {
-    for (const absl::string_view key : keys) {
-      names.push_back(absl::StrCat("key_", names.size()));
-      absl::StrAppend(&columns, ", ", key, " AS ", names.back());
-    }
-  }
+// A key's value as a placeholder. Nothing if it is none of its type.
+std::optional<std::string> KeySql(const PageKey& key, const std::string& value,
+                                  Parameters* parameters) {
+  if (key.type == "text") return parameters->Text(value);
+  int64_t number = 0;
+  if (!absl::SimpleAtoi(value, &number)) return std::nullopt;
+  if (key.type == "timestamptz") return parameters->Time(absl::FromUnixMicros(number));
+  return parameters->Add(value, key.type);
+}
 
-  std::vector<std::string> names;
-  std::string columns;
-};
+// The condition of rows behind the one with these values. Rows compare column by column, as indexes
+// do: one step into the index. INVALID_PAGE_TOKEN: a token of ours that carries no key of this
+// list, made by a daemon of another version.
+absl::StatusOr<std::string> BehindSql(const PageParts& parts, const KeyValues& after,
+                                      Parameters* parameters) {
+  std::vector<std::string> values;
+  for (std::size_t i = 0; i < after.size() && i < parts.keys.size(); ++i) {
+    if (auto value = KeySql(parts.keys[i], after[i], parameters); value.has_value())
+      values.push_back(*std::move(value));
+  }
+  if (values.size() != parts.keys.size() || values.size() != after.size()) {
+    return Refusal(v1::INVALID_PAGE_TOKEN,
+                   "The page_token was not made for this query. Start again without one.");
+  }
+  return absl::StrCat("(", absl::StrJoin(KeyNames(parts.keys).columns, ", "),
+                      parts.descending ? ") < (" : ") > (", absl::StrJoin(values, ", "), ")");
+}
 
 std::string RowsSql(const PageParts& parts, absl::string_view where, absl::string_view limit) {
   return absl::StrCat("SELECT ", parts.alias, ".* FROM ", parts.from, " WHERE ", where,
-                      "\n        ORDER BY ", OrderBy(parts.keys, parts.descending), " LIMIT ",
-                      limit);
+                      "\n        ORDER BY ",
+                      OrderBy(KeyNames(parts.keys).columns, parts.descending), " LIMIT ", limit);
 }
 
 // The same rows, not in order. The edge is the last of as many as are wanted, by the index alone.
@@ -43,10 +76,11 @@ std::string RowsSql(const PageParts& parts, absl::string_view where, absl::strin
 // planner could take out of it, hence the edge's own `lead`; and OFFSET 0 keeps the conditions that
 // lead to other indexes from it. The rest comes behind them, as Append runs its parts in turn, and
 // not at all if they are enough.
-std::string FarApartRowsSql(const PageParts& parts, absl::string_view limit) {
-  const auto& [column, value, behind] = *parts.far_apart;
-  const NamedKeys keys(parts.keys);
-  const std::string row = absl::StrCat("(", absl::StrJoin(parts.keys, ", "), ")");
+std::string FarApartRowsSql(const PageParts& parts, absl::string_view behind,
+                            absl::string_view limit) {
+  const auto& [column, value] = *parts.far_apart;
+  const KeyNames keys(parts.keys);
+  const std::string row = absl::StrCat("(", absl::StrJoin(keys.columns, ", "), ")");
   const std::string edge = absl::StrCat("(SELECT ", absl::StrJoin(keys.names, ", "), " FROM edge)");
   const std::string by_index =
       absl::StrCat(column, " = ", value, behind.empty() ? "" : " AND ", behind);
@@ -54,9 +88,9 @@ std::string FarApartRowsSql(const PageParts& parts, absl::string_view limit) {
   const absl::string_view is_behind = parts.descending ? " < " : " > ";
   return absl::StrCat(
       "WITH edge AS (SELECT * FROM (\n",  //
-      "          SELECT ", column, " AS lead", keys.columns, " FROM ", parts.from, " WHERE ",
+      "          SELECT ", column, " AS lead", keys.selected, " FROM ", parts.from, " WHERE ",
       by_index, "\n",  //
-      "          ORDER BY ", OrderBy(parts.keys, parts.descending), " LIMIT ", limit,
+      "          ORDER BY ", OrderBy(keys.columns, parts.descending), " LIMIT ", limit,
       ") first_rows\n",                                                              //
       "          ORDER BY ", OrderBy(keys.names, !parts.descending), " LIMIT 1)\n",  //
       "        SELECT * FROM (SELECT ", parts.alias, ".* FROM ", parts.from, "\n",   //
@@ -75,31 +109,48 @@ std::string FarApartRowsSql(const PageParts& parts, absl::string_view limit) {
 // ROWS BETWEEN … 1 PRECEDING: what lies before a row, so that the row which crosses the limit still
 // comes, and with it the word that there are more. The planner sees by the keys' own names that the
 // windows' rows are in order already.
-Sql PageSql(const PageParts& parts, int page_size, Parameters parameters) {
+absl::StatusOr<Sql> PageSql(const PageParts& parts, const KeyValues& after, int page_size,
+                            Parameters parameters) {
   assert(page_size >= 1);
-  const NamedKeys keys(parts.keys);
+  std::string behind;
+  if (!after.empty()) {
+    auto made = BehindSql(parts, after, &parameters);
+    if (!made.ok()) return made.status();
+    behind = *std::move(made);
+  }
+  const KeyNames keys(parts.keys);
   const std::string limit = parameters.Integer(int64_t{page_size} + 1);
   const std::string bytes_max = parameters.Integer(static_cast<int64_t>(parts.bytes_max));
+  const std::string rows =
+      parts.far_apart.has_value()
+          ? FarApartRowsSql(parts, behind, limit)
+          : RowsSql(parts, absl::StrCat(parts.where, behind.empty() ? "" : " AND ", behind), limit);
   std::string text = absl::StrCat(
       "SELECT * FROM (\n",  //
-      "  SELECT lead(true) OVER page IS NOT NULL AS has_next, ", parts.columns, ",\n",
-      "         COALESCE(sum(", parts.bytes,
-      ") OVER (page ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS bytes_before",
-      keys.columns, "\n",  //
-      "  FROM (",
-      parts.far_apart.has_value() ? FarApartRowsSql(parts, limit)
-                                  : RowsSql(parts, parts.where, limit),
-      ") ", parts.alias, " ", parts.join, "\n", "  WINDOW page AS (ORDER BY ",
-      OrderBy(parts.keys, parts.descending), ")\n", ") page WHERE bytes_before < ", bytes_max,
+      "  SELECT lead(true) OVER page IS NOT NULL AS has_next", keys.selected, ",\n", parts.columns,
+      ",\n         COALESCE(sum(", parts.bytes,
+      ") OVER (page ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS bytes_before\n",
+      "  FROM (", rows, ") ", parts.alias, " ", parts.join, "\n", "  WINDOW page AS (ORDER BY ",
+      OrderBy(keys.columns, parts.descending), ")\n", ") page WHERE bytes_before < ", bytes_max,
       " ORDER BY ", OrderBy(keys.names, parts.descending));
-  return {std::move(text), parameters.Take()};
+  return Sql{std::move(text), parameters.Take()};
 }
 
-std::string BehindSql(absl::Span<const absl::string_view> keys, bool descending,
-                      absl::Span<const std::string> placeholders) {
-  assert(keys.size() == placeholders.size());
-  return absl::StrCat("(", absl::StrJoin(keys, ", "), descending ? ") < (" : ") > (",
-                      absl::StrJoin(placeholders, ", "), ")");
+KeyValues ReadKeys(const Result& result, int row, const std::vector<PageKey>& keys) {
+  KeyValues values;
+  int column = 1;
+  for (const PageKey& key : keys) {
+    if (key.type == "timestamptz") {
+      values.push_back(absl::StrCat(absl::ToUnixMicros(result.Timestamp(row, column))));
+    } else if (key.type == "text") {
+      values.emplace_back(result.Text(row, column));
+    } else {
+      const bool small = key.type == "smallint";
+      values.push_back(absl::StrCat(small ? result.Int2(row, column) : result.Int4(row, column)));
+    }
+    ++column;
+  }
+  return values;
 }
 
 std::string OfSessionSql(absl::string_view alias, absl::string_view session_id, int partition_count,
@@ -118,16 +169,6 @@ std::string SessionOfSql(absl::string_view alias) {
 std::string NamespaceSql(absl::string_view namespace_name, Parameters* parameters) {
   if (namespace_name == "-") return "true";
   return absl::StrCat("s.namespace = ", parameters->Text(namespace_name));
-}
-
-std::vector<std::string> KeyValues(const TimeKey& key) {
-  return {absl::StrCat(absl::ToUnixMicros(key.time)), key.id};
-}
-
-std::optional<TimeKey> ParseTimeKey(absl::Span<const std::string> values) {
-  int64_t micros = 0;
-  if (values.size() != 2 || !absl::SimpleAtoi(values[0], &micros)) return std::nullopt;
-  return TimeKey{.time = absl::FromUnixMicros(micros), .id = values[1]};
 }
 
 }  // namespace sessiond::db

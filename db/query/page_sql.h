@@ -20,13 +20,15 @@
 #include <limits>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
-#include "absl/time/time.h"
-#include "absl/types/span.h"
+#include "db/base/page.h"
 #include "db/connection/connection.h"
 #include "db/connection/sql_text.h"
+#include "db/query/question.h"
 #include "db/query/sql_parameters.h"
 #include "state_machine/limits.h"
 
@@ -37,22 +39,26 @@ namespace sessiond::db {
 inline constexpr int kViewRowsMax = 100;
 inline constexpr std::size_t kViewBytesMax = kPageBytesMax / 2;
 
+// A column that makes a row unique, with others, in the order of the list.
+struct PageKey {
+  absl::string_view column;
+  // timestamptz, text, integer or smallint.
+  absl::string_view type;
+};
+
 struct PageParts {
   // What the rows are called, and where they come from: `s`, `sessions s`. Joins in `from` are for
   // `where` alone. `where` has no OR outside of parentheses.
   absl::string_view alias;
   absl::string_view from;
   std::string where;
-  // What makes a row unique, in the order of the list.
-  std::vector<absl::string_view> keys;
+  std::vector<PageKey> keys;
   bool descending = false;
   // Rows that lie far apart: those whose `column`, which leads their index before `keys`, has
-  // `value`, a placeholder. `behind` tells where the page begins, if it is not the first. Neither
-  // is said in `where`.
+  // `value`, a placeholder. It is not said in `where`.
   struct FarApart {
     absl::string_view column;
     std::string value;
-    std::string behind;
   };
   std::optional<FarApart> far_apart;
   // What is looked up for each row of the page, and only for those.
@@ -64,13 +70,50 @@ struct PageParts {
   std::size_t bytes_max = kPageBytesMax;
 };
 
-// Read it with ReadPage: has_next, then `columns`. REQUIRES: 1 <= page_size.
-Sql PageSql(const PageParts& parts, int page_size, Parameters parameters);
+// One page, from the beginning or behind the row with these values: has_next, the keys, `columns`.
+// INVALID_PAGE_TOKEN: they are not such values. REQUIRES: 1 <= page_size.
+absl::StatusOr<Sql> PageSql(const PageParts& parts, const KeyValues& after, int page_size,
+                            Parameters parameters);
 
-// The condition of rows behind the one with these values. Rows compare column by column, as indexes
-// do: one step into the index.
-std::string BehindSql(absl::Span<const absl::string_view> keys, bool descending,
-                      absl::Span<const std::string> placeholders);
+// REQUIRES: the result of PageSql with these keys.
+KeyValues ReadKeys(const Result& result, int row, const std::vector<PageKey>& keys);
+
+// A page as a question. INVALID_PAGE_TOKEN: as PageSql.
+template <class Message>
+using ListQuestion = absl::StatusOr<Question<Page<Message>>>;
+
+// The page, and its rows as messages: up to `page_size` of them, and `bytes_max`, but at least one.
+// `read` is of db/rows.
+template <class Message>
+ListQuestion<Message> PageQuestion(const PageParts& parts, const KeyValues& after, int page_size,
+                                   Parameters parameters,
+                                   void (*read)(const Result& result, int row, int first_column,
+                                                Message* message)) {
+  auto sql = PageSql(parts, after, page_size, std::move(parameters));
+  if (!sql.ok()) return sql.status();
+  Question<Page<Message>> question;
+  question.statements.push_back(*std::move(sql));
+  question.read = [keys = parts.keys, bytes_max = parts.bytes_max, page_size,
+                   read](absl::Span<const Result> results) {
+    const Result& result = results.front();
+    const int rows = std::min(result.rows(), page_size);
+    Page<Message> page;
+    bool more = rows > 0 && result.Bool(rows - 1, 0);
+    std::size_t bytes = 0;
+    for (int row = 0; row < rows; ++row) {
+      Message* const message = page.rows.Add();
+      read(result, row, static_cast<int>(1 + keys.size()), message);
+      bytes += message->ByteSizeLong();
+      if (row == 0 || bytes <= bytes_max) continue;
+      page.rows.RemoveLast();
+      more = true;
+      break;
+    }
+    if (more) page.end = ReadKeys(result, page.rows.size() - 1, keys);
+    return page;
+  };
+  return question;
+}
 
 // The condition that rows of `alias` lie below this session.
 std::string OfSessionSql(absl::string_view alias, absl::string_view session_id, int partition_count,
@@ -83,38 +126,9 @@ std::string SessionOfSql(absl::string_view alias);
 // The condition that a session `s` lies in this namespace; `-`: in any.
 std::string NamespaceSql(absl::string_view namespace_name, Parameters* parameters);
 
-// Takes rows while they fit, their own columns behind has_next; `read` fills one element. True:
-// there are more.
-template <class Elements, class Read>
-bool ReadPage(const Result& result, int page_size, Elements* elements, Read read,
-              std::size_t bytes_max = kPageBytesMax) {
-  std::size_t bytes = 0;
-  const int rows = std::min(result.rows(), page_size);
-  for (int row = 0; row < rows; ++row) {
-    auto* element = elements->Add();
-    read(row, element);
-    bytes += element->ByteSizeLong();
-    if (row > 0 && bytes > bytes_max) {
-      elements->RemoveLast();
-      return true;
-    }
-  }
-  return rows > 0 && result.Bool(rows - 1, 0);
-}
-
 // A count as the API says it: beyond int32 its maximum.
 inline int32_t Saturated(int64_t count) {
   return static_cast<int32_t>(std::min<int64_t>(count, std::numeric_limits<int32_t>::max()));
 }
-
-// Where a page in the order of a time ended.
-struct TimeKey {
-  absl::Time time;
-  std::string id;
-};
-
-// As the values that a page token carries, and back. Nothing if the values are not such a key.
-std::vector<std::string> KeyValues(const TimeKey& key);
-std::optional<TimeKey> ParseTimeKey(absl::Span<const std::string> values);
 
 }  // namespace sessiond::db

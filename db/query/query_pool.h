@@ -1,16 +1,18 @@
 // Connections for what may take long: lists and counts. They are few, and not the lanes': a slow
 // query keeps other slow queries waiting, never a change or a read by id.
 //
-//   Run → queue (bounded) → a thread with its connection → one trip → done
+//   Ask → queue (bounded) → a thread with its connection → one trip → done
 //
 // A trip tells the database its own deadline, so that nothing goes on running for a caller who has
 // left.
 #pragma once
 
+#include <coroutine>
 #include <deque>
 #include <memory>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
@@ -22,6 +24,7 @@
 #include "db/connection/connection.h"
 #include "db/connection/primary.h"
 #include "db/connection/sql_text.h"
+#include "db/query/question.h"
 
 namespace sessiond::db {
 
@@ -46,6 +49,8 @@ class QueryPool {
  public:
   using Results = absl::StatusOr<std::vector<Result>>;
   using Done = absl::AnyInvocable<void(Results)>;
+  template <class Answered>
+  class Asking;
 
   // Starts the threads; they connect when there is something to do.
   explicit QueryPool(QueryPoolOptions options);
@@ -60,6 +65,12 @@ class QueryPool {
   //   DATABASE_UNAVAILABLE: not reachable, or lost twice · UNAVAILABLE / DRAINING: shut down · what
   //   SqlError makes of an error.
   void Run(std::vector<Sql> trip, Deadline deadline, Done done);
+
+  // co_await pool.Ask(question, deadline) → its answer, on a thread of the pool, or what Run says.
+  template <class Answered>
+  Asking<Answered> Ask(Question<Answered> question, Deadline deadline) {
+    return Asking<Answered>(*this, std::move(question), deadline);
+  }
 
   // Answers what waits with DRAINING, lets finish what runs, and ends the threads. Run refuses from
   // now on.
@@ -83,6 +94,33 @@ class QueryPool {
   bool draining_ ABSL_GUARDED_BY(mutex_) = false;
 
   std::vector<std::thread> threads_;
+};
+
+// Lives in the awaiting coroutine's frame.
+template <class Answered>
+class QueryPool::Asking {
+ public:
+  Asking(QueryPool& pool, Question<Answered> question, Deadline deadline)
+      : pool_(pool), question_(std::move(question)), deadline_(deadline) {}
+  Asking(const Asking&) = delete;
+
+  bool await_ready() const noexcept { return false; }
+  void await_suspend(std::coroutine_handle<> waiter) {
+    pool_.Run(std::move(question_.statements), deadline_, [this, waiter](Results results) {
+      results_ = std::move(results);
+      waiter.resume();
+    });
+  }
+  absl::StatusOr<Answered> await_resume() {
+    if (!results_.ok()) return results_.status();
+    return question_.read(*results_);
+  }
+
+ private:
+  QueryPool& pool_;
+  Question<Answered> question_;
+  const Deadline deadline_;
+  Results results_ = absl::UnknownError("not run");
 };
 
 }  // namespace sessiond::db

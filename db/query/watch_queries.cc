@@ -16,64 +16,15 @@
 namespace sessiond::db {
 namespace {
 
+// Numbers that statements say.
 static_assert(v1::SessionEvent::UPDATED == 3 && v1::SessionEvent::COMPLETED == 5 &&
               v1::SessionEvent::FAILED == 9 && v1::SessionEvent::RECOVERED == 10 &&
               v1::SessionEvent::DELETED == 11 && v1::SessionEvent::UNDELETED == 12 &&
               v1::SessionEvent::MESSAGES_APPENDED == 21 &&
               v1::SessionEvent::REFERENCE_DETACHED == 24);
 
-// The events of the ranges, one step into session_events_pkey for each. LIMIT keeps the planner
-// from turning it into a join with all events.
-constexpr absl::string_view kRanges =
-    "FROM unnest($1::smallint[], $2::bigint[], $3::bigint[]) AS w (partition, after, upto)\n"
-    "CROSS JOIN LATERAL (SELECT *\n"
-    "                    FROM session_events e\n"
-    "                    WHERE e.partition = w.partition\n"
-    "                      AND e.position > w.after\n"
-    "                      AND e.position <= w.upto\n"
-    "                    ORDER BY e.position\n"
-    "                    LIMIT 1000) e\n";
-static_assert(kStoredEventsMax == 1000);
-
-// What a step needs beside its event. Each rides session_events_partition_session_id_sequence_key.
-constexpr absl::string_view kPreviousTime =
-    "(SELECT x.event_at\n"
-    " FROM session_events x\n"
-    " WHERE x.partition = e.partition\n"
-    "   AND x.session_id = e.session_id\n"
-    "   AND x.sequence = e.sequence - 1)";
-// Of RECOVERED the last FAILED, of UNDELETED the last DELETED.
-constexpr absl::string_view kMarkedTime =
-    "CASE WHEN e.type IN (10, 12)\n"
-    "     THEN (SELECT x.event_at\n"
-    "           FROM session_events x\n"
-    "           WHERE x.partition = e.partition\n"
-    "             AND x.session_id = e.session_id\n"
-    "             AND x.sequence < e.sequence\n"
-    "             AND x.type = e.type - 1\n"
-    "           ORDER BY x.sequence DESC\n"
-    "           LIMIT 1)\n"
-    "END\n";
-constexpr int kEventColumnCount = 16;
-
-// The columns of ReadEvent, without what rewinding does not need.
-constexpr absl::string_view kBareEventColumns =
-    "e.session_id, e.sequence, e.event_at, e.type, e.old_state, e.new_state, e.old_stage,\n"
-    "e.new_stage, e.old_status, e.new_status, e.trigger, ''::text, ''::text, ''::text, ''::text,\n"
-    "CASE WHEN e.type = 10 OR e.changes ? 'has_blocking_errors'\n"
-    "     THEN (SELECT COALESCE(jsonb_object_agg(c.key, c.value), '{}')\n"
-    "           FROM jsonb_each(e.changes) c\n"
-    "           WHERE c.key IN ('fail_time', 'has_blocking_errors'))\n"
-    "     ELSE '{}'\n"
-    "END";
-
-// The later events that are taken back. An owner changes only while its session is CREATING.
-absl::string_view Rewound(Rewinding rewinding) {
-  return rewinding == Rewinding::kStanding
-             ? "e.type = 3 AND e.old_state = 1"
-             : "(e.type IN (3, 5, 9, 10, 11, 12, 21, 24) OR e.changes ? 'has_blocking_errors')";
-}
 static_assert(v1::Session::CREATING == 1);
+static_assert(kStoredEventsMax == 1000);  // find_stored_events.sql
 
 std::string ArrayText(const std::vector<std::string>& elements) {
   return absl::StrCat("{", absl::StrJoin(elements, ","), "}");
@@ -134,6 +85,16 @@ int64_t NumberOf(const v1::SessionEvent& event, const char* change) {
   return found == changes.end() ? 0 : static_cast<int64_t>(found->second.number_value());
 }
 
+PartitionStates ReadStates(const Result& result, std::size_t partition_count) {
+  PartitionStates states{.positions = std::vector<int64_t>(partition_count),
+                         .purged = std::vector<int64_t>(partition_count)};
+  for (int row = 0; row < result.rows(); ++row) {
+    states.positions[result.Int2(row, 0)] = result.Int8(row, 1);
+    states.purged[result.Int2(row, 0)] = result.Int8(row, 2);
+  }
+  return states;
+}
+
 // Both ascend by partition and position.
 void ReadAppended(const Result& result, std::vector<StoredEvent>* events) {
   auto event = events->begin();
@@ -144,61 +105,11 @@ void ReadAppended(const Result& result, std::vector<StoredEvent>* events) {
   }
 }
 
-}  // namespace
-
-Sql PartitionStatesSql() {
-  return {"SELECT p.partition, p.position, p.purged_position FROM partitions p", {}};
-}
-
-PartitionStates ReadPartitionStates(const Result& result, int partition_count) {
-  PartitionStates states{.positions = std::vector<int64_t>(partition_count),
-                         .purged = std::vector<int64_t>(partition_count)};
-  for (int row = 0; row < result.rows(); ++row) {
-    states.positions[result.Int2(row, 0)] = result.Int8(row, 1);
-    states.purged[result.Int2(row, 0)] = result.Int8(row, 2);
-  }
-  return states;
-}
-
-Sql OldestResumableSql() {
-  return {
-      "SELECT max(e.event_at)\n"
-      "FROM partitions p\n"
-      "CROSS JOIN LATERAL (SELECT x.event_at\n"
-      "                    FROM session_events x\n"
-      "                    WHERE x.partition = p.partition\n"
-      "                      AND x.position > p.purged_position\n"
-      "                    ORDER BY x.position\n"
-      "                    LIMIT 1) e\n"
-      "WHERE p.purged_position > 0",
-      {}};
-}
-
-std::optional<absl::Time> ReadOldestResumable(const Result& result) {
-  if (result.IsNull(0, 0)) return std::nullopt;
-  return result.Timestamp(0, 0);
-}
-
-std::vector<Sql> StoredEventsTrip(absl::Span<const PositionRange> ranges) {
-  std::vector<Sql> trip;
-  trip.push_back(PartitionStatesSql());
-  trip.push_back(
-      {absl::StrCat("SELECT e.partition, e.position,\n", kEventColumns, ", e.before,\n",
-                    kPreviousTime, ",\n", kMarkedTime, ", ", kSessionColumns, "\n", kRanges,
-                    "LEFT JOIN LATERAL (SELECT *\n"
-                    "                   FROM sessions s\n"
-                    "                   WHERE s.partition = e.partition\n"
-                    "                     AND s.id = e.session_id\n"
-                    "                   LIMIT 1) s ON true\n",
-                    kCurrentTaskJoin, "\nORDER BY e.partition, e.position"),
-       RangeParams(ranges)});
-  return trip;
-}
-
-StoredEvents ReadStoredEvents(const std::vector<Result>& results, int partition_count) {
+// The results of FindStoredEvents.
+StoredEvents ReadEvents(absl::Span<const Result> results, int partition_count) {
   constexpr int kFirstSessionColumn = 2 + kEventColumnCount + 3;
   StoredEvents stored;
-  stored.partitions = ReadPartitionStates(results[0], partition_count);
+  stored.partitions = ReadStates(results[0], partition_count);
   const Result& events = results[1];
   for (int row = 0; row < events.rows(); ++row) {
     stored.events.push_back({.partition = events.Int2(row, 0),
@@ -213,78 +124,10 @@ StoredEvents ReadStoredEvents(const std::vector<Result>& results, int partition_
   return stored;
 }
 
-std::vector<Sql> StoredRestTrip(const StoredEvents& stored, Rewinding rewinding,
-                                std::size_t message_bytes_max) {
-  ArrayParams moved(4), gone(2), appended(5);
-  absl::flat_hash_set<absl::string_view> seen;
-  // From the last event of each session.
-  for (auto each = stored.events.rbegin(); each != stored.events.rend(); ++each) {
-    const v1::SessionEvent& event = each->step.event;
-    const std::string& id = event.session_id();
-    if (event.type() == v1::SessionEvent::MESSAGES_APPENDED) {
-      appended.Add(each->partition, each->position, id, NumberOf(event, "first_sequence"),
-                   NumberOf(event, "last_sequence"));
-    }
-    if (!seen.insert(id).second) continue;
-    const auto session = stored.sessions.find(id);
-    if (session == stored.sessions.end()) {
-      gone.Add(each->partition, id);
-    } else if (session->second->sequence() > event.sequence()) {
-      moved.Add(each->partition, id, event.sequence(), session->second->sequence());
-    }
-  }
-  std::vector<Sql> trip;
-  if (moved.empty() && gone.empty() && appended.empty()) return trip;
-  trip.push_back(PartitionStatesSql());
-  trip.push_back(
-      {absl::StrCat("SELECT ", kBareEventColumns, ", e.before, NULL::timestamptz,\n", kMarkedTime,
-                    "FROM unnest($1::smallint[], $2::text[], $3::integer[], $4::integer[])\n"
-                    "  AS d (partition, session_id, after, upto)\n"
-                    "CROSS JOIN LATERAL (SELECT *\n"
-                    "                    FROM session_events e\n"
-                    "                    WHERE e.partition = d.partition\n"
-                    "                      AND e.session_id = d.session_id\n"
-                    "                      AND e.sequence > d.after\n"
-                    "                      AND e.sequence <= d.upto\n"
-                    "                      AND ",
-                    Rewound(rewinding),
-                    "\n"
-                    "                    ORDER BY e.sequence\n"
-                    "                    OFFSET 0) e\n"
-                    "ORDER BY e.session_id, e.sequence"),
-       moved.Params()});
-  trip.push_back(
-      {"SELECT t.id, t.namespace, t.workflow, t.owner_id, t.created_at\n"
-       "FROM unnest($1::smallint[], $2::text[]) AS d (partition, session_id)\n"
-       "JOIN tombstones t ON t.partition = d.partition AND t.id = d.session_id",
-       gone.Params()});
-  // Of each event as many as fit, off session_messages_pkey.
-  std::vector<std::optional<std::string>> message_params = appended.Params();
-  message_params.push_back(absl::StrCat(message_bytes_max));
-  trip.push_back(
-      {absl::StrCat("SELECT e.partition, e.position, ", kMessageColumns,
-                    "\n"
-                    "FROM unnest($1::smallint[], $2::bigint[], $3::text[], $4::integer[], "
-                    "$5::integer[])\n"
-                    "  AS e (partition, position, session_id, first, last)\n"
-                    "CROSS JOIN LATERAL (SELECT *, sum(octet_length(m.content)\n"
-                    "                                  + octet_length(m.metadata::text))\n"
-                    "                              OVER (ORDER BY m.sequence) AS bytes\n"
-                    "                    FROM session_messages m\n"
-                    "                    WHERE m.partition = e.partition\n"
-                    "                      AND m.session_id = e.session_id\n"
-                    "                      AND m.sequence BETWEEN e.first AND e.last\n"
-                    "                    ORDER BY m.sequence) m\n"
-                    "WHERE m.bytes <= $6::bigint\n"
-                    "ORDER BY e.partition, e.position, m.sequence"),
-       std::move(message_params)});
-  return trip;
-}
-
-bool AddStoredRest(const std::vector<Result>& results, StoredEvents* stored) {
+// The results of FindRestOf.
+bool ReadRest(absl::Span<const Result> results, StoredEvents* stored) {
   const std::vector<int64_t>& before = stored->partitions.purged;
-  const std::vector<int64_t> purged =
-      ReadPartitionStates(results[0], static_cast<int>(before.size())).purged;
+  const std::vector<int64_t> purged = ReadStates(results[0], before.size()).purged;
   // What happens to a session behind an event lies behind it.
   for (const StoredEvent& event : stored->events) {
     const int16_t p = event.partition;
@@ -305,21 +148,81 @@ bool AddStoredRest(const std::vector<Result>& results, StoredEvents* stored) {
   return true;
 }
 
-Sql SessionsByIdSql(absl::Span<const std::string> session_ids, int partition_count) {
+}  // namespace
+
+Question<PartitionStates> ReadPartitionStates(int partition_count) {
+  return {.statements = {{kReadPartitionStates.sql, {}}},
+          .read = [partition_count](absl::Span<const Result> results) {
+            return ReadStates(results.front(), partition_count);
+          }};
+}
+
+Question<std::optional<absl::Time>> FindOldestResumable() {
+  return {.statements = {{kFindOldestResumable.sql, {}}},
+          .read = [](absl::Span<const Result> results) {
+            const Result& result = results.front();
+            return result.IsNull(0, 0) ? std::nullopt : std::optional(result.Timestamp(0, 0));
+          }};
+}
+
+Question<StoredEvents> FindStoredEvents(absl::Span<const PositionRange> ranges,
+                                        int partition_count) {
+  return {
+      .statements = {{kReadPartitionStates.sql, {}}, {kFindStoredEvents.sql, RangeParams(ranges)}},
+      .read = [partition_count](absl::Span<const Result> results) {
+        return ReadEvents(results, partition_count);
+      }};
+}
+
+Question<bool> FindRestOf(StoredEvents* stored, Rewinding rewinding,
+                          std::size_t message_bytes_max) {
+  ArrayParams moved(4), gone(2), appended(5);
+  absl::flat_hash_set<absl::string_view> seen;
+  // From the last event of each session.
+  for (auto each = stored->events.rbegin(); each != stored->events.rend(); ++each) {
+    const v1::SessionEvent& event = each->step.event;
+    const std::string& id = event.session_id();
+    if (event.type() == v1::SessionEvent::MESSAGES_APPENDED) {
+      appended.Add(each->partition, each->position, id, NumberOf(event, "first_sequence"),
+                   NumberOf(event, "last_sequence"));
+    }
+    if (!seen.insert(id).second) continue;
+    const auto session = stored->sessions.find(id);
+    if (session == stored->sessions.end()) {
+      gone.Add(each->partition, id);
+    } else if (session->second->sequence() > event.sequence()) {
+      moved.Add(each->partition, id, event.sequence(), session->second->sequence());
+    }
+  }
+  Question<bool> question{
+      .read = [stored](absl::Span<const Result> results) { return ReadRest(results, stored); }};
+  if (moved.empty() && gone.empty() && appended.empty()) return question;
+  std::vector<std::optional<std::string>> moved_params = moved.Params();
+  moved_params.emplace_back(rewinding == Rewinding::kAll ? "true" : "false");
+  std::vector<std::optional<std::string>> message_params = appended.Params();
+  message_params.push_back(absl::StrCat(message_bytes_max));
+  question.statements = {{kReadPartitionStates.sql, {}},
+                         {kFindLaterEvents.sql, std::move(moved_params)},
+                         {kFindEndedSessions.sql, gone.Params()},
+                         {kFindAppendedMessages.sql, std::move(message_params)}};
+  return question;
+}
+
+Question<std::vector<v1::Session>> FindNamedSessions(absl::Span<const std::string> session_ids,
+                                                     int partition_count) {
   std::vector<std::string> partitions;
   for (const std::string& id : session_ids)
     partitions.push_back(absl::StrCat(PartitionOf(id, partition_count)));
-  return {absl::StrCat("SELECT ", kSessionColumns,
-                       "\nFROM unnest($1::smallint[], $2::text[]) AS i (partition, id)\n"
-                       "JOIN sessions s ON s.partition = i.partition AND s.id = i.id\n",
-                       kCurrentTaskJoin, "\nORDER BY s.id"),
-          {ArrayText(partitions), ArrayText({session_ids.begin(), session_ids.end()})}};
-}
-
-std::vector<v1::Session> ReadSessionsById(const Result& result) {
-  std::vector<v1::Session> sessions(result.rows());
-  for (int row = 0; row < result.rows(); ++row) ReadSession(result, row, 0, &sessions[row]);
-  return sessions;
+  return {.statements = {{kFindNamedSessions.sql,
+                          {ArrayText(partitions),
+                           ArrayText({session_ids.begin(), session_ids.end()})}}},
+          .read = [](absl::Span<const Result> results) {
+            const Result& result = results.front();
+            std::vector<v1::Session> sessions(result.rows());
+            for (int row = 0; row < result.rows(); ++row)
+              ReadSession(result, row, 0, &sessions[row]);
+            return sessions;
+          }};
 }
 
 }  // namespace sessiond::db

@@ -23,6 +23,8 @@ struct PresentedSession {
   std::string bytes;
   int32_t sequence;
   bool deleted;
+  // False: of a revision that this daemon has not read yet, without what is derived.
+  bool workflow_known = true;
   // Until then it is this, unless somebody changes it.
   absl::Time until;
 };

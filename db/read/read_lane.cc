@@ -11,7 +11,6 @@
 #include "db/connection/sql_error.h"
 #include "db/rows/session_rows.h"
 #include "db/rows/set_params.h"
-#include "db/rows/workflow_rows.h"
 #include "db/sql/statements.h"
 #include "state_machine/refusal.h"
 
@@ -19,7 +18,7 @@ namespace sessiond::db {
 namespace {
 
 constexpr const Statement* kReadStatements[] = {&kFindChangedSessions, &kFindMovedSessions,
-                                                &kFindTombstones, &kLoadWorkflows, &kReadPositions};
+                                                &kFindTombstones, &kReadPositions};
 
 // To look up fewer sessions than this costs less than to ask where their partitions stand.
 constexpr std::size_t kManyMin = 16;
@@ -76,6 +75,11 @@ Aggregate FoundSession::ToAggregate() const {
   return aggregate;
 }
 
+absl::Status FoundSession::Check(absl::string_view session_id, bool include_deleted) const {
+  if (session != nullptr && (include_deleted || !session->deleted)) return absl::OkStatus();
+  return CheckExists(session_id, ToAggregate(), include_deleted);
+}
+
 // A thread's connection, opened when it is needed, and what it is asked.
 class ReadLane::Reader {
  public:
@@ -94,15 +98,14 @@ class ReadLane::Reader {
  private:
   absl::Status ReadGroup(const std::vector<Lookup*>& group);
   absl::Status ReadOnce(const std::vector<Lookup*>& group);
-  // Reads the workflows anew where the session keeps one that another daemon has made.
-  absl::StatusOr<PresentedSession> Presented(v1::Session session);
+  PresentedSession Presented(v1::Session session) const;
   // Of each key, by its `ix`, of which no session was found.
   absl::Status FindTombstones(const std::vector<SessionKey>& keys,
                               std::vector<FoundSession>* found);
   absl::StatusOr<std::vector<Result>> Trip();
 
   const LaneSettings& settings_;
-  WorkflowCatalog& catalog_;
+  const WorkflowCatalog& catalog_;
   const DatabaseClock& clock_;
   ReadCache& memory_;
   Link link_;
@@ -111,7 +114,7 @@ class ReadLane::Reader {
 };
 
 ReadLane::ReadLane(LaneSettings settings, InboxOptions inbox, std::size_t kept_bytes_max,
-                   WorkflowCatalog& catalog, const DatabaseClock& clock)
+                   const WorkflowCatalog& catalog, const DatabaseClock& clock)
     : settings_(std::move(settings)),
       catalog_(catalog),
       clock_(clock),
@@ -246,9 +249,7 @@ absl::Status ReadLane::Reader::ReadOnce(const std::vector<Lookup*>& group) {
     if (rows.IsNull(row, 1)) continue;
     v1::Session session;
     ReadSession(rows, row, 1, &session);
-    auto presented = Presented(std::move(session));
-    if (!presented.ok()) return presented.status();
-    found = std::make_shared<const PresentedSession>(*std::move(presented));
+    found = std::make_shared<const PresentedSession>(Presented(std::move(session)));
   }
   absl::flat_hash_map<int16_t, int64_t> positions;
   if (many) {
@@ -273,21 +274,14 @@ absl::Status ReadLane::Reader::ReadOnce(const std::vector<Lookup*>& group) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<PresentedSession> ReadLane::Reader::Presented(v1::Session session) {
-  auto workflow = catalog_.Find(session.workflow(), session.workflow_revision());
-  if (workflow == nullptr) {
-    // Another daemon made a new revision.
-    link_->Queue(kLoadWorkflows);
-    const auto loaded = Trip();
-    if (!loaded.ok()) return loaded.status();
-    AddWorkflows((*loaded)[0], catalog_);
-    workflow = catalog_.Find(session.workflow(), session.workflow_revision());
-  }
+PresentedSession ReadLane::Reader::Presented(v1::Session session) const {
+  const auto workflow = catalog_.Find(session.workflow(), session.workflow_revision());
   if (workflow != nullptr) Present(*workflow, clock_.Estimate(), &session);
   return PresentedSession{
       .bytes = session.SerializeAsString(),
       .sequence = session.sequence(),
       .deleted = session.state() == v1::Session::DELETED,
+      .workflow_known = workflow != nullptr,
       .until = workflow == nullptr ? absl::InfinitePast() : PresentedUntil(session)};
 }
 

@@ -35,6 +35,8 @@ struct FoundSession {
   std::optional<Tombstone> tombstone;
 
   Aggregate ToAggregate() const;
+  // CheckExists.
+  absl::Status Check(absl::string_view session_id, bool include_deleted) const;
 };
 
 // Sessions to be looked up; it lives with whoever waits for it.
@@ -58,7 +60,7 @@ class ReadLane {
  public:
   // `kept_bytes_max`: of the sessions kept. REQUIRES: `catalog` and `clock` outlive the lane.
   ReadLane(LaneSettings settings, InboxOptions inbox, std::size_t kept_bytes_max,
-           WorkflowCatalog& catalog, const DatabaseClock& clock);
+           const WorkflowCatalog& catalog, const DatabaseClock& clock);
   ~ReadLane();
 
   // OVERLOADED or DRAINING: not taken on.
@@ -74,7 +76,7 @@ class ReadLane {
   void PassOn(std::vector<Lookup*>* group);
 
   const LaneSettings settings_;
-  WorkflowCatalog& catalog_;
+  const WorkflowCatalog& catalog_;
   const DatabaseClock& clock_;
   Inbox<Lookup*> inbox_;
   Inbox<Lookup*> beside_;

@@ -5,8 +5,6 @@
 #include <utility>
 #include <vector>
 
-#include "db/query/admin_queries.h"
-#include "server/rpc/awaiters.h"
 #include "server/rpc/reads.h"
 #include "state_machine/refusal.h"
 #include "state_machine/timestamps.h"
@@ -45,64 +43,52 @@ absl::Status TroubleOf(const Outcomes& outcomes) {
 
 Answer<v1::EraseOwnerResponse> AdminService::EraseOwner(CallInfo call,
                                                         v1::EraseOwnerRequest request) {
-  Query query(store_.counts(),
-              db::OwnedSessionsSql(NamespaceOf(request.namespace_()), request.owner_id()),
-              call.deadline);
-  const absl::StatusOr<db::Result> result = co_await query;
-  if (!result.ok()) co_return result.status();
-  const db::Batch batch = db::ReadBatch(*result);
-  const Outcomes outcomes = co_await changes_.MakeEach(call, batch.session_ids, request);
+  const std::string name = NamespaceOf(request.namespace_());
+  const auto batch = co_await store_.FindOwnedSessions(name, request.owner_id(), call.deadline);
+  if (!batch.ok()) co_return batch.status();
+  const Outcomes outcomes = co_await changes_.MakeEach(call, batch->session_ids, request);
   if (auto trouble = TroubleOf(outcomes); !trouble.ok()) co_return trouble;
-  Query forget(store_.writes(),
-               db::ForgetOwnerSql(NamespaceOf(request.namespace_()), request.owner_id()),
-               call.deadline);
-  if (const auto forgotten = co_await forget; !forgotten.ok()) co_return forgotten.status();
+  const auto forgotten = co_await store_.ForgetOwner(name, request.owner_id(), call.deadline);
+  if (!forgotten.ok()) co_return forgotten.status();
   v1::EraseOwnerResponse response;
   response.set_affected_count(Affected(outcomes));
-  response.set_done(batch.due <= static_cast<int>(batch.session_ids.size()));
-  response.set_held_count(batch.held);
+  response.set_done(batch->due <= static_cast<int>(batch->session_ids.size()));
+  response.set_held_count(batch->held);
   journal_.Erased(response.affected_count(), response.done());
   co_return response;
 }
 
 Answer<v1::DetachReferenceResponse> AdminService::DetachReference(
     CallInfo call, v1::DetachReferenceRequest request) {
-  Query query(store_.counts(),
-              db::ReferencingSessionsSql(NamespaceOf(request.namespace_()), request.name(),
-                                         request.value()),
-              call.deadline);
-  const absl::StatusOr<db::Result> result = co_await query;
-  if (!result.ok()) co_return result.status();
-  const db::Batch batch = db::ReadBatch(*result);
-  const Outcomes outcomes = co_await changes_.MakeEach(call, batch.session_ids, request);
+  const auto batch = co_await store_.FindReferencingSessions(
+      NamespaceOf(request.namespace_()), request.name(), request.value(), call.deadline);
+  if (!batch.ok()) co_return batch.status();
+  const Outcomes outcomes = co_await changes_.MakeEach(call, batch->session_ids, request);
   if (auto trouble = TroubleOf(outcomes); !trouble.ok()) co_return trouble;
   v1::DetachReferenceResponse response;
   response.set_affected_count(Affected(outcomes));
-  response.set_done(batch.due <= static_cast<int>(batch.session_ids.size()));
+  response.set_done(batch->due <= static_cast<int>(batch->session_ids.size()));
   co_return response;
 }
 
 Answer<v1::PurgeSessionsResponse> AdminService::PurgeSessions(CallInfo call,
                                                               v1::PurgeSessionsRequest request) {
-  Query query(store_.counts(),
-              db::DueSessionsSql(NamespaceOf(request.namespace_()), request.workflow()),
-              call.deadline);
-  const absl::StatusOr<db::Result> result = co_await query;
-  if (!result.ok()) co_return result.status();
-  const db::Batch batch = db::ReadBatch(*result);
+  const auto batch = co_await store_.FindDueSessions(NamespaceOf(request.namespace_()),
+                                                     request.workflow(), call.deadline);
+  if (!batch.ok()) co_return batch.status();
   v1::PurgeSessionsResponse response;
-  response.set_due_count(batch.due);
-  response.set_held_count(batch.held);
-  for (const std::string& id : batch.session_ids) {
+  response.set_due_count(batch->due);
+  response.set_held_count(batch->held);
+  for (const std::string& id : batch->session_ids) {
     if (static_cast<std::size_t>(response.session_ids_size()) < kPreviewMax)
       response.add_session_ids(id);
   }
-  response.set_done(batch.due == 0);
+  response.set_done(batch->due == 0);
   if (!request.execute()) co_return response;
-  const Outcomes outcomes = co_await changes_.MakeEach(call, batch.session_ids, request);
+  const Outcomes outcomes = co_await changes_.MakeEach(call, batch->session_ids, request);
   if (auto trouble = TroubleOf(outcomes); !trouble.ok()) co_return trouble;
   response.set_purged_count(Affected(outcomes));
-  response.set_done(batch.due <= static_cast<int>(batch.session_ids.size()));
+  response.set_done(batch->due <= static_cast<int>(batch->session_ids.size()));
   journal_.Purged(response.purged_count(), response.held_count());
   co_return response;
 }
@@ -113,17 +99,15 @@ Task<absl::Status> AdminService::ImportSessions(CallInfo call, ImportStream& str
 
 Answer<v1::GetServerInfoResponse> AdminService::GetServerInfo(CallInfo call,
                                                               v1::GetServerInfoRequest) {
-  Query query(store_.queries(), db::DatabaseInfoSql(), call.deadline);
-  const absl::StatusOr<db::Result> result = co_await query;
-  if (!result.ok()) co_return result.status();
-  const db::DatabaseInfo info = db::ReadDatabaseInfo(*result);
+  const auto info = co_await store_.GetDatabaseInfo(call.deadline);
+  if (!info.ok()) co_return info.status();
   v1::GetServerInfoResponse response;
   response.set_version(SESSIOND_VERSION);
   *response.mutable_start_time() = ToProto(started_);
-  response.set_database_id(info.database_id);
-  response.set_schema_version(info.schema_version);
+  response.set_database_id(info->database_id);
+  response.set_schema_version(info->schema_version);
   response.set_partition_count(store_.partition_count());
-  response.set_postgres_version(info.postgres_version);
+  response.set_postgres_version(info->postgres_version);
   for (const std::string& name : store_.catalog().Names()) response.add_workflows(name);
   co_return response;
 }

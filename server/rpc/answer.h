@@ -1,16 +1,12 @@
-// What a handler answers: its reply, or why not.
+// What a handler answers: its reply or why not (Answer), and replies whose bytes exist already.
 #pragma once
 
 #include <memory>
 #include <string>
 
-#include "absl/status/statusor.h"
-#include "server/rpc/coroutine.h"
+#include "db/base/coroutine.h"
 
 namespace sessiond::rpc {
-
-template <class Reply>
-using Answer = Task<absl::StatusOr<Reply>>;
 
 // A message as it goes on the wire; shared, because it is kept.
 template <class Message>

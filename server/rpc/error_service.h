@@ -4,7 +4,6 @@
 // Requests arrive parsed and validated (method.h). Refusals are named in error_service.proto.
 #pragma once
 
-#include "db/query/error_queries.h"
 #include "db/session_store.h"
 #include "server/rpc/answer.h"
 #include "server/rpc/call.h"
@@ -23,8 +22,6 @@ class ErrorService {
                                                       v1::SummarizeErrorsRequest request);
 
  private:
-  Task<absl::Status> CheckSession(const db::ErrorSelection& selection, db::Deadline deadline);
-
   db::SessionStore& store_;
 };
 

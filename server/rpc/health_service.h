@@ -11,8 +11,8 @@
 #include "absl/container/flat_hash_set.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/types/span.h"
+#include "db/base/coroutine.h"
 #include "grpc/health/v1/health.grpc.pb.h"
-#include "server/rpc/coroutine.h"
 #include "server/rpc/signal.h"
 #include "server/rpc/standard_service.h"
 

@@ -2,6 +2,7 @@
 
 #include <deque>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <variant>
@@ -10,9 +11,6 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
-#include "absl/types/span.h"
-#include "db/query/session_queries.h"
-#include "server/rpc/awaiters.h"
 #include "server/rpc/signal.h"
 #include "server/rpc/utf8.h"
 #include "state_machine/import_completion.h"
@@ -124,23 +122,15 @@ absl::Status CannotBeCompleted(const std::string& id, const ImportCompletion& co
 
 Detached Item::Complete() {
   db::SessionStore& store = import->store;
-  std::vector<db::Sql> trip = db::GetFullSessionSql(command.session_id, store.partition_count());
-  const std::size_t of_session = trip.size();
-  trip.push_back(db::ImportsOfSessionSql(command.session_id, store.partition_count()));
-  Queries queries(store.queries(), std::move(trip), deadline);
-  const db::QueryPool::Results results = co_await queries;
-  if (!results.ok()) {
-    outcome = results.status();
+  const auto found = co_await store.GetImportedSession(command.session_id, deadline);
+  if (!found.ok()) {
+    outcome = found.status();
     co_return Done();
   }
-  const Aggregate aggregate =
-      db::ReadFullSession(absl::MakeConstSpan(*results).subspan(0, of_session));
-  v1::ListSessionEventsResponse imports;
-  db::ReadEventPage(results->back(), kPageSizeMax, &imports);
-  if (!aggregate.session.has_value()) co_return Done();  // It is archived by now.
+  const std::optional<v1::Session>& session = found->aggregate.session;
+  if (!session.has_value()) co_return Done();  // It is archived by now.
   const ImportCompletion completion =
-      CompletionOf(*aggregate.session, {imports.events().begin(), imports.events().end()},
-                   std::get<v1::ImportSessionsRequest>(command.request));
+      CompletionOf(*session, found->imports, std::get<v1::ImportSessionsRequest>(command.request));
   if (completion.all_there()) co_return Done();
   if (!completion.obstacle.empty()) {
     hindered = true;
@@ -148,7 +138,7 @@ Detached Item::Complete() {
     co_return Done();
   }
   added = completion.Missing();
-  command.completes = aggregate.session->sequence();
+  command.completes = session->sequence();
   command.workflow = nullptr;  // Decided by the revision that the session keeps.
   command.request_id.clear();  // It is another request: its own is drawn.
   command.request = completion.missing;
@@ -167,19 +157,15 @@ absl::Status UnknownWorkflow(const std::string& name) {
 // Puts one session into its lane, or says at once why not.
 Task<absl::Status> Submit(db::SessionStore& store, const CallInfo& call,
                           v1::ImportSessionsRequest request, Item& item) {
-  auto workflow = store.catalog().Newest(request.session().workflow());
-  if (workflow == nullptr) {
-    Refresh refresh(store, SteadyTime::InfiniteFuture());
-    if (const absl::Status refreshed = co_await refresh; !refreshed.ok()) co_return refreshed;
-    workflow = store.catalog().Newest(request.session().workflow());
-  }
-  if (workflow == nullptr) co_return UnknownWorkflow(request.session().workflow());
+  auto workflow = co_await store.FindNewestWorkflow(request.session().workflow(), {});
+  if (!workflow.ok()) co_return workflow.status();
+  if (*workflow == nullptr) co_return UnknownWorkflow(request.session().workflow());
   const std::string& id = request.session().session_id();
-  if (auto format = CheckSessionId(id, workflow->definition().id_format()); !format.ok())
+  if (auto format = CheckSessionId(id, (*workflow)->definition().id_format()); !format.ok())
     co_return format;
   item.command.caller = call.caller;
   item.command.session_id = id;
-  item.command.workflow = std::move(workflow);
+  item.command.workflow = *std::move(workflow);
   item.command.request = std::move(request);
   co_return store.Submit(&item);
 }

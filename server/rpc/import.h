@@ -3,10 +3,10 @@
 #pragma once
 
 #include "absl/status/status.h"
+#include "db/base/coroutine.h"
 #include "db/session_store.h"
 #include "server/ops/journal.h"
 #include "server/rpc/call.h"
-#include "server/rpc/coroutine.h"
 #include "server/rpc/stream.h"
 #include "sessiond/v1/admin_service.pb.h"
 

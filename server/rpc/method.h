@@ -9,9 +9,9 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/strip.h"
+#include "db/base/coroutine.h"
 #include "google/protobuf/descriptor.h"
 #include "server/rpc/call.h"
-#include "server/rpc/coroutine.h"
 #include "server/rpc/output_only.h"
 #include "server/rpc/parse.h"
 #include "server/rpc/stream.h"

@@ -1,16 +1,13 @@
 #include "server/rpc/session_service.h"
 
 #include <algorithm>
-#include <optional>
+#include <memory>
 #include <string>
-#include <type_traits>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "db/query/session_queries.h"
-#include "server/rpc/awaiters.h"
 #include "server/rpc/reads.h"
 #include "state_machine/filter.h"
 #include "state_machine/limits.h"
@@ -47,7 +44,7 @@ v1::SessionLookup::Reason ReasonOfMiss(const absl::Status& miss) {
 
 // Answers for one well-formed id.
 void Explain(const db::FoundSession& found, bool include_deleted, v1::SessionLookup* result) {
-  const absl::Status exists = CheckFound(result->session_id(), found, include_deleted);
+  const absl::Status exists = found.Check(result->session_id(), include_deleted);
   if (exists.ok()) {
     result->set_found(true);
     result->set_reason(v1::SessionLookup::OK);
@@ -62,35 +59,27 @@ void Explain(const db::FoundSession& found, bool include_deleted, v1::SessionLoo
     *result->mutable_since_time() = ToProto(aggregate.tombstone->archive_time);
 }
 
-std::vector<v1::Session*> Pointers(db::Sessions* sessions) {
-  return {sessions->pointer_begin(), sessions->pointer_end()};
-}
-
 }  // namespace
 
 // -------------------------------------------------------------------------------------------------
 // changes
 
 Answer<v1::Session> SessionService::CreateSession(CallInfo call, v1::CreateSessionRequest request) {
-  WorkflowCatalog::Entry workflow = store_.catalog().Newest(request.session().workflow());
-  if (workflow == nullptr) {
-    // Another daemon may have created it a moment ago.
-    Refresh refresh(store_, call.deadline);
-    if (const absl::Status refreshed = co_await refresh; !refreshed.ok()) co_return refreshed;
-    workflow = store_.catalog().Newest(request.session().workflow());
-  }
-  if (workflow == nullptr)
+  const auto workflow =
+      co_await store_.FindNewestWorkflow(request.session().workflow(), call.deadline);
+  if (!workflow.ok()) co_return workflow.status();
+  if (*workflow == nullptr)
     co_return UnknownWorkflow(request.session().workflow(), store_.catalog().Names());
   if (!request.session_id().empty()) {
     const absl::Status format =
-        CheckSessionId(request.session_id(), workflow->definition().id_format());
+        CheckSessionId(request.session_id(), (*workflow)->definition().id_format());
     if (!format.ok()) co_return format;
   }
   for (int draw = 1;; ++draw) {
     Command command{.request = request,
                     .request_id = request.request_id(),
                     .session_id = request.session_id(),
-                    .workflow = workflow};
+                    .workflow = *workflow};
     auto created = co_await changes_.Submit(call, std::move(command));
     if (created.ok()) co_return std::move(created->session);
     const bool taken =
@@ -104,28 +93,16 @@ Answer<v1::Session> SessionService::CreateSession(CallInfo call, v1::CreateSessi
 
 Answer<Serialized<v1::Session>> SessionService::GetSession(CallInfo call,
                                                            v1::GetSessionRequest request) {
-  if (request.view() == v1::GetSessionRequest::FULL)
-    co_return co_await GetFullSession(std::move(call), std::move(request));
-  co_return co_await FindSession(store_, request.session_id(), request.include_deleted(),
-                                 call.deadline);
-}
-
-Answer<Serialized<v1::Session>> SessionService::GetFullSession(CallInfo call,
-                                                               v1::GetSessionRequest request) {
-  Queries queries(store_.queries(),
-                  db::GetFullSessionSql(request.session_id(), store_.partition_count()),
-                  call.deadline);
-  const auto results = co_await queries;
-  if (!results.ok()) co_return results.status();
-  Aggregate aggregate = db::ReadFullSession(*results);
-  const absl::Status exists =
-      CheckExists(request.session_id(), aggregate, request.include_deleted());
-  if (!exists.ok()) co_return exists;
-  v1::Session& session = *aggregate.session;
-  const std::vector<v1::Session*> found = {&session};
-  const absl::Status presented = co_await PresentSessions(store_, found, call.deadline);
-  if (!presented.ok()) co_return presented;
-  co_return Serialized<v1::Session>::Of(session);
+  if (request.view() == v1::GetSessionRequest::FULL) {
+    const auto full = co_await store_.GetFullSession(request.session_id(),
+                                                     request.include_deleted(), call.deadline);
+    if (!full.ok()) co_return full.status();
+    co_return Serialized<v1::Session>::Of(*full);
+  }
+  const auto found =
+      co_await store_.GetSession(request.session_id(), request.include_deleted(), call.deadline);
+  if (!found.ok()) co_return found.status();
+  co_return Serialized<v1::Session>{std::shared_ptr<const std::string>(*found, &(*found)->bytes)};
 }
 
 Answer<v1::LookupSessionsResponse> SessionService::LookupSessions(
@@ -138,10 +115,7 @@ Answer<v1::LookupSessionsResponse> SessionService::LookupSessions(
   std::sort(ids.begin(), ids.end());
   ids.erase(std::unique(ids.begin(), ids.end()), ids.end());
   absl::StatusOr<std::vector<db::FoundSession>> found = std::vector<db::FoundSession>();
-  if (!ids.empty()) {
-    Read read(store_, ids, call.deadline);
-    found = co_await read;
-  }
+  if (!ids.empty()) found = co_await store_.LookupSessions(ids, call.deadline);
   if (!found.ok()) co_return found.status();
 
   v1::LookupSessionsResponse response;
@@ -160,94 +134,51 @@ Answer<v1::LookupSessionsResponse> SessionService::LookupSessions(
 
 Answer<v1::ListSessionsResponse> SessionService::ListSessions(CallInfo call,
                                                               v1::ListSessionsRequest request) {
-  absl::StatusOr<Filter> filter = ParseFilter(request.filter());
+  auto filter = ParseFilter(request.filter());
   if (!filter.ok()) co_return filter.status();
   const absl::StatusOr<Order> order = ParseOrder(request.order_by());
   if (!order.ok()) co_return order.status();
-  const std::string name = NamespaceOf(request.namespace_());
-  const Pages pages(store_, {"ListSessions", name, request.filter(), request.order_by(),
-                             Part(request.include_deleted())});
-  const auto after =
-      pages.After(request.page_token(), [&order](const std::vector<std::string>& values) {
-        return db::ParsePageKey(*order, values);
-      });
-  if (!after.ok()) co_return after.status();
-  const db::SessionSelection selection{.namespace_name = name,
-                                       .filter = *std::move(filter),
-                                       .include_deleted = request.include_deleted(),
-                                       .partition_count = store_.partition_count()};
-  const int page_size = PageSize(request.page_size());
-  Query query(store_.queries(), db::ListSessionsSql(selection, *order, *after, page_size),
-              call.deadline);
-  const absl::StatusOr<db::Result> result = co_await query;
-  if (!result.ok()) co_return result.status();
-
-  v1::ListSessionsResponse response;
-  if (db::ReadSessionPage(*result, page_size, response.mutable_sessions())) {
-    response.set_next_page_token(
-        pages.TokenOf(db::PageKeyValues(*order, *response.sessions().rbegin())));
-  }
-  const absl::Status presented =
-      co_await PresentSessions(store_, Pointers(response.mutable_sessions()), call.deadline);
-  if (!presented.ok()) co_return presented;
-  co_return response;
+  db::SessionSelection selection{.namespace_name = NamespaceOf(request.namespace_()),
+                                 .filter = *std::move(filter),
+                                 .include_deleted = request.include_deleted(),
+                                 .order = *order};
+  auto page = PageOf(request, {"ListSessions", selection.namespace_name, request.filter(),
+                               request.order_by(), Part(request.include_deleted())});
+  co_return ReplyOf(
+      co_await store_.ListSessions(std::move(selection), std::move(page), call.deadline),
+      &v1::ListSessionsResponse::mutable_sessions);
 }
 
 Answer<v1::ListRecoverableSessionsResponse> SessionService::ListRecoverableSessions(
     CallInfo call, v1::ListRecoverableSessionsRequest request) {
-  Query query(store_.queries(),
-              db::ListRecoverableSessionsSql(NamespaceOf(request.namespace_()), request.owner_id()),
-              call.deadline);
-  const absl::StatusOr<db::Result> result = co_await query;
-  if (!result.ok()) co_return result.status();
+  auto page = co_await store_.ListRecoverableSessions(NamespaceOf(request.namespace_()),
+                                                      request.owner_id(), call.deadline);
+  if (!page.ok()) co_return page.status();
   v1::ListRecoverableSessionsResponse response;
-  db::ReadSessionPage(*result, kPageSizeMax, response.mutable_sessions());
+  response.mutable_sessions()->Swap(&page->rows);
   journal_.RecoverableListed(request.owner_id(), response.sessions_size());
-  const absl::Status presented =
-      co_await PresentSessions(store_, Pointers(response.mutable_sessions()), call.deadline);
-  if (!presented.ok()) co_return presented;
   co_return response;
 }
 
 Answer<v1::CountSessionsResponse> SessionService::CountSessions(CallInfo call,
                                                                 v1::CountSessionsRequest request) {
-  absl::StatusOr<Filter> filter = ParseFilter(request.filter());
+  auto filter = ParseFilter(request.filter());
   if (!filter.ok()) co_return filter.status();
-  const db::SessionSelection selection{.namespace_name = NamespaceOf(request.namespace_()),
-                                       .filter = *std::move(filter),
-                                       .include_deleted = request.include_deleted(),
-                                       .partition_count = store_.partition_count()};
-  Query query(store_.counts(), db::CountSessionsSql(selection, request.group_by()), call.deadline);
-  const absl::StatusOr<db::Result> result = co_await query;
-  if (!result.ok()) co_return result.status();
-  v1::CountSessionsResponse response;
-  db::ReadCounts(*result, &response);
-  co_return response;
+  db::SessionSelection selection{.namespace_name = NamespaceOf(request.namespace_()),
+                                 .filter = *std::move(filter),
+                                 .include_deleted = request.include_deleted()};
+  co_return co_await store_.CountSessions(std::move(selection), request.group_by(), call.deadline);
 }
 
 Answer<v1::ListSessionEventsResponse> SessionService::ListSessionEvents(
     CallInfo call, v1::ListSessionEventsRequest request) {
-  const Pages pages(store_,
-                    {"ListSessionEvents", request.session_id(), Part(request.include_deleted())});
-  const auto after = pages.After(request.page_token(), ParseSequence);
-  if (!after.ok()) co_return after.status();
-  const auto session =
-      co_await FindSession(store_, request.session_id(), request.include_deleted(), call.deadline);
-  if (!session.ok()) co_return session.status();
-
-  const int page_size = PageSize(request.page_size());
-  Query query(store_.queries(),
-              db::ListSessionEventsSql(request.session_id(), store_.partition_count(),
-                                       after->value_or(0), page_size),
-              call.deadline);
-  const absl::StatusOr<db::Result> result = co_await query;
-  if (!result.ok()) co_return result.status();
-  v1::ListSessionEventsResponse response;
-  if (db::ReadEventPage(*result, page_size, &response)) {
-    const int32_t last = response.events().rbegin()->sequence();
-    response.set_next_page_token(pages.TokenOf({absl::StrCat(last)}));
-  }
-  co_return response;
+  auto page =
+      PageOf(request, {"ListSessionEvents", request.session_id(), Part(request.include_deleted())});
+  db::EventSelection selection{.session_id = request.session_id(),
+                               .include_deleted = request.include_deleted()};
+  co_return ReplyOf(
+      co_await store_.ListSessionEvents(std::move(selection), std::move(page), call.deadline),
+      &v1::ListSessionEventsResponse::mutable_events);
 }
 
 }  // namespace sessiond::rpc

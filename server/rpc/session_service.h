@@ -30,9 +30,6 @@ class SessionService {
                                                           v1::ListSessionEventsRequest request);
 
  private:
-  // GetSession with its newest files and open errors, in one trip.
-  Answer<Serialized<v1::Session>> GetFullSession(CallInfo call, v1::GetSessionRequest request);
-
   db::SessionStore& store_;
   Journal& journal_;
   Changes changes_;

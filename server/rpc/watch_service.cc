@@ -9,10 +9,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
-#include "db/query/session_queries.h"
-#include "db/query/watch_queries.h"
-#include "server/rpc/awaiters.h"
-#include "server/rpc/reads.h"
 #include "server/watch/initial_state.h"
 #include "server/watch/resume_token.h"
 #include "server/watch/rewind.h"
@@ -37,12 +33,8 @@ constexpr int kPageSize = 200;
 // The same of sessions that are named, whose bytes the database does not count.
 constexpr std::size_t kIdPageSize = 32;
 
-constexpr absl::Duration kReadTimeout = absl::Seconds(30);
-
 // The client has left, or the response is too large: the stream knows which, and ends by it.
 absl::Status CannotBeSent() { return absl::CancelledError("The response cannot be sent."); }
-
-SteadyTime ReadDeadline() { return SteadyTime::Now() + kReadTimeout; }
 
 absl::Status InvalidField(const std::string& field, const std::string& wrong) {
   return Refusal(v1::INVALID_FIELD, absl::StrCat(field, " ", wrong, "."))
@@ -101,11 +93,9 @@ class Watching {
 
   // Finds out where to begin, and has the hub collect what comes from there on.
   Task<absl::Status> Begin(std::string resume_token) {
-    Query query(feed_.reads(), db::PartitionStatesSql(), ReadDeadline());
-    const absl::StatusOr<db::Result> result = co_await query;
-    if (!result.ok()) co_return result.status();
-    const db::PartitionStates states = db::ReadPartitionStates(*result, store_.partition_count());
-    at_ = states.positions;
+    const absl::StatusOr<db::PartitionStates> states = co_await feed_.reads().GetPartitions();
+    if (!states.ok()) co_return states.status();
+    at_ = states->positions;
     if (!resume_token.empty()) {
       absl::StatusOr<watch::ResumePoint> point = tokens_.Open(resume_token);
       if (!point.ok()) co_return point.status();
@@ -114,23 +104,22 @@ class Watching {
     }
     for (const int16_t p : interest_->partitions()) {
       // One that is ahead of the database saw changes that a restored one has lost.
-      if (at_[p] < states.purged[p] || at_[p] > states.positions[p])
+      if (at_[p] < states->purged[p] || at_[p] > states->positions[p])
         co_return co_await TokenExpired();
     }
     subscription_ =
-        feed_.hub().Subscribe(interest_, at_, states.positions, SteadyTime::Now(),
+        feed_.hub().Subscribe(interest_, at_, states->positions, SteadyTime::Now(),
                               heartbeat_interval_, [news = stream_.news()] { news->signal.Set(); });
     co_return absl::OkStatus();
   }
 
   Task<absl::Status> TokenExpired() {
-    Query query(feed_.reads(), db::OldestResumableSql(), ReadDeadline());
-    const absl::StatusOr<db::Result> result = co_await query;
-    if (!result.ok()) co_return result.status();
+    const auto oldest = co_await feed_.reads().GetOldestResumable();
+    if (!oldest.ok()) co_return oldest.status();
     co_return Refusal(v1::RESUME_TOKEN_EXPIRED,
                       "Changes behind the resume token were removed since. Read the present state "
                       "and watch from there: set initial_state, and no resume_token.")
-        .With("oldest", ToRfc3339(db::ReadOldestResumable(*result).value_or(store_.Now())));
+        .With("oldest", ToRfc3339(oldest->value_or(store_.Now())));
   }
 
   // -- initial state
@@ -154,28 +143,21 @@ class Watching {
     const db::SessionSelection selection{.namespace_name = interest_->namespace_name(),
                                          .filter = interest_->filter(),
                                          .include_deleted = interest_->shows_deleted(),
-                                         .partition_count = store_.partition_count()};
-    const Order order{.field = OrderField::kCreateTime, .descending = false};
-    std::optional<db::SessionPageKey> after;
+                                         .order = {OrderField::kCreateTime, /*descending=*/false}};
+    db::KeyValues after;
     for (bool more = true; more && !Ends();) {
-      std::vector<db::Sql> trip;
-      trip.push_back(db::PartitionStatesSql());
-      trip.push_back(db::ListSessionsSql(selection, order, after, kPageSize));
-      Queries queries(feed_.reads(), std::move(trip), ReadDeadline());
-      const auto results = co_await queries;
-      if (!results.ok()) co_return results.status();
-      Positions as_of = db::ReadPartitionStates((*results)[0], store_.partition_count()).positions;
-      db::Sessions page;
-      more = db::ReadSessionPage((*results)[1], kPageSize, &page);
+      auto page = co_await feed_.reads().GetSessions(selection, after, kPageSize);
+      if (!page.ok()) co_return page.status();
+      auto& rows = page->found.rows;
+      after = page->found.end;
+      more = !after.empty();
       if (more) {
-        const v1::Session& last = *page.rbegin();
-        after = {.create_time = FromProto(last.create_time()), .session_id = last.session_id()};
-        told->AddPage(told->KeyOf(last), std::move(as_of));
+        told->AddPage(told->KeyOf(*rows.rbegin()), std::move(page->partitions.positions));
       } else {
-        told->AddLastPage(std::move(as_of));
+        told->AddLastPage(std::move(page->partitions.positions));
       }
-      std::vector<v1::Session> sessions(std::make_move_iterator(page.begin()),
-                                        std::make_move_iterator(page.end()));
+      std::vector<v1::Session> sessions(std::make_move_iterator(rows.begin()),
+                                        std::make_move_iterator(rows.end()));
       const absl::Status sent = co_await SendSessions(std::move(sessions));
       if (!sent.ok()) co_return sent;
     }
@@ -187,19 +169,15 @@ class Watching {
     const std::vector<std::string>& ids = interest_->session_ids();
     for (std::size_t begin = 0; begin < ids.size() && !Ends(); begin += kIdPageSize) {
       const auto some = absl::MakeSpan(ids).subspan(begin, kIdPageSize);
-      std::vector<db::Sql> trip;
-      trip.push_back(db::PartitionStatesSql());
-      trip.push_back(db::SessionsByIdSql(some, store_.partition_count()));
-      Queries queries(feed_.reads(), std::move(trip), ReadDeadline());
-      const auto results = co_await queries;
-      if (!results.ok()) co_return results.status();
-      Positions as_of = db::ReadPartitionStates((*results)[0], store_.partition_count()).positions;
+      auto page = co_await feed_.reads().GetNamedSessions({some.begin(), some.end()});
+      if (!page.ok()) co_return page.status();
+      Positions& as_of = page->partitions.positions;
       if (begin + some.size() < ids.size()) {
         told->AddPage({0, some.back()}, std::move(as_of));
       } else {
         told->AddLastPage(std::move(as_of));
       }
-      std::vector<v1::Session> shown = db::ReadSessionsById((*results)[1]);
+      std::vector<v1::Session>& shown = page->found;
       std::erase_if(shown, [this](const v1::Session& each) { return !interest_->Shows(each); });
       absl::Status sent = co_await SendSessions(std::move(shown));
       if (!sent.ok()) co_return sent;
@@ -208,12 +186,6 @@ class Watching {
   }
 
   Task<absl::Status> SendSessions(std::vector<v1::Session> sessions) {
-    std::vector<v1::Session*> pointers;
-    for (v1::Session& session : sessions) pointers.push_back(&session);
-    if (auto presented = co_await PresentSessions(store_, pointers, ReadDeadline());
-        !presented.ok()) {
-      co_return presented;
-    }
     for (v1::Session& session : sessions) {
       WatchSessionsResponse response;
       *response.mutable_session() = std::move(session);
@@ -265,21 +237,15 @@ class Watching {
 
   // What the database has, unless the initial state has told it.
   Task<absl::Status> SendStored(std::vector<Range> ranges, const watch::InitialState* told) {
-    absl::StatusOr<db::StoredEvents> read = co_await ReadStored(ranges);
-    if (!read.ok()) co_return read.status();
-    db::StoredEvents& stored = *read;
+    auto stored =
+        co_await feed_.reads().GetEvents(ranges, interest_->rewinding(), watch::kAppendedBytesMax);
+    if (!stored.ok()) co_return stored.status();
     for (const Range& range : ranges) {
       // Behind the initial state it is no loss: the session is gone, as the event behind tells.
-      if (told == nullptr && range.after < stored.partitions.purged[range.partition])
+      if (told == nullptr && range.after < stored->partitions.purged[range.partition])
         co_return co_await TokenExpired();
     }
-    std::vector<v1::Session*> sessions;
-    for (auto& [id, session] : stored.sessions) sessions.push_back(session.get());
-    if (auto presented = co_await PresentSessions(store_, sessions, ReadDeadline());
-        !presented.ok()) {
-      co_return presented;
-    }
-    const std::vector<ChangePtr> changes = watch::ChangesOf(std::move(stored));
+    const std::vector<ChangePtr> changes = watch::ChangesOf(*std::move(stored));
     for (const ChangePtr& change : changes) {
       if (told != nullptr && told->Told(*change)) continue;
       const std::optional<bool> matches = interest_->Judge(*change);
@@ -289,22 +255,6 @@ class Watching {
     for (const Range& range : ranges) at_[range.partition] = range.upto;
     feed_.hub().Advance(*subscription_, ranges);
     co_return absl::OkStatus();
-  }
-
-  Task<absl::StatusOr<db::StoredEvents>> ReadStored(const std::vector<Range>& ranges) {
-    for (;;) {
-      Queries events(feed_.reads(), db::StoredEventsTrip(ranges), ReadDeadline());
-      const auto events_read = co_await events;
-      if (!events_read.ok()) co_return events_read.status();
-      db::StoredEvents stored = db::ReadStoredEvents(*events_read, store_.partition_count());
-      std::vector<db::Sql> trip =
-          db::StoredRestTrip(stored, interest_->rewinding(), watch::kAppendedBytesMax);
-      if (trip.empty()) co_return stored;
-      Queries rest(feed_.reads(), std::move(trip), ReadDeadline());
-      const auto rest_read = co_await rest;
-      if (!rest_read.ok()) co_return rest_read.status();
-      if (db::AddStoredRest(*rest_read, &stored)) co_return stored;
-    }
   }
 
   // False: it cannot be sent.

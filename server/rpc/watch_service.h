@@ -1,9 +1,9 @@
 // WatchSessions: the present state, a bookmark, and then every change, once and in order.
 #pragma once
 
+#include "db/base/coroutine.h"
 #include "db/session_store.h"
 #include "server/rpc/call.h"
-#include "server/rpc/coroutine.h"
 #include "server/rpc/stream.h"
 #include "server/watch/feed.h"
 #include "sessiond/v1/session_service.pb.h"

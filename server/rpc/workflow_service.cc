@@ -1,27 +1,19 @@
 #include "server/rpc/workflow_service.h"
 
-#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "db/rows/workflow_rows.h"
 #include "server/ops/log.h"
-#include "server/rpc/awaiters.h"
 #include "server/rpc/reads.h"
-#include "state_machine/limits.h"
 #include "state_machine/refusal.h"
 #include "state_machine/workflow_check.h"
 #include "state_machine/workflow_text.h"
 
 namespace sessiond::rpc {
 namespace {
-
-// Every round somebody's revision is created; who loses this many met as many others.
-constexpr int kRoundsMax = 5;
 
 absl::Status NoSuchWorkflow(const v1::GetWorkflowRequest& request, const WorkflowCatalog& catalog) {
   std::vector<std::string> revisions;
@@ -59,56 +51,19 @@ absl::Status InvalidWorkflow(const std::vector<WorkflowProblem>& problems) {
   return refusal;
 }
 
-// Where a page of definitions ended.
-struct WorkflowKey {
-  std::string name;
-  int32_t revision = 0;
-};
-
-std::optional<WorkflowKey> ParseKey(const std::vector<std::string>& values) {
-  WorkflowKey key;
-  if (values.size() != 2 || !absl::SimpleAtoi(values[1], &key.revision)) return std::nullopt;
-  key.name = values[0];
-  return key;
-}
-
-// In the order of lists: by name, the newest revision first. Of a list of newest revisions this
-// leaves out one that became the newest since.
-bool IsBehind(const Workflow& workflow, const WorkflowKey& key) {
-  return workflow.name() > key.name ||
-         (workflow.name() == key.name && workflow.revision() < key.revision);
-}
-
 }  // namespace
 
 Answer<v1::ListWorkflowsResponse> WorkflowService::ListWorkflows(CallInfo call,
                                                                  v1::ListWorkflowsRequest request) {
-  const Pages pages(store_, {"ListWorkflows", Part(request.all_revisions())});
-  const auto after = pages.After(request.page_token(), ParseKey);
-  if (!after.ok()) co_return after.status();
-  Refresh refresh(store_, call.deadline);
-  if (const absl::Status refreshed = co_await refresh; !refreshed.ok()) co_return refreshed;
-
-  v1::ListWorkflowsResponse response;
-  const int page_size = PageSize(request.page_size());
-  std::size_t bytes = 0;
-  for (const WorkflowCatalog::Entry& entry : store_.catalog().List(request.all_revisions())) {
-    if (after->has_value() && !IsBehind(*entry, **after)) continue;
-    bytes += entry->definition().ByteSizeLong();
-    const int taken = response.workflows_size();
-    if (taken == page_size || (taken > 0 && bytes > kPageBytesMax)) {
-      const v1::Workflow& last = response.workflows(taken - 1);
-      response.set_next_page_token(pages.TokenOf({last.name(), absl::StrCat(last.revision())}));
-      break;
-    }
-    *response.add_workflows() = entry->definition();
-  }
-  co_return response;
+  auto page = PageOf(request, {"ListWorkflows", Part(request.all_revisions())});
+  co_return ReplyOf(
+      co_await store_.ListWorkflows(request.all_revisions(), std::move(page), call.deadline),
+      &v1::ListWorkflowsResponse::mutable_workflows);
 }
 
 Answer<v1::Workflow> WorkflowService::GetWorkflow(CallInfo call, v1::GetWorkflowRequest request) {
-  Refresh refresh(store_, call.deadline);
-  if (const absl::Status refreshed = co_await refresh; !refreshed.ok()) co_return refreshed;
+  const absl::Status refreshed = co_await store_.RefreshWorkflows(call.deadline);
+  if (!refreshed.ok()) co_return refreshed;
   const WorkflowCatalog& catalog = store_.catalog();
   const WorkflowCatalog::Entry found = request.revision() == 0
                                            ? catalog.Newest(request.name())
@@ -126,26 +81,16 @@ Answer<v1::Workflow> WorkflowService::CreateWorkflow(CallInfo call,
   const std::vector<WorkflowProblem> problems = CheckWorkflow(definition);
   if (!problems.empty()) co_return InvalidWorkflow(problems);
 
-  std::optional<db::StoredWorkflow> stored;
-  for (int round = 0; round < kRoundsMax && !stored.has_value(); ++round) {
-    Query insert(store_.writes(), db::InsertWorkflowSql(definition, db::Unless::kNewestIsSame),
-                 call.deadline);
-    const absl::StatusOr<db::Result> result = co_await insert;
-    if (!result.ok()) co_return result.status();
-    stored = db::ReadStoredWorkflow(*result);
-  }
-  if (!stored.has_value()) {
-    co_return Refusal(v1::CONFLICT,
-                      "Others keep creating revisions of this workflow at the same moment: retry.");
-  }
+  const auto stored = co_await store_.CreateWorkflow(definition, call.deadline);
+  if (!stored.ok()) co_return stored.status();
   if (stored->created()) {
     Log(LogLevel::kInfo, "workflow",
         absl::StrCat("Workflow ", definition.name(), " revision ", stored->revision, " created"),
         {{"caller", call.caller}, {"actor", request.actor()}, {"reason", request.reason()}});
   }
   // From now on sessions created here follow it.
-  Refresh refresh(store_, call.deadline);
-  if (const absl::Status refreshed = co_await refresh; !refreshed.ok()) co_return refreshed;
+  const absl::Status refreshed = co_await store_.RefreshWorkflows(call.deadline);
+  if (!refreshed.ok()) co_return refreshed;
   definition.set_revision(stored->revision);
   co_return std::move(definition);
 }

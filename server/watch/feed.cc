@@ -4,10 +4,9 @@
 #include <iterator>
 #include <utility>
 
-#include "absl/synchronization/notification.h"
 #include "absl/time/clock.h"
+#include "db/base/coroutine.h"
 #include "server/watch/rewind.h"
-#include "state_machine/decide.h"
 #include "state_machine/timestamps.h"
 
 namespace sessiond::watch {
@@ -19,7 +18,7 @@ constexpr absl::Duration kGrace = absl::Milliseconds(5);
 // Of one read: some milliseconds, so that neither memory nor the others' wait grow.
 constexpr int64_t kFetchMax = 500;
 
-constexpr absl::Duration kReadTimeout = absl::Seconds(5);
+constexpr absl::Duration kPollTimeout = absl::Seconds(5);
 
 // While the database is away.
 constexpr absl::Duration kRetryPeriod = absl::Milliseconds(100);
@@ -52,9 +51,9 @@ Feed::Feed(FeedOptions options, db::SessionStore& store, db::CommittedListener& 
            listener),
       reads_({.dsn = options_.dsn,
               .connections = options_.read_connections,
-              .waiting_max = kReadsWaitingMax,
-              .primary = store.primary()}),
-      polls_({.dsn = options_.dsn, .connections = 1, .primary = store.primary()}) {
+              .waiting_max = kReadsWaitingMax},
+             store),
+      polls_({.dsn = options_.dsn, .timeout = kPollTimeout}, store) {
   listener.on_committed = [this](std::vector<db::CommittedEvent> events) {
     const std::lock_guard<std::mutex> lock(mutex_);
     inbox_.insert(inbox_.end(), std::make_move_iterator(events.begin()),
@@ -118,9 +117,9 @@ void Feed::Poll() {
     }
     const SteadyTime now = SteadyTime::Now();
     if (now >= next_poll) {
-      const auto results = Read({db::PartitionStatesSql()});
-      if (results.ok()) {
-        hub_.Saw(db::ReadPartitionStates(results->front(), store_.partition_count()).positions);
+      const auto states = Wait(polls_.GetPartitions());
+      if (states.ok()) {
+        hub_.Saw(states->positions);
         if (!hub_.Missing(1).empty()) {
           moved = now;
           absl::SleepFor(kGrace);
@@ -143,57 +142,13 @@ bool Feed::FetchMissing() {
 }
 
 absl::Status Feed::Fetch(const std::vector<Range>& ranges) {
-  absl::StatusOr<db::StoredEvents> stored = ReadStored(ranges);
+  // Of whatever filters will look at, once it is in the log.
+  auto stored = Wait(polls_.GetEvents(ranges, db::Rewinding::kAll, kAppendedBytesMax));
   if (!stored.ok()) return stored.status();
-  Present(&*stored);
   std::vector<ChangePtr> changes = ChangesOf(*std::move(stored));
   Measure(/*from_memory=*/false, changes);
   hub_.Fill(ranges, std::move(changes));
   return absl::OkStatus();
-}
-
-absl::StatusOr<db::StoredEvents> Feed::ReadStored(const std::vector<Range>& ranges) {
-  for (;;) {
-    const auto events = Read(db::StoredEventsTrip(ranges));
-    if (!events.ok()) return events.status();
-    db::StoredEvents stored = db::ReadStoredEvents(*events, store_.partition_count());
-    // Of whatever filters will look at, once it is in the log.
-    std::vector<db::Sql> trip = db::StoredRestTrip(stored, db::Rewinding::kAll, kAppendedBytesMax);
-    if (trip.empty()) return stored;
-    const auto rest = Read(std::move(trip));
-    if (!rest.ok()) return rest.status();
-    if (db::AddStoredRest(*rest, &stored)) return stored;
-  }
-}
-
-void Feed::Present(db::StoredEvents* stored) {
-  bool refreshed = false;
-  for (auto& [id, session] : stored->sessions) {
-    const auto find = [&, &session = session] {
-      return store_.catalog().Find(session->workflow(), session->workflow_revision());
-    };
-    auto workflow = find();
-    // Another daemon made it.
-    if (workflow == nullptr && !std::exchange(refreshed, true)) {
-      absl::Notification done;
-      store_.RefreshWorkflows(SteadyTime::Now() + kReadTimeout,
-                              [&](absl::Status) { done.Notify(); });
-      done.WaitForNotification();
-      workflow = find();
-    }
-    if (workflow != nullptr) sessiond::Present(*workflow, store_.Now(), session.get());
-  }
-}
-
-absl::StatusOr<std::vector<db::Result>> Feed::Read(std::vector<db::Sql> trip) {
-  db::QueryPool::Results results = absl::UnknownError("not run");
-  absl::Notification done;
-  polls_.Run(std::move(trip), SteadyTime::Now() + kReadTimeout, [&](db::QueryPool::Results read) {
-    results = std::move(read);
-    done.Notify();
-  });
-  done.WaitForNotification();
-  return results;
 }
 
 }  // namespace sessiond::watch

@@ -18,9 +18,8 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "db/base/committed.h"
-#include "db/query/query_pool.h"
-#include "db/query/watch_queries.h"
 #include "db/session_store.h"
+#include "db/watch_reader.h"
 #include "server/watch/hub.h"
 
 namespace sessiond::watch {
@@ -50,7 +49,7 @@ class Feed {
 
   Hub& hub() { return hub_; }
   // For what streams read.
-  db::QueryPool& reads() { return reads_; }
+  db::WatchReader& reads() { return reads_; }
 
  private:
   // Dispatcher thread.
@@ -61,18 +60,15 @@ class Feed {
   void Poll();
   bool FetchMissing();
   absl::Status Fetch(const std::vector<Range>& ranges);
-  absl::StatusOr<db::StoredEvents> ReadStored(const std::vector<Range>& ranges);
-  absl::StatusOr<std::vector<db::Result>> Read(std::vector<db::Sql> trip);
-  void Present(db::StoredEvents* stored);
   // Waits to be kicked, at most so long. False: to be ended.
   bool Rest(absl::Duration duration);
 
   const FeedOptions options_;
   db::SessionStore& store_;
   Hub hub_;
-  db::QueryPool reads_;
+  db::WatchReader reads_;
   // The poller's own, so that no stream keeps it waiting.
-  db::QueryPool polls_;
+  db::WatchReader polls_;
 
   std::mutex mutex_;
   std::condition_variable arrived_, disturbed_;

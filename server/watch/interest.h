@@ -14,7 +14,7 @@
 
 #include "absl/container/flat_hash_set.h"
 #include "absl/status/statusor.h"
-#include "db/query/watch_queries.h"
+#include "db/base/stored_events.h"
 #include "server/watch/change.h"
 #include "sessiond/v1/session_service.pb.h"
 #include "state_machine/filter.h"

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "db/base/committed.h"
-#include "db/query/watch_queries.h"
+#include "db/base/stored_events.h"
 #include "server/watch/change.h"
 
 namespace sessiond::watch {

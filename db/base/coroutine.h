@@ -6,7 +6,10 @@
 #include <optional>
 #include <utility>
 
-namespace sessiond::rpc {
+#include "absl/status/statusor.h"
+#include "absl/synchronization/notification.h"
+
+namespace sessiond {
 
 // A lazily started coroutine. The frame belongs to the Task; awaiting it starts it, and resumes the
 // awaiter when it has its value, on whatever thread that happens.
@@ -58,6 +61,10 @@ class [[nodiscard]] Task {
   std::coroutine_handle<promise_type> handle_;
 };
 
+// A value, or why there is none.
+template <class T>
+using Answer = Task<absl::StatusOr<T>>;
+
 // Starts at once and frees itself at its end.
 struct Detached {
   struct promise_type {
@@ -69,4 +76,24 @@ struct Detached {
   };
 };
 
-}  // namespace sessiond::rpc
+// For threads that may wait: runs the task, and blocks until it has its value.
+template <class T>
+T Wait(Task<T> task) {
+  std::optional<T> value;
+  absl::Notification done;
+  const auto run = [](Task<T> awaited, std::optional<T>* to, absl::Notification* then) -> Detached {
+    to->emplace(co_await awaited);
+    then->Notify();
+  };
+  run(std::move(task), &value, &done);
+  done.WaitForNotification();
+  return *std::move(value);
+}
+
+// Runs the task, whose value nobody waits for.
+template <class T>
+Detached Forget(Task<T> task) {
+  co_await task;
+}
+
+}  // namespace sessiond

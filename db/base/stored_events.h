@@ -1,0 +1,80 @@
+// What watches read of the database: how far each partition is, and the events of stretches of
+// partitions, with all that is left to tell whose they are.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/time/time.h"
+#include "google/protobuf/struct.pb.h"
+#include "sessiond/v1/message.pb.h"
+#include "sessiond/v1/session.pb.h"
+#include "sessiond/v1/session_event.pb.h"
+
+namespace sessiond::db {
+
+// By partition.
+struct PartitionStates {
+  // Of the newest event; 0 for none.
+  std::vector<int64_t> positions;
+  // Of the newest event that was removed; 0 for none.
+  std::vector<int64_t> purged;
+};
+
+// What something else finds, and how far the partitions are at that moment.
+template <class Found>
+struct AsOf {
+  PartitionStates partitions;
+  Found found;
+};
+
+// An event, and what it does not tell of the time before it.
+struct StoredStep {
+  v1::SessionEvent event;
+  // Field path → old value, null for none: session_events.before.
+  google::protobuf::Struct before;
+  // When the event before it happened.
+  std::optional<absl::Time> previous_time;
+  // Of RECOVERED when it had failed, of UNDELETED when it was deleted.
+  std::optional<absl::Time> marked_time;
+};
+
+struct StoredEvent {
+  int16_t partition = 0;
+  int64_t position = 0;
+  StoredStep step;
+  // Of MESSAGES_APPENDED: what was, up to `message_bytes_max`.
+  std::vector<v1::SessionMessage> messages;
+};
+
+struct StoredEvents {
+  // Ascending by partition and position; of removed ones there is nothing.
+  std::vector<StoredEvent> events;
+  // By session id: each event's session as it stands, unless it is gone.
+  absl::flat_hash_map<std::string, std::shared_ptr<v1::Session>> sessions;
+  // By session id: the events behind those above, by sequence, without previous_time, and of
+  // `changes` only marks and blocking errors; only those that changed what no other event tells of.
+  absl::flat_hash_map<std::string, std::vector<StoredStep>> later;
+  // By session id: what a tombstone keeps, of sessions that are gone.
+  absl::flat_hash_map<std::string, v1::Session> tombstones;
+  // As of the same moment.
+  PartitionStates partitions;
+};
+
+// The most events that one trip reads.
+inline constexpr int64_t kStoredEventsMax = 1000;
+
+// How far sessions are to be taken back behind later events.
+enum class Rewinding {
+  // What filters look at.
+  kAll,
+  // Only what events themselves tell of: state, stage, status; and the owner. Where sessions have
+  // long histories, it costs far less.
+  kStanding
+};
+
+}  // namespace sessiond::db

@@ -1,0 +1,11 @@
+-- Sessions by id, in the order of ids. Rides sessions_pkey and session_tasks_pkey, once for each.
+SELECT
+  {session_columns}
+FROM unnest($1::smallint[], $2::text[]) AS i (partition, id)
+JOIN sessions s ON s.partition = i.partition AND s.id = i.id
+LEFT JOIN LATERAL (SELECT *
+                   FROM session_tasks t
+                   WHERE t.partition = s.partition
+                     AND t.session_id = s.id
+                   LIMIT 1) t ON true
+ORDER BY s.id

@@ -1,0 +1,11 @@
+-- The time of the oldest event behind all that was removed; NULL when nothing was. One step into session_events_pkey for
+-- each partition.
+SELECT max(e.event_at)
+FROM partitions p
+CROSS JOIN LATERAL (SELECT x.event_at
+                    FROM session_events x
+                    WHERE x.partition = p.partition
+                      AND x.position > p.purged_position
+                    ORDER BY x.position
+                    LIMIT 1) e
+WHERE p.purged_position > 0

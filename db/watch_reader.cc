@@ -1,0 +1,72 @@
+#include "db/watch_reader.h"
+
+#include <utility>
+
+#include "db/query/session_queries.h"
+#include "db/query/watch_queries.h"
+
+namespace sessiond::db {
+
+WatchReader::WatchReader(WatchReaderOptions options, SessionStore& store)
+    : store_(store),
+      timeout_(options.timeout),
+      pool_({.dsn = std::move(options.dsn),
+             .connections = options.connections,
+             .waiting_max = options.waiting_max,
+             .primary = store.primary()}) {}
+
+Answer<PartitionStates> WatchReader::GetPartitions() {
+  co_return co_await pool_.Ask(ReadPartitionStates(store_.partition_count()), Until());
+}
+
+Answer<std::optional<absl::Time>> WatchReader::GetOldestResumable() {
+  co_return co_await pool_.Ask(FindOldestResumable(), Until());
+}
+
+Answer<StoredEvents> WatchReader::GetEvents(std::vector<PositionRange> ranges, Rewinding rewinding,
+                                            std::size_t message_bytes_max) {
+  for (;;) {
+    auto stored = co_await pool_.Ask(FindStoredEvents(ranges, store_.partition_count()), Until());
+    if (!stored.ok()) co_return stored.status();
+    auto rest = FindRestOf(&*stored, rewinding, message_bytes_max);
+    if (!rest.statements.empty()) {
+      const auto whole = co_await pool_.Ask(std::move(rest), Until());
+      if (!whole.ok()) co_return whole.status();
+      if (!*whole) continue;
+    }
+    std::vector<v1::Session*> sessions;
+    for (auto& [id, session] : stored->sessions) sessions.push_back(session.get());
+    const absl::Status presented = co_await store_.PresentSessions(sessions, Until());
+    if (!presented.ok()) co_return presented;
+    co_return stored;
+  }
+}
+
+Answer<AsOf<Page<v1::Session>>> WatchReader::GetSessions(SessionSelection selection,
+                                                         KeyValues after, int page_size) {
+  const int partition_count = store_.partition_count();
+  auto page = SessionPage(selection, partition_count, after, page_size);
+  if (!page.ok()) co_return page.status();
+  auto found = co_await pool_.Ask(AskAsOf(partition_count, *std::move(page)), Until());
+  if (!found.ok()) co_return found.status();
+  auto& rows = found->found.rows;
+  const std::vector<v1::Session*> sessions(rows.pointer_begin(), rows.pointer_end());
+  const absl::Status presented = co_await store_.PresentSessions(sessions, Until());
+  if (!presented.ok()) co_return presented;
+  co_return found;
+}
+
+Answer<AsOf<std::vector<v1::Session>>> WatchReader::GetNamedSessions(
+    std::vector<std::string> session_ids) {
+  const int partition_count = store_.partition_count();
+  auto found = co_await pool_.Ask(
+      AskAsOf(partition_count, FindNamedSessions(session_ids, partition_count)), Until());
+  if (!found.ok()) co_return found.status();
+  std::vector<v1::Session*> sessions;
+  for (v1::Session& session : found->found) sessions.push_back(&session);
+  const absl::Status presented = co_await store_.PresentSessions(sessions, Until());
+  if (!presented.ok()) co_return presented;
+  co_return found;
+}
+
+}  // namespace sessiond::db

@@ -1,0 +1,60 @@
+// What watches read of the database, on connections of their own.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "db/base/committed.h"
+#include "db/base/coroutine.h"
+#include "db/base/page.h"
+#include "db/base/selection.h"
+#include "db/base/stored_events.h"
+#include "db/query/query_pool.h"
+#include "db/session_store.h"
+
+namespace sessiond::db {
+
+struct WatchReaderOptions {
+  std::string dsn;
+  int connections = 1;
+  // What may wait.
+  int waiting_max = 1024;
+  // Of each round trip.
+  absl::Duration timeout = absl::Seconds(30);
+};
+
+// Any thread. All answer what QueryPool::Run does, too; tasks run once they are awaited, and this
+// outlives them. Sessions are presented.
+class WatchReader {
+ public:
+  // REQUIRES: `store` outlives the reader.
+  WatchReader(WatchReaderOptions options, SessionStore& store);
+
+  // How far each partition is.
+  Answer<PartitionStates> GetPartitions();
+  // The time of the oldest event behind all that was removed; nothing when nothing was.
+  Answer<std::optional<absl::Time>> GetOldestResumable();
+  // REQUIRES: `ranges` ascend, one for each partition at most, and have no more than
+  // kStoredEventsMax positions.
+  Answer<StoredEvents> GetEvents(std::vector<PositionRange> ranges, Rewinding rewinding,
+                                 std::size_t message_bytes_max);
+  // One page of sessions, from the beginning or behind the one that ended so.
+  Answer<AsOf<Page<v1::Session>>> GetSessions(SessionSelection selection, KeyValues after,
+                                              int page_size);
+  // Those with these ids, as far as there are any, in the order of ids.
+  Answer<AsOf<std::vector<v1::Session>>> GetNamedSessions(std::vector<std::string> session_ids);
+
+  // Refuses all from now on, and what waits.
+  void Shutdown() { pool_.Shutdown(); }
+
+ private:
+  SteadyTime Until() const { return SteadyTime::Now() + timeout_; }
+
+  SessionStore& store_;
+  const absl::Duration timeout_;
+  QueryPool pool_;
+};
+
+}  // namespace sessiond::db
