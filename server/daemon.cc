@@ -51,7 +51,7 @@ constexpr int kOtherConnections = 12;
 int ConnectionsNeeded(const Config& config) {
   return 2 * config.lanes + config.query_connections + kOtherConnections;
 }
-// A trial (ops/database_probe.h) has two statements, which end by themselves before that.
+// A trial (db/postgres/database_probe.h) has two statements, which end by themselves before that.
 constexpr absl::Duration kProbeTimeout = absl::Seconds(4);
 // Each is a connection of its own.
 constexpr absl::Duration kOwnCallPeriod = absl::Seconds(2);
@@ -303,7 +303,7 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(Config config,
     if (absl::Status status = (daemon.get()->*step)(); !status.ok()) return status;
   }
   daemon->sweeper_ = std::make_unique<Sweeper>(
-      SweeperOptions{.settings = {.dsn = daemon->database_.dsn},
+      SweeperOptions{.dsn = daemon->database_.dsn,
                      .retention_period = daemon->config_.retention_period},
       *daemon->store_, daemon->journal_);
   daemon->StartMonitor();
@@ -383,7 +383,7 @@ absl::Status Daemon::StartAdmin() {
 // --------------------------------------------------------------------------------------- monitor
 
 void Daemon::StartMonitor() {
-  probe_ = std::make_unique<DatabaseProbe>(
+  probe_ = std::make_unique<db::DatabaseProbe>(
       db::LaneSettings{
           .dsn = database_.dsn, .lock_timeout = config_.lock_timeout, .primary = store_->primary()},
       lane_reports_);

@@ -18,13 +18,13 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "db/base/committed.h"
+#include "db/postgres/database_probe.h"
 #include "db/postgres/embedded_postgres.h"
 #include "db/postgres/postgres_supervisor.h"
 #include "db/session_store.h"
 #include "server/config/address.h"
 #include "server/config/config.h"
 #include "server/ops/admin_http.h"
-#include "server/ops/database_probe.h"
 #include "server/ops/journal.h"
 #include "server/ops/metrics.h"
 #include "server/ops/readiness.h"
@@ -109,7 +109,7 @@ class Daemon {
   Address grpc_address_;
 
   Metrics metrics_;
-  LaneReports lane_reports_;
+  db::LaneReports lane_reports_;
   Readiness readiness_;
   rpc::HealthService health_;
   rpc::Reflection reflection_;
@@ -128,7 +128,7 @@ class Daemon {
   absl::Mutex telling_;
   bool told_ready_ ABSL_GUARDED_BY(telling_) = true;
   // Monitor's thread only, once it runs.
-  std::unique_ptr<DatabaseProbe> probe_;
+  std::unique_ptr<db::DatabaseProbe> probe_;
   bool database_answers_ = true;
   absl::Status connections_;
   SteadyTime count_due_;

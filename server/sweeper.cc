@@ -6,23 +6,14 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "db/blocking.h"
-#include "db/sql/statements.h"
 #include "server/ops/log.h"
 #include "state_machine/decide.h"
 
 namespace sessiond {
 namespace {
 
-constexpr absl::Duration kTimeout = absl::Seconds(10);
-
 // Batches of a sweep; what is left over is for the next one.
 constexpr int kBatchesMax = 20;
-
-db::Params TimeParam(absl::Time time) {
-  db::Params params;
-  params.AddTimestamp(time);
-  return params;
-}
 
 // The daemon's own request about a session.
 template <class Request>
@@ -35,12 +26,10 @@ Command SystemCommand(const std::string& session_id, Request request) {
   return command;
 }
 
-Command FailSilent(const db::Result& silent, int row) {
-  const std::string type(silent.Text(row, 2));
-  const std::string timeout =
-      absl::FormatDuration(absl::Milliseconds(static_cast<double>(silent.Int8(row, 3))));
+Command FailSilent(const db::SilentTask& task) {
+  const std::string timeout = absl::FormatDuration(task.heartbeat_timeout);
   v1::FailTaskRequest request;
-  request.set_task_id(std::string(silent.Text(row, 1)));
+  request.set_task_id(task.task_id);
   request.set_reason(absl::StrCat("no heartbeat for ", timeout));
   (*request.mutable_failure_context()->mutable_fields())["heartbeat_timeout"].set_string_value(
       timeout);
@@ -48,10 +37,10 @@ Command FailSilent(const db::Result& silent, int row) {
   error.set_category(v1::SessionError::TEMPORARY);
   error.set_severity(v1::SessionError::WARNING);
   error.set_error_code("HEARTBEAT_TIMEOUT");
-  error.set_user_message(
-      absl::StrCat("The ", type, " task was not heard of for ", timeout, ", and was given up."));
+  error.set_user_message(absl::StrCat("The ", task.task_type, " task was not heard of for ",
+                                      timeout, ", and was given up."));
   error.add_recovery_actions("Retry the task (RetryTask).");
-  return SystemCommand(std::string(silent.Text(row, 0)), std::move(request));
+  return SystemCommand(task.session_id, std::move(request));
 }
 
 }  // namespace
@@ -60,8 +49,7 @@ Sweeper::Sweeper(SweeperOptions options, db::SessionStore& store, Journal& journ
     : options_(std::move(options)),
       store_(store),
       journal_(journal),
-      link_({.connection = db::LaneConnection(options_.settings, "sessiond sweeper"),
-             .primary = store.primary()}),
+      due_({.dsn = options_.dsn, .primary = store.primary()}, stop_),
       thread_([this] { Run(); }) {}
 
 Sweeper::~Sweeper() {
@@ -73,7 +61,7 @@ void Sweeper::Run() {
   const absl::Duration beat = std::min(options_.heartbeat_period, options_.period);
   do {
     if (const absl::Status swept = Sweep(); !swept.ok() && !stop_.HasHappened()) {
-      link_.Close();
+      due_.Close();
       Log(LogLevel::kWarn, "sweeper", "a sweep was cut short; the next one goes on",
           {{"status", swept.message()}});
     }
@@ -81,32 +69,23 @@ void Sweeper::Run() {
 }
 
 absl::Status Sweeper::Sweep() {
-  if (auto connected = link_.Connect(); !connected.ok()) return connected;
-  if (auto analyzed = AnalyzeWhatGrew(); !analyzed.ok()) return analyzed;
+  if (auto connected = due_.Connect(); !connected.ok()) return connected;
+  if (auto analyzed = due_.AnalyzeWhatGrew(); !analyzed.ok()) return analyzed;
   if (auto failed = FailSilentTasks(); !failed.ok()) return failed;
   if (SteadyTime::Now() >= sweep_due_) {
     sweep_due_ = SteadyTime::Now() + options_.period;
-    const auto identity = Ask(db::kLoadIdentity);
-    if (!identity.ok()) return identity.status();
-    const absl::Time now = identity->Timestamp(0, 2);
-    store_.SawTime(now);
-    if (auto deleted = DeleteStaleCreations(now); !deleted.ok()) return deleted;
-    if (auto stopped = StopAbandoned(now); !stopped.ok()) return stopped;
-    if (auto purged = PurgeRequests(now); !purged.ok()) return purged;
+    const absl::StatusOr<absl::Time> now = due_.Now();
+    if (!now.ok()) return now.status();
+    store_.SawTime(*now);
+    if (auto deleted = DeleteStaleCreations(*now); !deleted.ok()) return deleted;
+    if (auto stopped = StopAbandoned(*now); !stopped.ok()) return stopped;
+    if (auto purged = PurgeRequests(*now); !purged.ok()) return purged;
   }
   if (options_.retention_period > absl::ZeroDuration() && SteadyTime::Now() >= retention_due_) {
     retention_due_ = SteadyTime::Now() + options_.retention_period;
     return ArchiveDue();
   }
   return absl::OkStatus();
-}
-
-absl::StatusOr<db::Result> Sweeper::Ask(const db::Statement& statement, db::Params params) {
-  if (stop_.HasHappened()) return absl::CancelledError("asked to stop");
-  link_->Queue(statement, std::move(params));
-  auto results = link_.Trip(SteadyTime::Now() + kTimeout);
-  if (!results.ok()) return results.status();
-  return std::move(results->front());
 }
 
 int Sweeper::Carry(std::vector<Command> commands) {
@@ -120,33 +99,24 @@ int Sweeper::Carry(std::vector<Command> commands) {
   return effects;
 }
 
-absl::Status Sweeper::AnalyzeWhatGrew() {
-  const auto grown = Ask(db::kFindGrownTables);
-  if (!grown.ok()) return grown.status();
-  if (grown->IsNull(0, 0)) return absl::OkStatus();
-  return link_->Execute(absl::StrCat("ANALYZE ", std::string(grown->Text(0, 0))),
-                        SteadyTime::Now() + kTimeout);
-}
-
 absl::Status Sweeper::FailSilentTasks() {
-  const auto silent = Ask(db::kFindSilentTasks);
+  const auto silent = due_.FindSilentTasks();
   if (!silent.ok()) return silent.status();
   std::vector<Command> commands;
-  for (int row = 0; row < silent->rows(); ++row) commands.push_back(FailSilent(*silent, row));
+  for (const db::SilentTask& task : *silent) commands.push_back(FailSilent(task));
   Carry(std::move(commands));
   return absl::OkStatus();
 }
 
 absl::Status Sweeper::DeleteStaleCreations(absl::Time now) {
-  const auto found = Ask(db::kFindStaleCreations, TimeParam(now - options_.creating_max));
+  const auto found = due_.FindStaleCreations(now - options_.creating_max);
   if (!found.ok()) return found.status();
   std::vector<Command> commands;
-  for (int row = 0; row < found->rows(); ++row) {
-    const std::string session_id(found->Text(row, 0));
+  for (const auto& [session_id, revision] : *found) {
     v1::DeleteSessionRequest request;
     request.set_reason("left in CREATING for too long");
     // Whatever became of it meanwhile is none of ours.
-    request.set_etag(absl::StrCat("r", found->Int4(row, 1)));
+    request.set_etag(absl::StrCat("r", revision));
     request.set_request_id(absl::StrCat("stale-creation-", session_id));
     commands.push_back(SystemCommand(session_id, std::move(request)));
   }
@@ -158,18 +128,15 @@ absl::Status Sweeper::StopAbandoned(absl::Time now) {
   for (const WorkflowCatalog::Entry& workflow : store_.catalog().List(/*all_revisions=*/true)) {
     const absl::Duration age = workflow->recovery_window() + workflow->abandon_after();
     if (age == absl::InfiniteDuration()) continue;
-    db::Params params;
-    params.AddText(workflow->name());
-    params.AddInt4(workflow->revision());
-    params.AddTimestamp(now - age);
-    const auto found = Ask(db::kFindAbandonedSessions, std::move(params));
+    const auto found =
+        due_.FindAbandonedSessions(workflow->name(), workflow->revision(), now - age);
     if (!found.ok()) return found.status();
     std::vector<Command> commands;
-    for (int row = 0; row < found->rows(); ++row) {
+    for (const auto& [session_id, revision] : *found) {
       v1::StopSessionRequest request;
       request.set_reason("abandoned: its recovery window is long over");
-      request.set_etag(absl::StrCat("r", found->Int4(row, 1)));
-      commands.push_back(SystemCommand(std::string(found->Text(row, 0)), std::move(request)));
+      request.set_etag(absl::StrCat("r", revision));
+      commands.push_back(SystemCommand(session_id, std::move(request)));
     }
     Carry(std::move(commands));
   }
@@ -178,9 +145,9 @@ absl::Status Sweeper::StopAbandoned(absl::Time now) {
 
 absl::Status Sweeper::PurgeRequests(absl::Time now) {
   for (int batch = 0; batch < kBatchesMax; ++batch) {
-    const auto purged = Ask(db::kPurgeRequests, TimeParam(now - options_.requests_kept));
+    const auto purged = due_.PurgeRequests(now - options_.requests_kept);
     if (!purged.ok()) return purged.status();
-    if (purged->affected() == 0) break;
+    if (*purged == 0) break;
   }
   return absl::OkStatus();
 }
@@ -188,13 +155,12 @@ absl::Status Sweeper::PurgeRequests(absl::Time now) {
 absl::Status Sweeper::ArchiveDue() {
   int archived = 0;
   for (int batch = 0; batch < kBatchesMax && !stop_.HasHappened(); ++batch) {
-    const auto due = Ask(db::kFindDueSessions);
+    const auto due = due_.FindDueSessions();
     if (!due.ok()) return due.status();
-    if (due->rows() == 0) break;
+    if (due->empty()) break;
     std::vector<Command> commands;
-    for (int row = 0; row < due->rows(); ++row) {
-      commands.push_back(SystemCommand(std::string(due->Text(row, 0)), v1::PurgeSessionsRequest()));
-    }
+    for (const std::string& session_id : *due)
+      commands.push_back(SystemCommand(session_id, v1::PurgeSessionsRequest()));
     archived += Carry(std::move(commands));
   }
   if (archived > 0) journal_.Purged(archived, 0);

@@ -5,21 +5,20 @@
 // has an effect.
 #pragma once
 
-#include <memory>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
-#include "db/connection/link.h"
+#include "db/due_work.h"
 #include "db/session_store.h"
 #include "server/ops/journal.h"
 
 namespace sessiond {
 
 struct SweeperOptions {
-  db::LaneSettings settings;
+  std::string dsn;
   // How often it looks for silent workers.
   absl::Duration heartbeat_period = absl::Seconds(1);
   // How often it does everything else but retention.
@@ -47,14 +46,9 @@ class Sweeper {
   // All of the following: sweeper's thread only.
   void Run();
   absl::Status Sweep();
-  // Every step, and every batch of one, begins with it. CANCELLED: asked to stop.
-  absl::StatusOr<db::Result> Ask(const db::Statement& statement, db::Params params = {});
   // Submits the commands side by side, and tells the journal of those that had an effect. How many.
   int Carry(std::vector<Command> commands);
 
-  // Plans of the lanes are made once: what was planned when tables were empty is planned anew when
-  // they are analyzed, and PostgreSQL itself takes a minute to notice.
-  absl::Status AnalyzeWhatGrew();
   absl::Status FailSilentTasks();
   absl::Status DeleteStaleCreations(absl::Time now);
   absl::Status StopAbandoned(absl::Time now);
@@ -64,10 +58,10 @@ class Sweeper {
   const SweeperOptions options_;
   db::SessionStore& store_;
   Journal& journal_;
-  db::Link link_;
+  SteadyEvent stop_;
+  db::DueWork due_;
   // When each is due again.
   SteadyTime sweep_due_ = SteadyTime::InfinitePast(), retention_due_ = SteadyTime::InfinitePast();
-  SteadyEvent stop_;
   std::thread thread_;
 };
 

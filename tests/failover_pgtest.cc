@@ -73,8 +73,8 @@ struct Parts {
             watch::FeedOptions{.dsn = dsn, .hub = {.partition_count = store->partition_count()}},
             *store, listener)),
         sweeper(std::make_unique<Sweeper>(
-            SweeperOptions{.settings = {.dsn = dsn}, .heartbeat_period = absl::Milliseconds(20)},
-            *store, journal)) {}
+            SweeperOptions{.dsn = dsn, .heartbeat_period = absl::Milliseconds(20)}, *store,
+            journal)) {}
   ~Parts() {
     sweeper.reset();
     store->Drain();

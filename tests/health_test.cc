@@ -12,9 +12,9 @@
 #include <memory>
 #include <string>
 
+#include "db/postgres/database_probe.h"
 #include "grpcpp/grpcpp.h"
 #include "server/ops/admin_http.h"
-#include "server/ops/database_probe.h"
 #include "server/ops/readiness.h"
 #include "server/rpc/health_service.h"
 #include "tests/service_host.h"
@@ -242,7 +242,7 @@ TEST(DatabaseTrouble, IsNamedWithTheWayOut) {
       {"08006", "Connection refused", absl::StatusCode::kUnavailable, "Connection refused"},
   };
   for (const auto& each : kCases) {
-    const absl::Status status = DatabaseTrouble(each.sqlstate, each.said);
+    const absl::Status status = db::DatabaseTrouble(each.sqlstate, each.said);
     EXPECT_EQ(status.code(), each.code) << status;
     EXPECT_THAT(std::string(status.message()), testing::HasSubstr(each.way_out));
   }
@@ -250,7 +250,7 @@ TEST(DatabaseTrouble, IsNamedWithTheWayOut) {
 
 TEST(LaneReports, TroubleLastsUntilALaneCommits) {
   const SteadyTime begin = SteadyTime::Now();
-  LaneReports reports;
+  db::LaneReports reports;
   EXPECT_TRUE(reports.TroubleSince(SteadyTime::InfinitePast()).ok());
   reports.Failed(absl::UnavailableError("x"), absl::ZeroDuration(), begin);
   EXPECT_FALSE(reports.TroubleSince(SteadyTime::InfinitePast()).ok());

@@ -40,7 +40,7 @@ struct Sweeping {
 };
 
 SweeperOptions Often(const TestDatabase& database) {
-  return {.settings = {.dsn = database.dsn()},
+  return {.dsn = database.dsn(),
           .heartbeat_period = absl::Milliseconds(5),
           .period = absl::Milliseconds(5),
           .retention_period = absl::Milliseconds(5)};

@@ -38,8 +38,8 @@ class Readiness {
   explicit Readiness(absl::Duration database_grace = absl::Seconds(10))
       : database_grace_(database_grace) {}
 
-  // The outcome of asking the database at `now` (database_probe.h): the version of its schema.
-  // FAILED_PRECONDITION: it will not serve us, which is never ready, without grace.
+  // The outcome of asking the database at `now` (db/postgres/database_probe.h): the version of its
+  // schema. FAILED_PRECONDITION: it will not serve us, which is never ready, without grace.
   // RESOURCE_EXHAUSTED: it takes no changes, which may pass within a moment. Anything else: it is
   // out of reach, which a failover is, too.
   void Observe(const absl::StatusOr<int>& schema_version, SteadyTime now);

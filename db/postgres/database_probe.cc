@@ -1,4 +1,4 @@
-#include "server/ops/database_probe.h"
+#include "db/postgres/database_probe.h"
 
 #include <algorithm>
 #include <string>
@@ -10,7 +10,7 @@
 #include "db/connection/sql_error.h"
 #include "state_machine/refusal.h"
 
-namespace sessiond {
+namespace sessiond::db {
 namespace {
 
 constexpr absl::Duration kTrialPeriod = absl::Seconds(10);
@@ -106,10 +106,10 @@ absl::Status DatabaseTrouble(absl::string_view sqlstate, absl::string_view troub
   return absl::Status(row->code, said);
 }
 
-DatabaseProbe::DatabaseProbe(db::LaneSettings settings, const LaneReports& reports)
+DatabaseProbe::DatabaseProbe(LaneSettings settings, const LaneReports& reports)
     : settings_(std::move(settings)),
       reports_(reports),
-      several_hosts_(db::NamesSeveralHosts(settings_.dsn)) {}
+      several_hosts_(NamesSeveralHosts(settings_.dsn)) {}
 
 absl::StatusOr<int> DatabaseProbe::Look(SteadyTime deadline) {
   const SteadyTime now = SteadyTime::Now();
@@ -142,9 +142,9 @@ absl::StatusOr<int> DatabaseProbe::Ask(SteadyTime deadline) {
   (*link_)->QueueSql(kAsk);
   const auto answer = link_->Trip(deadline);
   if (!answer.ok()) return answer.status();
-  const db::Result& result = answer->front();
+  const Result& result = answer->front();
   if (result.Bool(0, 1) || result.Bool(0, 2))
-    return db::SqlError("25006", "probe", "", /*expected=*/true);
+    return SqlError("25006", "probe", "", /*expected=*/true);
   return result.IsNull(0, 0) ? 0 : result.Int4(0, 0);
 }
 
@@ -154,34 +154,34 @@ absl::Status DatabaseProbe::Try(SteadyTime deadline) {
   (*link_)->QueueSql(kSpill);
   const absl::Status spilled = link_->Trip(deadline).status();
   // Where the role may use less of the disk than that, the disk cannot be tried.
-  return db::SqlStateOf(spilled) == "53400" ? absl::OkStatus() : spilled;
+  return SqlStateOf(spilled) == "53400" ? absl::OkStatus() : spilled;
 }
 
 absl::Status DatabaseProbe::Connect(SteadyTime deadline) {
-  db::ConnectionOptions options = db::LaneConnection(settings_, "sessiond health");
+  ConnectionOptions options = LaneConnection(settings_, "sessiond health");
   options.statements = {};
   options.settings.emplace_back("statement_timeout", kStatementTimeoutMs);
   options.settings.emplace_back("work_mem", "64");  // kB, the least there is.
   // A commit that waits for a standby outlasts its connection: trials that are given up would pile
   // up in the server. Whether standbys confirm is for the lanes to find.
   options.settings.emplace_back("synchronous_commit", "local");
-  auto link = std::make_unique<db::Link>(db::LinkOptions{.connection = std::move(options),
-                                                         .primary = settings_.primary,
-                                                         .watches_positions = true,
-                                                         .quiet = true});
+  auto link = std::make_unique<Link>(LinkOptions{.connection = std::move(options),
+                                                 .primary = settings_.primary,
+                                                 .watches_positions = true,
+                                                 .quiet = true});
   if (absl::Status connected = link->Connect(deadline); !connected.ok()) return connected;
   link_ = std::move(link);
   return absl::OkStatus();
 }
 
 absl::Status DatabaseProbe::Explain(const absl::Status& status) {
-  const std::string sqlstate = db::SqlStateOf(status);
+  const std::string sqlstate = SqlStateOf(status);
   if (ReasonOf(status) == v1::SCHEMA_MISMATCH && sqlstate != "42501") {
     return absl::FailedPreconditionError(
         absl::StrCat("it is not as this daemon needs it (SQLSTATE ", sqlstate, ", ",
-                     db::TroubleOf(status), "): run `sessiond doctor`"));
+                     TroubleOf(status), "): run `sessiond doctor`"));
   }
-  return DatabaseTrouble(sqlstate, db::TroubleOf(status));
+  return DatabaseTrouble(sqlstate, TroubleOf(status));
 }
 
-}  // namespace sessiond
+}  // namespace sessiond::db

@@ -26,7 +26,7 @@
 #include "db/connection/lane_settings.h"
 #include "db/connection/link.h"
 
-namespace sessiond {
+namespace sessiond::db {
 
 // What the lanes tell of their groups. Thread-safe.
 class LaneReports {
@@ -57,14 +57,14 @@ absl::Status DatabaseTrouble(absl::string_view sqlstate, absl::string_view troub
 class DatabaseProbe {
  public:
   // REQUIRES: `reports` outlives the probe.
-  DatabaseProbe(db::LaneSettings settings, const LaneReports& reports);
+  DatabaseProbe(LaneSettings settings, const LaneReports& reports);
 
   // The version of the schema, if all is well by `deadline`. Otherwise what DatabaseTrouble says.
   // One thread.
   absl::StatusOr<int> Look(SteadyTime deadline);
 
   // REQUIRES: the last look found all well.
-  db::Connection& connection() { return **link_; }
+  Connection& connection() { return **link_; }
 
  private:
   absl::StatusOr<int> Ask(SteadyTime deadline);
@@ -72,13 +72,13 @@ class DatabaseProbe {
   absl::Status Connect(SteadyTime deadline);
   static absl::Status Explain(const absl::Status& status);
 
-  const db::LaneSettings settings_;
+  const LaneSettings settings_;
   const LaneReports& reports_;
   const bool several_hosts_;
-  std::unique_ptr<db::Link> link_;
+  std::unique_ptr<Link> link_;
   SteadyTime look_around_due_ = SteadyTime::InfinitePast();
   SteadyTime last_trial_ = SteadyTime::InfinitePast();
   absl::Status trial_;
 };
 
-}  // namespace sessiond
+}  // namespace sessiond::db

@@ -1,0 +1,62 @@
+// What the daemon's own work asks the database: which sessions are due for it by now, a batch at a
+// time. The work itself is commands.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "db/connection/lane_settings.h"
+#include "db/connection/link.h"
+
+namespace sessiond::db {
+
+// A running task whose worker has been silent for longer than it may be.
+struct SilentTask {
+  std::string session_id, task_id, task_type;
+  absl::Duration heartbeat_timeout;
+};
+
+// A session as it was found.
+struct DueSession {
+  std::string session_id;
+  int32_t revision = 0;
+};
+
+// One thread. All answer UNAVAILABLE, too, when the database does not, and CANCELLED once `stop`
+// has happened: the work ends behind the batch that is under way.
+class DueWork {
+ public:
+  // REQUIRES: `stop` outlives it.
+  DueWork(const LaneSettings& settings, const SteadyEvent& stop);
+
+  // Does nothing if the connection is there.
+  absl::Status Connect() { return link_.Connect(); }
+  void Close() { link_.Close(); }
+
+  // What time it is by the database's clock.
+  absl::StatusOr<absl::Time> Now();
+  // Plans of the lanes are made once: what was planned when tables were empty is planned again when
+  // they are analyzed, and PostgreSQL itself takes a minute to notice.
+  absl::Status AnalyzeWhatGrew();
+  absl::StatusOr<std::vector<SilentTask>> FindSilentTasks();
+  // Those in CREATING since before `time`.
+  absl::StatusOr<std::vector<DueSession>> FindStaleCreations(absl::Time time);
+  // Those of a workflow's revision that nobody has recovered since before `time`.
+  absl::StatusOr<std::vector<DueSession>> FindAbandonedSessions(absl::string_view workflow,
+                                                                int32_t revision, absl::Time time);
+  // Those whose payload retention may remove.
+  absl::StatusOr<std::vector<std::string>> FindDueSessions();
+  // Removes a batch of request ids of before `time`. How many.
+  absl::StatusOr<int64_t> PurgeRequests(absl::Time time);
+
+ private:
+  absl::StatusOr<Result> Ask(const Statement& statement, Params params = {});
+
+  const SteadyEvent& stop_;
+  Link link_;
+};
+
+}  // namespace sessiond::db
