@@ -181,14 +181,13 @@ Answer<ImportedSession> SessionStore::GetImportedSession(std::string id, Deadlin
 
 // What all lists have in common: where the token says that the page begins, whether the session is
 // there that it is of, what is derived for readers, and the next page's token.
-template <class Message, class Selection>
-Answer<Page<Message>> SessionStore::List(ListQuestion<Message> (*ask)(const Selection&, int,
-                                                                      const KeyValues&, int),
-                                         Selection selection, PageRequest request,
-                                         Deadline deadline) {
+template <class Selection>
+Answer<Page<typename Selection::Row>> SessionStore::List(Selection selection, PageRequest request,
+                                                         Deadline deadline) {
+  using Row = typename Selection::Row;
   const absl::StatusOr<KeyValues> after = BeginOf(request, *page_tokens_);
   if (!after.ok()) co_return after.status();
-  auto question = ask(selection, partition_count_, *after, request.size);
+  auto question = ListPage(selection, partition_count_, *after, request.size);
   if (!question.ok()) co_return question.status();
   if constexpr (requires { selection.session_id; }) {
     if (!selection.session_id.empty()) {
@@ -199,46 +198,24 @@ Answer<Page<Message>> SessionStore::List(ListQuestion<Message> (*ask)(const Sele
   }
   auto page = co_await queries_->Ask(*std::move(question), deadline);
   if (!page.ok()) co_return page.status();
-  if constexpr (std::is_same_v<Message, v1::Session>) {
+  if constexpr (std::is_same_v<Row, v1::Session>) {
     const absl::Status presented = co_await PresentSessions(Pointers(&*page), deadline);
     if (!presented.ok()) co_return presented;
-  } else if constexpr (requires(Message message) { Present(Now(), &message); }) {
-    for (Message& message : page->rows) Present(Now(), &message);
+  } else if constexpr (requires(Row row) { Present(Now(), &row); }) {
+    for (Row& row : page->rows) Present(Now(), &row);
   }
   Seal(request, *page_tokens_, &*page);
   co_return page;
 }
 
-Answer<Page<v1::Session>> SessionStore::ListSessions(SessionSelection selection, PageRequest page,
-                                                     Deadline deadline) {
-  return List(SessionPage, std::move(selection), std::move(page), deadline);
-}
-
-Answer<Page<v1::SessionEvent>> SessionStore::ListSessionEvents(EventSelection selection,
-                                                               PageRequest page,
-                                                               Deadline deadline) {
-  return List(EventPage, std::move(selection), std::move(page), deadline);
-}
-
-Answer<Page<v1::SessionTask>> SessionStore::ListTasks(TaskSelection selection, PageRequest page,
-                                                      Deadline deadline) {
-  return List(TaskPage, std::move(selection), std::move(page), deadline);
-}
-
-Answer<Page<v1::SessionMessage>> SessionStore::ListMessages(MessageSelection selection,
-                                                            PageRequest page, Deadline deadline) {
-  return List(MessagePage, std::move(selection), std::move(page), deadline);
-}
-
-Answer<Page<v1::SessionArtifact>> SessionStore::ListArtifacts(ArtifactSelection selection,
-                                                              PageRequest page, Deadline deadline) {
-  return List(ArtifactPage, std::move(selection), std::move(page), deadline);
-}
-
-Answer<Page<v1::SessionError>> SessionStore::ListErrors(ErrorSelection selection, PageRequest page,
-                                                        Deadline deadline) {
-  return List(ErrorPage, std::move(selection), std::move(page), deadline);
-}
+template Answer<Page<v1::Session>> SessionStore::List(SessionSelection, PageRequest, Deadline);
+template Answer<Page<v1::SessionTask>> SessionStore::List(TaskSelection, PageRequest, Deadline);
+template Answer<Page<v1::SessionError>> SessionStore::List(ErrorSelection, PageRequest, Deadline);
+template Answer<Page<v1::SessionMessage>> SessionStore::List(MessageSelection, PageRequest,
+                                                             Deadline);
+template Answer<Page<v1::SessionArtifact>> SessionStore::List(ArtifactSelection, PageRequest,
+                                                              Deadline);
+template Answer<Page<v1::SessionEvent>> SessionStore::List(EventSelection, PageRequest, Deadline);
 
 Answer<Page<v1::Session>> SessionStore::ListRecoverableSessions(std::string namespace_name,
                                                                 std::string owner_id,

@@ -75,22 +75,14 @@ class SessionStore {
   // As it is, or is not any more.
   Answer<ImportedSession> GetImportedSession(std::string id, Deadline deadline);
 
-  // One page of a list. INVALID_PAGE_TOKEN: the token is of another query.
-  Answer<Page<v1::Session>> ListSessions(SessionSelection selection, PageRequest page,
-                                         Deadline deadline);
+  // One page of a list, of the sessions, tasks, errors, messages, artifacts or events that are
+  // selected. INVALID_PAGE_TOKEN: the token is of another query.
+  template <class Selection>
+  Answer<Page<typename Selection::Row>> List(Selection selection, PageRequest request,
+                                             Deadline deadline);
   // The newest kPageSizeMax.
   Answer<Page<v1::Session>> ListRecoverableSessions(std::string namespace_name,
                                                     std::string owner_id, Deadline deadline);
-  Answer<Page<v1::SessionEvent>> ListSessionEvents(EventSelection selection, PageRequest page,
-                                                   Deadline deadline);
-  Answer<Page<v1::SessionTask>> ListTasks(TaskSelection selection, PageRequest page,
-                                          Deadline deadline);
-  Answer<Page<v1::SessionMessage>> ListMessages(MessageSelection selection, PageRequest page,
-                                                Deadline deadline);
-  Answer<Page<v1::SessionArtifact>> ListArtifacts(ArtifactSelection selection, PageRequest page,
-                                                  Deadline deadline);
-  Answer<Page<v1::SessionError>> ListErrors(ErrorSelection selection, PageRequest page,
-                                            Deadline deadline);
   // ERROR_NOT_FOUND.
   Answer<v1::SessionError> GetError(ErrorSelection of_session, std::string error_id,
                                     Deadline deadline);
@@ -154,10 +146,6 @@ class SessionStore {
   absl::Status Load(SteadyTime deadline);
   Answer<std::vector<FoundSession>> LookUpAgain(std::vector<std::string> ids, Deadline deadline);
   void Address(Submission* submission) const;
-  template <class Message, class Selection>
-  Answer<Page<Message>> List(absl::StatusOr<Question<Page<Message>>> (*ask)(const Selection&, int,
-                                                                            const KeyValues&, int),
-                             Selection selection, PageRequest page, Deadline deadline);
 
   const SessionStoreOptions options_;
   int partition_count_ = 0;

@@ -45,7 +45,7 @@ Answer<StoredEvents> WatchReader::GetEvents(std::vector<PositionRange> ranges, R
 Answer<AsOf<Page<v1::Session>>> WatchReader::GetSessions(SessionSelection selection,
                                                          KeyValues after, int page_size) {
   const int partition_count = store_.partition_count();
-  auto page = SessionPage(selection, partition_count, after, page_size);
+  auto page = ListPage(selection, partition_count, after, page_size);
   if (!page.ok()) co_return page.status();
   auto found = co_await pool_.Ask(AskAsOf(partition_count, *std::move(page)), Until());
   if (!found.ok()) co_return found.status();

@@ -152,10 +152,10 @@ class World {
 
   // One page; `after` moves on, and is empty at the end.
   std::vector<SessionTask> Page(const TaskSelection& selection, int page_size, KeyValues* after) {
-    return Turn(Ask(*TaskPage(selection, 1, *after, page_size)), page_size, after);
+    return Turn(Ask(*ListPage(selection, 1, *after, page_size)), page_size, after);
   }
   std::vector<SessionError> Page(const ErrorSelection& selection, int page_size, KeyValues* after) {
-    return Turn(Ask(*ErrorPage(selection, 1, *after, page_size)), page_size, after);
+    return Turn(Ask(*ListPage(selection, 1, *after, page_size)), page_size, after);
   }
 
   // All pages, by what names a row.
@@ -361,7 +361,7 @@ TEST(Rows, MessagesAndArtifactsAreReadWhole) {
 TEST(Rows, ASessionBringsItsTaskAndItsCounts) {
   World world(6);
   const SessionSelection all{.namespace_name = "-", .include_deleted = true};
-  const auto page = world.Ask(*SessionPage(all, 1, {}, 6));
+  const auto page = world.Ask(*ListPage(all, 1, {}, 6));
   EXPECT_TRUE(page.end.empty());
   ASSERT_EQ(page.rows.size(), 6);
   for (const v1::Session& session : page.rows) {
@@ -586,7 +586,7 @@ std::vector<int> Sequences(World& world, const std::string& session_id, int32_t 
   std::vector<int> sequences;
   KeyValues end;
   do {
-    const auto page = world.Ask(*MessagePage(selection, 1, end, page_size));
+    const auto page = world.Ask(*ListPage(selection, 1, end, page_size));
     EXPECT_TRUE(page.end.empty() || !page.rows.empty());
     for (const SessionMessage& message : page.rows) {
       EXPECT_EQ(message.session_id(), session_id);
@@ -656,8 +656,8 @@ TEST(ListQueries, ArtifactsComeOldestFirstOfEveryKind) {
       std::vector<std::string> ids;
       KeyValues after;
       do {
-        const auto page = world.Ask(
-            *ArtifactPage({.session_id = SessionId(1), .kind = kind}, 1, after, page_size));
+        const auto page = world.Ask(*ListPage(
+            ArtifactSelection{.session_id = SessionId(1), .kind = kind}, 1, after, page_size));
         for (const auto& artifact : page.rows) ids.push_back(artifact.artifact_id());
         after = page.end;
       } while (!after.empty() && ids.size() < kNamesMax);
@@ -684,7 +684,7 @@ TEST(ListQueries, APageEndsEarlyAtItsBytes) {
   fill("session_errors", "technical_details");
   world.Ask({"UPDATE session_messages SET content = repeat('x', 1 << 20)", {}});
 
-  auto ask_tasks = *TaskPage(OfTasks(""), 1, {}, 1000);
+  auto ask_tasks = *ListPage(OfTasks(""), 1, {}, 1000);
   const std::vector<Result> tasks = world.Trip(ask_tasks.statements);
   EXPECT_LE(tasks.front().rows(), 60) << "the database itself ends the page";
   const auto task_page = ask_tasks.read(tasks);
@@ -694,18 +694,19 @@ TEST(ListQueries, APageEndsEarlyAtItsBytes) {
   EXPECT_THAT(world.Names(OfTasks("", "-"), 1000), SizeIs(std::size_t{133}))
       << "what did not fit comes later";
 
-  auto ask_errors = *ErrorPage(OfErrors(""), 1, {}, 1000);
+  auto ask_errors = *ListPage(OfErrors(""), 1, {}, 1000);
   const std::vector<Result> errors = world.Trip(ask_errors.statements);
   EXPECT_LE(errors.front().rows(), 60);
   const auto error_page = ask_errors.read(errors);
   EXPECT_FALSE(error_page.end.empty());
   EXPECT_GT(error_page.rows.size(), 40);
 
-  const auto messages = world.Ask(*MessagePage({.session_id = SessionId(3)}, 1, {}, 1000));
+  const auto messages =
+      world.Ask(*ListPage(MessageSelection{.session_id = SessionId(3)}, 1, {}, 1000));
   EXPECT_FALSE(messages.end.empty());
   EXPECT_EQ(messages.rows.size(), 2);
 
-  auto ask_sessions = *SessionPage({.namespace_name = "-"}, 1, {}, 1000);
+  auto ask_sessions = *ListPage(SessionSelection{.namespace_name = "-"}, 1, {}, 1000);
   const std::vector<Result> sessions = world.Trip(ask_sessions.statements);
   EXPECT_LE(sessions.front().rows(), 80) << "a session's task counts";
   const auto session_page = ask_sessions.read(sessions);
@@ -959,10 +960,10 @@ TEST(ListQueries, NoPlanScansATable) {
   };
   const KeyValues key = {absl::StrCat(absl::ToUnixMicros(At("2026-01-01T05:00:00Z"))), "s0050000"};
   const auto tasks = [](const TaskSelection& selection, const KeyValues& after, int page_size) {
-    return TaskPage(selection, 1, after, page_size)->statements.front();
+    return ListPage(selection, 1, after, page_size)->statements.front();
   };
   const auto errors = [](const ErrorSelection& selection, const KeyValues& after, int page_size) {
-    return ErrorPage(selection, 1, after, page_size)->statements.front();
+    return ListPage(selection, 1, after, page_size)->statements.front();
   };
   const auto recoverable_of = [](const char* name) {
     return RecoverableSessions(name, "u3").statements.front();
@@ -1005,21 +1006,21 @@ TEST(ListQueries, NoPlanScansATable) {
     EXPECT_FALSE(absl::StrContains(recoverable, "sessions_by_state")) << recoverable;
     EXPECT_TRUE(absl::StrContains(recoverable, "BitmapOr")) << recoverable;
     for (const int page_size : {50, 1000}) {
-      rides(SessionPage({}, 1, {}, page_size)->statements.front(), "sessions_by_created");
+      rides(ListPage(SessionSelection(), 1, {}, page_size)->statements.front(),
+            "sessions_by_created");
       rides(errors(OfErrors("", SessionId(50'003)), key, page_size), "session_errors_");
       for (const bool descending : {false, true}) {
         for (const int after : {0, 2}) {
           const MessageSelection selection{
               .session_id = SessionId(50'003), .after_sequence = after, .descending = descending};
-          rides(MessagePage(selection, 1, {}, page_size)->statements.front(),
-                "session_messages_pkey");
+          rides(ListPage(selection, 1, {}, page_size)->statements.front(), "session_messages_pkey");
         }
       }
       for (const auto kind : {SessionArtifact::KIND_UNSPECIFIED, SessionArtifact::FILE}) {
         // Of a session with a few, sorting them is as good.
         for (const KeyValues& after : {KeyValues(), key}) {
           const ArtifactSelection selection{.session_id = SessionId(50'003), .kind = kind};
-          uses(ArtifactPage(selection, 1, after, page_size)->statements.front(),
+          uses(ListPage(selection, 1, after, page_size)->statements.front(),
                "session_artifacts_by_created");
         }
       }

@@ -221,6 +221,7 @@ void ExpectPages(Service& service, Answer<Reply> (Service::*list)(CallInfo, Requ
     ASSERT_TRUE(page.ok()) << page.status();
     ASSERT_LE((*page.*size)(), 1);
     seen += (*page.*size)();
+    ASSERT_LE(seen, expected) << request.GetTypeName();
     request.set_page_token(page->next_page_token());
   } while (!request.page_token().empty());
   EXPECT_EQ(seen, expected) << request.GetTypeName();

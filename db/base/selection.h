@@ -1,14 +1,20 @@
-// Which rows a list or a count is about.
+// Which rows a list or a count is about; a list of each kind comes in an order of its own.
 #pragma once
 
 #include <string>
 
 #include "sessiond/v1/artifact.pb.h"
+#include "sessiond/v1/error.pb.h"
+#include "sessiond/v1/message.pb.h"
+#include "sessiond/v1/session.pb.h"
+#include "sessiond/v1/session_event.pb.h"
+#include "sessiond/v1/task.pb.h"
 #include "state_machine/filter.h"
 
 namespace sessiond::db {
 
 struct SessionSelection {
+  using Row = v1::Session;
   // `-`: all.
   std::string namespace_name = "default";
   Filter filter;
@@ -17,14 +23,18 @@ struct SessionSelection {
   Order order;
 };
 
+// Of sessions that are not deleted, the newest started first.
 struct TaskSelection {
+  using Row = v1::SessionTask;
   // `-`: all.
   std::string namespace_name = "default";
   // Parsed for kTasks.
   Filter filter;
 };
 
+// The newest first.
 struct ErrorSelection {
+  using Row = v1::SessionError;
   // Empty: all sessions of the namespace.
   std::string session_id;
   // Without a session_id; `-`: all.
@@ -35,7 +45,9 @@ struct ErrorSelection {
   bool include_deleted = false;
 };
 
+// By sequence.
 struct MessageSelection {
+  using Row = v1::SessionMessage;
   std::string session_id;
   bool include_deleted = false;
   // Only those behind it, in the direction of the list; 0 for all.
@@ -43,14 +55,18 @@ struct MessageSelection {
   bool descending = false;
 };
 
+// The oldest first.
 struct ArtifactSelection {
+  using Row = v1::SessionArtifact;
   std::string session_id;
   bool include_deleted = false;
   // KIND_UNSPECIFIED: any.
   v1::SessionArtifact::Kind kind = v1::SessionArtifact::KIND_UNSPECIFIED;
 };
 
+// By sequence.
 struct EventSelection {
+  using Row = v1::SessionEvent;
   std::string session_id;
   bool include_deleted = false;
 };

@@ -22,9 +22,8 @@ PageParts Parts(const ArtifactSelection& selection, int partition_count, Paramet
 
 }  // namespace
 
-ListQuestion<v1::SessionArtifact> ArtifactPage(const ArtifactSelection& selection,
-                                               int partition_count, const KeyValues& after,
-                                               int page_size) {
+ListQuestion<v1::SessionArtifact> ListPage(const ArtifactSelection& selection, int partition_count,
+                                           const KeyValues& after, int page_size) {
   Parameters parameters;
   const PageParts parts = Parts(selection, partition_count, &parameters);
   return PageQuestion(parts, after, page_size, std::move(parameters), ReadArtifact);

@@ -109,8 +109,8 @@ v1::SummarizeErrorsResponse ReadSummary(absl::Span<const Result> results) {
 
 }  // namespace
 
-ListQuestion<v1::SessionError> ErrorPage(const ErrorSelection& selection, int partition_count,
-                                         const KeyValues& after, int page_size) {
+ListQuestion<v1::SessionError> ListPage(const ErrorSelection& selection, int partition_count,
+                                        const KeyValues& after, int page_size) {
   Parameters parameters;
   const std::string from =
       absl::StrCat("session_errors x ", selection.session_id.empty() ? SessionOfSql("x") : "");

@@ -12,8 +12,8 @@ namespace sessiond::db {
 // Whether there is such a session, and whether it may be seen, is not asked here.
 
 // One page, the newest first.
-ListQuestion<v1::SessionError> ErrorPage(const ErrorSelection& selection, int partition_count,
-                                         const KeyValues& after, int page_size);
+ListQuestion<v1::SessionError> ListPage(const ErrorSelection& selection, int partition_count,
+                                        const KeyValues& after, int page_size);
 
 // One error; nothing if there is none.
 Question<std::optional<v1::SessionError>> ErrorById(absl::string_view session_id,

@@ -7,8 +7,8 @@
 
 namespace sessiond::db {
 
-ListQuestion<v1::SessionMessage> MessagePage(const MessageSelection& selection, int partition_count,
-                                             const KeyValues& after, int page_size) {
+ListQuestion<v1::SessionMessage> ListPage(const MessageSelection& selection, int partition_count,
+                                          const KeyValues& after, int page_size) {
   Parameters parameters;
   const PageParts parts{
       .alias = "m",

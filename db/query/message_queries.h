@@ -9,7 +9,7 @@ namespace sessiond::db {
 
 // One page of a session's messages. Whether there is such a session, and whether it may be seen, is
 // not asked here.
-ListQuestion<v1::SessionMessage> MessagePage(const MessageSelection& selection, int partition_count,
-                                             const KeyValues& after, int page_size);
+ListQuestion<v1::SessionMessage> ListPage(const MessageSelection& selection, int partition_count,
+                                          const KeyValues& after, int page_size);
 
 }  // namespace sessiond::db

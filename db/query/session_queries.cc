@@ -121,8 +121,8 @@ void Append(Question<Answered>& more, std::vector<Sql>* statements) {
 
 }  // namespace
 
-ListQuestion<v1::Session> SessionPage(const SessionSelection& selection, int partition_count,
-                                      const KeyValues& after, int page_size) {
+ListQuestion<v1::Session> ListPage(const SessionSelection& selection, int partition_count,
+                                   const KeyValues& after, int page_size) {
   Parameters parameters;
   PageParts parts = Parts(selection.order);
   Filter filter = selection.filter;
@@ -208,8 +208,8 @@ Question<v1::CountSessionsResponse> SessionCounts(const SessionSelection& select
   return {.statements = {{std::move(text), parameters.Take()}}, .read = ReadCounts};
 }
 
-ListQuestion<v1::SessionEvent> EventPage(const EventSelection& selection, int partition_count,
-                                         const KeyValues& after, int page_size) {
+ListQuestion<v1::SessionEvent> ListPage(const EventSelection& selection, int partition_count,
+                                        const KeyValues& after, int page_size) {
   Parameters parameters;
   const PageParts parts = EventParts(selection.session_id, partition_count, &parameters);
   return PageQuestion(parts, after, page_size, std::move(parameters), ReadEvent);

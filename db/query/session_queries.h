@@ -14,8 +14,8 @@
 namespace sessiond::db {
 
 // One page.
-ListQuestion<v1::Session> SessionPage(const SessionSelection& selection, int partition_count,
-                                      const KeyValues& after, int page_size);
+ListQuestion<v1::Session> ListPage(const SessionSelection& selection, int partition_count,
+                                   const KeyValues& after, int page_size);
 
 // An owner's recoverable sessions, newest first: one page of kPageSizeMax, off sessions_by_owner.
 Question<Page<v1::Session>> RecoverableSessions(absl::string_view namespace_name,
@@ -34,7 +34,7 @@ Question<v1::CountSessionsResponse> SessionCounts(const SessionSelection& select
 
 // One page of a session's events, the oldest first. Whether there is such a session, and whether it
 // may be seen, is not asked here.
-ListQuestion<v1::SessionEvent> EventPage(const EventSelection& selection, int partition_count,
-                                         const KeyValues& after, int page_size);
+ListQuestion<v1::SessionEvent> ListPage(const EventSelection& selection, int partition_count,
+                                        const KeyValues& after, int page_size);
 
 }  // namespace sessiond::db

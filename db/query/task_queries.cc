@@ -8,7 +8,7 @@
 
 namespace sessiond::db {
 
-ListQuestion<v1::SessionTask> TaskPage(const TaskSelection& selection, int partition_count,
+ListQuestion<v1::SessionTask> ListPage(const TaskSelection& selection, int partition_count,
                                        const KeyValues& after, int page_size) {
   Parameters parameters;
   const std::string from = absl::StrCat("session_tasks t ", SessionOfSql("t"));

@@ -8,7 +8,7 @@
 namespace sessiond::db {
 
 // One page of tasks of sessions that are not deleted, the newest started first.
-ListQuestion<v1::SessionTask> TaskPage(const TaskSelection& selection, int partition_count,
+ListQuestion<v1::SessionTask> ListPage(const TaskSelection& selection, int partition_count,
                                        const KeyValues& after, int page_size);
 
 }  // namespace sessiond::db

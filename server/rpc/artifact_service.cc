@@ -13,9 +13,8 @@ Answer<v1::ListArtifactsResponse> ArtifactService::ListArtifacts(CallInfo call,
                                   .kind = request.kind()};
   auto page = PageOf(request, {"ListArtifacts", request.session_id(), Part(request.kind()),
                                Part(request.include_deleted())});
-  co_return ReplyOf(
-      co_await store_.ListArtifacts(std::move(selection), std::move(page), call.deadline),
-      &v1::ListArtifactsResponse::mutable_artifacts);
+  co_return ReplyOf(co_await store_.List(std::move(selection), std::move(page), call.deadline),
+                    &v1::ListArtifactsResponse::mutable_artifacts);
 }
 
 }  // namespace sessiond::rpc

@@ -33,9 +33,8 @@ Answer<v1::ListErrorsResponse> ErrorService::ListErrors(CallInfo call,
   if (!selection.ok()) co_return selection.status();
   auto page = PageOf(request, {"ListErrors", request.session_id(), selection->namespace_name,
                                request.filter(), Part(request.include_deleted())});
-  co_return ReplyOf(
-      co_await store_.ListErrors(*std::move(selection), std::move(page), call.deadline),
-      &v1::ListErrorsResponse::mutable_errors);
+  co_return ReplyOf(co_await store_.List(*std::move(selection), std::move(page), call.deadline),
+                    &v1::ListErrorsResponse::mutable_errors);
 }
 
 Answer<v1::SummarizeErrorsResponse> ErrorService::SummarizeErrors(

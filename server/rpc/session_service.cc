@@ -144,9 +144,8 @@ Answer<v1::ListSessionsResponse> SessionService::ListSessions(CallInfo call,
                                  .order = *order};
   auto page = PageOf(request, {"ListSessions", selection.namespace_name, request.filter(),
                                request.order_by(), Part(request.include_deleted())});
-  co_return ReplyOf(
-      co_await store_.ListSessions(std::move(selection), std::move(page), call.deadline),
-      &v1::ListSessionsResponse::mutable_sessions);
+  co_return ReplyOf(co_await store_.List(std::move(selection), std::move(page), call.deadline),
+                    &v1::ListSessionsResponse::mutable_sessions);
 }
 
 Answer<v1::ListRecoverableSessionsResponse> SessionService::ListRecoverableSessions(
@@ -176,9 +175,8 @@ Answer<v1::ListSessionEventsResponse> SessionService::ListSessionEvents(
       PageOf(request, {"ListSessionEvents", request.session_id(), Part(request.include_deleted())});
   db::EventSelection selection{.session_id = request.session_id(),
                                .include_deleted = request.include_deleted()};
-  co_return ReplyOf(
-      co_await store_.ListSessionEvents(std::move(selection), std::move(page), call.deadline),
-      &v1::ListSessionEventsResponse::mutable_events);
+  co_return ReplyOf(co_await store_.List(std::move(selection), std::move(page), call.deadline),
+                    &v1::ListSessionEventsResponse::mutable_events);
 }
 
 }  // namespace sessiond::rpc

@@ -25,7 +25,7 @@ Answer<v1::ListTasksResponse> TaskService::ListTasks(CallInfo call, v1::ListTask
   db::TaskSelection selection{.namespace_name = NamespaceOf(request.namespace_()),
                               .filter = *std::move(filter)};
   auto page = PageOf(request, {"ListTasks", selection.namespace_name, request.filter()});
-  co_return ReplyOf(co_await store_.ListTasks(std::move(selection), std::move(page), call.deadline),
+  co_return ReplyOf(co_await store_.List(std::move(selection), std::move(page), call.deadline),
                     &v1::ListTasksResponse::mutable_tasks);
 }
 
