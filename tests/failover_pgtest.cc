@@ -18,7 +18,6 @@
 #include "absl/strings/str_replace.h"
 #include "absl/synchronization/notification.h"
 #include "absl/time/clock.h"
-#include "db/blocking.h"
 #include "db/connection/dial.h"
 #include "db/connection/link.h"
 #include "db/connection/sql_error.h"

@@ -17,7 +17,6 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
-#include "db/blocking.h"
 #include "db/connection/lane_settings.h"
 #include "db/connection/sql_error.h"
 #include "db/sql/statements.h"

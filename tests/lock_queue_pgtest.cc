@@ -14,7 +14,6 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/time/clock.h"
-#include "db/blocking.h"
 #include "state_machine/session_id.h"
 #include "tests/store_fixture.h"
 

@@ -8,7 +8,6 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
-#include "db/blocking.h"
 #include "db/connection/pinned_settings.h"
 #include "db/postgres/migrate.h"
 #include "tests/store_fixture.h"

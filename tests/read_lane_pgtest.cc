@@ -12,7 +12,6 @@
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/notification.h"
 #include "absl/time/clock.h"
-#include "db/blocking.h"
 #include "db/read/read_lane.h"
 #include "state_machine/refusal.h"
 #include "tests/store_fixture.h"

@@ -20,7 +20,6 @@
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
-#include "db/blocking.h"
 #include "db/session_store.h"
 #include "db/sql/statements.h"
 #include "state_machine/session_id.h"

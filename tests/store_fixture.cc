@@ -3,7 +3,6 @@
 #include <google/protobuf/util/message_differencer.h>
 
 #include "absl/strings/str_cat.h"
-#include "db/blocking.h"
 #include "db/rows/event_rows.h"
 #include "db/rows/session_rows.h"
 #include "state_machine/evolve.h"
@@ -35,6 +34,25 @@ std::unique_ptr<SessionStore> OpenStore(const TestDatabase& database,
   EXPECT_TRUE(store.ok()) << store.status();
   if (!store.ok()) std::abort();
   return *std::move(store);
+}
+
+absl::StatusOr<Outcome> SubmitAndWait(SessionStore& store, Command command) {
+  return Pending(store, std::move(command)).Wait();
+}
+
+absl::StatusOr<std::vector<Aggregate>> ReadAllAndWait(SessionStore& store,
+                                                      std::vector<std::string> session_ids) {
+  const auto found = Wait(store.LookupSessions(std::move(session_ids), {}));
+  if (!found.ok()) return found.status();
+  std::vector<Aggregate> aggregates;
+  for (const FoundSession& each : *found) aggregates.push_back(each.ToAggregate());
+  return aggregates;
+}
+
+absl::StatusOr<Aggregate> ReadAndWait(SessionStore& store, const std::string& session_id) {
+  auto aggregates = ReadAllAndWait(store, {session_id});
+  if (!aggregates.ok()) return aggregates.status();
+  return std::move(aggregates->front());
 }
 
 v1::Session NewSessionIn(SessionStore& store, const std::string& workflow,

@@ -23,6 +23,12 @@ std::unique_ptr<SessionStore> OpenStore(
     const TestDatabase& database,
     const std::function<void(SessionStoreOptions&)>& change = [](SessionStoreOptions&) {});
 
+// For threads that may wait: what became of a command, of sessions by id, of one.
+absl::StatusOr<Outcome> SubmitAndWait(SessionStore& store, Command command);
+absl::StatusOr<std::vector<Aggregate>> ReadAllAndWait(SessionStore& store,
+                                                      std::vector<std::string> session_ids);
+absl::StatusOr<Aggregate> ReadAndWait(SessionStore& store, const std::string& session_id);
+
 // Creates a session of this workflow, and answers it.
 v1::Session NewSessionIn(SessionStore& store, const std::string& workflow,
                          const v1::CreateSessionRequest* request = nullptr);

@@ -14,7 +14,6 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "db/blocking.h"
 #include "db/session_store.h"
 #include "state_machine/timestamps.h"
 #include "tests/store_fixture.h"
