@@ -135,7 +135,7 @@ class Watching {
       sent = co_await SendNamed(&told);
     }
     if (!sent.ok() || Ends()) co_return sent;
-    co_return co_await Follow(&told);
+    co_return co_await CatchUp(told);
   }
 
   // All that match, page by page in the order of their creation.
@@ -196,38 +196,34 @@ class Watching {
 
   // -- changes
 
-  // Until the call is over, or the daemon drains and all that is pending is sent; or, of what an
-  // initial state leaves to be told, until the stream stands where its last page was read.
-  Task<absl::Status> Follow(const watch::InitialState* told = nullptr) {
+  // What the pages of the initial state leave to be told, until the stream stands where the last of
+  // them was read.
+  Task<absl::Status> CatchUp(const watch::InitialState& told) {
+    while (!Ends()) {
+      std::vector<Range> left =
+          watch::RangesBetween(at_, told.last_as_of(), interest_->partitions());
+      if (left.empty()) break;
+      if (absl::Status sent = co_await SendStored(std::move(left), &told); !sent.ok())
+        co_return sent;
+      if (IsSilent() && !co_await SendHeartbeat()) break;
+    }
+    co_return absl::OkStatus();
+  }
+
+  // Changes as they come, until the call is over, or the daemon drains and all that is pending is
+  // sent.
+  Task<absl::Status> Follow() {
     while (!stream_.over()) {
       const watch::Taken taken = feed_.hub().Take(*subscription_);
-      for (auto delivery = taken.deliveries.begin(); delivery != taken.deliveries.end();) {
-        const watch::Delivery& sent = *delivery++;
-        if (told != nullptr && told->Told(*sent.change)) continue;
-        const bool followed = told == nullptr && delivery != taken.deliveries.end();
-        if (!co_await SendChange(*sent.change, sent.matches,
-                                 followed ? Onward::kWithNext : Onward::kNow)) {
-          co_return absl::OkStatus();
-        }
-      }
+      if (!co_await SendTaken(taken.deliveries)) break;
       at_ = taken.positions;
       if (!taken.unread.empty()) {
-        absl::Status sent = co_await SendStored(taken.unread, told);
+        absl::Status sent = co_await SendStored(taken.unread);
         if (!sent.ok() || stream_.draining()) co_return sent;
       }
-      std::vector<Range> left;
-      if (told != nullptr)
-        left = watch::RangesBetween(at_, told->last_as_of(), interest_->partitions());
-      if (told != nullptr && left.empty()) co_return absl::OkStatus();
       const bool idle = taken.deliveries.empty() && !taken.more;
-      if ((idle && stream_.draining()) || SteadyTime::Now() >= subscription_->silent_until()) {
-        WatchSessionsResponse response;
-        response.mutable_heartbeat();
-        if (!co_await Send(std::move(response)) || stream_.draining()) co_return absl::OkStatus();
-      } else if (idle && told != nullptr) {
-        // The hub has not heard of it yet.
-        absl::Status sent = co_await SendStored(std::move(left), told);
-        if (!sent.ok()) co_return sent;
+      if ((idle && stream_.draining()) || IsSilent()) {
+        if (!co_await SendHeartbeat() || stream_.draining()) break;
       } else if (idle) {
         co_await stream_.news()->signal.Wait();
       }
@@ -235,8 +231,18 @@ class Watching {
     co_return absl::OkStatus();
   }
 
+  // False: they cannot be sent.
+  Task<bool> SendTaken(const std::vector<watch::Delivery>& deliveries) {
+    for (const watch::Delivery& delivery : deliveries) {
+      const Onward onward = &delivery == &deliveries.back() ? Onward::kNow : Onward::kWithNext;
+      if (!co_await SendChange(*delivery.change, delivery.matches, onward)) co_return false;
+    }
+    co_return true;
+  }
+
   // What the database has, unless the initial state has told it.
-  Task<absl::Status> SendStored(std::vector<Range> ranges, const watch::InitialState* told) {
+  Task<absl::Status> SendStored(std::vector<Range> ranges,
+                                const watch::InitialState* told = nullptr) {
     auto stored =
         co_await feed_.reads().GetEvents(ranges, interest_->rewinding(), watch::kAppendedBytesMax);
     if (!stored.ok()) co_return stored.status();
@@ -255,6 +261,14 @@ class Watching {
     for (const Range& range : ranges) at_[range.partition] = range.upto;
     feed_.hub().Advance(*subscription_, ranges);
     co_return absl::OkStatus();
+  }
+
+  bool IsSilent() const { return SteadyTime::Now() >= subscription_->silent_until(); }
+
+  Task<bool> SendHeartbeat() {
+    WatchSessionsResponse response;
+    response.mutable_heartbeat();
+    co_return co_await Send(std::move(response));
   }
 
   // False: it cannot be sent.
