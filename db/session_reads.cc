@@ -284,7 +284,7 @@ Answer<DatabaseInfo> SessionStore::GetDatabaseInfo(Deadline deadline) {
 // -------------------------------------------------------------------------------------------------
 // workflows
 
-Task<absl::Status> SessionStore::RefreshWorkflows(Deadline deadline) {
+Awaitable<absl::Status> SessionStore::RefreshWorkflows(Deadline deadline) {
   const auto known =
       co_await queries_->Ask(FindNewWorkflows(workflows_read_, catalog_.get()), deadline);
   if (known.ok()) workflows_read_ = *known;
@@ -321,8 +321,8 @@ Answer<StoredWorkflow> SessionStore::CreateWorkflow(v1::Workflow definition, Dea
                     "Others keep creating revisions of this workflow at the same moment: retry.");
 }
 
-Task<absl::Status> SessionStore::PresentSessions(std::vector<v1::Session*> sessions,
-                                                 Deadline deadline) {
+Awaitable<absl::Status> SessionStore::PresentSessions(std::vector<v1::Session*> sessions,
+                                                      Deadline deadline) {
   const auto workflow_of = [this](const v1::Session* session) {
     return catalog_->Find(session->workflow(), session->workflow_revision());
   };

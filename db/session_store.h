@@ -111,7 +111,7 @@ class SessionStore {
 
   const WorkflowCatalog& catalog() const { return *catalog_; }
   // Reads what was created since, which costs next to nothing where there is nothing.
-  Task<absl::Status> RefreshWorkflows(Deadline deadline);
+  Awaitable<absl::Status> RefreshWorkflows(Deadline deadline);
   // The newest revision; null where there is no such workflow.
   Answer<WorkflowCatalog::Entry> FindNewestWorkflow(std::string name, Deadline deadline);
   // By name, the newest revision of each first; only that one, or all.
@@ -121,7 +121,7 @@ class SessionStore {
   // others keep creating revisions of it.
   Answer<StoredWorkflow> CreateWorkflow(v1::Workflow definition, Deadline deadline);
   // Fills the derived fields of sessions, which outlive the task.
-  Task<absl::Status> PresentSessions(std::vector<v1::Session*> sessions, Deadline deadline);
+  Awaitable<absl::Status> PresentSessions(std::vector<v1::Session*> sessions, Deadline deadline);
 
   // ----
 

@@ -73,14 +73,14 @@ class FakeService {
  public:
   using Watch = Stream<v1::WatchSessionsRequest, v1::WatchSessionsResponse>;
 
-  Task<absl::StatusOr<v1::Session>> GetSession(CallInfo, v1::GetSessionRequest) {
+  Awaitable<absl::StatusOr<v1::Session>> GetSession(CallInfo, v1::GetSessionRequest) {
     co_await lane_.Await();
     v1::Session session;
     session.set_owner_id(std::string(500, 'x'));
     co_return session;
   }
 
-  Task<absl::Status> WatchSessions(CallInfo, Watch& stream) {
+  Awaitable<absl::Status> WatchSessions(CallInfo, Watch& stream) {
     v1::WatchSessionsResponse response;
     response.set_resume_token(std::string(100'000, 'x'));
     while (!stream.over() && !stream.draining() && co_await stream.Write(response)) continue;

@@ -263,7 +263,7 @@ TEST(LaneReports, TroubleLastsUntilALaneCommits) {
 // As where each waits for a standby that is gone, until its statement timeout.
 TEST(LaneReports, TroubleThatTakesLongToShowLastsUntilTheNextCouldHaveShown) {
   const SteadyTime begin = SteadyTime::Now();
-  LaneReports reports;
+  db::LaneReports reports;
   reports.Failed(absl::UnavailableError("x"), absl::Seconds(5), begin);
   EXPECT_FALSE(reports.TroubleSince(begin + absl::Seconds(5)).ok());
   EXPECT_TRUE(reports.TroubleSince(begin + absl::Seconds(6)).ok());

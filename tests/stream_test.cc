@@ -37,7 +37,7 @@ class FakeService {
   using Imports = Stream<v1::ImportSessionsRequest, v1::ImportSessionsResponse>;
   using Watch = Stream<v1::WatchSessionsRequest, v1::WatchSessionsResponse>;
 
-  Task<absl::Status> ImportSessions(CallInfo, Imports& stream) {
+  Awaitable<absl::Status> ImportSessions(CallInfo, Imports& stream) {
     for (;;) {
       const std::optional<v1::ImportSessionsRequest> request = co_await stream.Read();
       if (!request.has_value()) co_return absl::OkStatus();
@@ -47,7 +47,7 @@ class FakeService {
     }
   }
 
-  Task<absl::Status> WatchSessions(CallInfo, Watch& stream) {
+  Awaitable<absl::Status> WatchSessions(CallInfo, Watch& stream) {
     const std::optional<v1::WatchSessionsRequest> request = co_await stream.Read();
     if (!request.has_value()) co_return absl::OkStatus();
     v1::WatchSessionsResponse response;

@@ -1,4 +1,4 @@
-// Coroutines: a Task yields one value to its single awaiter, a Detached owns itself.
+// Coroutines: an Awaitable yields one value to its single awaiter, a Detached owns itself.
 #pragma once
 
 #include <coroutine>
@@ -11,10 +11,10 @@
 
 namespace sessiond {
 
-// A lazily started coroutine. The frame belongs to the Task; awaiting it starts it, and resumes the
-// awaiter when it has its value, on whatever thread that happens.
+// A lazily started coroutine. The frame belongs to the Awaitable; awaiting it starts it, and
+// resumes the awaiter when it has its value, on whatever thread that happens.
 template <class T>
-class [[nodiscard]] Task {
+class [[nodiscard]] Awaitable {
  public:
   struct promise_type {
     std::optional<T> value;
@@ -29,8 +29,8 @@ class [[nodiscard]] Task {
       void await_resume() const noexcept {}
     };
 
-    Task get_return_object() {
-      return Task(std::coroutine_handle<promise_type>::from_promise(*this));
+    Awaitable get_return_object() {
+      return Awaitable(std::coroutine_handle<promise_type>::from_promise(*this));
     }
     std::suspend_always initial_suspend() noexcept { return {}; }
     Finish final_suspend() noexcept { return {}; }
@@ -42,9 +42,9 @@ class [[nodiscard]] Task {
     void unhandled_exception() { std::terminate(); }
   };
 
-  Task(Task&& other) noexcept : handle_(std::exchange(other.handle_, nullptr)) {}
-  Task& operator=(Task&&) = delete;
-  ~Task() {
+  Awaitable(Awaitable&& other) noexcept : handle_(std::exchange(other.handle_, nullptr)) {}
+  Awaitable& operator=(Awaitable&&) = delete;
+  ~Awaitable() {
     if (handle_) handle_.destroy();
   }
 
@@ -56,14 +56,14 @@ class [[nodiscard]] Task {
   T await_resume() { return *std::move(handle_.promise().value); }
 
  private:
-  explicit Task(std::coroutine_handle<promise_type> handle) : handle_(handle) {}
+  explicit Awaitable(std::coroutine_handle<promise_type> handle) : handle_(handle) {}
 
   std::coroutine_handle<promise_type> handle_;
 };
 
 // A value, or why there is none.
 template <class T>
-using Answer = Task<absl::StatusOr<T>>;
+using Answer = Awaitable<absl::StatusOr<T>>;
 
 // Starts at once and frees itself at its end.
 struct Detached {
@@ -78,10 +78,11 @@ struct Detached {
 
 // For threads that may wait: runs the task, and blocks until it has its value.
 template <class T>
-T Wait(Task<T> task) {
+T Wait(Awaitable<T> task) {
   std::optional<T> value;
   absl::Notification done;
-  const auto run = [](Task<T> awaited, std::optional<T>* to, absl::Notification* then) -> Detached {
+  const auto run = [](Awaitable<T> awaited, std::optional<T>* to,
+                      absl::Notification* then) -> Detached {
     to->emplace(co_await awaited);
     then->Notify();
   };
@@ -92,7 +93,7 @@ T Wait(Task<T> task) {
 
 // Runs the task, whose value nobody waits for.
 template <class T>
-Detached Forget(Task<T> task) {
+Detached Forget(Awaitable<T> task) {
   co_await task;
 }
 

@@ -421,16 +421,19 @@ std::optional<std::string> Connection::PreparedName(const std::string& sql) {
 }
 
 // Waits for the socket, as long as the deadline, and who is asked after each silence, allow. While
-// what we have sent still goes out, the server has every reason to say nothing.
+// what we have sent still goes out, and for a silence behind it, the server has every reason to say
+// nothing.
 absl::Status Connection::Await(short events, SteadyTime deadline) {
   int unsent = still_hears_ == nullptr ? 0 : Unsent(PQsocket(conn_));
+  bool going_out = false;
   for (;;) {
     const SteadyTime silence =
         still_hears_ == nullptr ? SteadyTime::InfiniteFuture() : SteadyTime::Now() + silence_;
     if (WaitFor(PQsocket(conn_), events, std::min(deadline, silence))) return absl::OkStatus();
     if (silence >= deadline) return Lost("timed out");
     const int before = std::exchange(unsent, Unsent(PQsocket(conn_)));
-    if (unsent > 0 && unsent < before) continue;
+    const bool was_going_out = std::exchange(going_out, unsent > 0 && unsent < before);
+    if (going_out || was_going_out) continue;
     if (!still_hears_()) return Lost("fell silent");
   }
 }

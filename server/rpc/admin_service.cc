@@ -93,7 +93,7 @@ Answer<v1::PurgeSessionsResponse> AdminService::PurgeSessions(CallInfo call,
   co_return response;
 }
 
-Task<absl::Status> AdminService::ImportSessions(CallInfo call, ImportStream& stream) {
+Awaitable<absl::Status> AdminService::ImportSessions(CallInfo call, ImportStream& stream) {
   return RunImport(store_, journal_, std::move(call), stream);
 }
 

@@ -25,7 +25,7 @@ class AdminService {
   Answer<v1::DetachReferenceResponse> DetachReference(CallInfo call,
                                                       v1::DetachReferenceRequest request);
   Answer<v1::PurgeSessionsResponse> PurgeSessions(CallInfo call, v1::PurgeSessionsRequest request);
-  Task<absl::Status> ImportSessions(CallInfo call, ImportStream& stream);
+  Awaitable<absl::Status> ImportSessions(CallInfo call, ImportStream& stream);
   Answer<v1::GetServerInfoResponse> GetServerInfo(CallInfo call, v1::GetServerInfoRequest request);
 
  private:

@@ -37,8 +37,8 @@ Answer<db::Outcome> Changes::Submit(CallInfo call, Command command) {
   co_return outcome;
 }
 
-Task<std::vector<absl::StatusOr<db::Outcome>>> Changes::SubmitAll(CallInfo call,
-                                                                  std::vector<Command> commands) {
+Awaitable<std::vector<absl::StatusOr<db::Outcome>>> Changes::SubmitAll(
+    CallInfo call, std::vector<Command> commands) {
   for (Command& command : commands) command.caller = call.caller;
   ChangeAll changes(store_, std::move(commands), call.deadline);
   std::vector<absl::StatusOr<db::Outcome>> outcomes = co_await changes;

@@ -50,9 +50,9 @@ class Changes {
 
   // The same request's share for each of many sessions, side by side: what became of each.
   template <class Request>
-  Task<std::vector<absl::StatusOr<db::Outcome>>> MakeEach(CallInfo call,
-                                                          std::vector<std::string> session_ids,
-                                                          Request request) {
+  Awaitable<std::vector<absl::StatusOr<db::Outcome>>> MakeEach(CallInfo call,
+                                                               std::vector<std::string> session_ids,
+                                                               Request request) {
     std::vector<Command> commands;
     for (std::string& id : session_ids) {
       // The request's own id, but in a space of its own: the caller may have used it on one of
@@ -67,8 +67,8 @@ class Changes {
   }
 
  private:
-  Task<std::vector<absl::StatusOr<db::Outcome>>> SubmitAll(CallInfo call,
-                                                           std::vector<Command> commands);
+  Awaitable<std::vector<absl::StatusOr<db::Outcome>>> SubmitAll(CallInfo call,
+                                                                std::vector<Command> commands);
 
   db::SessionStore& store_;
   Journal& journal_;

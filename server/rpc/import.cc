@@ -155,8 +155,8 @@ absl::Status UnknownWorkflow(const std::string& name) {
 }
 
 // Puts one session into its lane, or says at once why not.
-Task<absl::Status> Submit(db::SessionStore& store, const CallInfo& call,
-                          v1::ImportSessionsRequest request, Item& item) {
+Awaitable<absl::Status> Submit(db::SessionStore& store, const CallInfo& call,
+                               v1::ImportSessionsRequest request, Item& item) {
   auto workflow = co_await store.FindNewestWorkflow(request.session().workflow(), {});
   if (!workflow.ok()) co_return workflow.status();
   if (*workflow == nullptr) co_return UnknownWorkflow(request.session().workflow());
@@ -215,8 +215,8 @@ void FillIn(const Item& item, v1::ImportSessionsResponse* response) {
 
 }  // namespace
 
-Task<absl::Status> RunImport(db::SessionStore& store, Journal& journal, CallInfo call,
-                             ImportStream& stream) {
+Awaitable<absl::Status> RunImport(db::SessionStore& store, Journal& journal, CallInfo call,
+                                  ImportStream& stream) {
   const auto import = std::make_shared<Import>(store);
   ReadAll(store, std::move(call), stream, import);
   for (bool over = false; !over;) {

@@ -16,7 +16,7 @@ using ImportStream = Stream<v1::ImportSessionsRequest, v1::ImportSessionsRespons
 
 // Runs until the client has sent its last session and has all answers, or has left. REQUIRES: all
 // outlive the task.
-Task<absl::Status> RunImport(db::SessionStore& store, Journal& journal, CallInfo call,
-                             ImportStream& stream);
+Awaitable<absl::Status> RunImport(db::SessionStore& store, Journal& journal, CallInfo call,
+                                  ImportStream& stream);
 
 }  // namespace sessiond::rpc

@@ -25,9 +25,9 @@ using Bytes = absl::StatusOr<grpc::ByteBuffer>;
 struct Method {
   const google::protobuf::MethodDescriptor* descriptor;
   // Unary. The buffer outlives the task.
-  std::function<Task<Bytes>(CallInfo, grpc::ByteBuffer&)> handle;
+  std::function<Awaitable<Bytes>(CallInfo, grpc::ByteBuffer&)> handle;
   // Streaming. The stream outlives the task.
-  std::function<Task<absl::Status>(CallInfo, RawStream&)> stream;
+  std::function<Awaitable<absl::Status>(CallInfo, RawStream&)> stream;
 };
 
 // The method that takes this request: AdvanceSession for AdvanceSessionRequest, of the service in
@@ -43,9 +43,9 @@ const google::protobuf::MethodDescriptor* MethodOf() {
 }
 
 template <class Service, class Request, class Reply>
-Task<Bytes> HandleBytes(Service& service,
-                        Task<absl::StatusOr<Reply>> (Service::*method)(CallInfo, Request),
-                        CallInfo call, grpc::ByteBuffer& bytes) {
+Awaitable<Bytes> HandleBytes(Service& service,
+                             Awaitable<absl::StatusOr<Reply>> (Service::*method)(CallInfo, Request),
+                             CallInfo call, grpc::ByteBuffer& bytes) {
   Request request;
   if (auto parsed = ParseRequest(bytes, &request); !parsed.ok()) co_return parsed;
   if (auto valid = Validate(request); !valid.ok()) co_return valid;
@@ -60,7 +60,8 @@ Task<Bytes> HandleBytes(Service& service,
 
 // A row of the table of RPCs: Bind(sessions, &SessionService::GetSession).
 template <class Service, class Request, class Reply>
-Method Bind(Service& service, Task<absl::StatusOr<Reply>> (Service::*method)(CallInfo, Request)) {
+Method Bind(Service& service,
+            Awaitable<absl::StatusOr<Reply>> (Service::*method)(CallInfo, Request)) {
   return {MethodOf<Request>(),
           [&service, method](CallInfo call, grpc::ByteBuffer& bytes) {
             return HandleBytes(service, method, std::move(call), bytes);
@@ -70,10 +71,9 @@ Method Bind(Service& service, Task<absl::StatusOr<Reply>> (Service::*method)(Cal
 
 // A refusal of what was read or written is how the stream ends, whatever its handler made of it.
 template <class Service, class Request, class Reply>
-Task<absl::Status> HandleStream(Service& service,
-                                Task<absl::Status> (Service::*method)(CallInfo,
-                                                                      Stream<Request, Reply>&),
-                                CallInfo call, RawStream& raw) {
+Awaitable<absl::Status> HandleStream(
+    Service& service, Awaitable<absl::Status> (Service::*method)(CallInfo, Stream<Request, Reply>&),
+    CallInfo call, RawStream& raw) {
   Stream<Request, Reply> stream(raw);
   const absl::Status status = co_await (service.*method)(std::move(call), stream);
   co_return stream.refusal().ok() ? status : stream.refusal();
@@ -82,7 +82,7 @@ Task<absl::Status> HandleStream(Service& service,
 // A row for a method that streams, one way or both ways.
 template <class Service, class Request, class Reply>
 Method Bind(Service& service,
-            Task<absl::Status> (Service::*method)(CallInfo, Stream<Request, Reply>&)) {
+            Awaitable<absl::Status> (Service::*method)(CallInfo, Stream<Request, Reply>&)) {
   return {MethodOf<Request>(), {}, [&service, method](CallInfo call, RawStream& stream) {
             return HandleStream(service, method, std::move(call), stream);
           }};

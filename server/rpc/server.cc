@@ -134,7 +134,7 @@ struct Server::Calls {
     } else if (request.missing) {
       reply = MissingMessage();
     } else {
-      Task<Bytes> handling = served.method->handle(std::move(call), request.bytes);
+      Awaitable<Bytes> handling = served.method->handle(std::move(call), request.bytes);
       reply = co_await handling;
     }
     if (!reply.ok()) server.journal_.Refused(served.method->descriptor->name(), reply.status());
@@ -167,7 +167,7 @@ struct Server::Calls {
     served.metrics->Started();
     absl::Status status = StreamDraining();
     if (server.streams_.Join(stream)) {
-      Task<absl::Status> handling = served.method->stream(
+      Awaitable<absl::Status> handling = served.method->stream(
           CallInfo{.deadline = {SteadyTime::InfiniteFuture(), &stream.news()->over}}, stream);
       status = co_await handling;
       if (stream.draining() && status.ok()) status = StreamDraining();
@@ -179,7 +179,7 @@ struct Server::Calls {
       server.journal_.Refused(served.method->descriptor->name(), status);
     const grpc::Status ended = ToGrpcStatus(status);
     served.metrics->Handled(ended.error_code(), SteadyTime::Now() - begin);
-    Task<bool> finished = stream.Finish(ended);
+    Awaitable<bool> finished = stream.Finish(ended);
     co_await finished;
     server.streams_.Leave(stream);
   }

@@ -22,7 +22,7 @@ RawStream::RawStream(grpc::ServerContext& context) : wire_(&context) {
   context.AsyncNotifyWhenDone(static_cast<Tag*>(&over_));
 }
 
-Task<std::optional<grpc::ByteBuffer>> RawStream::Read() {
+Awaitable<std::optional<grpc::ByteBuffer>> RawStream::Read() {
   if (over() || draining() || read_.pending()) co_return std::nullopt;
   read_.Start();
   wire_.Read(&incoming_, static_cast<Tag*>(&read_));
@@ -33,7 +33,7 @@ Task<std::optional<grpc::ByteBuffer>> RawStream::Read() {
   co_return std::move(incoming_);
 }
 
-Task<bool> RawStream::Write(const grpc::ByteBuffer& message, Onward onward) {
+Awaitable<bool> RawStream::Write(const grpc::ByteBuffer& message, Onward onward) {
   if (over()) co_return false;
   grpc::WriteOptions options;
   if (onward == Onward::kWithNext) options.set_buffer_hint();
@@ -41,7 +41,7 @@ Task<bool> RawStream::Write(const grpc::ByteBuffer& message, Onward onward) {
   co_return co_await written;
 }
 
-Task<bool> RawStream::Finish(const grpc::Status& status) {
+Awaitable<bool> RawStream::Finish(const grpc::Status& status) {
   Completion finished([&](void* tag) { wire_.Finish(status, tag); });
   co_await finished;
   while (!over() || read_.pending()) co_await news_->signal.Wait();

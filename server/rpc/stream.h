@@ -64,11 +64,11 @@ class RawStream {
 
   // The client's next message. Nothing: it has sent its last, the call is over, or the daemon
   // drains.
-  Task<std::optional<grpc::ByteBuffer>> Read();
+  Awaitable<std::optional<grpc::ByteBuffer>> Read();
   // Returns when the message has found room. False: the call is over.
-  Task<bool> Write(const grpc::ByteBuffer& message, Onward onward = Onward::kNow);
+  Awaitable<bool> Write(const grpc::ByteBuffer& message, Onward onward = Onward::kNow);
   // Ends the call, and returns when gRPC needs the stream no more. True, always.
-  Task<bool> Finish(const grpc::Status& status);
+  Awaitable<bool> Finish(const grpc::Status& status);
 
   bool over() const { return news_->over; }
   bool draining() const { return news_->draining; }
@@ -137,7 +137,7 @@ class Stream {
   // Reads the next request and says whether it is sound; the stream can go on behind one that is
   // not. Nothing: there is none any more, because the client has sent its last, the call is over,
   // or the daemon drains. REQUIRES: `request` outlives the task.
-  Task<std::optional<absl::Status>> ReadAny(Request* request) {
+  Awaitable<std::optional<absl::Status>> ReadAny(Request* request) {
     std::optional<grpc::ByteBuffer> bytes = co_await raw_.Read();
     if (!bytes.has_value()) co_return std::nullopt;
     const absl::Status parsed = ParseRequest(*bytes, request);
@@ -146,7 +146,7 @@ class Stream {
 
   // The same where a refusal ends the stream: it is what the client is told, whatever the handler
   // returns.
-  Task<std::optional<Request>> Read() {
+  Awaitable<std::optional<Request>> Read() {
     Request request;
     const std::optional<absl::Status> sound = co_await ReadAny(&request);
     if (!sound.has_value()) co_return std::nullopt;
@@ -157,13 +157,13 @@ class Stream {
 
   // Returns when the reply has found room: the next may be written. False: it cannot be sent, and
   // the handler should return. REQUIRES: the reply outlives the task.
-  Task<bool> Write(const Reply& reply) {
+  Awaitable<bool> Write(const Reply& reply) {
     static const std::string kNothing;
     return Write(kNothing, reply);
   }
 
   // The same of a reply of which `part` is serialized already.
-  Task<bool> Write(const std::string& part, const Reply& rest, Onward onward = Onward::kNow) {
+  Awaitable<bool> Write(const std::string& part, const Reply& rest, Onward onward = Onward::kNow) {
     grpc::ByteBuffer bytes;
     if (auto small = SerializeReply(part, rest, &bytes); !small.ok()) {
       refusal_ = small;

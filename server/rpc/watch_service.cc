@@ -73,7 +73,7 @@ class Watching {
   }
   Watching(const Watching&) = delete;
 
-  Task<absl::Status> Run(std::string resume_token) {
+  Awaitable<absl::Status> Run(std::string resume_token) {
     if (absl::Status begun = co_await Begin(std::move(resume_token)); !begun.ok()) co_return begun;
     if (in_initial_state_) {
       absl::Status sent = co_await SendInitialState();
@@ -92,7 +92,7 @@ class Watching {
   // -- beginning
 
   // Finds out where to begin, and has the hub collect what comes from there on.
-  Task<absl::Status> Begin(std::string resume_token) {
+  Awaitable<absl::Status> Begin(std::string resume_token) {
     const absl::StatusOr<db::PartitionStates> states = co_await feed_.reads().GetPartitions();
     if (!states.ok()) co_return states.status();
     at_ = states->positions;
@@ -113,7 +113,7 @@ class Watching {
     co_return absl::OkStatus();
   }
 
-  Task<absl::Status> TokenExpired() {
+  Awaitable<absl::Status> TokenExpired() {
     const auto oldest = co_await feed_.reads().GetOldestResumable();
     if (!oldest.ok()) co_return oldest.status();
     co_return Refusal(v1::RESUME_TOKEN_EXPIRED,
@@ -126,7 +126,7 @@ class Watching {
 
   // The sessions as their pages found them, and then what happened to those of earlier pages until
   // the last was read: what a token tells of, everything up to one place, can then be told.
-  Task<absl::Status> SendInitialState() {
+  Awaitable<absl::Status> SendInitialState() {
     watch::InitialState told(/*named=*/!interest_->session_ids().empty());
     absl::Status sent;
     if (interest_->session_ids().empty()) {
@@ -139,7 +139,7 @@ class Watching {
   }
 
   // All that match, page by page in the order of their creation.
-  Task<absl::Status> SendMatching(watch::InitialState* told) {
+  Awaitable<absl::Status> SendMatching(watch::InitialState* told) {
     const db::SessionSelection selection{.namespace_name = interest_->namespace_name(),
                                          .filter = interest_->filter(),
                                          .include_deleted = interest_->shows_deleted(),
@@ -165,7 +165,7 @@ class Watching {
   }
 
   // Those that are named, and match.
-  Task<absl::Status> SendNamed(watch::InitialState* told) {
+  Awaitable<absl::Status> SendNamed(watch::InitialState* told) {
     const std::vector<std::string>& ids = interest_->session_ids();
     for (std::size_t begin = 0; begin < ids.size() && !Ends(); begin += kIdPageSize) {
       const auto some = absl::MakeSpan(ids).subspan(begin, kIdPageSize);
@@ -185,7 +185,7 @@ class Watching {
     co_return absl::OkStatus();
   }
 
-  Task<absl::Status> SendSessions(std::vector<v1::Session> sessions) {
+  Awaitable<absl::Status> SendSessions(std::vector<v1::Session> sessions) {
     for (v1::Session& session : sessions) {
       WatchSessionsResponse response;
       *response.mutable_session() = std::move(session);
@@ -198,7 +198,7 @@ class Watching {
 
   // What the pages of the initial state leave to be told, until the stream stands where the last of
   // them was read.
-  Task<absl::Status> CatchUp(const watch::InitialState& told) {
+  Awaitable<absl::Status> CatchUp(const watch::InitialState& told) {
     while (!Ends()) {
       std::vector<Range> left =
           watch::RangesBetween(at_, told.last_as_of(), interest_->partitions());
@@ -212,7 +212,7 @@ class Watching {
 
   // Changes as they come, until the call is over, or the daemon drains and all that is pending is
   // sent.
-  Task<absl::Status> Follow() {
+  Awaitable<absl::Status> Follow() {
     while (!stream_.over()) {
       const watch::Taken taken = feed_.hub().Take(*subscription_);
       if (!co_await SendTaken(taken.deliveries)) break;
@@ -232,7 +232,7 @@ class Watching {
   }
 
   // False: they cannot be sent.
-  Task<bool> SendTaken(const std::vector<watch::Delivery>& deliveries) {
+  Awaitable<bool> SendTaken(const std::vector<watch::Delivery>& deliveries) {
     for (const watch::Delivery& delivery : deliveries) {
       const Onward onward = &delivery == &deliveries.back() ? Onward::kNow : Onward::kWithNext;
       if (!co_await SendChange(*delivery.change, delivery.matches, onward)) co_return false;
@@ -241,8 +241,8 @@ class Watching {
   }
 
   // What the database has, unless the initial state has told it.
-  Task<absl::Status> SendStored(std::vector<Range> ranges,
-                                const watch::InitialState* told = nullptr) {
+  Awaitable<absl::Status> SendStored(std::vector<Range> ranges,
+                                     const watch::InitialState* told = nullptr) {
     auto stored =
         co_await feed_.reads().GetEvents(ranges, interest_->rewinding(), watch::kAppendedBytesMax);
     if (!stored.ok()) co_return stored.status();
@@ -265,14 +265,15 @@ class Watching {
 
   bool IsSilent() const { return SteadyTime::Now() >= subscription_->silent_until(); }
 
-  Task<bool> SendHeartbeat() {
+  Awaitable<bool> SendHeartbeat() {
     WatchSessionsResponse response;
     response.mutable_heartbeat();
     co_return co_await Send(std::move(response));
   }
 
   // False: it cannot be sent.
-  Task<bool> SendChange(const watch::Change& change, bool matches, Onward onward = Onward::kNow) {
+  Awaitable<bool> SendChange(const watch::Change& change, bool matches,
+                             Onward onward = Onward::kNow) {
     at_[change.partition] = change.position;
     WatchSessionsResponse rest;
     rest.set_matches(matches);
@@ -282,7 +283,7 @@ class Watching {
     co_return sent;
   }
 
-  Task<bool> Send(WatchSessionsResponse response) {
+  Awaitable<bool> Send(WatchSessionsResponse response) {
     response.set_resume_token(Token());
     const bool sent = co_await stream_.Write(response);
     subscription_->Spoke(SteadyTime::Now());
@@ -309,7 +310,7 @@ class Watching {
 
 }  // namespace
 
-Task<absl::Status> WatchService::WatchSessions(CallInfo, Watch& stream) {
+Awaitable<absl::Status> WatchService::WatchSessions(CallInfo, Watch& stream) {
   std::optional<WatchSessionsRequest> request = co_await stream.Read();
   if (!request.has_value()) co_return absl::OkStatus();
   auto interest = watch::Interest::Of(*request, store_.partition_count());

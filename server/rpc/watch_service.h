@@ -17,7 +17,7 @@ class WatchService {
   // REQUIRES: both outlive the service.
   WatchService(db::SessionStore& store, watch::Feed& feed) : store_(store), feed_(feed) {}
 
-  Task<absl::Status> WatchSessions(CallInfo call, Watch& stream);
+  Awaitable<absl::Status> WatchSessions(CallInfo call, Watch& stream);
 
  private:
   db::SessionStore& store_;
