@@ -14,8 +14,8 @@
 #include "db/query/task_queries.h"
 #include "db/session_store.h"
 #include "db/sql/statements.h"
-#include "state_machine/deciding.h"
 #include "state_machine/limits.h"
+#include "state_machine/preconditions.h"
 #include "state_machine/refusal.h"
 #include "state_machine/session_id.h"
 

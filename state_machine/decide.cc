@@ -4,8 +4,8 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "state_machine/deciding.h"
 #include "state_machine/filter.h"
+#include "state_machine/preconditions.h"
 #include "state_machine/refusal.h"
 #include "state_machine/timestamps.h"
 

@@ -3,7 +3,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "state_machine/deciding.h"
+#include "state_machine/preconditions.h"
 #include "state_machine/timestamps.h"
 
 namespace sessiond {
@@ -23,31 +23,31 @@ absl::StatusOr<Decision> Decide(const Context& context, const v1::PurgeSessionsR
   if (auto there = CheckThere(context); !there.ok()) return there;
   const Session& session = context.session();
   if (session.hold()) return HoldActive(session.session_id(), "purged");
-  Ledger ledger = context.Open();
+  EventRecorder recorder = context.Open();
   if (session.has_purge_time() && FromProto(session.purge_time()) <= context.now)
-    ledger.RecordEnd(Decision::End::kArchived);
-  return std::move(ledger).Close();
+    recorder.RecordEnd(Decision::End::kArchived);
+  return std::move(recorder).Close();
 }
 
 absl::StatusOr<Decision> Decide(const Context& context, const v1::EraseOwnerRequest& request) {
   if (auto there = CheckThere(context); !there.ok()) return there;
   const Session& session = context.session();
   if (session.hold()) return HoldActive(session.session_id(), "erased");
-  Ledger ledger = context.Open();
-  if (session.owner_id() == request.owner_id()) ledger.RecordEnd(Decision::End::kErased);
-  return std::move(ledger).Close();
+  EventRecorder recorder = context.Open();
+  if (session.owner_id() == request.owner_id()) recorder.RecordEnd(Decision::End::kErased);
+  return std::move(recorder).Close();
 }
 
 absl::StatusOr<Decision> Decide(const Context& context, const v1::DetachReferenceRequest& request) {
   if (auto there = CheckThere(context); !there.ok()) return there;
-  Ledger ledger = context.Open();
+  EventRecorder recorder = context.Open();
   const auto& references = context.session().references();
   const auto found = references.find(request.name());
   if (found == references.end() || found->second != request.value())
-    return std::move(ledger).Close();
-  ledger.Record(SessionEvent::REFERENCE_DETACHED,
-                Changes().Set(absl::StrCat("references.", request.name()), NullValue()));
-  return std::move(ledger).Close();
+    return std::move(recorder).Close();
+  recorder.Record(SessionEvent::REFERENCE_DETACHED,
+                  Changes().Set(absl::StrCat("references.", request.name()), NullValue()));
+  return std::move(recorder).Close();
 }
 
 }  // namespace sessiond

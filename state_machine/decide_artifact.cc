@@ -3,7 +3,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "state_machine/deciding.h"
+#include "state_machine/preconditions.h"
 #include "state_machine/refusal.h"
 #include "state_machine/timestamps.h"
 
@@ -26,17 +26,17 @@ absl::StatusOr<Decision> Decide(const Context& context, const v1::AddArtifactsRe
   }
   if (!violations.empty()) return InvalidFields(violations);
 
-  Ledger ledger = context.Open();
+  EventRecorder recorder = context.Open();
   Changes changes;
   for (const SessionArtifact& given : request.artifacts()) {
     SessionArtifact artifact = given;
-    if (artifact.artifact_id().empty()) artifact.set_artifact_id(ledger.DrawId());
+    if (artifact.artifact_id().empty()) artifact.set_artifact_id(recorder.DrawId());
     artifact.set_session_id(context.command.session_id);
-    *artifact.mutable_create_time() = ToProto(ledger.now());
-    ledger.Add(std::move(artifact), changes);
+    *artifact.mutable_create_time() = ToProto(recorder.now());
+    recorder.Add(std::move(artifact), changes);
   }
-  ledger.Record(SessionEvent::ARTIFACTS_ADDED, std::move(changes));
-  return std::move(ledger).Close();
+  recorder.Record(SessionEvent::ARTIFACTS_ADDED, std::move(changes));
+  return std::move(recorder).Close();
 }
 
 absl::StatusOr<Decision> Decide(const Context& context, const v1::DeleteArtifactRequest& request) {
@@ -49,11 +49,11 @@ absl::StatusOr<Decision> Decide(const Context& context, const v1::DeleteArtifact
         .With("artifact_id", id)
         .Resource("artifact", id);
   }
-  Ledger ledger = context.Open();
+  EventRecorder recorder = context.Open();
   Changes changes;
-  ledger.Delete(id, changes);
-  ledger.Record(SessionEvent::ARTIFACT_DELETED, std::move(changes));
-  return std::move(ledger).Close();
+  recorder.Delete(id, changes);
+  recorder.Record(SessionEvent::ARTIFACT_DELETED, std::move(changes));
+  return std::move(recorder).Close();
 }
 
 }  // namespace sessiond

@@ -4,7 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "state_machine/deciding.h"
+#include "state_machine/preconditions.h"
 #include "state_machine/refusal.h"
 #include "state_machine/timestamps.h"
 
@@ -46,28 +46,28 @@ absl::Status CheckError(const Context& context, const SessionError& given, absl:
   return CheckLink(context, given.related_ticket_id(), SessionArtifact::TICKET);
 }
 
-void RecordError(Ledger& ledger, const SessionError& given) {
+void RecordError(EventRecorder& recorder, const SessionError& given) {
   SessionError error = given;
-  error.set_error_id(ledger.DrawId());
-  error.set_session_id(ledger.session().session_id());
-  if (error.operation_stage().empty()) error.set_operation_stage(ledger.session().stage());
-  *error.mutable_create_time() = ToProto(ledger.now());
+  error.set_error_id(recorder.DrawId());
+  error.set_session_id(recorder.session().session_id());
+  if (error.operation_stage().empty()) error.set_operation_stage(recorder.session().stage());
+  *error.mutable_create_time() = ToProto(recorder.now());
   // OUTPUT ONLY.
   error.clear_age();
   error.clear_resolve_time();
   error.clear_resolver();
   error.clear_resolution();
   Changes changes;
-  ledger.Add(std::move(error), changes);
-  ledger.Record(SessionEvent::ERROR_RECORDED, std::move(changes));
+  recorder.Add(std::move(error), changes);
+  recorder.Record(SessionEvent::ERROR_RECORDED, std::move(changes));
 }
 
 absl::StatusOr<Decision> Decide(const Context& context, const v1::RecordErrorRequest& request) {
   if (auto begin = context.Begin(Call::kRecordError, request.etag()); !begin.ok()) return begin;
   if (auto fits = CheckError(context, request.error(), "error"); !fits.ok()) return fits;
-  Ledger ledger = context.Open();
-  RecordError(ledger, request.error());
-  return std::move(ledger).Close();
+  EventRecorder recorder = context.Open();
+  RecordError(recorder, request.error());
+  return std::move(recorder).Close();
 }
 
 absl::StatusOr<Decision> Decide(const Context& context, const v1::ResolveErrorRequest& request) {
@@ -85,11 +85,11 @@ absl::StatusOr<Decision> Decide(const Context& context, const v1::ResolveErrorRe
         .With("resolve_time", when)
         .Precondition("ERROR", error.error_id(), "is resolved already");
   }
-  Ledger ledger = context.Open();
+  EventRecorder recorder = context.Open();
   Changes changes;
-  ledger.Resolve(error, request.resolution(), changes);
-  ledger.Record(SessionEvent::ERROR_RESOLVED, std::move(changes));
-  return std::move(ledger).Close();
+  recorder.Resolve(error, request.resolution(), changes);
+  recorder.Record(SessionEvent::ERROR_RESOLVED, std::move(changes));
+  return std::move(recorder).Close();
 }
 
 absl::Status ErrorNotFound(const std::string& session_id, const std::string& error_id) {

@@ -12,8 +12,8 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "state_machine/deciding.h"
 #include "state_machine/facts.h"
+#include "state_machine/preconditions.h"
 #include "state_machine/refusal.h"
 #include "state_machine/timestamps.h"
 
@@ -312,16 +312,16 @@ Session Born(const Workflow& workflow, const std::string& id, const ImportSessio
   return session;
 }
 
-SessionTask TaskOf(const Workflow& workflow, Ledger& ledger, const ImportSessionsRequest& request,
-                   const Session& session) {
+SessionTask TaskOf(const Workflow& workflow, EventRecorder& recorder,
+                   const ImportSessionsRequest& request, const Session& session) {
   const SessionTask& given = request.task();
   SessionTask task = given;
   task.set_session_id(session.session_id());
-  if (task.task_id().empty()) task.set_task_id(ledger.DrawId());
+  if (task.task_id().empty()) task.set_task_id(recorder.DrawId());
   task.set_max_retries(workflow.max_retries());
-  *task.mutable_start_time() = ToProto(StartOf(given, request.session(), ledger.now()));
+  *task.mutable_start_time() = ToProto(StartOf(given, request.session(), recorder.now()));
   // Who goes on here has the time that anybody has to be heard of.
-  const absl::Time end = EndOf(given).value_or(ledger.now());
+  const absl::Time end = EndOf(given).value_or(recorder.now());
   *task.mutable_heartbeat_time() =
       task.status() == SessionTask::RUNNING
           ? ToProto(end)
@@ -340,36 +340,36 @@ SessionTask TaskOf(const Workflow& workflow, Ledger& ledger, const ImportSession
 
 // What lies below the session, as rows, and in the changes of the event that tells of it.
 void TakeRows(const Workflow& workflow, const ImportSessionsRequest& request,
-              const Session& session, Ledger& ledger, Changes& changes) {
+              const Session& session, EventRecorder& recorder, Changes& changes) {
   const std::string& id = session.session_id();
-  const absl::Time undated = Undated(request.session(), ledger.now());
+  const absl::Time undated = Undated(request.session(), recorder.now());
   if (request.has_task())
-    changes.Set("current_task", FactsOf(TaskOf(workflow, ledger, request, session)));
+    changes.Set("current_task", FactsOf(TaskOf(workflow, recorder, request, session)));
   for (const SessionArtifact& given : request.artifacts()) {
     SessionArtifact artifact = given;
-    if (artifact.artifact_id().empty()) artifact.set_artifact_id(ledger.DrawId());
+    if (artifact.artifact_id().empty()) artifact.set_artifact_id(recorder.DrawId());
     artifact.set_session_id(id);
     *artifact.mutable_create_time() = TimeOr(given.has_create_time(), given.create_time(), undated);
-    ledger.Add(std::move(artifact), changes);
+    recorder.Add(std::move(artifact), changes);
   }
   for (const SessionError& given : request.errors()) {
     SessionError error = given;
-    if (error.error_id().empty()) error.set_error_id(ledger.DrawId());
+    if (error.error_id().empty()) error.set_error_id(recorder.DrawId());
     error.set_session_id(id);
     if (error.operation_stage().empty()) error.set_operation_stage(session.stage());
-    *error.mutable_create_time() = ToProto(CreateTimeOf(given, request.session(), ledger.now()));
+    *error.mutable_create_time() = ToProto(CreateTimeOf(given, request.session(), recorder.now()));
     error.clear_age();
-    ledger.Add(std::move(error), changes);
+    recorder.Add(std::move(error), changes);
   }
   int32_t sequence = 0;
   for (const SessionMessage& given : request.messages()) {
     NewMessage appended{.message = given, .id_brought = !given.message_id().empty()};
     SessionMessage& message = appended.message;
-    if (!appended.id_brought) message.set_message_id(ledger.DrawId());
+    if (!appended.id_brought) message.set_message_id(recorder.DrawId());
     message.set_session_id(id);
     message.set_sequence(++sequence);
     *message.mutable_create_time() = TimeOr(given.has_create_time(), given.create_time(), undated);
-    ledger.Add(std::move(appended));
+    recorder.Add(std::move(appended));
   }
   Value history;
   for (const Struct& event : request.events())
@@ -411,9 +411,9 @@ absl::StatusOr<Decision> Complete(const Context& context, const ImportSessionsRe
   // Held against the session as it stands.
   ImportSessionsRequest whole = missing;
   *whole.mutable_session() = session;
-  Ledger ledger = context.Open();
+  EventRecorder recorder = context.Open();
   Workflow::Violations violations =
-      ImportCheck(context.workflow, whole, ledger.now(), /*links_are_checked=*/true).Run();
+      ImportCheck(context.workflow, whole, recorder.now(), /*links_are_checked=*/true).Run();
   CheckNew(context.aggregate, missing, &violations);
   if (!violations.empty()) return InvalidFields(violations);
   for (const auto& [counter, more] : missing.session().counters()) {
@@ -424,13 +424,13 @@ absl::StatusOr<Decision> Complete(const Context& context, const ImportSessionsRe
 
   const int32_t messages = missing.messages_size();
   Changes changes;
-  TakeRows(context.workflow, whole, session, ledger, changes);
+  TakeRows(context.workflow, whole, session, recorder, changes);
   if (messages > 0) changes.Set("messages", NumberValue(messages));
-  ledger.Record(SessionEvent::IMPORTED, std::move(changes));
+  recorder.Record(SessionEvent::IMPORTED, std::move(changes));
   // REQUIRES: the first messages that the session has; nobody puts any before others.
   const auto& counters = missing.session().counters();
-  if (messages > 0) RecordMessages(ledger, messages, {counters.begin(), counters.end()});
-  return std::move(ledger).Close();
+  if (messages > 0) RecordMessages(recorder, messages, {counters.begin(), counters.end()});
+  return std::move(recorder).Close();
 }
 
 }  // namespace
@@ -445,17 +445,17 @@ absl::StatusOr<Decision> Decide(const Context& context, const ImportSessionsRequ
   const Workflow::Violations violations = ImportCheck(workflow, request, context.now).Run();
   if (!violations.empty()) return InvalidFields(violations);
 
-  Ledger ledger = context.Open();
-  const Session born = Born(workflow, id, request, ledger.now());
+  EventRecorder recorder = context.Open();
+  const Session born = Born(workflow, id, request, recorder.now());
   if (auto fit = CheckFields(workflow, born); !fit.ok()) return fit;
   Changes changes{.state = born.state(), .stage = born.stage()};
   Value facts = FactsOf(born);
   for (auto& [field, fact] : *facts.mutable_struct_value()->mutable_fields()) {
     if (IsTakenOver(field)) changes.Set(field, std::move(fact));
   }
-  TakeRows(workflow, request, born, ledger, changes);
-  ledger.Record(SessionEvent::IMPORTED, std::move(changes));
-  return std::move(ledger).Close();
+  TakeRows(workflow, request, born, recorder, changes);
+  recorder.Record(SessionEvent::IMPORTED, std::move(changes));
+  return std::move(recorder).Close();
 }
 
 }  // namespace sessiond

@@ -6,7 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "state_machine/deciding.h"
+#include "state_machine/preconditions.h"
 #include "state_machine/timestamps.h"
 
 namespace sessiond {
@@ -70,15 +70,16 @@ class MessageCheck {
 
 }  // namespace
 
-void RecordMessages(Ledger& ledger, int32_t count, const std::map<std::string, int32_t>& counters) {
-  const int32_t before = ledger.session().message_count();
+void RecordMessages(EventRecorder& recorder, int32_t count,
+                    const std::map<std::string, int32_t>& counters) {
+  const int32_t before = recorder.session().message_count();
   Changes changes;
   changes.Set("message_count", NumberValue(before + count));
   changes.Set("first_sequence", NumberValue(before + 1));
   changes.Set("last_sequence", NumberValue(before + count));
   for (const auto& [counter, increment] : counters)
-    AddToCounter(ledger.session(), counter, increment, changes);
-  ledger.Record(SessionEvent::MESSAGES_APPENDED, std::move(changes));
+    AddToCounter(recorder.session(), counter, increment, changes);
+  recorder.Record(SessionEvent::MESSAGES_APPENDED, std::move(changes));
 }
 
 absl::StatusOr<Decision> Decide(const Context& context, const v1::AppendMessagesRequest& request) {
@@ -95,19 +96,19 @@ absl::StatusOr<Decision> Decide(const Context& context, const v1::AppendMessages
     }
   }
 
-  Ledger ledger = context.Open();
-  RecordMessages(ledger, request.messages_size(), check.increments());
+  EventRecorder recorder = context.Open();
+  RecordMessages(recorder, request.messages_size(), check.increments());
   int32_t sequence = context.session().message_count();
   for (const SessionMessage& given : request.messages()) {
     NewMessage appended{.message = given, .id_brought = !given.message_id().empty()};
     SessionMessage& message = appended.message;
-    if (!appended.id_brought) message.set_message_id(ledger.DrawId());
+    if (!appended.id_brought) message.set_message_id(recorder.DrawId());
     message.set_session_id(context.command.session_id);
     message.set_sequence(++sequence);
-    *message.mutable_create_time() = ToProto(ledger.now());
-    ledger.Add(std::move(appended));
+    *message.mutable_create_time() = ToProto(recorder.now());
+    recorder.Add(std::move(appended));
   }
-  return std::move(ledger).Close();
+  return std::move(recorder).Close();
 }
 
 }  // namespace sessiond

@@ -5,9 +5,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "state_machine/deciding.h"
 #include "state_machine/facts.h"
 #include "state_machine/filter.h"
+#include "state_machine/preconditions.h"
 #include "state_machine/refusal.h"
 #include "state_machine/timestamps.h"
 #include "state_machine/update_mask.h"
@@ -37,7 +37,7 @@ absl::StatusOr<Decision> Decide(const Context& context, const v1::CreateSessionR
       return FieldsMissing(missing, stage, absl::StrCat("A session of workflow ", workflow.name()));
   }
 
-  Ledger ledger = context.Open();
+  EventRecorder recorder = context.Open();
   Changes changes{.state = request.creating() ? Session::CREATING : Session::ACTIVE,
                   .stage = stage};
   for (const char* field :
@@ -46,9 +46,9 @@ absl::StatusOr<Decision> Decide(const Context& context, const v1::CreateSessionR
     changes.Set(field, FactAt(field, born));
   }
   if (workflow.recovery_window() != absl::InfiniteDuration())
-    changes.Set("recover_before_time", TimeFact(ledger.now() + workflow.recovery_window()));
-  ledger.Record(SessionEvent::CREATED, std::move(changes));
-  return std::move(ledger).Close();
+    changes.Set("recover_before_time", TimeFact(recorder.now() + workflow.recovery_window()));
+  recorder.Record(SessionEvent::CREATED, std::move(changes));
+  return std::move(recorder).Close();
 }
 
 absl::StatusOr<Decision> Decide(const Context& context, const v1::ActivateSessionRequest& request) {
@@ -57,9 +57,9 @@ absl::StatusOr<Decision> Decide(const Context& context, const v1::ActivateSessio
       context.workflow.MissingFields(context.session(), context.session().stage());
   if (!missing.empty())
     return FieldsMissing(missing, context.session().stage(), "To become ACTIVE, the session");
-  Ledger ledger = context.Open();
-  ledger.Record(SessionEvent::ACTIVATED, {.state = Session::ACTIVE});
-  return std::move(ledger).Close();
+  EventRecorder recorder = context.Open();
+  recorder.Record(SessionEvent::ACTIVATED, {.state = Session::ACTIVE});
+  return std::move(recorder).Close();
 }
 
 absl::StatusOr<Decision> Decide(const Context& context, const v1::AdvanceSessionRequest& request) {
@@ -70,30 +70,30 @@ absl::StatusOr<Decision> Decide(const Context& context, const v1::AdvanceSession
                               "The call that completes it can carry the stage (advance_to_stage).");
   }
   if (auto can = context.CheckAdvance(request.target_stage()); !can.ok()) return can;
-  Ledger ledger = context.Open();
-  RecordAdvance(ledger, context.workflow, request.target_stage());
-  return std::move(ledger).Close();
+  EventRecorder recorder = context.Open();
+  RecordAdvance(recorder, context.workflow, request.target_stage());
+  return std::move(recorder).Close();
 }
 
 absl::StatusOr<Decision> Decide(const Context& context, const v1::PauseSessionRequest& request) {
   if (auto begin = context.Begin(Call::kPauseSession, request.etag()); !begin.ok()) return begin;
-  Ledger ledger = context.Open();
-  ledger.Record(SessionEvent::PAUSED, {.state = Session::PAUSED});
-  return std::move(ledger).Close();
+  EventRecorder recorder = context.Open();
+  recorder.Record(SessionEvent::PAUSED, {.state = Session::PAUSED});
+  return std::move(recorder).Close();
 }
 
 absl::StatusOr<Decision> Decide(const Context& context, const v1::ResumeSessionRequest& request) {
   if (auto begin = context.Begin(Call::kResumeSession, request.etag()); !begin.ok()) return begin;
-  Ledger ledger = context.Open();
-  ledger.Record(SessionEvent::RESUMED, {.state = Session::ACTIVE});
-  return std::move(ledger).Close();
+  EventRecorder recorder = context.Open();
+  recorder.Record(SessionEvent::RESUMED, {.state = Session::ACTIVE});
+  return std::move(recorder).Close();
 }
 
 absl::StatusOr<Decision> Decide(const Context& context, const v1::StopSessionRequest& request) {
   if (auto begin = context.Begin(Call::kStopSession, request.etag()); !begin.ok()) return begin;
-  Ledger ledger = context.Open();
-  RecordStop(ledger, context.workflow, SessionEvent::STOPPED);
-  return std::move(ledger).Close();
+  EventRecorder recorder = context.Open();
+  RecordStop(recorder, context.workflow, SessionEvent::STOPPED);
+  return std::move(recorder).Close();
 }
 
 absl::StatusOr<Decision> Decide(const Context& context, const v1::FailSessionRequest& request) {
@@ -103,22 +103,22 @@ absl::StatusOr<Decision> Decide(const Context& context, const v1::FailSessionReq
         StateName(context.session().state()), "FAILED", context.ReachableStates(),
         absl::StrCat(": workflow ", context.workflow.name(), " has no failed status"));
   }
-  Ledger ledger = context.Open();
-  RecordFail(ledger, request.reason());
-  return std::move(ledger).Close();
+  EventRecorder recorder = context.Open();
+  RecordFail(recorder, request.reason());
+  return std::move(recorder).Close();
 }
 
 absl::StatusOr<Decision> Decide(const Context& context, const v1::RecoverSessionRequest& request) {
   if (auto begin = context.Begin(Call::kRecoverSession, request.etag()); !begin.ok()) return begin;
-  Ledger ledger = context.Open();
-  if (!IsRecoverable(context.session(), ledger.now())) return WindowIsOver(context.session());
+  EventRecorder recorder = context.Open();
+  if (!IsRecoverable(context.session(), recorder.now())) return WindowIsOver(context.session());
   Changes changes{.state = Session::ACTIVE};
-  if (ledger.session().has_fail_time())
+  if (recorder.session().has_fail_time())
     changes.Set("fail_time", NullValue()).Set("fail_reason", NullValue());
-  if (ledger.session().current_task().status() == SessionTask::FAILED)
+  if (recorder.session().current_task().status() == SessionTask::FAILED)
     changes.Set("current_task.retry_count", NumberValue(0));
-  ledger.Record(SessionEvent::RECOVERED, std::move(changes));
-  return std::move(ledger).Close();
+  recorder.Record(SessionEvent::RECOVERED, std::move(changes));
+  return std::move(recorder).Close();
 }
 
 absl::StatusOr<Decision> Decide(const Context& context, const v1::DeleteSessionRequest& request) {
@@ -126,25 +126,25 @@ absl::StatusOr<Decision> Decide(const Context& context, const v1::DeleteSessionR
       !begin.ok())
     return begin;
   if (context.session().hold()) return HoldActive(context.command.session_id, "deleted");
-  Ledger ledger = context.Open();
-  const Session::State state = ledger.session().state();
+  EventRecorder recorder = context.Open();
+  const Session::State state = recorder.session().state();
   if (state == Session::ACTIVE || state == Session::PAUSED) {
-    RecordStop(ledger, context.workflow, SessionEvent::STOPPED);
+    RecordStop(recorder, context.workflow, SessionEvent::STOPPED);
   }
   Changes changes{.state = Session::DELETED};
-  SetPurgeTime(ledger.session(), ledger.now() + context.workflow.after_delete(), changes);
-  ledger.Record(SessionEvent::DELETED, std::move(changes));
-  return std::move(ledger).Close();
+  SetPurgeTime(recorder.session(), recorder.now() + context.workflow.after_delete(), changes);
+  recorder.Record(SessionEvent::DELETED, std::move(changes));
+  return std::move(recorder).Close();
 }
 
 absl::StatusOr<Decision> Decide(const Context& context, const v1::UndeleteSessionRequest& request) {
   if (auto begin = context.Begin(Call::kUndeleteSession, request.etag()); !begin.ok()) return begin;
-  Ledger ledger = context.Open();
+  EventRecorder recorder = context.Open();
   Changes changes{.state = Session::STOPPED};
   // Counted anew, so that what was brought back is not purged at once.
-  SetPurgeTime(ledger.session(), ledger.now() + context.workflow.after_end(), changes);
-  ledger.Record(SessionEvent::UNDELETED, std::move(changes));
-  return std::move(ledger).Close();
+  SetPurgeTime(recorder.session(), recorder.now() + context.workflow.after_end(), changes);
+  recorder.Record(SessionEvent::UNDELETED, std::move(changes));
+  return std::move(recorder).Close();
 }
 
 // -------------------------------------------------------------------------------------------------
@@ -245,9 +245,9 @@ absl::StatusOr<Decision> Decide(const Context& context, const v1::UpdateSessionR
     changes.Set(path.path, FactAt(path.path, request.session()));
   for (const auto& [name, increment] : request.counter_increments())
     AddToCounter(before, name, increment, changes);
-  Ledger ledger = context.Open();
-  ledger.Record(SessionEvent::UPDATED, std::move(changes));
-  const Session& after = ledger.session();
+  EventRecorder recorder = context.Open();
+  recorder.Record(SessionEvent::UPDATED, std::move(changes));
+  const Session& after = recorder.session();
   if (auto fit = CheckUpdated(context.workflow, after, request.session(), *paths); !fit.ok())
     return fit;
   if (after.state() == Session::ACTIVE || after.state() == Session::PAUSED) {
@@ -255,7 +255,7 @@ absl::StatusOr<Decision> Decide(const Context& context, const v1::UpdateSessionR
     if (!removed.empty())
       return FieldsMissing(removed, after.stage(), absl::StrCat("Stage ", after.stage()));
   }
-  return std::move(ledger).Close();
+  return std::move(recorder).Close();
 }
 
 }  // namespace sessiond

@@ -4,8 +4,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "state_machine/deciding.h"
 #include "state_machine/facts.h"
+#include "state_machine/preconditions.h"
 #include "state_machine/refusal.h"
 #include "state_machine/timestamps.h"
 
@@ -147,17 +147,17 @@ absl::Status CheckNewTaskId(const Context& context, const std::string& task_id) 
 // facts
 
 // The task begins a run.
-void RecordRun(Ledger& ledger, SessionEvent::Type type, SessionTask run) {
+void RecordRun(EventRecorder& recorder, SessionEvent::Type type, SessionTask run) {
   run.set_status(SessionTask::RUNNING);
-  if (run.task_id().empty()) run.set_task_id(ledger.DrawId());
-  *run.mutable_start_time() = ToProto(ledger.now());
+  if (run.task_id().empty()) run.set_task_id(recorder.DrawId());
+  *run.mutable_start_time() = ToProto(recorder.now());
   *run.mutable_heartbeat_time() = run.start_time();
-  ledger.Record(type, Changes().Set("current_task", FactsOf(run)));
+  recorder.Record(type, Changes().Set("current_task", FactsOf(run)));
 }
 
 // The last failure that the task may have: the session fails with it, and somebody hears of it.
-void RecordLastFailure(Ledger& ledger, bool error_given) {
-  const SessionTask& task = ledger.session().current_task();
+void RecordLastFailure(EventRecorder& recorder, bool error_given) {
+  const SessionTask& task = recorder.session().current_task();
   const std::string what =
       absl::StrCat("The ", task.task_type(), " task has failed ", task.retry_count(), " times");
   if (!error_given) {
@@ -168,9 +168,9 @@ void RecordLastFailure(Ledger& ledger, bool error_given) {
     error.add_recovery_actions("Find out why it fails, then call RecoverSession.");
     error.set_error_code("RETRY_LIMIT_EXCEEDED");
     *error.mutable_technical_details() = task.failure_context();
-    RecordError(ledger, error);
+    RecordError(recorder, error);
   }
-  RecordFail(ledger, absl::StrCat(what, "."));
+  RecordFail(recorder, absl::StrCat(what, "."));
 }
 
 }  // namespace
@@ -195,8 +195,8 @@ absl::StatusOr<Decision> Decide(const Context& context, const v1::StartTaskReque
     if (auto can = context.CheckAdvance(to); !can.ok()) return can;
   }
 
-  Ledger ledger = context.Open();
-  if (!to.empty()) RecordAdvance(ledger, context.workflow, to);
+  EventRecorder recorder = context.Open();
+  if (!to.empty()) RecordAdvance(recorder, context.workflow, to);
   SessionTask task;
   task.set_session_id(session.session_id());
   task.set_task_type(request.task_type());
@@ -207,8 +207,8 @@ absl::StatusOr<Decision> Decide(const Context& context, const v1::StartTaskReque
     *task.mutable_heartbeat_timeout() =
         ToProto(absl::Trunc(FromProto(request.heartbeat_timeout()), absl::Milliseconds(1)));
   }
-  RecordRun(ledger, SessionEvent::TASK_STARTED, std::move(task));
-  return std::move(ledger).Close();
+  RecordRun(recorder, SessionEvent::TASK_STARTED, std::move(task));
+  return std::move(recorder).Close();
 }
 
 absl::StatusOr<Decision> Decide(const Context& context,
@@ -218,16 +218,16 @@ absl::StatusOr<Decision> Decide(const Context& context,
       !report.ok()) {
     return report;
   }
-  Ledger ledger = context.Open();
+  EventRecorder recorder = context.Open();
   if (!request.has_progress()) {  // A bare heartbeat is no fact about the session.
-    ledger.RecordHeartbeat();
-    return std::move(ledger).Close();
+    recorder.RecordHeartbeat();
+    return std::move(recorder).Close();
   }
-  ledger.Record(SessionEvent::TASK_PROGRESSED,
-                Changes()
-                    .Set("current_task.progress", StructFact(request.progress()))
-                    .Set("current_task.heartbeat_time", TimeFact(ledger.now())));
-  return std::move(ledger).Close();
+  recorder.Record(SessionEvent::TASK_PROGRESSED,
+                  Changes()
+                      .Set("current_task.progress", StructFact(request.progress()))
+                      .Set("current_task.heartbeat_time", TimeFact(recorder.now())));
+  return std::move(recorder).Close();
 }
 
 absl::StatusOr<Decision> Decide(const Context& context, const v1::CompleteTaskRequest& request) {
@@ -239,16 +239,17 @@ absl::StatusOr<Decision> Decide(const Context& context, const v1::CompleteTaskRe
   if (!to.empty()) {
     if (auto can = context.CheckAdvance(to); !can.ok()) return can;
   }
-  Ledger ledger = context.Open();
+  EventRecorder recorder = context.Open();
   const SessionTask& running = context.session().current_task();
-  ledger.Record(SessionEvent::TASK_COMPLETED,
-                Changes()
-                    .Set("current_task.status", StatusFact(SessionTask::COMPLETED))
-                    .Set("current_task.complete_time", TimeFact(ledger.now()))
-                    .Set("current_task.result", request.has_result() ? StructFact(request.result())
-                                                                     : FactOf(running, "result")));
-  if (!to.empty()) RecordAdvance(ledger, context.workflow, to);
-  return std::move(ledger).Close();
+  recorder.Record(
+      SessionEvent::TASK_COMPLETED,
+      Changes()
+          .Set("current_task.status", StatusFact(SessionTask::COMPLETED))
+          .Set("current_task.complete_time", TimeFact(recorder.now()))
+          .Set("current_task.result",
+               request.has_result() ? StructFact(request.result()) : FactOf(running, "result")));
+  if (!to.empty()) RecordAdvance(recorder, context.workflow, to);
+  return std::move(recorder).Close();
 }
 
 absl::StatusOr<Decision> Decide(const Context& context, const v1::FailTaskRequest& request) {
@@ -265,21 +266,21 @@ absl::StatusOr<Decision> Decide(const Context& context, const v1::FailTaskReques
   if (request.has_error()) {
     if (auto fits = CheckError(context, request.error(), "error"); !fits.ok()) return fits;
   }
-  Ledger ledger = context.Open();
-  ledger.Record(SessionEvent::TASK_FAILED,
-                Changes()
-                    .Set("current_task.status", StatusFact(SessionTask::FAILED))
-                    .Set("current_task.fail_time", TimeFact(ledger.now()))
-                    .Set("current_task.retry_count", NumberValue(running.retry_count() + 1))
-                    .Set("current_task.failure_context", request.has_failure_context()
-                                                             ? StructFact(request.failure_context())
-                                                             : FactOf(running, "failure_context")));
-  if (request.has_error()) RecordError(ledger, request.error());
-  const SessionTask& failed = ledger.session().current_task();
+  EventRecorder recorder = context.Open();
+  recorder.Record(SessionEvent::TASK_FAILED,
+                  Changes()
+                      .Set("current_task.status", StatusFact(SessionTask::FAILED))
+                      .Set("current_task.fail_time", TimeFact(recorder.now()))
+                      .Set("current_task.retry_count", NumberValue(running.retry_count() + 1))
+                      .Set("current_task.failure_context",
+                           request.has_failure_context() ? StructFact(request.failure_context())
+                                                         : FactOf(running, "failure_context")));
+  if (request.has_error()) RecordError(recorder, request.error());
+  const SessionTask& failed = recorder.session().current_task();
   // What the daemon brings of a silent worker is no word to whoever has to look into it.
   const bool told = request.has_error() && !context.command.by_timeout;
-  if (failed.retry_count() >= failed.max_retries()) RecordLastFailure(ledger, told);
-  return std::move(ledger).Close();
+  if (failed.retry_count() >= failed.max_retries()) RecordLastFailure(recorder, told);
+  return std::move(recorder).Close();
 }
 
 absl::StatusOr<Decision> Decide(const Context& context, const v1::CancelTaskRequest& request) {
@@ -287,9 +288,9 @@ absl::StatusOr<Decision> Decide(const Context& context, const v1::CancelTaskRequ
       !report.ok()) {
     return report;
   }
-  Ledger ledger = context.Open();
-  RecordCancel(ledger);
-  return std::move(ledger).Close();
+  EventRecorder recorder = context.Open();
+  RecordCancel(recorder);
+  return std::move(recorder).Close();
 }
 
 absl::StatusOr<Decision> Decide(const Context& context, const v1::RetryTaskRequest& request) {
@@ -313,7 +314,7 @@ absl::StatusOr<Decision> Decide(const Context& context, const v1::RetryTaskReque
   }
   if (auto fresh = CheckNewTaskId(context, request.task_id()); !fresh.ok()) return fresh;
 
-  Ledger ledger = context.Open();
+  EventRecorder recorder = context.Open();
   SessionTask run;
   run.set_session_id(session.session_id());
   run.set_task_type(failed.task_type());
@@ -321,8 +322,8 @@ absl::StatusOr<Decision> Decide(const Context& context, const v1::RetryTaskReque
   run.set_retry_count(failed.retry_count());
   run.set_max_retries(failed.max_retries());
   if (failed.has_heartbeat_timeout()) *run.mutable_heartbeat_timeout() = failed.heartbeat_timeout();
-  RecordRun(ledger, SessionEvent::TASK_RETRIED, std::move(run));
-  return std::move(ledger).Close();
+  RecordRun(recorder, SessionEvent::TASK_RETRIED, std::move(run));
+  return std::move(recorder).Close();
 }
 
 }  // namespace sessiond

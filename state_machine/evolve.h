@@ -1,6 +1,6 @@
 // What an event does to its session, and the only way in which a session comes to be what it is:
 //
-//   a decision ── Changes ──▶ Ledger ── event ──▶ Evolve ──▶ the session as it will be
+//   a decision ── Changes ──▶ EventRecorder ── event ──▶ Evolve ──▶ the session as it will be
 //   the audit  ── events ──▶ Replay ────────────▶ Evolve ──▶ the session as it is stored
 //   a watch    ── event ──▶ StepBack ──▶ the session as it was, in what filters look at
 //

@@ -10,8 +10,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "db/query/watch_queries.h"
+#include "server/watch/change.h"
 #include "server/watch/feed.h"
-#include "server/watch/rewind.h"
 #include "state_machine/session_id.h"
 #include "tests/store_fixture.h"
 

@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "db/write/named_ids.h"
+#include "db/write/repeated_request.h"
 #include "state_machine/refusal.h"
 #include "state_machine/timestamps.h"
 
@@ -22,29 +23,12 @@ using v1::SessionEvent;
 // frozen meanwhile, or a connection that held it back, would write what was true once.
 constexpr absl::Duration kOptimisticMax = absl::Seconds(5);
 
-absl::Status RequestIdReused(const std::string& request_id) {
-  return Refusal(v1::REQUEST_ID_REUSED,
-                 absl::StrCat(
-                     "The request_id \"", request_id,
-                     "\" was used for another request within the last 24 hours. Draw a new one."))
-      .With("request_id", request_id)
-      .Violation("request_id", "was used with another method or payload");
-}
-
 // A newer daemon made it.
 absl::Status NotUnderstood(const Session& session) {
   return Refusal(v1::SCHEMA_MISMATCH,
                  absl::StrCat("This daemon does not understand revision ",
                               session.workflow_revision(), " of workflow ", session.workflow(),
                               ", which the session keeps. Upgrade the daemon."));
-}
-
-absl::Status RunWasReplaced(const std::string& task_id, const Session& session) {
-  return Refusal(v1::STALE_TASK,
-                 absl::StrCat("The request was carried out, and the run it was about, ", task_id,
-                              ", has been replaced since."))
-      .With("task_id", task_id)
-      .With("current_task_id", session.current_task().task_id());
 }
 
 // What a sweep, or a request about many sessions, found in the database is decided by what is there
@@ -223,11 +207,11 @@ void CommitGroup::LookUpAnswer(const Submission& submission, const DoneRequest& 
   }
   // By now it may have been archived.
   if (!entry.aggregate.session.has_value()) lookups->AddTombstone(entry.partition, id);
-  const Answers kind = AnswersWith(submission.command.request);
-  if (kind != Answers::kError && kind != Answers::kArtifacts) return;
-  auto& keys = kind == Answers::kError ? lookups->errors : lookups->artifacts;
-  for (const std::string& named : AnswerIds(request.answer))
-    keys.push_back({entry.partition, id, named});
+  const NamedIds named = NamedByAnswer(submission.command.request, request.answer);
+  for (const std::string& error : named.errors)
+    lookups->errors.push_back({entry.partition, id, error});
+  for (const std::string& artifact : named.artifacts)
+    lookups->artifacts.push_back({entry.partition, id, artifact});
 }
 
 // What no commit would find out: that they repeat a request, or were decided by what was true once.
@@ -312,9 +296,8 @@ void CommitGroup::TakeEvent(const GroupFinds::FoundEvent& found) {
     const bool same = event.sequence() == found.sequence &&
                       FromProto(event.event_time()) == found.event_time &&
                       event.caller() == found.caller && event.request_id() == found.request_id;
-    const bool answers =
-        request == requests_.end() ||
-        request->second.answer == WriteAnswer(AnswersWith(submission.command.request), sent);
+    const bool answers = request == requests_.end() ||
+                         request->second.answer == WriteAnswer(submission.command.request, sent);
     if (same && answers) done_[&submission] = &sent;
   }
 }
@@ -413,9 +396,8 @@ Outcome CommitGroup::Accept(Submission& submission, Entry& entry, Decision decis
 
   if (listening_) Collect(submission, entry, outcome, std::move(session_before));
   accepted_.push_back(&submission);
-  requests_[submission.request_key] = {
-      submission.fingerprint, submission.command.session_id,
-      WriteAnswer(AnswersWith(submission.command.request), outcome)};
+  requests_[submission.request_key] = {submission.fingerprint, submission.command.session_id,
+                                       WriteAnswer(submission.command.request, outcome)};
   return outcome;
 }
 
@@ -446,39 +428,10 @@ void CommitGroup::AcceptRows(Entry& entry, const Outcome& outcome, const Decisio
 
 absl::StatusOr<Outcome> CommitGroup::Repeat(const Submission& submission,
                                             const DoneRequest& request) {
-  if (request.fingerprint != submission.fingerprint)
-    return RequestIdReused(submission.command.request_id);
-  const Entry& entry = entries_[request.session_id];
-  if (auto exists = CheckExists(request.session_id, entry.aggregate, /*include_deleted=*/true);
-      !exists.ok()) {
-    return exists;
-  }
+  const Aggregate& aggregate = entries_[request.session_id].aggregate;
   Outcome outcome;
-  Present(*entry.aggregate.session, &outcome.session);
-  switch (AnswersWith(submission.command.request)) {
-    case Answers::kSession:
-      break;
-    case Answers::kTask:
-      if (outcome.session.current_task().task_id() != request.answer)
-        return RunWasReplaced(request.answer, outcome.session);
-      break;
-    case Answers::kError:
-      if (const auto found = entry.aggregate.errors.find(request.answer);
-          found != entry.aggregate.errors.end()) {
-        sessiond::Present(now_, &outcome.errors.emplace_back(found->second));
-      }
-      break;
-    case Answers::kArtifacts:
-      for (const std::string& id : AnswerIds(request.answer)) {
-        const auto found = entry.aggregate.artifacts.find(id);
-        if (found != entry.aggregate.artifacts.end()) outcome.artifacts.push_back(found->second);
-      }
-      break;
-    case Answers::kMessages:
-      ReadMessagesAnswer(request.answer, &outcome);
-      break;
-  }
-  return outcome;
+  if (aggregate.session.has_value()) Present(*aggregate.session, &outcome.session);
+  return AnswerRepetition(submission, request, aggregate, now_, std::move(outcome));
 }
 
 // The session for a reader.

@@ -42,6 +42,7 @@
 #include "db/write/group_lookups.h"
 #include "db/write/group_rows.h"
 #include "db/write/lane_cache.h"
+#include "db/write/repeated_request.h"
 #include "db/write/submission.h"
 #include "state_machine/workflow_catalog.h"
 
@@ -103,10 +104,6 @@ class CommitGroup {
     std::optional<EndedSession> ended;
     // The last command that changed the session: its answer is the session as it will be.
     Submission* last = nullptr;
-  };
-  // What was done for a request before.
-  struct DoneRequest {
-    std::string fingerprint, session_id, answer;
   };
 
   bool BeginOptimistic();

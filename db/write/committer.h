@@ -14,8 +14,8 @@
 #include "db/connection/lane_settings.h"
 #include "db/connection/link.h"
 #include "db/write/commit_group.h"
+#include "db/write/group_retry.h"
 #include "db/write/lane_cache.h"
-#include "db/write/settle.h"
 #include "state_machine/workflow_catalog.h"
 
 namespace sessiond::db {

@@ -4,8 +4,8 @@
 #include <utility>
 
 #include "server/rpc/reads.h"
-#include "state_machine/deciding.h"
 #include "state_machine/filter.h"
+#include "state_machine/preconditions.h"
 
 namespace sessiond::rpc {
 

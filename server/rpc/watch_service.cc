@@ -9,9 +9,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "server/watch/change.h"
 #include "server/watch/initial_state.h"
 #include "server/watch/resume_token.h"
-#include "server/watch/rewind.h"
 #include "state_machine/refusal.h"
 #include "state_machine/timestamps.h"
 

@@ -8,6 +8,8 @@
 #include <vector>
 
 #include "absl/base/call_once.h"
+#include "db/base/committed.h"
+#include "db/base/stored_events.h"
 #include "sessiond/v1/message.pb.h"
 #include "sessiond/v1/session.pb.h"
 #include "sessiond/v1/session_event.pb.h"
@@ -48,5 +50,12 @@ using ChangePtr = std::shared_ptr<const Change>;
 
 // What a change carries of the contents of messages; ListMessages has the rest.
 inline constexpr std::size_t kAppendedBytesMax = 256 << 10;
+
+// The changes that a group tells of: each session is carried forward from how its command found it.
+std::vector<ChangePtr> ChangesOf(std::vector<db::CommittedEvent> committed);
+
+// The changes that these events were, in their order: in what filters look at, each session is
+// taken back from how it is now.
+std::vector<ChangePtr> ChangesOf(db::StoredEvents stored);
 
 }  // namespace sessiond::watch

@@ -6,7 +6,7 @@
 
 #include "absl/time/clock.h"
 #include "db/base/coroutine.h"
-#include "server/watch/rewind.h"
+#include "server/watch/change.h"
 #include "state_machine/timestamps.h"
 
 namespace sessiond::watch {

@@ -55,23 +55,26 @@ v1::Session CommonSession() {
 // Answers every call at once, with a copy of one session that has what the request named.
 class EchoService {
  public:
-  rpc::Answer<v1::Session> Create(rpc::CallInfo, v1::CreateSessionRequest) { co_return session_; }
+  sessiond::Answer<v1::Session> Create(rpc::CallInfo, v1::CreateSessionRequest) {
+    co_return session_;
+  }
 
-  rpc::Answer<v1::Session> Get(rpc::CallInfo, v1::GetSessionRequest request) {
+  sessiond::Answer<v1::Session> Get(rpc::CallInfo, v1::GetSessionRequest request) {
     co_return Of(request.session_id());
   }
 
-  rpc::Answer<v1::Session> Update(rpc::CallInfo, v1::UpdateSessionRequest request) {
+  sessiond::Answer<v1::Session> Update(rpc::CallInfo, v1::UpdateSessionRequest request) {
     co_return Of(request.session().session_id());
   }
 
-  rpc::Answer<v1::Session> Advance(rpc::CallInfo, v1::AdvanceSessionRequest request) {
+  sessiond::Answer<v1::Session> Advance(rpc::CallInfo, v1::AdvanceSessionRequest request) {
     v1::Session session = Of(request.session_id());
     session.set_stage(request.target_stage());
     co_return session;
   }
 
-  rpc::Answer<v1::AppendMessagesResponse> Append(rpc::CallInfo, v1::AppendMessagesRequest request) {
+  sessiond::Answer<v1::AppendMessagesResponse> Append(rpc::CallInfo,
+                                                      v1::AppendMessagesRequest request) {
     v1::AppendMessagesResponse response;
     response.set_first_sequence(1);
     response.set_last_sequence(request.messages_size());

@@ -1,4 +1,4 @@
-#include "state_machine/deciding.h"
+#include "state_machine/preconditions.h"
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -209,31 +209,31 @@ void AddToCounter(const Session& session, const std::string& name, int32_t incre
   changes.Set(absl::StrCat("counters.", name), NumberValue(CounterOf(session, name) + increment));
 }
 
-void RecordAdvance(Ledger& ledger, const Workflow& workflow, const std::string& stage) {
-  ledger.Record(SessionEvent::ADVANCED, {.stage = stage});
-  if (workflow.IsLastStage(stage)) RecordStop(ledger, workflow, SessionEvent::COMPLETED);
+void RecordAdvance(EventRecorder& recorder, const Workflow& workflow, const std::string& stage) {
+  recorder.Record(SessionEvent::ADVANCED, {.stage = stage});
+  if (workflow.IsLastStage(stage)) RecordStop(recorder, workflow, SessionEvent::COMPLETED);
 }
 
-void RecordStop(Ledger& ledger, const Workflow& workflow, SessionEvent::Type type) {
-  RecordCancel(ledger);
+void RecordStop(EventRecorder& recorder, const Workflow& workflow, SessionEvent::Type type) {
+  RecordCancel(recorder);
   Changes changes{.state = Session::STOPPED};
-  SetPurgeTime(ledger.session(), ledger.now() + workflow.after_end(), changes);
-  ledger.Record(type, std::move(changes));
+  SetPurgeTime(recorder.session(), recorder.now() + workflow.after_end(), changes);
+  recorder.Record(type, std::move(changes));
 }
 
-void RecordFail(Ledger& ledger, const std::string& reason) {
-  RecordCancel(ledger);
-  ledger.Record(
+void RecordFail(EventRecorder& recorder, const std::string& reason) {
+  RecordCancel(recorder);
+  recorder.Record(
       SessionEvent::FAILED,
-      Changes().Set("fail_time", TimeFact(ledger.now())).Set("fail_reason", StringValue(reason)));
+      Changes().Set("fail_time", TimeFact(recorder.now())).Set("fail_reason", StringValue(reason)));
 }
 
-void RecordCancel(Ledger& ledger) {
-  if (ledger.session().current_task().status() != SessionTask::RUNNING) return;
-  ledger.Record(SessionEvent::TASK_CANCELLED,
-                Changes()
-                    .Set("current_task.status", StatusFact(SessionTask::CANCELLED))
-                    .Set("current_task.cancel_time", TimeFact(ledger.now())));
+void RecordCancel(EventRecorder& recorder) {
+  if (recorder.session().current_task().status() != SessionTask::RUNNING) return;
+  recorder.Record(SessionEvent::TASK_CANCELLED,
+                  Changes()
+                      .Set("current_task.status", StatusFact(SessionTask::CANCELLED))
+                      .Set("current_task.cancel_time", TimeFact(recorder.now())));
 }
 
 // -------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "state_machine/decide.h"
-#include "state_machine/ledger.h"
+#include "state_machine/event_recorder.h"
 #include "state_machine/lifecycle.h"
 #include "state_machine/workflow.h"
 
@@ -27,7 +27,7 @@ struct Context {
 
   // REQUIRES: there is a session.
   const v1::Session& session() const { return *aggregate.session; }
-  Ledger Open() const { return Ledger(workflow, aggregate, command, now); }
+  EventRecorder Open() const { return EventRecorder(workflow, aggregate, command, now); }
 
   // Existence, etag and state: what every call about an existing session begins with.
   absl::Status Begin(Call call, const std::string& etag, bool force = false) const;
@@ -55,18 +55,19 @@ v1::Session InitialSession(const Workflow& workflow, const std::string& id,
                            const v1::Session& given);
 
 // The session moves to `stage`, and is completed there if it is the last.
-void RecordAdvance(Ledger& ledger, const Workflow& workflow, const std::string& stage);
+void RecordAdvance(EventRecorder& recorder, const Workflow& workflow, const std::string& stage);
 // STOPPED, or COMPLETED; what runs is cancelled first.
-void RecordStop(Ledger& ledger, const Workflow& workflow, v1::SessionEvent::Type type);
-void RecordFail(Ledger& ledger, const std::string& reason);
-void RecordCancel(Ledger& ledger);
-void RecordError(Ledger& ledger, const v1::SessionError& given);
+void RecordStop(EventRecorder& recorder, const Workflow& workflow, v1::SessionEvent::Type type);
+void RecordFail(EventRecorder& recorder, const std::string& reason);
+void RecordCancel(EventRecorder& recorder);
+void RecordError(EventRecorder& recorder, const v1::SessionError& given);
 // Whether it can be recorded: its stage is the workflow's, its links are the session's.
 absl::Status CheckError(const Context& context, const v1::SessionError& given,
                         absl::string_view path);
 Value StatusFact(v1::SessionTask::Status status);
 // The next messages of the session, and what they add to counters.
-void RecordMessages(Ledger& ledger, int32_t count, const std::map<std::string, int32_t>& counters);
+void RecordMessages(EventRecorder& recorder, int32_t count,
+                    const std::map<std::string, int32_t>& counters);
 // 0 for one that the session does not have.
 int32_t CounterOf(const v1::Session& session, const std::string& name);
 // REQUIRES: the sum is a counter's.

@@ -1,5 +1,5 @@
 // What Settle makes of a group, whatever running it answers: halves, races, locks. No database.
-#include "db/write/settle.h"
+#include "db/write/group_retry.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

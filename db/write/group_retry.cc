@@ -1,4 +1,4 @@
-#include "db/write/settle.h"
+#include "db/write/group_retry.h"
 
 #include <spdlog/spdlog.h>
 

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "google/protobuf/util/message_differencer.h"
-#include "server/watch/rewind.h"
+#include "server/watch/change.h"
 #include "state_machine/refusal.h"
 #include "state_machine/struct_json.h"
 #include "state_machine/timestamps.h"

@@ -1,6 +1,6 @@
-// The ledger of one decision: each Record is one fact, an event with all that events have in common
-// (sequence, time, status, trigger, who and why), and what Evolve makes of it is the session. There
-// is no other way to change it here.
+// The recorder of one decision: each Record is one fact, an event with all that events have in
+// common (sequence, time, status, trigger, who and why), and what Evolve makes of it is the
+// session. There is no other way to change it here.
 #pragma once
 
 #include <string>
@@ -30,12 +30,12 @@ struct Changes {
   }
 };
 
-class Ledger {
+class EventRecorder {
  public:
   // Opens on the aggregate as it is; without a session, for a birth. REQUIRES: `workflow` and
-  // `command` outlive the ledger.
-  Ledger(const Workflow& workflow, const Aggregate& aggregate, const Command& command,
-         absl::Time now);
+  // `command` outlive the recorder.
+  EventRecorder(const Workflow& workflow, const Aggregate& aggregate, const Command& command,
+                absl::Time now);
 
   // As what was recorded so far leaves it.
   const v1::Session& session() const { return decision_.session; }

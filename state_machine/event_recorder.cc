@@ -1,4 +1,4 @@
-#include "state_machine/ledger.h"
+#include "state_machine/event_recorder.h"
 
 #include <algorithm>
 #include <utility>
@@ -40,8 +40,8 @@ uint64_t Spread(uint64_t x) {
 
 }  // namespace
 
-Ledger::Ledger(const Workflow& workflow, const Aggregate& aggregate, const Command& command,
-               absl::Time now)
+EventRecorder::EventRecorder(const Workflow& workflow, const Aggregate& aggregate,
+                             const Command& command, absl::Time now)
     : workflow_(workflow), command_(command), now_(now) {
   decision_.blocking = aggregate.blocking;
   if (aggregate.session.has_value()) {
@@ -63,7 +63,7 @@ Ledger::Ledger(const Workflow& workflow, const Aggregate& aggregate, const Comma
   if (!by_user_) actor_ = command.caller;
 }
 
-std::string Ledger::DrawId() {
+std::string EventRecorder::DrawId() {
   ++draws_;
   // The twelve bits behind the time count (RFC 9562, section 6.2), so that ids keep the order in
   // which they were drawn.
@@ -71,7 +71,7 @@ std::string Ledger::DrawId() {
   return MakeSessionId(v1::Workflow::UUID, now_, high, Spread(command_.seed[1] + draws_));
 }
 
-void Ledger::Record(SessionEvent::Type type, Changes changes) {
+void EventRecorder::Record(SessionEvent::Type type, Changes changes) {
   Session& session = decision_.session;
   SessionEvent& event = decision_.events.emplace_back();
   event.set_session_id(command_.session_id);
@@ -105,7 +105,7 @@ void Ledger::Record(SessionEvent::Type type, Changes changes) {
   session.set_status(event.new_status());
 }
 
-void Ledger::RecordEnd(Decision::End end) {
+void EventRecorder::RecordEnd(Decision::End end) {
   decision_.end = end;
   if (end == Decision::End::kArchived) return Record(SessionEvent::ARCHIVED, {});
   // Nothing that could name a person stays.
@@ -116,29 +116,29 @@ void Ledger::RecordEnd(Decision::End end) {
   event.clear_request_id();
 }
 
-void Ledger::RecordHeartbeat() {
+void EventRecorder::RecordHeartbeat() {
   *decision_.session.mutable_current_task()->mutable_heartbeat_time() = ToProto(now_);
   decision_.task_changed = true;
 }
 
-void Ledger::Add(SessionArtifact artifact, Changes& changes) {
+void EventRecorder::Add(SessionArtifact artifact, Changes& changes) {
   changes.Set(absl::StrCat("artifacts.", artifact.artifact_id()), FactsOf(artifact));
   decision_.artifacts.push_back(std::move(artifact));
 }
 
-void Ledger::Delete(const std::string& artifact_id, Changes& changes) {
+void EventRecorder::Delete(const std::string& artifact_id, Changes& changes) {
   changes.Set(absl::StrCat("artifacts.", artifact_id), NullValue());
   decision_.deleted_artifacts.push_back(artifact_id);
 }
 
-void Ledger::Add(SessionError error, Changes& changes) {
+void EventRecorder::Add(SessionError error, Changes& changes) {
   changes.Set(absl::StrCat("errors.", error.error_id()), FactsOf(error));
   if (error.severity() == SessionError::BLOCKING && !error.has_resolve_time())
     AddBlocking(error.error_id(), changes);
   decision_.errors.push_back(std::move(error));
 }
 
-void Ledger::Resolve(SessionError error, const std::string& resolution, Changes& changes) {
+void EventRecorder::Resolve(SessionError error, const std::string& resolution, Changes& changes) {
   *error.mutable_resolve_time() = ToProto(now_);
   error.set_resolver(actor_);
   error.set_resolution(resolution);
@@ -148,14 +148,14 @@ void Ledger::Resolve(SessionError error, const std::string& resolution, Changes&
   decision_.errors.push_back(std::move(error));
 }
 
-void Ledger::AddBlocking(const std::string& error_id, Changes& changes) {
+void EventRecorder::AddBlocking(const std::string& error_id, Changes& changes) {
   BlockingErrors& blocking = decision_.blocking;
   const bool all_known = static_cast<int>(blocking.ids.size()) == blocking.count;
   if (all_known && blocking.count < kBlockingErrorIdsMax) blocking.ids.push_back(error_id);
   if (++blocking.count == 1) changes.Set("has_blocking_errors", BoolValue(true));
 }
 
-void Ledger::RemoveBlocking(const std::string& error_id, Changes& changes) {
+void EventRecorder::RemoveBlocking(const std::string& error_id, Changes& changes) {
   BlockingErrors& blocking = decision_.blocking;
   blocking.ids.erase(std::remove(blocking.ids.begin(), blocking.ids.end(), error_id),
                      blocking.ids.end());
