@@ -19,11 +19,11 @@ using v1::SessionArtifact;
 using v1::SessionError;
 using v1::SessionEvent;
 
-// A group that was decided without locks is as good as lost after this long: a daemon that was
-// frozen meanwhile, or a connection that held it back, would write what was true once.
+// A group decided without locks is refused after this long: if the daemon was frozen meanwhile, or
+// the connection held the group back, it would write outdated state.
 constexpr absl::Duration kOptimisticMax = absl::Seconds(5);
 
-// A newer daemon made it.
+// Made by a newer daemon.
 absl::Status NotUnderstood(const Session& session) {
   return Refusal(v1::SCHEMA_MISMATCH,
                  absl::StrCat("This daemon does not understand revision ",
@@ -31,9 +31,8 @@ absl::Status NotUnderstood(const Session& session) {
                               ", which the session keeps. Upgrade the daemon."));
 }
 
-// What a sweep, or a request about many sessions, found in the database is decided by what is there
-// under a lock, even if somebody changed rows by hand, or a task sends heartbeats: neither moves a
-// position.
+// What a sweep, or a request about many sessions, found in the database is decided by the rows as
+// they are under a lock: rows changed by hand and heartbeats of tasks move no position.
 bool WasFoundInDatabase(const Command& command) {
   return command.by_timeout || std::holds_alternative<v1::EraseOwnerRequest>(command.request) ||
          std::holds_alternative<v1::DetachReferenceRequest>(command.request) ||
@@ -45,7 +44,7 @@ bool IsBareHeartbeat(const Command& command) {
   return report != nullptr && !report->has_progress();
 }
 
-// A creation with an id of the caller's own, of which there may be a tombstone.
+// A creation with an id of the caller's own, for which there may be a tombstone.
 bool BringsSessionId(const Command& command) {
   return command.workflow != nullptr && !command.session_id_drawn;
 }
@@ -79,7 +78,7 @@ bool CommitGroup::BeginOptimistic() {
   now_ = *now;
   for (const Submission* submission : submissions_) {
     const std::optional<int64_t> position = cache_.PositionOf(submission->partition);
-    // What was sent before may still come in: only a lock keeps it out.
+    // What was sent before may still arrive: only a lock prevents that.
     if (!position.has_value() || !submission->sent.empty() ||
         WasFoundInDatabase(submission->command) || cache_.HasRequest(submission->request_key)) {
       return false;
@@ -91,7 +90,7 @@ bool CommitGroup::BeginOptimistic() {
 }
 
 // -------------------------------------------------------------------------------------------------
-// what it looks up
+// lookups
 
 std::optional<GroupLookups> CommitGroup::Next() {
   while (step_ != Step::kEnd && !in_vain_) {
@@ -131,15 +130,15 @@ GroupLookups CommitGroup::FirstLookups() {
   int32_t ix = 0;
   for (const Submission* submission : submissions_) {
     const Command& command = submission->command;
-    // A session that several commands name is loaded once.
+    // A session named by several commands is loaded once.
     if (const auto [at, first] = entries_.try_emplace(command.session_id); first) {
       Entry& entry = at->second;
       entry.partition = submission->partition;
       if (!WasFoundInDatabase(command))
         entry.aggregate.session = cache_.Get(entry.partition, command.session_id);
       entry.from_cache = entry.aggregate.session.has_value();
-      // An id that was drawn just now is nobody's yet, unless it was written before and nobody
-      // knows.
+      // An id that was drawn just now is unused, unless an earlier commit of unknown outcome wrote
+      // it.
       const bool is_new = command.session_id_drawn && !locked;
       if (!entry.from_cache && !is_new)
         lookups.sessions.push_back({entry.partition, command.session_id});
@@ -170,7 +169,8 @@ void CommitGroup::LookUpNamed(const Submission& submission, GroupLookups* lookup
   look_up(std::move(ids.tasks), &lookups->task_ids);
 }
 
-// What the first round trip has shown to be needed; under locks, so that nothing changes between.
+// What the first round trip has shown to be needed; under locks, so that nothing changes in
+// between.
 GroupLookups CommitGroup::MissingLookups() {
   GroupLookups lookups;
   for (const std::string& id : void_sessions_)
@@ -194,18 +194,18 @@ GroupLookups CommitGroup::MissingLookups() {
   return lookups;
 }
 
-// What a repeated request answers with.
+// What is needed to answer a repeated request.
 void CommitGroup::LookUpAnswer(const Submission& submission, const DoneRequest& request,
                                GroupLookups* lookups) {
   const std::string& id = request.session_id;
   const auto [at, first] = entries_.try_emplace(id);
   Entry& entry = at->second;
-  // A creation whose id was drawn: the retry has drawn another one.
+  // A creation whose id was drawn: the retry has drawn another id.
   if (first) {
     entry.partition = submission.request_partition;
     lookups->sessions.push_back({entry.partition, id});
   }
-  // By now it may have been archived.
+  // It may have been archived since.
   if (!entry.aggregate.session.has_value()) lookups->AddTombstone(entry.partition, id);
   const NamedIds named = NamedByAnswer(submission.command.request, request.answer);
   for (const std::string& error : named.errors)
@@ -214,7 +214,8 @@ void CommitGroup::LookUpAnswer(const Submission& submission, const DoneRequest& 
     lookups->artifacts.push_back({entry.partition, id, artifact});
 }
 
-// What no commit would find out: that they repeat a request, or were decided by what was true once.
+// What no commit would find out: whether commands repeat a request, or were decided by outdated
+// state.
 GroupLookups CommitGroup::UncheckedLookups() const {
   GroupLookups lookups;
   if (unchecked_.empty()) return lookups;
@@ -263,7 +264,7 @@ void CommitGroup::Take(GroupFinds finds) {
     entries_[session_id].aggregate.used_ids.insert(std::move(id));
 }
 
-// Of a partition that somebody else has moved, what was cached is void.
+// If another daemon has moved a partition, its cached sessions are void.
 void CommitGroup::TakePositions(const GroupFinds& finds) {
   std::set<int16_t> moved;
   for (const auto& [partition, position] : finds.positions) {
@@ -284,10 +285,9 @@ void CommitGroup::TakePositions(const GroupFinds& finds) {
   }
 }
 
-// An event of this sequence, time and request is the one that was sent: what came before it was the
-// same then, and so is all that was decided. (But for ids that were drawn, should somebody else
-// have sent the same request at the same microsecond; the request row, which is gone where the
-// session is, tells.)
+// An event of this sequence, time and request is the one that was sent: the state before it was the
+// same then, and so is all that was decided. (Except drawn ids, if another daemon sent the same
+// request in the same microsecond; the request row, which is gone if the session is, shows that.)
 void CommitGroup::TakeEvent(const GroupFinds::FoundEvent& found) {
   const Submission& submission = *submissions_[found.ix];
   const auto request = requests_.find(submission.request_key);
@@ -303,12 +303,12 @@ void CommitGroup::TakeEvent(const GroupFinds::FoundEvent& found) {
 }
 
 // -------------------------------------------------------------------------------------------------
-// what it decides
+// decisions
 
 void CommitGroup::Decide() {
   const SteadyTime now = SteadyTime::Now();
   for (Submission* submission : submissions_) {
-    // What nobody waits for is not carried out, however often the group was run.
+    // A command whose caller has gone is not carried out, however often the group was run.
     if (absl::Status why = submission->deadline.Check(now); !why.ok()) {
       submission->outcome = std::move(why);
       continue;
@@ -320,9 +320,9 @@ void CommitGroup::Decide() {
 }
 
 // Whether the commit finds out if the command repeats a request: it does by the request rows that
-// it writes, and of bare heartbeats that was looked up.
+// it writes; for bare heartbeats that was looked up.
 bool CommitGroup::WillBeChecked(const Submission& submission) const {
-  if (!requests_.contains(submission.request_key)) return false;  // It was refused.
+  if (!requests_.contains(submission.request_key)) return false;  // Refused.
   const bool writes_row = accepted_.back() != &submission || !submission.outcome->events.empty();
   return writes_row || IsBareHeartbeat(submission.command);
 }
@@ -334,13 +334,13 @@ absl::StatusOr<Outcome> CommitGroup::DecideOne(Submission& submission) {
 
   const Command& command = submission.command;
   Entry& entry = entries_[command.session_id];
-  WorkflowCatalog::Entry workflow = command.workflow;  // Of creations.
+  WorkflowCatalog::Entry workflow = command.workflow;  // For creations.
   if (workflow == nullptr && entry.aggregate.session.has_value()) {
     const Session& session = *entry.aggregate.session;
     workflow = catalog_.Find(session.workflow(), session.workflow_revision());
   }
   if (workflow == nullptr) {
-    // Without a session there is nothing that a workflow could say.
+    // Without a session, no workflow applies.
     if (auto exists = CheckExists(command.session_id, entry.aggregate, /*include_deleted=*/true);
         !exists.ok()) {
       return exists;
@@ -355,7 +355,8 @@ absl::StatusOr<Outcome> CommitGroup::DecideOne(Submission& submission) {
 }
 
 Outcome CommitGroup::Accept(Submission& submission, Entry& entry, Decision decision) {
-  // An earlier command of this group answers with the session as it left it, which is now.
+  // An earlier command of this group answers with the session as it left it, which is the current
+  // state.
   if (entry.last != nullptr) Present(*entry.aggregate.session, &entry.last->outcome->session);
   entry.last = &submission;
   std::shared_ptr<const Session> session_before;
@@ -365,7 +366,7 @@ Outcome CommitGroup::Accept(Submission& submission, Entry& entry, Decision decis
     session_before = std::move(presented);
   }
 
-  // The events, and what else rows point at, stay where they are while their owners move.
+  // Events, and all else that rows point at, keep their addresses while their owners move.
   Outcome outcome;
   outcome.session.set_session_id(decision.session.session_id());
   outcome.events = std::move(decision.events);
@@ -401,7 +402,7 @@ Outcome CommitGroup::Accept(Submission& submission, Entry& entry, Decision decis
   return outcome;
 }
 
-// Notes which rows change; their contents are the aggregate's, once the group is decided.
+// Notes which rows change; their contents come from the aggregate, once the group is decided.
 void CommitGroup::AcceptRows(Entry& entry, const Outcome& outcome, const Decision& decision) {
   for (const SessionEvent& event : outcome.events) {
     const bool born = event.sequence() == 1;
@@ -421,7 +422,7 @@ void CommitGroup::AcceptRows(Entry& entry, const Outcome& outcome, const Decisio
   for (const SessionArtifact& artifact : decision.artifacts)
     entry.added_artifacts.insert(artifact.artifact_id());
   for (const std::string& id : decision.deleted_artifacts) {
-    // One that this group added was never written.
+    // An artifact that this group added was never written.
     if (entry.added_artifacts.erase(id) == 0) entry.deleted_artifacts.insert(id);
   }
 }
@@ -434,7 +435,7 @@ absl::StatusOr<Outcome> CommitGroup::Repeat(const Submission& submission,
   return AnswerRepetition(submission, request, aggregate, now_, std::move(outcome));
 }
 
-// The session for a reader.
+// The session as it is presented to a reader.
 void CommitGroup::Present(Session session, Session* answer) const {
   const auto workflow = catalog_.Find(session.workflow(), session.workflow_revision());
   if (workflow != nullptr) sessiond::Present(*workflow, now_, &session);
@@ -442,7 +443,7 @@ void CommitGroup::Present(Session session, Session* answer) const {
 }
 
 // -------------------------------------------------------------------------------------------------
-// what it writes
+// writes
 
 GroupRows CommitGroup::Rows() const {
   GroupRows rows{.partitions = partitions_,
@@ -452,7 +453,7 @@ GroupRows CommitGroup::Rows() const {
   std::set<int16_t> checked;
   std::optional<absl::Time> until;
   if (mode_ == CommitMode::kOptimistic) {
-    // Also where there are no events, as of a bare heartbeat.
+    // Also if there are no events, as for a bare heartbeat.
     for (const Submission* submission : accepted_) checked.insert(submission->partition);
     until = now_ + kOptimisticMax;
   }
@@ -491,8 +492,8 @@ void CommitGroup::AddRowsOf(const std::string& id, const Entry& entry, GroupRows
     rows->messages.push_back({entry.partition, message});
 }
 
-// What has no event had no effect that a repetition could double; of what is gone nothing stays,
-// but for errors: written all the same, their patterns outlive it.
+// A command without an event had no effect that a repetition could double. Nothing is written for a
+// session that is gone, except errors: their patterns outlive it.
 void CommitGroup::AddRequestOf(const Submission& submission, GroupRows* rows) const {
   if (submission.outcome->events.empty()) return;
   const Entry& entry = entries_.at(submission.command.session_id);
@@ -537,7 +538,7 @@ void CommitGroup::PresentLast() {
 void CommitGroup::LeftInDoubt() {
   PresentLast();
   for (Submission* submission : accepted_) {
-    // What has no event can be done again.
+    // A command without an event can be done again.
     if (!submission->outcome->events.empty())
       submission->sent.push_back(*std::move(submission->outcome));
   }
@@ -553,7 +554,7 @@ bool CommitGroup::AnyAccepted() const {
                      [](const Submission* submission) { return submission->outcome.ok(); });
 }
 
-// What watches will hear of, should the group commit.
+// What watches will receive if the group commits.
 void CommitGroup::Collect(const Submission& submission, const Entry& entry, const Outcome& outcome,
                           std::shared_ptr<const Session> before) {
   std::shared_ptr<Session> after;

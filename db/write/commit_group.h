@@ -1,5 +1,5 @@
 // A group: commands that commit together. Values in, values out: it says what to look up, decides
-// by what was found, and says what to write. Whoever runs it makes the round trips (committer.h).
+// by what was found, and says what to write. The committer makes the round trips (committer.h).
 //
 //   Next ──▶ lookups ──▶ round trip ──▶ Take     until it has decided: none, one or two
 //   Rows ──▶ rows ──▶ round trip ──▶ Committed | LeftInDoubt | Refuse
@@ -8,20 +8,20 @@
 // in one of two modes.
 //
 //   optimistic   What the lane has cached (lane_cache.h) is not looked up; the rest is, without
-//                locks. Where all is cached, the only round trip is the one that writes: it alone
-//                locks the partitions, and fails if somebody else has moved one of them since, if a
-//                request was carried out before, or if it comes too late to be dated as it was.
-//                Of a refusal, and of what leaves no trace, only the database knows whether it
-//                repeats a request: that, and that no partition has moved, is looked up before
-//                anybody is told.
+//                locks. If everything is cached, the only round trip is the one that writes. It
+//                alone locks the partitions, and fails if another daemon has moved one of them
+//                since, if a request was carried out before, or if the dates of the group are too
+//                old by now. Whether a refusal, or a command that leaves no trace, repeats a
+//                request is known to the database alone: that, and that no partition has moved, is
+//                looked up before a caller is answered.
 //   locked       BEGIN and the partitions' locks come first, and all requests are looked up: this
-//                always leads to an end. So run groups that were optimistic in vain, and those that
-//                the cache knows too little for.
+//                always ends. For groups whose optimistic run failed, and for those that the cache
+//                knows too little for.
 //
-// A refused command writes nothing and harms nobody in its group. Outcomes count only once the
-// commit is known. Where the connection was lost on that, they stay with their submissions: the
-// next run, under locks, looks whether their last events are there, and answers with them if so,
-// however the sessions have changed since.
+// A refused command writes nothing and does not affect the others in its group. Outcomes are final
+// only once the commit is known. If the connection was lost during the commit, they stay with their
+// submissions: the next run, under locks, checks whether their last events are stored. If so, it
+// answers with these outcomes, however the sessions have changed since.
 #pragma once
 
 #include <cstdint>
@@ -51,56 +51,56 @@ namespace sessiond::db {
 enum class CommitMode { kOptimistic, kLocked };
 
 enum class Decided {
-  kInVain,  // Optimistic only: it has to run locked.
+  kInVain,  // Optimistic only: it must run in locked mode.
   kNothingToWrite,
   kToBeWritten,
 };
 
-// All that these commands and their requests lie in. Ascending, each once.
+// All partitions of these commands and of their requests. Ascending, each once.
 std::vector<int16_t> PartitionsOf(absl::Span<Submission* const> submissions);
 
 class CommitGroup {
  public:
-  // REQUIRES: what is given outlives the group. With `listening`, what is committed is collected
-  // for TakeCommitted.
+  // REQUIRES: the arguments outlive the group. With `listening`, what is committed is collected for
+  // TakeCommitted.
   CommitGroup(absl::Span<Submission* const> submissions, const WorkflowCatalog& catalog,
               LaneCache& cache, DatabaseClock& clock, CommitMode mode, bool listening = false);
 
-  // What to look up next, to be answered by Take. Nothing: it has decided every command that
-  // somebody still waits for.
+  // What to look up next; Take gets what is found. Nothing: it has decided every command whose
+  // caller still waits.
   std::optional<GroupLookups> Next();
   void Take(GroupFinds finds);
   Decided decided() const;
 
-  // After Decided::kToBeWritten: what is to be written, in a transaction of its own or the one that
-  // has the locks.
+  // After Decided::kToBeWritten: what to write, in a transaction of its own or in the one that
+  // holds the locks.
   GroupRows Rows() const;
-  // The commit is known, and when it was made, by the database's clock: outcomes are final.
+  // The group has committed, at `now` by the database's clock: outcomes are final.
   void Committed(absl::Time now);
-  // Nobody knows whether it has committed: the next run will find out.
+  // It is unknown whether it has committed: the next run will find out.
   void LeftInDoubt();
   // What was accepted did not happen.
   void Refuse(const absl::Status& why);
 
-  // Whether anybody will hear that what they asked for is done, now or before.
+  // Whether a caller will be answered that its request is done, now or before.
   bool AnyAccepted() const;
-  // By partition, where it will be.
+  // By partition: its position after the commit.
   const std::map<int16_t, int64_t>& positions() const { return positions_; }
   // After Committed: the events, in the order of each partition's positions.
   std::vector<CommittedEvent> TakeCommitted() { return std::move(committed_); }
 
  private:
-  // A session, what the group knows of it, and what it changed.
+  // A session, what the group knows about it, and what it changed.
   struct Entry {
     Aggregate aggregate;
     int16_t partition = 0;
     bool from_cache = false;
     bool created = false, changed = false, task_changed = false;
     bool fields_changed = false, counters_changed = false, references_changed = false;
-    // What the aggregate has below the session, by id.
+    // Ids of rows below the session.
     std::set<std::string> recorded, resolved, added_artifacts, deleted_artifacts;
     std::vector<const NewMessage*> messages;
-    // Archived or erased by this group: nothing of the above is written.
+    // Archived or erased by this group: none of the above is written.
     std::optional<EndedSession> ended;
     // The last command that changed the session: its answer is the session as it will be.
     Submission* last = nullptr;
@@ -140,20 +140,20 @@ class CommitGroup {
   const std::vector<int16_t> partitions_;
   // What Next does next.
   enum class Step { kLoad, kComplete, kDecide, kEnd } step_ = Step::kLoad;
-  // Optimistic only: it has to run locked.
+  // Optimistic only: it must run in locked mode.
   bool in_vain_ = false;
-  // Where they stood, and, as Accept counts on, where they will.
+  // Positions before the group, and after it, as Accept counts on.
   std::map<int16_t, int64_t> positions_before_, positions_;
   absl::Time now_;
   // By session id.
   absl::flat_hash_map<std::string, Entry> entries_;
-  // By request key: what was done before, in earlier groups and in this one.
+  // By request key: requests done before, in earlier groups and in this one.
   absl::flat_hash_map<std::string, DoneRequest> requests_;
-  // Of submissions that were sent before, and turned out to be committed: what they came to.
+  // Submissions that were sent before, and turned out to be committed: their outcomes.
   absl::flat_hash_map<const Submission*, const Outcome*> done_;
-  // Their cached sessions are void: somebody else has changed the partitions.
+  // Cached sessions that are void: another daemon has changed their partitions.
   std::vector<std::string> void_sessions_;
-  // Of which the commit would not find out whether they repeat a request.
+  // The commit would not find out whether these repeat a request.
   std::vector<const Submission*> unchecked_;
 
   // What was accepted. The rows point into these.

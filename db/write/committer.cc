@@ -13,8 +13,8 @@
 namespace sessiond::db {
 namespace {
 
-// PostgreSQL restarts in about half a second: for this long a lane holds on to a group whose
-// connection was lost.
+// How long a lane retries a group whose connection was lost: PostgreSQL restarts in about half a
+// second.
 constexpr absl::Duration kPatience = absl::Seconds(2);
 constexpr absl::Duration kReconnectPause = absl::Milliseconds(50);
 
@@ -22,7 +22,7 @@ LinkOptions LinkOf(const CommitterOptions& options) {
   LinkOptions link{.connection = LaneConnection(options.settings, options.application_name),
                    .primary = options.settings.primary};
   link.connection.expects_conflicts = true;
-  // The last one counts. Who only reads waits for all of it.
+  // The last value counts. Readers wait for all of it.
   const absl::Duration moment =
       std::min(options.settings.lock_moment, options.settings.lock_timeout);
   link.connection.settings.emplace_back("lock_timeout",
@@ -30,7 +30,7 @@ LinkOptions LinkOf(const CommitterOptions& options) {
   return link;
 }
 
-// What an optimistic group meets that is not alone: a position that has moved, a request that was
+// Conflicts of an optimistic group with others: a position that has moved, a request that was
 // carried out.
 bool IsConflict(const absl::Status& status) {
   const std::string sqlstate = SqlStateOf(status);
@@ -51,7 +51,7 @@ absl::Status Committer::Connect() {
   if (auto connected = link_.Connect(); !connected.ok()) return connected;
   if (link_.openings() == openings) return absl::OkStatus();
   timeout_queued_ = false;
-  // What was on the wire may have been committed, or not; and the database may be another one.
+  // What was on the wire may or may not have been committed, and the database may be another one.
   cache_.Clear();
   clock_.Forget();
   return absl::OkStatus();
@@ -84,7 +84,7 @@ absl::Status Committer::RunInModes(Group submissions, GroupReport* report) {
     const bool in_vain = decided.ok() && *decided == Decided::kInVain;
     if (mode == CommitMode::kLocked || !(in_vain || IsConflict(decided.status())))
       return decided.status();
-    // Else it has not even begun.
+    // Else it has not begun.
     report->conflict = !in_vain || report->looked_up;
   }
   return absl::InternalError("a group in locked mode always ends");
@@ -110,8 +110,8 @@ absl::StatusOr<Decided> Committer::RunGroup(CommitGroup& group, Group submission
   return decided;
 }
 
-// Nobody may hear that something was done before which is not yet everywhere that it has to be: the
-// locks make this a commit that waits for all before it.
+// No caller may be answered that its request was done before while that commit is not yet
+// everywhere that it must be: because of the locks, this commit waits for all before it.
 absl::Status Committer::EndLocked(const CommitGroup& group) {
   const bool confirms = group.AnyAccepted();
   link_->Queue(confirms ? kCommit : kRollback);
@@ -141,9 +141,9 @@ absl::Status Committer::Write(CommitGroup& group, Group submissions) {
 }
 
 void Committer::RollBack(const absl::Status& status) {
-  // Its cache goes with it.
+  // Its cache is lost with it.
   if (ConnectionIsGone(status)) return link_.Close();
-  // The sync ended the skipping, not the transaction.
+  // The sync ended the skipping of statements, not the transaction.
   link_->Queue(kRollback);
   if (!link_.Trip(SteadyTime::Now() + options_.settings.statement_timeout).ok()) link_.Close();
 }
@@ -160,8 +160,8 @@ absl::StatusOr<std::vector<Blocked>> Committer::FindBlocked(Group group) {
   const std::vector<int16_t> partitions = PartitionsOf(group);
   Params of_partitions;
   of_partitions.AddInt2Array(partitions);
-  // What is free is locked to see it. Rolled back, for a commit would keep it until the disk has
-  // it.
+  // Rows that are free get locked by the check. Rolled back, since a commit would hold the locks
+  // until it is on the disk.
   link_->Queue(kBegin);
   link_->Queue(kFindLockedPartitions, std::move(of_partitions));
   link_->Queue(kFindLockedSessions, SetParams(partitions, sessions, WriteSessionKey));
@@ -180,8 +180,8 @@ absl::StatusOr<std::vector<Blocked>> Committer::FindBlocked(Group group) {
   return BlockedBy(group, locked_partitions, locked_sessions);
 }
 
-// Nothing runs on for callers who have left: where the last of them goes before the database itself
-// would end a statement, it is told.
+// Nothing runs on for callers that have gone: if the last deadline comes before the database's own
+// timeout of a statement, the database gets that deadline.
 void Committer::QueueTimeout(Group group) {
   SteadyTime last = SteadyTime::InfinitePast();
   for (const Submission* submission : group) last = std::max(last, submission->deadline.time);
@@ -193,8 +193,8 @@ void Committer::QueueTimeout(Group group) {
   timeout_queued_ = true;
 }
 
-// Each waits for at most one lock and some statements; the margin lets PostgreSQL's own timeouts
-// answer first.
+// Each round trip waits for at most one lock and some statements; the margin lets PostgreSQL's own
+// timeouts fire first.
 absl::StatusOr<std::vector<Result>> Committer::RoundTrip() {
   auto results = link_.Trip(SteadyTime::Now() + options_.settings.lock_timeout +
                             2 * options_.settings.statement_timeout);

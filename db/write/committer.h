@@ -1,6 +1,6 @@
 // Runs groups on a connection of its own: makes the round trips that a CommitGroup asks for, in
-// optimistic mode where that can be, and in locked mode else. It caches what it wrote last, so that
-// it need not be looked up again (lane_cache.h). A lane has one, and its lock queue another.
+// optimistic mode if possible, else in locked mode. It caches what it wrote last, so that it need
+// not be looked up again (lane_cache.h). A lane has one, and its lock queue another.
 #pragma once
 
 #include <functional>
@@ -20,28 +20,29 @@
 
 namespace sessiond::db {
 
-// What is told of a group, for metrics.
+// What is reported about a group, for metrics.
 struct GroupReport {
   std::size_t commands = 0;
   absl::Duration duration;
-  // Whether anything was committed: not where all commands were refused.
+  // Whether anything was committed: false if all commands were refused.
   bool committed = false;
   absl::Status status;
-  // The last that it ran in.
+  // The last mode that it ran in.
   CommitMode mode = CommitMode::kLocked;
   // It looked something up before it decided.
   bool looked_up = false;
-  // It ran in optimistic mode in vain: somebody else had been there, or an earlier request.
+  // Its optimistic run failed: another daemon had moved a partition, or an earlier request had been
+  // carried out.
   bool conflict = false;
 };
 
 struct CommitterOptions {
   LaneSettings settings;
   std::string application_name;
-  // Of cached sessions: half a kilobyte to a few each.
+  // For cached sessions: half a kilobyte to a few each.
   std::size_t cached_bytes_max = 0;
   std::function<void(const GroupReport&)> on_group = [](const GroupReport&) {};
-  // Whom to tell of what was committed; null for nobody. Outlives the committer.
+  // Notified of what was committed; null for none. Outlives the committer.
   CommittedListener* listener = nullptr;
 };
 
@@ -51,7 +52,7 @@ class Committer : public GroupRunner {
   // REQUIRES: `catalog` and `clock` outlive it.
   Committer(CommitterOptions options, WorkflowCatalog& catalog, DatabaseClock& clock);
 
-  // Does nothing if the connection is there.
+  // Does nothing if already connected.
   absl::Status Connect();
   void Disconnect() { link_.Close(); }
 
@@ -73,7 +74,7 @@ class Committer : public GroupRunner {
   DatabaseClock& clock_;
   Link link_;
   LaneCache cache_;
-  // The next round trip begins with a statement that is no group's.
+  // The next round trip begins with a statement that belongs to no group.
   bool timeout_queued_ = false;
 };
 

@@ -12,7 +12,7 @@
 namespace sessiond::db {
 namespace {
 
-// Of one row each.
+// One row for each.
 
 void ReadPosition(const Result& result, int row, GroupFinds* finds) {
   finds->positions.push_back({result.Int2(row, 0), result.Int8(row, 1)});
@@ -105,7 +105,7 @@ LookupReaders QueueLookups(const GroupLookups& lookups, WorkflowCatalog& catalog
   look_up(kLoadArtifacts, lookups.artifacts, WriteNamedKey, ReadFoundArtifact);
   look_up(kFindMessageIds, lookups.message_ids, WriteNamedKey, ReadUsedId);
   look_up(kFindTaskIds, lookups.task_ids, WriteNamedKey, ReadUsedId);
-  // Last: where they are as the lane had left them, all of the above belongs together.
+  // Last: if they are as the lane had left them, all of the above is consistent.
   if (!lookups.positions.empty()) position(kReadPositions, lookups.positions);
   if (lookups.workflows) {
     connection.Queue(kLoadWorkflows);

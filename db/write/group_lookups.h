@@ -16,7 +16,7 @@
 
 namespace sessiond::db {
 
-// What is pointed at outlives the lookups. `ix` comes back with what is found.
+// What these point at outlives the lookups. `ix` is returned with what is found.
 struct GroupLookups {
   struct RequestKey {
     int16_t partition;
@@ -24,18 +24,18 @@ struct GroupLookups {
     int32_t ix;
   };
 
-  // All that is looked up lies in these. Ascending, each once.
+  // The partitions of all that is looked up. Ascending, each once.
   std::vector<int16_t> partitions;
-  // Whether the transaction begins here, with the partitions' rows locked, in this order.
+  // Whether the transaction begins here, and locks the partitions' rows in this order.
   bool lock = false;
-  // Whose position is read without a lock.
+  // Partitions whose position is read without a lock.
   std::vector<int16_t> positions;
   std::vector<SessionKey> sessions, tombstones;
   std::vector<RequestKey> requests;
-  // The event of the key's sequence.
+  // The event with the key's sequence.
   std::vector<SessionKey> events;
   std::vector<NamedKey> errors, artifacts;
-  // Ids that callers brought, and that must be new to their sessions.
+  // Ids that callers supplied, and that must be new to their sessions.
   std::vector<NamedKey> message_ids, task_ids;
   // All revisions of all workflows.
   bool workflows = false;
@@ -44,7 +44,7 @@ struct GroupLookups {
   bool empty() const;
 };
 
-// Of what is not listed, there is none.
+// What is not listed does not exist.
 struct GroupFinds {
   struct Position {
     int16_t partition;
@@ -71,7 +71,7 @@ struct GroupFinds {
     std::string session_id, id;
   };
 
-  // Of the partitions, and when they were there, by the database's clock.
+  // The partitions' positions, and the time of reading by the database's clock.
   std::vector<Position> positions;
   absl::Time now;
   std::vector<LoadedSession> sessions;
@@ -83,11 +83,11 @@ struct GroupFinds {
   std::vector<UsedId> used_ids;
 };
 
-// For each statement that was queued: what reads its result.
+// For each queued statement: the reader of its result.
 using LookupReaders = std::vector<std::function<void(const Result& result, GroupFinds* finds)>>;
 
-// Queues a statement for each kind of thing that is looked up. REQUIRES: lookups and catalog, into
-// which workflows go, outlive the readers.
+// Queues a statement for each kind of thing that is looked up. Workflows go into the catalog.
+// REQUIRES: lookups and catalog outlive the readers.
 LookupReaders QueueLookups(const GroupLookups& lookups, WorkflowCatalog& catalog,
                            Connection& connection);
 // REQUIRES: one result for each reader.

@@ -12,14 +12,14 @@
 namespace sessiond::db {
 namespace {
 
-// Races that PostgreSQL decides by rolling one side back (class 40) are run again this often.
+// How often a group runs again after PostgreSQL rolled it back in a race (class 40).
 constexpr int kRacesMax = 5;
 
 bool RaceWasLost(const absl::Status& status) { return absl::StartsWith(SqlStateOf(status), "40"); }
 
 bool SomebodyKeepsALock(const absl::Status& status) { return SqlStateOf(status) == "55P03"; }
 
-// Whether it committed may be unknown: it is run again all the same, and the request rows tell.
+// It is run again even if it is unknown whether it committed: the request rows show that.
 absl::Status RunUntilHeard(GroupRunner& runner, Group group) {
   const SteadyTime begun = SteadyTime::Now();
   for (int races = 0;;) {
@@ -41,8 +41,8 @@ std::vector<Blocked> BlockedBySomethingElse(Group group) {
   return blocked;
 }
 
-// Settles those of the group that are not blocked, nor behind one of their session that is; the
-// others join `blocked`.
+// Settles the commands of the group that are not blocked and do not follow a blocked one of their
+// session; the others join `blocked`.
 std::vector<Blocked> SettleRest(GroupRunner& runner, Group group, std::vector<Blocked> blocked) {
   absl::flat_hash_set<const Submission*> left_out;
   absl::flat_hash_map<absl::string_view, Blocked> ahead;
@@ -64,7 +64,7 @@ std::vector<Blocked> SettleRest(GroupRunner& runner, Group group, std::vector<Bl
   return blocked;
 }
 
-// What was blocked later may have come before what was blocked first.
+// A command blocked later may have arrived before one blocked first.
 std::vector<Blocked> InOrderOf(Group group, std::vector<Blocked> blocked) {
   absl::flat_hash_map<const Submission*, std::size_t> place;
   for (std::size_t i = 0; i < group.size(); ++i) place[group[i]] = i;
@@ -84,7 +84,7 @@ std::vector<Blocked> Settle(GroupRunner& runner, Group group) {
     if (blocked.ok() && !blocked->empty())
       return InOrderOf(group, SettleRest(runner, group, *blocked));
     if (SomebodyKeepsALock(blocked.status()) || tries == 1) return BlockedBySomethingElse(group);
-    // By now the lock may be gone, or the connection; else it is one of another kind.
+    // The lock may be gone by now, or the connection; else it is another kind of lock.
     status = RunUntilHeard(runner, group);
   }
   if (status.ok()) return {};

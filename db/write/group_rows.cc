@@ -20,13 +20,13 @@ using v1::SessionArtifact;
 using v1::SessionError;
 using v1::SessionTask;
 
-// A time that may not be set.
+// A time that may be unset.
 std::optional<absl::Time> OptionalTime(bool has, const google::protobuf::Timestamp& time) {
   if (!has) return std::nullopt;
   return FromProto(time);
 }
 
-// A Struct, or a map, that may not be set.
+// A Struct, or a map, that may be unset.
 template <class Fields>
 std::optional<std::string> OptionalJson(bool has, const Fields& fields) {
   if (!has) return std::nullopt;
@@ -63,7 +63,7 @@ class Writer {
     connection_.Queue(statement, std::move(params));
     expected_.push_back({&statement, rows});
   }
-  // A statement over `rows`, whose fields `write` gives; left out when there are none.
+  // Queues a statement over `rows`, whose fields `write` gives; skipped if there are none.
   template <class Row, class Write>
   void Queue(const Statement& statement, const std::vector<Row>& rows, Write write,
              bool any = false) {
@@ -92,7 +92,7 @@ class Writer {
   std::vector<ExpectedResult> expected_;
 };
 
-// One partition is locked by its update; more are locked in ascending order first.
+// A single partition is locked by its update; several are locked in ascending order first.
 void Writer::Begin() {
   Queue(kBegin);
   if (rows_.partitions.size() < 2) return;
@@ -113,8 +113,8 @@ void Writer::Positions() {
 // -------------------------------------------------------------------------------------------------
 // sessions
 
-// All of it, though an update leaves what never changes (namespace, workflow, creation, the end of
-// recovery) as it is.
+// All columns, though an update leaves those that never change (namespace, workflow, creation, the
+// end of recovery) as they are.
 void WriteSession(const SessionRow& row, RowWriter& out) {
   const Session& session = *row.session;
   out.Int2(row.partition);
@@ -129,7 +129,7 @@ void WriteSession(const SessionRow& row, RowWriter& out) {
   out.Text(session.status());
   out.Time(OptionalTime(session.has_fail_time(), session.fail_time()));
   out.Text(session.fail_reason());
-  // Null, which leaves the column as it is, where nothing has changed.
+  // Null if nothing has changed: that leaves the column as it is.
   out.Jsonb(OptionalJson(row.fields_changed, session.context()));
   out.Jsonb(OptionalJson(row.counters_changed, session.counters()));
   out.Jsonb(OptionalJson(row.references_changed, session.references()));
@@ -176,7 +176,7 @@ void Writer::Tasks() {
   });
 }
 
-// All of it, though a resolution takes only its own three fields.
+// All columns, though a resolution uses only its own three.
 void WriteError(const Located<SessionError>& at, RowWriter& out) {
   const SessionError& error = *at.row;
   out.Int2(at.partition);
@@ -233,10 +233,10 @@ void Writer::Artifacts() {
   });
 }
 
-// Before the new ones: an id may be given anew.
+// Before the new ones: an id may be reused.
 void Writer::DeletedArtifacts() { Queue(kDeleteArtifacts, rows_.deleted_artifacts, WriteNamedKey); }
 
-// Before new errors, which have only links that hold.
+// Before new errors, whose links are all valid.
 void Writer::Unlinked() {
   Queue(kUnlinkErrors, rows_.deleted_artifacts, WriteNamedKey, /*any=*/true);
 }
@@ -269,8 +269,8 @@ void Writer::Events() {
   });
 }
 
-// What stays of a session is written before what was there is removed: its tombstone, its errors'
-// patterns, its last event.
+// What remains of a session (its tombstone, its errors' patterns, its last event) is written before
+// its rows are removed.
 void Writer::Ended() {
   const auto write = [](const EndedSession& row, RowWriter& out) {
     out.Int2(row.partition);

@@ -16,7 +16,7 @@
 
 namespace sessiond::db {
 
-// Something that lies in a partition; what it points at outlives the rows.
+// A row in a partition; what it points at outlives the rows.
 template <class T>
 struct Located {
   int16_t partition;
@@ -27,16 +27,16 @@ struct SessionRow {
   int16_t partition;
   const v1::Session* session;
   int32_t blocking_errors;
-  // The large columns travel only when they changed.
+  // The large columns are sent only if they changed.
   bool fields_changed, counters_changed, references_changed;
 };
 
-// A partition that has new events, or none, and is to be found where it was.
+// A partition with new events, or none, that must still be at `position`.
 struct AdvancedRow {
   int16_t partition;
   int64_t position;
   int64_t events;
-  // By the database's clock: later, the group is refused.
+  // By the database's clock: after this, the group is refused.
   std::optional<absl::Time> until;
 };
 
@@ -47,7 +47,7 @@ struct EventRow {
   const google::protobuf::Struct* before;
 };
 
-// A session of which only a tombstone and its last event stay.
+// A session of which only a tombstone and its last event remain.
 struct EndedSession {
   int16_t partition;
   v1::Session session;
@@ -62,9 +62,9 @@ struct RequestRow {
 };
 
 struct GroupRows {
-  // All rows lie in these. Ascending, each once.
+  // The partitions of all rows. Ascending, each once.
   std::vector<int16_t> partitions;
-  // Whether the transaction begins here. If not, it has locked the partitions.
+  // Whether the transaction begins here. If not, it has already locked the partitions.
   bool begin = false;
   absl::Time now;
   std::vector<AdvancedRow> advanced;
@@ -79,27 +79,27 @@ struct GroupRows {
   std::vector<RequestRow> requests;
 };
 
-// What each statement that was queued must have done, in their order.
+// What each queued statement must have done, in order.
 struct ExpectedResult {
-  // As many as there are: what lies below a session is known to the database alone.
+  // Any number: only the database knows what lies below a session.
   static constexpr int64_t kAnyRows = -1;
 
   const Statement* statement;
   int64_t rows = kAnyRows;
 };
 
-// Queues the whole round trip, to its COMMIT.
+// Queues the whole round trip, up to its COMMIT.
 std::vector<ExpectedResult> QueueRows(const GroupRows& rows, Connection& connection);
 
 struct Written {
   // By the database's clock.
   absl::Time time;
-  // CONSTRAINT_VIOLATION where the database wrote other rows than it was told to: a defect of ours,
-  // which is logged.
+  // CONSTRAINT_VIOLATION if the database wrote other rows than requested: a defect of ours, which
+  // is logged.
   absl::Status defect;
 };
 
-// CommitInDoubt: nobody knows whether it is committed.
+// CommitInDoubt: it is unknown whether it has committed.
 absl::StatusOr<Written> ReadWritten(const std::vector<ExpectedResult>& expected,
                                     const std::vector<Result>& results);
 

@@ -18,7 +18,7 @@ CommitterOptions CommitterOf(const LaneOptions& options) {
           .listener = options.listener};
 }
 
-// It caches nothing: its sessions are others from one moment to the next.
+// It caches nothing: it seldom gets the same session twice.
 LockQueueOptions LockQueueOf(const LaneOptions& options) {
   CommitterOptions committer = CommitterOf(options);
   committer.application_name = "sessiond lock queue";

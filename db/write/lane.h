@@ -6,8 +6,8 @@
 //                ▲ everything that waits, up to 256        │
 //                └──────────── meanwhile ◀─────────────────┘
 //
-// How a group commits is its committer's (committer.h). What somebody else keeps locked leaves the
-// group, and waits beside (lock_queue.h).
+// The committer commits groups (committer.h). Commands whose rows another transaction holds locked
+// leave the group and wait in the lock queue (lock_queue.h).
 #pragma once
 
 #include <functional>
@@ -28,11 +28,11 @@ namespace sessiond::db {
 struct LaneOptions {
   LaneSettings settings;
   InboxOptions inbox;
-  // Of sessions that are kept: half a kilobyte to a few each.
+  // For cached sessions: half a kilobyte to a few each.
   std::size_t kept_bytes_max = 0;
   // Called on the threads of the lane and its lock queue.
   std::function<void(const GroupReport&)> on_group = [](const GroupReport&) {};
-  // Whom to tell of what was committed; null for nobody. Outlives the lane.
+  // Notified of what was committed; null for none. Outlives the lane.
   CommittedListener* listener = nullptr;
 };
 
@@ -40,17 +40,17 @@ class Lane {
  public:
   // REQUIRES: `catalog` and `clock` outlive the lane.
   Lane(const LaneOptions& options, WorkflowCatalog& catalog, DatabaseClock& clock);
-  // Finishes what waits.
+  // Finishes all that wait.
   ~Lane();
 
-  // Takes a submission on; its Done is called later, on a thread of the lane's. A refusal
-  // (OVERLOADED, DRAINING) instead means that it was not taken on.
+  // Accepts a submission; its Done is called later, on one of the lane's threads. A refusal
+  // (OVERLOADED, DRAINING) means that it was not accepted.
   absl::Status Submit(Submission* submission);
 
-  // Lets nothing in any more, and waits until what waited is done.
+  // Accepts no more, and waits until all that waited are done.
   void Drain();
 
-  // In the inbox, and beside.
+  // In the inbox and in the lock queue.
   std::size_t waiting() const { return inbox_.size() + lock_queue_.waiting(); }
 
  private:

@@ -8,11 +8,12 @@
 namespace sessiond::db {
 namespace {
 
-// Where two daemons change a partition by turns, to try is mostly in vain, and costs three round
-// trips (load, write, roll back): after so many groups in a row it is so once in 256 times.
+// If two daemons change a partition by turns, an optimistic attempt mostly fails, and costs three
+// round trips (load, write, roll back): after this many undisturbed groups in a row, that is once
+// in 256 times.
 constexpr int kUndisturbedMin = 8;
 
-// Half a megabyte each for the newer and the older: some seconds at full load.
+// Half a megabyte each for the newer and the older requests: some seconds at full load.
 constexpr std::size_t kRequestsMax = 16384;
 
 absl::uint128 ToUint128(absl::string_view request_key) {

@@ -12,14 +12,14 @@
 namespace sessiond::db {
 namespace {
 
-// Between two looks at what is locked: nobody tells when it no longer is. Of what a caller waits
-// then, little; of what PostgreSQL does, a hundredth of a core.
+// Between two checks of what is locked: nothing notifies us when a lock is released. Little of what
+// a caller waits then; for PostgreSQL, a hundredth of a core.
 constexpr absl::Duration kPause = absl::Milliseconds(20);
 
-// How long what was found locked is remembered: callers who were refused come again within that.
+// How long what was found locked is remembered: callers that were refused retry within that.
 constexpr absl::Duration kRemembered = absl::Seconds(10);
 
-// Without anybody who waits, the connection is kept for so long.
+// How long the connection is held open while nothing waits.
 constexpr absl::Duration kIdle = absl::Seconds(10);
 
 template <class Map, class Key>
@@ -55,15 +55,15 @@ void LockQueue::Drain() {
 }
 
 // -------------------------------------------------------------------------------------------------
-// what comes
+// arrivals
 
 void LockQueue::TakeOver(std::vector<Submission*>* group) {
   std::vector<Submission*> refused;
   {
     const std::lock_guard lock(mutex_);
     if (sessions_.empty() && locked_sessions_.empty() && locked_partitions_.empty()) return;
-    // With it come those of its session before it, lest it overtakes them: a creation may belong
-    // here for its request's partition alone.
+    // Earlier commands of its session are taken with it, lest it overtakes them: a creation may
+    // belong here because of its request's partition alone.
     absl::flat_hash_set<std::string> sessions;
     for (const Submission* submission : *group) {
       if (BelongsHere(*submission)) sessions.insert(submission->command.session_id);
@@ -90,7 +90,7 @@ void LockQueue::Add(const std::vector<Blocked>& blocked) {
   for (Submission* submission : refused) submission->Done();
 }
 
-// REQUIRES: the mutex is held; here and in the next two.
+// REQUIRES: the mutex is held; also for the next two.
 bool LockQueue::BelongsHere(const Submission& submission) {
   return sessions_.contains(submission.command.session_id) ||
          Remembers(locked_sessions_, submission.command.session_id) ||
@@ -118,7 +118,7 @@ void LockQueue::Remember(const Blocked& blocked) {
 }
 
 // -------------------------------------------------------------------------------------------------
-// what is tried
+// attempts
 
 void LockQueue::Run() {
   Committer committer(options_.committer, catalog_, clock_);
@@ -148,7 +148,7 @@ bool LockQueue::Try(Committer& committer) {
   absl::Span<Submission* const> free = due.free;
   for (; !free.empty(); free.remove_prefix(std::min(free.size(), options_.group_items_max)))
     any |= Settle(committer, free.first(std::min(free.size(), options_.group_items_max)));
-  // By turns, until one has waited for its moment in vain.
+  // In turn, until one has waited its moment in vain.
   for (std::size_t i = 0; i < due.doubtful.size(); ++i) {
     if (!Settle(committer, due.doubtful[turn_++ % due.doubtful.size()])) break;
     any = true;
@@ -182,7 +182,7 @@ LockQueue::Due LockQueue::Sort(Committer& committer, const std::vector<Waiting>&
     if (one.alone) alone.insert(one.submission->command.session_id);
   }
   const auto found = committer.FindBlocked(all);
-  // To be told so, if the database is gone.
+  // If the database is gone, they are answered so.
   if (!found.ok() && ReasonOf(found.status()) != v1::LOCK_TIMEOUT) return {.free = all};
   absl::flat_hash_map<const Submission*, const Blocked*> blocked;
   if (found.ok()) {
@@ -190,7 +190,7 @@ LockQueue::Due LockQueue::Sort(Committer& committer, const std::vector<Waiting>&
   }
 
   Due due;
-  // By partition, and by session; ordered, so that turns come round.
+  // By partition, and by session; ordered, so that each gets its turn.
   std::map<std::pair<int, absl::string_view>, std::vector<Submission*>> doubtful;
   const std::lock_guard lock(mutex_);
   Forget(locked_sessions_, SteadyTime::Now());
@@ -217,7 +217,7 @@ LockQueue::Due LockQueue::Sort(Committer& committer, const std::vector<Waiting>&
   return due;
 }
 
-// Without those before which another command of their session came, that is not among them.
+// Without those that follow another command of their session which is not among them.
 std::vector<Submission*> LockQueue::InTurn(absl::Span<Submission* const> asked) {
   const absl::flat_hash_set<const Submission*> among(asked.begin(), asked.end());
   absl::flat_hash_set<absl::string_view> taken;

@@ -1,19 +1,18 @@
-// Beside a lane waits what it would have to wait for: commands whose session, or partition,
-// somebody else keeps locked, by hand or because of a slow disk. A thread with a connection of its
-// own tries them again and again until they are free, or have waited long enough. The lane goes on
-// meanwhile.
+// Where commands wait whose session, or partition, another transaction holds locked, by hand or
+// because of a slow disk. A thread with a connection of its own tries them repeatedly until they
+// are free, or have waited long enough. The lane goes on meanwhile.
 //
 //   lane ──▶ group ──▶ a lock that takes longer than a moment ──Add──▶ ┐
 //     └─ later commands for the same session or partition ──TakeOver──▶┴▶ look · commit what is
 //     free
 //
-// The commands of a session stay in order: while one of them waits here, all that come later do,
-// too. What was found locked is remembered for a while, so that the next command for it costs the
-// lane no moment.
+// The commands of a session stay in order: while one of them waits here, all later ones wait here
+// too. What was found locked is remembered for a while, so that the next command for it does not
+// delay the lane.
 //
-// Here nobody waits for a session's row while it holds a partition: what is locked is seen without
-// waiting. Only for a partition a moment is waited at the end of the queue, one after the other,
-// for where many daemons want it, it may never be seen free.
+// The queue never waits for a session's row while it holds a partition: it sees what is locked
+// without waiting. Only for partitions does it wait a moment, at the end of a pass, one after the
+// other: a partition that many daemons want may never be seen free.
 #pragma once
 
 #include <condition_variable>
@@ -36,7 +35,7 @@ namespace sessiond::db {
 
 struct LockQueueOptions {
   CommitterOptions committer;
-  // More than this many waiting are overload.
+  // More than this many waiting is overload.
   std::size_t items_max = 4096;
   std::size_t group_items_max = 256;
 };
@@ -47,13 +46,13 @@ class LockQueue {
   LockQueue(LockQueueOptions options, WorkflowCatalog& catalog, DatabaseClock& clock);
   ~LockQueue();
 
-  // Takes those out of the group whose turn is here. Each of them is done later, on this thread or
+  // Takes the commands out of the group that must wait here. Each is done later, on this thread or
   // on the queue's.
   void TakeOver(std::vector<Submission*>* group);
-  // Takes on what was left out of a group.
+  // Accepts commands that were left out of a group.
   void Add(const std::vector<Blocked>& blocked);
 
-  // Waits until what waits is done. REQUIRES: nothing more comes.
+  // Waits until all that wait are done. REQUIRES: nothing more is added.
   void Drain();
 
   std::size_t waiting() const;
@@ -61,19 +60,19 @@ class LockQueue {
  private:
   struct Waiting {
     Submission* submission;
-    // When it has waited for long enough.
+    // When it has waited long enough.
     SteadyTime until;
-    // Nobody knows what its group was blocked by: it is tried with its session alone.
+    // It is unknown what blocked its group: it is tried with its session alone.
     bool alone;
   };
-  // What of those that wait may be tried now.
+  // The waiting commands that may be tried now.
   struct Due {
     std::vector<Submission*> free;
-    // Each is tried by itself, for a moment.
+    // Each is tried alone, for a moment.
     std::vector<std::vector<Submission*>> doubtful;
   };
   void Run();
-  // Whether anything has come of it.
+  // Whether any command was done.
   bool Try(Committer& committer);
   bool AnswerLate(std::vector<Waiting>* waiting);
   Due Sort(Committer& committer, const std::vector<Waiting>& waiting);
@@ -90,17 +89,17 @@ class LockQueue {
 
   mutable std::mutex mutex_;
   std::condition_variable changed_;
-  // All of the following: under the mutex. In the order of arrival; only the queue's thread takes
-  // out.
+  // All of the following: under the mutex. In the order of arrival; only the queue's thread removes
+  // items.
   std::deque<Waiting> waiting_;
-  // How many wait of each session.
+  // How many wait for each session.
   absl::flat_hash_map<std::string, int> sessions_;
   // What was found locked lately, and until when that is remembered.
   absl::flat_hash_map<std::string, SteadyTime> locked_sessions_;
   absl::flat_hash_map<int16_t, SteadyTime> locked_partitions_;
   bool closed_ = false;
 
-  // The queue's thread only: whose turn it is among the doubtful.
+  // The queue's thread only: the next of the doubtful to try.
   std::size_t turn_ = 0;
 
   std::thread thread_;

@@ -38,7 +38,7 @@ NamedIds NamedBy(const Command& command) {
         } else if constexpr (kIsOneOf<R, v1::StartTaskRequest, v1::RetryTaskRequest>) {
           Name(typed.task_id(), &named.tasks);
         } else if constexpr (kIsOneOf<R, v1::ImportSessionsRequest>) {
-          if (command.completes <= 0) return;  // There is no session that could have any.
+          if (command.completes <= 0) return;  // No session could have any.
           for (const auto& artifact : typed.artifacts())
             Name(artifact.artifact_id(), &named.artifacts);
           for (const auto& error : typed.errors()) Name(error.error_id(), &named.errors);

@@ -11,7 +11,7 @@ namespace sessiond::db {
 // Ids that have to be looked up before the command can be decided.
 struct NamedIds {
   std::vector<std::string> errors, artifacts;
-  // Ids that the caller brings, and that must be new.
+  // Ids that the caller supplies, and that must be new.
   std::vector<std::string> messages, tasks;
 };
 NamedIds NamedBy(const Command& command);

@@ -11,10 +11,10 @@
 namespace sessiond::db {
 namespace {
 
-// The kind of thing that a request answers with, beside the session.
+// What a request answers with, besides the session.
 enum class Answers { kSession, kTask, kError, kArtifacts, kMessages };
 
-// By what an RPC replies: the session, unless it is said here.
+// By the RPC's reply: the session, unless it is listed here.
 template <class Reply>
 constexpr Answers kAnswersOf = Answers::kSession;
 template <>
@@ -26,7 +26,7 @@ constexpr Answers kAnswersOf<v1::AddArtifactsResponse> = Answers::kArtifacts;
 template <>
 constexpr Answers kAnswersOf<v1::AppendMessagesResponse> = Answers::kMessages;
 
-// No id has one: artifacts' are without control characters, all others UUIDs.
+// No id contains it: artifacts' ids have no control characters, all others are UUIDs.
 constexpr char kSeparator = '\n';
 
 Answers AnswersWith(const Request& request) {

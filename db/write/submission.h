@@ -13,21 +13,21 @@
 
 namespace sessiond::db {
 
-// What became of a command.
+// The result of a command.
 struct Outcome {
-  // The session as the command left it; for a repeated request, as it stands now. Gone, and empty
-  // but for its id, once it is archived or erased.
+  // The session as the command left it; for a repeated request, its current state. Empty except for
+  // its id once it is archived or erased.
   v1::Session session;
   // The facts this command added; none for a repeated request.
   std::vector<v1::SessionEvent> events;
-  // What the command named, or the one that it repeats, as that stands now.
+  // What the command named, or the request that it repeats, in its current state.
   std::vector<v1::SessionError> errors;
   std::vector<v1::SessionArtifact> artifacts;
-  // Of messages.
+  // For messages.
   int32_t first_sequence = 0, last_sequence = 0;
 };
 
-// A command on its way through a lane. It lives with whoever waits for it.
+// A command on its way through a lane. Its waiter owns it.
 struct Submission {
   // Constant once submitted.
   Command command;
@@ -36,15 +36,15 @@ struct Submission {
   // The same over method and payload.
   std::string fingerprint;
   int16_t partition = 0;
-  // Where its request row lies: the session's partition, but for creations with an id of the
+  // The partition of its request row: the session's, except for creations with an id of the
   // caller's own.
   int16_t request_partition = 0;
   Deadline deadline;
 
   // Lane thread only, until Done.
   absl::StatusOr<Outcome> outcome = absl::UnknownError("not decided");
-  // What it came to in groups that were sent, and of which nobody has heard whether they committed:
-  // the group that finds out answers with it.
+  // Its outcomes in groups that were sent, and of which it is unknown whether they committed: the
+  // group that finds out answers with one of these.
   std::vector<Outcome> sent;
 
   virtual ~Submission() = default;
