@@ -31,22 +31,22 @@ constexpr int32_t kBoolOid = 16, kInt8Oid = 20, kInt2Oid = 21, kInt4Oid = 23, kT
 
 constexpr int kBinary = 1;
 
-// Of SQL that comes as text: more than the daemon has, but filters are their callers' own.
+// For SQL queued as text: more than the daemon has, but callers write filters of their own.
 constexpr std::size_t kPreparedMax = 128;
 
-// Times travel as microseconds since 2000-01-01 UTC.
+// Times are sent as microseconds since 2000-01-01 UTC.
 const absl::Time kPostgresEpoch = absl::FromUnixSeconds(946684800);
 
 std::atomic<int> open_connections = 0;
 
-// What poll is told to wait; rounded up so that a deadline is never missed by spinning.
+// Timeout for poll; rounded up, so that it does not spin just before a deadline.
 int PollMillis(SteadyTime deadline) {
   const absl::Duration left = deadline - SteadyTime::Now();
   if (left <= absl::ZeroDuration()) return 0;
   return static_cast<int>(std::min<int64_t>(absl::ToInt64Milliseconds(left) + 1, 60'000));
 }
 
-// Waits until `events` are there. False at the deadline.
+// Waits for `events`. False at the deadline.
 bool WaitFor(int socket, short events, SteadyTime deadline) {
   for (;;) {
     pollfd fd{socket, events, 0};
@@ -57,7 +57,7 @@ bool WaitFor(int socket, short events, SteadyTime deadline) {
   }
 }
 
-// How much the server's machine has yet to acknowledge.
+// How many bytes the server's machine has not acknowledged yet.
 int Unsent(int socket) {
   int bytes = 0;
   return ioctl(socket, SIOCOUTQ, &bytes) == 0 ? bytes : 0;
@@ -70,7 +70,8 @@ std::string Trimmed(const char* message) {
   return text;
 }
 
-// Notes that the server has warned. What PL/pgSQL raises is its author's word, not the server's.
+// Notes that the server raised a warning. What PL/pgSQL raises comes from its author, not from the
+// server.
 void NoteWarning(void* warned, const PGresult* notice) {
   const auto field = [notice](int code) -> absl::string_view {
     const char* text = PQresultErrorField(notice, code);
@@ -123,7 +124,7 @@ void Params::AddText(absl::string_view value) {
 }
 
 // An array on the wire: dimensions (1), whether it has nulls, element type, then for the dimension
-// its size and its lower bound, then each element behind its length (array_recv in PostgreSQL's
+// its size and its lower bound, then each element after its length (array_recv in PostgreSQL's
 // arrayfuncs.c).
 void Params::BeginArray(int32_t element_oid, std::size_t size) {
   Append4(buffer_, 1);
@@ -156,7 +157,7 @@ void Params::BeginRows(std::size_t size) {
 }
 
 // A row on the wire: its size, how many fields it has, then of each its type, its size, and its
-// value (record_recv in PostgreSQL's rowtypes.c). The first two are known at the end.
+// value (record_recv in PostgreSQL's rowtypes.c). The first two are filled in at the end.
 RowWriter::RowWriter(Params& params) : buffer_(params.buffer_), begin_(buffer_.size()) {
   Append4(buffer_, 0);
   Append4(buffer_, 0);
@@ -247,7 +248,7 @@ absl::string_view Result::Text(int row, int column) const {
 }
 absl::string_view Result::Jsonb(int row, int column) const {
   assert(PQftype(result_.get(), column) == kJsonbOid);
-  return Text(row, column).substr(1);  // Behind the version of jsonb's wire format.
+  return Text(row, column).substr(1);  // After the version of jsonb's wire format.
 }
 int64_t Result::affected() const { return std::strtoll(PQcmdTuples(result_.get()), nullptr, 10); }
 absl::string_view Result::tag() const { return PQcmdStatus(result_.get()); }
@@ -420,9 +421,8 @@ std::optional<std::string> Connection::PreparedName(const std::string& sql) {
   return name;
 }
 
-// Waits for the socket, as long as the deadline, and who is asked after each silence, allow. While
-// what we have sent still goes out, and for a silence behind it, the server has every reason to say
-// nothing.
+// Waits for the socket until the deadline, or until the callback for silences gives up. While our
+// data is still being sent, and for one silence after that, the server is expected to send nothing.
 absl::Status Connection::Await(short events, SteadyTime deadline) {
   int unsent = still_hears_ == nullptr ? 0 : Unsent(PQsocket(conn_));
   bool going_out = false;
@@ -438,7 +438,7 @@ absl::Status Connection::Await(short events, SteadyTime deadline) {
   }
 }
 
-// Reads while it writes: with both directions full, neither side could go on otherwise.
+// Reads while it writes: else, with both directions full, neither side could go on.
 absl::Status Connection::Flush(SteadyTime deadline) {
   for (;;) {
     const int left = PQflush(conn_);
@@ -477,7 +477,7 @@ absl::StatusOr<std::vector<Result>> Connection::Receive(SteadyTime deadline) {
     if (auto readable = WaitReadable(deadline); !readable.ok()) return readable;
     PGresult* raw = PQgetResult(conn_);
     if (raw == nullptr) {
-      // Also what a connection answers that died in the middle.
+      // Also the answer of a connection that died midway.
       if (PQstatus(conn_) == CONNECTION_BAD) return Lost("receiving");
       continue;
     }

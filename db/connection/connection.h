@@ -1,11 +1,11 @@
-// One libpq connection, spoken to in trips: statements are queued, sent together behind one sync,
+// One libpq connection, used in round trips: statements are queued, sent together with one sync,
 // and their results read together. libpq-fe.h stays behind this header.
 //
 //   Queue(a) Queue(b)  ──Send()──▶  a b Sync  ──▶ PostgreSQL
 //   Receive()          ◀─────────   results of a, b, ReadyForQuery
 //
-// Waiting is done by poll on a non-blocking socket, against a deadline; a connection whose deadline
-// passed is closed, because nobody knows any more what it will answer next.
+// Waits by poll on a non-blocking socket, until a deadline; a connection whose deadline passed is
+// closed, because it is unknown what it will answer next.
 #pragma once
 
 #include <cstddef>
@@ -41,7 +41,7 @@ class Params {
   void AddInt2Array(absl::Span<const int16_t> values);
   void AddInt8Array(absl::Span<const int64_t> values);
   // One array of all rows, of the statement's row type: `write(row, out)` puts the fields of each
-  // into a RowWriter, in the type's order. REQUIRES: once for each statement.
+  // into a RowWriter, in the type's order. REQUIRES: called once for each statement.
   template <class Row, class Write>
   void AddRows(const std::vector<Row>& rows, Write write);
 
@@ -55,7 +55,7 @@ class Params {
   // Offsets, not pointers, so that the buffer may grow.
   std::string buffer_;
   std::vector<std::size_t> ends_;
-  // Where the row type's oid belongs, which is the database's.
+  // Where the row type's oid goes; each database has its own.
   std::optional<std::size_t> row_oid_at_;
 };
 
@@ -75,7 +75,7 @@ class RowWriter {
   void Uuid(absl::string_view value);
   // A missing value is SQL NULL.
   void Jsonb(const std::optional<std::string>& value);
-  // A missing value is SQL NULL; microseconds are kept, nanoseconds cut.
+  // A missing value is SQL NULL; nanoseconds are cut off.
   void Time(std::optional<absl::Time> value);
 
  private:
@@ -119,8 +119,8 @@ class Result {
   int64_t affected() const;
   // The command's tag, for example `COMMIT`.
   absl::string_view tag() const;
-  // Whether the server has warned of something at this statement, or at the one before it, which
-  // libpq does not tell apart. What triggers and functions of its users say does not count.
+  // Whether the server raised a warning at this statement, or at the one before it, which libpq
+  // does not tell apart. Warnings by users' triggers and functions do not count.
   bool warned() const { return warned_; }
 
  private:
@@ -131,9 +131,9 @@ class Result {
   bool warned_;
 };
 
-// Whether a COMMIT that was answered has committed, and everywhere that it has to. When it is
-// cancelled while it waits for a synchronous standby, PostgreSQL answers with COMMIT, and a
-// warning; a transaction that had failed, with ROLLBACK.
+// Whether an answered COMMIT has committed, everywhere that it must. If it is cancelled while it
+// waits for a synchronous standby, PostgreSQL answers with COMMIT and a warning; if the transaction
+// had failed, with ROLLBACK.
 bool IsCommitted(const Result& commit);
 
 struct ConnectionOptions {
@@ -141,61 +141,61 @@ struct ConnectionOptions {
   std::string dsn;
   // Shown in pg_stat_activity.
   std::string application_name = "sessiond";
-  // Settings of the session, by name, made when it opens; they win over those of all connections
+  // Settings of the session, by name, set when it opens; they override those of all connections
   // (pinned_settings.h).
   std::vector<std::pair<std::string, std::string>> settings;
   // Prepared when it opens.
   absl::Span<const Statement* const> statements;
-  // Whether SQL that is queued as text is prepared when it first comes: for connections that ask
-  // the same again and again. REQUIRES: no `statements`.
+  // Whether SQL that is queued as text is prepared when first queued: for connections that repeat
+  // the same queries. REQUIRES: no `statements`.
   bool keep_sql_prepared = false;
-  // Whether the settings of pinned_settings.h are made: not by who only looks, and may look at a
-  // session that is somebody else's, too.
+  // Whether the settings of pinned_settings.h are set: not for a connection that only looks, and
+  // may share another client's session.
   bool pinned = true;
-  // Whether constraints that do not hold (class 23) are put to the test, and so not logged.
+  // Whether violated constraints (class 23) are expected, and so not logged.
   bool expects_conflicts = false;
-  // What the primary is known by, where the dsn names several hosts.
+  // How the primary is recognized, if the dsn names several hosts.
   Seen seen = {};
 };
 
 class Connection {
  public:
-  // Connects to the primary of the hosts that there are (dial.h), makes the settings and prepares
-  // the statements. UNAVAILABLE: nobody is there, or not ready by `deadline`. FAILED_PRECONDITION:
-  // the schema does not fit the statements. INVALID_ARGUMENT: the dsn is malformed (see
-  // conninfo.h).
+  // Connects to the primary among the hosts (dial.h), applies the settings and prepares the
+  // statements. UNAVAILABLE: no server answers, or none is ready by `deadline`.
+  // FAILED_PRECONDITION: the schema does not fit the statements. INVALID_ARGUMENT: the dsn is
+  // malformed (see conninfo.h).
   static absl::StatusOr<std::unique_ptr<Connection>> Open(const ConnectionOptions& options,
                                                           SteadyTime deadline);
   ~Connection();
 
-  // Puts a prepared statement into the next trip.
+  // Adds a prepared statement to the next round trip.
   void Queue(const Statement& statement, Params params = {});
-  // Puts SQL with text parameters into the next trip (a missing value is SQL NULL); results are
+  // Adds SQL with text parameters to the next round trip (a missing value is SQL NULL); results are
   // binary too.
   void QueueSql(absl::string_view sql, absl::Span<const std::optional<std::string>> params = {});
 
   // Sends what was queued, and a sync. Does not wait for the network.
   absl::Status Send();
   // Reads the results of what was sent, as many as were queued. An SQL error is a status with its
-  // SQLSTATE (see sql_error.h); the statements behind it were skipped. UNAVAILABLE: the connection
+  // SQLSTATE (see sql_error.h); the statements after it were skipped. UNAVAILABLE: the connection
   // is lost, and closed.
   absl::StatusOr<std::vector<Result>> Receive(SteadyTime deadline);
   // Send and Receive.
   absl::StatusOr<std::vector<Result>> Trip(SteadyTime deadline);
 
-  // One or more SQL commands in one string, without parameters, in a transaction of their own. A
-  // COMMIT with a warning is an error (see IsCommitted).
+  // Runs one or more SQL commands in one string, without parameters, in a transaction of their own.
+  // A COMMIT with a warning is an error (see IsCommitted).
   absl::Status Execute(const std::string& sql, SteadyTime deadline);
 
-  // Who is asked, within a trip, each time that it has brought nothing for as long as SetSilence
-  // says: false gives the connection up. The callee leaves this connection alone.
+  // Called during a round trip each time that nothing has arrived for as long as SetSilence says:
+  // false gives the connection up. The callee must not use this connection.
   void OnSilence(std::function<bool()> still_hears) { still_hears_ = std::move(still_hears); }
   void SetSilence(absl::Duration silence) { silence_ = silence; }
 
   // False once the connection was lost or given up; it never comes back.
   bool alive() const { return conn_ != nullptr; }
 
-  // How many of them this process has open.
+  // How many connections this process has open.
   static int open_count();
 
  private:
@@ -216,8 +216,7 @@ class Connection {
   absl::Status Prepare(absl::Span<const Statement* const> statements, SteadyTime deadline);
   bool SendQueued(Queued& queued);
   bool SendText(const Queued& queued);
-  // The name under which `sql` is prepared; prepares it where it is new. Nothing when sending
-  // fails.
+  // The name under which `sql` is prepared; prepares it if it is new. Nothing if sending fails.
   std::optional<std::string> PreparedName(const std::string& sql);
 
   pg_conn* conn_ = nullptr;
@@ -225,11 +224,11 @@ class Connection {
   std::vector<Queued> queued_;
   // The oids of the statements' row types.
   absl::flat_hash_map<absl::string_view, int32_t> row_types_;
-  // For each result that is to come: whether it is of something queued.
+  // For each expected result: whether it belongs to a queued statement.
   std::vector<bool> awaited_;
   bool keep_sql_prepared_ = false;
   bool expects_conflicts_ = false;
-  // SQL → its name. After an error nobody knows which of them there are.
+  // SQL → its name. After an error it is unknown which of them exist.
   absl::flat_hash_map<std::string, std::string> prepared_;
   int64_t names_drawn_ = 0;
   bool prepared_in_doubt_ = false;

@@ -30,7 +30,7 @@ absl::Status Malformed(absl::string_view what, absl::string_view way_out) {
   return absl::InvalidArgumentError(absl::StrCat("is malformed: ", what, "; ", way_out));
 }
 
-// What stands behind the scheme; nothing if it is no URL but keywords and values.
+// What follows the scheme; empty if it is not a URL but keywords and values.
 absl::string_view UrlOf(absl::string_view dsn) {
   for (const absl::string_view scheme : {"postgresql://", "postgres://"}) {
     if (absl::ConsumePrefix(&dsn, scheme)) return dsn;
@@ -44,8 +44,8 @@ absl::string_view BehindUser(absl::string_view url) {
   return end != url.npos && url[end] == '@' ? url.substr(end + 1) : url;
 }
 
-// What a password that is not percent-encoded does to a URL that libpq would still read, or read
-// wrongly.
+// Finds what a password that is not percent-encoded does to a URL that libpq would still accept, or
+// misread.
 absl::Status CheckUrl(absl::string_view url) {
   for (std::size_t i = 0; i < url.size(); ++i) {
     if (url[i] != '%') continue;
@@ -73,7 +73,7 @@ absl::Status CheckUrl(absl::string_view url) {
   return absl::OkStatus();
 }
 
-// libpq found a fault, and says no more of it than may be shown.
+// The error for a string that libpq rejects, with no more than may be shown.
 absl::Status Unreadable(absl::string_view url) {
   if (url.data() == nullptr) {
     return Malformed(
@@ -91,7 +91,7 @@ absl::Status Unreadable(absl::string_view url) {
 // ----------------------------------------------------------------------------------------- values
 
 bool IsHost(absl::string_view host) {
-  // A directory of sockets, or one of Linux's that have no file.
+  // A directory of sockets, or one of Linux's sockets without a file.
   if (host.empty() || host[0] == '/' || host[0] == '@') return true;
   return std::all_of(host.begin(), host.end(), [](unsigned char c) {
     return absl::ascii_isalnum(c) || c == '.' || c == '-' || c == '_' || c == ':' || c == '%' ||
@@ -109,10 +109,10 @@ bool IsNumber(absl::string_view text) {
   return absl::SimpleAtoi(text, &number);
 }
 
-// What libpq takes, and what it is told apart by.
+// What libpq accepts for a keyword.
 struct Rule {
   absl::string_view keyword;
-  // Of a number or, where there are some, one of these words.
+  // If there are any: one of these words instead of a number.
   std::vector<absl::string_view> words;
 };
 

@@ -23,13 +23,13 @@
 namespace sessiond::db {
 namespace {
 
-// How long an address may take, where there is another one to go to and no connect_timeout: some
-// round trips around the world, for TLS and a password.
+// How long an address may take, if there is another one to try and no connect_timeout: some round
+// trips around the world, for TLS and a password.
 constexpr absl::Duration kAddressTime = absl::Seconds(1);
 
-// Of idle connections: PostgreSQL's machine is given up when it has not acknowledged anything for
+// For idle connections: PostgreSQL's machine is given up when it has not acknowledged anything for
 // about three seconds. A connection in use finds out sooner by itself (link.h). The connection
-// string wins over these.
+// string overrides these.
 constexpr std::pair<const char*, const char*> kNetwork[] = {
     {"keepalives_idle", "2"},
     {"keepalives_interval", "1"},
@@ -43,12 +43,12 @@ constexpr char kAsk[] =
     "(SELECT system_identifier FROM pg_control_system()), "
     "CASE WHEN NOT pg_is_in_recovery() THEN "
     "('x' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8))::bit(32)::int END";
-// For a role that has been denied the functions: what is a standby is one all the same.
+// For a role that has been denied the functions: a standby can still be recognized.
 constexpr char kAskLess[] =
     "SELECT pg_is_in_recovery()::int, (current_setting('transaction_read_only') = 'on')::int, 0, 0";
 
-// Where libpq would go by the service that is named and by the environment. It is kept from going
-// there by a word that it does not know.
+// Where libpq would connect by the named service and by the environment. A value that it does not
+// know keeps it from connecting.
 ConnInfo PlaceOfLibpq(const ConnInfo& said) {
   const auto service = said.find("service");
   const char* const keywords[] = {"target_session_attrs",
@@ -68,7 +68,7 @@ ConnInfo PlaceOfLibpq(const ConnInfo& said) {
   return place;
 }
 
-// What the string says; for hosts and ports, also what libpq completes it with.
+// What the string gives; for hosts and ports, also libpq's own completion.
 ConnInfo SettingsOf(const std::string& dsn, const std::string& application_name) {
   ConnInfo settings = {{"fallback_application_name", application_name}};
   for (const auto& [name, value] : kNetwork) settings[name] = value;
@@ -78,7 +78,7 @@ ConnInfo SettingsOf(const std::string& dsn, const std::string& application_name)
   return settings;
 }
 
-// A host as libpq is told of it; an empty part is left to libpq.
+// A host as passed to libpq; an empty part is left to libpq.
 struct Place {
   std::string host, hostaddr, port;
 };
@@ -89,7 +89,7 @@ std::string NameOf(const Place& place) {
                       place.port);
 }
 
-// The hosts of the lists, which are as long as each other, or missing; one port is for all.
+// The hosts of the lists, which have equal lengths or are missing; a single port is for all.
 std::vector<Place> PlacesOf(const ConnInfo& settings) {
   const auto list = [&settings](const char* keyword) -> std::vector<std::string> {
     const auto found = settings.find(keyword);
@@ -106,7 +106,7 @@ std::vector<Place> PlacesOf(const ConnInfo& settings) {
   return places;
 }
 
-// Whether the place's host has a name that is to be looked up, which libpq would wait for.
+// Whether the place's host is a name that must be looked up; libpq would block for that.
 bool IsNamed(const Place& place) {
   if (!place.hostaddr.empty() || place.host.empty()) return false;
   if (place.host[0] == '/' || place.host[0] == '@') return false;
@@ -118,8 +118,8 @@ bool IsNamed(const Place& place) {
   return false;
 }
 
-// For each place its addresses: those of its host's name, or where its host has none, itself. Of
-// none nothing is known, and `whys` says why. A name that is looked up slowly hides no other host.
+// For each place its addresses: those of its host's name, or itself if its host is not a name. If
+// no address is known, `whys` says why. A name that is looked up slowly delays no other host.
 std::vector<std::vector<Place>> AddressesOf(const std::vector<Place>& places, SteadyTime enough,
                                             SteadyTime deadline, std::vector<std::string>* whys) {
   std::vector<std::string> names;
@@ -149,11 +149,11 @@ absl::Duration AddressTime(const ConnInfo& settings, bool nowhere_else_to_go) {
   return nowhere_else_to_go ? absl::InfiniteDuration() : kAddressTime;
 }
 
-// One host on its way to being reached.
+// An attempt to reach one host.
 class Attempt {
  public:
   // `alone`: there is no other host, and so nothing to choose. `why_unknown`: why there are no
-  // addresses, where there are none.
+  // addresses, if there are none.
   Attempt(const ConnInfo& settings, const Place& place, std::vector<Place> addresses,
           const std::string& why_unknown, bool alone)
       : settings_(settings),
@@ -161,7 +161,7 @@ class Attempt {
         addresses_(std::move(addresses)),
         ask_(!alone),
         address_time_(AddressTime(settings, alone && addresses_.size() == 1)),
-        // Which is not to have been heard of by nobody.
+        // Not the same as no answer from any server.
         why_(ConnectionLost(absl::StrCat("connecting: the address of ", place.host,
                                          " is not known: ", why_unknown))) {
     Next();
@@ -187,13 +187,13 @@ class Attempt {
   }
   SteadyTime until() const { return until_; }
 
-  // It is there, or not in time.
+  // It has happened, or not in time.
   void Step() { stage_ == Stage::kConnecting ? Connect() : Ask(); }
   void GiveUpAddress() {
     why_ = TimedOut();
     Next();
   }
-  // Goes nowhere any more.
+  // Tries no more.
   void GiveUp() {
     why_ = TimedOut();
     stage_ = Stage::kFailed;
@@ -221,7 +221,7 @@ class Attempt {
       if (keyword == "host" || keyword == "hostaddr" || keyword == "port") continue;
       if (keyword != "target_session_attrs") pass(keyword.c_str(), value);
     }
-    pass("target_session_attrs", "any");  // Whatever a service says.
+    pass("target_session_attrs", "any");  // Whatever a service file says.
     pass("host", place.host);
     pass("hostaddr", place.hostaddr);
     pass("port", place.port);
@@ -232,7 +232,7 @@ class Attempt {
     step_ = PGRES_POLLING_WRITING;
     conn_ = PQconnectStartParams(keywords.data(), values.data(), /*expand_dbname=*/0);
     if (conn_ == nullptr || PQstatus(conn_) == CONNECTION_BAD) return Fail();
-    // With its SQLSTATE: what a connection is refused for is to be told apart.
+    // With its SQLSTATE: reasons for a refused connection must be told apart.
     PQsetErrorVerbosity(conn_, PQERRORS_VERBOSE);
     // libpq would print them.
     PQsetNoticeReceiver(
@@ -240,7 +240,7 @@ class Attempt {
   }
 
   void Fail() {
-    // Also where nobody listens: then no packet was lost on the way.
+    // Also if nothing listens there: then no packet was lost.
     why_ = ConnectionRefused(conn_ == nullptr ? "out of memory" : PQerrorMessage(conn_));
     Next();
   }
@@ -256,7 +256,7 @@ class Attempt {
   void Send(const char* question) {
     question_ = question;
     denied_ = false;
-    // So short that it is sent at once.
+    // So short that it is sent immediately.
     if (PQsendQueryParams(conn_, question, 0, nullptr, nullptr, nullptr, nullptr, 0) != 1)
       return Fail();
     stage_ = Stage::kAsking;
@@ -304,13 +304,13 @@ class Attempt {
   SteadyTime until_;
   absl::Status why_;
   const char* question_ = nullptr;
-  bool denied_ = false;  // By the answer to it.
+  bool denied_ = false;  // By the answer to the question.
   ServerState state_;
 };
 
 using Attempts = std::vector<std::unique_ptr<Attempt>>;
 
-// Waits until something happens to one of them, and lets each that it happens to go on.
+// Waits until something happens to one of them, and lets those go on.
 void Await(const Attempts& attempts, SteadyTime until) {
   std::vector<pollfd> awaited;
   std::vector<Attempt*> waiting;
@@ -322,7 +322,7 @@ void Await(const Attempts& attempts, SteadyTime until) {
   }
   const absl::Duration left =
       std::clamp(until - SteadyTime::Now(), absl::ZeroDuration(), absl::Seconds(60));
-  // Rounded up, so that the end is not missed by spinning.
+  // Rounded up, so that it does not spin just before the end.
   const int millis = static_cast<int>(absl::ToInt64Milliseconds(left)) + 1;
   poll(awaited.data(), awaited.size(), left == absl::ZeroDuration() ? 0 : millis);
   const SteadyTime now = SteadyTime::Now();
@@ -335,7 +335,7 @@ void Await(const Attempts& attempts, SteadyTime until) {
   }
 }
 
-// What the first server that said something said, by its SQLSTATE; what became of each, by words.
+// The SQLSTATE of the first server that answered; in the text, what happened with each.
 absl::Status WhyNone(const Attempts& attempts) {
   if (attempts.size() == 1) return attempts.front()->why();
   std::string sqlstate = "08001";
@@ -349,8 +349,8 @@ absl::Status WhyNone(const Attempts& attempts) {
   return ConnectionLost(absl::StrCat("connecting: ", absl::StrJoin(whys, "; ")), sqlstate);
 }
 
-// Whether one that was reached is a primary that may be taken; `newer` than everything that was
-// seen: it has just been promoted, and there is nothing to wait for.
+// Whether one that was reached is a primary that may be chosen. With `newer`, its timeline must be
+// newer than all seen before: it has just been promoted, and there is nothing to wait for.
 bool FoundPrimary(const Attempts& attempts, const Seen& seen, bool newer) {
   return std::any_of(attempts.begin(), attempts.end(), [&](const auto& attempt) {
     return attempt->reached() && Judge(attempt->state(), seen, /*writes=*/true) == Verdict::kFit &&
@@ -366,8 +366,9 @@ absl::StatusOr<pg_conn*> Dial(const std::string& dsn, const std::string& applica
                               const Seen& seen, SteadyTime deadline) {
   const ConnInfo settings = SettingsOf(dsn, application_name);
   const std::vector<Place> places = PlacesOf(settings);
-  // For as long hosts that are known wait for those whose names are looked up, and a primary that
-  // was found for a newer one. What is left of the deadline is for what comes behind.
+  // How long hosts with known addresses wait for those whose names are being looked up, and how
+  // long a primary that was found waits for a newer one. The rest of the deadline is for what
+  // follows.
   const auto some_time = [deadline](SteadyTime begin) {
     return begin + std::min(kAddressTime, (deadline - begin) / 2);
   };

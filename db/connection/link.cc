@@ -14,20 +14,20 @@
 namespace sessiond::db {
 namespace {
 
-// Between attempts to connect: the first is shorter than a restart of PostgreSQL takes (0.1 s at
-// least), the last short enough to be serving again well within 2 s of it.
+// Between attempts to connect: the first is shorter than a restart of PostgreSQL (0.1 s at least),
+// the last short enough to serve again well within 2 s of it.
 constexpr absl::Duration kPauseMin = absl::Milliseconds(50);
 constexpr absl::Duration kPauseMax = absl::Milliseconds(400);
 
-// In use, a connection is asked what it leads to this often.
+// How often a connection in use is asked what it leads to.
 constexpr absl::Duration kAskPeriod = absl::Seconds(1);
 
-// A trip takes milliseconds. One that has brought nothing for a second is slow, or will bring
-// nothing any more; where another connection has just turned out to be silent, that is likely.
+// A round trip takes milliseconds. If nothing has arrived for a second, it is slow, or nothing will
+// ever arrive; the latter is likely if another connection has just turned out to be silent.
 constexpr absl::Duration kSilence = absl::Seconds(1);
 constexpr absl::Duration kSilenceInDoubt = absl::Milliseconds(200);
 
-// For all it takes to find out.
+// For the whole check.
 constexpr absl::Duration kFindOutTime = absl::Seconds(1);
 
 }  // namespace
@@ -36,7 +36,7 @@ Link::Link(LinkOptions options)
     : options_(std::move(options)), primary_(*options_.primary), pause_(kPauseMin) {}
 
 absl::Status Link::Connect(SteadyTime deadline) {
-  // Somebody has seen a newer primary than the one that this leads to.
+  // Another link has seen a newer primary than the one that this leads to.
   if (connected() && held_.timeline != 0 && held_.timeline < primary_.timeline()) {
     Lost(ConnectionLost(absl::StrCat("it leads to an old primary, of timeline ", held_.timeline)));
     primary_.Doubt();
@@ -78,7 +78,7 @@ void Link::Lost(const absl::Status& why) {
   held_ = {};
   const bool is_news = lost_since_ == SteadyTime::InfiniteFuture();
   if (is_news) lost_since_ = SteadyTime::Now();
-  if (options_.quiet || (!is_news && SqlStateOf(why) == SqlStateOf(why_))) return;  // Said already.
+  if (options_.quiet || (!is_news && SqlStateOf(why) == SqlStateOf(why_))) return;  // Was logged.
   spdlog::warn("{}: {} (sqlstate {}): {}", options_.connection.application_name,
                is_news ? "the connection to the database is lost" : "no connection to the database",
                SqlStateOf(why), TroubleOf(why));
@@ -136,7 +136,7 @@ absl::StatusOr<std::vector<Result>> Link::Trip(SteadyTime deadline) {
   std::optional<Seen> before;
   if (ask) {
     before = primary_.seen();
-    // Last, where no transaction has failed: or else it is skipped.
+    // Last, when no transaction is in a failed state: else it would be skipped.
     QueueQuestion(**this, options_.watches_positions);
   }
   held_.connection->SetSilence(silences_ == primary_.silences() ? kSilence : kSilenceInDoubt);
@@ -167,13 +167,13 @@ absl::StatusOr<std::vector<Result>> Link::Trip(SteadyTime deadline) {
   return results;
 }
 
-// Within a trip that has brought nothing for a while.
+// Called during a round trip in which nothing has arrived for a while.
 bool Link::StillHears() {
   const SteadyTime deadline = SteadyTime::Now() + kFindOutTime;
   if (successor_.connection == nullptr) {
     auto opened = Open(deadline);
-    // A server that answers, if only that it lets nobody in, may be busy; one that nobody hears of
-    // is gone, with what was sent to it.
+    // A server that answers, even if only to refuse connections, may be busy; one that does not
+    // answer is gone, with what was sent to it.
     if (!opened.ok()) return SqlStateOf(opened.status()) != "08001";
     successor_ = *std::move(opened);
   }

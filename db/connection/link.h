@@ -1,12 +1,12 @@
-// A connection that is there again when it was lost, and that belongs to today's primary. Everybody
-// who speaks to the database while the daemon runs does so by a link of its own: lanes, reads,
-// pools, the sweeper, the probe. What they have in common is how they connect, when they try again,
-// what is logged, and two questions:
+// A connection that is reopened when it is lost, and that leads to today's primary. Everything that
+// uses the database while the daemon runs has a link of its own: lanes, reads, pools, the sweeper,
+// the probe. They have in common how they connect, when they retry, what is logged, and two
+// questions:
 //
-//   What does it lead to?   asked when it is opened, and once in a second of use, in the same trip
-//                           as whatever is asked then: what another server than today's primary
-//                           says is no answer. That nothing is missing from it is asked when it is
-//                           opened: from a primary, nothing goes missing while it runs
+//   What does it lead to?   asked when it is opened, and once per second of use, in the same round
+//                           trip as the statements sent then: answers of a server that is not
+//                           today's primary are discarded. Whether it lacks changes is asked only
+//                           when it is opened: a primary loses none while it runs
 //   Does it still hear us?  asked after a second of silence, by a second connection, which takes
 //                           its place if it does not
 #pragma once
@@ -26,32 +26,32 @@
 namespace sessiond::db {
 
 struct LinkOptions {
-  // `application_name` is also what it is called in the log.
+  // `application_name` is also its name in the log.
   ConnectionOptions connection;
-  // What the process has seen of the database.
+  // What the process knows about the database.
   std::shared_ptr<Primary> primary;
-  // False for who only reads, which can be done on a primary that is read-only for the time being.
+  // False for links that only read: that works on a primary that is read-only for now.
   bool writes = true;
-  // Whether it goes on asking how far the partitions are, so that what other daemons have committed
-  // is seen, too. It waits for a lock of that table, if somebody has one.
+  // Whether it keeps asking for the partitions' positions, so that commits of other daemons are
+  // seen, too. It waits if another transaction has locked that table.
   bool watches_positions = false;
-  // For who tells himself how it stands.
+  // True if the owner logs the link's state itself.
   bool quiet = false;
-  // The longest an attempt to connect may take: a second for a host that hangs, and as much for
-  // the one that does not.
+  // The longest an attempt to connect may take: a second for a host that hangs, and another for one
+  // that does not.
   absl::Duration connect_timeout = absl::Seconds(2);
 };
 
-// One thread's.
+// Used by one thread.
 class Link {
  public:
   explicit Link(LinkOptions options);
   Link(const Link&) = delete;
   Link& operator=(const Link&) = delete;
 
-  // Connects, if there is no connection, or one that somebody has found out not to be today's
-  // primary's. After an attempt in vain the next is made after a pause, or once another link has
-  // succeeded; until then this answers at once. UNAVAILABLE, or what Connection::Open says.
+  // Connects, if there is no connection, or if the one there is was found not to lead to today's
+  // primary. After a failed attempt the next is made after a pause, or once another link has
+  // succeeded; until then this returns at once. UNAVAILABLE, or what Connection::Open returns.
   absl::Status Connect(SteadyTime deadline = SteadyTime::InfiniteFuture());
   bool connected() const { return held_.connection != nullptr && held_.connection->alive(); }
 
@@ -59,16 +59,16 @@ class Link {
   Connection& operator*() const { return *held_.connection; }
   Connection* operator->() const { return held_.connection.get(); }
 
-  // Connection::Trip. UNAVAILABLE also where the connection is none to today's primary: then
-  // nothing of what the trip answered counts. Where it fails so that the connection is of no use
-  // any more, it is closed.
+  // Connection::Trip. UNAVAILABLE also if the connection does not lead to today's primary: then the
+  // results of the round trip are discarded. If it fails so that the connection is unusable, it is
+  // closed.
   absl::StatusOr<std::vector<Result>> Trip(SteadyTime deadline);
 
   void Close() { held_ = {}; }
 
-  // How often it was opened: what is remembered from the time before is void.
+  // How often it was opened: what was cached before the last time is void.
   int openings() const { return openings_; }
-  // InfiniteFuture while it is there, or nobody has asked for it yet.
+  // InfiniteFuture while it is connected, or if it has not been needed yet.
   SteadyTime lost_since() const { return lost_since_; }
   // When the next attempt to connect is due.
   SteadyTime next_attempt() const { return next_attempt_; }
@@ -78,7 +78,7 @@ class Link {
   struct Held {
     std::unique_ptr<Connection> connection;
     int32_t timeline = 0;
-    // The backend, and since when its server runs, which tells it from one of another server.
+    // The backend, and its server's start time, which tells it from a backend of another server.
     int32_t backend_pid = 0;
     int64_t server_started = 0;
   };
@@ -98,12 +98,12 @@ class Link {
   Held successor_;
   SteadyTime asked_;
   int64_t doubts_ = 0, silences_ = 0;
-  // Whether the role may be asked only less (ask_server_less.sql).
+  // Whether the role may ask for less only (ask_server_less.sql).
   bool asks_less_ = false;
 
   int openings_ = 0;
   SteadyTime lost_since_ = SteadyTime::InfiniteFuture();
-  // What came of the last attempt to connect.
+  // The result of the last attempt to connect.
   absl::Status why_;
   SteadyTime next_attempt_ = SteadyTime::InfinitePast();
   absl::Duration pause_;

@@ -37,7 +37,7 @@ Addresses Find(const std::string& name) {
 struct Name {
   Addresses addresses;
   bool under_way = false;
-  int look_ups = 0;  // That have ended.
+  int look_ups = 0;  // Finished ones.
 };
 
 // Everything under the mutex. Never destroyed: a look-up may outlive main().
@@ -56,7 +56,7 @@ void LookUp(const std::string& text) {
   Names& all = All();
   const std::lock_guard<std::mutex> lock(all.mutex);
   Name& name = all.by_name[text];
-  // A name that cannot be looked up now keeps its last addresses.
+  // If a name cannot be looked up now, its last addresses stay.
   if (found.known.empty()) std::swap(found.known, name.addresses.known);
   name.addresses = std::move(found);
   name.under_way = false;

@@ -1,6 +1,6 @@
 // The addresses of hosts' names. With a slow name server, or a dead first one, getaddrinfo blocks
 // for seconds, and no deadline ends it. So each name is looked up in the background, once for all
-// who ask meanwhile, and its last addresses are remembered for as long as the process lives.
+// callers that ask meanwhile, and its last addresses are cached for as long as the process lives.
 #pragma once
 
 #include <map>
@@ -12,9 +12,9 @@
 namespace sessiond::db {
 
 struct Addresses {
-  // Numeric, as they were last found; empty if they never were.
+  // Numeric, as last found; empty if never found.
   std::vector<std::string> known;
-  // Why the last look-up found none: a sentence's end.
+  // Why the last look-up found none: the end of a sentence.
   std::string why = "its look-up takes long";
 };
 

@@ -9,7 +9,7 @@ namespace {
 
 // clang-format off
 constexpr PinnedSetting kPinned[] = {
-    // What texts mean, on their way in and out.
+    // How text is encoded, in both directions.
     {"client_encoding",              "UTF8"},
     {"standard_conforming_strings",  "on"},
     {"bytea_output",                 "hex"},
@@ -19,22 +19,22 @@ constexpr PinnedSetting kPinned[] = {
     {"extra_float_digits",           "1"},
     {"array_nulls",                  "on"},
     {"transform_null_equals",        "off"},
-    // That a COMMIT could not wait for its standby comes as a warning.
+    // A COMMIT that could not wait for its standby raises a warning.
     {"client_min_messages",          "warning"},
-    // Rows that row level security hides are an error, not a session that never existed.
+    // Rows hidden by row level security are an error, not a session that never existed.
     {"row_security",                 "off"},
-    // Of a GIN index all that fits, not a sample.
+    // A GIN index returns all matches, not a sample.
     {"gin_fuzzy_search_limit",       "0"},
-    // What a transaction is. Who only reads asks for more.
+    // Transactions. Read-only connections ask for more.
     {"default_transaction_isolation",  "read committed"},
     {"default_transaction_deferrable", "off"},
-    // Our own deadlines end what takes too long; a connection is kept while it is idle.
+    // Our own deadlines end what takes too long; idle connections stay open.
     {"statement_timeout",                    "0"},
     {"lock_timeout",                         "0"},
     {"idle_in_transaction_session_timeout",  "0"},
     {"idle_session_timeout",                 "0"},
     {"exit_on_error",                        "off"},
-    // Plans: all ways are open, until whoever needs it closes some.
+    // Plans: everything is allowed; connections that need it switch some off.
     {"plan_cache_mode",          "auto"},
     {"enable_bitmapscan",        "on"},
     {"enable_gathermerge",       "on"},
@@ -57,19 +57,20 @@ constexpr PinnedSetting kPinned[] = {
 };
 // clang-format on
 
-// Since PostgreSQL 17 there is also a time-out for whole transactions.
+// PostgreSQL 17 and later also have a timeout for whole transactions.
 constexpr absl::string_view kSinceLater =
     "CASE WHEN pg_catalog.current_setting('transaction_timeout', true) IS NOT NULL "
     "THEN pg_catalog.set_config('transaction_timeout', '0', false) END";
 
-// What is acknowledged is on the disk; who wants more than that gets it.
+// What is acknowledged is on the disk; stricter settings are respected.
 constexpr absl::string_view kSynchronousCommit =
     "pg_catalog.set_config('synchronous_commit', CASE "
     "pg_catalog.current_setting('synchronous_commit') WHEN 'remote_apply' THEN 'remote_apply' "
     "ELSE 'on' END, false)";
 
-// Where our tables are or, without any, would be made: nobody's tables or functions of the same
-// names come before ours, not even temporary ones. Where the path leads nowhere, it is `public`.
+// The schema where our tables are or, if there are none, would be created: no tables or functions
+// of the same names come before ours, not even temporary ones. If the path names no schema, it is
+// `public`.
 constexpr absl::string_view kSearchPath =
     "pg_catalog.set_config('search_path', pg_catalog.concat(coalesce((SELECT "
     "pg_catalog.quote_ident(n.nspname) FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n "
@@ -83,7 +84,7 @@ absl::Span<const PinnedSetting> PinnedSettings() { return kPinned; }
 
 absl::Span<const std::string> PinSettingsSql() {
   static const auto& statements = *new std::array<std::string, 2>([] {
-    // Names are in full: what the path was set to before does not count.
+    // Names are qualified: the path that was set before does not matter.
     std::string text = "SELECT ";
     for (const auto& [name, value] : kPinned)
       absl::StrAppend(&text, "pg_catalog.set_config('", name, "', '", value, "', false), ");

@@ -1,11 +1,11 @@
 // The settings that our statements rely on. A role, a database or a connection string may have set
-// others, and meant somebody else: what is stored would be mojibake, what is found less than there
-// is, or nothing at all. They are made on every connection when it opens, by SET rather than by the
-// startup packet: that wins over whatever was set before, and poolers refuse what they do not know
-// in the latter.
+// others, for another application: text would be stored garbled, and queries would find too little,
+// or nothing at all. They are set on every connection when it opens, by SET rather than in the
+// startup packet: SET overrides all earlier settings, and poolers refuse a startup packet with
+// settings that they do not know.
 //
-// What is tuning (work_mem, random_page_cost, …) stays as it is set, and so does what somebody
-// wants to be kept from (default_transaction_read_only, role).
+// Tuning (work_mem, random_page_cost, …) is left as it is set, and so are restrictions that an
+// operator imposes (default_transaction_read_only, role).
 #pragma once
 
 #include <string>
@@ -20,12 +20,12 @@ struct PinnedSetting {
   absl::string_view value;
 };
 
-// Those of a fixed value. Besides, synchronous_commit is at least `on`, and search_path is the one
-// schema where our tables are.
+// The settings with a fixed value. In addition, synchronous_commit is at least `on`, and
+// search_path is the one schema that has our tables.
 absl::Span<const PinnedSetting> PinnedSettings();
 
-// The statements that make them all, in this order: the second one reads catalogs, and is not to be
-// planned, nor timed, by what the first one mends.
+// The statements that apply them all, in this order: the second one reads catalogs, and must be
+// neither planned nor timed by the settings that the first one corrects.
 absl::Span<const std::string> PinSettingsSql();
 
 }  // namespace sessiond::db

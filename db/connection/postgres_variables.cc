@@ -13,10 +13,10 @@ namespace sessiond::db {
 namespace {
 
 struct Honoured {
-  // With a * at its end, all that begin so.
+  // With a * at its end: all that begin so.
   absl::string_view variable;
-  // The keywords of which each, once said, makes it superfluous. A place is one thing: who names a
-  // host does not mean another one's address or port.
+  // Keywords that each override the variable. A place is one unit: a string that names a host does
+  // not mean the address or port of another one.
   absl::string_view unless_said;
 };
 
@@ -80,7 +80,7 @@ void ForgetLibpqEnvironment(const ConnInfo& said) {
   }
 }
 
-// All of libpq's begin so, and so will those of its next versions.
+// All of libpq's variables begin so, and so will those of later versions.
 std::vector<std::string> LibpqVariables() {
   std::vector<std::string> variables;
   for (char** each = environ; *each != nullptr; ++each) {

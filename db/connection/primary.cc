@@ -11,9 +11,9 @@
 namespace sessiond::db {
 namespace {
 
-// The first partition of which the server has less than was seen.
+// The first partition in which the server is behind what was seen.
 std::optional<std::size_t> FirstBehind(const ServerState& state, const Seen& seen) {
-  // A server that was not asked has said nothing.
+  // A server that was not asked has reported none.
   const std::size_t size = std::min(state.positions.size(), seen.positions.size());
   for (std::size_t partition = 0; partition < size; ++partition) {
     if (state.positions[partition] < seen.positions[partition]) return partition;
@@ -47,7 +47,7 @@ std::string WhyNot(Verdict verdict, const ServerState& state, const Seen& seen) 
   return "";
 }
 
-// Whether the server would take what nobody would see again.
+// Whether the server would accept writes that would be lost.
 bool IsDangerous(Verdict verdict) { return verdict >= Verdict::kOtherDatabase; }
 
 template <class T>
@@ -121,7 +121,7 @@ void Primary::Refuse(const std::string& why) {
       "restart the daemon, which then takes it as it is");
   {
     const absl::MutexLock lock(&mutex_);
-    if (refusal_ == text) return;  // Said already.
+    if (refusal_ == text) return;  // Logged already.
     refusal_ = text;
   }
   spdlog::error("{}", text);

@@ -1,14 +1,14 @@
-// What this process has seen of its database, and with it whether a server is that database's
-// primary today. After a failover the old primary may come back, first, and accept writes that
-// nobody will ever see; a backup may be put in the place of what is lost. Whoever speaks to the
-// database asks its server what it is (link.h), and what was seen decides.
+// What this process has seen of its database, and so whether a server is that database's primary
+// today. After a failover the old primary may come back first, and accept writes that will be lost;
+// a backup may be restored in place of a lost database. Every link asks its server for its state
+// (link.h), and compares it with what was seen.
 //
 //   a server says what it is ──▶ Weigh ──▶ fit: from now on this is what was seen
 //                                     └──▶ not fit, and why
 //   a lane has committed ──────▶ Acknowledged
 //
-// A database leaves nothing that an old primary could know of its successor: what nobody in this
-// process has seen yet cannot be told apart.
+// An old primary cannot know of its successor: it is not recognized until this process has seen the
+// successor.
 #pragma once
 
 #include <atomic>
@@ -25,19 +25,19 @@
 
 namespace sessiond::db {
 
-// What a server says of itself. What it was not asked, or could not say, is left empty.
+// A server's state as it reports it. What it was not asked, or could not report, is empty.
 struct ServerState {
   bool in_recovery = false;
   bool read_only = false;
-  // Of the cluster: a standby has its primary's.
+  // The cluster's: a standby has the same as its primary.
   int64_t system_identifier = 0;
-  // Each promotion begins a new one. 0 in recovery.
+  // Each promotion starts a new one. 0 in recovery.
   int32_t timeline = 0;
-  // How far each partition is.
+  // Each partition's position.
   std::vector<int64_t> positions;
 };
 
-// The highest of what fit servers said of themselves; empty for nothing.
+// The highest values that fit servers reported; empty for none.
 struct Seen {
   int64_t system_identifier = 0;
   int32_t timeline = 0;
@@ -54,11 +54,11 @@ enum class Verdict {
   kChangesMissing,
 };
 
-// `writes`: a connection that only reads may do so on a primary that somebody made read-only.
+// `writes`: a connection that only reads may use a primary that was made read-only.
 Verdict Judge(const ServerState& state, const Seen& seen, bool writes);
 
-// Which of the servers to take, of which there is at least one: a fit one, of those the one with
-// the highest timeline; the first of equals. Where none is fit, the one that comes nearest.
+// Which of the servers to choose: the fit one with the highest timeline; the first of equals. If
+// none is fit, the one closest to it. REQUIRES: at least one.
 std::size_t Choose(absl::Span<const ServerState> servers, const Seen& seen);
 
 // Thread-safe.
@@ -68,25 +68,25 @@ class Primary {
   // The highest timeline seen.
   int32_t timeline() const { return timeline_; }
 
-  // OK: the server is fit, by what had been seen `before` it was asked, and is now part of what was
-  // seen. UNAVAILABLE, as for a database that cannot be reached: it is not; TroubleOf
-  // (sql_error.h) says why.
+  // OK: the server is fit, compared with what had been seen `before` it was asked, and its state is
+  // now part of what was seen. UNAVAILABLE, as for a database that cannot be reached: it is not
+  // fit; TroubleOf (sql_error.h) says why.
   absl::Status Weigh(const ServerState& state, const Seen& before, bool writes);
-  // Callers will be told that this was committed: by partition, its position.
+  // Callers will be answered that this was committed: by partition, its position.
   void Acknowledged(const std::map<int16_t, int64_t>& positions);
 
-  // Why the server that is reached is refused, and the way out: a sentence for an operator. OK
-  // where none is.
+  // Why the server that is reached is refused, and what to do: a sentence for an operator. OK if
+  // none is refused.
   absl::Status refusal() const;
 
   // How often an open connection turned out to lead elsewhere: each time, all others are asked.
   int64_t doubts() const { return doubts_; }
   void Doubt() { ++doubts_; }
   // How often an open connection turned out to have fallen silent: each time, the others' next
-  // silence is looked into sooner.
+  // silence is checked sooner.
   int64_t silences() const { return silences_; }
   void FellSilent() { ++silences_; }
-  // How often a connection was opened: then the database is there, for others, too.
+  // How often a connection was opened: then others can reach the database, too.
   int64_t openings() const { return openings_; }
   void Opened() { ++openings_; }
 

@@ -20,13 +20,13 @@ namespace {
 constexpr absl::string_view kSqlStatePayload = "sessiond/sqlstate";
 constexpr absl::string_view kTroublePayload = "sessiond/trouble";
 
-// How long a caller should wait before it tries again: PostgreSQL restarts in about half a second.
+// How long a caller should wait before it retries: PostgreSQL restarts in about half a second.
 constexpr absl::Duration kRetryDelay = absl::Milliseconds(500);
 
 struct Row {
   absl::string_view prefix;
   v1::ErrorReason reason;
-  // Whether PostgreSQL's text names things of the database, and no values.
+  // Whether PostgreSQL's text names database objects, and no values.
   bool names_things;
   absl::string_view sentence;
 };
@@ -65,7 +65,7 @@ constexpr Row kRows[] = {
 };
 // clang-format on
 
-// `ERROR:  permission denied for table sessions`, without what comes behind it: a piece of the
+// `ERROR:  permission denied for table sessions`, without what follows it: a piece of the
 // statement, a hint.
 std::string FirstLine(absl::string_view message) {
   return std::string(message.substr(0, message.find('\n')));
@@ -87,8 +87,8 @@ absl::Status SqlError(absl::string_view sqlstate, absl::string_view statement,
   if (CategoryOf(row->reason) == Category::kTemporary) refusal.RetryAfter(kRetryDelay);
   absl::Status status = refusal;
   status.SetPayload(kSqlStatePayload, absl::Cord(sqlstate));
-  // Where PostgreSQL's text quotes values, it goes no further than the debug log; ours to see is
-  // what failed where.
+  // If PostgreSQL's text quotes values, it goes only to the debug log; what failed, and where, is
+  // logged as an error.
   const std::string trouble = row->names_things ? FirstLine(message) : "";
   if (!trouble.empty()) status.SetPayload(kTroublePayload, absl::Cord(trouble));
   if (CategoryOf(row->reason) == Category::kAdminRequired && !expected) {

@@ -1,4 +1,5 @@
-// A statement made at run time: its text, and what callers said, which is never part of the text.
+// A statement made at run time: its text, and the callers' values, which are never part of the
+// text.
 #pragma once
 
 #include <optional>

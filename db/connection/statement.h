@@ -8,7 +8,7 @@ namespace sessiond::db {
 struct Statement {
   const char* name;
   const char* sql;
-  // Of the rows that it is given (Params::AddRows); empty where it is given none.
+  // The type of its parameter rows (Params::AddRows); empty if it has none.
   const char* row_type = "";
 };
 
