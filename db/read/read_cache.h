@@ -1,5 +1,5 @@
-// Sessions as their readers were told of them, kept for all threads of a read lane. The database is
-// asked every time whether they have changed, so that nobody is told what is not so any more.
+// Sessions as they were sent to readers, cached for all threads of a read lane. The database is
+// asked every time whether they have changed, so that no reader gets outdated state.
 #pragma once
 
 #include <cstddef>
@@ -23,41 +23,42 @@ struct PresentedSession {
   std::string bytes;
   int32_t sequence;
   bool deleted;
-  // False: of a revision that this daemon has not read yet, without what is derived.
+  // False: its workflow's revision has not been read yet by this daemon, so derived fields are
+  // missing.
   bool workflow_known = true;
-  // Until then it is this, unless somebody changes it.
+  // Valid until then, unless the session is changed.
   absl::Time until;
 };
 
-// Of a session: no position of its partition is known.
+// No position of the session's partition is known.
 inline constexpr int64_t kNowhere = -1;
 
 struct KeptSession {
-  // Null: there is none.
+  // Null: there is no session.
   std::shared_ptr<const PresentedSession> session;
-  // Of its partition: it was read, or found unchanged, there or later.
+  // Its partition's: the session was read, or found unchanged, at this position or later.
   int64_t position = kNowhere;
 };
 
-// Any thread. A connection counts only on what was read since it was opened: whatever it led to
-// then, it leads to still. What was read before may be of another database, or of a newer state of
-// the same, for a connection that is lost is not noticed at once.
+// Any thread. A connection relies only on what was read since it was opened: it still leads to the
+// same server as then. What was read before may be from another database, or from a newer state of
+// the same one, since a lost connection is not noticed at once.
 class ReadCache {
  public:
-  // `bytes_max`: of all sessions kept.
+  // `bytes_max`: of all cached sessions.
   explicit ReadCache(std::size_t bytes_max) : sessions_(bytes_max) {}
 
-  // A connection was opened. Answers how many that makes.
+  // A connection was opened. Returns the number of openings.
   int Opened();
   int openings() const;
 
-  // Whether all of them are kept, since whenever.
+  // Whether all of them are cached, however old.
   bool Knows(const std::vector<std::string>& session_ids) const;
-  // What is kept of each, as far as it holds at `now`, and was read since there were `openings`.
+  // What is cached for each, if it is valid at `now`, and was read since there were `openings`.
   std::vector<KeptSession> Recall(absl::Span<const absl::string_view> session_ids, absl::Time now,
                                   int openings);
-  // Keeps what was found of each at `now`, when there were `openings`, and forgets it where that is
-  // nothing, or will not hold.
+  // Caches what was found for each at `now`, when there were `openings`; erases it if nothing was
+  // found, or if it will not stay valid.
   void Keep(absl::Span<const absl::string_view> session_ids, absl::Span<const KeptSession> found,
             absl::Time now, int openings);
 

@@ -20,11 +20,11 @@ namespace {
 constexpr const Statement* kReadStatements[] = {&kFindChangedSessions, &kFindMovedSessions,
                                                 &kFindTombstones, &kReadPositions};
 
-// To look up fewer sessions than this costs less than to ask where their partitions stand.
+// Looking up fewer sessions than this costs less than asking for their partitions' positions.
 constexpr std::size_t kManyMin = 16;
 
-// How many threads read beside, and how many lookups each takes at once: large groups save the
-// processor's time, small ones have the disk do more at a time.
+// How many overflow readers there are, and how many lookups each takes at once: large groups save
+// CPU, small ones let the disk serve more reads in parallel.
 constexpr int kThreadsBeside = 4;
 constexpr std::size_t kGroupBesideMax = 64;
 
@@ -50,7 +50,7 @@ InboxOptions InboxBeside(InboxOptions inbox) {
 // A result takes about a kilobyte of memory while it waits to be sent.
 std::size_t BytesOf(const Lookup& lookup) { return lookup.ids.size() << 10; }
 
-// Moves the lookup on into `inbox`, or answers it.
+// Moves the lookup into `inbox`, or answers it with the refusal.
 void PushOrAnswer(Lookup* lookup, Inbox<Lookup*>& inbox) {
   absl::Status pushed = inbox.Push(lookup, BytesOf(*lookup));
   if (pushed.ok()) return;
@@ -80,7 +80,7 @@ absl::Status FoundSession::Check(absl::string_view session_id, bool include_dele
   return CheckExists(session_id, ToAggregate(), include_deleted);
 }
 
-// A thread's connection, opened when it is needed, and what it is asked.
+// One thread's connection, opened on demand, and its queries.
 class ReadLane::Reader {
  public:
   explicit Reader(ReadLane& lane)
@@ -90,7 +90,7 @@ class ReadLane::Reader {
         memory_(lane.memory_),
         link_(LinkOf(lane.settings_)) {}
 
-  // Does nothing if the connection is there.
+  // Does nothing if already connected.
   absl::Status Connect();
   // Afterwards all of the group are done.
   void Serve(const std::vector<Lookup*>& group);
@@ -99,7 +99,7 @@ class ReadLane::Reader {
   absl::Status ReadGroup(const std::vector<Lookup*>& group);
   absl::Status ReadOnce(const std::vector<Lookup*>& group);
   PresentedSession Presented(v1::Session session) const;
-  // Of each key, by its `ix`, of which no session was found.
+  // For each key, by its `ix`, whose session was not found.
   absl::Status FindTombstones(const std::vector<SessionKey>& keys,
                               std::vector<FoundSession>* found);
   absl::StatusOr<std::vector<Result>> Trip();
@@ -109,7 +109,7 @@ class ReadLane::Reader {
   const DatabaseClock& clock_;
   ReadCache& memory_;
   Link link_;
-  // Of the memory, when it had been opened.
+  // The cache's count of openings when it was opened.
   int openings_ = 0;
 };
 
@@ -132,7 +132,7 @@ absl::Status ReadLane::Submit(Lookup* lookup) { return inbox_.Push(lookup, Bytes
 void ReadLane::Drain() {
   inbox_.Close();
   if (thread_.joinable()) thread_.join();
-  beside_.Close();  // From here on nothing is passed on.
+  beside_.Close();  // From now on nothing is passed on.
   for (std::thread& thread : threads_beside_) {
     if (thread.joinable()) thread.join();
   }
@@ -143,7 +143,7 @@ void ReadLane::Read() {
   std::vector<Lookup*> group;
   while (inbox_.Take(&group)) {
     AnswerExpired(&group, AnswerLate);
-    // One session alone is not worth waking a thread; who comes later waits for it.
+    // One session alone is not worth waking a thread; later lookups wait for it.
     const bool alone = group.size() == 1 && group[0]->ids.size() == 1;
     if (!alone) PassOn(&group);
     reader.Serve(group);
@@ -159,7 +159,7 @@ void ReadLane::ReadBeside() {
       reader.Serve(group);
       continue;
     }
-    // The database may let in only so many: back to the one connection that there always was.
+    // The database may limit connections: back to the lane's one connection.
     for (Lookup* lookup : group) {
       lookup->stays = true;
       PushOrAnswer(lookup, inbox_);
@@ -183,7 +183,7 @@ void ReadLane::Reader::Serve(const std::vector<Lookup*>& group) {
   for (Lookup* lookup : group) lookup->Done();
 }
 
-// A connection that turns out to be dead is replaced once; a read may always be run again.
+// A connection that turns out to be dead is replaced once; a read may always be repeated.
 absl::Status ReadLane::Reader::ReadGroup(const std::vector<Lookup*>& group) {
   absl::Status status;
   for (int attempt = 0; attempt < 2; ++attempt) {
@@ -230,7 +230,7 @@ absl::Status ReadLane::Reader::ReadOnce(const std::vector<Lookup*>& group) {
   Params find = SetParams(partitions, keys, WriteSessionKey);
   const bool many = keys.size() >= kManyMin;
   if (many) {
-    // Before the sessions: what is found is what there was at these positions, or newer.
+    // Before the sessions: what is found is as of these positions, or newer.
     Params ask;
     ask.AddInt2Array(partitions);
     link_->Queue(kReadPositions, std::move(ask));

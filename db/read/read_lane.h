@@ -1,12 +1,12 @@
-// Reads by id, grouped like writes: whatever waits is looked up in one trip. Sessions read before
-// are kept as they were answered, and the database tells only of those that have changed since:
-// every read asks it, and hardly any carries a row. Of many it does not even look those up whose
-// partition stands where it stood when they were read, for every change of what is kept moves that
-// position.
+// Reads by id, grouped like writes: all that wait are looked up in one round trip. Sessions are
+// cached as they were sent, and the database returns only those that have changed since: every read
+// asks it, and hardly any fetches a row. In large groups it does not even look up sessions whose
+// partition's position is as it was when they were read, since every change of what is cached moves
+// that position.
 //
-// Sessions that are not kept may have to come from the disk, one page after the other. Unless one
-// is asked for alone, they are read beside, by a few threads with connections of their own: what is
-// kept does not wait for them, and the disk has more to do at a time.
+// Sessions that are not cached may have to come from the disk, one page after the other. Unless one
+// is asked for alone, overflow readers read them, a few threads with connections of their own:
+// cached sessions do not wait for them, and the disk serves more reads in parallel.
 #pragma once
 
 #include <memory>
@@ -29,7 +29,7 @@
 
 namespace sessiond::db {
 
-// What became of an id: its session, its tombstone, or neither.
+// What was found for an id: its session, its tombstone, or neither.
 struct FoundSession {
   std::shared_ptr<const PresentedSession> session;
   std::optional<Tombstone> tombstone;
@@ -39,31 +39,31 @@ struct FoundSession {
   absl::Status Check(absl::string_view session_id, bool include_deleted) const;
 };
 
-// Sessions to be looked up; it lives with whoever waits for it.
+// Sessions to be looked up; its waiter owns it.
 struct Lookup {
   // Well-formed ids, and the partition of each.
   std::vector<std::string> ids;
   std::vector<int16_t> partitions;
   Deadline deadline;
-  // The lane's: not to be read beside, where that was not possible.
+  // The lane's: not for the overflow readers, because they could not read it.
   bool stays = false;
 
-  // The lane's, until Done: of each id.
+  // The lane's, until Done: the result for each id.
   absl::StatusOr<std::vector<FoundSession>> found = absl::UnknownError("not read");
 
   virtual ~Lookup() = default;
-  // Called once, on a thread of the lane's. May destroy the lookup.
+  // Called once, on one of the lane's threads. May destroy the lookup.
   virtual void Done() noexcept = 0;
 };
 
 class ReadLane {
  public:
-  // `kept_bytes_max`: of the sessions kept. REQUIRES: `catalog` and `clock` outlive the lane.
+  // `kept_bytes_max`: of all cached sessions. REQUIRES: `catalog` and `clock` outlive the lane.
   ReadLane(LaneSettings settings, InboxOptions inbox, std::size_t kept_bytes_max,
            const WorkflowCatalog& catalog, const DatabaseClock& clock);
   ~ReadLane();
 
-  // OVERLOADED or DRAINING: not taken on.
+  // OVERLOADED or DRAINING: not accepted.
   absl::Status Submit(Lookup* lookup);
   void Drain();
 
@@ -72,7 +72,7 @@ class ReadLane {
 
   void Read();
   void ReadBeside();
-  // Leaves in `group` what is kept.
+  // Leaves in `group` what is cached.
   void PassOn(std::vector<Lookup*>* group);
 
   const LaneSettings settings_;
