@@ -12,14 +12,14 @@ namespace sessiond::db {
 
 // The sessions of an owner. `-` for all namespaces, here and below.
 Question<Batch> OwnedSessions(absl::string_view namespace_name, absl::string_view owner_id);
-// The sessions with this reference; holds do not matter to it.
+// The sessions with this reference; holds are ignored.
 Question<Batch> ReferencingSessions(absl::string_view namespace_name, absl::string_view name,
                                     absl::string_view value);
 // The sessions whose purge_time has passed; empty `workflow` for all.
 Question<Batch> DueSessions(absl::string_view namespace_name, absl::string_view workflow);
 
-// What an erasure does beside its sessions: takes the owner's name off the tombstones of those that
-// were archived before. How many.
+// What an erasure does besides erasing sessions: removes the owner's name from the tombstones of
+// those archived before. Returns how many.
 Question<int64_t> ForgetOwner(absl::string_view namespace_name, absl::string_view owner_id);
 
 Question<DatabaseInfo> LoadDatabaseInfo();

@@ -10,11 +10,11 @@
 namespace sessiond::db {
 namespace {
 
-// How often a pattern must have happened to be one, and how many are told.
+// How often an error must occur to be a pattern, and how many patterns are returned.
 constexpr int kPatternErrorsMin = 2;
 constexpr int kPatternsMax = 100;
 
-// Which errors, where `s` is their session if they are not of one alone.
+// The condition that selects errors; `s` is their session if there may be several.
 std::string Where(const ErrorSelection& selection, int partition_count, Parameters* parameters) {
   const std::string filter =
       FilterSql(selection.filter, FilterResource::kErrors, partition_count, parameters);
@@ -38,7 +38,7 @@ PageParts Parts(absl::string_view from, std::string where) {
               " + octet_length(x.technical_details::text) + octet_length(x.resolution)"};
 }
 
-// For totals, where every error is met: a join, not a look-up for each.
+// For totals, which read every error: a join, not a look-up for each.
 constexpr absl::string_view kErrorsAndSessions =
     "session_errors x JOIN sessions s ON s.partition = x.partition AND s.id = x.session_id";
 
@@ -51,7 +51,7 @@ Sql CountsSql(const ErrorSelection& selection, int partition_count) {
   return {std::move(text), parameters.Take()};
 }
 
-// Patterns of sessions that are there, and of those that are not any more.
+// Patterns of existing sessions, and of archived ones.
 Sql PatternsSql(const ErrorSelection& selection, int partition_count) {
   Parameters parameters;
   std::string live = absl::StrCat(

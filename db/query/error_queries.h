@@ -1,4 +1,4 @@
-// Lists and summaries of errors. How pages work is told in page_sql.h.
+// Lists and summaries of errors. page_sql.h says how pages work.
 #pragma once
 
 #include <optional>
@@ -9,7 +9,7 @@
 
 namespace sessiond::db {
 
-// Whether there is such a session, and whether it may be seen, is not asked here.
+// None of these checks whether the session exists and may be seen.
 
 // One page, the newest first.
 ListQuestion<v1::SessionError> ListPage(const ErrorSelection& selection, int partition_count,
@@ -24,7 +24,7 @@ Question<std::optional<v1::SessionError>> ErrorById(absl::string_view session_id
 Question<Page<v1::SessionError>> NewestOpenErrors(absl::string_view session_id,
                                                   int partition_count);
 
-// The counts, and the patterns. Counts beyond int32 are answered as its maximum.
+// The counts, and the patterns. Counts beyond int32 become its maximum.
 Question<v1::SummarizeErrorsResponse> ErrorSummary(const ErrorSelection& selection,
                                                    int partition_count);
 

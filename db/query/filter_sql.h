@@ -1,5 +1,5 @@
-// Filters as SQL: from a closed vocabulary of columns, one for each resource; what callers said
-// travels in parameters.
+// Filters as SQL: from a closed vocabulary of columns, one for each resource; callers' values go
+// into parameters.
 #pragma once
 
 #include <string>

@@ -18,7 +18,7 @@ ListQuestion<v1::SessionMessage> ListPage(const MessageSelection& selection, int
       .descending = selection.descending,
       .columns = kMessageColumns,
       .bytes = "octet_length(m.content) + octet_length(m.metadata::text)"};
-  // Every page but the first lies behind it anyway.
+  // All pages except the first come after it anyway.
   const bool begins = after.empty() && selection.after_sequence > 0;
   return PageQuestion(parts, begins ? KeyValues{absl::StrCat(selection.after_sequence)} : after,
                       page_size, std::move(parameters), ReadMessage);

@@ -1,4 +1,4 @@
-// Lists of messages. How pages work is told in page_sql.h.
+// Lists of messages. page_sql.h says how pages work.
 #pragma once
 
 #include "db/base/selection.h"
@@ -7,8 +7,7 @@
 
 namespace sessiond::db {
 
-// One page of a session's messages. Whether there is such a session, and whether it may be seen, is
-// not asked here.
+// One page of a session's messages. Does not check whether the session exists and may be seen.
 ListQuestion<v1::SessionMessage> ListPage(const MessageSelection& selection, int partition_count,
                                           const KeyValues& after, int page_size);
 

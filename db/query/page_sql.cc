@@ -12,8 +12,8 @@
 namespace sessiond::db {
 namespace {
 
-// The keys by their columns, and by names of their own: columns may be ambiguous where other tables
-// are about.
+// The keys by their columns, and by names of their own: column names may be ambiguous if other
+// tables are joined.
 struct KeyNames {
   explicit KeyNames(const std::vector<PageKey>& keys) {
     for (const PageKey& key : keys) {
@@ -35,7 +35,7 @@ std::string OrderBy(const Keys& keys, bool descending) {
   });
 }
 
-// A key's value as a placeholder. Nothing if it is none of its type.
+// A key's value as a placeholder. Nothing if it is not a value of its type.
 std::optional<std::string> KeySql(const PageKey& key, const std::string& value,
                                   Parameters* parameters) {
   if (key.type == "text") return parameters->Text(value);
@@ -45,7 +45,7 @@ std::optional<std::string> KeySql(const PageKey& key, const std::string& value,
   return parameters->Add(value, key.type);
 }
 
-// The condition of rows behind the one with these values. Rows compare column by column, as indexes
+// The condition of rows after the one with these values. Rows compare column by column, as indexes
 // do: one step into the index. INVALID_PAGE_TOKEN: a token of ours that carries no key of this
 // list, made by a daemon of another version.
 absl::StatusOr<std::string> BehindSql(const PageParts& parts, const KeyValues& after,
@@ -69,13 +69,13 @@ std::string RowsSql(const PageParts& parts, absl::string_view where, absl::strin
                       OrderBy(KeyNames(parts.keys).columns, parts.descending), " LIMIT ", limit);
 }
 
-// The same rows, not in order. The edge is the last of as many as are wanted, by the index alone.
+// The same rows, not in order. The edge is the last row of the page, found by the index alone.
 //
 // The first rows are those before the edge, and the edge: an OR of two ranges of the index, which
 // only a bitmap scan answers. It stays one as long as its sides have nothing in common that the
-// planner could take out of it, hence the edge's own `lead`; and OFFSET 0 keeps the conditions that
-// lead to other indexes from it. The rest comes behind them, as Append runs its parts in turn, and
-// not at all if they are enough.
+// planner could factor out, hence the edge's own `lead`; and OFFSET 0 keeps conditions that lead to
+// other indexes out of it. The rest comes after them, as Append runs its parts in turn, and is not
+// read at all if they are enough.
 std::string FarApartRowsSql(const PageParts& parts, absl::string_view behind,
                             absl::string_view limit) {
   const auto& [column, value] = *parts.far_apart;
@@ -106,9 +106,9 @@ std::string FarApartRowsSql(const PageParts& parts, absl::string_view behind,
 
 }  // namespace
 
-// ROWS BETWEEN … 1 PRECEDING: what lies before a row, so that the row which crosses the limit still
-// comes, and with it the word that there are more. The planner sees by the keys' own names that the
-// windows' rows are in order already.
+// ROWS BETWEEN … 1 PRECEDING: the bytes before a row, so that the row which crosses the limit is
+// still returned, and shows that there are more. By the keys' own names the planner sees that the
+// windows' rows are already in order.
 absl::StatusOr<Sql> PageSql(const PageParts& parts, const KeyValues& after, int page_size,
                             Parameters parameters) {
   assert(page_size >= 1);

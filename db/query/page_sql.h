@@ -1,18 +1,18 @@
-// Lists by key, whatever they list. The next page begins behind the last row of this one, found by
-// one step into the index that the order rides, and so neither skips nor repeats a row while others
-// come. The statement itself ends a page early by bytes (kPageBytesMax), so that a thousand large
-// rows never meet in memory:
+// Pages of lists by key, for any kind of row. The next page begins after the last row of this one,
+// found by one step into the order's index, and so neither skips nor repeats a row while others are
+// inserted. The statement itself ends a page early by bytes (kPageBytesMax), so that a thousand
+// large rows are never in memory together:
 //
 //   by order and key, one row more than asked  →  has each a next one? how many bytes before it?  →
 //   those that fit
 //
-// A walk along an index fetches each row's page when it comes to it, one after the other. Where the
-// rows lie far apart and have not been in use lately, that is as many waits for the disk. Of scans
-// by an index PostgreSQL fetches pages ahead (effective_io_concurrency) for bitmap scans alone,
-// which know no order and no limit. So a page of rows that are `far_apart` is made in three steps:
+// An index scan fetches each row's page when it reaches the row, one after the other. If the rows
+// lie far apart and are not in memory, the scan waits for the disk once per row. PostgreSQL
+// prefetches (effective_io_concurrency) only for bitmap scans, which have no order and no limit. So
+// a page of rows that are `far_apart` is made in three steps:
 //
 //   the last key of a page, by the index alone as far as it is vacuumed  →  all up to that key,
-//   their pages side by side  →  if some of those do not match: more from behind that key, in order
+//   their pages in parallel  →  if some of those do not match: more from after that key, in order
 #pragma once
 
 #include <algorithm>
@@ -34,8 +34,8 @@
 
 namespace sessiond::db {
 
-// What the FULL view adds to a session: of each list so many, and half of what a page may have, so
-// that both and the session stay within a reply.
+// What the FULL view adds to a session: at most this many rows of each list, and half the bytes of
+// a page, so that both lists and the session fit into a reply.
 inline constexpr int kViewRowsMax = 100;
 inline constexpr std::size_t kViewBytesMax = kPageBytesMax / 2;
 
@@ -47,31 +47,31 @@ struct PageKey {
 };
 
 struct PageParts {
-  // What the rows are called, and where they come from: `s`, `sessions s`. Joins in `from` are for
-  // `where` alone. `where` has no OR outside of parentheses.
+  // The alias of the rows, and where they come from: `s`, `sessions s`. Joins in `from` are only
+  // for `where`. `where` has no OR outside of parentheses.
   absl::string_view alias;
   absl::string_view from;
   std::string where;
   std::vector<PageKey> keys;
   bool descending = false;
   // Rows that lie far apart: those whose `column`, which leads their index before `keys`, has
-  // `value`, a placeholder. It is not said in `where`.
+  // `value`, a placeholder. `where` does not repeat that.
   struct FarApart {
     absl::string_view column;
     std::string value;
   };
   std::optional<FarApart> far_apart;
-  // What is looked up for each row of the page, and only for those.
+  // What is looked up for each row of the page, and for no other.
   absl::string_view join;
-  // Of the row and what was joined to it.
+  // Columns of the row and of what was joined to it.
   absl::string_view columns;
-  // What a row adds to the reply; only what may be large is counted.
+  // How many bytes a row adds to the reply; only what may be large is counted.
   absl::string_view bytes;
   std::size_t bytes_max = kPageBytesMax;
 };
 
-// One page, from the beginning or behind the row with these values: has_next, the keys, `columns`.
-// INVALID_PAGE_TOKEN: they are not such values. REQUIRES: 1 <= page_size.
+// One page, from the beginning or after the row with these values: has_next, the keys, `columns`.
+// INVALID_PAGE_TOKEN: these are not values of the keys. REQUIRES: 1 <= page_size.
 absl::StatusOr<Sql> PageSql(const PageParts& parts, const KeyValues& after, int page_size,
                             Parameters parameters);
 
@@ -115,18 +115,18 @@ ListQuestion<Message> PageQuestion(const PageParts& parts, const KeyValues& afte
   return question;
 }
 
-// The condition that rows of `alias` lie below this session.
+// The condition that rows of `alias` belong to this session.
 std::string OfSessionSql(absl::string_view alias, absl::string_view session_id, int partition_count,
                          Parameters* parameters);
 
 // The session `s` of rows of `alias`, for conditions: its namespace and state. LIMIT makes it a
-// look-up for each row, so that the order's index is walked, never all sessions joined.
+// look-up for each row, so that the order's index is scanned, and all sessions are never joined.
 std::string SessionOfSql(absl::string_view alias);
 
-// The condition that a session `s` lies in this namespace; `-`: in any.
+// The condition that a session `s` is in this namespace; `-`: in any.
 std::string NamespaceSql(absl::string_view namespace_name, Parameters* parameters);
 
-// A count as the API says it: beyond int32 its maximum.
+// A count as the API returns it: beyond int32 its maximum.
 inline int32_t Saturated(int64_t count) {
   return static_cast<int32_t>(std::min<int64_t>(count, std::numeric_limits<int32_t>::max()));
 }

@@ -12,11 +12,11 @@
 namespace sessiond::db {
 namespace {
 
-// How long after its deadline a trip is listened to: for PostgreSQL's own word that it stopped,
-// which saves the connection.
+// How long after its deadline a round trip still waits: for PostgreSQL's own report that it
+// stopped, which saves the connection.
 constexpr absl::Duration kStopGrace = absl::Milliseconds(50);
 
-// Of a transaction that has failed.
+// For rolling back a failed transaction.
 constexpr absl::Duration kRollBackTime = absl::Seconds(1);
 
 // SQLSTATE query_canceled: statement_timeout.
@@ -32,7 +32,7 @@ absl::Status Draining() {
       .RetryAfter(absl::Seconds(1));
 }
 
-// `why` there is no connection, and when the next attempt to get one is.
+// `why`: the reason for no connection; with the time of the next attempt to connect.
 absl::Status Unavailable(const absl::Status& why, SteadyTime next_attempt) {
   constexpr absl::Duration kSoon = absl::Milliseconds(50);
   if (!absl::IsUnavailable(why)) return why;
@@ -40,9 +40,9 @@ absl::Status Unavailable(const absl::Status& why, SteadyTime next_attempt) {
       .RetryAfter(std::max(next_attempt - SteadyTime::Now(), kSoon));
 }
 
-// What is written is not done before it is everywhere that it has to be; nor is what was found to
-// be written already, by somebody who does not know that. A row's lock makes this a commit that
-// waits for all before it.
+// A write is not done before it is everywhere that it must be; nor is one that was found to be
+// written already, perhaps by a client that has not heard so itself. A row's lock makes this a
+// commit that waits for all before it.
 constexpr absl::string_view kConfirm = "SELECT FROM database_identity FOR UPDATE";
 
 ConnectionOptions ConnectionOf(const QueryPoolOptions& options) {
@@ -51,17 +51,17 @@ ConnectionOptions ConnectionOf(const QueryPoolOptions& options) {
       .application_name = "sessiond queries",
       .settings =
           {
-              // A page rides its order's index and ends after as many rows as it shows; on tables
+              // A page scans its order's index and ends after the rows that it shows; on tables
               // without statistics, or with few rows, the planner would read everything and sort.
               {"enable_seqscan", "off"},
-              // One core a query: two would be all of a small machine's.
+              // One core per query: two would be all that a small machine has.
               {"max_parallel_workers_per_gather", "0"},
           },
       .statements = {},
       .keep_sql_prepared = true,
   };
-  // All statements of a trip see the same moment; what is changed is changed as it is by then.
-  // Whether it may be changed at all, who set the database to read-only decides.
+  // All statements of a read-only round trip see one snapshot; writes see the current rows. If the
+  // database was set to read-only, writes are refused.
   if (options.read_only) {
     connection.settings.emplace_back("default_transaction_read_only", "on");
     connection.settings.emplace_back("default_transaction_isolation", "repeatable read");
@@ -84,8 +84,8 @@ class QueryPool::Worker {
     if (absl::IsDeadlineExceeded(waited_for)) return DeadlineExceeded();
     if (!waited_for.ok()) return waited_for;
     Results results = Attempt(entry);
-    // The connection had died, perhaps long ago: reading again does no harm, and on a new
-    // connection it may go well.
+    // The connection had died, perhaps long ago: repeating a read does no harm, and on a new
+    // connection it may succeed.
     if (absl::IsUnavailable(results.status()) && tripped_ &&
         SteadyTime::Now() < entry.deadline.time) {
       results = Attempt(entry);
@@ -96,7 +96,7 @@ class QueryPool::Worker {
  private:
   Results Attempt(const Entry& entry) {
     tripped_ = false;
-    // While the database is away, callers are refused at once between attempts to connect.
+    // While the database is unreachable, callers are refused at once between attempts to connect.
     if (absl::Status connected = link_.Connect(entry.deadline.time); !connected.ok())
       return Unavailable(connected, link_.next_attempt());
     tripped_ = true;
@@ -117,7 +117,7 @@ class QueryPool::Worker {
       return results;
     }
     const bool out_of_time = SqlStateOf(results.status()) == kQueryCanceled;
-    // Also where it is not closed yet: a server that shuts down says so first.
+    // Also if it is not closed yet: a server that shuts down says so first.
     if (absl::IsUnavailable(results.status()) && !out_of_time) {
       link_.Close();
     } else {
@@ -135,7 +135,7 @@ class QueryPool::Worker {
 
   const bool writes_;
   Link link_;
-  // Whether the last attempt got as far as sending.
+  // Whether the last attempt sent its statements.
   bool tripped_ = false;
 };
 

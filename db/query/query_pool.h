@@ -1,10 +1,10 @@
-// Connections for what may take long: lists and counts. They are few, and not the lanes': a slow
-// query keeps other slow queries waiting, never a change or a read by id.
+// Connections for queries that may take long: lists and counts. They are few, and not the lanes': a
+// slow query delays other slow queries, never a change or a read by id.
 //
-//   Ask → queue (bounded) → a thread with its connection → one trip → done
+//   Ask → queue (bounded) → a thread with its connection → one round trip → done
 //
-// A trip tells the database its own deadline, so that nothing goes on running for a caller who has
-// left.
+// Each round trip sets its own deadline in the database, so that nothing runs on for a caller that
+// has gone.
 #pragma once
 
 #include <coroutine>
@@ -30,18 +30,18 @@ namespace sessiond::db {
 
 struct QueryPoolOptions {
   std::string dsn;
-  // 2: one long count leaves the other to lists; each busy one is a core of PostgreSQL's that lanes
-  // do not have.
+  // 2: one long count leaves the other to lists; each busy one takes a core of PostgreSQL from the
+  // lanes.
   int connections = 2;
-  // What may wait: at a millisecond a list, about a second's work; where each has to wait for the
-  // disk, a few seconds'. More would only wait to expire.
+  // The most that may wait: at a millisecond per list, about a second of work; if each waits for
+  // the disk, a few seconds. More would only wait until they expire.
   int waiting_max = 1024;
-  // The longest any trip may take, whatever its caller allows.
+  // The longest that a round trip may take, whatever its caller allows.
   absl::Duration trip_time_max = absl::Seconds(30);
-  // False for statements that change what is no part of a session. A trip whose connection was lost
-  // is run again: it must not matter how often it is run.
+  // False for statements that change what is not part of a session. A round trip whose connection
+  // was lost is repeated: its statements must be idempotent.
   bool read_only = true;
-  // What is seen of the database; one for all who share it.
+  // What is known about the database; shared by all that use it.
   std::shared_ptr<Primary> primary = std::make_shared<Primary>();
 };
 
@@ -52,28 +52,29 @@ class QueryPool {
   template <class Answered>
   class Asking;
 
-  // Starts the threads; they connect when there is something to do.
+  // Starts the threads; they connect when there is work.
   explicit QueryPool(QueryPoolOptions options);
   // Shuts down.
   ~QueryPool();
 
-  // Runs the statements of `trip`, which only read unless it was allowed, in one transaction and
-  // hands their results to `done`, on a thread of the pool; on the caller's own where the answer is
-  // a refusal at once. `done` is called exactly once, with
+  // Runs the statements of `trip`, which only read unless `read_only` is false, in one transaction
+  // and passes their results to `done`, on a thread of the pool; on the caller's thread if they are
+  // refused at once. `done` is called exactly once, with
   //   RESOURCE_EXHAUSTED / OVERLOADED: too many wait · DEADLINE_EXCEEDED: `deadline` passed,
   //   waiting or running · CANCELLED: the caller left while it waited · UNAVAILABLE /
   //   DATABASE_UNAVAILABLE: not reachable, or lost twice · UNAVAILABLE / DRAINING: shut down · what
   //   SqlError makes of an error.
   void Run(std::vector<Sql> trip, Deadline deadline, Done done);
 
-  // co_await pool.Ask(question, deadline) → its answer, on a thread of the pool, or what Run says.
+  // co_await pool.Ask(question, deadline) → its answer, on a thread of the pool, or an error of
+  // Run.
   template <class Answered>
   Asking<Answered> Ask(Question<Answered> question, Deadline deadline) {
     return Asking<Answered>(*this, std::move(question), deadline);
   }
 
-  // Answers what waits with DRAINING, lets finish what runs, and ends the threads. Run refuses from
-  // now on.
+  // Answers all that wait with DRAINING, lets running ones finish, and ends the threads. Run
+  // refuses from now on.
   void Shutdown();
 
  private:

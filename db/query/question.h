@@ -1,4 +1,4 @@
-// What is asked of the database in one round trip, and how the answer is read.
+// What is asked in one round trip, and how the answer is read.
 #pragma once
 
 #include <vector>
@@ -13,7 +13,7 @@ namespace sessiond::db {
 template <class Answered>
 struct Question {
   std::vector<Sql> statements;
-  // Of the result of each. Once.
+  // Reads the results, one for each statement. Called once.
   absl::AnyInvocable<Answered(absl::Span<const Result> results)> read;
 };
 

@@ -20,7 +20,8 @@ std::string Where(absl::string_view namespace_name, const Filter& filter, int pa
                       FilterSql(filter, FilterResource::kSessions, partition_count, parameters));
 }
 
-// Takes out of the filter that all sessions are one owner's, if it says so.
+// If the filter restricts sessions to one owner, removes that condition from it and returns the
+// owner.
 std::optional<std::string> TakeOwner(Filter* filter) {
   if (filter->kind == Filter::Kind::kRestriction) {
     const Restriction& restriction = filter->restriction;
@@ -37,7 +38,7 @@ std::optional<std::string> TakeOwner(Filter* filter) {
   return std::nullopt;
 }
 
-// create_time leads by itself.
+// create_time is the first key by itself.
 std::vector<PageKey> KeysOf(OrderField field) {
   const PageKey created_at = {"s.created_at", "timestamptz"}, id = {"s.id", "text"};
   switch (field) {
@@ -53,7 +54,7 @@ std::vector<PageKey> KeysOf(OrderField field) {
   return {};
 }
 
-// Pages of sessions with their tasks; without where.
+// Pages of sessions with their tasks; `where` is left empty.
 PageParts Parts(const Order& order) {
   return {.alias = "s",
           .from = "sessions s",
@@ -69,7 +70,7 @@ PageParts Parts(const Order& order) {
               " + COALESCE(octet_length(t.failure_context::text), 0)"};
 }
 
-// An owner's sessions lie where others were made at the same time.
+// An owner's sessions lie far apart: each next to those created at the same time.
 PageParts::FarApart OfOwner(absl::string_view owner_id, Parameters* parameters) {
   return {.column = "s.owner_id", .value = parameters->Text(owner_id)};
 }
@@ -113,7 +114,7 @@ PageParts EventParts(absl::string_view session_id, int partition_count, Paramete
           .bytes = "octet_length(e.changes::text) + octet_length(e.reason)"};
 }
 
-// Asks this in the same round trip.
+// Adds this question to the same round trip.
 template <class Answered>
 void Append(Question<Answered>& more, std::vector<Sql>* statements) {
   for (Sql& sql : more.statements) statements->push_back(std::move(sql));
@@ -193,8 +194,8 @@ Question<v1::CountSessionsResponse> SessionCounts(const SessionSelection& select
                                                   int partition_count,
                                                   v1::CountSessionsRequest::GroupBy group_by) {
   Parameters parameters;
-  // A list of states, which sessions_by_state answers: where most sessions are deleted ones, they
-  // are never touched.
+  // A list of states, which sessions_by_state answers: if most sessions are deleted, they are never
+  // read.
   const absl::string_view states = selection.include_deleted ? "1, 2, 3, 4, 5" : "1, 2, 3, 4";
   const std::string from =
       absl::StrCat("FROM sessions s WHERE s.state IN (", states, ") AND ",

@@ -1,6 +1,6 @@
 // The queries that callers shape: lists and counts of sessions, lists of events. Each is compiled
-// into one statement from a closed vocabulary of columns; what callers said travels in parameters,
-// never in the text. How pages work is told in page_sql.h.
+// into one statement from a closed vocabulary of columns; callers' values go into parameters, never
+// into the text. page_sql.h says how pages work.
 #pragma once
 
 #include "absl/strings/string_view.h"
@@ -17,23 +17,23 @@ namespace sessiond::db {
 ListQuestion<v1::Session> ListPage(const SessionSelection& selection, int partition_count,
                                    const KeyValues& after, int page_size);
 
-// An owner's recoverable sessions, newest first: one page of kPageSizeMax, off sessions_by_owner.
+// An owner's recoverable sessions, newest first: one page of kPageSizeMax, by sessions_by_owner.
 Question<Page<v1::Session>> RecoverableSessions(absl::string_view namespace_name,
                                                 absl::string_view owner_id);
 
 // A session with its newest files and open errors, or its tombstone.
 Question<Aggregate> FullSession(absl::string_view session_id, int partition_count);
 
-// That, and what its events tell of imports.
+// That, and what its events say about imports.
 Question<ImportedSession> FindImported(absl::string_view session_id, int partition_count);
 
-// Counts beyond int32 are answered as its maximum.
+// Counts beyond int32 become its maximum.
 Question<v1::CountSessionsResponse> SessionCounts(const SessionSelection& selection,
                                                   int partition_count,
                                                   v1::CountSessionsRequest::GroupBy group_by);
 
-// One page of a session's events, the oldest first. Whether there is such a session, and whether it
-// may be seen, is not asked here.
+// One page of a session's events, the oldest first. Does not check whether the session exists and
+// may be seen.
 ListQuestion<v1::SessionEvent> ListPage(const EventSelection& selection, int partition_count,
                                         const KeyValues& after, int page_size);
 

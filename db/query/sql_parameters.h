@@ -13,14 +13,14 @@
 
 namespace sessiond::db {
 
-// Collects parameters; each method answers with the placeholder of what it took.
+// Collects parameters; each method returns the placeholder of its value.
 class Parameters {
  public:
   std::string Text(absl::string_view value) { return Add(std::string(value), "text"); }
   std::string Integer(int64_t value) { return Add(absl::StrCat(value), "bigint"); }
   std::string SmallInteger(int64_t value) { return Add(absl::StrCat(value), "smallint"); }
   std::string Json(std::string value) { return Add(std::move(value), "jsonb"); }
-  // As PostgreSQL reads it whatever its DateStyle is.
+  // In a form that PostgreSQL reads under every DateStyle.
   std::string Time(absl::Time value) {
     return Add(absl::FormatTime("%E4Y-%m-%d %H:%M:%E6S+00", value, absl::UTCTimeZone()),
                "timestamptz");

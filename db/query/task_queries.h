@@ -1,4 +1,4 @@
-// Lists of tasks over all sessions. How pages work is told in page_sql.h.
+// Lists of tasks over all sessions. page_sql.h says how pages work.
 #pragma once
 
 #include "db/base/selection.h"

@@ -16,7 +16,7 @@
 namespace sessiond::db {
 namespace {
 
-// Numbers that statements say.
+// Numbers that occur in statements.
 static_assert(v1::SessionEvent::UPDATED == 3 && v1::SessionEvent::COMPLETED == 5 &&
               v1::SessionEvent::FAILED == 9 && v1::SessionEvent::RECOVERED == 10 &&
               v1::SessionEvent::DELETED == 11 && v1::SessionEvent::UNDELETED == 12 &&
@@ -44,7 +44,7 @@ std::vector<std::optional<std::string>> RangeParams(absl::Span<const PositionRan
   return {ArrayText(partitions), ArrayText(after), ArrayText(upto)};
 }
 
-// Arrays of the second trip, one for each column.
+// Arrays for the second round trip, one for each column.
 class ArrayParams {
  public:
   explicit ArrayParams(std::size_t columns) : columns_(columns) {}
@@ -128,7 +128,7 @@ StoredEvents ReadEvents(absl::Span<const Result> results, int partition_count) {
 bool ReadRest(absl::Span<const Result> results, StoredEvents* stored) {
   const std::vector<int64_t>& before = stored->partitions.purged;
   const std::vector<int64_t> purged = ReadStates(results[0], before.size()).purged;
-  // What happens to a session behind an event lies behind it.
+  // Later changes of a session have later positions.
   for (const StoredEvent& event : stored->events) {
     const int16_t p = event.partition;
     if (purged[p] > before[p] && purged[p] > event.position) return false;
@@ -178,7 +178,7 @@ Question<bool> FindRestOf(StoredEvents* stored, Rewinding rewinding,
                           std::size_t message_bytes_max) {
   ArrayParams moved(4), gone(2), appended(5);
   absl::flat_hash_set<absl::string_view> seen;
-  // From the last event of each session.
+  // From the last event of each session on.
   for (auto each = stored->events.rbegin(); each != stored->events.rend(); ++each) {
     const v1::SessionEvent& event = each->step.event;
     const std::string& id = event.session_id();

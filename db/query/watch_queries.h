@@ -1,5 +1,5 @@
-// What watches read: how far each partition is, and the events of stretches of partitions, with all
-// that is left to tell whose they are.
+// What watches read: each partition's position, and the events of ranges of partitions, with all
+// that is left to say whose they are.
 #pragma once
 
 #include <optional>
@@ -18,7 +18,7 @@ namespace sessiond::db {
 
 Question<PartitionStates> ReadPartitionStates(int partition_count);
 
-// The same, in one round trip with something else.
+// The same, in one round trip with another question.
 template <class Found>
 Question<AsOf<Found>> AskAsOf(int partition_count, Question<Found> question) {
   Question<PartitionStates> states = ReadPartitionStates(partition_count);
@@ -31,20 +31,20 @@ Question<AsOf<Found>> AskAsOf(int partition_count, Question<Found> question) {
           }};
 }
 
-// The time of the oldest event behind all that was removed; nothing when nothing was.
+// The time of the oldest event after all removed ones; nothing if none was removed.
 Question<std::optional<absl::Time>> FindOldestResumable();
 
 // What StoredEvents is made of, each part as of one moment. The first reads the events and their
-// sessions; the second what few of them need: events behind them, tombstones, messages. REQUIRES:
+// sessions; the second what few of them need: later events, tombstones, messages. REQUIRES:
 // `ranges` ascend, one for each partition at most, and have no more than kStoredEventsMax
 // positions.
 Question<StoredEvents> FindStoredEvents(absl::Span<const PositionRange> ranges,
                                         int partition_count);
-// Without statements: there is nothing else to read. False: what belongs to these events may have
-// been removed between the two, and both are to be asked again. REQUIRES: `stored` outlives it.
+// No statements: there is nothing else to read. False: what belongs to these events may have been
+// removed between the two, and both must be asked again. REQUIRES: `stored` outlives it.
 Question<bool> FindRestOf(StoredEvents* stored, Rewinding rewinding, std::size_t message_bytes_max);
 
-// The sessions with these ids, as far as there are any, in the order of ids.
+// Those of these sessions that exist, in the order of ids.
 Question<std::vector<v1::Session>> FindNamedSessions(absl::Span<const std::string> session_ids,
                                                      int partition_count);
 
