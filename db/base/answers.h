@@ -1,4 +1,4 @@
-// What the store answers with, where that is no message of the contract.
+// What the store answers with, if it is not a message of the contract.
 #pragma once
 
 #include <string>
@@ -19,14 +19,14 @@ struct Batch {
   int held = 0;
 };
 
-// A session with its newest files and open errors, or its tombstone; and what its events tell of
+// A session with its newest files and open errors, or its tombstone; and what its events say about
 // imports.
 struct ImportedSession {
   Aggregate aggregate;
   std::vector<v1::SessionEvent> imports;
 };
 
-// What the database is.
+// What is known about the database.
 struct DatabaseInfo {
   std::string database_id;
   int schema_version = 0;

@@ -1,5 +1,5 @@
-// What a lane tells of a group once its commit is known: each event with the session it was about.
-// Watches are fed with these, from memory.
+// What a lane reports about a group once its commit is known: each event with its session. Watches
+// are fed with these, from memory.
 #pragma once
 
 #include <atomic>
@@ -19,12 +19,13 @@ struct CommittedEvent {
   // Dense within the partition, in commit order.
   int64_t position = 0;
   v1::SessionEvent event;
-  // As its command, which may have told of several facts, left the session; presented. Null: it is
-  // gone, archived or erased. The same pointer for all events of a command.
+  // The session, presented, as its command left it; a command may have added several events. Null:
+  // archived or erased. The same pointer for all events of a command.
   std::shared_ptr<const v1::Session> session;
-  // As the command found it. Null: it was created. The same pointer for all events of a command.
+  // The session as the command found it. Null: it was created. The same pointer for all events of a
+  // command.
   std::shared_ptr<const v1::Session> session_before;
-  // Of MESSAGES_APPENDED: all that were.
+  // For MESSAGES_APPENDED: all appended messages.
   std::vector<v1::SessionMessage> messages;
 };
 
@@ -35,13 +36,13 @@ struct PositionRange {
   int64_t upto = 0;
 };
 
-// Who wants to know. REQUIRES: outlives the lanes.
+// Notified of commits. REQUIRES: outlives the lanes.
 struct CommittedListener {
-  // While false nothing is copied, and nobody called. Any group that begins after it became true is
-  // told of; what was missed before is found in the database.
+  // While false nothing is copied, and nothing called. Every group that begins after it became true
+  // is reported; earlier ones are found in the database.
   std::atomic<bool> listening = false;
   // Called on the lane's thread with the events of one group, in the order of each partition's
-  // positions, before the group's callers have their answers.
+  // positions, before the group's callers get their answers.
   std::function<void(std::vector<CommittedEvent>)> on_committed;
 };
 

@@ -12,7 +12,7 @@
 namespace sessiond {
 
 // A lazily started coroutine. The frame belongs to the Awaitable; awaiting it starts it, and
-// resumes the awaiter when it has its value, on whatever thread that happens.
+// resumes the awaiter when it has its value, on whichever thread produces it.
 template <class T>
 class [[nodiscard]] Awaitable {
  public:
@@ -20,7 +20,7 @@ class [[nodiscard]] Awaitable {
     std::optional<T> value;
     std::coroutine_handle<> awaiter;
 
-    // Hands over to the awaiter without growing the stack.
+    // Switches to the awaiter without growing the stack.
     struct Finish {
       bool await_ready() const noexcept { return false; }
       std::coroutine_handle<> await_suspend(std::coroutine_handle<promise_type> h) const noexcept {
@@ -61,7 +61,7 @@ class [[nodiscard]] Awaitable {
   std::coroutine_handle<promise_type> handle_;
 };
 
-// A value, or why there is none.
+// A value, or the reason why there is none.
 template <class T>
 using Answer = Awaitable<absl::StatusOr<T>>;
 
@@ -76,7 +76,7 @@ struct Detached {
   };
 };
 
-// For threads that may wait: runs the task, and blocks until it has its value.
+// For threads that may block: runs the task, and blocks until it has its value.
 template <class T>
 T Wait(Awaitable<T> task) {
   std::optional<T> value;
@@ -91,7 +91,7 @@ T Wait(Awaitable<T> task) {
   return *std::move(value);
 }
 
-// Runs the task, whose value nobody waits for.
+// Runs the task and ignores its value.
 template <class T>
 Detached Forget(Awaitable<T> task) {
   co_await task;

@@ -7,7 +7,7 @@
 namespace sessiond::db {
 namespace {
 
-// Long enough to have some quick answers in it, short enough for clocks that drift or are set.
+// Long enough to contain some quick answers, short enough for clocks that drift or are set.
 constexpr absl::Duration kSpan = absl::Seconds(15);
 
 }  // namespace
@@ -19,7 +19,7 @@ void DatabaseClock::Read(absl::Time database_time, SteadyTime now) {
     origin_ = absl::InfinitePast();
     since_ = now;
   }
-  // What was longer under way looks earlier than it is.
+  // An answer that took longer gives an earlier origin.
   origin_ = std::max(origin_, database_time - now.SinceStart());
   origin_known_ = std::max(origin_, origin_before_);
 }

@@ -1,5 +1,5 @@
-// How long somebody waits for an answer: until a time, or until they have left before it. What was
-// not sent to the database by then is not sent any more.
+// How long a caller waits for an answer: until a time, or until it goes before that. What was not
+// sent to the database by then is never sent.
 #pragma once
 
 #include <atomic>
@@ -11,15 +11,15 @@ namespace sessiond::db {
 
 struct Deadline {
   SteadyTime time = SteadyTime::InfiniteFuture();
-  // Becomes true, on any thread, when they have left; null where nobody would tell. Outlives what
-  // waits.
+  // Becomes true, on any thread, when the caller has gone; null if that is never reported. Outlives
+  // what waits.
   const std::atomic<bool>* left = nullptr;
 
   Deadline() = default;
-  // Most only know a time.
+  // Most have only a time.
   Deadline(SteadyTime until, const std::atomic<bool>* told = nullptr) : time(until), left(told) {}
 
-  // Why nobody waits any more; OK while somebody does.
+  // Why the caller no longer waits; OK while it does.
   absl::Status Check(SteadyTime now) const {
     if (time <= now) {
       return absl::DeadlineExceededError("The deadline passed while the call waited for its turn.");

@@ -1,5 +1,5 @@
-// Where work waits for a lane: many threads put in; who takes out, one thread or several, takes all
-// there is, up to a group's limits. What is not taken on is refused here.
+// Where work waits for a lane: many threads put items in; one thread or several take them out, each
+// time all there are, up to a group's limits. What is not accepted is refused here.
 #pragma once
 
 #include <cstddef>
@@ -22,10 +22,10 @@ struct InboxOptions {
   // More than this many items, or bytes, waiting is overload.
   std::size_t items_max = 4096;
   std::size_t bytes_max = 64 << 20;
-  // What is taken out at once.
+  // The most taken out at once.
   std::size_t group_items_max = 256;
   std::size_t group_bytes_max = 1 << 20;
-  // What waits, and what else can be done with it than to wait: as refusals say it.
+  // What waits, and what the caller can do instead of waiting: words for refusals.
   absl::string_view items = "changes";
   absl::string_view elsewhere = kRetryElsewhere;
 };
@@ -36,7 +36,7 @@ class Inbox {
  public:
   explicit Inbox(InboxOptions options) : options_(options) {}
 
-  // OVERLOADED: too much waits already. DRAINING: it is closed.
+  // OVERLOADED: too many items wait already. DRAINING: it is closed.
   absl::Status Push(Item item, std::size_t bytes) {
     absl::MutexLock lock(&mutex_);
     if (closed_) return Draining(options_.elsewhere);
@@ -54,11 +54,11 @@ class Inbox {
     absl::MutexLock lock(&mutex_);
     while (waiting_.empty() && !closed_) arrived_.Wait(&mutex_);
     const bool taken = TakeLocked(group);
-    if (!waiting_.empty()) arrived_.Signal();  // The rest is somebody else's.
+    if (!waiting_.empty()) arrived_.Signal();  // Another thread takes the rest.
     return taken;
   }
 
-  // From now on nothing is let in; what waits is still taken.
+  // From now on nothing is accepted; what waits is still taken.
   void Close() {
     absl::MutexLock lock(&mutex_);
     closed_ = true;
@@ -97,8 +97,8 @@ class Inbox {
   bool closed_ ABSL_GUARDED_BY(mutex_) = false;
 };
 
-// What nobody waits for any more does not reach the database. Answers those of the group whose
-// `deadline` has passed, or whose caller has left, `fail(item, why)` and Done, and takes them out.
+// Items whose caller no longer waits do not reach the database. Answers those whose `deadline` has
+// passed, or whose caller has gone, by `fail(item, why)` and Done, and removes them from the group.
 template <class Item, class Fail>
 void AnswerExpired(std::vector<Item*>* group, Fail fail) {
   const SteadyTime now = SteadyTime::Now();

@@ -1,4 +1,4 @@
-// Lists come in pages. The next one begins behind the last row of this one, which its token names.
+// Lists come in pages. The next one begins after the last row of this one, which its token names.
 #pragma once
 
 #include <string>
@@ -9,16 +9,16 @@
 
 namespace sessiond::db {
 
-// What the order of a list compares, of one row, as page tokens carry it: of times the microseconds
+// One row's values that the order of a list compares, as in page tokens: for times the microseconds
 // since 1970.
 using KeyValues = std::vector<std::string>;
 
 struct PageRequest {
   // The most rows.
   int size = kPageSizeDefault;
-  // Of the page before; empty for the first.
+  // From the page before; empty for the first.
   std::string token;
-  // All that a token is bound to: the method, then the fields of the request but page_size and
+  // All that a token is bound to: the method, then the fields of the request except page_size and
   // page_token.
   std::vector<std::string> query;
 };
@@ -26,9 +26,9 @@ struct PageRequest {
 template <class Message>
 struct Page {
   google::protobuf::RepeatedPtrField<Message> rows;
-  // Of the last row; empty if no more follow.
+  // The last row's; empty if no more follow.
   KeyValues end;
-  // The same, for the caller to come back with.
+  // The same, for the caller's next request.
   std::string next_token;
 };
 

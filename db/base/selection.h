@@ -1,4 +1,4 @@
-// Which rows a list or a count is about; a list of each kind comes in an order of its own.
+// Which rows a list or a count selects; each kind of list has its own order.
 #pragma once
 
 #include <string>
@@ -19,11 +19,11 @@ struct SessionSelection {
   std::string namespace_name = "default";
   Filter filter;
   bool include_deleted = false;
-  // Of lists.
+  // For lists.
   Order order;
 };
 
-// Of sessions that are not deleted, the newest started first.
+// Tasks of sessions that are not deleted, the newest started first.
 struct TaskSelection {
   using Row = v1::SessionTask;
   // `-`: all.
@@ -41,7 +41,7 @@ struct ErrorSelection {
   std::string namespace_name = "default";
   // Parsed for kErrors.
   Filter filter;
-  // Of deleted sessions too.
+  // Errors of deleted sessions too.
   bool include_deleted = false;
 };
 
@@ -50,7 +50,7 @@ struct MessageSelection {
   using Row = v1::SessionMessage;
   std::string session_id;
   bool include_deleted = false;
-  // Only those behind it, in the direction of the list; 0 for all.
+  // Only those after it, in the direction of the list; 0 for all.
   int32_t after_sequence = 0;
   bool descending = false;
 };

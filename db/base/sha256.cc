@@ -10,7 +10,7 @@
 namespace sessiond::db {
 
 std::string Sha256(absl::string_view data) {
-  // Both are kept: since OpenSSL 3 looking an algorithm up costs more than a small digest does
+  // Both are cached: since OpenSSL 3 looking up an algorithm costs more than a small digest
   // (crypto(7), "Performance").
   static EVP_MD* const algorithm = EVP_MD_fetch(nullptr, "SHA256", nullptr);
   thread_local const std::unique_ptr<EVP_MD_CTX, decltype(&EVP_MD_CTX_free)> context(

@@ -1,11 +1,11 @@
-// When something happens in this process: a point of the machine's monotonic clock, which nobody
-// sets. Deadlines, pauses, waits and ages are measured by it; what is stored, and what is shown of
-// it, is dated by the database's clock (database_clock.h). A type of its own, so that the two
-// cannot be mixed up.
+// When something happens in this process: a point of the machine's monotonic clock, which is never
+// set. Deadlines, pauses, waits and ages are measured by it; what is stored, and later shown, is
+// dated by the database's clock (database_clock.h). A type of its own, so that the two cannot be
+// mixed up.
 //
 // Abseil's timed waits (AwaitWithTimeout, WaitWithTimeout, WaitForNotificationWithTimeout) go by
 // the wall clock in Debian's version (20220623): set back an hour, they wait an hour longer. Here,
-// who waits for a time uses std::condition_variable, or a SteadyEvent.
+// timed waits use std::condition_variable, or a SteadyEvent.
 #pragma once
 
 #include <algorithm>
@@ -32,7 +32,7 @@ class SteadyTime {
   static constexpr SteadyTime InfinitePast() { return SteadyTime(kPast); }
   static constexpr SteadyTime InfiniteFuture() { return SteadyTime(kFuture); }
 
-  // Both end at the infinities, and do not leave them.
+  // Both saturate at the infinities, and do not leave them.
   friend SteadyTime operator+(SteadyTime time, absl::Duration duration) {
     if (time.nanos_ == kPast || time.nanos_ == kFuture) return time;
     if (duration == absl::InfiniteDuration()) return InfiniteFuture();
@@ -64,8 +64,8 @@ class SteadyTime {
   int64_t nanos_ = kPast;
 };
 
-// Waits until `condition` holds, or `duration` has passed; answers whether it holds. REQUIRES:
-// whoever makes it true holds the mutex, and notifies.
+// Waits until `condition` holds, or `duration` has passed; returns whether it holds. REQUIRES: the
+// thread that makes it true holds the mutex, and notifies.
 template <class Condition>
 bool WaitAtMost(absl::Duration duration, std::condition_variable& changed,
                 std::unique_lock<std::mutex>& lock, Condition condition) {

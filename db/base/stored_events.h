@@ -1,5 +1,5 @@
-// What watches read of the database: how far each partition is, and the events of stretches of
-// partitions, with all that is left to tell whose they are.
+// What watches read from the database: each partition's position, and the events of ranges of
+// partitions, with all that is left to say whose they are.
 #pragma once
 
 #include <cstdint>
@@ -25,21 +25,21 @@ struct PartitionStates {
   std::vector<int64_t> purged;
 };
 
-// What something else finds, and how far the partitions are at that moment.
+// What another query finds, and the partitions' positions at that moment.
 template <class Found>
 struct AsOf {
   PartitionStates partitions;
   Found found;
 };
 
-// An event, and what it does not tell of the time before it.
+// An event, and what it does not say about the time before it.
 struct StoredStep {
   v1::SessionEvent event;
   // Field path → old value, null for none: session_events.before.
   google::protobuf::Struct before;
   // When the event before it happened.
   std::optional<absl::Time> previous_time;
-  // Of RECOVERED when it had failed, of UNDELETED when it was deleted.
+  // For RECOVERED when it had failed, for UNDELETED when it was deleted.
   std::optional<absl::Time> marked_time;
 };
 
@@ -47,33 +47,33 @@ struct StoredEvent {
   int16_t partition = 0;
   int64_t position = 0;
   StoredStep step;
-  // Of MESSAGES_APPENDED: what was, up to `message_bytes_max`.
+  // For MESSAGES_APPENDED: the messages, up to `message_bytes_max`.
   std::vector<v1::SessionMessage> messages;
 };
 
 struct StoredEvents {
-  // Ascending by partition and position; of removed ones there is nothing.
+  // Ascending by partition and position; without removed ones.
   std::vector<StoredEvent> events;
-  // By session id: each event's session as it stands, unless it is gone.
+  // By session id: each event's session in its current state, unless it is gone.
   absl::flat_hash_map<std::string, std::shared_ptr<v1::Session>> sessions;
-  // By session id: the events behind those above, by sequence, without previous_time, and of
-  // `changes` only marks and blocking errors; only those that changed what no other event tells of.
+  // By session id: the events after those above, by sequence, without previous_time, and of
+  // `changes` only marks and blocking errors; only events that changed what no other event says.
   absl::flat_hash_map<std::string, std::vector<StoredStep>> later;
-  // By session id: what a tombstone keeps, of sessions that are gone.
+  // By session id, for sessions that are gone: what the tombstone has.
   absl::flat_hash_map<std::string, v1::Session> tombstones;
   // As of the same moment.
   PartitionStates partitions;
 };
 
-// The most events that one trip reads.
+// The most events that one round trip reads.
 inline constexpr int64_t kStoredEventsMax = 1000;
 
-// How far sessions are to be taken back behind later events.
+// How much of the sessions is rewound past later events.
 enum class Rewinding {
   // What filters look at.
   kAll,
-  // Only what events themselves tell of: state, stage, status; and the owner. Where sessions have
-  // long histories, it costs far less.
+  // Only what events themselves say: state, stage, status; and the owner. For sessions with long
+  // histories, this costs far less.
   kStanding
 };
 

@@ -1,7 +1,6 @@
-// What is kept because it may be wanted again soon, by key; what was not wanted for longest goes
-// first. Newcomers have a fifth of the room, more only as long as nobody else needs it, until they
-// are wanted again: a hundred thousand of them do not push out what is in use (2Q, Johnson and
-// Shasha 1994, without its list of those pushed out).
+// A cache by key that evicts the least recently used first. Newcomers have a fifth of the space,
+// more only while it is free, until they are used again: a hundred thousand of them do not evict
+// what is in use (2Q, Johnson and Shasha 1994, without its list of evicted keys).
 #pragma once
 
 #include <cstddef>
@@ -23,11 +22,11 @@ class TwoQueues {
   TwoQueues(const TwoQueues&) = delete;
   TwoQueues& operator=(const TwoQueues&) = delete;
 
-  // Keeps the value, which takes `bytes`, in place of what was kept under the key.
+  // Caches the value, which takes `bytes`, in place of the one under the key.
   void Keep(std::string key, Value value, std::size_t bytes) {
     const bool known = by_key_.contains(key);
     Drop(key);
-    // With what the list and the index need for it, more or less.
+    // Including roughly what the list and the index need.
     bytes += sizeof(Kept) + 100 + key.size();
     if (bytes > bytes_max_) return;
     MakeRoom(bytes);
@@ -47,13 +46,13 @@ class TwoQueues {
     regulars_ = {};
   }
 
-  // Null where there is none. Valid until the next call that changes anything.
+  // Null if there is none. Valid until the next call that changes anything.
   const Value* Peek(absl::string_view key) const {
     const auto found = by_key_.find(key);
     return found == by_key_.end() ? nullptr : &found->second.kept->value;
   }
 
-  // As Peek, and from now on it is a regular. It may be changed, but not in size.
+  // As Peek, and makes it a regular. It may be changed, but not in size.
   Value* Find(absl::string_view key) {
     const auto found = by_key_.find(key);
     if (found == by_key_.end()) return nullptr;
@@ -71,7 +70,7 @@ class TwoQueues {
     Value value;
     std::size_t bytes;
   };
-  // The last one wanted first.
+  // Most recently used first.
   struct Queue {
     std::list<Kept> kept;
     std::size_t bytes = 0;
