@@ -10,11 +10,12 @@
 namespace sessiond::db {
 
 inline constexpr int kSessionColumnCount = 26 + kTaskColumnCount;
-// How many unresolved errors of severity BLOCKING there are; the session tells only whether.
+// How many unresolved errors of severity BLOCKING there are; the session itself says only whether
+// there are any.
 inline constexpr int kBlockingErrorsColumn = 24;
 
-// What kSessionColumns need beside `sessions s`. LIMIT makes it a look-up for each session,
-// whatever the planner thinks of joining all tasks.
+// What kSessionColumns need besides `sessions s`. LIMIT forces a look-up for each session, instead
+// of a join of all tasks.
 inline constexpr char kCurrentTaskJoin[] =
     "LEFT JOIN LATERAL (SELECT * FROM session_tasks t"
     " WHERE t.partition = s.partition AND t.session_id = s.id LIMIT 1) t ON true";

@@ -1,5 +1,5 @@
-// What set-based statements are given: the partitions that are meant, and rows of one of the
-// database's row types (migration 0003).
+// Parameters of set-based statements: the partitions concerned, and rows of one of the database's
+// row types (migration 0003).
 #pragma once
 
 #include <cstdint>
@@ -11,7 +11,7 @@
 
 namespace sessiond::db {
 
-// $1, by which a distributed PostgreSQL knows where to go, and $2, which `write` writes.
+// $1, by which a distributed PostgreSQL routes the statement, and $2, which `write` writes.
 template <class Row, class Write>
 Params SetParams(const std::vector<int16_t>& partitions, const std::vector<Row>& rows,
                  Write write) {
@@ -25,9 +25,9 @@ Params SetParams(const std::vector<int16_t>& partitions, const std::vector<Row>&
 struct SessionKey {
   int16_t partition;
   absl::string_view id;
-  // For a statement to say whom a row of its result is for, where the row does not.
+  // Says which key a row of the result is for, if the row itself does not.
   int32_t ix = 0;
-  // Of what is known of the session; 0, which no session has, for nothing.
+  // The sequence of the session as it is known; 0, which no session has, if unknown.
   int32_t sequence = 0;
 };
 
@@ -38,7 +38,7 @@ inline void WriteSessionKey(const SessionKey& key, RowWriter& out) {
   out.Int4(key.sequence);
 }
 
-// Something below a session, by its own id: named_key.
+// A row below a session, by its own id: named_key.
 struct NamedKey {
   int16_t partition;
   std::string session_id, id;

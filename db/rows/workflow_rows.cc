@@ -38,7 +38,7 @@ Sql InsertWorkflowSql(const v1::Workflow& definition, Unless unless) {
   options.preserve_proto_field_names = true;
   [[maybe_unused]] const auto written =
       google::protobuf::util::MessageToJsonString(stored, &json, options);
-  assert(written.ok());  // A sound definition has durations and texts that JSON can show.
+  assert(written.ok());  // A valid definition's durations and texts fit into JSON.
   return {kInsertWorkflow.sql,
           {stored.name(), std::move(json), unless == Unless::kAnyIsSame ? "true" : "false"}};
 }

@@ -11,15 +11,15 @@
 
 namespace sessiond::db {
 
-// Adds every revision that load_workflows answered. One that cannot be understood (a newer
-// daemon's) is left out, and said in the log.
+// Adds every revision that load_workflows returned. One that cannot be parsed (a newer daemon's) is
+// skipped, and logged.
 void AddWorkflows(const Result& result, WorkflowCatalog& catalog);
 
-// Which revision makes another of the same content unnecessary.
+// Which existing revision makes another of the same content unnecessary.
 enum class Unless { kNewestIsSame, kAnyIsSame };
 
-// Inserts the next revision of a sound definition, whatever its own revision says; read it with
-// ReadStoredWorkflow. It may be run again: then it is there.
+// Inserts the next revision of a valid definition, whatever its own revision says; read the result
+// with ReadStoredWorkflow. It may be repeated: then the revision exists already.
 Sql InsertWorkflowSql(const v1::Workflow& definition, Unless unless);
 
 struct StoredWorkflow {
@@ -30,12 +30,12 @@ struct StoredWorkflow {
   bool created() const { return revision > newest_before; }
 };
 
-// Nothing: somebody else inserted a revision at the same moment, and the statement is to be run
+// Nothing: another daemon inserted a revision at the same moment, and the statement must be run
 // again.
 std::optional<StoredWorkflow> ReadStoredWorkflow(const Result& result);
 
-// Creates a revision of a definition that the daemon brings along, unless there is one of the same
-// content. What was created since stays the newest: the database is the truth.
+// Creates a revision of a definition that comes with the daemon, unless there is one of the same
+// content. A revision created since stays the newest: the database is the source of truth.
 absl::Status StoreWorkflow(Connection& connection, const v1::Workflow& definition,
                            SteadyTime deadline);
 
