@@ -8,9 +8,9 @@
 namespace sessiond::db {
 namespace {
 
-// Limits, null where there is none, and how many are in use under each. No limit of a role or a
-// database is a superuser's. Whose the others are is for everybody to see; what they do is not, and
-// so it is by their having a user and a database that clients are known.
+// Limits, null if there is none, and how many connections count against each. Limits of roles and
+// databases do not apply to superusers. Every role may see the user and database of other backends,
+// but not what they do; so backends with a user and a database count as clients.
 constexpr char kQuery[] = R"(
   SELECT quote_ident(r.rolname), quote_ident(d.datname),
          CASE WHEN NOT r.rolsuper AND r.rolconnlimit >= 0 THEN r.rolconnlimit END,
@@ -35,7 +35,7 @@ absl::Status CheckCapacity(Connection& connection, int needed, int own, SteadyTi
   const auto results = connection.Trip(deadline);
   if (!results.ok()) return results.status();
   const Result& row = results->front();
-  if (row.rows() == 0) return absl::OkStatus();  // Its role was renamed, say: nothing is known.
+  if (row.rows() == 0) return absl::OkStatus();  // For example, its role was renamed.
   const std::string role(row.Text(0, 0)), database(row.Text(0, 1));
   const int wanted = std::max(0, needed - own);
   const struct {

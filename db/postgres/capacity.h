@@ -1,5 +1,5 @@
-// Whether the database lets in as many connections as a daemon opens: a limit of the role, of the
-// database or of the server, and who is there already, leave so many.
+// Whether the database accepts as many connections as a daemon opens, given the limits of the role,
+// the database and the server, and the connections there are already.
 #pragma once
 
 #include "absl/status/status.h"
@@ -8,9 +8,9 @@
 
 namespace sessiond::db {
 
-// `needed`: of one daemon, of which this process has `own`, the one that asks among them.
-// FAILED_PRECONDITION: fewer are left, and the message says which limit it is and how to raise it.
-// What a pooler in between allows is not seen.
+// `needed`: connections of one daemon; this process has `own` of them open, including the one that
+// asks. FAILED_PRECONDITION: fewer are left; the message says which limit it is and how to raise
+// it. Limits of a pooler in between are not seen.
 absl::Status CheckCapacity(Connection& connection, int needed, int own, SteadyTime deadline);
 
 }  // namespace sessiond::db

@@ -15,30 +15,30 @@ namespace {
 
 constexpr absl::Duration kTrialPeriod = absl::Seconds(10);
 
-// How long changes may go to a primary that lives on although another was promoted: each time costs
-// every host a connection.
+// How long changes may go to an old primary that runs on after another was promoted: each check
+// costs every host a connection.
 constexpr absl::Duration kLookAroundPeriod = absl::Seconds(2);
 
-// What lanes told within this, and the time that it took them, counts, whatever a trial says: it
-// may not meet what they meet.
+// What lanes reported within this, plus the time that it took them, counts, whatever a trial finds:
+// a trial may not meet the same trouble.
 constexpr absl::Duration kFresh = absl::Seconds(2);
 
-// A statement of a trial takes a millisecond.
+// A trial's statement takes a millisecond.
 constexpr char kStatementTimeoutMs[] = "1500";
 
-// Which schema there is, and whether this is no place to write to.
+// The schema's version, and whether the server cannot be written to.
 constexpr char kAsk[] =
     "SELECT max(version)::int, pg_is_in_recovery(), current_setting('transaction_read_only')::bool "
     "FROM schema_migrations";
 
-// As a lane begins its writes; a partition that is locked is being written to.
+// As a lane begins its writes; a locked partition is being written to, so that is no trouble.
 constexpr char kChangeNothing[] =
     "UPDATE partitions SET position = position "
     "WHERE partition = (SELECT partition FROM partitions WHERE partition = 0 FOR UPDATE SKIP "
     "LOCKED)";
 
-// What does not fit into the least of work_mem is put on the disk, and only a disk that is full
-// says so.
+// What does not fit into the minimum of work_mem is written to the disk; a full disk is noticed
+// only so.
 constexpr char kSpill[] = "SELECT count(*) FROM generate_series(1, 8000)";
 
 struct Row {
@@ -114,7 +114,8 @@ DatabaseProbe::DatabaseProbe(LaneSettings settings, const LaneReports& reports)
 absl::StatusOr<int> DatabaseProbe::Look(SteadyTime deadline) {
   const SteadyTime now = SteadyTime::Now();
   const bool lanes_fail = !reports_.TroubleSince(SteadyTime::InfinitePast()).ok();
-  // Beside the old connection, so that the place that it holds is not the one that is found.
+  // While the old connection is still open, so that the slot it holds is not the free one that is
+  // found.
   const bool looks_around = several_hosts_ && now >= look_around_due_;
   if (lanes_fail || looks_around || link_ == nullptr || !link_->Connect(deadline).ok()) {
     look_around_due_ = now + kLookAroundPeriod;
@@ -153,7 +154,7 @@ absl::Status DatabaseProbe::Try(SteadyTime deadline) {
   if (const auto changed = link_->Trip(deadline); !changed.ok()) return changed.status();
   (*link_)->QueueSql(kSpill);
   const absl::Status spilled = link_->Trip(deadline).status();
-  // Where the role may use less of the disk than that, the disk cannot be tried.
+  // If the role may use less of the disk than that, the disk cannot be tested.
   return SqlStateOf(spilled) == "53400" ? absl::OkStatus() : spilled;
 }
 
@@ -161,9 +162,9 @@ absl::Status DatabaseProbe::Connect(SteadyTime deadline) {
   ConnectionOptions options = LaneConnection(settings_, "sessiond health");
   options.statements = {};
   options.settings.emplace_back("statement_timeout", kStatementTimeoutMs);
-  options.settings.emplace_back("work_mem", "64");  // kB, the least there is.
-  // A commit that waits for a standby outlasts its connection: trials that are given up would pile
-  // up in the server. Whether standbys confirm is for the lanes to find.
+  options.settings.emplace_back("work_mem", "64");  // kB, the minimum.
+  // A commit that waits for a standby outlasts its connection: abandoned trials would pile up in
+  // the server. The lanes find out whether standbys confirm.
   options.settings.emplace_back("synchronous_commit", "local");
   auto link = std::make_unique<Link>(LinkOptions{.connection = std::move(options),
                                                  .primary = settings_.primary,

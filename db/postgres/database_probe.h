@@ -1,16 +1,16 @@
-// Asks the database what a lane asks of it, for readiness: to be let in, and to take a change.
+// Asks the database what a lane needs of it, for readiness: to accept connections, and changes.
 //
-//   every second      what it is, on a connection that is kept: which schema, and whether it may
+//   every second      its state, on a connection that stays open: which schema, and whether it can
 //                     be written to
 //   every ten         a trial: a change that changes nothing, committed as lanes commit, and a
-//                     quarter of a megabyte on its disk, which is gone at once; not where a lane
-//                     has committed meanwhile, and so a daemon that works is spared it
-//   while lanes fail  every second a trial, on a connection that is new: what a lane needs that
-//                     has lost its own
+//                     quarter of a megabyte on its disk, removed at once; skipped if a lane has
+//                     committed meanwhile, so a busy daemon makes no trials
+//   while lanes fail  every second a trial, on a new connection: as a lane needs that has lost its
+//                     own
 //
-// Where the URL names several hosts, it also looks around: every two seconds on a connection that
-// is new, for which all hosts are asked. If one has become the primary while the one before runs
-// on, everybody goes there (db/connection/primary.h).
+// If the URL names several hosts, it also looks around: every two seconds on a new connection, for
+// which all hosts are asked. If one has become the primary while the old one runs on, all links go
+// there (db/connection/primary.h).
 #pragma once
 
 #include <functional>
@@ -28,11 +28,11 @@
 
 namespace sessiond::db {
 
-// What the lanes tell of their groups. Thread-safe.
+// What the lanes report about their groups. Thread-safe.
 class LaneReports {
  public:
   void Committed(SteadyTime now);
-  // The database is to blame. It `took` so long to find out.
+  // A group failed because of the database. It `took` this long to find out.
   void Failed(const absl::Status& why, absl::Duration took, SteadyTime now);
 
   SteadyTime last_commit() const;
@@ -48,10 +48,10 @@ class LaneReports {
   absl::Status why_;
 };
 
-// For people who look after the daemon: what is the matter, by PostgreSQL's own code for it (empty
-// for none) and by what libpq said of a connection, and what to do about it. RESOURCE_EXHAUSTED:
-// the database answers, and takes no changes. UNAVAILABLE: it does not answer. FAILED_PRECONDITION:
-// it will not serve us until somebody has done something.
+// For operators: what is wrong, by PostgreSQL's own code for it (empty for none) and by what libpq
+// said about a connection, and what to do about it. RESOURCE_EXHAUSTED: the database answers, but
+// accepts no changes. UNAVAILABLE: it does not answer. FAILED_PRECONDITION: it will not serve us
+// until an operator acts.
 absl::Status DatabaseTrouble(absl::string_view sqlstate, absl::string_view trouble);
 
 class DatabaseProbe {
@@ -59,7 +59,7 @@ class DatabaseProbe {
   // REQUIRES: `reports` outlives the probe.
   DatabaseProbe(LaneSettings settings, const LaneReports& reports);
 
-  // The version of the schema, if all is well by `deadline`. Otherwise what DatabaseTrouble says.
+  // The version of the schema, if all is well by `deadline`. Otherwise an error of DatabaseTrouble.
   // One thread.
   absl::StatusOr<int> Look(SteadyTime deadline);
 

@@ -40,12 +40,12 @@ namespace fs = std::filesystem;
 
 // The oldest PostgreSQL that the schema and the statements are tested with.
 constexpr int kMajorMin = 15;
-// Where Debian and Ubuntu keep the programs of each major version.
+// Where Debian and Ubuntu install the programs of each major version.
 constexpr char kDebianDir[] = "/usr/lib/postgresql";
 constexpr char kSocketName[] = ".s.PGSQL.5432";
 // Without the NUL that ends it.
 constexpr size_t kSocketPathMax = sizeof(sockaddr_un::sun_path) - 1;
-// Starting takes about 100 ms; a file is looked at so often, since nothing tells when it changes.
+// How often a file is checked, since nothing notifies of its changes; starting takes about 100 ms.
 constexpr absl::Duration kPoll = absl::Milliseconds(10);
 // Longer than the supervisor takes to end PostgreSQL by force.
 constexpr absl::Duration kStopTimeout = absl::Seconds(40);
@@ -110,8 +110,7 @@ std::string OutputOf(std::vector<std::string> words) {
   return std::string(absl::StripAsciiWhitespace(output));
 }
 
-// `postgres (PostgreSQL) 15.20 (Debian …)`; major 0 if this is no place of PostgreSQL's server
-// programs.
+// `postgres (PostgreSQL) 15.20 (Debian …)`; major 0 if PostgreSQL's server programs are not there.
 Programs ProgramsIn(const std::string& bin_dir) {
   Programs programs{.bin_dir = bin_dir};
   if (access((bin_dir + "/initdb").c_str(), X_OK) != 0) return programs;
@@ -140,7 +139,7 @@ std::vector<std::string> BinDirs(const std::string& wanted) {
   return dirs;
 }
 
-// Of each usable major version the first found.
+// For each usable major version the first found.
 std::map<int, Programs> FindAllPrograms(const std::string& bin_dir) {
   std::map<int, Programs> found;
   for (const std::string& dir : BinDirs(bin_dir)) {
@@ -152,7 +151,8 @@ std::map<int, Programs> FindAllPrograms(const std::string& bin_dir) {
 
 // ------------------------------------------------------------------------------------- Directories
 
-// May this user look into a directory? By its permission bits; the last word has PostgreSQL.
+// Whether this user may read a directory, by its permission bits; PostgreSQL itself has the last
+// word.
 bool MayEnter(const std::string& dir, uid_t uid, gid_t gid, const std::string& user) {
   struct stat info;
   if (stat(dir.c_str(), &info) != 0) return false;
@@ -172,7 +172,7 @@ std::vector<std::string> Ancestors(const fs::path& dir) {
   return ancestors;
 }
 
-// A directory of our own in a place where others may write, too.
+// Makes a directory of our own in a place where others may write, too.
 absl::Status MakePrivateDir(const std::string& dir, uid_t uid, gid_t gid) {
   if (mkdir(dir.c_str(), 0700) == 0) {
     return chown(dir.c_str(), uid, gid) == 0 ? absl::OkStatus()
@@ -192,7 +192,7 @@ absl::Status MakePrivateDir(const std::string& dir, uid_t uid, gid_t gid) {
 
 // --------------------------------------------------------------------------------------- Processes
 
-// Is it a PostgreSQL that runs? A zombie is dead: it waits for its parent, not for us.
+// Whether it is a running PostgreSQL. A zombie is dead: it waits for its parent, not for us.
 bool RunsPostgres(pid_t pid) {
   const std::string stat = FirstLine(absl::StrCat("/proc/", pid, "/stat"));
   const size_t name_end = stat.rfind(')');
@@ -201,7 +201,7 @@ bool RunsPostgres(pid_t pid) {
          stat[name_end + 2] != 'Z' && stat[name_end + 2] != 'X';
 }
 
-// A running process of a cluster, be it the postmaster (which has the name in its arguments) or a
+// A running process of a cluster, either the postmaster (which has the name in its arguments) or a
 // backend (which has it in its title); 0 if there is none.
 pid_t ProcessOf(const std::string& cluster_name) {
   std::error_code ignored;
@@ -268,7 +268,7 @@ absl::Status EmbeddedPostgres::Stop() {
     fs::remove_all(options_.data_dir, ignored);
   }
   if (lock_ < 0) return absl::OkStatus();
-  // Empty by now; else it is for the next start.
+  // Empty by now; else it stays for the next start.
   rmdir(socket_dir_.c_str());
   close(lock_);
   lock_ = -1;
@@ -326,7 +326,8 @@ absl::Status EmbeddedPostgres::FindUser() {
     return absl::OkStatus();
   }
   if (!root) {
-    // Known to nobody, as in a container started with any uid: PostgreSQL asks for its own name.
+    // An unknown uid, as in a container started with an arbitrary one: PostgreSQL needs a name for
+    // itself.
     return InTheWay(absl::StrCat("uid ", geteuid(),
                                  " has no entry in /etc/passwd, which PostgreSQL needs: run "
                                  "sessiond as a user that has one, or use --db-url"));
@@ -341,8 +342,8 @@ absl::Status EmbeddedPostgres::FindPlaces() {
   if (options_.ephemeral) {
     const char* tmp = std::getenv("TMPDIR");
     options_.data_dir = absl::StrCat(tmp == nullptr ? "/tmp" : tmp, "/sessiond-ephemeral-XXXXXX");
-    // Its name is unknown before it is made: the one thing that is made before everything was
-    // looked at.
+    // Its name is unknown before it is made: the only thing that is made before everything was
+    // checked.
     if (mkdtemp(options_.data_dir.data()) == nullptr) return Errno("make " + options_.data_dir);
   }
   std::error_code error;
@@ -414,15 +415,15 @@ absl::Status EmbeddedPostgres::MakeDataDir() {
   const bool made = fs::create_directories(options_.data_dir, error);
   if (error)
     return InTheWay(absl::StrCat("cannot make ", options_.data_dir, ": ", error.message()));
-  // Root's stays root's, so that what root does in it is safe; PostgreSQL enters, and owns its part
-  // of it, `data`.
+  // Root's directory stays root's, so that what root does in it is safe; PostgreSQL may enter, and
+  // owns its part of it, `data`.
   const mode_t mode = user_.drop.empty() ? 0700 : 0755;
   if ((made || options_.ephemeral) && chmod(options_.data_dir.c_str(), mode) != 0) {
     return Errno("set the permissions of " + options_.data_dir);
   }
   for (const std::string& dir : Ancestors(options_.data_dir)) {
     if (!MayEnter(dir, user_.uid, user_.gid, user_.name)) {
-      // Only what is free is proposed.
+      // Only a free directory is suggested.
       constexpr char kElsewhere[] = "/var/lib/sessiond";
       const bool free = options_.data_dir != kElsewhere && DataDirUser(kElsewhere).empty();
       return InTheWay(absl::StrCat(dir, " cannot be entered by user ", NameOf(user_.uid),
@@ -476,8 +477,8 @@ absl::Status EmbeddedPostgres::OpenLog() {
   return Own(path);
 }
 
-// A daemon that was killed leaves a PostgreSQL on its way out, and perhaps a postmaster.pid.
-// PostgreSQL itself takes that file seriously as long as any process, even a zombie or a stranger,
+// A killed daemon leaves a PostgreSQL that is shutting down, and perhaps a postmaster.pid.
+// PostgreSQL itself respects that file as long as any process, even a zombie or an unrelated one,
 // has the pid in it.
 absl::Status EmbeddedPostgres::AwaitPredecessor() {
   const std::string pid_file = Path("data/postmaster.pid");
@@ -500,7 +501,7 @@ absl::Status EmbeddedPostgres::AwaitPredecessor() {
 absl::Status EmbeddedPostgres::InitCluster() {
   std::error_code error;
   if (fs::exists(Path("data"), error)) return absl::OkStatus();
-  // Left by an initdb that was interrupted; nobody has ever written data there.
+  // Left by an interrupted initdb; no data was ever written there.
   const std::string unborn = Path("data.new");
   fs::remove_all(unborn, error);
   if (mkdir(unborn.c_str(), 0700) != 0) return Errno("make " + unborn);
@@ -536,7 +537,7 @@ absl::Status EmbeddedPostgres::Launch() {
       {"cluster_name", cluster_name_},
       {"max_connections", absl::StrCat(options_.max_connections)},
       {"shared_buffers", "128MB"},
-      // Lists of what lies far apart on the disk have it fetch this many pages at a time.
+      // For lists of rows that lie far apart on the disk: this many pages are prefetched.
       {"effective_io_concurrency", "32"},
       // Our statements are small; compiling them costs more than running them.
       {"jit", "off"},
@@ -564,7 +565,7 @@ absl::Status EmbeddedPostgres::Launch() {
     if (options_.stop.stop_requested()) return AskedToStop();
     absl::StatusOr<PostgresSupervisor::State> state = supervisor_.GetState(deadline_);
     if (!state.ok()) return state.status();
-    // Started again means that it has died of something that will not pass.
+    // A second start means that it died of something permanent.
     if (state->pid == 0 || state->starts > 1) return Failed("PostgreSQL did not start");
     const std::vector<std::string> pid_file = PidFile(Path("data/postmaster.pid"));
     if (pid_file.size() >= 8 && PidIn(pid_file) == state->pid && pid_file[7] == "ready")
@@ -575,7 +576,7 @@ absl::Status EmbeddedPostgres::Launch() {
                              absl::FormatDuration(options_.start_timeout)));
 }
 
-// Also the proof that it answers.
+// This also proves that it answers.
 absl::Status EmbeddedPostgres::MakeDatabase() {
   auto connection = Connection::Open({.dsn = dsn("postgres")}, deadline_);
   if (!connection.ok()) return connection.status();

@@ -1,15 +1,15 @@
 // A private PostgreSQL, so that `sessiond serve` needs no database to be set up: its cluster lies
-// under a directory of ours, it is reached by a unix socket only, and it lives and dies with the
-// daemon.
+// under a directory of ours, it is reached by a unix socket only, and it runs only while the daemon
+// does.
 //
 //   <data_dir>/
 //     lock     flock of the daemon that owns the directory, and its pid
-//     log      what initdb and PostgreSQL say; log.1 is the one before
-//     data/    the cluster; only ever made whole: data.new/ until initdb is through
+//     log      output of initdb and PostgreSQL; log.1 is the one before
+//     data/    the cluster; made atomically: data.new/ until initdb has finished
 //   <socket dir>/.s.PGSQL.5432
 //
-// A data directory is never deleted, whatever goes wrong, unless it is an ephemeral one. Everything
-// in the way is told in one sentence with the way out, and before anything is made.
+// A data directory is never deleted, whatever goes wrong, unless it is ephemeral. Every obstacle is
+// reported in one sentence that says how to remove it, and before anything is made.
 #pragma once
 
 #include <sys/types.h>
@@ -31,39 +31,39 @@ namespace sessiond::db {
 struct EmbeddedPostgresOptions {
   // Made if missing, parents too. Ignored if `ephemeral`.
   std::string data_dir;
-  // A temporary data directory, neither durable nor kept: removed at a clean stop.
+  // A temporary data directory, not durable, and removed at a clean stop.
   bool ephemeral = false;
   // False switches fsync, synchronous_commit and full_page_writes off. For tests.
   bool durable = true;
-  // Where `postgres` and `initdb` are; empty: look for them.
+  // Where `postgres` and `initdb` are; empty: search for them.
   std::string bin_dir;
   // Where the socket goes; empty: $XDG_RUNTIME_DIR, else /tmp, in a directory of our own.
   std::string socket_dir;
   // 64: the lanes, readers and the watch of one daemon take about 20; a person's psql and a second
   // daemon fit in, too.
   int max_connections = 64;
-  // More of PostgreSQL's settings, by name; they win over ours.
+  // More of PostgreSQL's settings, by name; they override ours.
   std::vector<std::pair<std::string, std::string>> settings;
   // Recovery after a crash may have to read max_wal_size (1 GB) of log.
   absl::Duration start_timeout = absl::Minutes(2);
-  // Once asked to stop, a start is given up, and nothing of it runs on.
+  // When stop is requested, a start is given up, and nothing of it runs on.
   std::stop_token stop = {};
 };
 
-// The pid of the sessiond that keeps its data in this directory now; empty: none does.
+// The pid of the sessiond that uses this data directory now; empty: none.
 std::string DataDirUser(const std::string& data_dir);
 
 class EmbeddedPostgres {
  public:
   // Starts PostgreSQL and returns when it answers queries and its database `sessiond` exists; makes
-  // the cluster first if there is none. PostgreSQL refuses to run as root, so that root's runs as
-  // the user `postgres`.
+  // the cluster first if there is none. PostgreSQL refuses to run as root, so a daemon run by root
+  // starts it as the user `postgres`.
   //
-  // FAILED_PRECONDITION: something is in the way, and the message says what to do about it.
-  // UNAVAILABLE: PostgreSQL did not start; the message holds the end of its log. CANCELLED: asked
-  // to stop meanwhile.
+  // FAILED_PRECONDITION: there is an obstacle, and the message says what to do about it.
+  // UNAVAILABLE: PostgreSQL did not start; the message has the end of its log. CANCELLED: stop was
+  // requested meanwhile.
   //
-  // REQUIRES: `supervisor` serves nobody else, and outlives the result.
+  // REQUIRES: `supervisor` is used for nothing else, and outlives the result.
   static absl::StatusOr<std::unique_ptr<EmbeddedPostgres>> Start(EmbeddedPostgresOptions options,
                                                                  PostgresSupervisor& supervisor);
   // Stops.
@@ -71,12 +71,13 @@ class EmbeddedPostgres {
   EmbeddedPostgres(const EmbeddedPostgres&) = delete;
   EmbeddedPostgres& operator=(const EmbeddedPostgres&) = delete;
 
-  // Disconnects everybody, stops PostgreSQL cleanly and waits for its end, up to 40 s. Idempotent.
+  // Disconnects all clients, stops PostgreSQL cleanly and waits for its end, up to 40 s.
+  // Idempotent.
   absl::Status Stop();
 
   // The libpq connection string of one of its databases.
   std::string dsn(absl::string_view database = "sessiond") const;
-  // What a person types to look inside.
+  // The command to open it in psql.
   std::string psql_command() const;
   const std::string& data_dir() const { return options_.data_dir; }
   // For example `15.20`.
@@ -85,7 +86,8 @@ class EmbeddedPostgres {
   absl::StatusOr<PostgresSupervisor::State> state() const;
 
  private:
-  // Whom PostgreSQL runs as. `drop` is the name to change to, empty if we are that user already.
+  // The user that PostgreSQL runs as. `drop` is the name to change to, empty if we are that user
+  // already.
   struct User {
     uid_t uid = 0;
     gid_t gid = 0;
@@ -119,7 +121,7 @@ class EmbeddedPostgres {
 
   User user_;
   std::string version_;
-  // `sessiond-<hash of the data directory>`: PostgreSQL's cluster_name, to be seen in ps.
+  // `sessiond-<hash of the data directory>`: PostgreSQL's cluster_name, shown by ps.
   std::string cluster_name_;
   std::string socket_dir_;
   int lock_ = -1;

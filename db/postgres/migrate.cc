@@ -17,11 +17,11 @@ namespace sessiond::db {
 namespace {
 
 constexpr int kServerVersionMin = 150000;
-// "sessiond" in ASCII: the advisory lock of everybody who migrates.
+// "sessiond" in ASCII: the advisory lock of all migrating daemons.
 //
-// The lock is the transaction's, not the session's: a pooler between us and the database may give
-// every transaction another session. A role's time-outs are meant for small statements, and the
-// deadline holds anyway.
+// The lock belongs to the transaction, not to the session: a pooler between us and the database may
+// give every transaction another session. A role's timeouts are switched off: they are meant for
+// small statements, and the deadline applies anyway.
 constexpr char kBegin[] = R"(
   BEGIN;
   SET LOCAL statement_timeout = 0;
@@ -49,8 +49,8 @@ absl::StatusOr<Result> Query(Connection& connection, absl::string_view sql, Stea
   return std::move(results->front());
 }
 
-// The schema of the connection's path (pinned_settings.h), and what the role may do there; nulls
-// where there is none of that name.
+// The schema of the connection's path (pinned_settings.h), and what the role may do there; nulls if
+// there is no schema of that name.
 constexpr char kPlace[] = R"(
   SELECT quote_ident(n.nspname), has_schema_privilege(n.oid, 'USAGE'),
          has_schema_privilege(n.oid, 'CREATE'), quote_ident(current_user),
@@ -59,7 +59,7 @@ constexpr char kPlace[] = R"(
   FROM (VALUES (1)) AS one (row)
   LEFT JOIN pg_namespace n
     ON quote_ident(n.nspname) || ', pg_temp' = current_setting('search_path'))";
-// Where else our tables are. Catalogs are for everybody to read.
+// In which other schema our tables are. Every role may read the catalogs.
 constexpr char kElsewhere[] = R"(
   SELECT quote_ident(n.nspname), has_schema_privilege(n.oid, 'USAGE'), quote_ident(current_user),
          pg_get_userbyid(n.nspowner)::text, quote_ident(current_database())
@@ -69,8 +69,8 @@ constexpr char kElsewhere[] = R"(
     AND n.nspname IS DISTINCT FROM current_schema()
   ORDER BY n.nspname
   LIMIT 1)";
-// Of the table that `schema_migrations` is here: how many of our columns it has, and whether it may
-// be read.
+// About the table that `schema_migrations` names here: how many of our columns it has, and whether
+// it may be read.
 constexpr char kHistory[] = R"(
   SELECT count(*) FILTER (WHERE a.attname IN ('version', 'name', 'checksum', 'applied_at'))::int,
          has_table_privilege(a.attrelid, 'SELECT')
@@ -81,7 +81,7 @@ constexpr char kHistory[] = R"(
 constexpr absl::string_view kOwnPlace =
     "give sessiond a database of its own, or a schema of its own that the role's search_path names";
 
-// Can this server hold our schema at all?
+// Whether this server can have our schema at all.
 absl::Status CheckServer(Connection& connection, SteadyTime deadline) {
   auto server =
       Query(connection,
@@ -142,7 +142,8 @@ absl::StatusOr<std::vector<AppliedMigration>> ReadHistory(Connection& connection
   return history;
 }
 
-// Where nothing is applied, our tables may yet be there: in a schema that this role does not see.
+// If nothing is applied, our tables may still exist: in a schema that is not on this role's search
+// path.
 absl::Status CheckElsewhere(Connection& connection, SteadyTime deadline) {
   const auto elsewhere = Query(connection, kElsewhere, deadline);
   if (!elsewhere.ok()) return elsewhere.status();
@@ -160,7 +161,7 @@ absl::Status CheckElsewhere(Connection& connection, SteadyTime deadline) {
       " SET search_path = ", schema, ", or give the role a database of its own"));
 }
 
-// May this role make tables where they belong?
+// Whether this role may create tables where they belong.
 absl::Status CheckPlace(Connection& connection, SteadyTime deadline) {
   const auto place = Query(connection, kPlace, deadline);
   if (!place.ok()) return place.status();
@@ -178,7 +179,7 @@ absl::Status CheckPlace(Connection& connection, SteadyTime deadline) {
                    place->Text(0, 0), " TO ", role, "; or migrate as a role that may"));
 }
 
-// What was applied must be what this binary begins with; what is left of it is pending.
+// The applied migrations must be the first ones of this binary; the rest is pending.
 absl::StatusOr<MigrationStatus> Compare(std::vector<AppliedMigration> history,
                                         absl::Span<const Migration> migrations) {
   const int known = migrations.empty() ? 0 : migrations.back().version;
@@ -203,7 +204,7 @@ absl::StatusOr<MigrationStatus> Compare(std::vector<AppliedMigration> history,
                          .pending = {migrations.begin(), migrations.end()}};
 }
 
-// The way out of what a migration met. What it is about PostgreSQL says best.
+// How to fix a migration's error. PostgreSQL's own text says what is wrong.
 std::string WhyAMigrationFails(const absl::Status& status) {
   const std::string sqlstate = SqlStateOf(status);
   const std::string trouble = TroubleOf(status);
@@ -219,8 +220,8 @@ std::string WhyAMigrationFails(const absl::Status& status) {
   return trouble;
 }
 
-// The first pending migration and its history row, within the transaction that is open. True if
-// there was one.
+// The first pending migration and its history row, within the open transaction. True if there was
+// one.
 absl::StatusOr<bool> ApplyNext(Connection& connection, const MigrateOptions& options,
                                SteadyTime deadline) {
   auto history = ReadHistory(connection, deadline);
@@ -311,7 +312,7 @@ absl::Status CheckMigrated(const MigrationStatus& status) {
 }
 
 absl::Status CheckDurability(Connection& connection, SteadyTime deadline) {
-  // synchronous_commit is every connection's own (pinned_settings.h).
+  // synchronous_commit is set by every connection (pinned_settings.h).
   auto unsafe = Query(connection, R"(
       SELECT name || ' = ' || setting
       FROM pg_settings

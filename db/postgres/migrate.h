@@ -1,7 +1,8 @@
 // Brings the schema to where this binary needs it. A migration is a numbered SQL file
 // (db/migrations/migrations); each runs in one transaction together with its row in
-// `schema_migrations`, so that it is there whole or not at all, and no state in between ever needs
-// a person. Any number of daemons may do so at once: an advisory lock lets one pass at a time.
+// `schema_migrations`, so that it is applied completely or not at all, and no half-applied state
+// ever needs manual repair. Any number of daemons may migrate at once: an advisory lock lets one
+// proceed at a time.
 #pragma once
 
 #include <string>
@@ -22,11 +23,11 @@ namespace sessiond::db {
 absl::Span<const Migration> BuiltInMigrations();
 
 struct MigrateOptions {
-  // 64: enough to spread over a distributed database later, and next to free until then. It is
-  // chosen when the schema is made and never changes: a migrated database keeps its own.
+  // 64: enough to spread over a distributed database later, and almost free until then. It is
+  // chosen when the schema is made and never changes: a migrated database retains its own.
   int partition_count = 64;
   absl::Span<const Migration> migrations = BuiltInMigrations();
-  // For everything, waiting for another daemon's migration included.
+  // For everything, including the wait for another daemon's migration.
   absl::Duration timeout = absl::Minutes(10);
 };
 
@@ -49,19 +50,19 @@ struct MigrationStatus {
 // Applies what is pending; nothing, if nothing is. FAILED_PRECONDITION, with nothing changed: the
 // server is older than PostgreSQL 15, not UTF-8, a standby, or lets the audit be changed; the role
 // lacks a right; a name is taken, or the tables are in another schema; the schema is newer than
-// this binary; an applied migration is not the one of this binary. A migration that fails leaves
-// nothing of itself, and its error names it. UNAVAILABLE: no database.
+// this binary; an applied migration differs from this binary's. A migration that fails leaves
+// nothing behind, and its error names it. UNAVAILABLE: no database.
 absl::Status Migrate(const std::string& dsn, const MigrateOptions& options = {});
 
 // What is applied and what is pending; changes nothing. FAILED_PRECONDITION as for Migrate.
 absl::StatusOr<MigrationStatus> GetMigrationStatus(const std::string& dsn,
                                                    const MigrateOptions& options = {});
 
-// OK if nothing is pending; else FAILED_PRECONDITION that says what to run.
+// OK if nothing is pending; else FAILED_PRECONDITION with the command to run.
 absl::Status CheckMigrated(const MigrationStatus& status);
 
-// Would an acknowledged commit survive a crash? FAILED_PRECONDITION naming every setting that says
-// no (fsync, full_page_writes, data_sync_retry), or a standby, and the way out.
+// Whether an acknowledged commit survives a crash. FAILED_PRECONDITION names every setting that
+// prevents it (fsync, full_page_writes, data_sync_retry), or a standby, and how to fix it.
 // UNAVAILABLE: no database.
 absl::Status CheckDurability(Connection& connection, SteadyTime deadline);
 

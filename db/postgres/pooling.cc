@@ -10,11 +10,11 @@
 namespace sessiond::db {
 namespace {
 
-// A pooler that hands out the session that was given back last is seen in the first round; one
-// that goes round, with others using it too, in one of the next.
+// A pooler that hands out the session returned last is detected in the first round; a round-robin
+// one, with other clients, in a later round.
 constexpr int kRounds = 3;
 
-// A session, and the mark it bears.
+// A session, and the mark it carries.
 struct Session {
   int pid = 0;
   std::string mark;
@@ -40,13 +40,13 @@ absl::Status Shared(absl::string_view mode) {
                    " another session: set pool_mode = session for it, or name PostgreSQL itself"));
 }
 
-// With the mode's name: a pooler of statements takes no transactions.
+// With the mode's name: a pooler in statement mode refuses transactions.
 absl::Status Shared(Connection& connection, SteadyTime deadline) {
   return Shared(connection.Execute("BEGIN", deadline).ok() ? "transaction" : "statement");
 }
 
-// One connection leaves a mark; the other then takes a session, first for a moment and then for as
-// long as its transaction takes, which is what the first needs to be without.
+// One connection leaves a mark. The other then takes a session, first for a moment and then for a
+// whole transaction; the first must not lose its own session by that.
 absl::Status Round(Connection& marker, Connection& taker, const std::string& mark,
                    SteadyTime deadline) {
   if (absl::Status marked = Mark(marker, mark, deadline); !marked.ok()) return marked;

@@ -1,6 +1,6 @@
-// Whether our connections are sessions of PostgreSQL's. A pooler in transaction or statement mode
-// gives each transaction whichever session is free: statements are not prepared there, settings are
-// another's, and locks are nobody's.
+// Whether each of our connections is a PostgreSQL session of its own. A pooler in transaction or
+// statement mode gives each transaction whichever session is free: statements are not prepared
+// there, settings are those of another client, and session locks do not work.
 #pragma once
 
 #include <string>
@@ -10,9 +10,9 @@
 
 namespace sessiond::db {
 
-// By two connections, of which neither may meet what the other has left behind. OK: they are
-// sessions; a pooler in session mode is none to us. FAILED_PRECONDITION: they are not, and what to
-// do about it. UNAVAILABLE: they cannot be opened.
+// Checks that neither of two connections sees what the other has set. OK: they are sessions; a
+// pooler in session mode passes. FAILED_PRECONDITION: they are not; the message says what to do.
+// UNAVAILABLE: they cannot be opened.
 absl::Status CheckPooling(const std::string& dsn, SteadyTime deadline);
 
 }  // namespace sessiond::db

@@ -35,13 +35,13 @@
 namespace sessiond::db {
 
 // A packet to the supervisor is its serial number, one of these letters, and a program as strings
-// that end in NUL; every packet is answered by one Reply of the same serial number.
+// that end in NUL; every packet is answered by one Reply with the same serial number.
 constexpr char kRun = 'R';
 constexpr char kServe = 'S';
 constexpr char kState = '?';
 constexpr char kStop = 'X';
 
-// A request is some 40 short strings; more than this is no request.
+// A request is some 40 short strings; a larger packet is not a request.
 constexpr size_t kPacketBytesMax = 64 << 10;
 
 struct PostgresSupervisor::Reply {
@@ -62,7 +62,7 @@ int MillisecondsUntil(SteadyTime time) {
   return static_cast<int>(std::clamp<int64_t>(absl::ToInt64Milliseconds(left), 0, 3'600'000));
 }
 
-// Becomes the program; in the child of a fork. Exit codes as a shell's: 126 not allowed, 127 not
+// Becomes the program; in the child of a fork. Exit codes as in a shell: 126 not allowed, 127 not
 // found.
 [[noreturn]] void Become(const PostgresSupervisor::Program& program, pid_t supervisor,
                          const std::string& announcement) {
@@ -73,7 +73,7 @@ int MillisecondsUntil(SteadyTime time) {
       _exit(126);
     }
   }
-  // Only now: a change of user clears it. The supervisor may have died before.
+  // Not earlier: a change of user clears it. The supervisor may have died before.
   prctl(PR_SET_PDEATHSIG, SIGINT);
   if (getppid() != supervisor) _exit(126);
 
@@ -99,7 +99,7 @@ int MillisecondsUntil(SteadyTime time) {
   _exit(127);
 }
 
-// Those whose parent we are: after the death of the postmaster, its backends.
+// Our child processes: after the death of the postmaster, its backends.
 std::vector<pid_t> Children() {
   std::vector<pid_t> children;
   DIR* proc = opendir("/proc");
@@ -109,7 +109,7 @@ std::vector<pid_t> Children() {
     if (!absl::SimpleAtoi(entry->d_name, &pid)) continue;
     std::string line;
     std::getline(std::ifstream(absl::StrCat("/proc/", pid, "/stat")), line);
-    // pid (name) state parent …, where a name may hold anything.
+    // pid (name) state parent …, where a name may contain anything.
     const std::vector<std::string> fields = absl::StrSplit(line.substr(line.rfind(')') + 1), ' ');
     pid_t parent;
     if (fields.size() > 2 && absl::SimpleAtoi(fields[2], &parent) && parent == getpid()) {
@@ -127,8 +127,8 @@ std::string HowItEnded(int wait_status) {
 
 }  // namespace
 
-// What the supervisor does all its life. One thread, one poll over the daemon's socket and the
-// children's ends.
+// The supervisor's main loop. One thread, one poll over the daemon's socket and the exits of
+// children.
 class SupervisorLoop {
  public:
   SupervisorLoop(int socket, int child_ends) : socket_(socket), child_ends_(child_ends) {}
@@ -152,7 +152,7 @@ class SupervisorLoop {
 
   static constexpr absl::Duration kBackoffMin = absl::Milliseconds(100);
   static constexpr absl::Duration kBackoffMax = absl::Seconds(5);
-  // Having run for so long, it does not die of how it starts: the next start need not wait.
+  // A program that ran this long did not fail at its start: the next start need not wait.
   static constexpr absl::Duration kStable = absl::Seconds(10);
   static constexpr absl::Duration kFastShutdown = absl::Seconds(30);
   // The postmaster itself kills backends 5 s after an immediate shutdown began.
@@ -206,7 +206,7 @@ class SupervisorLoop {
     const pid_t supervisor = getpid();
     child_ = fork();
     if (child_ == 0) Become(program_, supervisor, announcement_);
-    if (child_ < 0) {  // No process to be had just now; said as a shell says it.
+    if (child_ < 0) {  // fork failed; reported as by a shell.
       child_ = 0;
       wait_status_ = 126 << 8;
       OnAllGone();
@@ -244,7 +244,7 @@ class SupervisorLoop {
     if (pid < 0 && errno == ECHILD) OnAllGone();
   }
 
-  // Nothing of the program is left: no process, no shared memory in use.
+  // The program is gone completely: no process, no shared memory in use.
   void OnAllGone() {
     escalate_at_ = SteadyTime::InfiniteFuture();
     if (wish_ == Wish::kKeepRunning) {
@@ -286,7 +286,7 @@ class SupervisorLoop {
 
   Wish wish_ = Wish::kNothing;
   Program program_;
-  // Whom to answer when everything is gone.
+  // The request to answer when everything is gone.
   uint32_t awaited_serial_ = 0;
 
   pid_t child_ = 0;
@@ -310,14 +310,14 @@ namespace {
   for (int signal : {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGPIPE, SIGUSR1, SIGUSR2}) {
     ::signal(signal, SIG_IGN);
   }
-  // Where it is ignored, as a parent may have left it, nobody can be waited for.
+  // If it is ignored, as inherited from a parent, no child can be waited for.
   ::signal(SIGCHLD, SIG_DFL);
   prctl(PR_SET_NAME, "sessiond-pg");
   prctl(PR_SET_CHILD_SUBREAPER, 1);
   umask(0077);
   if (chdir("/") != 0) _exit(1);
 
-  // Nothing of the daemon's is kept open: pipes must end and locks must go when it does.
+  // No file of the daemon stays open: its pipes must close and its locks be released when it ends.
   dup2(socket, 3);
   close_range(4, ~0U, 0);
   fcntl(3, F_SETFD, FD_CLOEXEC);
@@ -393,7 +393,7 @@ absl::StatusOr<PostgresSupervisor::Reply> PostgresSupervisor::Call(char kind,
     if (fds[0].revents == 0) return absl::CancelledError("asked to stop");
     Reply reply;
     if (recv(socket_, &reply, sizeof reply, 0) != sizeof reply) return gone;
-    // An answer that an earlier call did not wait for is passed over.
+    // An answer that an earlier call did not wait for is skipped.
     if (reply.serial != serial) continue;
     if (!reply.accepted) return absl::FailedPreconditionError("PostgreSQL's supervisor is busy");
     return reply;

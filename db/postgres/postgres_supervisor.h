@@ -1,5 +1,5 @@
 // The process between the daemon and its private PostgreSQL. It exists because a process with
-// threads must not fork, and because somebody has to be left to end PostgreSQL cleanly when the
+// threads must not fork, and because some process must be left to stop PostgreSQL cleanly when the
 // daemon is killed.
 //
 //   daemon ──socket──▶ supervisor ──fork, exec──▶ postgres ──▶ its backends
@@ -29,19 +29,19 @@ namespace sessiond::db {
 
 class PostgresSupervisor {
  public:
-  // What to run, and as whom. The environment is always the same few variables: nothing of a
-  // person's locale, time zone or PG* settings reaches PostgreSQL.
+  // What to run, and as whom. The environment is always the same few variables: the user's locale,
+  // time zone and PG* settings do not reach PostgreSQL.
   struct Program {
     // argv[0] is an absolute path.
     std::vector<std::string> argv;
     // Standard output and error are appended here.
     std::string log_path;
-    // The user to become first; empty: stay who we are.
+    // The user to change to first; empty: no change.
     std::string user;
   };
 
   struct State {
-    // Of the served program; 0 while it is not running.
+    // The served program's; 0 while it is not running.
     pid_t pid = 0;
     // How often it was started since Serve; above 1 it has died in between.
     int starts = 0;
@@ -55,15 +55,15 @@ class PostgresSupervisor {
   PostgresSupervisor(const PostgresSupervisor&) = delete;
   PostgresSupervisor& operator=(const PostgresSupervisor&) = delete;
 
-  // All of these answer UNAVAILABLE when the supervisor is gone, and DEADLINE_EXCEEDED when it is
-  // silent.
+  // All of these return UNAVAILABLE if the supervisor is gone, and DEADLINE_EXCEEDED if it does not
+  // answer.
 
-  // Runs a program to its end; its status as waitpid gives it. FAILED_PRECONDITION while another
-  // one runs. CANCELLED: asked to `stop` before its end, which Stop() brings about.
+  // Runs a program to its end; returns its status as of waitpid. FAILED_PRECONDITION while another
+  // one runs. CANCELLED: `stop` was requested before its end; Stop() ends it.
   absl::StatusOr<int> Run(const Program& program, SteadyTime deadline,
                           const std::stop_token& stop = {});
-  // Starts a program, and starts it again, with back-off, whenever it ends. FAILED_PRECONDITION
-  // while another one runs.
+  // Starts a program, and restarts it, with back-off, whenever it ends. FAILED_PRECONDITION while
+  // another one runs.
   absl::Status Serve(const Program& program, SteadyTime deadline);
   absl::StatusOr<State> GetState(SteadyTime deadline);
   // Ends the program by SIGINT (the fast shutdown of PostgreSQL), after 30 s by SIGQUIT, after 6 s

@@ -16,7 +16,7 @@ struct Needed {
   absl::string_view privileges;
 };
 
-// Events are never changed. database_identity is locked, which takes the right to change it.
+// Events are never changed. database_identity is locked, which requires the right to change it.
 // clang-format off
 constexpr Needed kNeeded[] = {
     {"database_identity", "SELECT, UPDATE"},
@@ -35,9 +35,9 @@ constexpr Needed kNeeded[] = {
 };
 // clang-format on
 
-// What is missing of each table that is there, in the order of kNeeded, if they are ours: what else
-// has such a name is not to be granted. Whether rows of it would be
-// hidden; and who may grant.
+// For each existing table, if the tables are ours: the missing rights, in the order of kNeeded,
+// whether rows would be hidden, and who may grant. Rights on other tables of the same names are not
+// proposed.
 std::string Query() {
   std::vector<std::string> rows;
   for (const auto& [table, privileges] : kNeeded)
@@ -60,7 +60,7 @@ absl::Status CheckRights(Connection& connection, SteadyTime deadline) {
   const auto results = connection.Trip(deadline);
   if (!results.ok()) return results.status();
   const Result& rows = results->front();
-  // Tables by what is missing of them.
+  // Tables by missing rights.
   std::map<std::string, std::vector<std::string>> missing;
   std::vector<std::string> hidden;
   for (int row = 0; row < rows.rows(); ++row) {

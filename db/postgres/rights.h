@@ -1,4 +1,4 @@
-// What the daemon's role must be allowed to do in a database that somebody else has made for it.
+// What the daemon's role must be allowed to do in a database that another role has made for it.
 #pragma once
 
 #include "absl/status/status.h"
@@ -8,8 +8,7 @@
 namespace sessiond::db {
 
 // FAILED_PRECONDITION: rights are missing, or row level security would hide rows; the message has
-// the statements that mend it. What migrations have not made is
-// not looked for.
+// the statements that fix it. Tables that migrations have not made are not checked.
 absl::Status CheckRights(Connection& connection, SteadyTime deadline);
 
 }  // namespace sessiond::db
