@@ -1,4 +1,5 @@
-// Submissions for threads that may wait, as the sweeper's. Handlers await instead (rpc/awaiters.h).
+// Submissions for threads that may block, such as the sweeper's. Handlers await instead
+// (rpc/awaiters.h).
 #pragma once
 
 #include <utility>
@@ -10,7 +11,7 @@
 
 namespace sessiond::db {
 
-// Submits all side by side, waits, and answers what became of each.
+// Submits all in parallel, waits, and returns each result.
 inline std::vector<absl::StatusOr<Outcome>> SubmitAllAndWait(SessionStore& store,
                                                              std::vector<Command> commands) {
   struct Waiting : Submission {

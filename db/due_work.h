@@ -1,5 +1,5 @@
-// What the daemon's own work asks the database: which sessions are due for it by now, a batch at a
-// time. The work itself is commands.
+// Queries of the sweeper: which sessions are due for its work, a batch at a time. The work itself
+// is commands.
 #pragma once
 
 #include <string>
@@ -13,7 +13,7 @@
 
 namespace sessiond::db {
 
-// A running task whose worker has been silent for longer than it may be.
+// A running task whose worker has been silent for longer than allowed.
 struct SilentTask {
   std::string session_id, task_id, task_type;
   absl::Duration heartbeat_timeout;
@@ -25,31 +25,31 @@ struct DueSession {
   int32_t revision = 0;
 };
 
-// One thread. All answer UNAVAILABLE, too, when the database does not, and CANCELLED once `stop`
-// has happened: the work ends behind the batch that is under way.
+// One thread. All also return UNAVAILABLE if the database does not answer, and CANCELLED once
+// `stop` has happened: the work ends after the current batch.
 class DueWork {
  public:
   // REQUIRES: `stop` outlives it.
   DueWork(const LaneSettings& settings, const SteadyEvent& stop);
 
-  // Does nothing if the connection is there.
+  // Does nothing if already connected.
   absl::Status Connect() { return link_.Connect(); }
   void Close() { link_.Close(); }
 
-  // What time it is by the database's clock.
+  // The time by the database's clock.
   absl::StatusOr<absl::Time> Now();
-  // Plans of the lanes are made once: what was planned when tables were empty is planned again when
-  // they are analyzed, and PostgreSQL itself takes a minute to notice.
+  // The lanes' plans are made once: plans made for empty tables are made again when the tables are
+  // analyzed, and PostgreSQL itself takes a minute to notice.
   absl::Status AnalyzeWhatGrew();
   absl::StatusOr<std::vector<SilentTask>> FindSilentTasks();
   // Those in CREATING since before `time`.
   absl::StatusOr<std::vector<DueSession>> FindStaleCreations(absl::Time time);
-  // Those of a workflow's revision that nobody has recovered since before `time`.
+  // Those of a workflow's revision that have not been recovered since before `time`.
   absl::StatusOr<std::vector<DueSession>> FindAbandonedSessions(absl::string_view workflow,
                                                                 int32_t revision, absl::Time time);
-  // Those whose payload retention may remove.
+  // Those whose payload may be removed by retention.
   absl::StatusOr<std::vector<std::string>> FindDueSessions();
-  // Removes a batch of request ids of before `time`. How many.
+  // Removes a batch of request ids from before `time`. Returns how many.
   absl::StatusOr<int64_t> PurgeRequests(absl::Time time);
 
  private:

@@ -1,4 +1,4 @@
-// The reads of the store: by id through the read lane, all else through the query pools.
+// The reads of the store: by id through the read lane, all others through the query pools.
 #include <algorithm>
 #include <coroutine>
 #include <type_traits>
@@ -22,11 +22,11 @@
 namespace sessiond::db {
 namespace {
 
-// Every round somebody's revision is created; who loses this many met as many others.
+// In every round one daemon's revision is created; a loser of this many rounds met as many others.
 constexpr int kRoundsMax = 5;
 
-// co_await Looking(lane, ids, …) → what became of each id. It is the very node that waits in the
-// inbox: it lives in the awaiting coroutine's frame, and nothing is allocated for it.
+// co_await Looking(lane, ids, …) → what was found for each id. It is itself the node that waits in
+// the inbox: it lives in the awaiting coroutine's frame, and nothing is allocated for it.
 class Looking : public Lookup {
  public:
   Looking(ReadLane& lane, std::vector<std::string> session_ids, int partition_count, Deadline until)
@@ -41,7 +41,7 @@ class Looking : public Lookup {
   bool await_suspend(std::coroutine_handle<> waiter) {
     waiter_ = waiter;
     const absl::Status taken = lane_.Submit(this);
-    // Once it is taken the coroutine may run, and end, on the lane's thread: nothing of ours is
+    // Once it is accepted the coroutine may run, and end, on the lane's thread: no member may be
     // touched any more.
     if (taken.ok()) return true;
     found = taken;
@@ -65,7 +65,7 @@ std::vector<absl::string_view> Bound(const PageRequest& request) {
   return {request.query.begin(), request.query.end()};
 }
 
-// Where the page begins; empty for the first. INVALID_PAGE_TOKEN.
+// The key values that the page begins after; empty for the first page. INVALID_PAGE_TOKEN.
 absl::StatusOr<KeyValues> BeginOf(const PageRequest& request, const PageTokens& tokens) {
   if (request.token.empty()) return KeyValues();
   return tokens.Open(Bound(request), request.token);
@@ -82,8 +82,8 @@ std::vector<v1::Session*> Pointers(Page<v1::Session>* page) {
   return {page->rows.pointer_begin(), page->rows.pointer_end()};
 }
 
-// Reads every workflow, where there are others than the `known` that were read, into the catalogue.
-// How many there are then.
+// Reads every workflow into the catalogue, if there are others than the `known` ones read before.
+// Returns how many there are then.
 Question<int> FindNewWorkflows(int known, WorkflowCatalog* catalog) {
   return {.statements = {{kRefreshWorkflows.sql, {absl::StrCat(known)}}},
           .read = [known, catalog](absl::Span<const Result> results) {
@@ -99,15 +99,15 @@ Question<std::optional<StoredWorkflow>> InsertWorkflow(const v1::Workflow& defin
       .read = [](absl::Span<const Result> results) { return ReadStoredWorkflow(results.front()); }};
 }
 
-// Whether the definition comes behind the one with these values, its name and revision, in the
-// order of lists. Of a list of newest revisions this leaves out one that became the newest since.
+// Whether the definition comes after the one with these values, its name and revision, in the order
+// of lists. A list of newest revisions so omits a revision that became the newest since.
 bool IsBehind(const Workflow& workflow, const KeyValues& key) {
   int32_t revision = 0;
   if (key.size() != 2 || !absl::SimpleAtoi(key[1], &revision)) return key.empty();
   return workflow.name() > key[0] || (workflow.name() == key[0] && workflow.revision() < revision);
 }
 
-// One page of the definitions behind these values, in the order of lists.
+// One page of the definitions after these values, in the order of lists.
 Page<v1::Workflow> PageOf(const std::vector<WorkflowCatalog::Entry>& entries,
                           const KeyValues& after, int page_size) {
   Page<v1::Workflow> page;
@@ -138,7 +138,7 @@ Answer<std::vector<FoundSession>> SessionStore::LookupSessions(std::vector<std::
   co_return co_await LookUpAgain(std::move(looking.ids), deadline);
 }
 
-// When the workflows were refreshed.
+// The same, after a refresh of the workflows.
 Answer<std::vector<FoundSession>> SessionStore::LookUpAgain(std::vector<std::string> ids,
                                                             Deadline deadline) {
   const absl::Status refreshed = co_await RefreshWorkflows(deadline);
@@ -179,8 +179,8 @@ Answer<ImportedSession> SessionStore::GetImportedSession(std::string id, Deadlin
 // -------------------------------------------------------------------------------------------------
 // lists
 
-// What all lists have in common: where the token says that the page begins, whether the session is
-// there that it is of, what is derived for readers, and the next page's token.
+// What all lists have in common: the page's beginning by its token, the check that the session
+// exists, the fields derived for readers, and the next page's token.
 template <class Selection>
 Answer<Page<typename Selection::Row>> SessionStore::List(Selection selection, PageRequest request,
                                                          Deadline deadline) {
@@ -240,7 +240,7 @@ Answer<v1::SessionError> SessionStore::GetError(ErrorSelection of_session, std::
 }
 
 // -------------------------------------------------------------------------------------------------
-// counts, and the work on many sessions
+// counts, and work on many sessions
 
 Answer<v1::CountSessionsResponse> SessionStore::CountSessions(
     SessionSelection selection, v1::CountSessionsRequest::GroupBy group_by, Deadline deadline) {

@@ -15,8 +15,8 @@
 namespace sessiond::db {
 namespace {
 
-// Written into databases, and made there too (purge_session_requests.sql): never to be changed.
-// The first 16 bytes: 2^64 requests before two are expected to meet.
+// Stored in databases, and computed there too (purge_session_requests.sql): must never be changed.
+// The first 16 bytes: 2^64 requests before a collision is expected.
 std::string Digest(absl::Span<const absl::string_view> parts) {
   std::string bytes;
   for (const absl::string_view part : parts) absl::StrAppend(&bytes, part.size(), ":", part);
@@ -35,11 +35,11 @@ std::string Canonical(const google::protobuf::Message& message) {
   return bytes;
 }
 
-// Whether the caller brought the request id, or it was drawn.
+// Whether the caller supplied the request id; else it was drawn.
 bool BringsRequestId(const Command& command) {
   return std::visit(
       [](const auto& request) {
-        // A request of a stream has none.
+        // A stream's request has none.
         if constexpr (requires { request.request_id(); }) return !request.request_id().empty();
         return false;
       },
@@ -128,7 +128,7 @@ void SessionStore::Address(Submission* submission) const {
       },
       command.request);
 
-  // A creation's retry must find its request row whatever session id it brings or draws.
+  // A creation's retry must find its request row, whatever session id it supplies or draws.
   if (creation != nullptr && (brings_request_id || command.session_id.empty())) {
     submission->request_partition = PartitionOf(submission->request_key, partition_count_);
     if (command.session_id.empty()) {

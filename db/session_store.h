@@ -1,5 +1,6 @@
-// Everything the daemon keeps: changes go through lanes, reads by id through the read lane, lists
-// and counts through the query pool. The one door to the database for everybody outside of db/.
+// Everything the daemon stores: changes go through lanes, reads by id through the read lane, lists
+// and counts through the query pool. All code outside db/ uses the database through this class
+// only.
 #pragma once
 
 #include <atomic>
@@ -34,14 +35,15 @@ struct SessionStoreOptions {
   // %, eight 37 %).
   int lanes = 2;
   InboxOptions inbox;
-  // Of sessions that lanes, that for reads too, keep: altogether, and each the same share.
+  // For the sessions cached by all lanes, including the read lane: in total; each gets the same
+  // share.
   std::size_t kept_bytes_max = 48 << 20;
   int query_connections = 2;
   // Called on the lanes' threads.
   std::function<void(const GroupReport&)> on_group = [](const GroupReport&) {};
-  // Whom the lanes tell of what was committed; null for nobody. Outlives the store.
+  // Notified by the lanes of what was committed; null for none. Outlives the store.
   CommittedListener* listener = nullptr;
-  // Sound definitions, created at start where no revision has their content.
+  // Valid definitions, created at start if no revision has their content.
   std::vector<v1::Workflow> workflows;
 };
 
@@ -56,27 +58,27 @@ class SessionStore {
 
   // Gives the command its request id, its session id if it is a creation without one, its keys and
   // its partitions, and puts it into its lane. A refusal (OVERLOADED, DRAINING) means that it was
-  // not taken on.
+  // not accepted.
   absl::Status Submit(Submission* submission);
 
-  // ---- Reads. A task runs once it is awaited, on whatever thread answers; the store outlives it.
-  // All answer, beside what they say, as QueryPool::Run does: OVERLOADED, DRAINING,
+  // ---- Reads. A task runs once it is awaited, on whichever thread answers; the store outlives it.
+  // In addition to the errors listed, all return those of QueryPool::Run: OVERLOADED, DRAINING,
   // DATABASE_UNAVAILABLE, DEADLINE_EXCEEDED.
 
-  // Sessions as they are sent. A session of one workflow's revision that another daemon made has it
-  // read first.
+  // Sessions as they are sent. Workflow revisions that another daemon created are read first, if
+  // needed.
   Answer<std::vector<FoundSession>> LookupSessions(std::vector<std::string> ids, Deadline deadline);
-  // NEVER_EXISTED, ARCHIVED or, unless `include_deleted`, DELETED: here, and in all that is of one
+  // NEVER_EXISTED, ARCHIVED or, unless `include_deleted`, DELETED: here, and in all reads of one
   // session.
   Answer<std::shared_ptr<const PresentedSession>> GetSession(std::string id, bool include_deleted,
                                                              Deadline deadline);
   // With its newest files and open errors.
   Answer<v1::Session> GetFullSession(std::string id, bool include_deleted, Deadline deadline);
-  // As it is, or is not any more.
+  // The session, or its tombstone.
   Answer<ImportedSession> GetImportedSession(std::string id, Deadline deadline);
 
-  // One page of a list, of the sessions, tasks, errors, messages, artifacts or events that are
-  // selected. INVALID_PAGE_TOKEN: the token is of another query.
+  // One page of the selected sessions, tasks, errors, messages, artifacts or events.
+  // INVALID_PAGE_TOKEN: the token belongs to another query.
   template <class Selection>
   Answer<Page<typename Selection::Row>> List(Selection selection, PageRequest request,
                                              Deadline deadline);
@@ -92,53 +94,52 @@ class SessionStore {
                                                   Deadline deadline);
   Answer<v1::SummarizeErrorsResponse> SummarizeErrors(ErrorSelection selection, Deadline deadline);
 
-  // A batch of the sessions that an administrator's work is about: an owner's, those with a
-  // reference, those whose purge_time has passed. `-` for all namespaces, an empty workflow for
-  // any.
+  // A batch of sessions for an administrator's work: an owner's, those with a reference, those
+  // whose purge_time has passed. `-` for all namespaces, an empty workflow for any.
   Answer<Batch> FindOwnedSessions(std::string namespace_name, std::string owner_id,
                                   Deadline deadline);
   Answer<Batch> FindReferencingSessions(std::string namespace_name, std::string name,
                                         std::string value, Deadline deadline);
   Answer<Batch> FindDueSessions(std::string namespace_name, std::string workflow,
                                 Deadline deadline);
-  // Takes the owner's name off the tombstones of sessions that were archived. How many.
+  // Removes the owner's name from the tombstones of archived sessions. Returns how many.
   Answer<int64_t> ForgetOwner(std::string namespace_name, std::string owner_id, Deadline deadline);
   Answer<DatabaseInfo> GetDatabaseInfo(Deadline deadline);
 
-  // ---- Workflows. This daemon knows those of its catalogue: what there was at the last refresh,
-  // and what its sessions follow. What other daemons created since is learnt here alone, and where
-  // a change meets it (write/commit_group).
+  // ---- Workflows. This daemon knows those of its catalogue: all as of the last refresh, and those
+  // that its sessions follow. What other daemons created since is read only here, and when a change
+  // needs it (write/commit_group).
 
   const WorkflowCatalog& catalog() const { return *catalog_; }
-  // Reads what was created since, which costs next to nothing where there is nothing.
+  // Reads what was created since, which costs almost nothing if there is nothing.
   Awaitable<absl::Status> RefreshWorkflows(Deadline deadline);
-  // The newest revision; null where there is no such workflow.
+  // The newest revision; null if there is no such workflow.
   Answer<WorkflowCatalog::Entry> FindNewestWorkflow(std::string name, Deadline deadline);
-  // By name, the newest revision of each first; only that one, or all.
+  // By name, the newest revision of each first; only the newest, or all.
   Answer<Page<v1::Workflow>> ListWorkflows(bool all_revisions, PageRequest request,
                                            Deadline deadline);
-  // Creates the next revision of a sound definition, unless the newest one is just this. CONFLICT:
-  // others keep creating revisions of it.
+  // Creates the next revision of a valid definition, unless the newest one is equal. CONFLICT:
+  // other daemons created revisions of it again and again.
   Answer<StoredWorkflow> CreateWorkflow(v1::Workflow definition, Deadline deadline);
   // Fills the derived fields of sessions, which outlive the task.
   Awaitable<absl::Status> PresentSessions(std::vector<v1::Session*> sessions, Deadline deadline);
 
   // ----
 
-  // Where lists are asked.
+  // The pool of lists.
   QueryPool& queries() { return *queries_; }
-  // What is seen of the database, by everybody who shares it.
+  // What is known about the database, shared by all that use it.
   const std::shared_ptr<Primary>& primary() const { return options_.settings.primary; }
   const PageTokens& page_tokens() const { return *page_tokens_; }
   int partition_count() const { return partition_count_; }
-  // What time it is by the database's clock, without asking it; near enough for what is shown.
+  // The time by the database's clock, without a round trip; exact enough for display.
   absl::Time Now() const { return clock_.Estimate(); }
-  // The database has told it, just now.
+  // The database has just returned this time.
   void SawTime(absl::Time database_time) { clock_.Read(database_time); }
   // How many changes wait in the lanes.
   std::size_t waiting() const;
 
-  // Lets nothing in any more, and waits until what was let in is done.
+  // Accepts no more, and waits until all that was accepted is done.
   void Drain();
 
  private:
@@ -151,7 +152,7 @@ class SessionStore {
   int partition_count_ = 0;
   std::unique_ptr<PageTokens> page_tokens_;
   std::unique_ptr<WorkflowCatalog> catalog_;
-  // How many revisions there were when all were read. Any thread.
+  // How many revisions there were at the last refresh. Any thread.
   std::atomic<int> workflows_read_ = 0;
   DatabaseClock clock_;
   std::vector<std::unique_ptr<Lane>> lanes_;

@@ -1,4 +1,4 @@
-// What watches read of the database, on connections of their own.
+// What watches read from the database, on connections of their own.
 #pragma once
 
 #include <optional>
@@ -19,34 +19,34 @@ namespace sessiond::db {
 struct WatchReaderOptions {
   std::string dsn;
   int connections = 1;
-  // What may wait.
+  // The most that may wait.
   int waiting_max = 1024;
-  // Of each round trip.
+  // For each round trip.
   absl::Duration timeout = absl::Seconds(30);
 };
 
-// Any thread. All answer what QueryPool::Run does, too; tasks run once they are awaited, and this
-// outlives them. Sessions are presented.
+// Any thread. All also return the errors of QueryPool::Run; tasks run once they are awaited, and
+// this object outlives them. Sessions are presented.
 class WatchReader {
  public:
   // REQUIRES: `store` outlives the reader.
   WatchReader(WatchReaderOptions options, SessionStore& store);
 
-  // How far each partition is.
+  // Each partition's position.
   Answer<PartitionStates> GetPartitions();
-  // The time of the oldest event behind all that was removed; nothing when nothing was.
+  // The time of the oldest event after all removed ones; nothing if none was removed.
   Answer<std::optional<absl::Time>> GetOldestResumable();
   // REQUIRES: `ranges` ascend, one for each partition at most, and have no more than
   // kStoredEventsMax positions.
   Answer<StoredEvents> GetEvents(std::vector<PositionRange> ranges, Rewinding rewinding,
                                  std::size_t message_bytes_max);
-  // One page of sessions, from the beginning or behind the one that ended so.
+  // One page of sessions, from the beginning or after these key values.
   Answer<AsOf<Page<v1::Session>>> GetSessions(SessionSelection selection, KeyValues after,
                                               int page_size);
-  // Those with these ids, as far as there are any, in the order of ids.
+  // Those of these sessions that exist, in the order of ids.
   Answer<AsOf<std::vector<v1::Session>>> GetNamedSessions(std::vector<std::string> session_ids);
 
-  // Refuses all from now on, and what waits.
+  // Refuses all from now on, including those that wait.
   void Shutdown() { pool_.Shutdown(); }
 
  private:
