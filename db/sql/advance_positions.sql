@@ -1,6 +1,6 @@
--- Null, which the column refuses, where somebody else has moved a position meanwhile, or it is too late: a group that was
--- decided without locks (commit_group.h) then writes nothing. The time is the statement's, for a distributed PostgreSQL
--- takes no volatile function in an update; what the statement waits for the lock comes on top.
+-- Null, which the column refuses, if another daemon has moved a position meanwhile, or if it is too late: a group that
+-- was decided without locks (commit_group.h) then writes nothing. The time is the statement's, since a distributed
+-- PostgreSQL accepts no volatile function in an update; the statement's wait for the lock is not included.
 UPDATE partitions p
 SET position = CASE WHEN p.position = i.position AND statement_timestamp() < coalesce(i.until, 'infinity')
                     THEN p.position + i.events END

@@ -1,2 +1,2 @@
--- Until the end of this transaction, session_events may lose rows.
+-- Until the end of this transaction, rows of session_events may be removed.
 SELECT set_config('sessiond.purging', 'on', true)

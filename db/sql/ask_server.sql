@@ -1,4 +1,4 @@
--- What the server is that a connection leads to (primary.h), and which of its backends answers. A standby has no WAL of
+-- The state of the server that a connection leads to (primary.h), and the backend that answers. A standby has no WAL of
 -- its own to ask for.
 SELECT pg_is_in_recovery(),
        current_setting('transaction_read_only') = 'on',

@@ -1,5 +1,5 @@
--- Whether a backend waits for its client, of which we know that it waits for the backend: then what one of them sent was
--- lost. It is ended, so that nobody waits for its locks. No row: it is gone.
+-- Whether a backend waits for its client while that client waits for the backend: then what one of them sent was lost.
+-- The backend is ended, so that its locks are released. No row: it is gone.
 SELECT CASE WHEN wait_event_type = 'Client' THEN pg_terminate_backend(pid) ELSE false END
 FROM pg_stat_activity
 WHERE pid = $1::integer

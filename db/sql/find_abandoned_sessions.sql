@@ -1,4 +1,4 @@
--- Sessions of one revision of a workflow that nobody will come back to: active or paused, and created before a time. Rides
+-- Sessions of one revision of a workflow that are abandoned: active or paused, and created before a time. Rides
 -- sessions_by_state.
 SELECT s.id, s.revision
 FROM sessions s

@@ -1,4 +1,4 @@
--- Of sessions that the reader has, by their sequence, those that have another by now; and, with nothing but nulls, those
+-- Of the sessions that the reader has cached, those whose sequence is another by now; and, with all columns null, those
 -- that are gone. Rides sessions_pkey and session_tasks_pkey, once for each id.
 SELECT i.ix,
   {session_columns}

@@ -1,4 +1,4 @@
--- Sessions whose payload retention may remove. Rides sessions_by_purge.
+-- Sessions whose payload may be removed by retention. Rides sessions_by_purge.
 SELECT s.id
 FROM sessions s
 WHERE s.purge_at <= clock_timestamp()

@@ -1,5 +1,5 @@
--- Of these partitions, those that somebody else keeps locked. The others are locked for as long as this statement's
--- transaction takes.
+-- Those of these partitions that another transaction holds locked. The others are locked until the end of this
+-- statement's transaction.
 WITH free AS MATERIALIZED (
   SELECT partition
   FROM partitions

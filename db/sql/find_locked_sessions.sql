@@ -1,5 +1,5 @@
--- Of these sessions, those of which somebody else keeps the row, or the task's, locked; as find_locked_partitions.sql.
--- Rides sessions_pkey and session_tasks_pkey, once for each id.
+-- Those of these sessions whose row, or whose task's row, another transaction holds locked; as
+-- find_locked_partitions.sql. Rides sessions_pkey and session_tasks_pkey, once for each id.
 WITH free_sessions AS MATERIALIZED (
   SELECT i.ix
   FROM unnest($2::session_key[]) AS i

@@ -1,4 +1,4 @@
--- Which of the ids that callers bring for messages their sessions have already. Rides session_messages_brought.
+-- Which of the message ids that callers supply their sessions already have. Rides session_messages_brought.
 SELECT m.session_id, m.message_id
 FROM unnest($2::named_key[]) AS i
 JOIN session_messages m

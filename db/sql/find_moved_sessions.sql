@@ -1,5 +1,5 @@
--- As find_changed_sessions, for many: where a session's partition stands where it stood when the reader knew the session to
--- have that sequence ($3, by ix; -1 for never), the session is not looked up. Rides partitions_pkey, too, once.
+-- As find_changed_sessions, for many: if a session's partition is at the position at which the reader knew the session
+-- to have that sequence ($3, by ix; -1 for never), the session is not looked up. Rides partitions_pkey, too, once.
 SELECT i.ix,
   {session_columns}
 FROM unnest($2::session_key[]) AS i

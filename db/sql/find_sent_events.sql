@@ -1,4 +1,4 @@
--- The events that these sessions have at these sequences, if any, and whose they are. Rides
+-- The events of these sessions at these sequences, if any, with caller and request. Rides
 -- session_events_partition_session_id_sequence_key, once for each.
 SELECT i.ix, e.sequence, e.event_at, e.caller, e.request_id
 FROM unnest($2::session_key[]) AS i

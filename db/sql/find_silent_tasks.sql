@@ -1,4 +1,4 @@
--- Running tasks whose workers have been silent for longer than they may be. Rides session_tasks_heartbeats.
+-- Running tasks whose workers have been silent for longer than allowed. Rides session_tasks_heartbeats.
 SELECT t.session_id, t.task_id, t.task_type, t.heartbeat_timeout
 FROM session_tasks t
 WHERE t.status = 1

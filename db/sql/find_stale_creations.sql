@@ -1,5 +1,5 @@
--- Sessions left in CREATING for too long; those held cannot be deleted, and would be found again and again.
--- Rides sessions_by_state.
+-- Sessions left in CREATING for too long; held ones are left out: they cannot be deleted, and would be found again each
+-- time. Rides sessions_by_state.
 SELECT s.id, s.revision
 FROM sessions s
 WHERE s.state = 1

@@ -1,4 +1,4 @@
--- Which of the ids that callers bring for runs of tasks their sessions had before. Past runs are read from the audit;
+-- Which of the task run ids that callers supply their sessions have had before. Past runs are read from the audit;
 -- rides session_events_task_ids.
 SELECT e.session_id, i.id
 FROM unnest($2::named_key[]) AS i

@@ -1,5 +1,5 @@
--- The next revision of a workflow, unless its newest one, or with $3 any one, is just this; answers with the revision,
--- and with the newest before. No row: somebody else inserted the next revision at the same moment; run it again.
+-- Inserts the next revision of a workflow, unless its newest revision, or with $3 any, is equal; returns the revision,
+-- and the newest before. No row: another daemon inserted the next revision at the same moment; run it again.
 WITH newest AS (
   SELECT coalesce(max(w.revision), 0) AS revision
   FROM workflows w

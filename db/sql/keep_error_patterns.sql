@@ -1,4 +1,4 @@
--- Errors outlive their session as counts of what they had in common.
+-- What remains of a session's errors: counts by what they have in common.
 INSERT INTO error_patterns AS k (
   partition, namespace, workflow, operation_stage, category, error_code, errors)
 SELECT x.partition, i.namespace, i.workflow, x.operation_stage, x.category, x.error_code, count(*)

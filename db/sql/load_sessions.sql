@@ -1,5 +1,5 @@
--- Rides sessions_pkey and session_tasks_pkey, once for each id. Of a session with unresolved blocking errors also their
--- ids, oldest first, off session_errors_blocking: 8, as many as kBlockingErrorIdsMax.
+-- Rides sessions_pkey and session_tasks_pkey, once for each id. For a session with unresolved blocking errors also
+-- their ids, oldest first, by session_errors_blocking: 8, as many as kBlockingErrorIdsMax.
 SELECT i.ix,
   {session_columns},
   CASE WHEN s.blocking_errors > 0

@@ -1,4 +1,4 @@
--- Ascending, whatever the plan: two daemons that lock the same partitions then wait for each other in one order.
+-- Ascending, whatever the plan: so two daemons that lock the same partitions do it in the same order.
 SELECT partition, position, clock_timestamp()
 FROM partitions
 WHERE partition = ANY($1::smallint[])

@@ -1,4 +1,4 @@
--- All events of sessions but their last; and how far back a watch can resume from now on.
+-- Removes all events of sessions except the last; and notes how far back a watch can resume from now on.
 WITH gone AS (
   DELETE FROM session_events e
   USING unnest($2::ended_session_row[]) AS i

@@ -1,4 +1,4 @@
--- A bounded batch of request rows that are old enough to be forgotten. Rides session_requests_by_created.
+-- Removes a bounded batch of request rows that are old enough. Rides session_requests_by_created.
 DELETE FROM session_requests
 WHERE ctid = ANY (ARRAY(
   SELECT r.ctid

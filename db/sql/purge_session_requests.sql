@@ -1,6 +1,6 @@
--- What is known of the requests about sessions, found by the events they led to: the key is made of what an event tells,
--- as SessionStore does. A creation's lies in the partition of its key, whichever that is. Rides session_requests_pkey,
--- once for each event of the time that requests are kept.
+-- The rows of requests about sessions, found by the requests' events: the key is computed from an event's columns, as
+-- SessionStore does. A creation's row is in the partition of its key, whichever that is. Rides session_requests_pkey,
+-- once for each event from the time for which requests are stored.
 DELETE FROM session_requests r
 USING unnest($2::ended_session_row[]) AS i
 JOIN session_events e ON e.partition = i.partition AND e.session_id = i.id

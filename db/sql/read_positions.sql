@@ -1,4 +1,4 @@
--- How far partitions have come, and when that was. Rides partitions_pkey.
+-- The positions of partitions, and the time of reading. Rides partitions_pkey.
 SELECT partition, position, clock_timestamp()
 FROM partitions
 WHERE partition = ANY($1::smallint[])

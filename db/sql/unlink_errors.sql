@@ -1,4 +1,4 @@
--- Errors about artifacts that go keep everything but the link; one may be about two of them, and a row is touched once.
+-- Errors about removed artifacts lose only the link; an error may be about two of them, but a row is updated once.
 UPDATE session_errors x
 SET related_file_id   = CASE WHEN x.related_file_id = ANY(i.artifact_ids) THEN '' ELSE x.related_file_id END,
     related_ticket_id = CASE WHEN x.related_ticket_id = ANY(i.artifact_ids) THEN '' ELSE x.related_ticket_id END

@@ -1,4 +1,4 @@
--- One statement for all kinds of changes. A null context, counters, refs or labels leaves the column as it is.
+-- One statement for all kinds of changes. A null context, counters, refs or labels leaves the column unchanged.
 UPDATE sessions s
 SET owner_id           = i.owner_id,
     owner_display_name = i.owner_display_name,

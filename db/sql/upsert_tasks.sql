@@ -18,7 +18,7 @@ SET task_type         = excluded.task_type,
     retry_count       = excluded.retry_count,
     max_retries       = excluded.max_retries,
     heartbeat_timeout = excluded.heartbeat_timeout,
-    -- Two signs of life move no position, and may pass each other.
+    -- Heartbeats move no position, and one may overtake another.
     heartbeat_at      = CASE WHEN t.task_id = excluded.task_id THEN greatest(t.heartbeat_at, excluded.heartbeat_at)
                              ELSE excluded.heartbeat_at
                         END,

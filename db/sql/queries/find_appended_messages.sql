@@ -1,4 +1,4 @@
--- Of events that appended messages as many of these as fit into $6 bytes each. Rides session_messages_pkey.
+-- For each event that appended messages: as many of them as fit into $6 bytes. Rides session_messages_pkey.
 SELECT e.partition, e.position,
   {message_columns}
 FROM unnest($1::smallint[], $2::bigint[], $3::text[], $4::integer[], $5::integer[])

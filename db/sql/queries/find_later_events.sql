@@ -1,5 +1,5 @@
--- Of sessions the events behind the one that is looked at, of those that are taken back: with $5 all that filters look at;
--- else only a change of owner, which there is only while a session is CREATING. Of `changes` only marks and blocking errors.
+-- The events of sessions after a given one, up to another, that are rewound: with $5 all that filters look at; else
+-- only a change of owner, which happens only while a session is CREATING. Of `changes` only marks and blocking errors.
 SELECT
   e.session_id, e.sequence, e.event_at, e.type, e.old_state, e.new_state, e.old_stage, e.new_stage, e.old_status,
   e.new_status, e.trigger, ''::text, ''::text, ''::text, ''::text,
@@ -11,7 +11,7 @@ SELECT
   END,
   e.before,
   NULL::timestamptz,
-  -- Of RECOVERED the last FAILED, of UNDELETED the last DELETED.
+  -- For RECOVERED the last FAILED, for UNDELETED the last DELETED.
   CASE WHEN e.type IN (10, 12)
        THEN (SELECT x.event_at
              FROM session_events x

@@ -1,4 +1,4 @@
--- The time of the oldest event behind all that was removed; NULL when nothing was. One step into session_events_pkey for
+-- The time of the oldest event after all removed ones; NULL if none was removed. One step into session_events_pkey for
 -- each partition.
 SELECT max(e.event_at)
 FROM partitions p

@@ -1,5 +1,5 @@
--- The events of stretches of partitions, one step into session_events_pkey for each (LIMIT keeps the planner from turning
--- it into a join with all events); what a step back needs beside its event, which rides
+-- The events of ranges of partitions, one step into session_events_pkey for each (LIMIT keeps the planner from turning
+-- it into a join with all events); what a step back needs besides its event, which rides
 -- session_events_partition_session_id_sequence_key; and their sessions as they are now.
 SELECT e.partition, e.position,
   {event_columns},
@@ -9,7 +9,7 @@ SELECT e.partition, e.position,
    WHERE x.partition = e.partition
      AND x.session_id = e.session_id
      AND x.sequence = e.sequence - 1),
-  -- Of RECOVERED the last FAILED, of UNDELETED the last DELETED.
+  -- For RECOVERED the last FAILED, for UNDELETED the last DELETED.
   CASE WHEN e.type IN (10, 12)
        THEN (SELECT x.event_at
              FROM session_events x

@@ -1,3 +1,3 @@
--- How far each partition is, and up to where its events were removed.
+-- Each partition's position, and the one up to which its events were removed.
 SELECT p.partition, p.position, p.purged_position
 FROM partitions p
