@@ -1,6 +1,5 @@
 // Everything the daemon stores: changes go through lanes, reads by id through the read lane, lists
-// and counts through the query pool. All code outside db/ uses the database through this class
-// only.
+// and counts through the query pool. The one door to the database for all code outside db/.
 #pragma once
 
 #include <atomic>
@@ -31,8 +30,8 @@ namespace sessiond::db {
 
 struct SessionStoreOptions {
   LaneSettings settings;
-  // 2: one group on the wire while another fills; more only make the groups smaller (four lost 15
-  // %, eight 37 %).
+  // 2: one group on the wire while another fills; more only make the groups smaller (15 % lost with
+  // four, 37 % with eight).
   int lanes = 2;
   InboxOptions inbox;
   // For the sessions cached by all lanes, including the read lane: in total; each gets the same

@@ -29,7 +29,7 @@ struct CommittedEvent {
   std::vector<v1::SessionMessage> messages;
 };
 
-// A stretch of a partition's events: after < position <= upto.
+// A range of a partition's events: after < position <= upto.
 struct PositionRange {
   int16_t partition = 0;
   int64_t after = 0;

@@ -120,7 +120,7 @@ class Result {
   // The command's tag, for example `COMMIT`.
   absl::string_view tag() const;
   // Whether the server raised a warning at this statement, or at the one before it, which libpq
-  // does not tell apart. Warnings by users' triggers and functions do not count.
+  // does not distinguish. Warnings by users' triggers and functions do not count.
   bool warned() const { return warned_; }
 
  private:

@@ -44,8 +44,7 @@ absl::string_view BehindUser(absl::string_view url) {
   return end != url.npos && url[end] == '@' ? url.substr(end + 1) : url;
 }
 
-// Finds what a password that is not percent-encoded does to a URL that libpq would still accept, or
-// misread.
+// Finds a password that is not percent-encoded in a URL that libpq would accept, or misread.
 absl::Status CheckUrl(absl::string_view url) {
   for (std::size_t i = 0; i < url.size(); ++i) {
     if (url[i] != '%') continue;

@@ -232,7 +232,7 @@ class Attempt {
     step_ = PGRES_POLLING_WRITING;
     conn_ = PQconnectStartParams(keywords.data(), values.data(), /*expand_dbname=*/0);
     if (conn_ == nullptr || PQstatus(conn_) == CONNECTION_BAD) return Fail();
-    // With its SQLSTATE: reasons for a refused connection must be told apart.
+    // With its SQLSTATE: reasons for a refused connection must be distinguished.
     PQsetErrorVerbosity(conn_, PQERRORS_VERBOSE);
     // libpq would print them.
     PQsetNoticeReceiver(

@@ -78,7 +78,8 @@ class Link {
   struct Held {
     std::unique_ptr<Connection> connection;
     int32_t timeline = 0;
-    // The backend, and its server's start time, which tells it from a backend of another server.
+    // The backend, and its server's start time, which distinguishes it from a backend of another
+    // server.
     int32_t backend_pid = 0;
     int64_t server_started = 0;
   };

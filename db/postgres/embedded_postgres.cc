@@ -49,7 +49,7 @@ constexpr size_t kSocketPathMax = sizeof(sockaddr_un::sun_path) - 1;
 constexpr absl::Duration kPoll = absl::Milliseconds(10);
 // Longer than the supervisor takes to end PostgreSQL by force.
 constexpr absl::Duration kStopTimeout = absl::Seconds(40);
-// Some 30,000 lines; PostgreSQL says little unless there is trouble.
+// Some 30,000 lines; PostgreSQL logs little unless there is trouble.
 constexpr off_t kLogBytesMax = 4 << 20;
 constexpr size_t kLogTailBytes = 2000;
 

@@ -7,7 +7,7 @@
 //   daemon dies          the socket ends: the supervisor stops PostgreSQL, then itself
 //   supervisor dies      PR_SET_PDEATHSIG: the kernel sends PostgreSQL a SIGINT, its fast shutdown
 //   PostgreSQL dies      the supervisor, their subreaper, waits for the orphaned backends and
-//   starts it again
+//                        starts it again
 #pragma once
 
 #include <sys/types.h>

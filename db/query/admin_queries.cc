@@ -19,7 +19,7 @@ Batch ReadBatch(absl::Span<const Result> results) {
   return batch;
 }
 
-// The batch itself, then what is counted beyond it: one row with what the sessions are.
+// One row: the ids of a batch, how many sessions are due, and how many are held.
 Question<Batch> BatchOf(absl::string_view namespace_name, std::string condition, bool holds_matter,
                         Parameters parameters) {
   const std::string where =

@@ -1,5 +1,5 @@
 // What the work on many sessions asks the database: which sessions are due for it, a batch at a
-// time. The work itself is commands, one a session.
+// time. The work itself is commands, one per session.
 #pragma once
 
 #include <cstdint>

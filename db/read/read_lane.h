@@ -45,7 +45,7 @@ struct Lookup {
   std::vector<std::string> ids;
   std::vector<int16_t> partitions;
   Deadline deadline;
-  // The lane's: not for the overflow readers, because they could not read it.
+  // The lane's: not for the overflow readers, because they could not connect.
   bool stays = false;
 
   // The lane's, until Done: the result for each id.

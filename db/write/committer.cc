@@ -180,8 +180,8 @@ absl::StatusOr<std::vector<Blocked>> Committer::FindBlocked(Group group) {
   return BlockedBy(group, locked_partitions, locked_sessions);
 }
 
-// Nothing runs on for callers that have gone: if the last deadline comes before the database's own
-// timeout of a statement, the database gets that deadline.
+// Nothing runs on for callers that have gone: if the last of their deadlines is sooner than the
+// statement timeout, it becomes the statement timeout.
 void Committer::QueueTimeout(Group group) {
   SteadyTime last = SteadyTime::InfinitePast();
   for (const Submission* submission : group) last = std::max(last, submission->deadline.time);

@@ -9,8 +9,8 @@ namespace sessiond::db {
 namespace {
 
 // If two daemons change a partition by turns, an optimistic attempt mostly fails, and costs three
-// round trips (load, write, roll back): after this many undisturbed groups in a row, that is once
-// in 256 times.
+// round trips (load, write, roll back). After this many undisturbed groups in a row, it is made
+// only once in 256 times.
 constexpr int kUndisturbedMin = 8;
 
 // Half a megabyte each for the newer and the older requests: some seconds at full load.

@@ -12,8 +12,8 @@
 namespace sessiond::db {
 namespace {
 
-// Between two checks of what is locked: nothing notifies us when a lock is released. Little of what
-// a caller waits then; for PostgreSQL, a hundredth of a core.
+// Between two checks of what is locked: nothing notifies us when a lock is released. Short compared
+// with what a caller waits then; costs PostgreSQL a hundredth of a core.
 constexpr absl::Duration kPause = absl::Milliseconds(20);
 
 // How long what was found locked is remembered: callers that were refused retry within that.
@@ -62,8 +62,8 @@ void LockQueue::TakeOver(std::vector<Submission*>* group) {
   {
     const std::lock_guard lock(mutex_);
     if (sessions_.empty() && locked_sessions_.empty() && locked_partitions_.empty()) return;
-    // Earlier commands of its session are taken with it, lest it overtakes them: a creation may
-    // belong here because of its request's partition alone.
+    // Earlier commands of its session are taken with it, so that it does not overtake them: a
+    // creation may belong here because of its request's partition alone.
     absl::flat_hash_set<std::string> sessions;
     for (const Submission* submission : *group) {
       if (BelongsHere(*submission)) sessions.insert(submission->command.session_id);
@@ -148,7 +148,7 @@ bool LockQueue::Try(Committer& committer) {
   absl::Span<Submission* const> free = due.free;
   for (; !free.empty(); free.remove_prefix(std::min(free.size(), options_.group_items_max)))
     any |= Settle(committer, free.first(std::min(free.size(), options_.group_items_max)));
-  // In turn, until one has waited its moment in vain.
+  // In turn, until one has waited its moment without success.
   for (std::size_t i = 0; i < due.doubtful.size(); ++i) {
     if (!Settle(committer, due.doubtful[turn_++ % due.doubtful.size()])) break;
     any = true;
@@ -182,7 +182,7 @@ LockQueue::Due LockQueue::Sort(Committer& committer, const std::vector<Waiting>&
     if (one.alone) alone.insert(one.submission->command.session_id);
   }
   const auto found = committer.FindBlocked(all);
-  // If the database is gone, they are answered so.
+  // If the database is gone, they are tried, and so answered.
   if (!found.ok() && ReasonOf(found.status()) != v1::LOCK_TIMEOUT) return {.free = all};
   absl::flat_hash_map<const Submission*, const Blocked*> blocked;
   if (found.ok()) {

@@ -3,8 +3,7 @@
 // are free, or have waited long enough. The lane goes on meanwhile.
 //
 //   lane ──▶ group ──▶ a lock that takes longer than a moment ──Add──▶ ┐
-//     └─ later commands for the same session or partition ──TakeOver──▶┴▶ look · commit what is
-//     free
+//     └─ later commands for the same session or partition ──TakeOver──▶┴▶ look · commit free ones
 //
 // The commands of a session stay in order: while one of them waits here, all later ones wait here
 // too. What was found locked is remembered for a while, so that the next command for it does not
