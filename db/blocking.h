@@ -1,5 +1,4 @@
-// Submissions for threads that may block, such as the sweeper's. Handlers await instead
-// (rpc/awaiters.h).
+// Submissions for threads that may block, as the sweeper's. Handlers await (rpc/awaiters.h).
 #pragma once
 
 #include <utility>

@@ -1,5 +1,4 @@
-// Queries of the sweeper: which sessions are due for its work, a batch at a time. The work itself
-// is commands.
+// Queries of the sweeper: which sessions are due, a batch at a time. The work itself is commands.
 #pragma once
 
 #include <string>

@@ -34,8 +34,7 @@ struct SessionStoreOptions {
   // four, 37 % with eight).
   int lanes = 2;
   InboxOptions inbox;
-  // For the sessions cached by all lanes, including the read lane: in total; each gets the same
-  // share.
+  // Total for the sessions cached by lanes, the read lane included; each gets an equal share.
   std::size_t kept_bytes_max = 48 << 20;
   int query_connections = 2;
   // Called on the lanes' threads.
@@ -64,8 +63,7 @@ class SessionStore {
   // In addition to the errors listed, all return those of QueryPool::Run: OVERLOADED, DRAINING,
   // DATABASE_UNAVAILABLE, DEADLINE_EXCEEDED.
 
-  // Sessions as they are sent. Workflow revisions that another daemon created are read first, if
-  // needed.
+  // Sessions as they are sent. Missing workflow revisions of other daemons are read first.
   Answer<std::vector<FoundSession>> LookupSessions(std::vector<std::string> ids, Deadline deadline);
   // NEVER_EXISTED, ARCHIVED or, unless `include_deleted`, DELETED: here, and in all reads of one
   // session.

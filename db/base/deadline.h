@@ -11,8 +11,8 @@ namespace sessiond::db {
 
 struct Deadline {
   SteadyTime time = SteadyTime::InfiniteFuture();
-  // Becomes true, on any thread, when the caller has gone; null if that is never reported. Outlives
-  // what waits.
+  // Becomes true, on any thread, when the caller has gone; null if never reported. Outlives what
+  // waits.
   const std::atomic<bool>* left = nullptr;
 
   Deadline() = default;

@@ -1,7 +1,6 @@
 // When something happens in this process: a point of the machine's monotonic clock, which is never
-// set. Deadlines, pauses, waits and ages are measured by it; what is stored, and later shown, is
-// dated by the database's clock (database_clock.h). A type of its own, so that the two cannot be
-// mixed up.
+// set. Deadlines, pauses, waits and ages are measured by it; what is stored or shown is dated by
+// the database's clock (database_clock.h). A type of its own, so that the two cannot be mixed up.
 //
 // Abseil's timed waits (AwaitWithTimeout, WaitWithTimeout, WaitForNotificationWithTimeout) go by
 // the wall clock in Debian's version (20220623): set back an hour, they wait an hour longer. Here,

@@ -70,8 +70,7 @@ std::string Trimmed(const char* message) {
   return text;
 }
 
-// Notes that the server raised a warning. What PL/pgSQL raises comes from its author, not from the
-// server.
+// Notes a warning of the server. What PL/pgSQL raises comes from its author, not from the server.
 void NoteWarning(void* warned, const PGresult* notice) {
   const auto field = [notice](int code) -> absl::string_view {
     const char* text = PQresultErrorField(notice, code);

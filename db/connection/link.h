@@ -60,8 +60,7 @@ class Link {
   Connection* operator->() const { return held_.connection.get(); }
 
   // Connection::Trip. UNAVAILABLE also if the connection does not lead to today's primary: then the
-  // results of the round trip are discarded. If it fails so that the connection is unusable, it is
-  // closed.
+  // results of the round trip are discarded. An unusable connection is closed.
   absl::StatusOr<std::vector<Result>> Trip(SteadyTime deadline);
 
   void Close() { held_ = {}; }
@@ -78,8 +77,7 @@ class Link {
   struct Held {
     std::unique_ptr<Connection> connection;
     int32_t timeline = 0;
-    // The backend, and its server's start time, which distinguishes it from a backend of another
-    // server.
+    // The backend, and its server's start time, which distinguishes it from another server's.
     int32_t backend_pid = 0;
     int64_t server_started = 0;
   };

@@ -1,7 +1,6 @@
 // What libpq takes from the environment. A shell is often set up for another database, and
 // PGOPTIONS or PGHOSTADDR meant for that one would lead us elsewhere, or change what is stored.
-// libpq has no option to ignore it; so what it must not see is removed from this process's
-// environment.
+// libpq has no option to ignore it; so what it must not see is removed from our environment.
 #pragma once
 
 #include <string>

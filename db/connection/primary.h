@@ -7,8 +7,7 @@
 //                                     └──▶ not fit, and why
 //   a lane has committed ──────▶ Acknowledged
 //
-// An old primary cannot know of its successor: it is not recognized until this process has seen the
-// successor.
+// An old primary does not know that it was replaced: only a process that saw its successor does.
 #pragma once
 
 #include <atomic>

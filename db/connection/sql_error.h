@@ -24,8 +24,7 @@ std::string SqlStateOf(const absl::Status& status);
 // other status. Never sent to callers.
 std::string TroubleOf(const absl::Status& status);
 
-// For a connection that was lost or not made: 08001 if no server answered, 25006 if nothing can be
-// written.
+// For a connection that was lost or not made: 08001 if no server answered, 25006 if read-only.
 absl::Status ConnectionLost(absl::string_view what, absl::string_view sqlstate = "08006");
 
 // For a commit of which it is unknown whether it is everywhere that it must be: SQLSTATE 08007.

@@ -1,5 +1,4 @@
-// A statement made at run time: its text, and the callers' values, which are never part of the
-// text.
+// A statement made at run time: its text, and the callers' values, never part of the text.
 #pragma once
 
 #include <optional>

@@ -37,8 +37,7 @@ constexpr char kChangeNothing[] =
     "WHERE partition = (SELECT partition FROM partitions WHERE partition = 0 FOR UPDATE SKIP "
     "LOCKED)";
 
-// What does not fit into the minimum of work_mem is written to the disk; a full disk is noticed
-// only so.
+// What exceeds the minimum of work_mem is written to the disk; only so is a full disk noticed.
 constexpr char kSpill[] = "SELECT count(*) FROM generate_series(1, 8000)";
 
 struct Row {
@@ -114,8 +113,7 @@ DatabaseProbe::DatabaseProbe(LaneSettings settings, const LaneReports& reports)
 absl::StatusOr<int> DatabaseProbe::Look(SteadyTime deadline) {
   const SteadyTime now = SteadyTime::Now();
   const bool lanes_fail = !reports_.TroubleSince(SteadyTime::InfinitePast()).ok();
-  // While the old connection is still open, so that the slot it holds is not the free one that is
-  // found.
+  // While the old connection is open, so that the free slot that is found is not its own.
   const bool looks_around = several_hosts_ && now >= look_around_due_;
   if (lanes_fail || looks_around || link_ == nullptr || !link_->Connect(deadline).ok()) {
     look_around_due_ = now + kLookAroundPeriod;

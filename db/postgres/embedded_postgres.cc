@@ -151,8 +151,7 @@ std::map<int, Programs> FindAllPrograms(const std::string& bin_dir) {
 
 // ------------------------------------------------------------------------------------- Directories
 
-// Whether this user may read a directory, by its permission bits; PostgreSQL itself has the last
-// word.
+// Whether this user may enter a directory, by its permission bits; PostgreSQL has the last word.
 bool MayEnter(const std::string& dir, uid_t uid, gid_t gid, const std::string& user) {
   struct stat info;
   if (stat(dir.c_str(), &info) != 0) return false;
@@ -326,8 +325,7 @@ absl::Status EmbeddedPostgres::FindUser() {
     return absl::OkStatus();
   }
   if (!root) {
-    // An unknown uid, as in a container started with an arbitrary one: PostgreSQL needs a name for
-    // itself.
+    // An unknown uid, as in a container with an arbitrary one: PostgreSQL needs a user name.
     return InTheWay(absl::StrCat("uid ", geteuid(),
                                  " has no entry in /etc/passwd, which PostgreSQL needs: run "
                                  "sessiond as a user that has one, or use --db-url"));
@@ -342,8 +340,7 @@ absl::Status EmbeddedPostgres::FindPlaces() {
   if (options_.ephemeral) {
     const char* tmp = std::getenv("TMPDIR");
     options_.data_dir = absl::StrCat(tmp == nullptr ? "/tmp" : tmp, "/sessiond-ephemeral-XXXXXX");
-    // Its name is unknown before it is made: the only thing that is made before everything was
-    // checked.
+    // Its name is unknown before it is made: the only thing made before everything was checked.
     if (mkdtemp(options_.data_dir.data()) == nullptr) return Errno("make " + options_.data_dir);
   }
   std::error_code error;

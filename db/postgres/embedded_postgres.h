@@ -1,5 +1,5 @@
 // A private PostgreSQL, so that `sessiond serve` needs no database to be set up: its cluster lies
-// under a directory of ours, it is reached by a unix socket only, and it runs only while the daemon
+// under a directory of ours, it is reached by unix socket only, and runs only while the daemon
 // does.
 //
 //   <data_dir>/
@@ -61,7 +61,7 @@ class EmbeddedPostgres {
   //
   // FAILED_PRECONDITION: there is an obstacle, and the message says what to do about it.
   // UNAVAILABLE: PostgreSQL did not start; the message has the end of its log. CANCELLED: stop was
-  // requested meanwhile.
+  // requested.
   //
   // REQUIRES: `supervisor` is used for nothing else, and outlives the result.
   static absl::StatusOr<std::unique_ptr<EmbeddedPostgres>> Start(EmbeddedPostgresOptions options,
@@ -71,8 +71,7 @@ class EmbeddedPostgres {
   EmbeddedPostgres(const EmbeddedPostgres&) = delete;
   EmbeddedPostgres& operator=(const EmbeddedPostgres&) = delete;
 
-  // Disconnects all clients, stops PostgreSQL cleanly and waits for its end, up to 40 s.
-  // Idempotent.
+  // Disconnects all clients, stops PostgreSQL cleanly and waits for it, up to 40 s. Idempotent.
   absl::Status Stop();
 
   // The libpq connection string of one of its databases.
@@ -86,8 +85,7 @@ class EmbeddedPostgres {
   absl::StatusOr<PostgresSupervisor::State> state() const;
 
  private:
-  // The user that PostgreSQL runs as. `drop` is the name to change to, empty if we are that user
-  // already.
+  // The user that PostgreSQL runs as. `drop` is the name to change to; empty: no change.
   struct User {
     uid_t uid = 0;
     gid_t gid = 0;

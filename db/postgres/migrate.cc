@@ -142,8 +142,7 @@ absl::StatusOr<std::vector<AppliedMigration>> ReadHistory(Connection& connection
   return history;
 }
 
-// If nothing is applied, our tables may still exist: in a schema that is not on this role's search
-// path.
+// If nothing is applied, our tables may still exist: in a schema outside this role's search path.
 absl::Status CheckElsewhere(Connection& connection, SteadyTime deadline) {
   const auto elsewhere = Query(connection, kElsewhere, deadline);
   if (!elsewhere.ok()) return elsewhere.status();
@@ -220,8 +219,7 @@ std::string WhyAMigrationFails(const absl::Status& status) {
   return trouble;
 }
 
-// The first pending migration and its history row, within the open transaction. True if there was
-// one.
+// The first pending migration and its history row, in the open transaction. True if there was one.
 absl::StatusOr<bool> ApplyNext(Connection& connection, const MigrateOptions& options,
                                SteadyTime deadline) {
   auto history = ReadHistory(connection, deadline);

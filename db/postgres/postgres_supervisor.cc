@@ -127,8 +127,7 @@ std::string HowItEnded(int wait_status) {
 
 }  // namespace
 
-// The supervisor's main loop. One thread, one poll over the daemon's socket and the exits of
-// children.
+// The supervisor's main loop. One thread, one poll over the daemon's socket and exits of children.
 class SupervisorLoop {
  public:
   SupervisorLoop(int socket, int child_ends) : socket_(socket), child_ends_(child_ends) {}

@@ -1,5 +1,4 @@
-// Filters as SQL: from a closed vocabulary of columns, one for each resource; callers' values go
-// into parameters.
+// Filters as SQL: from a closed vocabulary of columns, one per resource; values go into parameters.
 #pragma once
 
 #include <string>

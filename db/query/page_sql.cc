@@ -69,8 +69,7 @@ std::string RowsSql(const PageParts& parts, absl::string_view where, absl::strin
                       OrderBy(KeyNames(parts.keys).columns, parts.descending), " LIMIT ", limit);
 }
 
-// The same rows, not in order. The edge is the last of the first `limit` rows, found by the index
-// alone.
+// The same rows, not in order. The edge is the last of the first `limit` rows, by the index alone.
 //
 // The first rows are those before the edge, and the edge: an OR of two ranges of the index, which
 // only a bitmap scan answers. It stays one as long as its sides have nothing in common that the

@@ -66,8 +66,7 @@ class QueryPool {
   //   SqlError makes of an error.
   void Run(std::vector<Sql> trip, Deadline deadline, Done done);
 
-  // co_await pool.Ask(question, deadline) → its answer, on a thread of the pool, or an error of
-  // Run.
+  // co_await pool.Ask(question, deadline) → its answer, on a thread of the pool, or Run's error.
   template <class Answered>
   Asking<Answered> Ask(Question<Answered> question, Deadline deadline) {
     return Asking<Answered>(*this, std::move(question), deadline);

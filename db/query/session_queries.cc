@@ -20,8 +20,7 @@ std::string Where(absl::string_view namespace_name, const Filter& filter, int pa
                       FilterSql(filter, FilterResource::kSessions, partition_count, parameters));
 }
 
-// If the filter restricts sessions to one owner, removes that condition from it and returns the
-// owner.
+// If the filter restricts sessions to one owner, removes that condition and returns the owner.
 std::optional<std::string> TakeOwner(Filter* filter) {
   if (filter->kind == Filter::Kind::kRestriction) {
     const Restriction& restriction = filter->restriction;

@@ -23,8 +23,7 @@ struct PresentedSession {
   std::string bytes;
   int32_t sequence;
   bool deleted;
-  // False: its workflow's revision has not been read yet by this daemon, so derived fields are
-  // missing.
+  // False: this daemon has not read its workflow's revision yet, so derived fields are missing.
   bool workflow_known = true;
   // Valid until then, unless the session is changed.
   absl::Time until;

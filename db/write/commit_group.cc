@@ -137,8 +137,7 @@ GroupLookups CommitGroup::FirstLookups() {
       if (!WasFoundInDatabase(command))
         entry.aggregate.session = cache_.Get(entry.partition, command.session_id);
       entry.from_cache = entry.aggregate.session.has_value();
-      // An id that was drawn just now is unused, unless an earlier commit of unknown outcome wrote
-      // it.
+      // An id drawn just now is unused, unless an earlier commit of unknown outcome wrote it.
       const bool is_new = command.session_id_drawn && !locked;
       if (!entry.from_cache && !is_new)
         lookups.sessions.push_back({entry.partition, command.session_id});
@@ -169,8 +168,7 @@ void CommitGroup::LookUpNamed(const Submission& submission, GroupLookups* lookup
   look_up(std::move(ids.tasks), &lookups->task_ids);
 }
 
-// What the first round trip has shown to be needed; under locks, so that nothing changes in
-// between.
+// What the first round trip has shown to be needed; under locks, so that nothing changes.
 GroupLookups CommitGroup::MissingLookups() {
   GroupLookups lookups;
   for (const std::string& id : void_sessions_)
@@ -214,8 +212,7 @@ void CommitGroup::LookUpAnswer(const Submission& submission, const DoneRequest& 
     lookups->artifacts.push_back({entry.partition, id, artifact});
 }
 
-// What no commit would find out: whether commands repeat a request, or were decided by outdated
-// state.
+// What no commit would find out: repeated requests, and decisions by outdated state.
 GroupLookups CommitGroup::UncheckedLookups() const {
   GroupLookups lookups;
   if (unchecked_.empty()) return lookups;
@@ -355,8 +352,7 @@ absl::StatusOr<Outcome> CommitGroup::DecideOne(Submission& submission) {
 }
 
 Outcome CommitGroup::Accept(Submission& submission, Entry& entry, Decision decision) {
-  // An earlier command of this group answers with the session as it left it, which is the current
-  // state.
+  // An earlier command of this group answers with the session as it left it: the current state.
   if (entry.last != nullptr) Present(*entry.aggregate.session, &entry.last->outcome->session);
   entry.last = &submission;
   std::shared_ptr<const Session> session_before;

@@ -13,8 +13,7 @@
 namespace sessiond::db {
 namespace {
 
-// How long a lane retries a group whose connection was lost: PostgreSQL restarts in about half a
-// second.
+// How long a lane retries after a lost connection: PostgreSQL restarts in about half a second.
 constexpr absl::Duration kPatience = absl::Seconds(2);
 constexpr absl::Duration kReconnectPause = absl::Milliseconds(50);
 

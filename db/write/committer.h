@@ -31,8 +31,8 @@ struct GroupReport {
   CommitMode mode = CommitMode::kLocked;
   // It looked something up before it decided.
   bool looked_up = false;
-  // Its optimistic run failed: another daemon had moved a partition, or an earlier request had been
-  // carried out.
+  // Its optimistic run failed: another daemon had moved a partition, or a request was a repeated
+  // one.
   bool conflict = false;
 };
 

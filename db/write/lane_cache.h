@@ -35,8 +35,7 @@ class LaneCache {
   bool Observe(int16_t partition, int64_t position);
   // A group has committed.
   void Advance(int16_t partition, int64_t position);
-  // The partition's position, if it can be relied on: the last few groups found it as they had left
-  // it.
+  // The partition's position, if it can be relied on: the last groups found it as they had left it.
   std::optional<int64_t> PositionOf(int16_t partition) const;
   // The connection was lost, so all that is cached is void.
   void Clear();

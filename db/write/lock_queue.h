@@ -88,8 +88,8 @@ class LockQueue {
 
   mutable std::mutex mutex_;
   std::condition_variable changed_;
-  // All of the following: under the mutex. In the order of arrival; only the queue's thread removes
-  // items.
+  // All of the following: under the mutex. In the order of arrival; only the queue's thread
+  // removes.
   std::deque<Waiting> waiting_;
   // How many wait for each session.
   absl::flat_hash_map<std::string, int> sessions_;
