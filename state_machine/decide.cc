@@ -90,7 +90,7 @@ void Present(const Workflow& workflow, absl::Time now, Session* session) {
 
 namespace {
 
-// Nothing where no end is known.
+// Nothing when no end is known.
 std::optional<absl::Time> EndOf(const SessionTask& task) {
   if (task.has_complete_time()) return FromProto(task.complete_time());
   if (task.has_fail_time()) return FromProto(task.fail_time());

@@ -1,5 +1,5 @@
-// One session's share of what is done to many: archiving, erasure, detaching. A share that is not
-// due any more, because somebody else was first, is an empty decision.
+// One session's part of work on many sessions: archiving, erasure, detaching. If it is no longer
+// due, because another command did it first, the decision is empty.
 #include <utility>
 
 #include "absl/strings/str_cat.h"

@@ -1,5 +1,5 @@
-// Errors: what went wrong, and whether it was fixed. The session's blocking errors are counted with
-// every one of them.
+// Errors: what went wrong, and whether it was fixed. Each change of an error also updates the count
+// of the session's blocking errors.
 #include <utility>
 
 #include "absl/strings/str_cat.h"

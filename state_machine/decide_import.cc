@@ -1,6 +1,6 @@
-// Import: a session that lived elsewhere, taken over as it stands, with all that lies below it. Its
-// IMPORTED event carries everything, so that replaying begins there. What an import left out, a
-// later one adds; that has an IMPORTED event of its own.
+// Import: a session from another system, taken over as it is, with everything below it. Its
+// IMPORTED event carries everything, so replaying starts there. A later import adds what an earlier
+// one left out, and has an IMPORTED event of its own.
 #include <algorithm>
 #include <array>
 #include <initializer_list>
@@ -33,10 +33,10 @@ using google::protobuf::Timestamp;
 
 // ---- times
 //
-// What is taken in has to be what could have come to be here: nothing in the future, nothing before
-// the session or its own beginning, and nothing of what ends with a session behind its end.
+// Imported times must be possible: nothing in the future, nothing before the session's or its own
+// beginning, and nothing that ends with a session after that session's end.
 
-// When the request says that something happened; nothing where it does not.
+// The time at which something happened, if the request gives it.
 std::optional<absl::Time> When(bool given, const Timestamp& time) {
   return given ? std::optional(FromProto(time)) : std::nullopt;
 }
@@ -62,7 +62,7 @@ std::optional<absl::Time> EndOf(const SessionTask& task) {
   return std::nullopt;
 }
 
-// When things happened that nobody dated: not after the session's end, nor after what followed.
+// The time for events without a date: not after the session's end, nor after what followed.
 absl::Time Undated(const Session& session, absl::Time now,
                    std::optional<absl::Time> before = std::nullopt) {
   absl::Time time = std::min(now, before.value_or(now));
@@ -84,7 +84,7 @@ absl::Time CreateTimeOf(const SessionError& error, const Session& session, absl:
       .value_or(Undated(session, now, When(error.has_resolve_time(), error.resolve_time())));
 }
 
-// A session that nobody dated is as old as the first that is known of it.
+// A session without a date is as old as the oldest time known of it.
 absl::Time CreateTimeOf(const ImportSessionsRequest& request, absl::Time now) {
   const Session& session = request.session();
   if (session.has_create_time()) return FromProto(session.create_time());
@@ -104,10 +104,10 @@ absl::Time CreateTimeOf(const ImportSessionsRequest& request, absl::Time now) {
 
 // ---- checks
 
-// Collects what is wrong with an imported session; everything at once.
+// Collects everything that is wrong with an imported session, not only the first problem.
 class ImportCheck {
  public:
-  // `links_are_checked`: what errors are about need not be among the request's artifacts.
+  // `links_are_checked`: errors may also link to artifacts that are not in the request.
   ImportCheck(const Workflow& workflow, const ImportSessionsRequest& request, absl::Time now,
               bool links_are_checked = false)
       : workflow_(workflow), request_(request), now_(now), links_are_checked_(links_are_checked) {
@@ -147,7 +147,7 @@ class ImportCheck {
   }
 
  private:
-  // When something happened, if anybody says so, and the field that does.
+  // When something happened, if the request says so, and the field that says it.
   struct Moment {
     std::string path;
     std::optional<absl::Time> time;
@@ -159,7 +159,7 @@ class ImportCheck {
   void Unique(const std::string& path, const std::string& id, std::set<std::string>* seen) {
     if (!seen->insert(id).second) Add(path, "stands twice in the request");
   }
-  // Nothing has happened in the future, before what it comes after, or behind what ends it.
+  // Nothing may be in the future, before what it follows, or after what ends it.
   void CheckTime(const Moment& moment, std::initializer_list<Moment> after,
                  std::initializer_list<Moment> until = {}) {
     if (!moment.time.has_value()) return;
@@ -256,14 +256,14 @@ class ImportCheck {
   const bool links_are_checked_;
   Moment created_, completed_, failed_, deleted_;
   std::set<std::string> artifact_ids_, error_ids_, message_ids_;
-  // Artifacts that errors may be about.
+  // The artifacts that errors may link to.
   std::map<SessionArtifact::Kind, std::set<std::string>> linkable_;
   Workflow::Violations violations_;
 };
 
 // ---- the session
 
-// The rest stands in the event itself.
+// The other fields are in the event itself.
 bool IsTakenOver(absl::string_view field) {
   return field != "session_id" && field != "state" && field != "stage";
 }
@@ -275,7 +275,7 @@ Timestamp TimeOr(bool given, const Timestamp& time, absl::Time otherwise) {
   return given ? AsKept(time) : ToProto(otherwise);
 }
 
-// The session as it will stand: what was given, and what follows from it.
+// The session after the import: what was given, and what follows from it.
 Session Born(const Workflow& workflow, const std::string& id, const ImportSessionsRequest& request,
              absl::Time now) {
   const Session& given = request.session();
@@ -320,7 +320,7 @@ SessionTask TaskOf(const Workflow& workflow, EventRecorder& recorder,
   if (task.task_id().empty()) task.set_task_id(recorder.DrawId());
   task.set_max_retries(workflow.max_retries());
   *task.mutable_start_time() = ToProto(StartOf(given, request.session(), recorder.now()));
-  // Who goes on here has the time that anybody has to be heard of.
+  // An imported running task has the usual time until its first heartbeat is due.
   const absl::Time end = EndOf(given).value_or(recorder.now());
   *task.mutable_heartbeat_time() =
       task.status() == SessionTask::RUNNING
@@ -338,7 +338,7 @@ SessionTask TaskOf(const Workflow& workflow, EventRecorder& recorder,
   return task;
 }
 
-// What lies below the session, as rows, and in the changes of the event that tells of it.
+// Everything below the session, as rows, and in the changes of their event.
 void TakeRows(const Workflow& workflow, const ImportSessionsRequest& request,
               const Session& session, EventRecorder& recorder, Changes& changes) {
   const std::string& id = session.session_id();
@@ -384,7 +384,7 @@ absl::Status ChangedMeanwhile(const std::string& id) {
       .With("session_id", id);
 }
 
-// Nothing of what is missing has come to be here by another way.
+// Checks that nothing of what is missing has been added in another way since.
 void CheckNew(const Aggregate& aggregate, const ImportSessionsRequest& missing,
               Workflow::Violations* violations) {
   const auto check = [violations](const std::string& path, const std::string& id, const auto& there,
@@ -403,12 +403,12 @@ void CheckNew(const Aggregate& aggregate, const ImportSessionsRequest& missing,
   }
 }
 
-// The session gets what an earlier import left out (see import_completion.h).
+// Adds to the session what an earlier import left out (see import_completion.h).
 absl::StatusOr<Decision> Complete(const Context& context, const ImportSessionsRequest& missing) {
   const Session& session = context.session();
   if (session.sequence() != context.command.completes)
     return ChangedMeanwhile(session.session_id());
-  // Held against the session as it stands.
+  // Checked against the session as it is.
   ImportSessionsRequest whole = missing;
   *whole.mutable_session() = session;
   EventRecorder recorder = context.Open();
@@ -427,7 +427,7 @@ absl::StatusOr<Decision> Complete(const Context& context, const ImportSessionsRe
   TakeRows(context.workflow, whole, session, recorder, changes);
   if (messages > 0) changes.Set("messages", NumberValue(messages));
   recorder.Record(SessionEvent::IMPORTED, std::move(changes));
-  // REQUIRES: the first messages that the session has; nobody puts any before others.
+  // REQUIRES: these are the session's first messages; none can be inserted before others.
   const auto& counters = missing.session().counters();
   if (messages > 0) RecordMessages(recorder, messages, {counters.begin(), counters.end()});
   return std::move(recorder).Close();

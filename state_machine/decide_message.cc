@@ -1,4 +1,4 @@
-// Messages: what is said, in order and without gaps. Nobody's etag is disturbed by them.
+// Messages: what was said, in order and without gaps. They do not change the session's etag.
 #include <limits>
 #include <map>
 #include <set>
@@ -16,7 +16,7 @@ using v1::SessionMessage;
 
 namespace {
 
-// What only the workflow and the session can say of a message.
+// The checks of a message that need the workflow and the session.
 class MessageCheck {
  public:
   explicit MessageCheck(const Context& context) : context_(context) {}

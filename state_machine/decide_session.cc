@@ -141,7 +141,7 @@ absl::StatusOr<Decision> Decide(const Context& context, const v1::UndeleteSessio
   if (auto begin = context.Begin(Call::kUndeleteSession, request.etag()); !begin.ok()) return begin;
   EventRecorder recorder = context.Open();
   Changes changes{.state = Session::STOPPED};
-  // Counted anew, so that what was brought back is not purged at once.
+  // Counted from now, so that a restored session is not purged at once.
   SetPurgeTime(recorder.session(), recorder.now() + context.workflow.after_end(), changes);
   recorder.Record(SessionEvent::UNDELETED, std::move(changes));
   return std::move(recorder).Close();
@@ -174,8 +174,9 @@ absl::Status CheckUpdatable(const Workflow& workflow, const Session& session,
   return absl::OkStatus();
 }
 
-// What the present stage requires and a change would remove. What was not there before, in a
-// session that was imported without it, is no reason to refuse a change of something else.
+// Fields that the present stage requires and that a change would remove. A field that was missing
+// before, in a session that was imported without it, is no reason to refuse a change of another
+// field.
 std::vector<std::string> NewlyMissing(const Workflow& workflow, const Session& before,
                                       const Session& after) {
   std::vector<std::string> missing = workflow.MissingFields(after, after.stage());
@@ -189,8 +190,8 @@ std::vector<std::string> NewlyMissing(const Workflow& workflow, const Session& b
   return missing;
 }
 
-// Whether the fields fit as they were given: a null is no field's value, though as a change it
-// takes the key away.
+// Whether the fields are valid as given: null is not a valid value, but in a change it removes the
+// key.
 absl::Status CheckUpdated(const Workflow& workflow, const Session& after, const Session& given,
                           const std::vector<UpdatePath>& paths) {
   const auto is_null = [&](const UpdatePath& path) {

@@ -75,8 +75,7 @@ absl::Status RetryLimitExceeded(const SessionTask& task) {
 // -------------------------------------------------------------------------------------------------
 // checks
 
-// What every report about the current task begins with: that it is about the current one, before
-// anything else is looked at.
+// What every report about a task begins with: the check that it is about the current task.
 absl::Status CheckReport(const Context& context, Call call, const std::string& task_id,
                          const std::string& etag) {
   if (auto exists = context.CheckExists(call); !exists.ok()) return exists;
@@ -102,7 +101,8 @@ absl::Status CheckReport(const Context& context, Call call, const std::string& t
   }
 }
 
-// Whether a task of this type runs in `stage`. `next`: the stage that the call could enter, if any.
+// Whether a task of this type may run in `stage`. `next`: the stage that the call could enter, if
+// any.
 absl::Status CheckTaskStage(const Workflow& workflow, const std::string& type,
                             const std::string& stage, const v1::Stage* next) {
   const v1::TaskType* found = workflow.FindTaskType(type);
@@ -146,7 +146,7 @@ absl::Status CheckNewTaskId(const Context& context, const std::string& task_id) 
 // -------------------------------------------------------------------------------------------------
 // facts
 
-// The task begins a run.
+// The task starts a run.
 void RecordRun(EventRecorder& recorder, SessionEvent::Type type, SessionTask run) {
   run.set_status(SessionTask::RUNNING);
   if (run.task_id().empty()) run.set_task_id(recorder.DrawId());
@@ -155,7 +155,7 @@ void RecordRun(EventRecorder& recorder, SessionEvent::Type type, SessionTask run
   recorder.Record(type, Changes().Set("current_task", FactsOf(run)));
 }
 
-// The last failure that the task may have: the session fails with it, and somebody hears of it.
+// The task has no retries left: the session fails with it, and an error says so.
 void RecordLastFailure(EventRecorder& recorder, bool error_given) {
   const SessionTask& task = recorder.session().current_task();
   const std::string what =
@@ -203,7 +203,7 @@ absl::StatusOr<Decision> Decide(const Context& context, const v1::StartTaskReque
   task.set_task_id(request.task_id());
   task.set_max_retries(context.workflow.max_retries());
   if (request.has_heartbeat_timeout()) {
-    // As it is kept.
+    // As it is stored.
     *task.mutable_heartbeat_timeout() =
         ToProto(absl::Trunc(FromProto(request.heartbeat_timeout()), absl::Milliseconds(1)));
   }
@@ -219,7 +219,7 @@ absl::StatusOr<Decision> Decide(const Context& context,
     return report;
   }
   EventRecorder recorder = context.Open();
-  if (!request.has_progress()) {  // A bare heartbeat is no fact about the session.
+  if (!request.has_progress()) {  // A bare heartbeat is not a fact about the session.
     recorder.RecordHeartbeat();
     return std::move(recorder).Close();
   }
@@ -277,7 +277,7 @@ absl::StatusOr<Decision> Decide(const Context& context, const v1::FailTaskReques
                                                          : FactOf(running, "failure_context")));
   if (request.has_error()) RecordError(recorder, request.error());
   const SessionTask& failed = recorder.session().current_task();
-  // What the daemon brings of a silent worker is no word to whoever has to look into it.
+  // The error that the daemon reports for a silent worker does not replace the administrator's.
   const bool told = request.has_error() && !context.command.by_timeout;
   if (failed.retry_count() >= failed.max_retries()) RecordLastFailure(recorder, told);
   return std::move(recorder).Close();
@@ -296,8 +296,8 @@ absl::StatusOr<Decision> Decide(const Context& context, const v1::CancelTaskRequ
 absl::StatusOr<Decision> Decide(const Context& context, const v1::RetryTaskRequest& request) {
   if (auto exists = context.CheckExists(Call::kRetryTask); !exists.ok()) return exists;
   if (auto current = context.CheckEtag(request.etag()); !current.ok()) return current;
-  // The task before the state: a session that failed with its task is to be recovered, and the
-  // refusal says so.
+  // The task is checked before the state: a session that failed with its task must be recovered,
+  // and the refusal says so.
   const Session& session = context.session();
   if (!session.has_current_task()) return TaskNotFound(session.session_id());
   const SessionTask& failed = session.current_task();

@@ -46,13 +46,13 @@ EventRecorder::EventRecorder(const Workflow& workflow, const Aggregate& aggregat
   decision_.blocking = aggregate.blocking;
   if (aggregate.session.has_value()) {
     decision_.session = *aggregate.session;
-    // Nor before the last sign of life, of which there is no event.
+    // Nor before the last heartbeat, which has no event.
     now_ = std::max({now, FromProto(decision_.session.update_time()),
                      FromProto(decision_.session.current_task().heartbeat_time())});
   }
   std::visit(
       [&](const auto& request) {
-        // A request of a stream carries neither.
+        // A streamed request has neither.
         if constexpr (requires { request.actor(); }) {
           actor_ = request.actor();
           reason_ = request.reason();
@@ -65,8 +65,8 @@ EventRecorder::EventRecorder(const Workflow& workflow, const Aggregate& aggregat
 
 std::string EventRecorder::DrawId() {
   ++draws_;
-  // The twelve bits behind the time count (RFC 9562, section 6.2), so that ids keep the order in
-  // which they were drawn.
+  // The twelve bits after the time are a counter (RFC 9562, section 6.2), so that ids sort in the
+  // order in which they were drawn.
   const uint64_t high = (Spread(command_.seed[0] + draws_) & ~uint64_t{0xFFF}) | (draws_ & 0xFFF);
   return MakeSessionId(v1::Workflow::UUID, now_, high, Spread(command_.seed[1] + draws_));
 }
@@ -100,7 +100,7 @@ void EventRecorder::Record(SessionEvent::Type type, Changes changes) {
   for (const auto& [path, fact] : event.changes().fields())
     decision_.task_changed |= absl::StartsWith(path, "current_task");
   if (IsEnd(event)) return;
-  // The one thing that follows from all the rest.
+  // The status is derived from everything else.
   event.set_new_status(workflow_.StatusOf(StandingOf(session)));
   session.set_status(event.new_status());
 }
@@ -108,7 +108,7 @@ void EventRecorder::Record(SessionEvent::Type type, Changes changes) {
 void EventRecorder::RecordEnd(Decision::End end) {
   decision_.end = end;
   if (end == Decision::End::kArchived) return Record(SessionEvent::ARCHIVED, {});
-  // Nothing that could name a person stays.
+  // No personal data may be left.
   Record(SessionEvent::ERASED, {});
   SessionEvent& event = decision_.events.back();
   event.clear_actor();

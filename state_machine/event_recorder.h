@@ -1,6 +1,6 @@
-// The recorder of one decision: each Record is one fact, an event with all that events have in
-// common (sequence, time, status, trigger, who and why), and what Evolve makes of it is the
-// session. There is no other way to change it here.
+// The recorder of one decision. Each Record is one fact: an event with the fields that all events
+// have (sequence, time, status, trigger, who and why). Evolve applies it to the session. There is
+// no other way to change the session here.
 #pragma once
 
 #include <string>
@@ -14,8 +14,8 @@
 
 namespace sessiond {
 
-// What one event changes: state and stage stay as they are where they are not given; all else is
-// by path (see FactAt), null for what goes.
+// What one event changes: state and stage stay the same when they are not given; everything else is
+// by path (see FactAt), null for what is removed.
 struct Changes {
   v1::Session::State state = v1::Session::STATE_UNSPECIFIED;
   std::string stage;
@@ -32,33 +32,33 @@ struct Changes {
 
 class EventRecorder {
  public:
-  // Opens on the aggregate as it is; without a session, for a birth. REQUIRES: `workflow` and
+  // Starts from the aggregate as it is; without a session, for a creation. REQUIRES: `workflow` and
   // `command` outlive the recorder.
   EventRecorder(const Workflow& workflow, const Aggregate& aggregate, const Command& command,
                 absl::Time now);
 
-  // As what was recorded so far leaves it.
+  // With all facts recorded so far.
   const v1::Session& session() const { return decision_.session; }
-  // Never before the session's last event: clocks may step back; the audit does not.
+  // Never before the session's last event: clocks may step back, the audit may not.
   absl::Time now() const { return now_; }
   // On whose behalf: the request's actor, else the caller.
   const std::string& actor() const { return actor_; }
-  // A lower-case UUID, another at each call; the same for the same command.
+  // A lower-case UUID, a new one at each call; the same ones for the same command.
   std::string DrawId();
 
   void Record(v1::SessionEvent::Type type, Changes changes);
-  // Records the last event: nothing but it and a tombstone is left.
+  // Records the last event: only it and a tombstone are left.
   void RecordEnd(Decision::End end);
-  // The worker of the current task was heard of; no fact about the session.
+  // The worker of the current task sent a heartbeat; this is not a fact about the session.
   void RecordHeartbeat();
 
-  // The rows below the session, each with the changes that tell of it in its event. Of errors the
-  // blocking ones are counted.
+  // The rows below the session, each with its changes for the event. Blocking errors are also
+  // counted.
   void Add(v1::SessionArtifact artifact, Changes& changes);
   void Add(v1::SessionError error, Changes& changes);
   void Resolve(v1::SessionError error, const std::string& resolution, Changes& changes);
   void Delete(const std::string& artifact_id, Changes& changes);
-  // No event tells what messages say.
+  // Events do not contain the contents of messages.
   void Add(NewMessage message) { decision_.messages.push_back(std::move(message)); }
 
   Decision Close() && { return std::move(decision_); }

@@ -16,7 +16,7 @@ using google::protobuf::Timestamp;
 using v1::Session;
 using v1::SessionEvent;
 
-// The times that events of a type mark their session with, each its own, or take off it.
+// The times that events of each type set in their session, or clear.
 struct Mark {
   SessionEvent::Type type;
   Timestamp* (Session::*time)();
@@ -38,11 +38,11 @@ const Mark* MarkOf(const SessionEvent& event) {
   return found == std::end(kMarks) ? nullptr : found;
 }
 
-// What filters look at and updates change: an event tells only the new value.
+// What filters look at and updates change: an event has only the new value.
 constexpr absl::string_view kUpdated[] = {
     "owner_id", "owner_display_name", "hold", "context", "references", "labels", "counters"};
 
-// What an editor's etag is not disturbed by.
+// Events that do not change an editor's etag.
 bool LeavesRevision(const SessionEvent& event) {
   return event.type() == SessionEvent::MESSAGES_APPENDED ||
          event.type() == SessionEvent::TASK_PROGRESSED;
@@ -119,7 +119,7 @@ void StepBack(const SessionEvent& event, const Struct& before,
     if (!mark->taken_off) {
       (session->*mark->clear)();
     } else if (event.type() != SessionEvent::RECOVERED || changes.contains("fail_time")) {
-      // Who is recovered need not have failed.
+      // A session that is recovered need not have failed.
       *(session->*mark->time)() = time_or(marked_time);
     }
   }

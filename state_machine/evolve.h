@@ -4,7 +4,7 @@
 //   the audit  ── events ──▶ Replay ────────────▶ Evolve ──▶ the session as it is stored
 //   a watch    ── event ──▶ StepBack ──▶ the session as it was, in what filters look at
 //
-// A bare heartbeat of a task is no fact, and the one thing of which there is no event.
+// A bare heartbeat of a task is not a fact: it is the only change without an event.
 #pragma once
 
 #include <optional>
@@ -18,24 +18,25 @@
 
 namespace sessiond {
 
-// The last event of a session: nothing but it and a tombstone is left.
+// The last event of a session: only it and a tombstone are left.
 bool IsEnd(const v1::SessionEvent& event);
 
-// Takes the session from as the event found it to as the event left it, without the fields that
-// Present fills. A session of which it is the first event is empty before.
+// Takes the session from before the event to after it, without the fields that Present fills.
+// Before its first event a session is empty.
 void Evolve(const v1::SessionEvent& event, v1::Session* session);
 
-// The session that all of its events make. INTERNAL: the events are not those of one session, or
-// one is missing.
+// The session that results from all of its events. INTERNAL: the events are not those of one
+// session, or one is missing.
 absl::StatusOr<v1::Session> Replay(const std::vector<v1::SessionEvent>& events);
 
-// What filters look at, and of which an event tells only what it became: field path → what it was
-// in the session that the event finds, null for none. Empty for a first event.
+// The fields that filters look at and of which an event has only the new value: field path → its
+// value in the session before the event, null for none. Empty for a first event.
 google::protobuf::Struct BeforeOf(const v1::SessionEvent& event, const v1::Session& session);
 
-// Evolve backwards, in what filters look at. `before` is BeforeOf; `previous_time` is that of the
-// event before; `marked_time`, for RECOVERED and UNDELETED, is when the session had failed or was
-// deleted. Where a time is not known, the event's own is the latest that it can have been.
+// Undoes Evolve for the fields that filters look at. `before` is BeforeOf; `previous_time` is the
+// time of the event before; `marked_time`, for RECOVERED and UNDELETED, is when the session had
+// failed or was deleted. A time that is not known is taken to be the event's own, the latest
+// possible.
 void StepBack(const v1::SessionEvent& event, const google::protobuf::Struct& before,
               std::optional<absl::Time> previous_time, std::optional<absl::Time> marked_time,
               v1::Session* session);

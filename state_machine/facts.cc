@@ -32,7 +32,7 @@ Value MessageFact(const Message& message) {
   return FactsOf(message);
 }
 
-// By looking at each: faster than the pool's table, for as few as messages have.
+// A linear search: for messages with so few fields it is faster than the pool's table.
 const FieldDescriptor* FindField(const Message& message, absl::string_view name) {
   const Descriptor& type = *message.GetDescriptor();
   for (int i = 0; i < type.field_count(); ++i) {
@@ -41,7 +41,7 @@ const FieldDescriptor* FindField(const Message& message, absl::string_view name)
   return nullptr;
 }
 
-// The maps of the contract's resources are those of sessions.
+// Only sessions have maps in the contract.
 Value FieldFact(const Message& message, const FieldDescriptor& field) {
   const auto& reflection = *message.GetReflection();
   if (field.is_map()) return FactAt(field.name(), static_cast<const v1::Session&>(message));
@@ -69,8 +69,8 @@ Value FieldFact(const Message& message, const FieldDescriptor& field) {
   }
 }
 
-// As ToRfc3339 writes it. By hand where the year has four digits, in which each thing has its
-// place: absl::ParseTime takes 350 ns, as much as some decisions have in all for Evolve.
+// The format of ToRfc3339. Parsed by hand when the year has four digits, so that every part has a
+// fixed place: absl::ParseTime takes 350 ns, as much as Evolve takes in all for some decisions.
 Timestamp TimeOf(absl::string_view text) {
   absl::Time time;
   if (text.size() != std::size("2026-01-02T03:04:05.000006Z") - 1) {
@@ -100,7 +100,7 @@ void TakeMessage(const Value& fact, Message* message) {
   }
 }
 
-// A path, taken apart: `labels.team`, or labels.`a.b`.
+// Splits a path: `labels.team`, or labels.`a.b`.
 std::pair<absl::string_view, std::string> FieldAndKey(absl::string_view path) {
   const std::size_t dot = path.find('.');
   if (dot == absl::string_view::npos) return {path, ""};
@@ -109,7 +109,7 @@ std::pair<absl::string_view, std::string> FieldAndKey(absl::string_view path) {
   return {path.substr(0, dot), std::string(key)};
 }
 
-// What the maps hold.
+// A value of a map.
 Value ItemFact(const std::string& item) { return StringValue(item); }
 Value ItemFact(int32_t item) { return NumberValue(item); }
 Value ItemFact(const Value& item) { return item; }

@@ -1,6 +1,6 @@
-// Facts: how the audit writes messages down, so that replaying its events rebuilds them. A message
-// is an object of its set fields by their names in the contract; times are RFC 3339, durations
-// seconds, enums their names.
+// Facts: how the audit stores messages, so that replaying its events rebuilds them. A message is an
+// object of its set fields by their names in the contract; times are RFC 3339, durations seconds,
+// enums their names.
 #pragma once
 
 #include "absl/strings/string_view.h"
@@ -25,12 +25,12 @@ void TakeFacts(const google::protobuf::Value& facts, google::protobuf::Message* 
 void TakeFact(absl::string_view field, const google::protobuf::Value& fact,
               google::protobuf::Message* message);
 
-// What lies at a path as events have them: a field, a field of the task (`current_task.status`), or
-// one key of a map (`labels.team`, labels.`a.b`). Null for a key that is not there; what counters
-// and the context are without anything in them is 0 and an empty object.
+// The value at a path as events name it: a field, a field of the task (`current_task.status`), or
+// one key of a map (`labels.team`, labels.`a.b`). Null for a missing key; 0 for an empty counter,
+// and an empty object for an empty context.
 google::protobuf::Value FactAt(absl::string_view path, const v1::Session& session);
 
-// The inverse. What lies below a session is no part of it: errors, artifacts, the sequences of
+// The inverse. It does not cover what is below the session: errors, artifacts, the sequences of
 // messages.
 void TakeFactAt(absl::string_view path, const google::protobuf::Value& fact, v1::Session* session);
 

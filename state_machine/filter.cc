@@ -96,7 +96,7 @@ struct Operator {
   Comparator comparator;
 };
 
-// Those of two characters first: the first that fits is taken.
+// Operators of two characters first: the first match wins.
 constexpr Operator kOperators[] = {
     {"!=", Comparator::kNotEqual},
     {"<=", Comparator::kLessOrEqual},
@@ -107,11 +107,11 @@ constexpr Operator kOperators[] = {
     {":",  Comparator::kPresent},
 };
 
-// What a type allows, and how that is said.
+// What a type allows, and the words for it.
 struct TypeRules {
   Type type;
   bool ordered;   // < <= > >=
-  bool optional;  // : asks whether it is there
+  bool optional;  // : asks whether the field is set
   absl::string_view comparators;
   absl::string_view values;
 };
@@ -170,7 +170,7 @@ const Field* FindField(Fields fields, absl::string_view name) {
   return found == fields.end() ? nullptr : &*found;
 }
 
-// Of the types that are enums; null for others.
+// For types that are enums; null for others.
 const google::protobuf::EnumDescriptor* EnumOf(Type type) {
   switch (type) {
     case Type::kState:
@@ -196,7 +196,7 @@ std::string FieldList(Fields fields) {
 
 // ---- Text
 
-// For sentences: printable, and short.
+// Printable and short, for use in error messages.
 std::string Shown(absl::string_view text) {
   constexpr std::size_t kShownBytesMax = 40;
   const bool cut = text.size() > kShownBytesMax;
@@ -230,12 +230,12 @@ std::size_t Utf8SequenceLength(absl::string_view text) {
   return 0;
 }
 
-// What word processors, web pages and other keyboards put where a quote was meant.
+// Characters that word processors, web pages and other keyboards write instead of a quote.
 constexpr absl::string_view kQuoteLookalikes[] = {"‘",  "’",  "‚",  "‛",  "“", "”", "„",  "‟",
                                                   "′",  "″",  "«",  "»",  "‹", "›", "「", "」",
                                                   "『", "』", "＂", "＇", "´", "`"};
 
-// The one that `text` begins, or ends, with; empty if none.
+// The lookalike that `text` begins, or ends, with; empty if none.
 absl::string_view LeadingLookalike(absl::string_view text) {
   for (const absl::string_view quote : kQuoteLookalikes) {
     if (absl::StartsWith(text, quote)) return quote;
@@ -249,8 +249,8 @@ absl::string_view TrailingLookalike(absl::string_view text) {
   return "";
 }
 
-// What looks like a space, or like nothing: spaces of other widths, zero width, direction marks,
-// and the byte order mark.
+// Characters that look like a space, or like nothing: spaces of other widths, zero width, direction
+// marks, and the byte order mark.
 bool IsUnseen(absl::string_view character) {
   constexpr absl::string_view kOthers[] = {"\u00a0", "\u00ad", "\u061c", "\u202f",
                                            "\u205f", "\u3000", "\ufeff"};
@@ -265,7 +265,7 @@ bool IsUnseen(absl::string_view character) {
 
 bool IsDigit(char c) { return absl::ascii_isdigit(static_cast<unsigned char>(c)); }
 
-// Whether `text` has the shape: each `0` stands for a digit, everything else for itself.
+// Whether `text` has the shape: each `0` is a digit, every other character is itself.
 bool HasShape(absl::string_view text, absl::string_view shape) {
   return text.size() == shape.size() &&
          std::equal(text.begin(), text.end(), shape.begin(),
@@ -276,7 +276,7 @@ std::size_t CountDigits(absl::string_view text) {
   return std::find_if_not(text.begin(), text.end(), IsDigit) - text.begin();
 }
 
-// RFC 3339, strictly: absl takes more (no zone, infinite-future, blanks around).
+// RFC 3339, strictly: absl accepts more (no zone, infinite-future, blanks around).
 std::optional<absl::Time> ParseTimestamp(absl::string_view text) {
   constexpr absl::string_view kDateTime = "0000-00-00T00:00:00";
   if (!HasShape(text.substr(0, kDateTime.size()), kDateTime)) return std::nullopt;
@@ -296,7 +296,7 @@ std::optional<absl::Time> ParseTimestamp(absl::string_view text) {
   return absl::FromUnixMicros(absl::ToUnixMicros(time));
 }
 
-// A number as JSON writes it: no inf, no nan, no hexadecimal.
+// A number as in JSON: no inf, no nan, no hexadecimal.
 std::optional<double> ParseNumber(absl::string_view text) {
   absl::string_view rest = text;
   const auto take_digits = [&rest] {
@@ -329,8 +329,8 @@ std::optional<bool> ParseBool(absl::string_view text) {
 
 // ---- The parser
 
-// Recursive descent. Every method takes what it is named after off the front of what is left; false
-// means that error_ is set and parsing is over.
+// Recursive descent. Each method parses what it is named after from the front of the remaining
+// text; false means that error_ is set and parsing has ended.
 class Parser {
  public:
   Parser(absl::string_view text, Fields fields) : text_(text), fields_(fields) {}
@@ -368,7 +368,7 @@ class Parser {
   void SkipSpace() {
     while (!AtEnd() && IsSpace(Peek())) ++position_;
   }
-  // The characters from here on that are none of `stops` and no space.
+  // The characters from here up to a space or one of `stops`.
   absl::string_view Run(absl::string_view stops) const {
     std::size_t end = position_;
     while (end < text_.size() && !IsSpace(text_[end]) && !absl::StrContains(stops, text_[end]))
@@ -381,7 +381,7 @@ class Parser {
     position_ += keyword.size();
     return true;
   }
-  // What stands here, for sentences.
+  // What is at this position, for error messages.
   std::string Found() const {
     if (AtEnd()) return "the end";
     const absl::string_view word = Run("()=!<>:,\"'");
@@ -549,7 +549,7 @@ bool Parser::ParseComparator(const Field& field, Restriction* restriction) {
       absl::StrCat("a comparator (", rules.comparators, ") after `", field.name, "`"));
 }
 
-// labels:team · labels.team:* · complete_time:* · and labels.team:a, which AIP-160 has mean
+// labels:team · labels.team:* · complete_time:* · and labels.team:a, which in AIP-160 means
 // labels.team = a.
 bool Parser::Presence(const Field& field, Restriction* restriction) {
   const bool wants_key = IsMap(field.type) && restriction->key.empty();
@@ -582,8 +582,8 @@ bool Parser::ParseLiteral(absl::string_view expected, Literal* literal) {
   return true;
 }
 
-// A text without quotes, from here on: whoever looks at it sees what it is compared with. Otherwise
-// it would find nothing, and nobody would see why.
+// A text without quotes, from here on, must be what it looks like. Otherwise it would match
+// nothing, and nobody could see why.
 bool Parser::CheckBare(absl::string_view text) {
   const absl::string_view leading = LeadingLookalike(text), trailing = TrailingLookalike(text);
   if (const absl::string_view quote = leading.empty() ? trailing : leading; !quote.empty()) {
@@ -638,7 +638,7 @@ std::optional<FilterValue> ContextValue(absl::string_view text, bool quoted) {
   return std::string(text);
 }
 
-// Any of its values but zero, which is none.
+// Any value of the enum but zero, which means unset.
 std::optional<FilterValue> EnumValue(const google::protobuf::EnumDescriptor& type,
                                      absl::string_view text) {
   const auto* value = type.FindValueByName(std::string(text));
@@ -684,12 +684,12 @@ bool Parser::Value(const Field& field, const Literal& literal, FilterValue* valu
 }
 
 struct OrderWords {
-  // Which of the names; nothing for an empty text.
+  // The index of the name; nothing for an empty text.
   std::optional<std::size_t> name;
   bool descending = false;
 };
 
-// A name, and perhaps its direction.
+// A name, optionally followed by a direction.
 absl::StatusOr<OrderWords> ParseOrderWords(absl::string_view text,
                                            absl::Span<const absl::string_view> names) {
   const auto refuse = [text](absl::string_view word, absl::string_view what) -> absl::Status {

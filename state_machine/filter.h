@@ -1,6 +1,6 @@
-// Filters and orders of lists: what callers write in `filter` and `order_by`, parsed into a tree
-// that db/ compiles to SQL and that, when it is of sessions, can be held against one in memory. One
-// language; what is listed decides which fields it has.
+// Filters and orders of lists: what callers write in `filter` and `order_by`, parsed into a tree.
+// db/ compiles the tree to SQL; a filter of sessions can also be matched in memory. There is one
+// language; the listed resource decides which fields it has.
 //
 // The language is AIP-160 (https://google.aip.dev/160):
 //
@@ -10,21 +10,19 @@
 //   restriction = field comparator value
 //   comparator  = "=" | "!=" | "<" | "<=" | ">" | ">=" | ":"
 //
-// - Values may be quoted, with " or '; inside, a backslash stands before a quote or a backslash.
-// What is quoted matters
-//   only to context.KEY, whose type the value itself decides: context.n = 5 is a number, context.n
-//   = "5" a string.
-// - What only looks like a quote (“ ” ‘ ’ « ») is refused around a text, and so is what cannot be
-// seen (a no-break space, a byte order mark) in a text without quotes: both would find nothing.
+// - Values may be quoted, with " or '; inside, a backslash escapes a quote or a backslash.
+//   Quotes matter only for context.KEY, where the value decides the type: context.n = 5 is a
+//   number, context.n = "5" a string.
+// - Characters that only look like a quote (“ ” ‘ ’ « ») are refused around a text, and invisible
+//   ones (a no-break space, a byte order mark) in a text without quotes: both would match nothing.
 // - The fields are listed in filter.cc. Keys of maps follow a dot: labels.team = "a", or quoted:
 // labels."a b" = "c".
-// - `:` asks whether something is there: labels:team, labels.team:*, complete_time:*.
-// - A comparison with what is not there does not match, be it != (AIP-160). NOT labels.team = "a"
-// does match a session
-//   without the label; labels.team != "a" does not.
+// - `:` asks whether a field is set: labels:team, labels.team:*, complete_time:*.
+// - A comparison with an unset field never matches, not even != (AIP-160). NOT labels.team = "a"
+//   does match a session without the label; labels.team != "a" does not.
 // - `*` in a value is an asterisk, never a wildcard: "a*" equals "a*" alone.
-// - Texts compare byte for byte. Times are RFC 3339; what is finer than a microsecond is cut.
-// - Space, tab and line breaks may stand between words; other control characters, and any within
+// - Texts compare byte for byte. Times are RFC 3339, and are cut to microseconds.
+// - Space, tab and line breaks may separate words; other control characters, and any within
 // quotes, are refused.
 #pragma once
 
@@ -42,13 +40,13 @@
 namespace sessiond {
 
 inline constexpr std::size_t kFilterBytesMax = kLongStringBytesMax;
-// Each restriction costs the database a comparison per row, and every one of up to 1,000 rows a
-// page is made from.
+// For each restriction the database makes a comparison per row, on every one of the up to 1,000
+// rows that a page is made from.
 inline constexpr int kFilterRestrictionsMax = 64;
-// Parentheses within parentheses; the parser and everything behind it recurse this deep.
+// The depth of nested parentheses; the parser and everything after it recurse this deep.
 inline constexpr int kFilterDepthMax = 16;
 
-// What is filtered.
+// The resource that is filtered.
 enum class FilterResource { kSessions, kTasks, kErrors };
 
 enum class FilterField {
@@ -105,7 +103,7 @@ enum class Comparator {
 };
 
 // What a field is compared with: nothing (kPresent), a bool, a whole number (also an enum's), a
-// number (only of context), a text, or a time.
+// number (only for context), a text, or a time.
 using FilterValue = std::variant<std::monostate, bool, int64_t, double, std::string, absl::Time>;
 
 struct Restriction {
@@ -121,7 +119,7 @@ struct Restriction {
 struct Filter {
   enum class Kind { kAnd, kOr, kNot, kRestriction };
   Kind kind = Kind::kAnd;
-  // Of a NOT exactly one.
+  // A NOT has exactly one.
   std::vector<Filter> children;
   // Only of a kRestriction.
   Restriction restriction;
@@ -132,12 +130,12 @@ struct Filter {
 absl::StatusOr<Filter> ParseFilter(absl::string_view text,
                                    FilterResource resource = FilterResource::kSessions);
 
-// Whether `session` matches at `now`, which decides `recoverable`. The same answer as the SQL made
-// of the filter gives. REQUIRES: `filter` is of sessions.
+// Whether `session` matches at `now`, which decides `recoverable`. The SQL made from the filter
+// gives the same answer. REQUIRES: `filter` is of sessions.
 bool Matches(const Filter& filter, const v1::Session& session, absl::Time now);
 
-// What `recoverable` means: ACTIVE or PAUSED, failed or not, not completed, and the workflow's
-// window still open.
+// The meaning of `recoverable`: ACTIVE or PAUSED, failed or not, not completed, and within the
+// workflow's recovery window.
 bool IsRecoverable(const v1::Session& session, absl::Time now);
 
 enum class OrderField { kCreateTime, kOwnerId, kStatus, kState };

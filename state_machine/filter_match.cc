@@ -1,4 +1,4 @@
-// Filters held against sessions in memory.
+// Matches filters against sessions in memory.
 #include <algorithm>
 #include <optional>
 #include <string>
@@ -38,8 +38,8 @@ FilterValue LiteralOf(const google::protobuf::Value& value) {
   return literal;
 }
 
-// What the session has under the restriction's field and key: nullopt where there is nothing,
-// monostate where there is what no literal is: null, a list, an object.
+// The session's value for the restriction's field and key: nullopt when there is none, monostate
+// for what no literal can be: null, a list, an object.
 std::optional<FilterValue> FoundValue(const Restriction& restriction, const v1::Session& session,
                                       absl::Time now) {
   using Found = std::optional<FilterValue>;
@@ -112,7 +112,7 @@ std::optional<FilterValue> FoundValue(const Restriction& restriction, const v1::
     case FilterField::kErrorCode:
     case FilterField::kResolved:
     case FilterField::kResolveTime:
-      break;  // No fields of a session.
+      break;  // These are not fields of a session.
   }
   return std::nullopt;
 }

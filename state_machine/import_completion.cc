@@ -20,7 +20,7 @@ using v1::SessionArtifact;
 using v1::SessionError;
 using v1::SessionEvent;
 
-// What the imports took, by what their events say.
+// What the imports wrote, according to their events.
 struct Taken {
   std::map<std::string, std::string> artifacts;  // Their kinds, by id.
   std::set<std::string> errors;
@@ -94,7 +94,7 @@ class Completing {
     if (completion_.obstacle.empty()) completion_.obstacle = std::move(why);
   }
 
-  // Parts with ids are told apart by these; of those without, either none was taken or all were.
+  // Parts with ids are identified by them; of those without, either none was imported or all were.
   template <class Parts, class Known, class IdOf>
   void AddParts(const Parts& parts, const Known& taken, const char* kind, IdOf id_of,
                 Parts* missing) {
@@ -120,7 +120,7 @@ class Completing {
     }
   }
 
-  // What an error is about has to be there, and of that kind.
+  // The artifact that an error links to must exist, and be of that kind.
   void CheckLink(const std::string& id, SessionArtifact::Kind kind) {
     if (id.empty()) return;
     const std::string& wanted = SessionArtifact::Kind_Name(kind);
@@ -135,7 +135,7 @@ class Completing {
       Hinder(absl::StrCat("an error is about ", id, ", which is no ", wanted));
   }
 
-  // Messages are in the order of their recording: none can be put before those that are there.
+  // Messages are in the order of their recording: none can be inserted before existing ones.
   void AddMessages() {
     if (request_.messages_size() <= taken_.messages) return;
     if (session_.message_count() > 0) {
@@ -157,8 +157,8 @@ class Completing {
     if (changed_) Hinder("it has gone on by now without its task");
   }
 
-  // Comes along with what is added, and is never a reason to add something: it is whatever its
-  // source happened to say.
+  // Added together with other missing parts, but never a reason to add something: its content
+  // is up to the source.
   void AddHistory() {
     for (const Struct& event : request_.events()) {
       const auto known = taken_.history.find(ToJson(event));

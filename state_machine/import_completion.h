@@ -1,6 +1,6 @@
-// What an earlier import left out of a session that is there by now: it was run by a role that saw
-// but some of the rows, from a schema without some of the tables, or from lines without some of the
-// parts. Its IMPORTED events tell what it took, whatever has become of that since.
+// What an earlier import left out of an existing session: it ran with a role that saw only some of
+// the rows, on a schema without some of the tables, or on lines without some of the parts. The
+// session's IMPORTED events say what was written, whatever has happened to it since.
 #pragma once
 
 #include <string>
@@ -13,10 +13,10 @@
 namespace sessiond {
 
 struct ImportCompletion {
-  // The parts that are missing, in their order; of the session only its id, and of counters what
-  // the missing messages add. Nothing where all is there.
+  // The missing parts, in their order; of the session only its id, and of counters what the missing
+  // messages add. Empty when nothing is missing.
   v1::ImportSessionsRequest missing;
-  // Why the parts that are missing cannot be added; empty where they can. A sentence's end.
+  // Why the missing parts cannot be added; empty when they can. The end of a sentence.
   std::string obstacle;
 
   bool all_there() const;
@@ -25,7 +25,7 @@ struct ImportCompletion {
 };
 
 // `imports` are the session's IMPORTED events, oldest first; `session` has its task. A session that
-// was not imported has all that it should have.
+// was not imported is complete.
 ImportCompletion CompletionOf(const v1::Session& session,
                               const std::vector<v1::SessionEvent>& imports,
                               const v1::ImportSessionsRequest& request);

@@ -9,8 +9,8 @@
 
 namespace sessiond {
 
-// Where a session stands, for the question of what it accepts. A session marked as failed is its
-// own case while it is ACTIVE or PAUSED.
+// The situation of a session that decides what it accepts. A session marked as failed is a case of
+// its own while it is ACTIVE or PAUSED.
 enum class Situation { kCreating, kActive, kPaused, kFailed, kStopped, kDeleted };
 inline constexpr int kSituations = 6;
 
@@ -34,8 +34,8 @@ enum class Verdict {
 
 struct CallFacts {
   absl::string_view rpc;
-  // Where the verb goes; empty for calls that are no verbs of the life. FAILED is the mark, not a
-  // state.
+  // The state that the verb leads to; empty for calls that are no verbs of the life. FAILED is the
+  // mark, not a state.
   absl::string_view to;
   // By situation.
   std::array<Verdict, kSituations> verdicts;

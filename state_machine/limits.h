@@ -1,5 +1,5 @@
-// The limits of what callers may send that are more than one field's; those of one field are its
-// rules, in proto/.
+// Limits of callers' input that concern more than one field. The limits of one field are its rules
+// in proto/.
 #pragma once
 
 #include <cstddef>
@@ -15,13 +15,14 @@ inline constexpr std::size_t kStructBytesMax = 64 << 10;  // A Struct, as JSON.
 inline constexpr int kStructDepthMax = 16;                // A Struct: levels of objects and lists.
 inline constexpr int kMapEntriesMax = 64;                 // Labels, references.
 inline constexpr std::size_t kShortStringBytesMax =
-    256;  // Ids of others, names, values of labels and references.
+    256;  // Other ids, names, values of labels and references.
 inline constexpr std::size_t kLongStringBytesMax = 4 << 10;  // Reasons, filters.
 inline constexpr int kPageSizeDefault = 50;
 inline constexpr int kPageSizeMax = 1000;
 
-// Whether a Struct is longer than `bytes_max` as JSON. Small ones are not even written out: JSON's
-// longest escape makes six bytes of one, so that what is a sixth of it on the wire always fits.
+// Whether a Struct is longer than `bytes_max` as JSON. Small ones are not serialized: JSON's
+// longest escape makes six bytes of one, so a Struct of at most a sixth of the limit on the wire
+// always fits.
 bool JsonBytesExceed(const google::protobuf::Struct& fields, std::size_t bytes_max);
 
 }  // namespace sessiond

@@ -20,14 +20,14 @@
 namespace sessiond {
 namespace {
 
-// Raised when the body's layout or the meaning of its values changes: tokens of before are then
+// Raised when the body's layout or the meaning of its values changes: older tokens are then
 // refused.
 constexpr char kVersion = 1;
 // 128 bits cannot be guessed, and keep the token short.
 constexpr std::size_t kSealBytes = 16;
 constexpr int kLengthBytes = 4;
 
-// Its length before each, so that no two lists look alike.
+// Each text is preceded by its length, so that different lists never give the same bytes.
 void AppendText(std::string* out, absl::string_view text) {
   uint32_t size = static_cast<uint32_t>(text.size());
   for (int i = 0; i < kLengthBytes; ++i, size >>= 8) out->push_back(static_cast<char>(size & 0xFF));
@@ -45,7 +45,7 @@ std::optional<std::string> TakeText(absl::string_view* rest) {
   return text;
 }
 
-// The thread's own. It is kept: since OpenSSL 3 looking algorithms up costs more than a seal does
+// One per thread, and reused: since OpenSSL 3, looking an algorithm up costs more than a seal
 // (crypto(7), "Performance").
 EVP_MAC_CTX* HmacSha256() {
   static EVP_MAC* const algorithm = EVP_MAC_fetch(nullptr, "HMAC", nullptr);
@@ -106,7 +106,7 @@ absl::StatusOr<std::vector<std::string>> PageTokens::Open(absl::Span<const absl:
       bytes.size() < 1 + kSealBytes) {
     return Refused();
   }
-  // absl takes padding and blanks too; a token has one spelling.
+  // absl accepts padding and blanks too; a token has one spelling only.
   if (absl::WebSafeBase64Escape(bytes) != token) return Refused();
   const absl::string_view body = absl::string_view(bytes).substr(0, bytes.size() - kSealBytes);
   const absl::string_view seal = absl::string_view(bytes).substr(body.size());

@@ -1,11 +1,10 @@
-// Page tokens: where a page ended, carried by the caller and believed only when this database's
-// daemons made it, for the very query it comes back with.
+// Page tokens: where a page ended. The caller carries the token, and it is accepted only if this
+// database's daemons made it, and only for the same query.
 //
 //   token = base64url( version | key values, each with its length | first 16 bytes of HMAC-SHA-256
 //   )
 //
-// The HMAC also covers a hash of everything that makes up the query, which the token itself does
-// not carry.
+// The HMAC also covers a hash of the whole query, which is not in the token itself.
 #pragma once
 
 #include <string>
@@ -17,18 +16,18 @@
 
 namespace sessiond {
 
-// Longer tokens are refused unread. The longest made: an owner id of 256 bytes, a time and an id,
-// in base64.
+// Longer tokens are refused unread. The longest valid one has an owner id of 256 bytes, a time and
+// an id, in base64.
 inline constexpr std::size_t kPageTokenBytesMax = 1024;
 
 class PageTokens {
  public:
-  // `key`: database_identity.token_key, so that one daemon takes the tokens of another.
+  // `key`: database_identity.token_key, so that each daemon accepts the tokens of the others.
   explicit PageTokens(std::string key) : key_(std::move(key)) {}
 
-  // A token for the page behind the row with these `key_values`. `query`: all that the token is
-  // bound to, in a fixed order: the method, then the fields of the request but page_size and
-  // page_token. REQUIRES: the token stays within kPageTokenBytesMax.
+  // A token for the page after the row with these `key_values`. `query`: all that the token is
+  // bound to, in a fixed order: the method, then the request's fields except page_size and
+  // page_token. REQUIRES: the token is not longer than kPageTokenBytesMax.
   std::string Make(absl::Span<const absl::string_view> query,
                    absl::Span<const std::string> key_values) const;
 
@@ -37,8 +36,8 @@ class PageTokens {
   absl::StatusOr<std::vector<std::string>> Open(absl::Span<const absl::string_view> query,
                                                 absl::string_view token) const;
 
-  // The first 16 bytes of the HMAC-SHA-256 of `bytes`: what else this database's daemons want to
-  // know again. REQUIRES: `bytes` begin with a word on what they are.
+  // The first 16 bytes of the HMAC-SHA-256 of `bytes`: for other data that this database's daemons
+  // must recognize as their own. REQUIRES: `bytes` begin with a word that says what they are.
   std::string Sign(absl::string_view bytes) const;
 
  private:

@@ -18,7 +18,7 @@ Situation Stands(const Session& session) {
   return SituationOf(session.state(), session.has_fail_time());
 }
 
-// Whether sessions of the workflow can ever see this call.
+// Whether this call can ever apply to sessions of the workflow.
 bool Knows(const Workflow& workflow, Call call) {
   switch (call) {
     case Call::kFailSession:
@@ -37,7 +37,7 @@ bool Knows(const Workflow& workflow, Call call) {
   }
 }
 
-// The states, and the mark of failure, that verbs reach from here.
+// The states, and the mark of failure, that verbs lead to from here.
 std::vector<std::string> Reachable(Situation situation, const Workflow& workflow) {
   std::vector<std::string> reachable;
   for (int i = 0; i < kCalls; ++i) {

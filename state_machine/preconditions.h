@@ -1,5 +1,5 @@
-// What the decisions of all families have in common: what they look at, the checks that come first,
-// and the refusals that more than one of them gives. One decision a request, in decide_*.cc.
+// What the decisions of all families share: their context, the checks that come first, and the
+// refusals that more than one of them gives. Each request has one decision, in decide_*.cc.
 #pragma once
 
 #include <cstdint>
@@ -25,21 +25,22 @@ struct Context {
   const Command& command;
   absl::Time now;
 
-  // REQUIRES: there is a session.
+  // REQUIRES: the session exists.
   const v1::Session& session() const { return *aggregate.session; }
   EventRecorder Open() const { return EventRecorder(workflow, aggregate, command, now); }
 
   // Existence, etag and state: what every call about an existing session begins with.
   absl::Status Begin(Call call, const std::string& etag, bool force = false) const;
-  // Its parts, for calls that look at something else in between.
+  // The parts of Begin, for calls that check something else in between.
   absl::Status CheckExists(Call call) const;
   absl::Status CheckEtag(const std::string& etag) const;
   absl::Status CheckState(Call call, bool force = false) const;
 
-  // The states, and the mark of failure, that verbs reach from here.
+  // The states, and the mark of failure, that verbs lead to from here.
   std::vector<std::string> ReachableStates() const;
 
-  // Whether the session can move to `stage`: the next one, its fields there, and nothing blocking.
+  // Whether the session can move to `stage`: it is the next one, its fields are set, and nothing
+  // blocks.
   absl::Status CheckAdvance(const std::string& stage) const;
 };
 
@@ -50,30 +51,30 @@ struct Context {
 
 // Facts that more than one decision records.
 
-// A session at its beginning: what a caller may give of it, and the workflow's counters at 0.
+// A new session: the fields that a caller may give, and the workflow's counters at 0.
 v1::Session InitialSession(const Workflow& workflow, const std::string& id,
                            const v1::Session& given);
 
-// The session moves to `stage`, and is completed there if it is the last.
+// The session moves to `stage`, and is completed if that is the last one.
 void RecordAdvance(EventRecorder& recorder, const Workflow& workflow, const std::string& stage);
-// STOPPED, or COMPLETED; what runs is cancelled first.
+// STOPPED, or COMPLETED; a running task is cancelled first.
 void RecordStop(EventRecorder& recorder, const Workflow& workflow, v1::SessionEvent::Type type);
 void RecordFail(EventRecorder& recorder, const std::string& reason);
 void RecordCancel(EventRecorder& recorder);
 void RecordError(EventRecorder& recorder, const v1::SessionError& given);
-// Whether it can be recorded: its stage is the workflow's, its links are the session's.
+// Whether the error can be recorded: its stage is in the workflow, its links are the session's.
 absl::Status CheckError(const Context& context, const v1::SessionError& given,
                         absl::string_view path);
 Value StatusFact(v1::SessionTask::Status status);
 // The next messages of the session, and what they add to counters.
 void RecordMessages(EventRecorder& recorder, int32_t count,
                     const std::map<std::string, int32_t>& counters);
-// 0 for one that the session does not have.
+// 0 for a counter that the session does not have.
 int32_t CounterOf(const v1::Session& session, const std::string& name);
-// REQUIRES: the sum is a counter's.
+// REQUIRES: the sum is within a counter's range.
 void AddToCounter(const v1::Session& session, const std::string& name, int32_t increment,
                   Changes& changes);
-// Sets or clears purge_time; no change where there is none, and is to be none.
+// Sets or clears purge_time; makes no change if it is unset and stays unset.
 void SetPurgeTime(const v1::Session& session, absl::Time due, Changes& changes);
 
 // Refusals that more than one decision gives.
@@ -94,7 +95,7 @@ absl::Status ErrorNotFound(const std::string& session_id, const std::string& err
 absl::Status TaskNotFound(const std::string& session_id);
 absl::Status TaskAlreadyRunning(const v1::SessionTask& task, absl::string_view way_out);
 absl::Status WindowIsOver(const v1::Session& session);
-// Everything about the fields that only the workflow can say.
+// All checks of the fields that need the workflow.
 absl::Status CheckFields(const Workflow& workflow, const v1::Session& session);
 
 }  // namespace sessiond

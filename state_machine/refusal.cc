@@ -67,14 +67,14 @@ const Meaning& MeaningOf(v1::ErrorReason reason) {
   std::abort();  // A reason without a meaning is a defect; refusal_test.cc asks for every one.
 }
 
-// gRPC's clients give up a call whose trailers have more than 8 KiB, and never see its code. The
-// sentence travels twice: by itself, up to three bytes for one, and in the details, which take four
-// bytes for three. With these limits 7.5 KiB are never reached.
+// gRPC clients abort a call whose trailers exceed 8 KiB, and never see its code. The sentence is
+// sent twice: by itself, with up to three bytes for one, and in the details, with four bytes for
+// three. With these limits 7.5 KiB are never reached.
 constexpr std::size_t kSentenceBytesMax = 512;
 constexpr std::size_t kMetadataBytesMax = 256;  // Each value; no reason has more than four.
 constexpr std::size_t kSubjectBytesMax = 128;
 constexpr std::size_t kDescriptionBytesMax = 256;
-constexpr std::size_t kViolationsBytesMax = 2048;  // All together; what comes later is left out.
+constexpr std::size_t kViolationsBytesMax = 2048;  // In total; the rest is left out.
 
 std::string Cut(absl::string_view text, std::size_t bytes_max) {
   if (text.size() <= bytes_max) return std::string(text);
@@ -123,7 +123,7 @@ Refusal& Refusal::With(absl::string_view key, absl::string_view value) {
   return *this;
 }
 
-// For one violation more.
+// For one more violation.
 bool Refusal::HasRoom() const {
   constexpr std::size_t kOneMore = kSubjectBytesMax + kDescriptionBytesMax + 32;
   return bad_request_.ByteSizeLong() + precondition_.ByteSizeLong() + kOneMore <=

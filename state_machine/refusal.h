@@ -1,6 +1,6 @@
-// Refusals: the one way this project says no. A refusal is an absl::Status whose payloads are the
-// google.rpc details that the caller will see; its code and category follow from its reason, by one
-// table.
+// Refusals: the only way in which this project refuses a request. A refusal is an absl::Status
+// whose payloads are the google.rpc details that the caller sees; its code and category follow from
+// its reason, by one table.
 #pragma once
 
 #include <string>
@@ -35,7 +35,7 @@ class Refusal {
   Refusal(v1::ErrorReason reason, std::string sentence);
   // ErrorInfo.metadata.
   Refusal& With(absl::string_view key, absl::string_view value);
-  // Who can fix it, where that is not what the reason always means.
+  // Who can fix it, where that differs from the reason's default.
   Refusal& FixableBy(Category category);
   // BadRequest.field_violations; beyond 2 KiB of them the rest is left out.
   Refusal& Violation(absl::string_view field, absl::string_view description);
@@ -47,7 +47,7 @@ class Refusal {
   // RetryInfo.
   Refusal& RetryAfter(absl::Duration delay);
 
-  // Implicit, so that a function may return a refusal where it returns a Status or StatusOr.
+  // Implicit, so that a function can return a refusal as a Status or StatusOr.
   operator absl::Status() const;  // NOLINT(google-explicit-constructor)
 
  private:
@@ -62,9 +62,9 @@ class Refusal {
   google::rpc::RetryInfo retry_;
 };
 
-// OVERLOADED: more of these wait than the daemon takes on.
+// OVERLOADED: more of these are waiting than the daemon accepts.
 absl::Status Overloaded(absl::string_view items);
-// DRAINING: the daemon goes down; `elsewhere` says, in a sentence, where the caller goes on.
+// DRAINING: the daemon is shutting down; `elsewhere` is a sentence that says where to call instead.
 inline constexpr absl::string_view kRetryElsewhere =
     "Retry at another one, with the same request_id.";
 absl::Status Draining(absl::string_view elsewhere = kRetryElsewhere);

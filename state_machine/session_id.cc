@@ -9,7 +9,8 @@
 namespace sessiond {
 namespace {
 
-// In a pattern: x a lower-case hexadecimal digit, d a decimal digit, everything else itself.
+// In a pattern x is a lower-case hexadecimal digit, d a decimal digit, every other character
+// itself.
 constexpr absl::string_view kUuidPattern = "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx";
 constexpr absl::string_view kExecPattern = "exec_dddddddd_dddddd_xxxxxxxx";
 constexpr absl::string_view kNilUuid = "00000000-0000-0000-0000-000000000000";
@@ -19,7 +20,7 @@ constexpr bool IsLowerHex(char c) { return IsDigit(c) || (c >= 'a' && c <= 'f');
 
 bool Fits(absl::string_view id, absl::string_view pattern) {
   if (id.size() != pattern.size()) return false;
-  // `exec_` has an x of its own: the first five characters of that pattern are themselves.
+  // `exec_` contains an x: the first five characters of that pattern are literal.
   const std::size_t literal = pattern.front() == 'e' ? 5 : 0;
   for (std::size_t i = 0; i < id.size(); ++i) {
     const char p = pattern[i];
@@ -43,8 +44,8 @@ absl::Status InvalidFormat(absl::string_view id, absl::string_view expected,
       .Violation(field, absl::StrCat("must be ", expected));
 }
 
-// FNV-1a (Fowler, Noll, Vo), which goes through the text from its left: `hash` is that of what
-// stands before it.
+// FNV-1a (Fowler, Noll, Vo) of a text that is hashed in parts, left to right: `hash` is the hash of
+// the text before.
 constexpr uint64_t kFnvBasis = 14695981039346656037ULL;
 uint64_t Hash(absl::string_view text, uint64_t hash = kFnvBasis) {
   for (const char c : text) hash = (hash ^ static_cast<unsigned char>(c)) * 1099511628211ULL;
@@ -101,7 +102,7 @@ std::string MakeSessionId(v1::Workflow::IdFormat format, absl::Time now, uint64_
                            static_cast<uint32_t>(random_low));
   }
   const uint64_t millis = static_cast<uint64_t>(absl::ToUnixMillis(now)) & 0xFFFFFFFFFFFF;
-  // Not by StrFormat, which takes several times as long: of a new session many ids are drawn.
+  // Not with StrFormat, which takes several times as long: a new session draws many ids.
   return absl::StrCat(absl::Hex(millis >> 16, absl::kZeroPad8), "-",
                       absl::Hex(millis & 0xFFFF, absl::kZeroPad4), "-7",
                       absl::Hex(random_high & 0xFFF, absl::kZeroPad3), "-",

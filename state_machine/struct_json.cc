@@ -23,7 +23,7 @@ namespace {
 constexpr double kWholeNumbersMax =
     9007199254740992.0;  // 2^53: above it doubles skip whole numbers.
 
-// What the library writes of one value.
+// The library's output for one value.
 template <class Give>
 void Append(std::string& out, Give give) {
   rapidjson::StringBuffer buffer;
@@ -32,7 +32,7 @@ void Append(std::string& out, Give give) {
   out.append(buffer.GetString(), buffer.GetSize());
 }
 
-// Straight into the text: a tree of JSON's own would be thrown away at once.
+// Written directly into the text: a JSON tree would be thrown away at once.
 
 void Write(absl::string_view text, std::string& out) {
   const auto needs_escape = [](unsigned char c) { return c < 0x20 || c == '"' || c == '\\'; };
@@ -109,13 +109,13 @@ std::string MapToJson(const Map& map) {
   return text;
 }
 
-// No tree here either: a filler takes each value as it is read.
+// No tree here either: a filler takes each value as it is parsed.
 using rapidjson::SizeType;
 
 template <class Filler>
 void Read(absl::string_view text, Filler& filler) {
-  // Iterative: the depth costs no stack. Numbers as they are spelt: the library refuses some of the
-  // largest as PostgreSQL writes them, with all of their digits.
+  // Iterative: depth uses no stack. Numbers are parsed as text: PostgreSQL writes the largest with
+  // all of their digits, and the library refuses some of those.
   constexpr unsigned kFlags =
       rapidjson::kParseIterativeFlag | rapidjson::kParseNumbersAsStringsFlag;
   thread_local rapidjson::Reader reader;
@@ -164,13 +164,13 @@ class StructFiller : public rapidjson::BaseReaderHandler<rapidjson::UTF8<>, Stru
   bool EndArray(SizeType) { return Close(); }
 
  private:
-  // What is being filled: one of both.
+  // An open container: one of the two is set.
   struct Open {
     Struct* object;
     google::protobuf::ListValue* list;
   };
 
-  // Where the next value goes.
+  // Where the next value is written.
   Value* Next() {
     const Open& open = open_.back();
     return open.object == nullptr ? open.list->add_values()

@@ -1,4 +1,4 @@
-// google.protobuf.Struct ↔ JSON text, as the database keeps it.
+// google.protobuf.Struct ↔ JSON text, as the database stores it.
 #pragma once
 
 #include <string>
@@ -17,7 +17,7 @@ using google::protobuf::Value;
 // REQUIRES: valid UTF-8, finite numbers, no unset Value (see rpc/validate).
 std::string ToJson(const Struct& fields);
 
-// REQUIRES: `json` is an object, as the database answers it.
+// REQUIRES: `json` is an object, as the database returns it.
 Struct StructFromJson(absl::string_view json);
 
 std::string ToJson(const google::protobuf::Map<std::string, std::string>& map);

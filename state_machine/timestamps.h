@@ -1,4 +1,4 @@
-// absl::Time ↔ google.protobuf.Timestamp, in whole microseconds: what the database keeps. And
+// absl::Time ↔ google.protobuf.Timestamp, in whole microseconds: the database's resolution. And
 // absl::Duration ↔ google.protobuf.Duration.
 #pragma once
 

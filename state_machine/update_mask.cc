@@ -37,7 +37,7 @@ absl::Status Refuse(absl::string_view path, absl::string_view why) {
       .Violation("update_mask", absl::StrCat("\"", shown, "\" ", why));
 }
 
-// `a.b` in backticks is one key, everything else must be made of [A-Za-z0-9_-].
+// `a.b` in backticks is one key; every other key must be made of [A-Za-z0-9_-].
 bool ParseKey(absl::string_view text, std::string* key) {
   if (absl::ConsumePrefix(&text, "`")) {
     if (!absl::ConsumeSuffix(&text, "`") || absl::StrContains(text, "`")) return false;

@@ -1,4 +1,4 @@
-// The paths an update may name: a field, or one key of a field that has keys.
+// The paths that an update may name: a field, or one key of a map field.
 #pragma once
 
 #include <string>
@@ -15,12 +15,12 @@ struct UpdatePath {
   UpdateField field;
   // One key of context, references or labels; empty for the whole field.
   std::string key;
-  // As it was given.
+  // As given by the caller.
   std::string path;
 };
 
-// INVALID_FIELD_MASK: a path that does not exist, cannot be set, or stands beside another that
-// covers it; `*`.
+// INVALID_FIELD_MASK: a path that does not exist, cannot be set, or is covered by another path of
+// the mask; `*`.
 absl::StatusOr<std::vector<UpdatePath>> ParseUpdateMask(const google::protobuf::FieldMask& mask);
 
 }  // namespace sessiond

@@ -13,14 +13,14 @@ namespace {
 using google::protobuf::Struct;
 using google::protobuf::Value;
 
-constexpr int kStringBytesMax = 4096;  // Where a field gives no max_length of its own.
-constexpr int kRetriesDefault = 3;     // Where a workflow gives no max_retries of its own.
+constexpr int kStringBytesMax = 4096;  // For a field without a max_length of its own.
+constexpr int kRetriesDefault = 3;     // For a workflow without max_retries of its own.
 
 absl::Duration FromProto(const google::protobuf::Duration& duration) {
   return absl::Seconds(duration.seconds()) + absl::Nanoseconds(duration.nanos());
 }
 
-// 0, which is also what one that is not set has, means for ever.
+// 0 means for ever; it is also the value of an unset field.
 absl::Duration KeptFor(const google::protobuf::Duration& duration) {
   const absl::Duration kept = FromProto(duration);
   return kept == absl::ZeroDuration() ? absl::InfiniteDuration() : kept;
@@ -31,7 +31,7 @@ bool Contains(const Repeated& list, const Item& item) {
   return std::find(list.begin(), list.end(), item) != list.end();
 }
 
-// Nothing where the value fits.
+// Empty when the value fits.
 std::string WhatIsWrong(const v1::FieldSpec& spec, const Value& value) {
   const auto expect = [&](bool fits, absl::string_view type) {
     return fits ? std::string() : absl::StrCat("must be ", type);
@@ -130,7 +130,7 @@ const std::string& Workflow::StatusOf(const Standing& standing) const {
   }
   return definition_.statuses()
       .rbegin()
-      ->name();  // Make() has seen to it that this is never reached.
+      ->name();  // Make() has ensured that this can never be reached.
 }
 
 bool Workflow::HasFailedStatus() const {

@@ -1,4 +1,4 @@
-// A workflow definition, checked and ready to be asked. Immutable.
+// A workflow definition, checked and ready for use. Immutable.
 #pragma once
 
 #include <memory>
@@ -15,17 +15,17 @@
 
 namespace sessiond {
 
-// All that a session's status is derived from.
+// Everything that a session's status is derived from.
 struct Standing {
   v1::Session::State state;
   absl::string_view stage;
-  // The type of the task that runs; empty when none does.
+  // The type of the running task; empty when none runs.
   absl::string_view running_task;
   bool failed = false;
   bool completed = false;
 };
 
-// Whether all of the rule's conditions do.
+// Whether all of the rule's conditions hold.
 bool Holds(const v1::StatusRule& rule, const Standing& standing);
 
 // The longest string that a field takes, in bytes.
@@ -33,14 +33,14 @@ std::size_t StringBytesMax(const v1::FieldSpec& field);
 
 class Workflow {
  public:
-  // INVALID_ARGUMENT: CheckWorkflow found something wrong; the sentence says the first of it, and
-  // where.
+  // INVALID_ARGUMENT: CheckWorkflow found something wrong; the sentence says the first problem and
+  // where it is.
   static absl::StatusOr<std::shared_ptr<const Workflow>> Make(v1::Workflow definition);
-  // The same, from textproto; where is then a line and a column too.
+  // The same, from textproto; where is then also a line and a column.
   static absl::StatusOr<std::shared_ptr<const Workflow>> Parse(absl::string_view textproto);
-  // A revision that was accepted once, perhaps by a daemon with a less strict check: sessions
-  // follow it, so that only what this class cannot do without is asked. INVALID_ARGUMENT: it is not
-  // a definition that this daemon understands.
+  // A revision that was accepted once, perhaps by a daemon with a less strict check. Sessions
+  // follow it, so only what this class cannot work without is checked. INVALID_ARGUMENT: this
+  // daemon does not understand the definition.
   static absl::StatusOr<std::shared_ptr<const Workflow>> Restore(v1::Workflow definition);
 
   const v1::Workflow& definition() const { return definition_; }
@@ -49,13 +49,13 @@ class Workflow {
 
   // The stage a session begins at; null when the workflow has none.
   const v1::Stage* FirstStage() const;
-  // The only stage reachable from `stage`; null at the last one.
+  // The only stage reachable from `stage`; null for the last one.
   const v1::Stage* NextStage(absl::string_view stage) const;
   // Null when there is no such stage.
   const v1::Stage* FindStage(absl::string_view stage) const;
   bool IsLastStage(absl::string_view stage) const;
 
-  // The derived third state machine: the first status whose conditions all hold.
+  // The third state machine, a derived one: the first status whose conditions all hold.
   const std::string& StatusOf(const Standing& standing) const;
   // Whether sessions can be marked as failed.
   bool HasFailedStatus() const;
@@ -71,15 +71,15 @@ class Workflow {
   // How often a task may fail.
   int max_retries() const;
 
-  // Every way in which `context` does not fit the field list, as path → what is wrong.
+  // Every violation of the field list in `context`, as path → what is wrong.
   using Violations = std::vector<std::pair<std::string, std::string>>;
   Violations CheckContext(const google::protobuf::Struct& context) const;
 
-  // What `session` lacks to be in `stage`: the owner, and what that stage and those before it
+  // What `session` lacks for `stage`: the owner, and the fields that this stage and those before it
   // require.
   std::vector<std::string> MissingFields(const v1::Session& session, absl::string_view stage) const;
 
-  // absl::InfiniteDuration() for never; a retention of 0 is never too.
+  // absl::InfiniteDuration() for never; a retention of 0 also means never.
   absl::Duration recovery_window() const;
   absl::Duration after_end() const;
   absl::Duration after_delete() const;

@@ -1,4 +1,4 @@
-// The workflow revisions this daemon knows. The database is the truth; this is what was read of it.
+// The workflow revisions that this daemon knows: a cache of what it read from the database.
 #pragma once
 
 #include <map>
@@ -13,7 +13,7 @@
 
 namespace sessiond {
 
-// Thread-safe. Revisions are immutable, so that what is found stays right.
+// Thread-safe. Revisions are immutable, so a found entry stays valid.
 class WorkflowCatalog {
  public:
   using Entry = std::shared_ptr<const Workflow>;
@@ -25,7 +25,7 @@ class WorkflowCatalog {
   Entry Newest(absl::string_view name) const;
   // The names, in order.
   std::vector<std::string> Names() const;
-  // By name, the newest revision of each first; only that one, or all.
+  // By name, the newest revision of each first; only the newest, or all.
   std::vector<Entry> List(bool all_revisions) const;
 
  private:

@@ -27,17 +27,17 @@ using v1::Session;
 
 // ------------------------------------------------------------------------------------------ limits
 
-// What a page of definitions carries with room to spare, and no definition made by hand comes near.
+// Fits easily into a page of definitions, and is far more than a definition made by hand needs.
 constexpr std::size_t kDefinitionBytesMax = 256 << 10;
 constexpr int kRetriesMax = 1000;
-// A hundred years of 365 days: longer is a slip, and "never" has its own spelling.
+// A hundred years of 365 days: a longer duration is a mistake, and "never" has its own spelling.
 constexpr int64_t kDurationSecondsMax = int64_t{100} * 365 * 24 * 3600;
-// Nobody reads on, and all that a definition of the largest size can have wrong would not fit a
-// reply.
+// Nobody reads more, and all problems that a definition of the largest size can have would not fit
+// into a reply.
 constexpr std::size_t kProblemsMax = 1000;
 
-// How many parts a definition may have. The product of stages, statuses and task types is what the
-// check below walks through: some ten thousand standings.
+// How many parts a definition may have. The check below goes through the product of stages,
+// statuses and task types: some ten thousand standings.
 struct SizeLimit {
   absl::string_view field;
   int count_max;
@@ -71,7 +71,7 @@ int CountMax(const FieldDescriptor& field) {
 
 // ------------------------------------------------------------------------------------------- words
 
-// Somebody's text, for a place in a sentence.
+// Quotes a text from the definition for use in a sentence.
 std::string Quoted(absl::string_view text) {
   constexpr std::size_t kShownMax = 64;
   const bool cut = text.size() > kShownMax;
@@ -85,7 +85,7 @@ bool IsName(absl::string_view name) {
   });
 }
 
-// UTF-8 that a line can show.
+// UTF-8 that can be shown in one line.
 bool IsText(absl::string_view text) {
   return google::protobuf::internal::IsStructurallyValidUTF8(text.data(),
                                                              static_cast<int>(text.size())) &&
@@ -106,7 +106,7 @@ std::vector<std::string> NamesOf(const google::protobuf::RepeatedPtrField<std::s
   return {list.begin(), list.end()};
 }
 
-// "there are: one, two", of what might have been meant.
+// "there are: one, two": the names that might have been meant.
 std::string ThereAre(const std::vector<std::string>& names) {
   if (names.empty()) return "there are none";
   constexpr std::size_t kShownMax = 8;
@@ -121,9 +121,9 @@ std::string ThereAre(const std::vector<std::string>& names) {
 
 // --------------------------------------------------------------------------------------- standings
 
-// Calls `visit` with every standing that a session of this workflow can come to: it is created
-// at the first stage, reaching the last stops and completes it, a task runs only in its stages
-// while the session is ACTIVE or PAUSED, and a failure ends the task that runs.
+// Calls `visit` with every standing that a session of this workflow can reach: it is created at the
+// first stage, reaching the last one stops and completes it, a task runs only in its stages while
+// the session is ACTIVE or PAUSED, and a failure ends the running task.
 template <class Visit>
 void EachStanding(const v1::Workflow& definition, bool can_fail, Visit visit) {
   const int count = std::max(1, definition.stages_size());
@@ -156,7 +156,7 @@ std::string Tell(const Standing& standing) {
 
 // ------------------------------------------------------------------------------------------- order
 
-// Where a path stands in the definition: a field's number and an entry's index, step by step.
+// The position of a path in the definition: a field's number and an entry's index, step by step.
 std::vector<int> PlaceOf(const std::string& path) {
   std::vector<int> place;
   const Descriptor* type = v1::Workflow::descriptor();
@@ -193,7 +193,7 @@ class Check {
     CheckStages();
     CheckStatuses();
     CheckTaskTypes();
-    // Of parts that contradict themselves nothing more can be concluded.
+    // From contradictory parts nothing more can be concluded.
     if (problems_.empty()) CheckStandings();
     CheckHead();
     CheckFields();
@@ -260,7 +260,8 @@ class Check {
     if (!IsText(text)) Add(path, "must be UTF-8 without control characters");
   }
 
-  // Of the entries of `list`: names, each once. `name_field` is where an entry has its name.
+  // For the entries of `list`: each has a name, and no name is used twice. `name_field` is the
+  // entry's field with its name.
   void CheckNames(const std::vector<std::string>& names, absl::string_view list,
                   absl::string_view name_field,
                   absl::string_view why_once = "give each once, under a name of its own") {
@@ -275,7 +276,7 @@ class Check {
     }
   }
 
-  // Of a list of names of `kind`: each known, each once.
+  // For a list of names of `kind`: each is known, and none is named twice.
   template <class List>
   void CheckMentions(const List& mentioned, const std::string& list, absl::string_view kind,
                      const std::vector<std::string>& known) {
@@ -324,7 +325,7 @@ class Check {
     }
   }
 
-  // An empty string is none, where a field is required.
+  // An empty string is no value for a required field.
   static bool CanBeGiven(const v1::FieldSpec& field, const std::string& value) {
     return !value.empty() && value.size() <= StringBytesMax(field);
   }
@@ -358,13 +359,14 @@ class Check {
     }
   }
 
-  // Wherever a session can stand some status must hold, and each status must hold somewhere.
+  // In every standing of a session some status must hold, and each status must hold in some
+  // standing.
   void CheckStandings() {
     const auto& rules = definition_.statuses();
     const bool can_fail =
         std::any_of(rules.begin(), rules.end(), [](const auto& rule) { return rule.failed(); });
     std::vector<bool> wins(rules.size());
-    // The rule that wins at the first standing where this one's conditions hold.
+    // The rule that wins in the first standing where this one's conditions hold.
     std::vector<int> beaten_by(rules.size(), -1);
     std::string without;
     EachStanding(definition_, can_fail, [&](const Standing& standing) {

@@ -1,5 +1,5 @@
-// Everything that is wrong with a workflow definition, said before any session follows it: each
-// problem by the path of its field, with the way out.
+// Finds everything that is wrong with a workflow definition before any session follows it: each
+// problem has the path of its field and says how to fix it.
 #pragma once
 
 #include <vector>
@@ -9,12 +9,12 @@
 
 namespace sessiond {
 
-// `path` as in `stages[2].required_fields[0]`. Lines and columns are for definitions that were read
-// from text (workflow_text.h).
+// `path` as in `stages[2].required_fields[0]`. Definitions that were read from text also have lines
+// and columns (workflow_text.h).
 using WorkflowProblem = v1::ValidateWorkflowResponse::Problem;
 
-// In the order of the definition's fields; nothing when it is sound. Its revision is not looked at.
-// A definition with too many parts is told so first, and nothing else.
+// In the order of the definition's fields; empty when it is valid. Its revision is not checked. For
+// a definition with too many parts this is the only problem returned.
 std::vector<WorkflowProblem> CheckWorkflow(const v1::Workflow& definition);
 
 }  // namespace sessiond

@@ -20,7 +20,7 @@ using google::protobuf::Descriptor;
 using google::protobuf::FieldDescriptor;
 using google::protobuf::TextFormat;
 
-// The parser quotes the text it could not read, whatever that is.
+// The parser quotes the text that it could not read, which may contain any bytes.
 std::string Printable(const std::string& message) {
   constexpr std::size_t kShownMax = 512;
   const std::string shown = message.substr(0, kShownMax);
@@ -28,7 +28,8 @@ std::string Printable(const std::string& message) {
   return ascii ? shown : absl::CHexEscape(shown);
 }
 
-// A place in the text as Protobuf counts it: from 0, and a tab leads to the next multiple of 8.
+// A position in the text as Protobuf counts it: from 0, and a tab advances to the next multiple of
+// 8.
 struct Place {
   int line = 0;
   int column = 0;
@@ -45,7 +46,7 @@ struct Place {
   }
 };
 
-// The last place of `word` before `end`; `end` where there is none.
+// The last position of `word` before `end`; `end` if there is none.
 Place LastBefore(absl::string_view text, absl::string_view word, Place end) {
   Place last = end;
   Place place;
@@ -55,7 +56,7 @@ Place LastBefore(absl::string_view text, absl::string_view word, Place end) {
   return last;
 }
 
-// Collects what the parser could not read. People count lines and columns from 1.
+// Collects the parser's errors. People count lines and columns from 1.
 class Complaints : public google::protobuf::io::ErrorCollector {
  public:
   Complaints(absl::string_view text, std::vector<WorkflowProblem>& problems)
@@ -64,7 +65,7 @@ class Complaints : public google::protobuf::io::ErrorCollector {
   void AddError(int line, google::protobuf::io::ColumnNumber column,
                 const std::string& message) override {
     Place place{line, column};
-    // Of a value that an enum does not have, the parser names the place behind it.
+    // For a value that an enum does not have, the parser gives the position after it.
     absl::string_view value = message;
     if (absl::ConsumePrefix(&value, "Unknown enumeration value of \""))
       place = LastBefore(text_, value.substr(0, value.find('"')), place);
@@ -79,7 +80,7 @@ class Complaints : public google::protobuf::io::ErrorCollector {
   std::vector<WorkflowProblem>& problems_;
 };
 
-// Where the entry stands. A list in brackets has one location for all of its entries.
+// The position of the entry. A list in brackets has one location for all of its entries.
 TextFormat::ParseLocation Locate(const TextFormat::ParseInfoTree& tree,
                                  const FieldDescriptor& field, int index) {
   if (!field.is_repeated()) return tree.GetLocation(&field, -1);
@@ -90,7 +91,7 @@ TextFormat::ParseLocation Locate(const TextFormat::ParseInfoTree& tree,
   return tree.GetLocation(&field, 0);
 }
 
-// Follows the path as far as the text goes: what is missing is missing where it should have been.
+// Follows the path as far as the text has it: a missing part is reported where it should be.
 void SetPosition(const TextFormat::ParseInfoTree& root, WorkflowProblem& problem) {
   const TextFormat::ParseInfoTree* tree = &root;
   const Descriptor* type = v1::Workflow::descriptor();

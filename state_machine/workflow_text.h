@@ -1,4 +1,4 @@
-// Workflow definitions as people write them: textproto, every problem with its line and column.
+// Workflow definitions as people write them: textproto, each problem with its line and column.
 #pragma once
 
 #include <string>
@@ -11,15 +11,15 @@
 namespace sessiond {
 
 struct WorkflowText {
-  // Whole where there are no problems.
+  // Complete when there are no problems.
   v1::Workflow definition;
-  // By line and column. Of text that could not be read only where and why, without a path.
+  // By line and column. For text that could not be parsed only where and why, without a path.
   std::vector<WorkflowProblem> problems;
 };
 
 WorkflowText ReadWorkflow(absl::string_view textproto);
 
-// `12:3: stages[1].name: …`, whatever of it is known.
+// `12:3: stages[1].name: …`, as far as known.
 std::string Describe(const WorkflowProblem& problem);
 
 }  // namespace sessiond
