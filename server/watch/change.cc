@@ -17,7 +17,7 @@ using v1::SessionEvent;
 
 bool Born(const SessionEvent& event) { return event.sequence() == 1; }
 
-// What the event itself says of the time behind it, whatever came later.
+// What the event itself says about the session after it, whatever came later.
 void SetAfter(const SessionEvent& event, Session* session) {
   session->set_state(event.new_state());
   session->set_stage(event.new_stage());
@@ -26,7 +26,7 @@ void SetAfter(const SessionEvent& event, Session* session) {
   *session->mutable_update_time() = event.event_time();
 }
 
-// As many of the first as fit; none, when the very first does not.
+// As many of the first messages as fit; none when even the first does not.
 std::vector<v1::SessionMessage> Fitting(std::vector<v1::SessionMessage> messages) {
   std::size_t bytes = 0;
   const auto cut = std::find_if(messages.begin(), messages.end(), [&](const auto& message) {
@@ -47,8 +47,8 @@ std::shared_ptr<Change> NewChange(int16_t partition, int64_t position, SessionEv
   return change;
 }
 
-// The events of one command, first to last: each finds the session as the one before it left it,
-// and the last leaves it as the command did. Most commands tell of one, and nothing is copied.
+// The events of one command, first to last: each finds the session as the previous one left it, and
+// the last leaves it as the command did. Most commands have one event, and then nothing is copied.
 void AddCommand(std::vector<db::CommittedEvent>::iterator begin,
                 std::vector<db::CommittedEvent>::iterator end, std::vector<ChangePtr>* changes) {
   SessionPtr before = begin->session_before;
@@ -67,7 +67,7 @@ void AddCommand(std::vector<db::CommittedEvent>::iterator begin,
   }
 }
 
-// Of a session that is gone.
+// For a session that is gone.
 SessionPtr BeforeTheEnd(const SessionEvent& event, const db::StoredEvents& stored) {
   auto before = std::make_shared<Session>();
   const auto found = stored.tombstones.find(event.session_id());
@@ -99,7 +99,7 @@ std::vector<ChangePtr> ChangesOf(std::vector<db::CommittedEvent> committed) {
 }
 
 std::vector<ChangePtr> ChangesOf(db::StoredEvents stored) {
-  // Each session as it was behind the event that is looked at, going back from the last.
+  // Each session as it was after the event at hand, going back from the last event.
   absl::flat_hash_map<std::string, Session> standing;
   for (const auto& [id, session] : stored.sessions) {
     Session& stands = standing[id];
@@ -135,7 +135,7 @@ std::vector<ChangePtr> ChangesOf(db::StoredEvents stored) {
 
 const std::string& Change::wire() const {
   absl::call_once(serialized_, [this] {
-    // Lent, not copied: to be serialized is no change.
+    // Lent, not copied: serializing it does not change it.
     v1::WatchSessionsResponse response;
     v1::WatchSessionsResponse::Change& change = *response.mutable_change();
     change.unsafe_arena_set_allocated_event(const_cast<v1::SessionEvent*>(&event));

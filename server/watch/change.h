@@ -1,5 +1,5 @@
-// What watches are about: one event, with all that is needed to tell whose it is and to send it.
-// Made once, shared by everybody who gets it, never changed.
+// What watches deliver: one event, with everything needed to match it and to send it. It is made
+// once, shared by all its receivers, and never changed.
 #pragma once
 
 #include <cstdint>
@@ -16,7 +16,7 @@
 
 namespace sessiond::watch {
 
-// For each partition the position up to which, itself included, something is known.
+// For each partition the position up to which, inclusive, something is known.
 using Positions = std::vector<int64_t>;
 
 using SessionPtr = std::shared_ptr<const v1::Session>;
@@ -26,18 +26,18 @@ class Change {
   int16_t partition = 0;
   int64_t position = 0;
   v1::SessionEvent event;
-  // For filters: as the event found the session, and as it left it. Null: there was none yet, or it
-  // is gone.
+  // For filters: the session before the event, and after it. Null: it did not exist yet, or is
+  // gone.
   SessionPtr before, after;
-  // `before` was made of a tombstone and the event that tells of the end: session_id, namespace,
-  // workflow, create_time, state, stage, status, and the owner unless erased. All else is gone.
+  // `before` was made from a tombstone and the last event: session_id, namespace, workflow,
+  // create_time, state, stage, status, and the owner unless erased. All other fields are lost.
   bool before_is_partial = false;
-  // To be sent: as the event left it, or as it stood a little later. Null: it is gone.
+  // To be sent: the session as the event left it, or as it was a little later. Null: it is gone.
   SessionPtr session;
-  // To be sent: what was appended, up to kAppendedBytesMax.
+  // To be sent: the appended messages, up to kAppendedBytesMax.
   std::vector<v1::SessionMessage> messages;
 
-  // A WatchSessionsResponse with the change alone, serialized: once, however many watch it.
+  // A WatchSessionsResponse with only this change, serialized: once, however many watch it.
   // REQUIRES: nothing is changed any more. Thread-safe.
   const std::string& wire() const;
 
@@ -48,14 +48,15 @@ class Change {
 
 using ChangePtr = std::shared_ptr<const Change>;
 
-// What a change carries of the contents of messages; ListMessages has the rest.
+// How much of the contents of messages a change carries; ListMessages has the rest.
 inline constexpr std::size_t kAppendedBytesMax = 256 << 10;
 
-// The changes that a group tells of: each session is carried forward from how its command found it.
+// The changes of a committed group: each session is moved forward, event by event, from its state
+// before its command.
 std::vector<ChangePtr> ChangesOf(std::vector<db::CommittedEvent> committed);
 
-// The changes that these events were, in their order: in what filters look at, each session is
-// taken back from how it is now.
+// The changes for these stored events, in their order: for filters, each session is moved back,
+// event by event, from its present state.
 std::vector<ChangePtr> ChangesOf(db::StoredEvents stored);
 
 }  // namespace sessiond::watch

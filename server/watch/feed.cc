@@ -12,24 +12,25 @@
 namespace sessiond::watch {
 namespace {
 
-// What may come from memory within this is not read: a group is told of right behind its commit.
+// Changes that may come from memory within this time are not read: a lane publishes a group right
+// after its commit.
 constexpr absl::Duration kGrace = absl::Milliseconds(5);
 
-// Of one read: some milliseconds, so that neither memory nor the others' wait grow.
+// Per read: it takes some milliseconds, so that neither memory nor the others' wait grow.
 constexpr int64_t kFetchMax = 500;
 
 constexpr absl::Duration kPollTimeout = absl::Seconds(5);
 
-// While the database is away.
+// While the database is unreachable.
 constexpr absl::Duration kRetryPeriod = absl::Milliseconds(100);
 
-// Silence behind which the database is asked less often.
+// After this long without changes the database is asked less often.
 constexpr absl::Duration kSilence = absl::Seconds(1);
 
 // How often the dispatcher looks for heartbeats: they are due by the second.
 constexpr absl::Duration kBeatPeriod = absl::Milliseconds(100);
 
-// Streams wait for their first look, and none is refused it: as many as ever watch.
+// Streams queue for their first read, and none is refused it: as many as ever watch.
 constexpr int kReadsWaitingMax = 100'000;
 
 HubOptions WithKick(HubOptions options, std::function<void()> kick) {
@@ -132,7 +133,7 @@ void Feed::Poll() {
   }
 }
 
-// False: the database does not answer.
+// False: the database does not respond.
 bool Feed::FetchMissing() {
   for (;;) {
     const std::vector<Range> missing = hub_.Missing(kFetchMax);
@@ -142,7 +143,7 @@ bool Feed::FetchMissing() {
 }
 
 absl::Status Feed::Fetch(const std::vector<Range>& ranges) {
-  // Of whatever filters will look at, once it is in the log.
+  // With everything that any filter may look at, because it goes into the log.
   auto stored = Wait(polls_.GetEvents(ranges, db::Rewinding::kAll, kAppendedBytesMax));
   if (!stored.ok()) return stored.status();
   std::vector<ChangePtr> changes = ChangesOf(*std::move(stored));

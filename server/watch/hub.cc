@@ -6,17 +6,18 @@
 namespace sessiond::watch {
 namespace {
 
-// What one Take hands out, and looks at: a stream writes that much, and then others have the lock.
+// How much one Take returns, and looks at: a stream writes that much, and then others get the lock.
 constexpr std::size_t kTakenMax = 64;
 constexpr int kScannedMax = 4096;
 
-// What one Take, or RangesBetween, asks to be read.
+// How much one Take, or RangesBetween, asks to be read.
 constexpr int64_t kUnreadMax = 128;
 
-// Removed positions that the log spans; beyond, it begins anew.
+// The longest run of removed positions that the log spans; after a longer one, the log starts
+// again.
 constexpr int64_t kHoleMax = 4096;
 
-// A message takes about four times the memory that it takes on the wire.
+// A message takes about four times as much memory as on the wire.
 std::size_t BytesOf(const Change& change) {
   std::size_t bytes = change.event.ByteSizeLong();
   if (change.session != nullptr) bytes += change.session->ByteSizeLong();
@@ -25,7 +26,7 @@ std::size_t BytesOf(const Change& change) {
   return sizeof(Change) + 4 * bytes;
 }
 
-// Shares `budget` out among ranges that ask for more.
+// Divides `budget` among ranges that ask for more.
 void Limit(int64_t budget, std::vector<Range>* ranges) {
   for (std::size_t i = 0; i < ranges->size(); ++i) {
     if (budget == 0) return ranges->resize(i);
@@ -160,7 +161,7 @@ void Hub::TakeQueue(Subscription& subscription, Taken* taken) {
   for (std::size_t i = 0; i < count; ++i) {
     const Subscription::Mark& mark = queue[i];
     const int64_t index = mark.position - Oldest(mark.partition);
-    // Thrown out of the log since.
+    // It has been removed from the log since.
     if (index < 0) return FallBehind(subscription);
     taken->deliveries.push_back({log_[mark.partition][index].change, mark.matches});
     subscription.cursor_[mark.partition] = mark.position;
@@ -170,7 +171,7 @@ void Hub::TakeQueue(Subscription& subscription, Taken* taken) {
   if (queue.empty()) CatchUp(subscription);
 }
 
-// Everything that the hub has seen, the watch has taken or does not want.
+// The watch has taken everything that the hub has seen, or does not want it.
 void Hub::CatchUp(Subscription& subscription) {
   for (const int16_t p : subscription.interest().partitions())
     subscription.cursor_[p] = std::max(subscription.cursor_[p], positions_[p]);
@@ -210,7 +211,7 @@ void Hub::Advance(Subscription& subscription, absl::Span<const Range> ranges) {
     int64_t& cursor = subscription.cursor_[range.partition];
     cursor = std::max(cursor, range.upto);
   }
-  // What came from the hub while the same was read.
+  // Changes that came from the hub while the same ones were read.
   std::erase_if(subscription.queue_, [&](const Subscription::Mark& mark) {
     return mark.position <= subscription.cursor_[mark.partition];
   });
@@ -273,7 +274,7 @@ void Hub::Log(int16_t partition, Logged logged) {
   log_bytes_ += logged.bytes;
   log_[partition].push_back(std::move(logged));
   order_.push_back(partition);
-  // The newest stays, however large: there is always something to hand out.
+  // The newest entry stays, however large: there is always something to return.
   while (log_bytes_ > options_.log_bytes_max && order_.size() > 1) {
     std::deque<Logged>& oldest = log_[order_.front()];
     order_.pop_front();
@@ -282,8 +283,8 @@ void Hub::Log(int16_t partition, Logged logged) {
   }
 }
 
-// The events up to here were removed before we saw them: their session is gone, and its last event
-// comes behind.
+// The events up to here were removed before the hub saw them: their session is gone, and its last
+// event comes later.
 void Hub::PassHole(int16_t partition, int64_t upto) {
   int64_t& position = positions_[partition];
   if (upto - position > kHoleMax) {
@@ -303,7 +304,7 @@ void Hub::Dispatch(const Change& change, Wakes* wakes) {
     if (group.live.empty()) return;
     const std::optional<bool> matches = group.interest->Judge(change);
     if (!matches.has_value()) return;
-    // Push may take one out of the set.
+    // Push may remove one from the set.
     const std::vector<Subscription*> live(group.live.begin(), group.live.end());
     for (Subscription* subscription : live) Push(*subscription, change, *matches, wakes);
   };
@@ -321,7 +322,7 @@ void Hub::Dispatch(const Change& change, Wakes* wakes) {
 }
 
 void Hub::Push(Subscription& subscription, const Change& change, bool matches, Wakes* wakes) {
-  // A watch may begin ahead of the hub, which has not heard of everything yet.
+  // A watch may start ahead of the hub, which has not seen everything yet.
   if (change.position <= subscription.cursor_[change.partition]) return;
   if (subscription.queue_.empty()) {
     CatchUp(subscription);
@@ -357,7 +358,7 @@ void Hub::Fill(absl::Span<const Range> ranges, std::vector<ChangePtr> changes) {
     auto next = changes.begin();
     for (const Range& range : ranges) {
       const int16_t p = range.partition;
-      // What came from memory meanwhile is there already.
+      // What came from memory in the meantime is already there.
       for (; next != changes.end() && (*next)->partition == p; ++next) {
         if ((*next)->position <= positions_[p] || positions_[p] < range.after) continue;
         PassHole(p, (*next)->position - 1);

@@ -6,12 +6,12 @@
 //                                                             ▲ a watch that fell behind reads here
 //   database ◀───────── Missing, and what is no more in the log: Taken::unread
 //
-// Positions are dense within a partition, so the hub knows what it has not seen. A change of this
-// daemon comes from memory; one of another is noticed as a gap, or by asking the database how far
-// its partitions are, and read. Each watch has a cursor; it is live while the hub hands it every
-// change it wants as it comes. Whoever is slow falls behind: its queue is thrown away, its cursor
-// stays, and it goes on from the log or the database when it is ready. So a slow reader costs a few
-// kilobytes, and nobody waits for it.
+// Positions are dense within a partition, so the hub knows what it has not seen. A change by this
+// daemon comes from memory; one by another daemon is noticed as a gap, or by asking the database
+// how far its partitions are, and is then read. Each watch has a cursor; it is live while the hub
+// hands it every change it wants as it comes. A slow watch falls behind: its queue is dropped, its
+// cursor stays, and it continues from the log or the database when it is ready. So a slow reader
+// costs a few kilobytes, and delays nobody.
 //
 // No I/O, no threads, no clock. Thread-safe.
 #pragma once
@@ -43,26 +43,26 @@ namespace sessiond::watch {
 
 using Range = db::PositionRange;
 
-// What lies between, of these partitions, as far as one read goes.
+// The positions between the two, in these partitions, up to the size of one read.
 std::vector<Range> RangesBetween(const Positions& after, const Positions& upto,
                                  const std::vector<int16_t>& partitions);
 
 struct HubOptions {
   int partition_count = 64;
-  // Of changes, as they lie in memory: some seconds of a busy daemon.
+  // Bytes of changes in memory: some seconds of a busy daemon.
   std::size_t log_bytes_max = 32 << 20;
-  // Marks that wait for one watch: what a stream may lag behind and stay live.
+  // Marks queued for one watch: how far a stream may lag behind and still be live.
   std::size_t queue_max = 256;
   // Changes of a partition that wait for an earlier one; more are read from the database later.
   std::size_t early_max = 1024;
-  // Called when somebody begins to watch and nobody did, and when a change came before an earlier
-  // one: Missing has an answer soon. On any thread, without a lock.
+  // Called when the first watch starts, and when a change came before an earlier one: Missing will
+  // soon return something. On any thread, without a lock.
   std::function<void()> on_missing = [] {};
 };
 
 class Subscription;
 
-// Who wants the same.
+// The watches with the same interest.
 struct Group {
   std::string canonical;
   std::shared_ptr<const Interest> interest;
@@ -79,14 +79,14 @@ class Subscription {
         heartbeat_interval_(heartbeat_interval) {}
 
   const Interest& interest() const { return *interest_; }
-  // The stream sent something. Thread-safe, as are the following.
+  // The stream has sent something. Thread-safe, like the following.
   void Spoke(SteadyTime now) { spoke_ = now; }
   // When it must send something again.
   SteadyTime silent_until() const { return spoke_.load() + heartbeat_interval_; }
 
  private:
   friend class Hub;
-  // A change that waits, in the log.
+  // A queued change, in the log.
   struct Mark {
     int64_t position;
     int16_t partition;
@@ -102,8 +102,8 @@ class Subscription {
   Group* group_ = nullptr;
   SteadyTime beat_;
   bool live_ = false;
-  // All that it wants up to here was taken. Of a live watch it is that of its first mark; without
-  // marks the hub's own positions are as good.
+  // Everything wanted up to here was taken. A live watch's cursor is that of its first mark;
+  // without marks the hub's own positions are as good.
   Positions cursor_;
   std::vector<Mark> queue_;
 };
@@ -112,69 +112,70 @@ using SubscriptionPtr = std::shared_ptr<Subscription>;
 
 struct Delivery {
   ChangePtr change;
-  // What Interest::Judge said.
+  // The result of Interest::Judge.
   bool matches = false;
 };
 
-// What there is for a watch.
+// What is available to a watch.
 struct Taken {
   // In order.
   std::vector<Delivery> deliveries;
-  // Where the watch stands behind them.
+  // The positions of the watch after them.
   Positions positions;
-  // There is more to take at once.
+  // More can be taken at once.
   bool more = false;
-  // When not empty: to be read from the database, held against the interest, sent, and then told
-  // with Advance.
+  // When not empty: to be read from the database, matched against the interest, sent, and then
+  // reported with Advance.
   std::vector<Range> unread;
 };
 
 class Hub {
  public:
-  // REQUIRES: `listener` outlives the hub, which tells it whether anybody watches.
+  // REQUIRES: `listener` outlives the hub, which notifies it whether there are watches.
   Hub(HubOptions options, db::CommittedListener& listener);
 
   // ---- watches
 
-  // A watch of all changes behind `from`. `now`: how far the database is, by a look that was not
-  // earlier than the one for `from`. `wake` is called whenever there is something to take, and when
-  // the watch has been silent for `heartbeat_interval`; on any thread, without a lock.
+  // A watch of all changes after `from`. `now`: how far the database is, read no earlier than
+  // `from`. `wake` is called whenever there is something to take, and when the watch has been
+  // silent for `heartbeat_interval`; on any thread, without a lock.
   SubscriptionPtr Subscribe(std::shared_ptr<const Interest> interest, Positions from,
                             const Positions& now, SteadyTime time,
                             absl::Duration heartbeat_interval, std::function<void()> wake);
   void Unsubscribe(const SubscriptionPtr& subscription);
 
-  // What there is now. With nothing to deliver and nothing unread the watch is live, and is woken
-  // when that changes.
+  // What is available now. With nothing to deliver and nothing unread the watch is live, and is
+  // woken when that changes.
   Taken Take(Subscription& subscription);
-  // These were read and sent: what Take named as unread, or what the hub has not seen yet.
+  // These ranges were read and sent: those that Take returned as unread, or those that the hub has
+  // not seen yet.
   void Advance(Subscription& subscription, absl::Span<const Range> ranges);
 
   // ---- changes
 
-  // Whether anybody watches. While nobody does, nothing is kept.
+  // Whether there are watches. Without any, nothing is stored.
   bool awake() const;
-  // From memory: each partition's in order.
+  // From memory, in order for each partition.
   void Publish(std::vector<ChangePtr> changes);
-  // The database is at least so far.
+  // The database has reached at least these positions.
   void Saw(const Positions& positions);
   // What is missing and should be read, `events_max` positions in all.
   std::vector<Range> Missing(int64_t events_max) const;
-  // All that is left of these ranges: what is not there was removed. REQUIRES: both ascend by
+  // Everything that is left of these ranges: other positions were removed. REQUIRES: both ascend by
   // partition, and the changes by position.
   void Fill(absl::Span<const Range> ranges, std::vector<ChangePtr> changes);
 
   // ---- time
 
-  // Wakes the watches that have been silent for too long. Answers when to call it again.
+  // Wakes the watches that have been silent for too long. Returns when to call it again.
   SteadyTime Beat(SteadyTime now);
 
-  // How many watch.
+  // The number of watches.
   std::size_t subscriptions() const;
 
  private:
   struct Logged {
-    ChangePtr change;  // Null: removed from the database before we saw it.
+    ChangePtr change;  // Null: removed from the database before the hub saw it.
     std::size_t bytes = 0;
   };
   using Wakes = std::vector<SubscriptionPtr>;
@@ -195,7 +196,7 @@ class Hub {
   void Push(Subscription& subscription, const Change& change, bool matches, Wakes* wakes)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
-  // The first position that the log has of a partition.
+  // The first position of a partition in the log.
   int64_t Oldest(int16_t partition) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     return positions_[partition] - static_cast<int64_t>(log_[partition].size()) + 1;
   }
@@ -213,7 +214,7 @@ class Hub {
   absl::flat_hash_map<Subscription*, SubscriptionPtr> subscriptions_ ABSL_GUARDED_BY(mutex_);
   absl::flat_hash_map<std::string, std::unique_ptr<Group>> groups_ ABSL_GUARDED_BY(mutex_);
   absl::flat_hash_map<std::string, std::vector<Group*>> groups_by_key_ ABSL_GUARDED_BY(mutex_);
-  // How many keys there are of each kind.
+  // The number of keys of each kind.
   std::array<int, kKeyKinds> kinds_ ABSL_GUARDED_BY(mutex_) = {};
   absl::btree_set<std::pair<SteadyTime, Subscription*>> beats_ ABSL_GUARDED_BY(mutex_);
 
@@ -222,7 +223,7 @@ class Hub {
   std::vector<std::map<int64_t, ChangePtr>> early_ ABSL_GUARDED_BY(mutex_);
   // By partition, ending at its position.
   std::vector<std::deque<Logged>> log_ ABSL_GUARDED_BY(mutex_);
-  // The partitions of all that is logged, oldest first.
+  // The partitions of all logged changes, oldest first.
   std::deque<int16_t> order_ ABSL_GUARDED_BY(mutex_);
   std::size_t log_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
 };

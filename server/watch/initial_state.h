@@ -1,7 +1,7 @@
-// What the initial state has told already. It is read in pages, each as of its own moment, while
-// changes go on; a change is told by it exactly when it was committed before the page was read that
-// its session belongs to. Pages are stretches of an order that sessions never move in, so it takes
-// one moment for each page, and nothing for each session, to know which those are.
+// What the initial state already covers. It is read in pages, each as of its own moment, while
+// changes go on. It covers a change exactly when the change was committed before its session's page
+// was read. Pages are ranges of an order in which sessions never move, so one moment per page is
+// enough, and nothing per session.
 #pragma once
 
 #include <algorithm>
@@ -18,7 +18,8 @@ namespace sessiond::watch {
 
 class InitialState {
  public:
-  // Where a session stands in the order of pages: by create_time, then id; of named sessions by id.
+  // The position of a session in the order of pages: by create_time, then id; of named sessions by
+  // id.
   using Key = std::pair<int64_t, std::string>;
 
   explicit InitialState(bool named) : named_(named) {}
@@ -30,14 +31,14 @@ class InitialState {
 
   // A page that ends with this key, and is followed by another.
   void AddPage(Key last, Positions as_of) { pages_.push_back({std::move(last), std::move(as_of)}); }
-  // The last page: all that is behind the one before.
+  // The last page: everything after the previous one.
   void AddLastPage(Positions as_of) { last_ = std::move(as_of); }
 
-  // REQUIRES, as the following: the last page was added. Changes up to here that Told denies are
-  // still to be sent.
+  // REQUIRES, like the following: the last page was added. Changes up to here for which Told
+  // returns false must still be sent.
   const Positions& last_as_of() const { return last_; }
 
-  // Whether its session was told of, or left out, as the change left it or later.
+  // Whether its session was sent, or left out, in the state after the change or a later one.
   bool Told(const Change& change) const {
     assert(!last_.empty());
     const v1::Session* session = change.after != nullptr ? change.after.get() : change.before.get();

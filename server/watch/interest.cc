@@ -16,7 +16,7 @@ namespace {
 
 using v1::Session;
 
-// Restrictions that hold for all that match: the filter itself, or the parts of an AND.
+// Restrictions that hold for all matching sessions: the filter itself, or the parts of an AND.
 void ForEachRequired(const Filter& filter, absl::FunctionRef<void(const Restriction&)> visit) {
   if (filter.kind == Filter::Kind::kRestriction) visit(filter.restriction);
   if (filter.kind != Filter::Kind::kAnd) return;
@@ -70,8 +70,8 @@ std::optional<KeyKind> KindOf(FilterField field) {
   }
 }
 
-// Where a filter that parses asks for `recoverable`: the word stands before a comparator, and not
-// behind a dot, in quotes, or as a value.
+// The position in a valid filter at which it asks for `recoverable`: the word comes before a
+// comparator, and not after a dot, in quotes, or as a value.
 std::size_t PositionOfRecoverable(absl::string_view filter) {
   constexpr absl::string_view kWord = "recoverable";
   char quote = 0;
@@ -171,7 +171,7 @@ void Interest::Place(int partition_count) {
   partitions_.erase(std::unique(partitions_.begin(), partitions_.end()), partitions_.end());
 }
 
-// The most telling one of what all sessions that match have in common.
+// The most selective key that all matching sessions share.
 void Interest::FindKeys() {
   if (!session_ids_.empty()) {
     key_kind_ = KeyKind::kSessionId;
@@ -207,7 +207,7 @@ std::optional<bool> Interest::Judge(const Change& change) const {
   if (known == nullptr) return std::nullopt;
   if (!namespace_.empty() && namespace_ != "-" && known->namespace_() != namespace_)
     return std::nullopt;
-  // No filter that asks for what time alone changes comes so far.
+  // Filters whose result changes with time alone were refused before.
   constexpr absl::Time kNever = absl::InfinitePast();
   const bool after = change.after != nullptr && Matches(filter_, *change.after, kNever);
   if (after) return shows_deleted_ || change.after->state() != Session::DELETED;

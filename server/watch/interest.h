@@ -1,9 +1,9 @@
-// What a watch is interested in, and which changes that is.
+// What a watch is interested in, and which changes concern it.
 //
 // Most watches are interested in few sessions: those they name, those of one owner, those with one
 // label. Each interest has keys, and each change has keys; a change concerns an interest only if
-// they share one. So a change is held against the watches that it may concern, and costs nothing
-// for the thousands it does not.
+// they share one. So a change is matched against only the watches that it may concern, and costs
+// nothing for thousands of others.
 #pragma once
 
 #include <array>
@@ -23,7 +23,7 @@ namespace sessiond::watch {
 
 inline constexpr int kWatchedIdsMax = 1000;
 
-// The kinds of keys, the most telling first.
+// The kinds of keys, the most selective first.
 enum class KeyKind {
   kSessionId,
   kReference,
@@ -37,46 +37,46 @@ enum class KeyKind {
   kAll
 };
 inline constexpr int kKeyKinds = 10;
-// Which kinds are asked for, by KeyKind.
+// Which kinds are used, by KeyKind.
 using KeyKinds = std::array<bool, kKeyKinds>;
 
 // Immutable.
 class Interest {
  public:
-  // INVALID_FORMAT: of one of the ids. INVALID_FIELD: too many ids, a type that is none.
-  // INVALID_FILTER: as in a list; `recoverable`, which changes without a change, too.
+  // INVALID_FORMAT: one of the ids. INVALID_FIELD: too many ids, or an unknown event type.
+  // INVALID_FILTER: as in a list; also for `recoverable`, which changes without an event.
   static absl::StatusOr<std::shared_ptr<const Interest>> Of(const v1::WatchSessionsRequest& request,
                                                             int partition_count);
 
-  // Nothing: it is none of its business. Otherwise whether the session is, from then on, one that
-  // the initial state would show.
+  // Nothing when the change does not concern it. Otherwise whether the initial state would show the
+  // session after the change.
   //
-  // A change is its business when the session matched before or after it. Of a session that is gone
-  // little is left where the change was not seen from memory; if the filter asks for more, nobody
-  // knows whether it matched, and it is told: a miss could not be made good, a word too many can be
-  // ignored.
+  // A change concerns it when the session matched before or after. Of a session that is gone little
+  // is known unless the change came from memory. If the filter asks for more, it is unknown whether
+  // the session matched, and the change is sent: a missed change cannot be repaired, a surplus one
+  // can be ignored.
   std::optional<bool> Judge(const Change& change) const;
 
   // Whether the initial state shows a session.
   bool Shows(const v1::Session& session) const;
 
-  // How far a session that is read later must be taken back to be judged.
+  // How far a session that is read later must be taken back for Judge.
   db::Rewinding rewinding() const {
     return asks_for_payload_ ? db::Rewinding::kAll : db::Rewinding::kStanding;
   }
-  // Whether deleted sessions are shown: where they are asked for, by their id or by a filter of
-  // state or delete_time. Elsewhere they are told of, but do not match: as in lists.
+  // Whether deleted sessions are shown: when they are asked for, by id or by a filter of state or
+  // delete_time. Otherwise their changes are sent, but they do not match: as in lists.
   bool shows_deleted() const { return shows_deleted_; }
   // Ascending; empty for all that match.
   const std::vector<std::string>& session_ids() const { return session_ids_; }
   const std::string& namespace_name() const { return namespace_; }
   const Filter& filter() const { return filter_; }
-  // The partitions in which its sessions lie, ascending.
+  // The partitions of its sessions, ascending.
   const std::vector<int16_t>& partitions() const { return partitions_; }
   KeyKind key_kind() const { return key_kind_; }
-  // One; of named sessions one each.
+  // One key; for named sessions one each.
   const std::vector<std::string>& keys() const { return keys_; }
-  // The same for all that are interested in the same, and for nobody else.
+  // Equal for equal interests, and only for those.
   std::string Canonical() const;
 
  private:
@@ -93,15 +93,15 @@ class Interest {
   // Ascending; empty for all.
   std::vector<int> event_types_;
   bool shows_deleted_ = false;
-  // Whether the filter asks for what a tombstone does not have, and for the owner.
+  // Whether the filter asks for fields that a tombstone does not have, and for the owner.
   bool asks_for_payload_ = false, asks_for_owner_ = false;
   std::vector<int16_t> partitions_;
   KeyKind key_kind_ = KeyKind::kAll;
   std::vector<std::string> keys_;
 };
 
-// The keys of the kinds asked for that a change has, each once. Those of a session that is gone are
-// not known: it may concern everybody who watches its partition.
+// The keys of a change, of the kinds that are used, each once. For a session that is gone they are
+// unknown: it may concern every watch of its partition.
 std::vector<std::string> KeysOf(const Change& change, const KeyKinds& kinds);
 
 }  // namespace sessiond::watch

@@ -11,7 +11,7 @@
 namespace sessiond::watch {
 namespace {
 
-// Raised when the layout changes: tokens of before are then refused.
+// Raised when the layout changes: older tokens are then refused.
 constexpr char kVersion = 1;
 constexpr char kInitialState = 1, kChanges = 2;
 constexpr std::size_t kHeadBytes = 2;

@@ -1,11 +1,11 @@
-// Resume tokens: where a watch stands, carried by the caller and believed only when this database's
-// daemons made it, for the very watch it comes back with.
+// Resume tokens: the position of a watch. The caller carries the token, and it is accepted only if
+// this database's daemons made it, and only for the same watch.
 //
 //   token = base64url( version | what the watch is doing | the position of each partition it
 //                      watches, as a varint | the first 16 bytes of HMAC-SHA-256 )
 //
-// The HMAC also covers what is watched, which the token itself does not carry. A watch of one
-// session has tokens of 28 bytes; one of everything, in 64 partitions, of about 300.
+// The HMAC also covers what is watched, which is not in the token itself. Tokens of a watch of one
+// session have 28 bytes; of a watch of everything, in 64 partitions, about 300.
 #pragma once
 
 #include <string>
@@ -19,9 +19,9 @@
 namespace sessiond::watch {
 
 struct ResumePoint {
-  // Of the partitions that are watched; 0 elsewhere.
+  // For the watched partitions; 0 for others.
   Positions positions;
-  // The initial state was not complete yet: it is to be sent anew.
+  // The initial state was not complete yet: it must be sent again.
   bool in_initial_state = false;
 };
 
@@ -32,7 +32,7 @@ class ResumeTokens {
   ResumeTokens(const PageTokens& tokens, const Interest& interest, int partition_count);
 
   std::string Make(const ResumePoint& point) const;
-  // INVALID_RESUME_TOKEN: anything that was not made for this watch, without saying what.
+  // INVALID_RESUME_TOKEN: anything that was not made for this watch, without saying why.
   absl::StatusOr<ResumePoint> Open(absl::string_view token) const;
 
  private:
@@ -41,7 +41,7 @@ class ResumeTokens {
   const PageTokens& tokens_;
   const Interest& interest_;
   const int partition_count_;
-  // Stands for what is watched.
+  // A digest of what is watched.
   const std::string watched_;
 };
 
