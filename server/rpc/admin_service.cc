@@ -16,15 +16,15 @@ constexpr std::size_t kPreviewMax = 100;
 
 using Outcomes = std::vector<absl::StatusOr<db::Outcome>>;
 
-// Of a batch: those that something was done to.
+// The number of sessions in a batch that were changed.
 int Affected(const Outcomes& outcomes) {
   return static_cast<int>(std::count_if(outcomes.begin(), outcomes.end(), [](const auto& outcome) {
     return outcome.ok() && !outcome->events.empty();
   }));
 }
 
-// The first trouble that the next batch would have too: not that a session is held, or gone, since
-// it was found.
+// The first error that the next batch would have too: not that a session has been held, or is gone,
+// since it was found.
 absl::Status TroubleOf(const Outcomes& outcomes) {
   for (const auto& outcome : outcomes) {
     switch (ReasonOf(outcome.status())) {

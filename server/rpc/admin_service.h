@@ -1,7 +1,7 @@
-// AdminService: one coroutine for each RPC, that reads like its contract.
+// AdminService: one coroutine for each RPC, which reads like its contract.
 //
-// Requests arrive parsed and validated (method.h). Work on many sessions is a query for those that
-// are due, and one command for each of them, side by side.
+// Requests arrive parsed and validated (method.h). Work on many sessions is a query for the
+// sessions that are due, and one command for each of them, in parallel.
 #pragma once
 
 #include "absl/time/time.h"
@@ -17,7 +17,7 @@ namespace sessiond::rpc {
 
 class AdminService {
  public:
-  // `started`: when the daemon was. REQUIRES: both outlive the service.
+  // `started`: the daemon's start time. REQUIRES: both outlive the service.
   AdminService(db::SessionStore& store, Journal& journal, absl::Time started)
       : store_(store), journal_(journal), changes_(store, journal), started_(started) {}
 

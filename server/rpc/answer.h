@@ -1,4 +1,4 @@
-// What a handler answers: its reply or why not (Answer), and replies whose bytes exist already.
+// What a handler returns: its reply or a refusal (Answer), and replies that are already serialized.
 #pragma once
 
 #include <memory>
@@ -8,7 +8,7 @@
 
 namespace sessiond::rpc {
 
-// A message as it goes on the wire; shared, because it is kept.
+// A serialized message; shared, because it is cached.
 template <class Message>
 struct Serialized {
   std::shared_ptr<const std::string> bytes;

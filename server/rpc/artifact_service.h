@@ -1,5 +1,5 @@
-// What ArtifactService reads: one coroutine for each RPC, that reads like its contract. Its verbs
-// are rows of state_machine/verbs.inc.
+// The reads of ArtifactService: one coroutine for each RPC, which reads like its contract. Its
+// verbs are rows of state_machine/verbs.inc.
 //
 // Requests arrive parsed and validated (method.h). Refusals are named in artifact_service.proto.
 #pragma once

@@ -1,6 +1,6 @@
-// Changes, as things a handler can co_await. Each is the very node that waits in a lane's inbox: it
-// lives in the awaiting coroutine's frame, and nothing is allocated for it. Reads are tasks of the
-// store's own.
+// Awaiters for changes, to be co_awaited by handlers. Each one is itself the node in a lane's
+// inbox: it lives in the awaiting coroutine's frame, and nothing is allocated for it. Reads are
+// coroutines of the store.
 #pragma once
 
 #include <atomic>
@@ -13,7 +13,7 @@
 
 namespace sessiond::rpc {
 
-// co_await Change(store, command, deadline) → what became of it.
+// co_await Change(store, command, deadline) → its outcome.
 class Change : public db::Submission {
  public:
   Change(db::SessionStore& store, Command command_given, db::Deadline deadline_given)
@@ -27,8 +27,8 @@ class Change : public db::Submission {
   bool await_suspend(std::coroutine_handle<> handle) {
     waiter_ = handle;
     const absl::Status taken = store_.Submit(this);
-    // Once it is taken the coroutine may run, and end, on the lane's thread: nothing of ours is
-    // touched any more.
+    // Once submitted, the coroutine may run, and end, on the lane's thread: do not touch any member
+    // after this.
     if (taken.ok()) return true;
     outcome = taken;
     return false;
@@ -41,7 +41,7 @@ class Change : public db::Submission {
   std::coroutine_handle<> waiter_;
 };
 
-// co_await ChangeAll(store, commands, deadline) → what became of each, when the last is done.
+// co_await ChangeAll(store, commands, deadline) → the outcome of each, when the last is done.
 class ChangeAll {
  public:
   ChangeAll(db::SessionStore& store, std::vector<Command> commands, db::Deadline deadline)
@@ -63,7 +63,7 @@ class ChangeAll {
       part.outcome = taken;
       --left_;
     }
-    // Ours: until here none of them may resume the waiter.
+    // The one for us: until here no command may resume the waiter.
     return --left_ > 0;
   }
   std::vector<absl::StatusOr<db::Outcome>> await_resume() {

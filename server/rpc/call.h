@@ -1,5 +1,5 @@
-// gRPC's completion queue ↔ coroutines: the tag handed to gRPC is a suspended coroutine. One call
-// is one coroutine:
+// gRPC's completion queue ↔ coroutines: the tag given to gRPC is a suspended coroutine. One call is
+// one coroutine:
 //
 //   accept ──▶ arm the next accept ──▶ parse · handle ──▶ finish
 //      ▲ a thread of the queue            ▲ may come back on a lane's thread
@@ -17,7 +17,7 @@
 
 namespace sessiond::rpc {
 
-// What gRPC hands back when an operation has ended.
+// What gRPC returns when an operation has ended.
 class Tag {
  public:
   virtual void Complete(bool ok) = 0;
@@ -26,7 +26,7 @@ class Tag {
   ~Tag() = default;
 };
 
-// Runs a queue until it is shut down and empty.
+// Drives a queue until it is shut down and empty.
 inline void Drive(grpc::CompletionQueue& queue) {
   void* tag = nullptr;
   bool ok = false;
@@ -55,8 +55,9 @@ class Completion final : public Tag {
   bool ok_ = false;
 };
 
-// Tells when a call is over: answered, or left by its client, or past its deadline. Lives in the
-// frame of the call's coroutine. gRPC notices in any case; being told costs a turn of the queue.
+// Reports when a call is over: finished, cancelled by its client, or past its deadline. Lives in
+// the frame of the call's coroutine. gRPC notices in any case; the notification costs one turn of
+// the queue.
 class CallOver final : public Tag {
  public:
   // REQUIRES: the call was not accepted yet.
@@ -64,10 +65,11 @@ class CallOver final : public Tag {
     context.AsyncNotifyWhenDone(static_cast<Tag*>(this));
   }
 
-  // For any thread, while the call lives.
+  // Readable on any thread, while the call lives.
   const std::atomic<bool>* flag() const { return &over_; }
 
-  // co_await over: by then gRPC has told. REQUIRES: the call was accepted; on the queue's thread.
+  // co_await over: returns after gRPC's notification. REQUIRES: the call was accepted; on the
+  // queue's thread.
   bool await_ready() const noexcept { return over_; }
   void await_suspend(std::coroutine_handle<> waiter) { waiter_ = waiter; }
   void await_resume() const noexcept {}
@@ -82,11 +84,11 @@ class CallOver final : public Tag {
   std::coroutine_handle<> waiter_;
 };
 
-// What a handler may know of the call beside its request.
+// What a handler may know about the call, apart from its request.
 struct CallInfo {
   // The authenticated caller; `anonymous` without authentication.
   std::string caller = "anonymous";
-  // When nobody waits for the answer any more.
+  // When the caller stops waiting for the reply.
   db::Deadline deadline;
 };
 

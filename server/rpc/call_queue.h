@@ -1,6 +1,6 @@
-// A completion queue that knows how many calls live on it. gRPC counts a call as over once its
-// client has gone, while our coroutine may still wait for its lane, and then finish: an operation
-// on a queue that is shut down aborts.
+// A completion queue that counts the calls using it. gRPC regards a call as over once its client
+// has gone, but our coroutine may still wait for its lane, and then finish: an operation on a queue
+// that is shut down aborts.
 #pragma once
 
 #include <grpcpp/grpcpp.h>
@@ -20,14 +20,15 @@ class CallQueue {
   explicit CallQueue(std::unique_ptr<grpc::ServerCompletionQueue> queue)
       : queue_(std::move(queue)) {}
 
-  // Begins to drive the queue, on a thread of its own.
+  // Starts to drive the queue, on a thread of its own.
   void Start() {
     thread_ = std::thread([this] { Drive(*queue_); });
   }
 
   grpc::ServerCompletionQueue* get() { return queue_.get(); }
 
-  // Held by a coroutine for as long as it may use the queue: its first local, so that it goes last.
+  // Held by a coroutine for as long as it may use the queue: its first local, so that it is
+  // destroyed last.
   class Use {
    public:
     explicit Use(CallQueue& queue) : queue_(queue) {
@@ -44,8 +45,8 @@ class CallQueue {
     CallQueue& queue_;
   };
 
-  // Waits for the last user, and stops. REQUIRES: the server is shut down, so that nobody waits for
-  // another call.
+  // Waits for the last user, and stops. REQUIRES: the server is shut down, so that no coroutine
+  // waits for another call.
   void Stop() {
     {
       absl::MutexLock lock(&mutex_);

@@ -1,5 +1,4 @@
-// The one way in for every change: a command goes through its lane, and the journal hears of what
-// became of it.
+// The only entry for changes: a command goes through its lane, and the journal records the outcome.
 #pragma once
 
 #include <string>
@@ -16,7 +15,7 @@
 
 namespace sessiond::rpc {
 
-// What a verb replies of its outcome.
+// The reply of a verb, made from its outcome.
 void MakeReply(db::Outcome& outcome, v1::Session* reply);
 void MakeReply(db::Outcome& outcome, v1::SessionTask* reply);
 void MakeReply(db::Outcome& outcome, v1::SessionError* reply);
@@ -31,7 +30,7 @@ class Changes {
 
   Answer<db::Outcome> Submit(CallInfo call, Command command);
 
-  // Serves a verb of verbs.inc: the change of the existing session that the request names.
+  // Serves a verb of verbs.inc: a change of the existing session that the request names.
   template <class Reply, class Request>
   Answer<Reply> Serve(CallInfo call, Request request) {
     Command command{.request_id = request.request_id()};
@@ -48,15 +47,14 @@ class Changes {
     co_return reply;
   }
 
-  // The same request's share for each of many sessions, side by side: what became of each.
+  // The same request applied to each of many sessions, in parallel: the outcome of each.
   template <class Request>
   Awaitable<std::vector<absl::StatusOr<db::Outcome>>> MakeEach(CallInfo call,
                                                                std::vector<std::string> session_ids,
                                                                Request request) {
     std::vector<Command> commands;
     for (std::string& id : session_ids) {
-      // The request's own id, but in a space of its own: the caller may have used it on one of
-      // them.
+      // The request's own id, but in a separate space: the caller may have used it for one of them.
       Command command{.session_id = std::move(id)};
       if (!request.request_id().empty())
         command.request_id = absl::StrCat(Request::descriptor()->name(), ":", request.request_id());

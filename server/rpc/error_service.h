@@ -1,4 +1,4 @@
-// What ErrorService reads: one coroutine for each RPC, that reads like its contract. Its verbs
+// The reads of ErrorService: one coroutine for each RPC, which reads like its contract. Its verbs
 // are rows of state_machine/verbs.inc.
 //
 // Requests arrive parsed and validated (method.h). Refusals are named in error_service.proto.

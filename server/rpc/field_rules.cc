@@ -23,7 +23,7 @@ Check CheckOfMessage(const Descriptor& type, bool output_only) {
   if (&type == google::protobuf::Struct::descriptor()) return Check::kStruct;
   if (&type == google::protobuf::Timestamp::descriptor()) return Check::kTime;
   if (&type == google::protobuf::Duration::descriptor()) return Check::kDuration;
-  // CheckWorkflow says what is wrong in one.
+  // Workflow definitions are checked by CheckWorkflow.
   if (output_only || &type == v1::Workflow::descriptor()) return Check::kNothing;
   return Check::kMessage;
 }
@@ -46,7 +46,7 @@ Check CheckOf(const FieldDescriptor& field, const v1::FieldRules& rules) {
 
 v1::FieldRules RulesOf(const FieldDescriptor& field) {
   v1::FieldRules rules = field.options().GetExtension(v1::rules);
-  // Google's, which has no rules of ours: paths are as long as names.
+  // Google's, without rules of ours: its paths may be as long as names.
   if (field.containing_type() == google::protobuf::FieldMask::descriptor())
     rules.set_bytes_max(kShortStringBytesMax);
   if (rules.bytes_max() == 0) rules.set_bytes_max(BytesMaxOf(rules.text()));
@@ -71,7 +71,7 @@ void Fill(const Descriptor& type, MessagePlan* plan) {
     const bool is_id = rules.text() == v1::FieldRules::SESSION_ID;
     if (is_id) plan->session_id = &field;
     if (rules.names_session()) plan->session = &field;
-    // Without an id nothing else is looked at.
+    // A missing session id is checked first, and then nothing else (validate.cc).
     if ((rules.required() && !is_id) || rules.items_min() > 0 || rules.items_max() > 0)
       plan->required.push_back(&field);
     if (rules.output_only()) plan->output_only.push_back(&field);
@@ -86,7 +86,7 @@ const MessagePlan& PlanOf(const Descriptor& type) {
   thread_local absl::node_hash_map<const Descriptor*, MessagePlan> plans;
   const auto [plan, is_new] = plans.try_emplace(&type);
   MessagePlan& made = plan->second;
-  if (is_new) Fill(type, &made);  // Which may add others: nodes stay where they are.
+  if (is_new) Fill(type, &made);  // This may add others: nodes stay where they are.
   return made;
 }
 

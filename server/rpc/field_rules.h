@@ -1,5 +1,5 @@
 // The rules of the contract's fields (sessiond/v1/rules.proto), read from their descriptors once
-// and laid out for whoever walks a message: no call looks anything up by a name.
+// and laid out for walking a message: no call looks anything up by name.
 #pragma once
 
 #include <string>
@@ -13,31 +13,31 @@ namespace sessiond::rpc {
 struct MessagePlan;
 
 struct FieldPlan {
-  // What is to be looked at. kNothing: of what is none of these, or answered for elsewhere.
+  // What to check. kNothing: the field is none of these, or is checked elsewhere.
   enum class Check { kNothing, kText, kEnum, kNumber, kDuration, kTime, kStruct, kMap, kMessage };
 
   const google::protobuf::FieldDescriptor* field;
-  // `bytes_max` is filled in.
+  // With `bytes_max` filled in.
   v1::FieldRules rules;
   Check check;
-  // Of fields whose type is a message of the contract.
+  // For fields whose type is a message of the contract.
   const MessagePlan* message;
 };
 
 struct MessagePlan {
   // By number.
   std::vector<FieldPlan> fields;
-  // Of those: the ones that have to be given, or may be only so many; the ones that are no input;
-  // and the ones that hold such.
+  // Of those: the ones that are required, or limited in number; the output-only ones; and the ones
+  // that contain output-only fields.
   std::vector<const FieldPlan*> required;
   std::vector<const FieldPlan*> output_only;
   std::vector<const FieldPlan*> resources;
-  // The session's id, and, in a request, the message within it that holds the one it is about.
+  // The session's id, and, in a request, the field whose message contains the id of its session.
   const FieldPlan* session_id = nullptr;
   const FieldPlan* session = nullptr;
 };
 
-// REQUIRES: a type of the contract, or of what its messages are made of. For the calling thread.
+// REQUIRES: a type of the contract, or of a field in its messages. For the calling thread.
 const MessagePlan& PlanOf(const google::protobuf::Descriptor& type);
 
 }  // namespace sessiond::rpc

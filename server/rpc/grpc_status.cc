@@ -9,7 +9,8 @@
 namespace sessiond::rpc {
 namespace {
 
-// What callers may see of a status, in the order in which they see it: the reason first.
+// The details of a status that callers may see, in the order in which they are sent: the reason
+// first.
 constexpr absl::string_view kDetails[] = {
     "type.googleapis.com/google.rpc.ErrorInfo",
     "type.googleapis.com/google.rpc.BadRequest",

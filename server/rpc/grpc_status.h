@@ -1,4 +1,4 @@
-// absl::Status → grpc::Status: the only place where a refusal takes the form that callers see.
+// absl::Status → grpc::Status: the only place where a refusal gets the form that callers see.
 #pragma once
 
 #include <grpcpp/support/status.h>
@@ -7,9 +7,8 @@
 
 namespace sessiond::rpc {
 
-// Details (google.rpc.*) are carried over; a status that no Refusal made becomes INTERNAL without
-// its text, unless it is DEADLINE_EXCEEDED or CANCELLED, because what it says may be about the
-// inside.
+// Details (google.rpc.*) are carried over. A status that no Refusal made becomes INTERNAL without
+// its text, which may reveal internals, unless it is DEADLINE_EXCEEDED or CANCELLED.
 grpc::Status ToGrpcStatus(const absl::Status& status);
 
 }  // namespace sessiond::rpc

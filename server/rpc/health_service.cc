@@ -12,13 +12,13 @@ namespace {
 using grpc::health::v1::HealthCheckRequest;
 using grpc::health::v1::HealthCheckResponse;
 
-// Comes back when the call is over, whoever ended it.
+// Completes when the call is over, whichever side ended it.
 class CallIsOver final : public Tag {
  public:
   explicit CallIsOver(Signal& signal) : signal_(signal) {}
   void Complete(bool) override {
     over_.store(true);
-    signal_.Set();  // The stream's coroutine may end, and this with it.
+    signal_.Set();  // This may end the stream's coroutine, and destroy this object.
   }
   bool over() const { return over_.load(); }
 
@@ -64,7 +64,7 @@ void HealthService::EndStreams() {
   TellWatchers();
 }
 
-// Without the lock, because a watcher may leave while it is told.
+// Without the lock, because a watcher may leave while it is notified.
 void HealthService::TellWatchers() {
   std::vector<std::shared_ptr<Signal>> watchers;
   {
@@ -126,7 +126,7 @@ Detached HealthService::ServeWatch(CallQueue& queue) {
   Completion accepted([&](void* tag) {
     service_.RequestWatch(&context, &request, &writer, queue.get(), queue.get(), tag);
   });
-  if (!co_await accepted) co_return;  // Shutting down; `call` never comes back.
+  if (!co_await accepted) co_return;  // Shutting down; `call` never completes.
   ServeWatch(queue);
 
   Join(news);
@@ -152,7 +152,7 @@ Detached HealthService::ServeWatch(CallQueue& queue) {
                   tag);
   });
   co_await finished;
-  // The frame must not go before the last of its tags has come back.
+  // The frame must not be destroyed before the last of its tags has completed.
   while (!call.over()) co_await news->Wait();
 }
 

@@ -1,5 +1,5 @@
-// grpc.health.v1: whether the daemon is ready, for load balancers and probes. Own code, because
-// gRPC's default one cannot be described by reflection, which stops grpcui.
+// grpc.health.v1: whether the daemon is ready, for load balancers and probes. Our own code, because
+// gRPC's default service cannot be described by reflection, which stops grpcui.
 #pragma once
 
 #include <functional>
@@ -18,21 +18,21 @@
 
 namespace sessiond::rpc {
 
-// "" and every served service are as ready as the daemon, "liveness" serves while it is alive.
-// Others are NOT_FOUND (Check) or SERVICE_UNKNOWN (Watch). Outlives the server that serves it.
-// Thread-safe.
+// "" and every served service are as ready as the daemon; "liveness" is SERVING while the daemon is
+// alive. Others are NOT_FOUND (Check) or SERVICE_UNKNOWN (Watch). Outlives the server that serves
+// it. Thread-safe.
 class HealthService final : public StandardService {
  public:
-  // `alive` is asked by any thread.
+  // `alive` is called on any thread.
   explicit HealthService(
       absl::Span<const std::string> services, std::function<bool()> alive = [] { return true; });
 
-  // Tells everyone who watches, if it is news. Not serving until first told.
+  // Notifies all watchers, if this is a change. Not serving until the first call.
   void SetReady(bool ready);
 
   std::vector<grpc::Service*> services() override { return {&service_}; }
   void Accept(CallQueue& queue) override;
-  // With UNAVAILABLE, once the last status is told.
+  // With UNAVAILABLE, after the last status was sent.
   void EndStreams() override;
 
  private:
@@ -41,7 +41,7 @@ class HealthService final : public StandardService {
   Detached ServeCheck(CallQueue& queue);
   Detached ServeWatch(CallQueue& queue);
 
-  // SERVICE_UNKNOWN for a service it does not know.
+  // SERVICE_UNKNOWN for an unknown service.
   Status StatusOf(const std::string& service) const;
   bool ended() const;
   void TellWatchers();

@@ -21,33 +21,33 @@
 namespace sessiond::rpc {
 namespace {
 
-// What may be under way: enough to fill groups, and little enough to hold in memory.
+// Limits of what is in progress: enough to fill groups, and little enough for memory.
 constexpr std::size_t kItemsAhead = 128;
 constexpr std::size_t kBytesAhead = 8 << 20;
-// Command.completes of a session whose parts are looked at: no session has this sequence.
+// Command.completes of a session whose parts were already compared: no session has this sequence.
 constexpr int32_t kLookedAt = -1;
 
 class Import;
 
-// One session on its way:
+// One session in progress:
 //
-//   lane ─▶ there already? ─▶ what did earlier imports leave out of it? ─▶ lane ─▶ writer
-//        └───────────────────────────────────────────────────────────────────────▶
+//   lane ─▶ exists already? ─▶ what did earlier imports leave out of it? ─▶ lane ─▶ writer
+//        └────────────────────────────────────────────────────────────────────────▶
 struct Item : db::Submission {
   std::shared_ptr<Import> import;
   v1::ImportSessionsResponse response;
   std::size_t bytes = 0;
   std::string added;      // What an earlier import had left out.
-  bool hindered = false;  // It had, and that cannot be added.
-  bool done = false;      // Under the import's lock.
+  bool hindered = false;  // Something was left out, and cannot be added.
+  bool done = false;      // Guarded by the import's lock.
 
   void Done() noexcept override;
-  // Of a session that is there: asks the database what it has, and goes through the lane again if
-  // something is missing. Done otherwise.
+  // For a session that exists: asks the database what it has, and submits to the lane again if
+  // something is missing. Otherwise done.
   Detached Complete();
 };
 
-// What the reader, the lanes and the writer share.
+// The state that the reader, the lanes and the writer share.
 class Import {
  public:
   explicit Import(db::SessionStore& store_given) : store(store_given) {}
@@ -73,7 +73,7 @@ class Import {
     absl::MutexLock lock(&mutex_);
     ended_ = true;
   }
-  // The first item, once it is done. Null: not yet, or never, as `over` says.
+  // The first item, once it is done. Null: not yet, or never; `over` says which.
   std::unique_ptr<Item> TakeFirst(bool* over) {
     absl::MutexLock lock(&mutex_);
     *over = ended_ && items_.empty();
@@ -96,11 +96,11 @@ bool HasParts(const v1::ImportSessionsRequest& request) {
          !request.artifacts().empty();
 }
 
-// Once it is marked, the writer may take the item away.
+// Once it is marked as done, the writer may destroy the item.
 void Item::Done() noexcept {
   const bool there = ReasonOf(outcome.status()) == v1::SESSION_EXISTS;
   if (there && command.completes == 0) {
-    // Whatever comes of it, it is looked at once.
+    // Whatever the result, the parts are compared only once.
     command.completes = kLookedAt;
     if (HasParts(std::get<v1::ImportSessionsRequest>(command.request))) {
       Complete();
@@ -128,7 +128,7 @@ Detached Item::Complete() {
     co_return Done();
   }
   const std::optional<v1::Session>& session = found->aggregate.session;
-  if (!session.has_value()) co_return Done();  // It is archived by now.
+  if (!session.has_value()) co_return Done();  // It has been archived since.
   const ImportCompletion completion =
       CompletionOf(*session, found->imports, std::get<v1::ImportSessionsRequest>(command.request));
   if (completion.all_there()) co_return Done();
@@ -139,8 +139,8 @@ Detached Item::Complete() {
   }
   added = completion.Missing();
   command.completes = session->sequence();
-  command.workflow = nullptr;  // Decided by the revision that the session keeps.
-  command.request_id.clear();  // It is another request: its own is drawn.
+  command.workflow = nullptr;  // Decided by the revision that the session pins.
+  command.request_id.clear();  // It is another request: its own id is drawn.
   command.request = completion.missing;
   if (absl::Status taken = store.Submit(this); !taken.ok()) {
     outcome = std::move(taken);
@@ -154,7 +154,7 @@ absl::Status UnknownWorkflow(const std::string& name) {
       .Violation("session.workflow", "is not the name of a workflow");
 }
 
-// Puts one session into its lane, or says at once why not.
+// Submits one session to its lane, or returns at once why not.
 Awaitable<absl::Status> Submit(db::SessionStore& store, const CallInfo& call,
                                v1::ImportSessionsRequest request, Item& item) {
   auto workflow = co_await store.FindNewestWorkflow(request.session().workflow(), {});
@@ -182,7 +182,7 @@ Detached ReadAll(db::SessionStore& store, CallInfo call, ImportStream& stream,
     item.import = import;
     item.bytes = request.ByteSizeLong();
     item.response.set_line(request.line());
-    // Of a request that could not be read it may be anything.
+    // In a request that could not be parsed the id may be anything.
     if (const std::string& id = request.session().session_id(); IsValidUtf8(id))
       item.response.set_session_id(id);
     import->Add(std::move(owned));

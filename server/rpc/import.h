@@ -1,5 +1,5 @@
-// One stream of sessions to be taken in: read ahead, changed side by side, answered in the order
-// sent.
+// One stream of sessions to import: read ahead, changed in parallel, answered in the order in which
+// they were sent.
 #pragma once
 
 #include "absl/status/status.h"
@@ -14,8 +14,8 @@ namespace sessiond::rpc {
 
 using ImportStream = Stream<v1::ImportSessionsRequest, v1::ImportSessionsResponse>;
 
-// Runs until the client has sent its last session and has all answers, or has left. REQUIRES: all
-// outlive the task.
+// Runs until the client has sent its last session and has all replies, or has left. REQUIRES: all
+// arguments outlive the task.
 Awaitable<absl::Status> RunImport(db::SessionStore& store, Journal& journal, CallInfo call,
                                   ImportStream& stream);
 

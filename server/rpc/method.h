@@ -1,5 +1,5 @@
-// A method as the server sees it: bytes in, bytes out. What all methods share happens here once:
-// parse, validate, drop what is no input, handle, serialize.
+// A method as the server sees it: bytes in, bytes out. The steps that all methods share are here:
+// parse, validate, drop output-only fields, handle, serialize.
 #pragma once
 
 #include <cassert>
@@ -21,7 +21,7 @@ namespace sessiond::rpc {
 
 using Bytes = absl::StatusOr<grpc::ByteBuffer>;
 
-// Of the two handlers one is set.
+// Exactly one of the two handlers is set.
 struct Method {
   const google::protobuf::MethodDescriptor* descriptor;
   // Unary. The buffer outlives the task.
@@ -30,9 +30,9 @@ struct Method {
   std::function<Awaitable<absl::Status>(CallInfo, RawStream&)> stream;
 };
 
-// The method that takes this request: AdvanceSession for AdvanceSessionRequest, of the service in
-// the same file. Asked of the generated class, so that the linker keeps what reflection and metrics
-// look up by name.
+// The method of this request: AdvanceSession for AdvanceSessionRequest, of the service in the same
+// file. It is taken from the generated class, so that the linker does not drop what reflection and
+// metrics look up by name.
 template <class Request>
 const google::protobuf::MethodDescriptor* MethodOf() {
   const google::protobuf::Descriptor& type = *Request::descriptor();
@@ -69,7 +69,8 @@ Method Bind(Service& service,
           {}};
 }
 
-// A refusal of what was read or written is how the stream ends, whatever its handler made of it.
+// If a message was refused while reading or writing, the stream ends with that refusal, whatever
+// its handler returned.
 template <class Service, class Request, class Reply>
 Awaitable<absl::Status> HandleStream(
     Service& service, Awaitable<absl::Status> (Service::*method)(CallInfo, Stream<Request, Reply>&),
@@ -79,7 +80,7 @@ Awaitable<absl::Status> HandleStream(
   co_return stream.refusal().ok() ? status : stream.refusal();
 }
 
-// A row for a method that streams, one way or both ways.
+// A row for a streaming method, in one direction or both.
 template <class Service, class Request, class Reply>
 Method Bind(Service& service,
             Awaitable<absl::Status> (Service::*method)(CallInfo, Stream<Request, Reply>&)) {

@@ -27,7 +27,7 @@ bool IsNamed(const std::vector<UpdatePath>& paths, UpdateField field, absl::stri
   });
 }
 
-// Keeps those keys of a field that the paths name; all of them where they name the field itself.
+// Keeps only the keys of a field that the paths name; all of them when they name the field itself.
 template <class Map>
 void KeepNamed(const std::vector<UpdatePath>& paths, UpdateField field, Map& map) {
   if (IsNamed(paths, field)) return;
@@ -38,7 +38,7 @@ void KeepNamed(const std::vector<UpdatePath>& paths, UpdateField field, Map& map
 
 }  // namespace
 
-// Asking for a part that is not there would make it: hence the questions.
+// The mutable accessors would create an absent part: hence the checks.
 
 void DropOutputOnly(Message& request) {
   const Reflection& reflection = *request.GetReflection();
@@ -61,7 +61,7 @@ void DropOutputOnly(v1::CreateSessionRequest& request) {
   v1::Session& session = *request.mutable_session();
   session.clear_session_id();
   session.clear_etag();
-  // How what was not said is answered.
+  // Values that mean the same as unset fields.
   if (session.namespace_() == "default") session.clear_namespace_();
   if (session.context().fields().empty()) session.clear_context();
 }
@@ -70,8 +70,8 @@ void DropOutputOnly(v1::UpdateSessionRequest& request) {
   DropOutputOnly(static_cast<Message&>(request));
   if (!request.has_session()) return;
   v1::Session& session = *request.mutable_session();
-  // Nor is input what the mask leaves out: who reads a session, changes a part of it and sends the
-  // whole back, sends the rest as it was at that time. A mask that is none names nothing, and is
+  // Fields that the mask leaves out are not input: a caller who reads a session, changes a part and
+  // sends the whole back sends old values of the rest. An invalid mask names nothing, and is
   // refused later.
   const auto parsed = ParseUpdateMask(request.update_mask());
   const std::vector<UpdatePath> paths = parsed.ok() ? *parsed : std::vector<UpdatePath>();

@@ -1,8 +1,8 @@
 // Fields marked OUTPUT ONLY in the contract, (rules).output_only, are ignored in requests: they are
-// dropped before anybody acts on a request, so that what was read can be sent back as it came. A
-// request that differs in nothing else has the same payload, and so takes effect once under one
-// request_id. A creation that says what goes without saying, the namespace `default` or an empty
-// context, is no other either; nor is an update for what its mask leaves out.
+// dropped first, so that a resource can be sent back as it was read. Requests that differ only in
+// these fields have the same payload, and so take effect once under one request_id. The same holds
+// for defaults given explicitly in a creation, the namespace `default` or an empty context, and for
+// fields that an update's mask leaves out.
 #pragma once
 
 #include "google/protobuf/message.h"
@@ -10,12 +10,12 @@
 
 namespace sessiond::rpc {
 
-// Of the resources that the request carries. ImportSessions, whose resources say all that they are,
-// is a stream, and is not asked.
+// In the resources that the request carries. Not used for ImportSessions, which is a stream, and
+// whose resources give all of their fields.
 void DropOutputOnly(google::protobuf::Message& request);
-// There the session's id and etag are no input either.
+// Here the session's id and etag are dropped too.
 void DropOutputOnly(v1::CreateSessionRequest& request);
-// There they are, and what the mask leaves out is none.
+// Here they are input, and fields that the mask leaves out are dropped.
 void DropOutputOnly(v1::UpdateSessionRequest& request);
 
 }  // namespace sessiond::rpc

@@ -22,9 +22,9 @@ using google::protobuf::FieldDescriptor;
 using google::protobuf::internal::WireFormatLite;
 using google::protobuf::io::CodedInputStream;
 
-// A level of a Struct is three messages deep (Struct, entry, Value). Deeper than this is refused
-// while it is read; the limit that callers know, 16 levels of a Struct, is checked with all others
-// in validate.cc.
+// A level of a Struct is three messages deep (Struct, entry, Value). Deeper messages are refused
+// while they are parsed; the limit that callers know, 16 levels of a Struct, is checked with all
+// others in validate.cc.
 constexpr int kMessageDepthMax = 3 * (kStructDepthMax + 4);
 
 absl::Status TooLarge(std::size_t size, absl::string_view what) {
@@ -39,14 +39,14 @@ std::string Join(absl::string_view path, absl::string_view name) {
   return path.empty() ? std::string(name) : absl::StrCat(path, ".", name);
 }
 
-// A path that a person can read: of a bottomless one, its beginning.
+// A path that a person can read: a very deep one is cut to its beginning.
 std::string Readable(const std::string& path) {
   constexpr std::size_t kPathBytesMax = 120;
   if (path.size() <= kPathBytesMax) return path;
   return path.substr(0, path.rfind('.', kPathBytesMax));
 }
 
-// Walks the bytes as a parser would, and stops at the first thing that is wrong.
+// Walks the bytes as a parser would, and stops at the first error.
 WireProblem Walk(absl::string_view bytes, const Descriptor& type, const std::string& path,
                  int depth) {
   if (depth > kMessageDepthMax) return {path, "is nested too deeply"};
@@ -88,8 +88,7 @@ WireProblem ExplainWire(absl::string_view bytes, const Descriptor& type) {
 absl::Status ParseRequest(grpc::ByteBuffer& bytes, google::protobuf::Message* request) {
   const std::size_t size = bytes.Length();
   if (size > kMessageBytesMax) return TooLarge(size, "request");
-  // One slice, mostly; several are put together, which costs less than reading a message across
-  // them.
+  // Usually one slice; several are joined, which costs less than parsing a message across them.
   grpc::Slice slice;
   absl::string_view content;
   std::string joined;

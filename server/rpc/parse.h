@@ -1,4 +1,4 @@
-// Bytes → request, and what is wrong with bytes that are none.
+// Bytes → request, and the errors of bytes that are not a valid one.
 #pragma once
 
 #include <grpcpp/support/byte_buffer.h>
@@ -14,23 +14,22 @@
 namespace sessiond::rpc {
 
 // PAYLOAD_TOO_LARGE: more bytes than a request may have; nothing was parsed. INVALID_FIELD: the
-// bytes are not a message of this type; the violation names the field at which they stop being one.
+// bytes are not a message of this type; the violation names the field at which they become invalid.
 // Unknown fields are dropped.
 absl::Status ParseRequest(grpc::ByteBuffer& bytes, google::protobuf::Message* request);
 
-// The first thing that keeps `bytes` from being a message of this type: a path such as
-// `session.owner_id` (empty for the message itself) and what is wrong there. Empty sentence:
-// nothing was found.
+// The first error that makes `bytes` an invalid message of this type: a path such as
+// `session.owner_id` (empty for the message itself) and what is wrong there. Empty sentence: no
+// error was found.
 struct WireProblem {
   std::string path;
   std::string sentence;
 };
 WireProblem ExplainWire(absl::string_view bytes, const google::protobuf::Descriptor& type);
 
-// PAYLOAD_TOO_LARGE: the reply is larger than a reply may be.
+// PAYLOAD_TOO_LARGE: the reply exceeds the limit.
 absl::Status SerializeReply(const google::protobuf::Message& reply, grpc::ByteBuffer* bytes);
-// The same of a reply of which `part` is serialized already: messages that are concatenated are
-// merged.
+// The same for a reply of which `part` is serialized already: concatenated messages are merged.
 absl::Status SerializeReply(const std::string& part, const google::protobuf::Message& rest,
                             grpc::ByteBuffer* bytes);
 template <class Message>

@@ -1,6 +1,6 @@
 // A gRPC service whose requests arrive as bytes. gRPC's generated services parse by themselves and
-// answer garbage with an empty UNIMPLEMENTED; here the bytes come to us, before anything is
-// allocated for them, and so do their size and what is wrong with them.
+// answer garbage with an empty UNIMPLEMENTED. Here we get the bytes before anything is allocated
+// for them, and so can check their size and say what is wrong with them.
 #pragma once
 
 #include <grpcpp/grpcpp.h>
@@ -27,9 +27,9 @@ using ByteStream = grpc::ServerAsyncReaderWriter<grpc::ByteBuffer, grpc::ByteBuf
 
 }  // namespace sessiond::rpc
 
-// What gRPC does with a unary call that has arrived. Its own template ends one without a message
-// with a bare INTERNAL, and tells nobody; for our type of request it is handed on like any other,
-// so that the caller hears what is wrong. The rest is as in the template.
+// How gRPC handles a unary call that has arrived. Its own template ends a call without a message
+// with a bare INTERNAL, unreported; for our type of request it is passed on like any other, so that
+// the caller learns what is wrong. The rest is as in the template.
 template <>
 class grpc::ServerInterface::PayloadAsyncRequest<sessiond::rpc::RawRequest> final
     : public RegisteredAsyncRequest {
@@ -44,7 +44,7 @@ class grpc::ServerInterface::PayloadAsyncRequest<sessiond::rpc::RawRequest> fina
         request_(request) {
     IssueRequest(method->server_tag(), payload_.bbuf_ptr(), notification_queue);
   }
-  ~PayloadAsyncRequest() override { payload_.Release(); }  // It is the request's by now.
+  ~PayloadAsyncRequest() override { payload_.Release(); }  // The request owns it by now.
 
   bool FinalizeResult(void** tag, bool* status) override {
     if (!done_intercepting_ && *status) {
@@ -61,14 +61,14 @@ class grpc::ServerInterface::PayloadAsyncRequest<sessiond::rpc::RawRequest> fina
 
 namespace sessiond::rpc {
 
-// One method for each of the descriptor's, by its index there. Whatever streams, streams both ways
-// to gRPC: on the wire a stream of one request looks no different.
+// One method for each of the descriptor's, by its index there. For gRPC every streaming method
+// streams both ways: on the wire a stream of one request looks the same.
 class RawService : public grpc::Service {
  public:
   explicit RawService(const google::protobuf::ServiceDescriptor* descriptor)
       : descriptor_(descriptor) {
     for (int i = 0; i < descriptor->method_count(); ++i) {
-      // gRPC keeps the pointer: a deque never moves what it holds.
+      // gRPC stores the pointer: a deque never moves its elements.
       paths_.push_back(
           absl::StrCat("/", descriptor->full_name(), "/", descriptor->method(i)->name()));
       AddMethod(new grpc::internal::RpcServiceMethod(paths_.back().c_str(),
@@ -86,16 +86,16 @@ class RawService : public grpc::Service {
     return method.client_streaming() || method.server_streaming();
   }
 
-  // Whether any number of requests, none too, may come.
+  // Whether any number of requests, including none, may come.
   bool StreamsRequests(int method) const { return descriptor_->method(method)->client_streaming(); }
 
-  // Asks for the next call of a unary method; `tag` comes back when there is one.
+  // Waits for the next call of a unary method; `tag` completes when there is one.
   void Accept(int method, grpc::ServerContext* context, RawRequest* request,
               grpc::ServerAsyncResponseWriter<grpc::ByteBuffer>* writer,
               grpc::ServerCompletionQueue* queue, void* tag) {
     RequestAsyncUnary(method, context, request, writer, queue, queue, tag);
   }
-  // The same of a streaming method.
+  // The same for a streaming method.
   void Accept(int method, grpc::ServerContext* context, ByteStream* stream,
               grpc::ServerCompletionQueue* queue, void* tag) {
     RequestAsyncBidiStreaming(method, context, stream, queue, queue, tag);

@@ -1,4 +1,4 @@
-// What lists have in common: the page that a request asks for, and the reply that it becomes.
+// What lists have in common: the page that a request asks for, and the reply made from it.
 #pragma once
 
 #include <algorithm>
@@ -21,8 +21,8 @@ inline std::string NamespaceOf(const std::string& asked) {
 inline std::string Part(bool flag) { return flag ? "1" : "0"; }
 inline std::string Part(int number) { return std::to_string(number); }
 
-// `query`: all that a token is bound to: the method, then the fields of the request but page_size
-// and page_token.
+// `query`: all that a token is bound to: the method, then the request's fields except page_size and
+// page_token.
 template <class Request>
 db::PageRequest PageOf(const Request& request, std::vector<std::string> query) {
   const int asked = request.page_size();

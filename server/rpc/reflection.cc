@@ -24,7 +24,7 @@ namespace {
 
 namespace pb = google::protobuf;
 
-// What there is to know, found by name. The files are answered as the set has them, byte for byte.
+// The descriptors, by name. The files are returned as they are in the set, byte for byte.
 class Descriptors {
  public:
   Descriptors(absl::string_view descriptor_set, absl::Span<const std::string> services)
@@ -36,7 +36,7 @@ class Descriptors {
   }
 
   const std::vector<std::string>& services() const { return services_; }
-  // Null where there is none.
+  // Null when there is none.
   const pb::FileDescriptor* FileByName(const std::string& name) const {
     return pool_.FindFileByName(name);
   }
@@ -58,7 +58,7 @@ class Descriptors {
     return extensions;
   }
 
-  // The file and all it imports, each once, as the set has them: the pool keeps no comments.
+  // The file and all its imports, each once, as they are in the set: the pool stores no comments.
   std::vector<absl::string_view> Closure(const pb::FileDescriptor* file) const {
     std::vector<const pb::FileDescriptor*> files = {file};
     std::set<const pb::FileDescriptor*> seen = {file};
@@ -97,7 +97,7 @@ class Descriptors {
   std::vector<std::string> services_;
 };
 
-// Answers one question. The two versions of the protocol differ in their package only.
+// Answers one request. The two versions of the protocol differ only in their package.
 template <class Request, class Response>
 class Answerer {
  public:
@@ -166,7 +166,7 @@ class Answerer {
   const Descriptors& descriptors_;
 };
 
-// One version of the service. A stream reads a question, writes its answer, and reads the next.
+// One version of the service. A stream reads a request, writes its reply, and reads the next.
 template <class AsyncService, class Request, class Response>
 class ReflectionService {
  public:

@@ -1,7 +1,7 @@
 // Server reflection, so that grpcurl, grpcui, buf and Postman need no .proto files:
-// grpc.reflection.v1 and, for older tools, v1alpha. Own code, because the packaged gRPC has v1alpha
-// only and answers from descriptors without comments; these come from the embedded descriptor set
-// and have them.
+// grpc.reflection.v1 and, for older tools, v1alpha. Our own code, because the packaged gRPC has
+// only v1alpha and returns descriptors without comments; these come from the embedded descriptor
+// set and have them.
 #pragma once
 
 #include <memory>
@@ -17,15 +17,15 @@ namespace sessiond::rpc {
 // Both versions of the service. Outlives the server that serves it. Thread-safe.
 class Reflection final : public StandardService {
  public:
-  // `services`: the full names of what is really served, beside reflection itself.
-  // `descriptor_set`: a serialized FileDescriptorSet that holds them, with everything they import;
-  // it lives at least as long.
+  // `services`: the full names of the services that are served, except reflection itself.
+  // `descriptor_set`: a serialized FileDescriptorSet that contains them, with everything they
+  // import; it outlives this.
   Reflection(absl::string_view descriptor_set, absl::Span<const std::string> services);
   ~Reflection() override;
 
   std::vector<grpc::Service*> services() override;
   void Accept(CallQueue& queue) override;
-  // With CANCELLED: nobody keeps such a stream for long.
+  // With CANCELLED: clients do not hold such a stream for long.
   void EndStreams() override;
 
  private:

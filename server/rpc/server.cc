@@ -16,27 +16,27 @@
 namespace sessiond::rpc {
 namespace {
 
-// Accepts that wait for each method on each queue: enough that a burst never waits for one to be
+// Pending accepts for each method on each queue: enough that a burst never waits for one to be
 // armed again.
 constexpr int kAcceptsPerMethod = 16;
-// Streams live long, and begin seldom.
+// Streams live long, and start seldom.
 constexpr int kAcceptsPerStream = 2;
 
-// What the streams may take to write what is pending; longer takes only a reader that has stopped.
+// The time for streams to write what is pending; only a reader that has stopped takes longer.
 constexpr absl::Duration kStreamGrace = absl::Seconds(2);
 
-// Of one call's metadata: keys, values, and 32 for each entry. Beyond that gRPC closes the whole
-// connection, with every call and watch on it, so it is more than what proxies let through (nginx
-// 32 KiB; gRPC's default is 8). Not much more: a call may keep so much while it lives, and a
+// Limit for one call's metadata: keys, values, and 32 for each entry. Beyond it gRPC closes the
+// whole connection, with every call and watch on it, so it is more than what proxies let through
+// (nginx 32 KiB; gRPC's default is 8). Not much more: a call may use so much while it lives, and a
 // connection may have 1,000 calls.
 constexpr int kMetadataBytesMax = 32 << 10;
 
-// Of the grace, what peers have to hang up in once they were told to, and the most that it may be:
-// one that lives takes as long as a packet there and back.
+// The part of the grace in which peers have to close their connections once asked to, and its
+// maximum: a live peer takes one round trip.
 constexpr double kGoodbyeShare = 0.1;
 constexpr absl::Duration kGoodbyeMax = absl::Milliseconds(500);
 
-// A call without a deadline gets this one; one with a later one than the longest is cut.
+// The deadline of a call without one; a deadline later than the longest is cut.
 constexpr absl::Duration kDeadlineDefault = absl::Seconds(15);
 constexpr absl::Duration kDeadlineMax = absl::Seconds(60);
 
@@ -52,7 +52,7 @@ SteadyTime DeadlineOf(const grpc::ServerContext& context) {
   return now + absl::Seconds(left.tv_sec) + absl::Nanoseconds(left.tv_nsec);
 }
 
-// In the terms of gRPC, which takes std::chrono's system clock for a time of day.
+// In gRPC's terms, which takes std::chrono's system clock for a time of day.
 gpr_timespec MonotonicDeadline(absl::Duration grace) {
   return gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC),
                       gpr_time_from_micros(absl::ToInt64Microseconds(grace), GPR_TIMESPAN));
@@ -66,20 +66,20 @@ absl::Status MissingMessage() {
                  "the stream.");
 }
 
-// Clients ping more often than they talk, every second where somebody wants to know soon that a
-// peer is gone; gRPC's default, five minutes, answers that with GOAWAY (too_many_pings), which ends
-// their watches. Half of that second, because pings bunch up on their way. One costs 34 bytes and
-// some microseconds; who sends them faster than this is still sent away after the third.
+// Clients ping more often than they send requests, every second when they want to notice soon that
+// a peer is gone. gRPC's default minimum of five minutes answers that with GOAWAY (too_many_pings),
+// which ends their watches. Half of that second, because pings bunch up on their way. One costs 34
+// bytes and some microseconds; clients that ping faster are still disconnected after the third.
 constexpr int kPingIntervalMinMs = 500;
 
 void Configure(grpc::ServerBuilder& builder) {
   // Above our own limit, so that the refusal is ours and says why; gRPC's own is the backstop.
   builder.SetMaxReceiveMessageSize(2 * kMessageBytesMax);
-  // A megabyte inflates to a gigabyte before anybody has seen its size.
+  // A megabyte can inflate to a gigabyte before its size is checked.
   builder.SetCompressionAlgorithmSupportStatus(GRPC_COMPRESS_GZIP, false);
   builder.SetCompressionAlgorithmSupportStatus(GRPC_COMPRESS_DEFLATE, false);
   builder.AddChannelArgument(GRPC_ARG_MAX_METADATA_SIZE, kMetadataBytesMax);
-  // Otherwise two daemons share one port without a word.
+  // Otherwise two daemons would silently share one port.
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS,
                              kPingIntervalMinMs);
@@ -88,7 +88,7 @@ void Configure(grpc::ServerBuilder& builder) {
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 20'000);
   builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, 1'000);
   builder.AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, 10'000);
-  // What each connection and call does is counted for a service that is not served here.
+  // Channelz counts what each connection and call does, and is not served here.
   builder.AddChannelArgument(GRPC_ARG_ENABLE_CHANNELZ, 0);
 }
 
@@ -109,7 +109,8 @@ class Server::Running {
 };
 
 struct Server::Calls {
-  // One call of `served`, from its acceptance to its end. Once accepted it arms the next one.
+  // One call of `served`, from when it is accepted until it ends. Once accepted it arms the next
+  // one.
   static Detached Serve(Server& server, const Served& served, CallQueue& queue) {
     const CallQueue::Use use(queue);
     grpc::ServerContext context;
@@ -119,7 +120,7 @@ struct Server::Calls {
     Completion accepted([&](void* tag) {
       served.service->Accept(served.index, &context, &request, &writer, queue.get(), tag);
     });
-    if (!co_await accepted) co_return;  // Shutting down; nothing else comes back.
+    if (!co_await accepted) co_return;  // Shutting down; nothing else completes.
     const Running running(server);
     Serve(server, served, queue);
 
@@ -151,8 +152,8 @@ struct Server::Calls {
     co_await over;
   }
 
-  // The same of a streaming call, which lasts as long as its client and the daemon want it. gRPC
-  // itself ends it at its deadline.
+  // The same for a streaming call, which lasts until its client or the daemon ends it. gRPC itself
+  // ends it at its deadline.
   static Detached ServeStream(Server& server, const Served& served, CallQueue& queue) {
     const CallQueue::Use use(queue);
     grpc::ServerContext context;
@@ -160,7 +161,7 @@ struct Server::Calls {
     Completion accepted([&](void* tag) {
       served.service->Accept(served.index, &context, &stream.wire(), queue.get(), tag);
     });
-    if (!co_await accepted) co_return;  // Shutting down; nothing else comes back.
+    if (!co_await accepted) co_return;  // Shutting down; nothing else completes.
     ServeStream(server, served, queue);
 
     const SteadyTime begin = SteadyTime::Now();
@@ -184,7 +185,7 @@ struct Server::Calls {
     server.streams_.Leave(stream);
   }
 
-  // Waits for calls of `served` from now on.
+  // Accepts calls of `served` from now on.
   static void Accept(Server& server, const Served& served, CallQueue& queue) {
     const bool streams = served.method->stream != nullptr;
     for (int i = 0; i < (streams ? kAcceptsPerStream : kAcceptsPerMethod); ++i) {
@@ -248,7 +249,7 @@ void Server::Stop(absl::Duration grace) {
     std::unique_lock<std::mutex> lock(mutex_);
     WaitAtMost(end - SteadyTime::Now(), last_ended_, lock, [this] { return running_ == 0; });
   }
-  // Whoever is let in before the door is shut is among those who are hung up on.
+  // Connections that are accepted before listening stops are among those that are closed.
   if (!sockets_->Find()) {
     Log(LogLevel::kWarn, "rpc",
         "there is no /proc/self/fd: peers are not hung up on before gRPC leaves them");

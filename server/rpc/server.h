@@ -28,8 +28,8 @@ namespace sessiond::rpc {
 struct ServerOptions {
   // host:port; port 0 for any.
   std::string listen = "127.0.0.1:7377";
-  // Each with a thread, in which handlers never block: one for two cores. Two on two cores got into
-  // each other's way: 18 % more CPU a read, and 14 % fewer of them.
+  // Each with a thread, in which handlers never block: one for every two cores. Two on two cores
+  // disturbed each other: 18 % more CPU per read, and 14 % fewer reads.
   int queues = std::max(1, static_cast<int>(std::thread::hardware_concurrency() / 2));
   std::vector<Method> methods;
   // Health and reflection. They outlive the server.
@@ -38,17 +38,16 @@ struct ServerOptions {
 
 class Server {
  public:
-  // REQUIRES: metrics and journal outlive the server. UNAVAILABLE: the address cannot be listened
-  // on.
+  // REQUIRES: metrics and journal outlive the server. UNAVAILABLE: cannot listen on the address.
   static absl::StatusOr<std::unique_ptr<Server>> Start(ServerOptions options, Metrics& metrics,
                                                        Journal& journal);
   ~Server();
 
-  // From now on every new call is answered UNAVAILABLE / DRAINING.
+  // From now on every new call gets UNAVAILABLE / DRAINING.
   void RefuseNewCalls() { draining_ = true; }
-  // Ends the streams with UNAVAILABLE / DRAINING, finishes the calls under way, hangs up on every
-  // peer, which makes UNAVAILABLE of what has not ended, and stops. Peers are gone after `grace`;
-  // what has not ended by then is cancelled, and waited for.
+  // Ends the streams with UNAVAILABLE / DRAINING, finishes the calls in progress, closes every
+  // connection, so that unfinished calls become UNAVAILABLE, and stops. Connections are closed
+  // after `grace` at the latest; calls that have not ended by then are cancelled, and waited for.
   void Stop(absl::Duration grace);
 
   // The port it listens on.
@@ -63,7 +62,7 @@ class Server {
   };
   // A coroutine; defined in server.cc.
   struct Calls;
-  // Held by a call from its acceptance to its end.
+  // Held by a call from when it is accepted until it ends.
   class Running;
 
   Server(Metrics& metrics, Journal& journal) : metrics_(metrics), journal_(journal) {}
@@ -82,7 +81,7 @@ class Server {
   // Unary calls that were accepted and have not ended.
   std::atomic<int> running_ = 0;
   std::atomic<bool> draining_ = false;
-  // Told when the last call of a drain has ended.
+  // Notified when the last call of a drain has ended.
   std::mutex mutex_;
   std::condition_variable last_ended_;
   bool stopped_ = false;

@@ -25,10 +25,10 @@ std::vector<std::string> ServiceNames();
 
 class Services {
  public:
-  // `started`: when the daemon was. REQUIRES: all others outlive the services.
+  // `started`: the daemon's start time. REQUIRES: all others outlive the services.
   Services(db::SessionStore& store, watch::Feed& watches, Journal& journal, absl::Time started);
 
-  // One for each RPC of the contract. REQUIRES: the services outlive what is answered.
+  // One for each RPC of the contract. REQUIRES: the services outlive the methods.
   std::vector<Method> Methods();
 
  private:

@@ -18,8 +18,8 @@
 namespace sessiond::rpc {
 namespace {
 
-// A drawn id that is taken is drawn again, this often: with 32 random bits a second, twice is rare
-// already.
+// When a drawn id is taken, a new one is drawn, up to this often: with 32 random bits a second,
+// even two collisions are rare.
 constexpr int kDrawsMax = 5;
 
 absl::Status UnknownWorkflow(const std::string& name, const std::vector<std::string>& known) {
@@ -42,7 +42,7 @@ v1::SessionLookup::Reason ReasonOfMiss(const absl::Status& miss) {
   }
 }
 
-// Answers for one well-formed id.
+// The result for one well-formed id.
 void Explain(const db::FoundSession& found, bool include_deleted, v1::SessionLookup* result) {
   const absl::Status exists = found.Check(result->session_id(), include_deleted);
   if (exists.ok()) {
@@ -107,7 +107,7 @@ Answer<Serialized<v1::Session>> SessionService::GetSession(CallInfo call,
 
 Answer<v1::LookupSessionsResponse> SessionService::LookupSessions(
     CallInfo call, v1::LookupSessionsRequest request) {
-  // What is malformed never reaches the database; what is asked for twice is read once.
+  // Malformed ids never reach the database; repeated ones are read once.
   std::vector<std::string> ids;
   for (const std::string& id : request.session_ids()) {
     if (IsSessionId(id)) ids.push_back(id);

@@ -1,4 +1,4 @@
-// SessionService: one coroutine for each RPC, that reads like its contract.
+// SessionService: one coroutine for each RPC, which reads like its contract.
 //
 // Requests arrive parsed and validated (method.h). Refusals are named in session_service.proto.
 #pragma once

@@ -1,5 +1,5 @@
-// News for a stream: whoever has some sets the signal, and the stream's coroutine, which waits for
-// it, looks what it is. Signals that come while nobody waits are one signal.
+// A notification for a stream: setting the signal wakes the stream's coroutine, which then checks
+// what has changed. Signals that come while no coroutine waits count as one.
 #pragma once
 
 #include <coroutine>

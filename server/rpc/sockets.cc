@@ -18,8 +18,8 @@
 namespace sessiond::rpc {
 namespace {
 
-// Port and address of an IPv4 or IPv6 socket on this machine's side; empty of anything else. Of a
-// wildcard the port alone.
+// Local port and address of an IPv4 or IPv6 socket; empty for anything else. For a wildcard address
+// only the port.
 std::string AddressOf(int socket) {
   sockaddr_storage address = {};
   socklen_t size = sizeof(address);
@@ -30,7 +30,7 @@ std::string AddressOf(int socket) {
   };
   const auto& v4 = reinterpret_cast<const sockaddr_in&>(address);
   const auto& v6 = reinterpret_cast<const sockaddr_in6&>(address);
-  // Of both families at the same place.
+  // At the same offset in both families.
   const std::string port = bytes(v4.sin_port);
   const std::string host = address.ss_family == AF_INET ? bytes(v4.sin_addr) : bytes(v6.sin6_addr);
   const bool wildcard = host.find_first_not_of('\0') == std::string::npos;
@@ -59,7 +59,7 @@ Sockets::~Sockets() {
   if (directory_ != nullptr) closedir(directory_);
 }
 
-// Those that are open; of them, those that were opened meanwhile may be missing.
+// Descriptors that are open; those opened during the call may be missing.
 std::vector<int> Sockets::Descriptors() {
   std::vector<int> descriptors;
   if (directory_ == nullptr) return descriptors;
@@ -82,7 +82,7 @@ bool Sockets::Find() {
     if (!Fits(descriptor)) continue;
     const int copy = fcntl(descriptor, F_DUPFD_CLOEXEC, 0);
     if (copy >= 0 && !Fits(copy)) {
-      close(copy);  // In between it has become another one.
+      close(copy);  // The number was reused in between.
       continue;
     }
     const Socket socket = {copy < 0 ? descriptor : copy, copy >= 0};
@@ -115,7 +115,7 @@ void Sockets::AwaitPeers(absl::Duration patience) {
   const SteadyTime end = SteadyTime::Now() + patience;
   std::vector<pollfd> fds;
   for (const Socket& socket : connected_)
-    fds.push_back({socket.number, 0, 0});  // Hang-ups are always told.
+    fds.push_back({socket.number, 0, 0});  // Hang-ups are always reported.
   while (!fds.empty()) {
     const absl::Duration left = std::max(end - SteadyTime::Now(), absl::ZeroDuration());
     const int told = poll(fds.data(), fds.size(), static_cast<int>(left / absl::Milliseconds(1)));

@@ -1,10 +1,10 @@
-// The sockets of the gRPC server, which gRPC keeps to itself, and which a drain has to end itself.
+// The sockets of the gRPC server, which gRPC does not expose, and which a drain has to end itself.
 //
-// gRPC's own Shutdown loses calls: from its beginning on it takes no more streams, and tells peers
-// so by a GOAWAY that is under way while they still send. A call that meets it is CANCELLED, or, if
-// it comes a moment later, is not answered at all. A peer whose connection ends instead knows what
-// to think of every call on it: UNAVAILABLE, try elsewhere. So connections end first, and Shutdown
-// finds nobody to lie to.
+// gRPC's own Shutdown loses calls: as soon as it begins it accepts no more streams, and notifies
+// peers by a GOAWAY, which is on its way while they still send. A call that meets it is CANCELLED,
+// or, if it comes a moment later, gets no answer at all. When a connection ends instead, the peer
+// knows the result of every call on it: UNAVAILABLE, try elsewhere. So connections end first, and
+// Shutdown finds no peers to mislead.
 #pragma once
 
 #include <dirent.h>
@@ -19,30 +19,30 @@ namespace sessiond::rpc {
 
 class Sockets {
  public:
-  // Those that listen on `port` at this moment, and those that they will have let in. Holds on to
-  // what it takes to find them when no more files can be opened.
+  // The sockets that listen on `port` at this moment, and the connections they accept. Reserves
+  // what is needed to find them when no more files can be opened.
   explicit Sockets(int port);
-  // Lets go of them; gRPC goes on to have them.
+  // Closes its duplicates; gRPC still has its own.
   ~Sockets();
   Sockets(const Sockets&) = delete;
 
-  // Finds them, as there are by now. False: it cannot be known, and gRPC has to do.
+  // Finds them, as they are now. False: they cannot be found, and gRPC's Shutdown has to suffice.
   bool Find();
 
-  // Lets nobody in any more: who comes now is refused, and turns elsewhere.
+  // Accepts no more connections: new ones are refused, and the clients go elsewhere.
   void StopListening();
-  // Says the last word: behind all that was written, the peers read the end.
+  // Sends the end of the stream: peers read it after everything that was written.
   void EndWriting();
-  // Waits until the peers have hung up, too, for `patience` at most.
+  // Waits until the peers have closed, too, for `patience` at most.
   void AwaitPeers(absl::Duration patience);
-  // Ends what is left, for gRPC as well.
+  // Closes what is left, for gRPC as well.
   void Cut();
 
  private:
   struct Socket {
     int number;
-    // A duplicate, so that the number cannot come to mean another socket. Where no more files can
-    // be opened, it is gRPC's own, which is looked at again before it is used.
+    // A duplicate, so that the number cannot come to mean another socket. If no more files can be
+    // opened, it is gRPC's own, which is checked again before use.
     bool ours;
   };
   std::vector<int> Descriptors();
@@ -52,7 +52,7 @@ class Sockets {
   void LetGo();
 
   DIR* const directory_;
-  // Of those that listen, as bytes; a wildcard stands for all of its port.
+  // The addresses that listen, as bytes; a wildcard covers everything on its port.
   std::set<std::string> addresses_;
   std::vector<Socket> listening_;
   std::vector<Socket> connected_;

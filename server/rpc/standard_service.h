@@ -1,6 +1,6 @@
 // A service with generated messages that is served on our own completion queues, like everything
-// else: gRPC's callback API brings polling threads of its own, which cost every call a quarter of
-// its CPU on two cores (measured on an echo).
+// else. gRPC's callback API has polling threads of its own, which cost every call a quarter of its
+// CPU on two cores (measured on an echo).
 #pragma once
 
 #include <grpcpp/grpcpp.h>
@@ -18,7 +18,7 @@ class StandardService {
   virtual std::vector<grpc::Service*> services() = 0;
   // Accepts calls from this queue from now on.
   virtual void Accept(CallQueue& queue) = 0;
-  // Ends every stream, and those to come, so that stopping the server need not wait for them.
+  // Ends every stream, and future ones, so that stopping the server need not wait for them.
   virtual void EndStreams() = 0;
 };
 

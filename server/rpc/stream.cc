@@ -4,7 +4,8 @@
 
 namespace sessiond::rpc {
 
-// In both the news is held while it is told: the stream may end in between, and this with it.
+// In both, a local pointer holds the news while it is notified: the stream may end, and destroy
+// this.
 void RawStream::Reported::Complete(bool ok) {
   const std::shared_ptr<StreamNews> news = news_;
   ok_ = ok;
@@ -26,7 +27,7 @@ Awaitable<std::optional<grpc::ByteBuffer>> RawStream::Read() {
   if (over() || draining() || read_.pending()) co_return std::nullopt;
   read_.Start();
   wire_.Read(&incoming_, static_cast<Tag*>(&read_));
-  // A drain does not wait for a client that has nothing to say; Finish waits for the read.
+  // A drain does not wait for a client that sends nothing; Finish waits for the read.
   while (read_.pending() && !draining()) co_await news_->signal.Wait();
   if (read_.pending() || !read_.ok()) co_return std::nullopt;
   heard_ = true;
@@ -68,7 +69,7 @@ void StreamSet::Drain(absl::Duration patience) {
     draining_ = true;
     for (const RawStream* stream : streams_) all.push_back(stream->news());
   }
-  // Without the lock, because a stream may leave while it is told.
+  // Without the lock, because a stream may leave while it is notified.
   for (const auto& news : all) {
     news->draining = true;
     news->signal.Set();

@@ -5,8 +5,8 @@
 //                                                 pressure is gRPC's own flow control
 //   news   ◀── the call is over · the daemon drains · whatever else the handler waits for
 //
-// A handler that waits for something else than its messages waits for the news, and looks then what
-// is new: a call that its client has left must not wait on.
+// A handler that waits for something other than messages waits for the news, and then checks what
+// has changed: a call that its client has left must not wait on.
 #pragma once
 
 #include <grpcpp/grpcpp.h>
@@ -32,18 +32,18 @@
 
 namespace sessiond::rpc {
 
-// What a stream's handler is told. Shared, because whoever tells may do so while the stream ends.
+// Notifications for a stream's handler. Shared, because the stream may end while one is set.
 struct StreamNews {
-  // Set with each of the following, and by whatever else the handler waits for. Reading consumes
-  // it too: whoever waits looks at all that may be new.
+  // Set with each of the following, and by other sources that the handler waits for. Reading
+  // consumes it too: the handler must check everything that may have changed.
   Signal signal;
-  // Nobody listens any more: the client left, or its deadline passed.
+  // The client left, or its deadline passed.
   std::atomic<bool> over = false;
-  // The daemon goes down: write what is pending, and return.
+  // The daemon is shutting down: write what is pending, and return.
   std::atomic<bool> draining = false;
 };
 
-// When a message goes onto the wire.
+// When a message is sent.
 enum class Onward {
   kNow,
   // With the next one, which follows at once: many small ones then cost one packet. REQUIRES: it
@@ -52,32 +52,32 @@ enum class Onward {
 };
 
 // A stream of bytes. Lives in the frame of its call's coroutine, which alone may use it, except
-// where said.
+// where noted.
 class RawStream {
  public:
   // REQUIRES: the call of `context` was not accepted yet.
   explicit RawStream(grpc::ServerContext& context);
   RawStream(const RawStream&) = delete;
 
-  // What the call is accepted with.
+  // The stream to accept the call with.
   ByteStream& wire() { return wire_; }
 
   // The client's next message. Nothing: it has sent its last, the call is over, or the daemon
   // drains.
   Awaitable<std::optional<grpc::ByteBuffer>> Read();
-  // Returns when the message has found room. False: the call is over.
+  // Returns when the message has been accepted for sending. False: the call is over.
   Awaitable<bool> Write(const grpc::ByteBuffer& message, Onward onward = Onward::kNow);
-  // Ends the call, and returns when gRPC needs the stream no more. True, always.
+  // Ends the call, and returns when gRPC no longer needs the stream. Always true.
   Awaitable<bool> Finish(const grpc::Status& status);
 
   bool over() const { return news_->over; }
   bool draining() const { return news_->draining; }
-  // Whether the client has said anything.
+  // Whether the client has sent anything.
   bool heard() const { return heard_; }
   const std::shared_ptr<StreamNews>& news() const { return news_; }
 
  private:
-  // Comes back once, and tells.
+  // Completes once, and notifies.
   class Reported final : public Tag {
    public:
     Reported(std::shared_ptr<StreamNews> news, bool pending)
@@ -112,12 +112,12 @@ class RawStream {
 // All streams of a server. Thread-safe.
 class StreamSet {
  public:
-  // False: the daemon drains; the stream is not let in. What was let in leaves again.
+  // False: the daemon drains; the stream is not added. An added stream must leave.
   bool Join(RawStream& stream);
   void Leave(RawStream& stream);
 
-  // Tells every stream to end, lets nobody in any more, and waits for their ends, for `patience` at
-  // most: one whose reader has stopped reading does not come to its end by itself.
+  // Notifies every stream to end, adds no more, and waits for their ends, for `patience` at most:
+  // one whose reader has stopped reading does not end by itself.
   void Drain(absl::Duration patience);
 
  private:
@@ -128,15 +128,15 @@ class StreamSet {
   std::condition_variable left_;
 };
 
-// What a handler sees: requests that are parsed and valid, replies.
+// What a handler sees: parsed and valid requests, and replies.
 template <class Request, class Reply>
 class Stream {
  public:
   explicit Stream(RawStream& raw) : raw_(raw) {}
 
-  // Reads the next request and says whether it is sound; the stream can go on behind one that is
-  // not. Nothing: there is none any more, because the client has sent its last, the call is over,
-  // or the daemon drains. REQUIRES: `request` outlives the task.
+  // Reads the next request and returns whether it is valid; the stream can continue after an
+  // invalid one. Nothing: there are no more, because the client has sent its last, the call is
+  // over, or the daemon drains. REQUIRES: `request` outlives the task.
   Awaitable<std::optional<absl::Status>> ReadAny(Request* request) {
     std::optional<grpc::ByteBuffer> bytes = co_await raw_.Read();
     if (!bytes.has_value()) co_return std::nullopt;
@@ -144,7 +144,7 @@ class Stream {
     co_return parsed.ok() ? Validate(*request) : parsed;
   }
 
-  // The same where a refusal ends the stream: it is what the client is told, whatever the handler
+  // The same, but a refusal ends the stream: it is what the client gets, whatever the handler
   // returns.
   Awaitable<std::optional<Request>> Read() {
     Request request;
@@ -155,14 +155,14 @@ class Stream {
     co_return std::nullopt;
   }
 
-  // Returns when the reply has found room: the next may be written. False: it cannot be sent, and
-  // the handler should return. REQUIRES: the reply outlives the task.
+  // Returns when the reply has been accepted for sending: the next may be written. False: it cannot
+  // be sent, and the handler should return. REQUIRES: the reply outlives the task.
   Awaitable<bool> Write(const Reply& reply) {
     static const std::string kNothing;
     return Write(kNothing, reply);
   }
 
-  // The same of a reply of which `part` is serialized already.
+  // The same for a reply of which `part` is serialized already.
   Awaitable<bool> Write(const std::string& part, const Reply& rest, Onward onward = Onward::kNow) {
     grpc::ByteBuffer bytes;
     if (auto small = SerializeReply(part, rest, &bytes); !small.ok()) {

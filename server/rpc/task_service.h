@@ -1,4 +1,4 @@
-// What TaskService reads: one coroutine for each RPC, that reads like its contract. Its verbs
+// The reads of TaskService: one coroutine for each RPC, which reads like its contract. Its verbs
 // are rows of state_machine/verbs.inc.
 //
 // Requests arrive parsed and validated (method.h). Refusals are named in task_service.proto.

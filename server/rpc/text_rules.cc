@@ -24,7 +24,7 @@ bool IsIdentifier(absl::string_view text, absl::string_view also) {
   });
 }
 
-// Nothing to read in it: spaces of any script, and what is invisible.
+// Nothing visible: only spaces of any script, and invisible characters.
 bool IsBlank(absl::string_view text) {
   constexpr absl::string_view kInvisible[] = {
       "\u00A0", "\u00AD", "\u1680", "\u180E", "\u2000", "\u2001", "\u2002", "\u2003", "\u2004",
@@ -51,9 +51,9 @@ bool IsPrintable(absl::string_view text) {
 struct TextFacts {
   Rules::Text text;
   int32_t bytes_max;
-  // Of an empty one: what is wrong with that, if anything.
+  // For an empty text: what is wrong with it, if anything.
   absl::string_view when_empty;
-  // Of one that does not fit.
+  // For any other text that does not match.
   absl::string_view otherwise;
   bool (*fits)(absl::string_view value);
 };

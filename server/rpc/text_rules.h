@@ -1,4 +1,4 @@
-// What a string of the contract is made of, and how long it may be: v1::FieldRules::Text.
+// What a string of the contract may contain, and how long it may be: v1::FieldRules::Text.
 #pragma once
 
 #include <cstdint>
@@ -9,10 +9,10 @@
 
 namespace sessiond::rpc {
 
-// How long it may be where its field says nothing else.
+// The longest it may be if its field says nothing else.
 int32_t BytesMaxOf(v1::FieldRules::Text text);
 
-// What keeps a value from being such a text: "must be a lower-case UUID". Nothing where it fits.
+// What is wrong with the value: "must be a lower-case UUID". Empty when it is valid.
 std::string WhatIsWrong(absl::string_view value, v1::FieldRules::Text text, int32_t bytes_max);
 
 }  // namespace sessiond::rpc

@@ -5,7 +5,7 @@
 namespace sessiond::rpc {
 namespace {
 
-// The code point at `i`, which moves behind it. REQUIRES: valid UTF-8.
+// The code point at `i`, which advances past it. REQUIRES: valid UTF-8.
 uint32_t Next(absl::string_view text, std::size_t* i) {
   const auto byte = [&](std::size_t at) {
     return static_cast<uint32_t>(static_cast<unsigned char>(text[at]));

@@ -1,4 +1,4 @@
-// What text is made of.
+// Checks of text.
 #pragma once
 
 #include "absl/strings/string_view.h"
@@ -8,7 +8,7 @@ namespace sessiond::rpc {
 // RFC 3629: no overlong forms, no surrogates, nothing above U+10FFFF.
 bool IsValidUtf8(absl::string_view text);
 
-// Whether valid UTF-8 has a control character (C0, DEL, C1) in it, or a noncharacter. Tab and line
+// Whether valid UTF-8 contains a control character (C0, DEL, C1) or a noncharacter. Tab and line
 // breaks count too.
 bool HasControls(absl::string_view text);
 

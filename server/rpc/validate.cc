@@ -75,7 +75,7 @@ std::string TimeProblem(const Timestamp& time) {
   return sound ? "" : "must be a time between the years 1 and 9999";
 }
 
-// Collects what is wrong with a message. Paths are built only for what is.
+// Collects what is wrong with a message. Paths are built only for violations.
 class Walker {
  public:
   std::vector<Violation> violations;
@@ -105,7 +105,7 @@ class Walker {
     return path.empty() ? std::string(name) : absl::StrCat(path, ".", name);
   }
 
-  // What has to be there, and how often.
+  // Required fields, and limits of number.
   void CheckGiven(const Message& message, const FieldPlan& plan, const std::string& path) {
     const Reflection& reflection = *message.GetReflection();
     const v1::FieldRules& rules = plan.rules;
@@ -122,7 +122,7 @@ class Walker {
       add(absl::StrCat("has ", count, " entries, and may have ", rules.items_max()));
   }
 
-  // Of a list the element with this index.
+  // For a list, the element with this index.
   void WalkField(const Message& message, const FieldPlan& plan, int index,
                  const std::string& path) {
     const auto here = [&] {
@@ -211,7 +211,7 @@ class Walker {
   void WalkStruct(const Struct& fields, const std::string& path) {
     const std::size_t before = violations.size();
     WalkFields(fields, path, 1);
-    // Only what is sound can be measured as JSON.
+    // Only a valid Struct can be measured as JSON.
     if (violations.size() == before && JsonBytesExceed(fields, kStructBytesMax)) {
       Add(path, absl::StrCat("must be at most ", kStructBytesMax, " bytes as JSON"));
     }
@@ -258,7 +258,7 @@ class Walker {
 // -------------------------------------------------------------------------------------------------
 // the request
 
-// Of the session that the request is about.
+// Checks the id of the session that the request is about.
 absl::Status CheckId(const Message& request, const MessagePlan& plan) {
   std::string scratch;
   if (plan.session != nullptr) {
@@ -271,12 +271,12 @@ absl::Status CheckId(const Message& request, const MessagePlan& plan) {
   if (plan.session_id == nullptr) return absl::OkStatus();
   const FieldDescriptor* field = plan.session_id->field;
   const std::string& id = request.GetReflection()->GetStringReference(request, field, &scratch);
-  // Without one the daemon draws it, or it is about all sessions of a namespace.
+  // Without an id the daemon draws one, or the request is about all sessions of a namespace.
   if (id.empty() && !plan.session_id->rules.required()) return absl::OkStatus();
   return CheckSessionId(id);
 }
 
-// What is to be a session has a workflow.
+// A new session must name a workflow.
 void CheckNewSession(const Message& request, Walker& walker) {
   const v1::Session* session = nullptr;
   if (const auto* create = dynamic_cast<const v1::CreateSessionRequest*>(&request))
@@ -287,7 +287,7 @@ void CheckNewSession(const Message& request, Walker& walker) {
     walker.Add("session.workflow", "must be given");
 }
 
-// What becomes one event has to fit into a reply with it.
+// What becomes one event must fit into a reply that contains it.
 void CheckEventSize(const Message& request, Walker& walker) {
   std::size_t bytes = 0;
   std::string field = "artifacts";
@@ -324,7 +324,7 @@ void CheckDefinition(const v1::ValidateWorkflowRequest& request, Walker& walker)
 }
 
 absl::Status InvalidFields(std::vector<Violation>& violations) {
-  // Who calls has to hear of the program's mistake first.
+  // A bug in the calling program is reported first.
   std::stable_partition(violations.begin(), violations.end(),
                         [](const Violation& violation) { return !violation.known_as.empty(); });
   const Violation& first = violations.front();

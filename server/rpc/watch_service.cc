@@ -27,13 +27,13 @@ using watch::Range;
 constexpr absl::Duration kHeartbeatDefault = absl::Seconds(15);
 constexpr absl::Duration kHeartbeatMin = absl::Seconds(1), kHeartbeatMax = absl::Minutes(10);
 
-// Sessions of the initial state that are read at once: enough that trips do not count, few enough
-// that a thousand watches can begin together.
+// Sessions of the initial state per read: enough that round trips do not matter, few enough that a
+// thousand watches can start together.
 constexpr int kPageSize = 200;
-// The same of sessions that are named, whose bytes the database does not count.
+// The same for named sessions, whose bytes the database does not count.
 constexpr std::size_t kIdPageSize = 32;
 
-// The client has left, or the response is too large: the stream knows which, and ends by it.
+// The client has left, or the response is too large: the stream knows which, and ends with it.
 absl::Status CannotBeSent() { return absl::CancelledError("The response cannot be sent."); }
 
 absl::Status InvalidField(const std::string& field, const std::string& wrong) {
@@ -91,7 +91,7 @@ class Watching {
 
   // -- beginning
 
-  // Finds out where to begin, and has the hub collect what comes from there on.
+  // Finds out where to start, and has the hub collect the changes from there.
   Awaitable<absl::Status> Begin(std::string resume_token) {
     const absl::StatusOr<db::PartitionStates> states = co_await feed_.reads().GetPartitions();
     if (!states.ok()) co_return states.status();
@@ -103,7 +103,7 @@ class Watching {
       if (!in_initial_state_) at_ = std::move(point->positions);
     }
     for (const int16_t p : interest_->partitions()) {
-      // One that is ahead of the database saw changes that a restored one has lost.
+      // A token that is ahead of the database covers changes that a restored database has lost.
       if (at_[p] < states->purged[p] || at_[p] > states->positions[p])
         co_return co_await TokenExpired();
     }
@@ -124,8 +124,9 @@ class Watching {
 
   // -- initial state
 
-  // The sessions as their pages found them, and then what happened to those of earlier pages until
-  // the last was read: what a token tells of, everything up to one place, can then be told.
+  // The sessions as their pages found them, and then the later changes of earlier pages' sessions,
+  // until the last page was read. After that a token, which covers everything up to one position,
+  // is valid.
   Awaitable<absl::Status> SendInitialState() {
     watch::InitialState told(/*named=*/!interest_->session_ids().empty());
     absl::Status sent;
@@ -164,7 +165,7 @@ class Watching {
     co_return absl::OkStatus();
   }
 
-  // Those that are named, and match.
+  // The named sessions that match.
   Awaitable<absl::Status> SendNamed(watch::InitialState* told) {
     const std::vector<std::string>& ids = interest_->session_ids();
     for (std::size_t begin = 0; begin < ids.size() && !Ends(); begin += kIdPageSize) {
@@ -196,8 +197,8 @@ class Watching {
 
   // -- changes
 
-  // What the pages of the initial state leave to be told, until the stream stands where the last of
-  // them was read.
+  // The changes that the pages of the initial state do not cover, until the stream has reached the
+  // position of the last page.
   Awaitable<absl::Status> CatchUp(const watch::InitialState& told) {
     while (!Ends()) {
       std::vector<Range> left =
@@ -240,14 +241,14 @@ class Watching {
     co_return true;
   }
 
-  // What the database has, unless the initial state has told it.
+  // The changes in the database, unless the initial state covers them.
   Awaitable<absl::Status> SendStored(std::vector<Range> ranges,
                                      const watch::InitialState* told = nullptr) {
     auto stored =
         co_await feed_.reads().GetEvents(ranges, interest_->rewinding(), watch::kAppendedBytesMax);
     if (!stored.ok()) co_return stored.status();
     for (const Range& range : ranges) {
-      // Behind the initial state it is no loss: the session is gone, as the event behind tells.
+      // After the initial state nothing is lost: the session is gone, as a later event says.
       if (told == nullptr && range.after < stored->partitions.purged[range.partition])
         co_return co_await TokenExpired();
     }
@@ -300,11 +301,11 @@ class Watching {
   const std::shared_ptr<const watch::Interest> interest_;
   const watch::ResumeTokens tokens_;
   const absl::Duration heartbeat_interval_;
-  // Whether the initial state is being told: until the bookmark.
+  // Whether the initial state is being sent: until the bookmark.
   bool in_initial_state_;
 
   watch::SubscriptionPtr subscription_;
-  // Where the stream stands: what was sent last, and all before it.
+  // The position of the stream: everything up to here was sent.
   Positions at_;
 };
 
@@ -318,7 +319,7 @@ Awaitable<absl::Status> WatchService::WatchSessions(CallInfo, Watch& stream) {
   if (auto valid = CheckRequest(*request); !valid.ok()) co_return valid;
   Watching watching(store_, feed_, stream, *std::move(interest), *request);
   std::string resume_token = std::move(*request->mutable_resume_token());
-  // A watch may last for days, and needs its request no more.
+  // A watch may last for days, and no longer needs its request.
   request.reset();
   co_return co_await watching.Run(std::move(resume_token));
 }

@@ -72,9 +72,9 @@ Answer<v1::Workflow> WorkflowService::GetWorkflow(CallInfo call, v1::GetWorkflow
   co_return found->definition();
 }
 
-// The request id needs no row of its own: a request sent again finds its content in the newest
-// revision and has no second effect. Under the same id another definition is simply another
-// revision; no session can be harmed by it.
+// The request id needs no row of its own: a repeated request finds its content in the newest
+// revision and has no second effect. Another definition under the same id is simply another
+// revision; it cannot harm any session.
 Answer<v1::Workflow> WorkflowService::CreateWorkflow(CallInfo call,
                                                      v1::CreateWorkflowRequest request) {
   v1::Workflow& definition = *request.mutable_workflow();
@@ -88,7 +88,7 @@ Answer<v1::Workflow> WorkflowService::CreateWorkflow(CallInfo call,
         absl::StrCat("Workflow ", definition.name(), " revision ", stored->revision, " created"),
         {{"caller", call.caller}, {"actor", request.actor()}, {"reason", request.reason()}});
   }
-  // From now on sessions created here follow it.
+  // From now on new sessions of this daemon follow it.
   const absl::Status refreshed = co_await store_.RefreshWorkflows(call.deadline);
   if (!refreshed.ok()) co_return refreshed;
   definition.set_revision(stored->revision);

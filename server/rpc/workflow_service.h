@@ -1,4 +1,4 @@
-// WorkflowService: one coroutine for each RPC, that reads like its contract.
+// WorkflowService: one coroutine for each RPC, which reads like its contract.
 //
 // Requests arrive parsed and validated (method.h). Refusals are named in workflow_service.proto.
 #pragma once
@@ -10,8 +10,8 @@
 
 namespace sessiond::rpc {
 
-// Definitions are read from the store's catalogue, after it was brought up to date; they are few,
-// and a daemon knows them all.
+// Definitions are read from the store's catalogue, after it was refreshed; they are few, and a
+// daemon knows them all.
 class WorkflowService {
  public:
   // REQUIRES: `store` outlives the service.
