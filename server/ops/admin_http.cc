@@ -15,7 +15,7 @@
 #include <list>
 #include <string>
 #include <thread>
-#include <utility>  // Before Asio, whose coroutines want std::exchange and forget to say so.
+#include <utility>  // Before Asio, whose coroutines use std::exchange without including it.
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
@@ -32,17 +32,17 @@ using asio::ip::tcp;
 using Request = http::request<http::empty_body>;
 using Response = http::response<http::string_body>;
 
-// More than probes and scrapers ever need, and next to nothing to keep: who comes then takes the
-// place of whoever has been there longest.
+// More than probes and scrapers ever need, and very cheap to hold: a further connection replaces
+// the oldest one.
 constexpr std::size_t kConnectionsMax = 128;
 constexpr std::uint32_t kHeadBytesMax = 8192;
 // While there is no descriptor left for another connection.
 constexpr std::chrono::milliseconds kAcceptPause{100};
 
-// Awaits an operation, and has `error` say how it went.
+// Awaits an operation, and stores its result in `error`.
 auto Into(beast::error_code& error) { return asio::redirect_error(asio::use_awaitable, error); }
 
-// Whether a name stands in a query, with or without a value.
+// Whether a query has a parameter of this name, with or without a value.
 bool Has(absl::string_view query, absl::string_view name) {
   for (const absl::string_view pair : absl::StrSplit(query, '&')) {
     if (pair.substr(0, pair.find('=')) == name) return true;
@@ -102,7 +102,7 @@ Response Answer(const AdminHttp::Options& options, const Request& request) {
   return Text(http::status::not_found, "There is nothing here. See /\n");
 }
 
-// Whether a peer has said something that is no request, or too much of one.
+// Whether a peer has sent something that is no request, or is too large.
 bool IsUnreadable(const beast::error_code& error) {
   return error.category() == http::make_error_code(http::error::bad_method).category() &&
          error != http::error::end_of_stream && error != http::error::partial_message;
@@ -118,7 +118,7 @@ Response AnswerUnreadable(const beast::error_code& error) {
 
 }  // namespace
 
-// One thread serves everybody, each a coroutine, and each asks once.
+// One thread serves all peers, each in a coroutine, and each gets one response.
 class AdminHttp::Server {
  public:
   explicit Server(Options options) : options_(std::move(options)) {}
@@ -175,13 +175,13 @@ class AdminHttp::Server {
     try {
       co_await AnswerOnce(stream);
     } catch (const std::exception&) {
-      // Out of memory, say: this peer goes without an answer.
+      // Out of memory, for example: this peer gets no response.
     }
     peers_.remove(&stream);
   }
 
   asio::awaitable<void> AnswerOnce(beast::tcp_stream& stream) {
-    // From here to the end, whatever the peer does meanwhile.
+    // For the whole exchange, whatever the peer does in the meantime.
     stream.expires_after(options_.time_max);
     beast::error_code error;
     beast::flat_buffer buffer;
@@ -198,7 +198,7 @@ class AdminHttp::Server {
     if (!error && parser.get().method() != http::verb::head)
       co_await http::async_write(stream, serializer, Into(error));
     if (error) co_return;
-    // Until the peer has closed, too, so that the answer is not lost on its way.
+    // Waits until the peer has closed, too, so that the response is not lost on its way.
     stream.socket().shutdown(tcp::socket::shutdown_send, error);
     for (char rest[4096]; !error;) co_await stream.async_read_some(asio::buffer(rest), Into(error));
   }
@@ -206,7 +206,7 @@ class AdminHttp::Server {
   Options options_;
   asio::io_context context_{1};
 
-  // Its thread only.
+  // Only for its thread.
   tcp::acceptor acceptor_{context_};
   // Oldest first.
   std::list<beast::tcp_stream*> peers_;

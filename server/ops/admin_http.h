@@ -1,9 +1,8 @@
 // The daemon's HTTP side, for orchestrators and Prometheus: /livez, /readyz?verbose and /metrics.
-// Nothing changes anything here, and there is no authentication: it listens on loopback unless told
-// otherwise.
+// It changes nothing and has no authentication: by default it listens on loopback only.
 //
-// Boost.Beast on one thread: whoever dawdles, or many who only connect, keep nobody else waiting,
-// and cost a bounded number of descriptors.
+// Boost.Beast on one thread: slow peers, or many that only connect, delay no other peer, and use a
+// bounded number of descriptors.
 #pragma once
 
 #include <chrono>
@@ -21,19 +20,19 @@ class AdminHttp {
  public:
   struct Options {
     Address listen;
-    // Both outlive the server, and are asked from its thread.
+    // Both outlive the server, and are read on its thread.
     const Readiness* readiness = nullptr;
     std::function<std::string()> metrics;
-    // From a connection's beginning to its end. A scrape takes some milliseconds.
+    // For a whole connection. A scrape takes some milliseconds.
     std::chrono::milliseconds time_max = std::chrono::seconds(5);
   };
 
   // Listens and serves. UNAVAILABLE: the address cannot be bound.
   static absl::StatusOr<std::unique_ptr<AdminHttp>> Start(Options options);
-  // Stops, and hangs up on whoever is there.
+  // Stops, and closes all connections.
   ~AdminHttp();
 
-  // With the port that was taken, where port 0 was asked for.
+  // With the actual port, if port 0 was requested.
   const Address& address() const;
 
  private:

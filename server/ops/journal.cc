@@ -17,7 +17,7 @@ namespace {
 
 using v1::SessionEvent;
 
-// Names as the data has them.
+// Names as in the data.
 std::string Lower(v1::Session::State state) {
   return state == v1::Session::STATE_UNSPECIFIED
              ? ""
@@ -40,7 +40,7 @@ int64_t DaysBetween(const google::protobuf::Timestamp& begin,
 }
 
 void TaskFailed(const v1::SessionTask& task, const SessionEvent& event) {
-  // The session may have been recovered, or its task retried, since: the event knows.
+  // The session may have been recovered, or its task retried, since: the event has the value.
   const auto retries = event.changes().fields().find("current_task.retry_count");
   const int count = retries == event.changes().fields().end()
                         ? task.retry_count()
@@ -85,7 +85,7 @@ LogLevel LevelOf(v1::ErrorReason reason) {
     case v1::OVERLOADED:
       return LogLevel::kWarn;
     default:
-      return LogLevel::kInfo;  // The caller's mistakes are no alarm of ours.
+      return LogLevel::kInfo;  // Callers' mistakes are no alarm of ours.
   }
 }
 
@@ -115,7 +115,7 @@ void Journal::Changed(const db::Outcome& outcome) {
   }
 }
 
-// What a fact is called, in the sentences that operators search for.
+// The sentence for a fact, one that operators search for.
 void Journal::Told(const SessionEvent& event, const db::Outcome& outcome) {
   const v1::Session& session = outcome.session;
   const v1::SessionTask& task = session.current_task();

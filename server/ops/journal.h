@@ -1,5 +1,5 @@
-// What operators read and count of the calls: transitions, refusals, malformed ids. The sentences
-// are the ones that they search for, and so do not change.
+// What operators read and count of the calls: transitions, refusals, malformed ids. Operators
+// search for these sentences, so they do not change.
 #pragma once
 
 #include "absl/status/status.h"
@@ -15,12 +15,12 @@ class Journal {
 
   // A change was committed.
   void Changed(const db::Outcome& outcome);
-  // An owner asked what can be recovered.
+  // An owner listed the sessions that can be recovered.
   void RecoverableListed(absl::string_view owner_id, int sessions);
   // A batch of an erasure, or of a purge, is done.
   void Erased(int sessions, bool done);
   void Purged(int sessions, int held);
-  // A call ended with something else than OK.
+  // A call ended with a status other than OK.
   void Refused(absl::string_view method, const absl::Status& status);
 
  private:

@@ -37,7 +37,7 @@ constexpr std::size_t kMessageBytesMax = 4096;
 constexpr std::size_t kValueBytesMax = 256;
 constexpr std::size_t kFreeTextBytesMax = 200;
 
-// What is logged last before a defect ends the process may take to be written.
+// How long the last lines may take to be written before a defect ends the process.
 constexpr absl::Duration kFatalPatience = absl::Seconds(1);
 
 enum class Format { kText, kJson };
@@ -101,8 +101,8 @@ void AppendEscape(std::string& out, char32_t c) {
   }
 }
 
-// How many bytes at the beginning of `text` are printable ASCII that needs no escape: nearly all
-// that is ever logged.
+// How many bytes at the beginning of `text` are printable ASCII that needs no escape: nearly
+// everything that is logged.
 std::size_t PlainBytes(absl::string_view text, bool quoted) {
   std::size_t length = 0;
   while (length < text.size()) {
@@ -113,9 +113,8 @@ std::size_t PlainBytes(absl::string_view text, bool quoted) {
   return length;
 }
 
-// Appends `text`, cut at `bytes_max` of its own bytes, with everything that deceives escaped.
-// `quoted`: it will stand between double quotes, so that quotes and backslashes are escaped too, as
-// JSON has it.
+// Appends `text`, cut at `bytes_max` of its own bytes, with all deceptive characters escaped.
+// `quoted`: it will be inside double quotes, so quotes and backslashes are escaped too, as in JSON.
 void AppendEscaped(std::string& out, absl::string_view text, std::size_t bytes_max, Format format,
                    bool quoted) {
   std::size_t at = 0;
@@ -145,8 +144,8 @@ void AppendEscaped(std::string& out, absl::string_view text, std::size_t bytes_m
 
 // ----------------------------------------------------------------------------------------- lines
 
-// The fields of the event being written. spdlog's messages carry none, and the formatter runs on
-// the thread that logs.
+// The fields of the event being written. spdlog's messages have none, and the formatter runs on the
+// thread that logs.
 thread_local absl::Span<const LogField> current_fields;
 
 absl::string_view LevelName(spdlog::level::level_enum level) {
@@ -163,7 +162,7 @@ absl::string_view LevelName(spdlog::level::level_enum level) {
   }
 }
 
-// As wide as the widest.
+// All as wide as the widest.
 absl::string_view PaddedLevelName(spdlog::level::level_enum level) {
   switch (level) {
     case spdlog::level::trace:
@@ -247,8 +246,8 @@ class LineFormatter final : public spdlog::formatter {
     return line;
   }
 
-  // The second of a line, as text; that of the last line mostly, because writing it takes longer
-  // than all the rest.
+  // The second of a line, as text; mostly the cached text of the last line, because formatting it
+  // takes longer than all the rest.
   const std::string& Second(absl::Time time) {
     const int64_t second = absl::ToUnixSeconds(time);
     if (second != second_) {
@@ -296,7 +295,7 @@ class LineFormatter final : public spdlog::formatter {
 
   const Format format_;
   const bool colour_;
-  // The sink's lock guards them: it formats under it.
+  // Guarded by the sink's lock, which is held while formatting.
   int64_t second_ = -1;
   std::string second_text_;
 };
@@ -314,11 +313,11 @@ std::string DroppedLine(LineFormatter& formatter, int64_t lines) {
 
 // ------------------------------------------------------------------------------------ repetition
 
-// Counts errors that repeat. A table of few entries: only errors come here, and a daemon has few
-// kinds of them.
+// Counts repeated errors. The table is small: only errors are counted, and a daemon has few kinds
+// of them.
 class Repetitions {
  public:
-  // How many were suppressed since the last one written; -1: this one is to be suppressed as well.
+  // How many were suppressed since the last one was written; -1: suppress this one too.
   int Admit(absl::string_view logger, absl::string_view message) {
     const SteadyTime now = SteadyTime::Now();
     absl::MutexLock lock(&mutex_);
@@ -384,7 +383,7 @@ class StringSink final : public spdlog::sinks::base_sink<std::mutex> {
   std::string* const lines_;
 };
 
-// Formats under its lock, on the thread that logs, and leaves the writing to the writer's.
+// Formats under its lock, on the thread that logs, and leaves writing to the writer's thread.
 class WriterSink final : public spdlog::sinks::base_sink<std::mutex> {
  public:
   explicit WriterSink(LogWriter& writer) : writer_(writer) {}
@@ -404,13 +403,13 @@ class WriterSink final : public spdlog::sinks::base_sink<std::mutex> {
 // Set once, and never freed: lines may come until the very end.
 std::atomic<LogWriter*> log_writer = nullptr;
 
-// A defect ends by a signal, and the lines that led to it are not on the wire yet.
+// A defect ends the process by a signal, before the last lines are written.
 void OnFatalSignal(int signal) {
   AwaitLogWritten(kFatalPatience);
-  raise(signal);  // Which ends the process, now that it is not caught any more.
+  raise(signal);  // This ends the process, as the signal is no longer caught.
 }
 
-// Where nobody else, a sanitizer for example, has taken them.
+// Unless another handler, for example a sanitizer's, is installed.
 void CatchFatalSignals() {
   for (const int signal : {SIGABRT, SIGSEGV, SIGBUS, SIGFPE, SIGILL}) {
     struct sigaction action = {};
@@ -421,10 +420,10 @@ void CatchFatalSignals() {
   }
 }
 
-// What a drain does to gRPC's listener (rpc/sockets.h), as gRPC puts it.
+// gRPC's message when a drain shuts its listener down (rpc/sockets.h).
 constexpr absl::string_view kListenerIsShut = "Failed accept4: Invalid argument";
 
-// What gRPC calls an error is mostly a peer's: a connection that broke off, a message compressed.
+// gRPC's errors are mostly caused by a peer: a broken connection, a compressed message.
 void GrpcLine(gpr_log_func_args* args) {
   const LogLevel level = args->message == kListenerIsShut           ? LogLevel::kDebug
                          : args->severity == GPR_LOG_SEVERITY_ERROR ? LogLevel::kWarn
@@ -433,8 +432,8 @@ void GrpcLine(gpr_log_func_args* args) {
   Log(level, "grpc", args->message, {{"file", args->file}, {"line", args->line}});
 }
 
-// What Protobuf calls an error is mostly somebody's bytes that are no message: the caller is told,
-// and here it is news, not an alarm. What it calls fatal ends the daemon.
+// Protobuf's errors are mostly a caller's invalid bytes: the caller gets a refusal, and here it is
+// information, not an alarm. Its fatal errors end the daemon.
 void ProtobufLine(google::protobuf::LogLevel level, const char* file, int line,
                   const std::string& message) {
   Log(level == google::protobuf::LOGLEVEL_FATAL ? LogLevel::kError : LogLevel::kInfo, "protobuf",
@@ -466,7 +465,7 @@ void Log(LogLevel level, absl::string_view logger, absl::string_view message,
     if (suppressed < 0) return;
     if (suppressed > 0) all.emplace_back("suppressed", suppressed);
   }
-  // Straight to the sinks: a logger object for each name would only repeat what the name says.
+  // Straight to the sinks: a logger object for each name would add nothing.
   spdlog::details::log_msg line({}, spdlog::string_view_t(logger.data(), logger.size()),
                                 ToSpdlog(level),
                                 spdlog::string_view_t(message.data(), message.size()));
@@ -497,7 +496,7 @@ void SetUpLogging(const LogOptions& options) {
   const bool text = options.format == "text" || (options.format == "auto" && terminal);
   const bool colour = text && terminal && std::getenv("NO_COLOR") == nullptr;
   const Format format = text ? Format::kText : Format::kJson;
-  // Of the writer's thread alone, as a formatter is nobody's but one thread's.
+  // For the writer's thread only: a formatter belongs to one thread.
   auto formatter = std::make_shared<LineFormatter>(format, colour);
   log_writer = new LogWriter({.descriptor = STDERR_FILENO, .dropped_line = [formatter](int64_t n) {
                                 return DroppedLine(*formatter, n);

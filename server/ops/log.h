@@ -5,12 +5,12 @@
 //   {"time":"2026-11-20T21:17:02.114530Z","level":"info","logger":"rpc","msg":"finished
 //   call","grpc.method":…}
 //
-// Logging never blocks: a thread of its own writes, and what nobody reads in time is dropped,
-// counted, and said.
+// Logging never blocks: a thread of its own writes. If the reader is too slow, lines are dropped
+// and counted, and the count is logged.
 //
-// Whatever text comes in, from callers, from PostgreSQL or from gRPC, a line stays a line: control
-// characters, bidi controls and broken UTF-8 are escaped here, in one place, also for those who
-// call spdlog directly.
+// Any text, from callers, from PostgreSQL or from gRPC, stays on one line: control characters, bidi
+// controls and broken UTF-8 are escaped here, in one place, also for code that calls spdlog
+// directly.
 #pragma once
 
 #include <cstdint>
@@ -27,7 +27,8 @@ namespace sessiond {
 
 enum class LogLevel { kDebug, kInfo, kWarn, kError };
 
-// A named value of an event. Text is cut at 256 bytes and not kept: it must live until Log returns.
+// A named value of an event. Text is cut at 256 bytes and not copied: it must live until Log
+// returns.
 struct LogField {
   using Value = std::variant<bool, int64_t, double, absl::string_view>;
 
@@ -55,19 +56,19 @@ struct LogField {
 };
 
 // Writes one event. `logger` is a short lower-case name ("rpc", "db", "audit"); events of "audit"
-// are written whatever the level is. `message` is cut at 4 KiB. Errors that repeat, by logger and
-// message, are written ten times in ten seconds and then counted: the next one written says how
-// many were `suppressed`. Any thread.
+// are written at every level. `message` is cut at 4 KiB. Repeated errors, by logger and message,
+// are written ten times in ten seconds and then counted: the next one written says how many were
+// `suppressed`. Any thread.
 void Log(LogLevel level, absl::string_view logger, absl::string_view message,
          std::initializer_list<LogField> fields = {});
 
-// Whether Log would write such an event: asked before an expensive one is put together.
+// Whether Log would write such an event: to be asked before building an expensive one.
 bool LogEnabled(LogLevel level, absl::string_view logger);
 
-// Somebody's text, made fit for a place in a sentence: escaped, and cut at 200 bytes.
+// Foreign text for use in a sentence: escaped, and cut at 200 bytes.
 std::string FreeText(absl::string_view text);
 
-// Escapes each of its lines likewise, and cuts nothing: for what is said on a terminal beside the
+// Escapes each line in the same way, without cutting: for output on a terminal in addition to the
 // log.
 std::string TerminalText(absl::string_view text);
 
@@ -79,19 +80,20 @@ struct LogOptions {
 };
 
 // Sets spdlog up, and routes gRPC's and Protobuf's own lines into it (as `grpc` and `protobuf`).
-// From then on nobody who logs waits for whoever reads (log_writer.h). Called once, before other
+// From then on logging never waits for the reader (log_writer.h). Called once, before other threads
+// run. Before it, Log writes as spdlog does by default.
 // threads run. Before it, Log writes as spdlog does by default.
 void SetUpLogging(const LogOptions& options);
 
-// Before the process ends: waits until what was logged is written, and says whether that came about
-// within `patience`. Async-signal-safe.
+// Before the process ends: waits until all logged lines are written, and returns whether that
+// happened within `patience`. Async-signal-safe.
 bool AwaitLogWritten(absl::Duration patience = absl::Seconds(1));
 
-// Lines that were dropped so far, and that wait for their reader.
+// Lines that were dropped so far, and lines that wait to be written.
 int64_t LogLinesDropped();
 int64_t LogLinesWaiting();
 
-// The same into a string that lives for ever, uncoloured; for tests.
+// The same into a string that lives for ever, without colours; for tests.
 void SetUpLoggingForTest(const LogOptions& options, std::string* lines);
 
 }  // namespace sessiond

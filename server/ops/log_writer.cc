@@ -13,7 +13,7 @@
 namespace sessiond {
 namespace {
 
-// What poll calls writable takes this many bytes without blocking, and in one piece.
+// When poll reports writable, this many bytes can be written without blocking, and in one piece.
 constexpr std::size_t kPieceBytesMax = PIPE_BUF;
 
 int64_t MonotonicMilliseconds() {
@@ -58,7 +58,7 @@ bool LogWriter::AwaitWritten(absl::Duration patience) const {
   const int64_t begin = MonotonicMilliseconds();
   while (waiting() > 0) {
     if (MonotonicMilliseconds() - begin >= patience / absl::Milliseconds(1)) return false;
-    // A signal handler can be told of nothing.
+    // A signal handler cannot be notified, so this polls.
     const timespec moment = {.tv_sec = 0, .tv_nsec = 1'000'000};
     nanosleep(&moment, nullptr);
   }
@@ -67,7 +67,7 @@ bool LogWriter::AwaitWritten(absl::Duration patience) const {
 
 void LogWriter::Run() {
   std::vector<std::string> lines;
-  // Of which nobody was told yet.
+  // Not reported yet.
   int64_t dropped = 0;
   for (;;) {
     lines.clear();
@@ -113,7 +113,7 @@ bool LogWriter::AwaitWritable() const {
     pollfd fds[] = {{.fd = options_.descriptor, .events = POLLOUT, .revents = 0},
                     {.fd = ending_, .events = POLLIN, .revents = 0}};
     if (poll(fds, 2, -1) < 0) continue;    // Interrupted.
-    if (fds[0].revents != 0) return true;  // Or an error, which writing tells.
+    if (fds[0].revents != 0) return true;  // Or an error, which the write reports.
     if (fds[1].revents != 0) return false;
   }
 }

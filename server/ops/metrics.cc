@@ -62,7 +62,7 @@ constexpr absl::string_view kCodes[] = {
     "Aborted",  "OutOfRange",     "Unimplemented",    "Internal",          "Unavailable",
     "DataLoss", "Unauthenticated"};
 static_assert(std::size(kCodes) ==
-              17);  // As go-grpc-middleware spells them: dashboards select by these.
+              17);  // In go-grpc-middleware's spelling: dashboards select by these.
 
 // The defaults of go-grpc-middleware, and three finer ones: most of our calls take less than 5 ms.
 const prometheus::Histogram::BucketBoundaries kSeconds = {
@@ -73,7 +73,7 @@ std::string HelpOf(absl::string_view name) {
   const auto found = std::find_if(std::begin(kDescriptions), std::end(kDescriptions),
                                   [name](const Description& each) { return each.name == name; });
   if (found == std::end(kDescriptions))
-    std::abort();  // A metric that docs/metrics.md would not know.
+    std::abort();  // The metric is missing from docs/metrics.md.
   return std::string(found->help);
 }
 
@@ -120,19 +120,19 @@ double BootTimeSeconds() {
   return 0;
 }
 
-// The process's own figures, by the names that every Prometheus client library gives them (see
+// The process's own metrics, with the names that every Prometheus client library uses (see
 // proc(5)).
 void AppendProcess(std::vector<prometheus::MetricFamily>& families) {
   std::string stat;
   std::getline(std::ifstream("/proc/self/stat"), stat);
-  // Behind the name, which may hold anything, begins field 3.
+  // Field 3 starts after the name, which may contain anything.
   const std::vector<std::string> fields = absl::StrSplit(stat.substr(stat.rfind(')') + 2), ' ');
   const auto field = [&fields](std::size_t number) {
     double value = 0;
     return number - 3 < fields.size() && absl::SimpleAtod(fields[number - 3], &value) ? value : 0;
   };
   const double ticks = static_cast<double>(sysconf(_SC_CLK_TCK));
-  std::error_code unreadable;  // When no descriptor is left; the answer is 0 then.
+  std::error_code unreadable;  // When no descriptor is left; the result is 0 then.
   const std::filesystem::directory_iterator descriptors("/proc/self/fd", unreadable);
   rlimit descriptors_max = {};
   getrlimit(RLIMIT_NOFILE, &descriptors_max);

@@ -1,9 +1,9 @@
 // What the daemon counts, for Prometheus. The grpc_server_* names, labels and pre-zeroed series are
-// those of go-grpc-middleware, so that existing dashboards fit; the rest is ours. docs/metrics.md
-// lists them all, from this code.
+// those of go-grpc-middleware, so that existing dashboards work; the rest is ours. docs/metrics.md
+// lists them all, generated from this code.
 //
-// On the hot path nothing is looked up by text: an RPC is handed its counters once, and counting is
-// an atomic addition. No label ever holds an id, an owner or free text.
+// On the hot path nothing is looked up by text: an RPC gets its counters once, and counting is an
+// atomic addition. No label ever contains an id, an owner or free text.
 #pragma once
 
 #include <array>
@@ -49,7 +49,7 @@ class MethodMetrics {
 // Thread-safe.
 class Metrics {
  public:
-  // `services`: full names of services known to Protobuf; every method of theirs begins at zero.
+  // `services`: full names of services known to Protobuf; each of their methods starts at zero.
   explicit Metrics(absl::Span<const std::string> services);
 
   // REQUIRES: the method belongs to one of the services.
@@ -57,13 +57,13 @@ class Metrics {
 
   // A session moved. `kind`: state, stage or status; `from` is empty for a creation.
   void Transition(absl::string_view kind, absl::string_view from, absl::string_view to);
-  // A call was refused. UNSPECIFIED: by none of our reasons.
+  // A call was refused. UNSPECIFIED: for none of our reasons.
   void Refused(v1::ErrorReason reason);
   // A call named a session in neither id format.
   void InvalidId() { invalid_ids_->Increment(); }
-  // A lane committed a group; its sessions it knew, or loaded from the database.
+  // A lane committed a group; its sessions were cached, or loaded from the database.
   void Group(int commands, bool from_memory, absl::Duration duration);
-  // One that went without locks found that somebody else had been there.
+  // A group in optimistic mode found that another daemon had changed its partitions.
   void GroupConflict() { group_conflicts_->Increment(); }
   // Commands that wait in the lanes' inboxes.
   void SetLaneInbox(std::size_t commands) { lane_inbox_->Set(static_cast<double>(commands)); }
@@ -75,7 +75,7 @@ class Metrics {
     watch_lag_[from_memory ? 0 : 1]->Observe(absl::ToDoubleSeconds(lag));
   }
 
-  // Called before every scrape: for what is asked rather than told. REQUIRES: nobody scrapes yet.
+  // Called before every scrape: for values that are pulled. REQUIRES: there was no scrape yet.
   void OnScrape(std::function<void()> update) { updates_.push_back(std::move(update)); }
 
   // The page of /metrics, in Prometheus' text format.
@@ -102,7 +102,7 @@ class Metrics {
   std::vector<std::function<void()>> updates_;
 
   absl::Mutex mutex_;
-  // The keys' text lives in names_, which never moves what it holds.
+  // Owns the keys' text in names_, which never moves its elements.
   std::deque<std::string> names_ ABSL_GUARDED_BY(mutex_);
   absl::flat_hash_map<TransitionKey, prometheus::Counter*> transitions_ ABSL_GUARDED_BY(mutex_);
 };

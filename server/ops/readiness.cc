@@ -5,14 +5,14 @@
 namespace sessiond {
 namespace {
 
-// For so long the database may take no changes, and our own port may not answer: as long as a trial
-// that fails by chance takes to be repeated.
+// How long the database may refuse changes, and our own port may fail to answer: enough to repeat a
+// trial that failed by chance.
 constexpr absl::Duration kTroubleGrace = absl::Seconds(3);
 
-// A round takes two seconds, and four where nobody answers; one of asking the database ten, unless
-// a name server hangs.
+// A round takes two seconds, or four if there is no answer; asking the database takes up to ten,
+// unless a name server hangs.
 constexpr absl::Duration kRoundMax = absl::Seconds(30);
-// Overload may last that long; a port that is closed does not open again.
+// Overload may last that long; a closed port does not open again.
 constexpr absl::Duration kDeafMax = absl::Seconds(60);
 
 std::string For(absl::Duration duration) {
@@ -92,7 +92,7 @@ bool Readiness::ready(SteadyTime now) const {
 
 bool Readiness::alive(SteadyTime now) const {
   absl::MutexLock lock(&mutex_);
-  // A drain ends the rounds, and has an end of its own.
+  // A drain ends the rounds, and has its own time limit.
   if (draining_) return true;
   return now - last_round_ <= kRoundMax && now - last_answer_ <= kDeafMax;
 }

@@ -1,14 +1,14 @@
-// Whether the daemon is alive, and whether it is ready: said over gRPC (rpc/health_service.h) and
-// over HTTP (admin_http.h).
+// Whether the daemon is alive, and whether it is ready: reported over gRPC (rpc/health_service.h)
+// and HTTP (admin_http.h).
 //
 //   probe of the database ─▶ Readiness ─┬▶ HealthService: Check, Watch
 //    call of its own port ─▶            ├▶ /readyz?verbose
 //        StartDraining()  ─▶            └▶ /livez
 //
-// Liveness never asks the database, nor waits for who does: neither a failover nor a name server
-// that hangs must restart every daemon. It asks whether the daemon still goes round, which is to
-// call its own port, and answers there. Readiness asks the database, too: whether changes can be
-// made.
+// Liveness never asks the database, and waits for nothing that does: neither a failover nor a
+// hanging name server may restart every daemon. It asks whether the daemon still makes its rounds,
+// in which it calls its own port, and gets answers. Readiness also asks the database: whether
+// changes can be made.
 #pragma once
 
 #include <string>
@@ -23,7 +23,7 @@
 
 namespace sessiond {
 
-// What the daemon knows of its own state. Pure but for its lock: the clock is a parameter.
+// What the daemon knows about its own state. Pure except for its lock: the clock is a parameter.
 // Thread-safe.
 class Readiness {
  public:
@@ -33,20 +33,20 @@ class Readiness {
     std::string detail;
   };
 
-  // `database_grace`: for how long the database may be out of reach before the daemon is not ready
-  // any more.
+  // `database_grace`: how long the database may be unreachable before the daemon is no longer
+  // ready.
   explicit Readiness(absl::Duration database_grace = absl::Seconds(10))
       : database_grace_(database_grace) {}
 
   // The outcome of asking the database at `now` (db/postgres/database_probe.h): the version of its
-  // schema. FAILED_PRECONDITION: it will not serve us, which is never ready, without grace.
-  // RESOURCE_EXHAUSTED: it takes no changes, which may pass within a moment. Anything else: it is
-  // out of reach, which a failover is, too.
+  // schema. FAILED_PRECONDITION: we must not use it; never ready, without grace.
+  // RESOURCE_EXHAUSTED: it accepts no changes, which may pass within a moment. Anything else: it is
+  // unreachable, as in a failover.
   void Observe(const absl::StatusOr<int>& schema_version, SteadyTime now);
-  // Whether the database lets in as many connections as the daemon needs; the message says why not.
-  // That they come to be too few is overlooked for the grace, too.
+  // Whether the database accepts as many connections as the daemon needs; the message says why not.
+  // A shortage, too, is ignored for the grace.
   void ObserveConnections(const absl::Status& enough, SteadyTime now);
-  // The outcome of a call that the daemon made on its own port, as it does once a round.
+  // The outcome of a call by the daemon to its own port, one per round.
   void ObserveOwnCall(const absl::Status& outcome, SteadyTime now);
   // Never ready again.
   void StartDraining();
