@@ -34,18 +34,18 @@
 namespace sessiond {
 namespace {
 
-// A database that does not answer within this has something the matter.
+// A database that takes longer to respond has a problem.
 constexpr absl::Duration kConnectTimeout = absl::Seconds(10);
-// What ends behind the calls: threads, connections.
+// For what ends after the calls: threads, connections.
 constexpr absl::Duration kOverrunMax = absl::Seconds(2);
 constexpr absl::Duration kProbePeriod = absl::Seconds(1);
-// How often it is counted whether the connections that are yet to be opened would be let in: the
-// list of all of a server's connections is read for that.
+// How often it is checked whether the database would accept the connections that are not open yet:
+// that reads the list of all of the server's connections.
 constexpr absl::Duration kCapacityPeriod = absl::Seconds(10);
 
-// Besides two for each lane, the second for what waits for others' locks, and those of the pool of
-// lists: five for reads by id, two for what watches read; and one each for counts, for what changes
-// no session, for the watches' polls, the sweeper and the probe.
+// In addition to two for each lane, the second for its lock queue, and those of the query pool:
+// five for reads by id, two for the reads of watches; and one each for counts, for commands that
+// change no session, for the watches' polls, the sweeper and the probe.
 constexpr int kOtherConnections = 12;
 
 int ConnectionsNeeded(const Config& config) {
@@ -53,7 +53,7 @@ int ConnectionsNeeded(const Config& config) {
 }
 // A trial (db/postgres/database_probe.h) has two statements, which end by themselves before that.
 constexpr absl::Duration kProbeTimeout = absl::Seconds(4);
-// Each is a connection of its own.
+// Each call opens a connection of its own.
 constexpr absl::Duration kOwnCallPeriod = absl::Seconds(2);
 constexpr int kOwnCallSeconds = 2;
 
@@ -72,7 +72,7 @@ absl::Status CheckLoopback(const Address& address, absl::string_view option, boo
                    "loopback, or say --insecure if the network in between is to be trusted"));
 }
 
-// The port that an option has for itself; 0: none that is known before.
+// The port that an option reserves; 0: none that is known in advance.
 int PortOf(const std::string& text) { return text == "off" ? 0 : ParseAddress(text)->port; }
 
 absl::Status CheckOptions(const Config& config) {
@@ -89,16 +89,16 @@ absl::Status CheckOptions(const Config& config) {
   return WorkflowsAtStart(config.workflows_dir).status();
 }
 
-// `other`: the other address of the daemon, whose port is not free for this one.
+// `other`: the daemon's other address, whose port this one cannot use.
 absl::Status CheckAddress(const std::string& text, absl::string_view option, bool insecure,
                           const std::string& other) {
-  const Address address = ParseAddress(text).value();  // The table of options has accepted it.
+  const Address address = ParseAddress(text).value();  // The table of options has validated it.
   if (absl::Status status = CheckLoopback(address, option, insecure); !status.ok()) return status;
   return ProbeAddress(address, absl::StrCat("--", option), PortOf(other));
 }
 
-// That nobody else keeps data there; and the first that exists of a directory and those above it
-// decides whether the rest can be made.
+// Checks that no other daemon uses the directory, and that it can be made: the first existing one
+// of it and those above it decides that.
 absl::Status CheckDataDir(const std::string& directory) {
   if (const std::string pid = db::DataDirUser(directory); !pid.empty()) {
     return absl::AlreadyExistsError(absl::StrCat("the data directory ", directory,
@@ -115,7 +115,7 @@ absl::Status CheckDataDir(const std::string& directory) {
                    std::strerror(errno), "): choose another with --data-dir"));
 }
 
-// An unmigrated database of our own is migrated; one that others may use is not, unless asked to.
+// An unmigrated database of our own is migrated; one that others may use is not, unless requested.
 absl::Status PrepareSchema(const Database& database, const Config& config) {
   if (database.embedded != nullptr)
     return db::Migrate(database.dsn, {.partition_count = config.partitions});
@@ -135,7 +135,7 @@ absl::Status CheckReachable(const std::string& dsn) {
       variables.empty() ? "" : absl::StrCat("; beside it count ", absl::StrJoin(variables, ", "))));
 }
 
-// What a connection of its own says to one of db/'s checks.
+// The result of one of db/'s checks on a connection of its own.
 template <class Check>
 absl::Status Ask(const std::string& dsn, Check check) {
   const SteadyTime deadline = SteadyTime::Now() + kConnectTimeout;
@@ -154,7 +154,7 @@ absl::Status CheckCapacity(const std::string& dsn, const Config& config) {
   });
 }
 
-// Migrations may have been applied, and their tables been changed by hand since.
+// Also after migrations: the tables may have been changed by hand since.
 absl::Status CheckStatements(const std::string& dsn) {
   return db::Connection::Open(db::LaneConnection({.dsn = dsn}, "sessiond doctor"),
                               SteadyTime::Now() + kConnectTimeout)
@@ -166,8 +166,8 @@ absl::Status CheckSchema(const Config& config) {
   return migrated.ok() ? CheckStatements(config.db_url) : migrated;
 }
 
-// A call as others make it, on a new connection, to where we listen: what is accepted by the kernel
-// alone is answered by nobody.
+// A call like any client's, on a new connection, to the address we listen on: the kernel also
+// accepts connections when nothing serves them.
 absl::Status CallOneself(const Address& listening) {
   Address address = listening;
   if (address.host == "0.0.0.0") address.host = "127.0.0.1";
@@ -187,13 +187,13 @@ absl::Status CallOneself(const Address& listening) {
   return {static_cast<absl::StatusCode>(status.error_code()), status.error_message()};
 }
 
-// As a person would type it to get here: a wildcard is no place to go.
+// As a person would type it to reach us: a wildcard cannot be connected to.
 std::string Reachable(const Address& address) {
   const bool wildcard = address.host == "0.0.0.0" || address.host == "::";
   return ToString({wildcard ? "localhost" : address.host, address.port});
 }
 
-// What sessionctl must be told to come here: nothing where it comes by itself.
+// The flag that sessionctl needs to reach us: empty if the default does.
 std::string ServerFlag(const Address& address) {
   const bool default_host = address.host == "127.0.0.1" || address.host == "localhost" ||
                             address.host == "0.0.0.0" || address.host == "::";
@@ -207,7 +207,7 @@ db::EmbeddedPostgresOptions EmbeddedOptions(const Config& config, bool ephemeral
   return {.data_dir = config.data_dir,
           .ephemeral = ephemeral,
           .bin_dir = config.pg_bin_dir,
-          .settings = ParsePgSettings(config.pg_settings).value(),  // The table has accepted them.
+          .settings = ParsePgSettings(config.pg_settings).value(),  // Validated by the table.
           .stop = stop};
 }
 
@@ -251,9 +251,9 @@ std::vector<Finding> Examine(const Config& config, db::PostgresSupervisor* super
   }
   if (!config.db_url.empty()) {
     findings.push_back({"the database can be reached", CheckReachable(config.db_url)});
-    if (!findings.back().status.ok()) return findings;  // Nor can anything else be asked.
+    if (!findings.back().status.ok()) return findings;  // Without it nothing else can be checked.
     findings.push_back({"the database lets us do what we must", CheckRights(config.db_url)});
-    // What may not be looked at cannot be judged.
+    // Without the rights to look at it, the schema cannot be checked.
     if (findings.back().status.ok())
       findings.push_back({"the database has the schema", CheckSchema(config)});
     findings.push_back(
@@ -263,7 +263,7 @@ std::vector<Finding> Examine(const Config& config, db::PostgresSupervisor* super
   }
   findings.push_back(
       {absl::StrCat("data can be kept in ", config.data_dir), CheckDataDir(config.data_dir)});
-  // The whole way, beside the data that is there.
+  // A complete start, in parallel to any existing data.
   const auto trial =
       db::EmbeddedPostgres::Start(EmbeddedOptions(config, /*ephemeral=*/true, stop), *supervisor);
   findings.push_back({absl::StrCat("PostgreSQL ", trial.ok() ? (*trial)->version() : "", " starts"),
@@ -288,7 +288,7 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(Config config,
   auto database = OpenDatabase(daemon->config_, supervisor, stop);
   if (!database.ok()) return database.status();
   daemon->database_ = *std::move(database);
-  // Whoever runs it may have chosen so; nobody shall have chosen it without a word.
+  // The administrator may have chosen this, but should know about it.
   const absl::Status durable =
       daemon->config_.ephemeral ? absl::OkStatus() : CheckDurable(daemon->database_.dsn);
   if (!durable.ok()) {
@@ -387,7 +387,7 @@ void Daemon::StartMonitor() {
       db::LaneSettings{
           .dsn = database_.dsn, .lock_timeout = config_.lock_timeout, .primary = store_->primary()},
       lane_reports_);
-  // Once before we are called ready.
+  // Once before the daemon is called ready.
   ObserveDatabase();
   GoRound();
   monitor_ = std::thread([this] {
@@ -404,7 +404,8 @@ void Daemon::GoRound() {
 }
 
 void Daemon::ObserveDatabase() {
-  // A supervisor that is silent may only be slow; and to who drains it would be a second signal.
+  // A supervisor that does not respond may only be slow; and during a drain this would be a second
+  // signal.
   if (database_.embedded != nullptr && !draining_ && !database_lost_ &&
       absl::IsUnavailable(database_.embedded->state().status())) {
     Log(LogLevel::kError, "daemon",
@@ -417,7 +418,7 @@ void Daemon::ObserveDatabase() {
   readiness_.Observe(schema_version, SteadyTime::Now());
   if (schema_version.ok()) CountConnections();
   TellReadiness();
-  // What other daemons created; whether it was read does not matter, as there is a next time.
+  // Workflows that other daemons created; a failure does not matter, as there is a next time.
   if (schema_version.ok()) Forget(store_->RefreshWorkflows(SteadyTime::Now() + kProbeTimeout));
   if (schema_version.ok() == database_answers_) return;
   database_answers_ = schema_version.ok();
@@ -465,7 +466,7 @@ void Daemon::CountConnections() {
 
 absl::StatusOr<int> Daemon::Probe() {
   const absl::StatusOr<int> version = probe_->Look(SteadyTime::Now() + kProbeTimeout);
-  // It is there, and not to be used: no grace makes that better.
+  // It is reachable, but must not be used: a grace would not help.
   if (absl::Status refused = store_->primary()->refusal(); !refused.ok()) return refused;
   const int needed = db::BuiltInMigrations().back().version;
   if (!version.ok() || *version >= needed) return version;
@@ -477,7 +478,7 @@ absl::StatusOr<int> Daemon::Probe() {
 
 namespace {
 
-// Leaves the process, unless it is gone before its time is up.
+// Exits the process, unless it has ended before the time is up.
 class LastResort {
  public:
   explicit LastResort(absl::Duration time)
@@ -511,9 +512,8 @@ void Daemon::Drain() {
   }
   absl::SleepFor(config_.drain_delay);
 
-  // Whoever called has gone by the end of the grace; what their calls had begun may still hang in
-  // a database that is silent, and nothing is lost with it: the next who asks is told what became
-  // of it.
+  // Callers are gone by the end of the grace. Their work may still hang in a database that does not
+  // respond; nothing is lost with it: a repeated request returns what happened.
   auto last_resort = std::make_unique<LastResort>(config_.shutdown_grace + kOverrunMax);
   sweeper_->Stop();
   rpc_->Stop(config_.shutdown_grace);
@@ -528,7 +528,7 @@ void Daemon::Drain() {
   services_.reset();
   watches_.reset();
   store_.reset();
-  last_resort.reset();  // PostgreSQL's end has a time of its own.
+  last_resort.reset();  // PostgreSQL's end has its own time limit.
   if (database_.embedded != nullptr) {
     if (const absl::Status status = database_.embedded->Stop(); !status.ok()) {
       Log(LogLevel::kError, "daemon", status.message());

@@ -37,26 +37,26 @@
 
 namespace sessiond {
 
-// Where the database is: the one the configuration names, or one of our own that ends with this.
+// The database: the one that the configuration names, or our own, which ends with this object.
 struct Database {
   std::string dsn;
   // Null for --db-url.
   std::unique_ptr<db::EmbeddedPostgres> embedded;
 };
 
-// Starts the embedded PostgreSQL where there is no --db-url. `supervisor`: null with --db-url.
-// CANCELLED: it was asked to `stop` meanwhile.
+// Starts the embedded PostgreSQL if there is no --db-url. `supervisor`: null with --db-url.
+// CANCELLED: it was asked to `stop` in the meantime.
 absl::StatusOr<Database> OpenDatabase(const Config& config, db::PostgresSupervisor* supervisor,
                                       const std::stop_token& stop);
 
-// What would keep `serve` from listening, found out without starting anything: an address that is
-// taken, one off loopback without --insecure, options that contradict each other.
+// What would keep `serve` from listening, found without starting anything: an address that is in
+// use, one off loopback without --insecure, options that contradict each other.
 absl::Status CheckAddresses(const Config& config);
 
-// What `sessiond doctor` looks at: everything that serve needs, each by itself.
+// What `sessiond doctor` checks: everything that serve needs, one by one.
 struct Finding {
   std::string what;
-  // When not OK, its message says the way out.
+  // When not OK, its message says how to fix it.
   absl::Status status;
 };
 std::vector<Finding> Examine(const Config& config, db::PostgresSupervisor* supervisor,
@@ -64,9 +64,9 @@ std::vector<Finding> Examine(const Config& config, db::PostgresSupervisor* super
 
 class Daemon {
  public:
-  // Returns when the daemon serves. Otherwise the message is one sentence with the way out, and
-  // nothing is left behind. `supervisor` is null with --db-url, and outlives the daemon. CANCELLED:
-  // it was asked to `stop` meanwhile.
+  // Returns when the daemon serves. On an error the message is one sentence that says how to fix
+  // it, and nothing is left running. `supervisor` is null with --db-url, and outlives the daemon.
+  // CANCELLED: it was asked to `stop` in the meantime.
   static absl::StatusOr<std::unique_ptr<Daemon>> Start(Config config,
                                                        db::PostgresSupervisor* supervisor,
                                                        const std::stop_token& stop);
@@ -74,14 +74,14 @@ class Daemon {
   Daemon(const Daemon&) = delete;
   Daemon& operator=(const Daemon&) = delete;
 
-  // What a person wants to know now: where it listens, where the data is, what to type first.
+  // What a person needs to know first: where it listens, where the data is, what to type.
   std::string Banner() const;
 
-  // Tells everyone that it is not ready, serves on for drain_delay, lets calls finish for
-  // shutdown_grace, ends streams, and stops everything. Once.
+  // Reports that it is not ready, serves on for drain_delay, lets calls finish for shutdown_grace,
+  // ends streams, and stops everything. Once.
   void Drain();
 
-  // Whether the embedded PostgreSQL ended for good; the daemon then asks itself to stop.
+  // Whether the embedded PostgreSQL ended for good; the daemon then stops itself.
   bool database_lost() const { return database_lost_; }
 
  private:
@@ -93,14 +93,15 @@ class Daemon {
   absl::Status StartAdmin();
   void StartMonitor();
 
-  // Asks the database for what lanes need; the answer is for Readiness.
+  // Asks the database whether lanes can work; the result is for Readiness.
   absl::StatusOr<int> Probe();
-  // Asks, tells everyone, and logs what is news.
+  // Probes, reports the result, and logs changes of it.
   void ObserveDatabase();
-  // Calls its own port, and tells everyone.
+  // Calls its own port, and reports the result.
   void GoRound();
   void TellReadiness();
-  // Whether those that are yet to be opened would be let in. REQUIRES: the probe has just answered.
+  // Whether the database would accept the connections that are not open yet. REQUIRES: the probe
+  // has just succeeded.
   void CountConnections();
 
   const Config config_;
@@ -135,7 +136,7 @@ class Daemon {
   std::atomic<bool> database_lost_ = false;
   std::atomic<bool> draining_ = false;
   std::thread monitor_;
-  // Never waits for the database: who goes round is alive.
+  // Never waits for the database: making the rounds proves that the daemon is alive.
   std::thread rounds_;
 };
 

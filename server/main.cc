@@ -1,6 +1,6 @@
-// sessiond's command line. What can be configured is one table (config.h); this file gives it to
-// every command, and turns what a command found in its way into one sentence and an exit code: 0
-// all is well, 1 it is not, 2 usage.
+// sessiond's command line. All options are in one table (config.h); this file gives them to every
+// command, and turns a command's errors into one sentence and an exit code: 0 success, 1 failure, 2
+// usage.
 #include <signal.h>
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
@@ -38,21 +38,21 @@ constexpr int kOk = 0;
 constexpr int kInTheWay = 1;
 constexpr int kUsage = 2;
 
-// With what PostgreSQL said, which is for whoever looks after it.
+// With PostgreSQL's own message, for its administrator.
 std::string ToldOf(const absl::Status& status) {
   const std::string trouble = db::TroubleOf(status);
   return absl::StrCat(status.message(), trouble.empty() ? "" : absl::StrCat(" (", trouble, ")"));
 }
 
 int Complain(const absl::Status& status, int code = kInTheWay) {
-  AwaitLogWritten();  // What led to it is read first.
+  AwaitLogWritten();  // The lines that led to it come first.
   TellWithin(STDERR_FILENO, absl::StrCat("sessiond: ", TerminalText(ToldOf(status)), "\n"));
   return code;
 }
 
 // -------------------------------------------------------------------------------------- commands
 
-// What a command gets: the configuration, and whoever runs PostgreSQL for it (null with --db-url).
+// What a command gets: the configuration, and the supervisor of PostgreSQL (null with --db-url).
 struct Context {
   const EffectiveConfig& effective;
   db::PostgresSupervisor* supervisor;
@@ -154,7 +154,7 @@ int Version() {
 
 struct CommandLine {
   ConfigSources sources;
-  // The command that was asked for.
+  // The chosen command.
   std::function<int(const Context&)> run;
   bool needs_postgres = false;
 };
@@ -240,7 +240,7 @@ int RunCommand(CommandLine& line) {
   line.sources.environment_names = EnvironmentNames();
   const auto effective = ResolveConfig(line.sources);
   if (!effective.ok()) return Complain(effective.status(), kUsage);
-  // While there is only one thread: the environment is changed, and PostgreSQL's keeper is forked.
+  // Only one thread may exist: the environment is changed, and PostgreSQL's supervisor is forked.
   if (effective->config.db_url.empty()) {
     db::ForgetLibpqEnvironment();
   } else if (const auto said = db::ParseConnInfo(effective->config.db_url); said.ok()) {
@@ -294,12 +294,12 @@ int Main(int argc, char** argv) {
 }  // namespace sessiond
 
 int main(int argc, char** argv) {
-  // Debian's Abseil watches every lock for cycles, which costs each call some microseconds.
+  // Debian's Abseil checks every lock for cycles, which costs each call some microseconds.
   absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
-  // While there is only one thread.
+  // Only one thread may exist.
   sessiond::LeaveInitDuties();
-  signal(SIGPIPE, SIG_IGN);  // Whoever reads the log may go.
-  // What the libraries throw is a sentence, too, and no core dump.
+  signal(SIGPIPE, SIG_IGN);  // The reader of the log may go away.
+  // Exceptions of the libraries also become a sentence, not a core dump.
   try {
     return sessiond::Main(argc, argv);
   } catch (const std::exception& error) {

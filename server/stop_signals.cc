@@ -17,11 +17,11 @@
 namespace sessiond {
 namespace {
 
-// What was asked to end before it had begun to serve gets this long. A PostgreSQL of our own ends
-// within a second, and if not, its supervisor sees to it; orchestrators kill after 10 s.
+// The time limit before the daemon serves. A PostgreSQL of our own ends within a second, and if
+// not, its supervisor ends it; orchestrators kill after 10 s.
 constexpr timespec kPatience = {.tv_sec = 5, .tv_nsec = 0};
 
-// Whoever sends the second signal is in a hurry.
+// A second signal means that somebody is in a hurry.
 constexpr absl::Duration kLastLinesPatience = absl::Milliseconds(200);
 
 sigset_t StopSet() {
@@ -32,8 +32,8 @@ sigset_t StopSet() {
   return set;
 }
 
-// What the libraries do before main() takes a while, in which PID 1 would lose a signal. All
-// threads inherit it.
+// The libraries' initialization before main() takes a while, in which PID 1 would lose a signal.
+// All threads inherit the mask.
 [[gnu::constructor(101)]] void HoldBack() {
   const sigset_t set = StopSet();
   sigprocmask(SIG_BLOCK, &set, nullptr);
@@ -43,7 +43,7 @@ int ExitCodeOf(int wait_status) {
   return WIFSIGNALED(wait_status) ? 128 + WTERMSIG(wait_status) : WEXITSTATUS(wait_status);
 }
 
-// Passes signals on and buries the dead until the child ends, and as it ends.
+// Forwards signals and reaps orphans until the child ends, and exits as it did.
 [[noreturn]] void BeInit(pid_t child, const sigset_t& all) {
   prctl(PR_SET_NAME, "sessiond-init");
   for (;;) {
@@ -51,10 +51,10 @@ int ExitCodeOf(int wait_status) {
     if (sigwaitinfo(&all, &info) < 0) continue;
     int wait_status;
     for (pid_t dead; (dead = waitpid(-1, &wait_status, WNOHANG)) > 0;) {
-      // With it the kernel ends all others.
+      // When PID 1 exits, the kernel ends all others.
       if (dead == child) _exit(ExitCodeOf(wait_status));
     }
-    // What the kernel sends, for a terminal's Ctrl-C, goes to the child as well.
+    // The child gets the kernel's own signals, for a terminal's Ctrl-C, as well.
     if (info.si_signo != SIGCHLD && info.si_code <= 0) kill(child, info.si_signo);
   }
 }

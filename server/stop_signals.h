@@ -1,6 +1,6 @@
-// SIGTERM and SIGINT, at any moment of the process's life: the first asks whatever is under way to
-// end, the second leaves at once. They are taken by a thread of their own, and held back everywhere
-// else, from before main() on, so that none is lost and none interrupts anything.
+// SIGTERM and SIGINT, at any moment of the process's life: the first asks the work in progress to
+// end, the second exits at once. A thread of its own receives them; all other threads block them,
+// from before main() on, so that none is lost and none interrupts a system call.
 #pragma once
 
 #include <atomic>
@@ -10,18 +10,18 @@ namespace sessiond {
 
 class StopSignals {
  public:
-  // Takes them from now on. Once, and for good. REQUIRES: nobody forks any more.
+  // Receives them from now on. Once, and for good. REQUIRES: no forks after this.
   static StopSignals& Take();
 
-  // What was asked to end looks here.
+  // Work that can be stopped checks this.
   std::stop_token token() const { return source_.get_token(); }
-  // The first that came; 0 for none.
+  // The first signal received; 0 for none.
   int first() const { return first_; }
 
-  // Whatever is under way ends some seconds after it was asked to, or the process is left, with
-  // this exit code: it may wait for a database that is silent. Without one it is the signal's.
+  // If the work does not end within some seconds of the request, the process exits with this code:
+  // the work may be waiting for a database that does not respond. Without one it is the signal's.
   void LeaveWith(int code) { code_ = code; }
-  // From here on it takes its time.
+  // From here on there is no time limit.
   void TakeTime() { takes_time_ = true; }
   // Waits for the first signal.
   void Await();
@@ -36,10 +36,10 @@ class StopSignals {
   std::atomic<bool> takes_time_ = false;
 };
 
-// The kernel gives the first process of a container, PID 1, two duties that a daemon does not know
-// of: whoever loses his parent becomes its child and has to be buried by it, and no signal has a
-// default effect on it. Where this process is that one, it stays behind for just that, passes
-// signals on, and ends as its child ends; the child returns from here. Elsewhere nothing happens.
+// As the first process of a container, PID 1, a process has two duties that a daemon does not
+// expect: it becomes the parent of every orphan and has to reap it, and no signal has a default
+// effect on it. If this process is PID 1, it forks and stays behind only for that: it forwards
+// signals, and exits as its child exits; the child returns from here. Otherwise nothing happens.
 // REQUIRES: there is one thread.
 void LeaveInitDuties();
 

@@ -12,10 +12,10 @@
 namespace sessiond {
 namespace {
 
-// Batches of a sweep; what is left over is for the next one.
+// Batches per sweep; the rest is left for the next one.
 constexpr int kBatchesMax = 20;
 
-// The daemon's own request about a session.
+// A request by the daemon itself about a session.
 template <class Request>
 Command SystemCommand(const std::string& session_id, Request request) {
   Command command{.caller = "system", .session_id = session_id, .by_timeout = true};
@@ -115,7 +115,7 @@ absl::Status Sweeper::DeleteStaleCreations(absl::Time now) {
   for (const auto& [session_id, revision] : *found) {
     v1::DeleteSessionRequest request;
     request.set_reason("left in CREATING for too long");
-    // Whatever became of it meanwhile is none of ours.
+    // If it has changed since, it must not be deleted.
     request.set_etag(absl::StrCat("r", revision));
     request.set_request_id(absl::StrCat("stale-creation-", session_id));
     commands.push_back(SystemCommand(session_id, std::move(request)));

@@ -1,8 +1,7 @@
-// What the daemon does because a time has passed: it fails tasks whose workers fell silent, deletes
-// sessions that were left in CREATING, stops those that were abandoned, archives those that
-// retention is done with, and forgets request ids after a day. Safe on several daemons at once:
-// each is a command like any other, decided under the lock of its session, so that only one of them
-// has an effect.
+// What the daemon does because a time has passed: it fails tasks whose workers are silent, deletes
+// sessions that were left in CREATING, stops abandoned ones, archives those whose retention has
+// ended, and deletes request ids after a day. Safe on several daemons at once: each step is a
+// normal command, decided under the lock of its session, so only one daemon's has an effect.
 #pragma once
 
 #include <string>
@@ -21,32 +20,33 @@ struct SweeperOptions {
   std::string dsn;
   // How often it looks for silent workers.
   absl::Duration heartbeat_period = absl::Seconds(1);
-  // How often it does everything else but retention.
+  // How often it does everything else except retention.
   absl::Duration period = absl::Minutes(1);
   // How often it archives what is due; zero for never.
   absl::Duration retention_period = absl::Minutes(10);
   // How long a session may stay in CREATING.
   absl::Duration creating_max = absl::Hours(1);
-  // How long request ids are kept.
+  // How long request ids are stored.
   absl::Duration requests_kept = absl::Hours(24);
 };
 
 class Sweeper {
  public:
-  // Sweeps at once, and then each sweep once in its period. REQUIRES: `store`, undrained, and
+  // Sweeps at once, and then each sweep once per period. REQUIRES: `store`, undrained, and
   // `journal` outlive the sweeper.
   Sweeper(SweeperOptions options, db::SessionStore& store, Journal& journal);
-  // Lets the step under way finish.
+  // Lets the current step finish.
   ~Sweeper();
 
-  // Asks the sweep under way to end behind its step, and waits for nothing.
+  // Asks the current sweep to end after its step, without waiting.
   void Stop() { stop_.Notify(); }
 
  private:
   // All of the following: sweeper's thread only.
   void Run();
   absl::Status Sweep();
-  // Submits the commands side by side, and tells the journal of those that had an effect. How many.
+  // Submits the commands in parallel, and reports those that had an effect to the journal. Returns
+  // their number.
   int Carry(std::vector<Command> commands);
 
   absl::Status FailSilentTasks();
@@ -60,7 +60,7 @@ class Sweeper {
   Journal& journal_;
   SteadyEvent stop_;
   db::DueWork due_;
-  // When each is due again.
+  // When each is due next.
   SteadyTime sweep_due_ = SteadyTime::InfinitePast(), retention_due_ = SteadyTime::InfinitePast();
   std::thread thread_;
 };

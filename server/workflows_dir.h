@@ -1,4 +1,4 @@
-// The workflows that a daemon brings along: those built in, and those of the definitions directory.
+// The workflows that a daemon provides: the built-in ones, and those of the definitions directory.
 #pragma once
 
 #include <string>
@@ -9,12 +9,12 @@
 
 namespace sessiond {
 
-// Every `*.textproto` of the directory, by file name, all sound. FAILED_PRECONDITION: the directory
-// or a file cannot be read; a definition is unsound, then the sentence begins FILE:LINE:COLUMN; two
-// files define one workflow.
+// Every `*.textproto` of the directory, by file name, all valid. FAILED_PRECONDITION: the directory
+// or a file cannot be read; a definition is invalid, then the sentence begins with
+// FILE:LINE:COLUMN; two files define one workflow.
 absl::StatusOr<std::vector<v1::Workflow>> ReadWorkflowsDir(const std::string& directory);
 
-// Those, and the built-in ones whose names are none of theirs. An empty `directory` has none.
+// Those, and the built-in ones with other names. An empty `directory` has none.
 absl::StatusOr<std::vector<v1::Workflow>> WorkflowsAtStart(const std::string& directory);
 
 }  // namespace sessiond

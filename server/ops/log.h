@@ -82,7 +82,6 @@ struct LogOptions {
 // Sets spdlog up, and routes gRPC's and Protobuf's own lines into it (as `grpc` and `protobuf`).
 // From then on logging never waits for the reader (log_writer.h). Called once, before other threads
 // run. Before it, Log writes as spdlog does by default.
-// threads run. Before it, Log writes as spdlog does by default.
 void SetUpLogging(const LogOptions& options);
 
 // Before the process ends: waits until all logged lines are written, and returns whether that

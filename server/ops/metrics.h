@@ -102,7 +102,7 @@ class Metrics {
   std::vector<std::function<void()>> updates_;
 
   absl::Mutex mutex_;
-  // Owns the keys' text in names_, which never moves its elements.
+  // The text of transitions_' keys: a deque never moves its elements.
   std::deque<std::string> names_ ABSL_GUARDED_BY(mutex_);
   absl::flat_hash_map<TransitionKey, prometheus::Counter*> transitions_ ABSL_GUARDED_BY(mutex_);
 };
