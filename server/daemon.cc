@@ -263,7 +263,7 @@ std::vector<Finding> Examine(const Config& config, db::PostgresSupervisor* super
   }
   findings.push_back(
       {absl::StrCat("data can be kept in ", config.data_dir), CheckDataDir(config.data_dir)});
-  // A complete start, in parallel to any existing data.
+  // A complete start, which leaves existing data alone.
   const auto trial =
       db::EmbeddedPostgres::Start(EmbeddedOptions(config, /*ephemeral=*/true, stop), *supervisor);
   findings.push_back({absl::StrCat("PostgreSQL ", trial.ok() ? (*trial)->version() : "", " starts"),

@@ -27,8 +27,8 @@ namespace {
 
 constexpr char kListening[] = "0A";  // TCP_LISTEN in /proc/net/tcp.
 
-// The inode of the socket that listens on `port`, as /proc/net/tcp and tcp6 write it; empty if
-// there is none.
+// The inode of the socket that listens on `port`, as in /proc/net/tcp and tcp6; empty if there is
+// none.
 std::string ListenerInode(int port) {
   const std::string suffix = absl::StrFormat(":%04X", port);
   for (const char* table : {"/proc/net/tcp", "/proc/net/tcp6"}) {
@@ -51,7 +51,7 @@ std::vector<std::string> EntriesOf(const std::string& directory) {
   return names;
 }
 
-// `sessiond (pid 812)`, or `another process` where /proc does not tell.
+// `sessiond (pid 812)`, or `another process` if /proc does not say.
 std::string OwnerOf(int port) {
   const std::string inode = ListenerInode(port);
   const std::string target = absl::StrCat("socket:[", inode, "]");
@@ -71,11 +71,11 @@ std::string OwnerOf(int port) {
   return "another process";
 }
 
-// How many ports behind one that is taken are tried, until one is free.
+// How many ports after one in use are tried, until one is free.
 constexpr int kPortsTried = 100;
 
-// Listens on the address for a moment. 0: that can be done; else why not. `failure`: of resolving
-// the host.
+// Listens on the address for a moment. 0: success; else the errno. `failure`: of resolving the
+// host.
 int TryListen(const Address& address, int* failure) {
   const addrinfo hints = {.ai_flags = AI_PASSIVE, .ai_socktype = SOCK_STREAM};
   addrinfo* found = nullptr;
@@ -86,9 +86,9 @@ int TryListen(const Address& address, int* failure) {
   const int fd = socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
   if (fd < 0) return errno;
   const absl::Cleanup close_fd = [fd] { close(fd); };
-  const int reuse = 1;  // As gRPC has it: a port whose last owner has just left is free.
+  const int reuse = 1;  // As in gRPC: a port is free once its last owner has left.
   setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &reuse, sizeof(reuse));
-  // SO_REUSEADDR lets a bind pass while nobody listens; listening is what must be possible.
+  // With SO_REUSEADDR a bind succeeds as long as no socket listens; so listening is what is tried.
   return bind(fd, found->ai_addr, found->ai_addrlen) == 0 && listen(fd, 1) == 0 ? 0 : errno;
 }
 
@@ -134,7 +134,7 @@ absl::Status ProbeAddress(const Address& address, absl::string_view option, int 
                                                std::strerror(error),
                                                "; choose another address with ", option));
   }
-  // Port 0, any free one, where none of the next is.
+  // Port 0, any free one, if none of the next ones is free.
   Address next = {address.host, 0};
   for (int port = address.port + 1; port <= std::min(address.port + kPortsTried, 65535); ++port) {
     if (port == reserved || TryListen({address.host, port}, &failure) != 0) continue;

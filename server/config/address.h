@@ -26,9 +26,9 @@ std::string ToString(const Address& address);
 // Whether only this machine can reach it: localhost, 127.0.0.0/8 and ::1.
 bool IsLoopback(const Address& address);
 
-// Tries to bind the address and lets go of it again. ALREADY_EXISTS: somebody listens there; the
-// sentence names the process where it can be seen, and `option`, with the next port that is free
-// and not `reserved`, which is for something else. UNAVAILABLE: it cannot be bound.
+// Binds the address and releases it again. ALREADY_EXISTS: another process listens there; the
+// sentence names the process if it can be seen, and `option`, with the next port that is free and
+// not `reserved`, which is for something else. UNAVAILABLE: it cannot be bound.
 absl::Status ProbeAddress(const Address& address, absl::string_view option, int reserved = 0);
 
 }  // namespace sessiond

@@ -67,13 +67,13 @@ bool IsLogFormat(const Config& config) {
 
 bool ArePgSettings(const Config& config) { return ParsePgSettings(config.pg_settings).has_value(); }
 
-// Variables that begin as ours do and are none of the daemon's options: of its file, of sessionctl,
-// and of the tests.
+// Variables that begin like ours and are not options of the daemon: for its file, for sessionctl,
+// and for the tests.
 constexpr absl::string_view kOtherVariables[] = {"SESSIOND_CONFIG",    "SESSIOND_SERVER",
                                                  "SESSIOND_BUILD",     "SESSIOND_SOAK",
                                                  "SESSIOND_TEST_SEED", "SESSIOND_UPDATE_GOLDEN"};
 
-// What the variables' names begin with.
+// The prefix of the variables' names.
 constexpr absl::string_view kPrefix = "SESSIOND_";
 
 constexpr char kDataDirDefault[] = "";  // Depends on the environment: see DefaultDataDir.
@@ -202,7 +202,7 @@ const Option* FindOption(absl::string_view name) {
 
 std::string FileNameOf(const Option& option) { return absl::StrCat(option.name, "-file"); }
 
-// Whether the name is of an option, or of the file of a secret one.
+// Whether the name is an option's, or that of the file of a secret one.
 bool IsKnown(absl::string_view name) {
   if (FindOption(name) != nullptr) return true;
   const Option* secret =
@@ -229,7 +229,7 @@ absl::StatusOr<std::string> ReadFile(const std::string& path, absl::string_view 
   return content.str();
 }
 
-// What a file holds that has one value: without the byte-order mark that some editors write, and
+// The content of a file with one value: without the byte-order mark that some editors write, and
 // the line break at its end.
 std::string OnlyValueOf(absl::string_view content) {
   absl::ConsumePrefix(&content, "\xEF\xBB\xBF");
@@ -242,7 +242,7 @@ struct Value {
 };
 using Values = std::map<std::string, Value, std::less<>>;
 
-// The file's values by name, the tables' names put in front.
+// The file's values by name, prefixed with their tables' names.
 absl::Status Flatten(const toml::table& table, const std::string& prefix, const std::string& path,
                      Values& values) {
   for (const auto& [key, node] : table) {
@@ -293,8 +293,8 @@ absl::StatusOr<Values> ReadConfigFile(const std::string& path) {
   return values;
 }
 
-// What one layer (flags, environment, file) says of an option, directly or, for a secret, by naming
-// a file.
+// The value that one layer (flags, environment, file) gives an option, directly or, for a secret,
+// by naming a file.
 absl::StatusOr<std::optional<Value>> Ask(
     const Option& option, const std::function<std::optional<Value>(const std::string&)>& layer) {
   std::optional<Value> direct = layer(std::string(option.name));
@@ -308,7 +308,7 @@ absl::StatusOr<std::optional<Value>> Ask(
   auto content = ReadFile(named->text, absl::StrCat("the file of ", named->origin, ","));
   if (!content.ok()) return content.status();
   Value value{OnlyValueOf(*content), absl::StrCat(named->origin, " ", named->text)};
-  // A secret that was not put in place yet is no wish for none.
+  // An empty file is a secret that was not put in place yet, not a choice of none.
   if (value.text.empty()) {
     return absl::InvalidArgumentError(absl::StrCat("the file of ", named->origin, ", ", named->text,
                                                    ", is empty: put the ", option.name,
@@ -317,7 +317,7 @@ absl::StatusOr<std::optional<Value>> Ask(
   return value;
 }
 
-// Kubernetes tells every pod of a service named sessiond where it is, by such variables.
+// Kubernetes gives every pod the address of a service named sessiond in such variables.
 bool IsOfKubernetes(absl::string_view name, absl::string_view value) {
   return absl::StartsWith(name, "SESSIOND_SERVICE_") ||
          (absl::StartsWith(name, "SESSIOND_PORT") &&
@@ -325,7 +325,7 @@ bool IsOfKubernetes(absl::string_view name, absl::string_view value) {
            absl::StrContains(name, "_TCP") || absl::StrContains(name, "_UDP")));
 }
 
-// One sentence for each variable that looks like one of ours and is none.
+// One sentence for each variable that looks like one of ours but is not.
 std::vector<std::string> UnknownVariables(const ConfigSources& sources) {
   std::set<std::string> known(std::begin(kOtherVariables), std::end(kOtherVariables));
   std::vector<std::string> meant = {"CONFIG"};  // What may have been meant, without the prefix.
@@ -397,7 +397,7 @@ std::size_t Distance(absl::string_view a, absl::string_view b) {
 
 std::optional<std::vector<std::pair<std::string, std::string>>> ParsePgSettings(
     absl::string_view settings) {
-  // By these the daemon finds it, and nobody else does.
+  // The daemon needs these to find it, and to keep others out.
   constexpr absl::string_view kOurs[] = {"listen_addresses", "unix_socket_directories",
                                          "unix_socket_permissions", "port", "cluster_name"};
   std::vector<std::pair<std::string, std::string>> parsed;
@@ -433,8 +433,8 @@ std::string Nearest(absl::string_view word, absl::Span<const std::string> candid
 }
 
 absl::StatusOr<EffectiveConfig> ResolveConfig(const ConfigSources& given) {
-  // A variable that is set but empty is as good as not set; what is left of a line break of another
-  // system is no part of its value.
+  // A variable that is set but empty counts as not set; the rest of another system's line break is
+  // not part of its value.
   ConfigSources sources = given;
   sources.environment = [&given](const std::string& name) -> std::optional<std::string> {
     auto value = given.environment(name);

@@ -25,7 +25,7 @@
 
 namespace sessiond {
 
-// The effective values. What each means, its unit and its default is in the table.
+// The effective values. The table has the meaning, the unit and the default of each.
 struct Config {
   std::string grpc_listen;
   bool insecure = false;
@@ -58,11 +58,11 @@ struct Option {
   // As on the command line, without the dashes; also the key in the file.
   absl::string_view name;
   Member member;
-  // As one would type it.
+  // As a user would type it.
   absl::string_view value_default;
   // What a value looks like, completing "expected …".
   absl::string_view expected;
-  // Whether the value, of the right type already, is one of those expected.
+  // Whether the value, already of the right type, is one of those expected.
   bool (*accepts)(const Config& config);
   absl::string_view help;
   // Never printed; also read from a file: --NAME-file, SESSIOND_NAME_FILE, or
@@ -87,8 +87,8 @@ struct Setting {
 struct EffectiveConfig {
   Config config;
   std::vector<Setting> settings;
-  // A sentence each, of what is ignored though somebody may have meant something by it: a variable
-  // that begins with SESSIOND_ and is none.
+  // A sentence for each ignored setting that may be a mistake: a variable that begins with
+  // SESSIOND_ and is not an option.
   std::vector<std::string> warnings;
 };
 
@@ -98,19 +98,19 @@ struct ConfigSources {
   std::map<std::string, std::string, std::less<>> flags;
   // --config; empty: none, or SESSIOND_CONFIG.
   std::string file;
-  // Nothing if not set. Injected so that tests need not touch their own environment. What is set
-  // but empty counts as not set.
+  // Nothing if not set. Injected so that tests need not change their own environment. A variable
+  // that is set but empty counts as not set.
   std::function<std::optional<std::string>(const std::string& name)> environment;
   // The names of all variables.
   std::vector<std::string> environment_names;
 };
 
-// Puts the sources together. INVALID_ARGUMENT: a value that is not of the kind expected, an unknown
-// key in the file, one option given twice. NOT_FOUND: a file that was named cannot be read. The
-// message is one sentence that names option, origin and what is expected.
+// Merges the sources. INVALID_ARGUMENT: a value that is not of the expected kind, an unknown key in
+// the file, one option given twice. NOT_FOUND: a named file cannot be read. The message is one
+// sentence that names option, origin and what is expected.
 absl::StatusOr<EffectiveConfig> ResolveConfig(const ConfigSources& sources);
 
-// Config::pg_settings by name. Nothing: they are not what is expected.
+// Config::pg_settings by name. Nothing: they are invalid.
 std::optional<std::vector<std::pair<std::string, std::string>>> ParsePgSettings(
     absl::string_view settings);
 
