@@ -1,4 +1,4 @@
-// How long to wait before something is tried again.
+// How long to wait before a retry.
 #pragma once
 
 #include <algorithm>
@@ -10,19 +10,20 @@
 
 namespace sessiond {
 
-// Pauses that double, each drawn from its upper half, so that many clients do not come back as one.
+// Pauses that double, each drawn from its upper half, so that many clients do not return at the
+// same time.
 class Backoff {
  public:
   Backoff(absl::Duration initial, absl::Duration max)
       : initial_(initial), max_(max), next_(initial) {}
 
-  // The pause after this; not shorter than its RetryInfo says.
+  // The pause after this error; not shorter than its RetryInfo says.
   absl::Duration Next(const absl::Status& why) {
     const absl::Duration pause = next_ * std::uniform_real_distribution<double>(0.5, 1.0)(random_);
     next_ = std::min(next_ * 2, max_);
     return std::max(pause, RetryDelayOf(why));
   }
-  // It went well.
+  // Call this after a success.
   void Reset() { next_ = initial_; }
 
  private:

@@ -30,7 +30,7 @@ absl::Status CallWithRetries(const CallOptions& options,
 
 std::string NewRequestId() {
   std::random_device
-      entropy;  // Not the generator of the back-off: ids must not repeat across processes.
+      entropy;  // Not the back-off's generator: ids must not repeat across processes.
   const uint32_t a = entropy(), b = entropy(), c = entropy(), d = entropy();
   return absl::StrFormat("%08x-%04x-4%03x-%04x-%04x%08x", a, b >> 16, b & 0xfff,
                          0x8000 | (c >> 16 & 0x3fff), c & 0xffff, d);

@@ -18,7 +18,7 @@ std::shared_ptr<grpc::Channel> MakeChannel(const std::string& server) {
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
   arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 1000);
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 2000);
-  // 30 s: finds a dead peer behind a NAT; the daemon tolerates a ping a second.
+  // 30 s: finds a dead peer behind a NAT; the daemon accepts a ping a second.
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 30'000);
   return grpc::CreateCustomChannel(server, grpc::InsecureChannelCredentials(), arguments);
 }

@@ -1,12 +1,12 @@
-// AdminClient::ImportSessions: a stream that is kept full, and made anew when it breaks.
+// AdminClient::ImportSessions: a stream that is always kept busy, and opened again when it breaks.
 //
 //   next() ─▶ feeder ─▶ window: [answered? … sent | not sent yet …] ─▶ writer ─▶ daemon
 //                                  ▲                                               │
 //   answered() ◀── the caller's thread ◀───────────────────────────────────────────┘
 //
-// Answers come in the order of sending, so that each is the first of the window's. A new stream
-// sends the window again from its beginning; what the daemon had taken in before the old one broke
-// is ALREADY_THERE then.
+// Responses come in the order of sending, so each belongs to the first request of the window. A new
+// stream sends the window again from its start; sessions that the daemon imported before the old
+// one broke are then ALREADY_THERE.
 #include <algorithm>
 #include <condition_variable>
 #include <deque>
@@ -29,11 +29,11 @@ using Request = v1::ImportSessionsRequest;
 using Response = v1::ImportSessionsResponse;
 using Stream = grpc::ClientReaderWriterInterface<Request, Response>;
 
-// Enough for the daemon to commit in large groups, and a bound on what both sides hold.
+// Enough for the daemon to commit in large groups, and a limit on what both sides hold.
 constexpr std::size_t kWindowItems = 256;
 constexpr std::size_t kWindowBytes = 8 << 20;
 
-// Refusals that pass by themselves. Sent as names, because the reason of an answer is one.
+// Temporary refusals. Sent as names, because the reason in a response is one.
 bool IsTemporary(const Response& response) {
   static constexpr v1::ErrorReason kReasons[] = {
       v1::CONFLICT, v1::OVERLOADED, v1::DATABASE_UNAVAILABLE, v1::LOCK_TIMEOUT, v1::DRAINING};
@@ -73,7 +73,7 @@ class Import {
   }
 
  private:
-  // Fills the window until there is nothing more.
+  // Fills the window until there are no more requests.
   void Feed() {
     while (true) {
       {
@@ -93,7 +93,7 @@ class Import {
     }
   }
 
-  // One stream, from the window's beginning until all is answered or it breaks.
+  // One stream, from the window's start until all is answered or it breaks.
   absl::Status OneStream() {
     grpc::ClientContext context;
     {
@@ -139,7 +139,8 @@ class Import {
     }
   }
 
-  // Takes one answer. Not OK when it is none to what was sent, or when patience has ended.
+  // Takes one response. Not OK when it does not match the request, or when the time limit has
+  // passed.
   absl::Status Take(const Response& response) {
     const bool temporary = IsTemporary(response);
     {
@@ -153,7 +154,7 @@ class Import {
       --sent_;
       window_bytes_ -= request->ByteSizeLong();
       if (temporary) Push(std::move(request));
-      // Many were on their way when the first of them came back: one pause for all of these.
+      // Many were being sent when the first of them was refused: one pause for all of them.
       changed_.notify_all();
       if (temporary && !pause_.passed()) return absl::OkStatus();
     }
@@ -172,7 +173,7 @@ class Import {
     return absl::OkStatus();
   }
 
-  // Waits before the next stream. False when patience has ended.
+  // Waits before the next stream. False when the time limit has passed.
   bool Pause(const absl::Status& why) {
     const absl::Duration pause = NextPause(why);
     if (pause == absl::InfiniteDuration()) return false;
@@ -180,7 +181,7 @@ class Import {
     return true;
   }
 
-  // How long to wait after trouble; for ever when nothing was answered for as long as a call may
+  // How long to wait after an error; infinite when nothing was answered for as long as a call may
   // take.
   absl::Duration NextPause(const absl::Status& why) {
     if (!trouble_.has_value()) trouble_.emplace(options_.timeout);
@@ -213,11 +214,11 @@ class Import {
 
   // Caller's thread only.
   Backoff backoff_;
-  std::optional<Deadline> trouble_;  // While there is some: until when it is borne.
+  std::optional<Deadline> trouble_;  // While there are errors: until when to retry.
 
   std::mutex mutex_;
-  std::condition_variable changed_;  // Anything of this.
-  // Oldest first; the first `sent_` are on their way on the present stream.
+  std::condition_variable changed_;  // Any change of the following.
+  // Oldest first; the first `sent_` were sent on the present stream.
   std::deque<std::shared_ptr<const Request>> window_ ABSL_GUARDED_BY(mutex_);
   std::size_t sent_ ABSL_GUARDED_BY(mutex_) = 0;
   std::size_t window_bytes_ ABSL_GUARDED_BY(mutex_) = 0;

@@ -1,8 +1,8 @@
-// Time by the machine's monotonic clock, which nobody sets: for deadlines, pauses, and how long
-// something took. The wall clock is asked for nothing but how long ago the daemon's times are.
+// Time by the machine's monotonic clock, which cannot be set: for deadlines, pauses, and durations.
+// The wall clock is used only for how long ago the daemon's times are.
 //
-// Abseil's timed waits (AwaitWithTimeout and its relatives) go by the wall clock in Debian's
-// version (20220623): set back an hour, they wait an hour longer. Here, who waits for a time uses
+// Abseil's timed waits (AwaitWithTimeout and its relatives) use the wall clock in Debian's version
+// (20220623): if it is set back an hour, they wait an hour longer. Here, timed waits use
 // std::condition_variable.
 #pragma once
 
@@ -17,7 +17,7 @@
 
 namespace sessiond {
 
-// Runs from when it was made.
+// Starts when it is constructed.
 class Stopwatch {
  public:
   absl::Duration elapsed() const {
@@ -28,7 +28,7 @@ class Stopwatch {
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
 };
 
-// Passes when so long has gone by since it was made; never, where that is infinite.
+// Passes this long after it was constructed; never, if the duration is infinite.
 class Deadline {
  public:
   explicit Deadline(absl::Duration timeout) : timeout_(timeout) {}
@@ -52,8 +52,8 @@ class Deadline {
   absl::Duration timeout_;
 };
 
-// Waits until `condition` holds, or `duration` has passed; answers whether it holds. REQUIRES:
-// whoever makes it true holds the mutex, and notifies.
+// Waits until `condition` holds, or `duration` has passed; returns whether it holds. REQUIRES: a
+// thread that makes it true holds the mutex, and notifies.
 template <class Condition>
 bool WaitAtMost(std::condition_variable& changed, std::unique_lock<std::mutex>& lock,
                 absl::Duration duration, Condition condition) {

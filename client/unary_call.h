@@ -1,4 +1,4 @@
-// What the methods of all clients are made of: one RPC that is retried, and lists of pages.
+// The building blocks of all clients' methods: one RPC with retries, and lists of pages.
 #pragma once
 
 #include <iterator>
@@ -14,8 +14,8 @@
 
 namespace sessiond {
 
-// One RPC: a request_id where the request has room for one and none was given, then the call,
-// retried.
+// One RPC: sets a request_id if the request has the field and it is empty, then makes the call,
+// with retries.
 template <class Stub, class Request, class Response>
 absl::StatusOr<Response> UnaryCall(Stub& stub, const CallOptions& options, Request& request,
                                    grpc::Status (Stub::*method)(grpc::ClientContext*,
@@ -31,7 +31,7 @@ absl::StatusOr<Response> UnaryCall(Stub& stub, const CallOptions& options, Reque
   return response;
 }
 
-// A list, page after page; `items` is where a response has them.
+// A list, page after page; `items` gets a response's items.
 template <class Stub, class Request, class Response, class T>
 StreamRange<T> ListCall(std::shared_ptr<Stub> stub, CallOptions options, Request request,
                         grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&,

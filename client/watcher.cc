@@ -1,11 +1,11 @@
-// Watcher: one stream after the other, each resumed where the one before broke off.
+// Watcher: one stream after the other, each resumed where the previous one broke off.
 //
 //   gRPC's threads                      the thread that walks through the responses
 //   OnReadDone ─▶ Stream, one response ─▶ Note ─▶ the caller, or back when it is a heartbeat
 //   OnDone     ─▶ its status           ─▶ Pause ─▶ the next stream, with the token
 //
 // Only one response is read ahead: a slow caller slows the daemon's sending down, and the daemon
-// bounds what that costs.
+// limits the cost.
 #include "sessiond/watcher.h"
 
 #include <algorithm>
@@ -27,19 +27,19 @@ namespace {
 
 using Response = v1::WatchSessionsResponse;
 
-// What the daemon takes when the request does not say.
+// The daemon's default when the request does not set it.
 constexpr absl::Duration kHeartbeatDefault = absl::Seconds(15);
-// Three: one may be late, and one lost with a connection that comes back.
+// Three: one may be late, and one lost with a connection that recovers.
 constexpr int kHeartbeatsMissed = 3;
-// The daemon's longest read takes 30 s, and it may have nothing to say before its end.
+// The daemon's longest read takes 30 s, and it may send nothing before that ends.
 constexpr absl::Duration kSilenceMaxAtFirst = absl::Seconds(40);
 
-// Page tokens of the range; only that of the end is empty.
+// Page tokens of the range; only the last one is empty.
 constexpr char kMore[] = "more";
 
-// Whether the same request may be answered otherwise in a moment. Without a category it was not the
-// daemon that said it: CANCELLED is a daemon that left in a hurry, DEADLINE_EXCEEDED a proxy that
-// bounds the life of streams, INTERNAL one that resets them.
+// Whether the same request may succeed in a moment. A status without a category did not come from
+// the daemon's own code: CANCELLED is a daemon that shut down in a hurry, DEADLINE_EXCEEDED a proxy
+// that limits the life of streams, INTERNAL one that resets them.
 bool PassesByItself(const absl::Status& status) {
   if (const std::string category = GetCategory(status); !category.empty()) {
     return category == "TEMPORARY";
@@ -55,7 +55,7 @@ class Stream final : public grpc::ClientReadReactor<Response> {
   Stream(v1::SessionService::Stub& stub, const v1::WatchSessionsRequest& request)
       : request_(request) {
     stub.async()->WatchSessions(&context_, &request_, this);
-    AddHold();  // Reads are begun outside reactions; released behind the last one.
+    AddHold();  // Reads are started outside reactions; released after the last one.
     StartRead(&reading_);
     StartCall();
   }
@@ -72,11 +72,11 @@ class Stream final : public grpc::ClientReadReactor<Response> {
     changed_.wait(lock, [this] { return done_; });
   }
 
-  // Has Take answer CANCELLED at once. Any thread.
+  // Makes Take return CANCELLED at once. Any thread.
   void Cancel() { context_.TryCancel(); }
 
-  // The next response. UNAVAILABLE when there is none for so long; else the status that the stream
-  // ended with.
+  // The next response. UNAVAILABLE when there is none for that long; else the status that the
+  // stream ended with.
   absl::StatusOr<Response> Take(absl::Duration silence_max) {
     Response response;
     {
@@ -95,7 +95,7 @@ class Stream final : public grpc::ClientReadReactor<Response> {
   }
 
  private:
-  // What became of the last read.
+  // The result of the last read.
   enum class Read { kUnderWay, kResponse, kNothing };
 
   void OnReadDone(bool ok) override {
@@ -111,12 +111,12 @@ class Stream final : public grpc::ClientReadReactor<Response> {
     status_ =
         status.ok() ? grpc::Status(grpc::StatusCode::UNAVAILABLE, "The stream was ended") : status;
     done_ = true;
-    changed_.notify_all();  // Under the lock: who waits for this takes all of it away.
+    changed_.notify_all();  // Under the lock: the waiting thread may destroy all of this.
   }
 
   const v1::WatchSessionsRequest request_;
   grpc::ClientContext context_;
-  Response reading_;  // gRPC's while a read is under way, the reader's otherwise.
+  Response reading_;  // gRPC's during a read, the reader's otherwise.
 
   std::mutex mutex_;
   std::condition_variable changed_;
@@ -138,7 +138,7 @@ class Watcher::Impl {
         taken_token_(request_.resume_token()),
         resume_token_(taken_token_) {}
 
-  // The next response, as a page of its own; an empty one, the last, after Stop.
+  // The next response, as a page of its own; an empty page, the last, after Stop.
   absl::StatusOr<Page<Response>> Next() {
     MoveOn(taken_token_);
     while (Stream* stream = Open()) {
@@ -172,14 +172,14 @@ class Watcher::Impl {
   }
 
  private:
-  // The present stream, or a new one; nothing after Stop.
+  // The present stream, or a new one; null after Stop.
   Stream* Open() {
     const std::lock_guard lock(mutex_);
     if (stopped_) return nullptr;
     if (stream_ == nullptr) {
       if (!taken_token_.empty()) {
-        // The token knows whether the initial state was complete. Asking for both is refused: where
-        // it is the caller who does, too.
+        // The token says whether the initial state was complete. Asking for both is refused: also
+        // when the caller does it.
         if (heard_) request_.set_initial_state(false);
         request_.set_resume_token(taken_token_);
       }
@@ -208,7 +208,7 @@ class Watcher::Impl {
     return bookmarked_ ? silence_max : std::max(silence_max, kSilenceMaxAtFirst);
   }
 
-  // Notes what was heard. Whether it is for the caller.
+  // Records a response. Returns whether it is for the caller.
   bool Note(const Response& response) {
     backoff_.Reset();
     heard_ = true;
@@ -252,19 +252,19 @@ class Watcher::Impl {
   const std::unique_ptr<v1::SessionService::Stub> stub_;
   const WatchOptions options_;
 
-  // Of the thread that walks through the responses.
+  // Only for the thread that reads the responses.
   v1::WatchSessionsRequest request_;
   Backoff backoff_;
   std::string taken_token_;     // Of the last response, which the caller may still be using.
-  bool heard_ = false;          // Anything at all.
-  bool told_ = false;           // Any of it, to the caller.
-  bool told_bookmark_ = false;  // To the caller.
+  bool heard_ = false;          // Any response was received.
+  bool told_ = false;           // Any was given to the caller.
+  bool told_bookmark_ = false;  // It was given to the caller.
   bool bookmarked_ = false;     // The present stream has sent its bookmark.
-  bool resuming_ = false;       // There was trouble, and nothing was heard since.
+  bool resuming_ = false;       // There was an error, and no response since.
 
   mutable std::mutex mutex_;
   std::condition_variable stopping_;
-  // Changed by the thread that walks through the responses alone.
+  // Changed only by the thread that reads the responses.
   std::unique_ptr<Stream> stream_ ABSL_GUARDED_BY(mutex_);
   std::string resume_token_ ABSL_GUARDED_BY(mutex_);
   bool stopped_ ABSL_GUARDED_BY(mutex_) = false;

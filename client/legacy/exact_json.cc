@@ -25,12 +25,12 @@ using google::protobuf::ListValue;
 using google::protobuf::Struct;
 using google::protobuf::Value;
 
-// A double has no more significant digits than these: of the smallest ones, to the last.
+// No double has more significant digits than this, not even the smallest.
 constexpr std::size_t kDigitsMax = 767;
 
 // ---- numbers
 
-// A decimal number: 0.d₁d₂d₃… · 10^exponent, without noughts at either end.
+// A decimal number: 0.d₁d₂d₃… · 10^exponent, without zeros at either end.
 struct Decimal {
   bool negative = false;
   std::string digits;
@@ -39,7 +39,7 @@ struct Decimal {
   bool operator==(const Decimal&) const = default;
 };
 
-// REQUIRES: a number, as JSON or printf writes it.
+// REQUIRES: a number in the format of JSON or printf.
 Decimal DecimalOf(absl::string_view text) {
   Decimal number;
   number.negative = !text.empty() && text[0] == '-';
@@ -52,12 +52,12 @@ Decimal DecimalOf(absl::string_view text) {
     }
     const bool leading = number.digits.empty() && text[i] == '0';
     if (!leading) number.digits += text[i];
-    // Of noughts that lead, only those behind the point count.
+    // Leading zeros count only after the point.
     if (in_fraction ? leading : !leading) number.exponent += in_fraction ? -1 : 1;
   }
   int64_t exponent = 0;
   if (i < text.size() && !absl::SimpleAtoi(text.substr(i + 1), &exponent)) {
-    // Beyond int64: as far away as anything can be.
+    // Beyond int64: as far away as possible.
     constexpr int64_t kFar = std::numeric_limits<int32_t>::max();
     exponent = text[i + 1] == '-' ? -kFar : kFar;
   }
@@ -67,11 +67,11 @@ Decimal DecimalOf(absl::string_view text) {
   return number;
 }
 
-// Whether the double is the number that stands there. A whole number has to be the same to its last
-// digit; of any other as many digits have to be the same as were written.
+// Whether the double equals the number in the text. A whole number must agree in every digit; any
+// other in as many digits as were written.
 bool IsNumber(double value, absl::string_view text) {
   const Decimal number = DecimalOf(text);
-  // PostgreSQL's numbers have no negative nought.
+  // PostgreSQL's numbers have no negative zero.
   if (number.digits.empty()) return !number.negative;
   if (!std::isfinite(value) || value == 0 || number.digits.size() > kDigitsMax) return false;
   const bool whole = text.find_first_of(".eE") == absl::string_view::npos;
@@ -87,10 +87,10 @@ std::string NoNumber(absl::string_view digits) {
                       " cannot be kept as a number, only as a text");
 }
 
-// The double that a number is, exactly; nothing where there is none.
+// The double that equals a number exactly; nothing if there is none.
 std::optional<double> ExactDouble(absl::string_view digits) {
   double number = 0;
-  // Out of range it is infinite, or nought.
+  // Out of range it is infinite, or zero.
   if (!absl::SimpleAtod(digits, &number) || !IsNumber(number, digits)) return std::nullopt;
   return number;
 }
@@ -102,7 +102,7 @@ class ExactReader : public rapidjson::BaseReaderHandler<rapidjson::UTF8<>, Exact
   using Size = rapidjson::SizeType;
 
   ExactReader(ExactJson& json, int levels_max) : json_(json), levels_max_(levels_max) {}
-  // Where it was too deep; nothing where it was not.
+  // The place that is too deep; nothing if there is none.
   const std::optional<std::string>& too_deep() const { return too_deep_; }
 
   bool Null() {
@@ -143,7 +143,7 @@ class ExactReader : public rapidjson::BaseReaderHandler<rapidjson::UTF8<>, Exact
   bool EndArray(Size) { return Leave(); }
 
  private:
-  // What is being filled: one of both.
+  // An open container: one of the two is set.
   struct Open {
     Struct* object = nullptr;
     ListValue* list = nullptr;
@@ -201,7 +201,7 @@ class ExactReader : public rapidjson::BaseReaderHandler<rapidjson::UTF8<>, Exact
 }  // namespace
 
 absl::StatusOr<ExactJson> ParseExactJson(absl::string_view json, int levels_max) {
-  // Iterative: the depth costs no stack. Numbers as they are spelt, to compare them.
+  // Iterative: depth uses no stack. Numbers are parsed as text, to compare them.
   constexpr unsigned kFlags = rapidjson::kParseIterativeFlag |
                               rapidjson::kParseNumbersAsStringsFlag |
                               rapidjson::kParseValidateEncodingFlag;
@@ -215,7 +215,7 @@ absl::StatusOr<ExactJson> ParseExactJson(absl::string_view json, int levels_max)
   const rapidjson::ParseResult result = reader.Parse<kFlags>(stream, handler);
   if (!result.IsError()) return exact;
   if (handler.too_deep().has_value()) {
-    constexpr std::size_t kPathBytesMax = 120;  // For people: of a bottomless one, its beginning.
+    constexpr std::size_t kPathBytesMax = 120;  // For people: a very deep one is cut here.
     absl::string_view path = *handler.too_deep();
     if (path.size() > kPathBytesMax) path = path.substr(0, path.rfind('.', kPathBytesMax));
     return absl::InvalidArgumentError(
@@ -259,7 +259,7 @@ void ReadDigits(Value& value, std::vector<std::string>& changes) {
 
 namespace {
 
-// The path of a field that stands there by both of its names; empty where there is none.
+// The path of a field that is given by both of its names; empty if there is none.
 std::string NamedTwice(const Struct& object, const Descriptor& type, const std::string& path) {
   std::set<const FieldDescriptor*> seen;
   for (const auto& [name, value] : object.fields()) {
@@ -269,7 +269,7 @@ std::string NamedTwice(const Struct& object, const Descriptor& type, const std::
     const std::string at = absl::StrCat(path, path.empty() ? "" : ".", field->json_name());
     if (!seen.insert(field).second) return at;
     const Descriptor* below = field->message_type();
-    // A Struct, like a map, has no fields but keys.
+    // A Struct, like a map, has keys instead of fields.
     if (below == nullptr || field->is_map() || below->file() == Struct::descriptor()->file())
       continue;
     std::string twice = NamedTwice(value.struct_value(), *below, at);

@@ -15,9 +15,9 @@
 namespace sessiond::db {
 namespace {
 
-// What would change what is read, or end it, were it left to the role or the environment. Only
-// those that this PostgreSQL has are set, and only for this transaction, so that it is the same
-// behind a pooler.
+// Settings of the role or the environment that would change what is read, or end it. Only those
+// that this PostgreSQL has are set, and only for this transaction, so that it also works behind a
+// pooler.
 constexpr char kSettings[] = R"(
   SELECT pg_catalog.set_config(s.name, v.value, true)
   FROM (VALUES
@@ -38,10 +38,10 @@ constexpr char kSettings[] = R"(
   ) v (name, value)
   JOIN pg_catalog.pg_settings s ON s.name = v.name)";
 
-// What is converted in one trip: it travels in hexadecimal, there and back.
+// Converted in one round trip: the text is sent in hexadecimal, in both directions.
 constexpr std::size_t kConvertBytes = 1 << 20;
 
-// Messages come in the encoding of the wire, and are shown.
+// Messages have the encoding of the wire, and are shown to people.
 std::string Readable(const char* message) {
   const absl::string_view text =
       absl::StripAsciiWhitespace(absl::string_view(message == nullptr ? "" : message));
@@ -80,8 +80,8 @@ absl::StatusOr<std::unique_ptr<LegacyDatabase>> LegacyDatabase::Open(const std::
   }
   ForgetLibpqEnvironment(*info);
   std::unique_ptr<LegacyDatabase> database(new LegacyDatabase);
-  // What stands behind the URL wins over it. A network that has been dead for half a minute is not
-  // waited for.
+  // Keywords after the URL override it. A network that has been dead for half a minute counts as
+  // lost.
   const char* const keywords[] = {"connect_timeout",
                                   "fallback_application_name",
                                   "keepalives_idle",
@@ -120,7 +120,8 @@ absl::Status LegacyDatabase::SetEncoding(const std::string& encoding) {
           absl::StrCat("The database says itself that its encoding is ", server,
                        ": only that of a SQL_ASCII database can be given"));
     }
-    // Those of clients come behind the last one that a database may have; numbers are for ever.
+    // Client-only encodings have numbers above the last one for databases; the numbers never
+    // change.
     const auto known =
         Query("SELECT e >= 0, e > 34 FROM pg_catalog.pg_char_to_encoding($1) e", {encoding});
     if (!known.ok()) return known.status();
@@ -128,7 +129,8 @@ absl::Status LegacyDatabase::SetEncoding(const std::string& encoding) {
       return absl::InvalidArgumentError(absl::StrCat(
           "\"", encoding, "\" is no encoding that PostgreSQL knows, such as LATIN1 or WIN1252"));
     }
-    // A byte of such a character may be that of a backslash, and what is one is no more to be told.
+    // Such a character may contain the byte of a backslash, which then cannot be distinguished from
+    // one.
     if (known->At(0, 1) == "t") {
       return absl::InvalidArgumentError(
           absl::StrCat(encoding,
@@ -140,7 +142,7 @@ absl::Status LegacyDatabase::SetEncoding(const std::string& encoding) {
   }
   if (server == "UTF8") return absl::OkStatus();
   convert_from_ = unknown ? encoding : server;
-  return Query("SET LOCAL client_encoding = 'SQL_ASCII'").status();  // Nothing is converted then.
+  return Query("SET LOCAL client_encoding = 'SQL_ASCII'").status();  // Then nothing is converted.
 }
 
 absl::StatusOr<LegacyResult> LegacyDatabase::Query(const std::string& sql,
@@ -184,7 +186,7 @@ absl::StatusOr<std::vector<LegacyDatabase::Text>> LegacyDatabase::Decode(
   return decoded;
 }
 
-// All at once; if one of them cannot be converted, its halves, until it stands alone.
+// All at once; if one of them cannot be converted, in halves, down to a single one.
 absl::Status LegacyDatabase::Convert(const std::vector<absl::string_view>& texts,
                                      const std::vector<std::size_t>& which,
                                      std::vector<Text>& decoded) {
@@ -195,7 +197,7 @@ absl::Status LegacyDatabase::Convert(const std::vector<absl::string_view>& texts
                     absl::BytesToHexString(texts[i]), "\"");
   }
   array += "}";
-  // The cursors that are open were opened before the savepoint, and outlive its end.
+  // The open cursors are older than the savepoint, and survive its end.
   if (auto saved = Query("SAVEPOINT convert"); !saved.ok()) return saved.status();
   const auto converted = Query(
       "SELECT pg_catalog.encode(pg_catalog.convert(u.b, $2::pg_catalog.name, 'UTF8'), 'hex') "

@@ -13,7 +13,7 @@
 namespace sessiond::db {
 namespace {
 
-// Rows fetched at once: enough to make trips rare; a row of messages may have a MiB.
+// Rows per fetch: enough to make round trips rare; a row of messages may have a MiB.
 constexpr int kRowsPerFetch = 100;
 
 std::string Quoted(absl::string_view identifier) {
@@ -22,30 +22,30 @@ std::string Quoted(absl::string_view identifier) {
 
 // ---- what is there
 
-// How a column travels.
+// How a column is sent.
 enum class Travel {
   kJson,
   kDigits,  // Numbers that a double may not hold: as SQL's text.
   kDigitsList,
   kText,  // Texts of fixed length: as SQL's text, which has no blanks behind it.
   kTextList,
-  kSize,  // Contents of files are not read, only how much there is.
+  kSize,  // The contents of files are not read, only their size.
 };
 
-// A column of the table as it is there.
+// A column of the actual table.
 struct Found {
   std::string name;       // On the wire.
   std::string utf8_name;  // For people.
   Travel travel;
 };
 
-// A table as it is there.
+// An actual table.
 struct Place {
   std::string oid, name;  // The name with its schema, quoted.
   bool hides_rows;        // By row-level security, from us.
 };
 
-// The types beneath domains, of arrays also what they are made of. By number, which are for ever.
+// The types beneath domains, and of arrays the element type. By number; the numbers never change.
 constexpr char kColumns[] = R"(
   WITH RECURSIVE base (attnum, attname, typid) AS (
     SELECT attnum, attname, atttypid
@@ -76,8 +76,8 @@ constexpr char kPlace[] = R"(
   FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
   WHERE c.oid = pg_catalog.to_regclass($1) AND c.relkind IN ('r', 'p', 'v', 'm', 'f'))";
 
-// Where else there is a table of this name; and whether the search path leads there, but the role
-// may not go.
+// Where else there is a table of this name; and whether its schema is in the search path, but the
+// role may not use it.
 constexpr char kElsewhere[] = R"(
   SELECT n.nspname, current_user,
          NOT pg_catalog.has_schema_privilege(n.oid, 'USAGE') AND n.nspname = ANY (
@@ -90,7 +90,8 @@ constexpr char kElsewhere[] = R"(
   ORDER BY 3 DESC, 1
   LIMIT 1)";
 
-// The names that the fields of a table have here. FAILED_PRECONDITION: a required one is missing.
+// The actual column names for the fields of a table. FAILED_PRECONDITION: a required one is
+// missing.
 absl::StatusOr<std::map<std::string, std::string>> ColumnsOf(const LegacyTable& table,
                                                              const std::vector<Found>& there) {
   std::map<std::string, std::string> columns;
@@ -108,8 +109,8 @@ absl::StatusOr<std::map<std::string, std::string>> ColumnsOf(const LegacyTable& 
   return columns;
 }
 
-// The rows of a table: the session's key, then every column as JSON by itself, so that no name can
-// get into another's way; in the order of the key's bytes.
+// The rows of a table: the session's key, then every column as JSON by itself, so that names cannot
+// conflict; in the order of the key's bytes.
 std::string SelectOf(const std::string& table, const std::string& key_column,
                      const std::vector<Found>& there) {
   const std::string key =
@@ -139,7 +140,7 @@ std::string SelectOf(const std::string& table, const std::string& key_column,
   return absl::StrCat("SELECT ", absl::StrJoin(values, ", "), " FROM ", table, " t ORDER BY 1");
 }
 
-// What would let all rows of a table be read.
+// What would allow all rows of a table to be read.
 absl::Status NotAllMayBeRead(const LegacyTable& table, absl::string_view why) {
   return absl::PermissionDeniedError(
       absl::StrCat("Not all of the table ", table.name, " can be read: ", why,
@@ -170,7 +171,7 @@ class LegacyReader::Cursor {
     return declared.status();
   }
 
-  // Whether there is another row; reads more when need be.
+  // Whether there is another row; fetches more if necessary.
   absl::StatusOr<bool> Ready() {
     if (!ended_ && row_ == keys_.size()) {
       if (absl::Status fetched = Fetch(); !fetched.ok()) return fetched;
@@ -178,7 +179,7 @@ class LegacyReader::Cursor {
     return !ended_;
   }
 
-  // Of the present row, in the database's own bytes. REQUIRES: Ready() answered true.
+  // For the present row, in the database's own bytes. REQUIRES: Ready() returned true.
   const std::optional<std::string>& Key() const { return keys_[row_]; }
   const LegacyTable& table() const { return table_; }
 
@@ -286,7 +287,7 @@ absl::StatusOr<std::vector<Found>> FindColumns(LegacyDatabase& database, const s
   return there;
 }
 
-// A table that is not there: what is to be said of it, or why it is none to be done without.
+// For a missing table: a note about it, or an error if it is required.
 absl::StatusOr<std::string> Missing(LegacyDatabase& database, const LegacyTable& table) {
   const auto elsewhere = database.Query(kElsewhere, {table.name});
   if (!elsewhere.ok()) return elsewhere.status();
@@ -339,7 +340,7 @@ absl::Status LegacyReader::Begin() {
   return absl::OkStatus();
 }
 
-// Rows that belong to no session come up before the session behind them, and after the last one.
+// Rows that belong to no session are returned before the next session, or after the last one.
 absl::StatusOr<std::optional<LegacyReader::Session>> LegacyReader::NextOrphan(
     const std::optional<std::string>& key, bool sessions_ended) {
   for (auto cursor = std::next(cursors_.begin()); cursor != cursors_.end(); ++cursor) {
@@ -347,7 +348,7 @@ absl::StatusOr<std::optional<LegacyReader::Session>> LegacyReader::NextOrphan(
     if (!ready.ok()) return ready.status();
     if (!*ready) continue;
     const std::optional<std::string> of = (*cursor)->Key();
-    // No key is behind every other, as PostgreSQL orders them.
+    // Null sorts after every key in PostgreSQL.
     const bool passed = of.has_value() && (!key.has_value() || *of < *key);
     if (!passed && !sessions_ended) continue;
     LegacyFindings findings;
@@ -389,7 +390,7 @@ absl::StatusOr<std::optional<LegacyReader::Session>> LegacyReader::Next() {
   own.push_back(sessions.Take(findings));
   const LegacyRow& row = own.front();
   AddLegacyRows(options_.layout, own, session.request);
-  // Of two rows of one session the first gets what belongs to it.
+  // If a session has two rows, the first gets all that belongs to it.
   if (key.has_value() && key == last_key_) row.Refuse("session_id", "stands in another row, too");
   last_key_ = key;
   if (key.has_value()) {

@@ -1,7 +1,6 @@
-// Reads the sessions of the three applications that came before, out of their own PostgreSQL, one
-// by one: the rows that belong to a session are merged from one cursor for each table, all ordered
-// by the session's key. Nothing needs an index there, and no more than some hundred rows are held
-// here.
+// Reads the sessions of the three previous applications from their own PostgreSQL, one by one: the
+// rows of a session are merged from one cursor for each table, all ordered by the session's key.
+// This needs no index there, and holds at most some hundred rows here.
 //
 //   sessions        a      b      c
 //   session_tasks   a a           c        ──▶  a + its rows, b, c + its rows
@@ -27,33 +26,31 @@ class LegacyReader {
   struct Options {
     std::string url;  // A libpq connection string or URL.
     LegacyLayout layout;
-    std::string session_namespace;  // What the sessions are given; empty for the default.
+    std::string session_namespace;  // For all sessions; empty for the default.
     std::string encoding;           // Of a SQL_ASCII database; empty for UTF-8.
   };
   struct Session {
     v1::ImportSessionsRequest request;  // Without `line`.
-    // Why it cannot be taken, a sentence each; none, as a rule. Also rows that belong to no
+    // Why it cannot be imported, a sentence each; usually none. Also for rows that belong to no
     // session: the request has no session then.
     std::vector<std::string> problems;
-    // What of it is not taken over, or not as it was; also a sentence each.
+    // What is not imported, or was changed; also a sentence each.
     std::vector<std::string> remarks;
   };
 
-  // Connects, and finds out what the tables are made of. REQUIRES: called before there are threads
-  // (legacy_database.h). UNAVAILABLE: nobody is there, or does not
-  // let us in. FAILED_PRECONDITION: the tables are not of this layout; says what is missing.
-  // PERMISSION_DENIED: not all rows may be read; says what would help. INVALID_ARGUMENT: the
-  // encoding is none.
+  // Connects, and reads the layout of the tables. REQUIRES: called before there are threads
+  // (legacy_database.h). UNAVAILABLE: no server responds, or it refuses us. FAILED_PRECONDITION:
+  // the tables do not have this layout; says what is missing. PERMISSION_DENIED: not all rows may
+  // be read; says what would help. INVALID_ARGUMENT: the encoding is unknown.
   static absl::StatusOr<std::unique_ptr<LegacyReader>> Open(const Options& options);
   ~LegacyReader();
 
-  // How many sessions there are.
+  // The number of sessions.
   int64_t total() const { return total_; }
-  // What a person should know before it begins: tables and columns that are not read.
+  // What a person should know before the import: tables and columns that are not read.
   const std::vector<std::string>& notes() const { return notes_; }
 
-  // The next one; nothing at the end. UNAVAILABLE or FAILED_PRECONDITION when the database does not
-  // go on.
+  // The next one; nothing at the end. UNAVAILABLE or FAILED_PRECONDITION when the database fails.
   absl::StatusOr<std::optional<Session>> Next();
 
  private:
@@ -65,7 +62,7 @@ class LegacyReader {
   // The next row that belongs to no session, as far as that is known before the session of `key`.
   absl::StatusOr<std::optional<Session>> NextOrphan(const std::optional<std::string>& key,
                                                     bool sessions_ended);
-  // Takes the rows of all tables but the sessions' own that belong to `key`.
+  // Takes the rows that belong to `key` from all tables but the sessions' own.
   absl::Status TakeRows(const std::string& key, LegacyFindings& findings,
                         v1::ImportSessionsRequest& request);
 

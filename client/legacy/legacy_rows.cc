@@ -24,21 +24,21 @@ using v1::Session;
 using v1::SessionError;
 using v1::SessionTask;
 
-// A larger value of a column that nothing is made of is a document, not a fact about the session.
+// A larger value of an unused column is a document, not a fact about the session.
 constexpr std::size_t kRestBytesMax = 8192;
-// All of a row's rest together, so that it fits into the 64 KiB of JSON that a Struct may have.
+// The whole rest of a row, so that it fits into the 64 KiB of JSON that a Struct may have.
 constexpr std::size_t kRestBytesOfRowMax = 32768;
-// A Struct has 16 levels at most, and a row of an event is the third of them.
+// A Struct has 16 levels at most, and a row in an event is at the third of them.
 constexpr int kRestDepthMax = 12;
 // SessionArtifact.display_name.
 constexpr std::size_t kNameBytesMax = 256;
-// What wrote the times of a session (the application, its workers, the database) had clocks of its
-// own, or read one a moment apart. More than machines that are kept in step differ by.
+// The application, its workers and the database wrote a session's times with different clocks, or
+// at slightly different moments. Machines with synchronized clocks differ by less than this.
 constexpr absl::Duration kClocksDiffer = absl::Seconds(5);
 
 // ---- words
 
-// What the old status says of a session.
+// The meaning of the old status.
 struct Standing {
   Session::State state;
   bool failed = false;
@@ -49,7 +49,7 @@ template <class T>
 struct Word {
   absl::string_view word;
   T means;
-  bool says_more = false;  // Than what it becomes here.
+  bool says_more = false;  // Than its meaning here does.
 };
 
 constexpr bool kSaysMore = true;
@@ -92,7 +92,7 @@ constexpr Word<absl::string_view> kMessageTypes[] = {
     {"answer", "answer"},     {"candidate", "answer"},     {"user", "answer"},
 };
 
-// In lower case, with _ between its parts.
+// In lower case, with _ between the words.
 std::string Normalized(absl::string_view word) {
   return absl::StrReplaceAll(absl::AsciiStrToLower(absl::StripAsciiWhitespace(word)),
                              {{"-", "_"}, {" ", "_"}});
@@ -106,7 +106,7 @@ const Word<T>* FindWord(absl::string_view text, const Word<T> (&words)[n]) {
   return known == std::end(words) ? nullptr : known;
 }
 
-// What the word of a field means; says so where it means nothing to us.
+// The meaning of a field's word; reports an unknown one.
 template <class T, std::size_t n>
 std::optional<T> Meaning(const LegacyRow& row, absl::string_view field, const Word<T> (&words)[n]) {
   const std::string text = row.Text(field);
@@ -129,8 +129,8 @@ bool IsUuid(absl::string_view text) {
   return true;
 }
 
-// A UUID of the old row; empty where its id is none, so that one is drawn and the old one stays in
-// the rest.
+// The UUID of the old row; empty if its id is not one: then a new one is drawn, and the old one
+// stays in the rest.
 std::string UuidOf(const LegacyRow& row, absl::string_view field) {
   std::string id = LegacyId(row.Text(field));
   if (IsUuid(id)) return id;
@@ -138,13 +138,13 @@ std::string UuidOf(const LegacyRow& row, absl::string_view field) {
   return "";
 }
 
-// Files and tickets were numbered apart, and share one space of ids here.
+// Files and tickets were numbered separately, and share one space of ids here.
 std::string ArtifactId(const char* kind, const std::string& id) {
   const bool number = !id.empty() && std::all_of(id.begin(), id.end(), absl::ascii_isdigit);
   return number ? absl::StrCat(kind, "-", id) : LegacyId(id);
 }
 
-// RFC 3339, with a blank for its T, or before its zone, and without its zone, if need be.
+// RFC 3339; also with a blank for its T, or before its zone, and without its zone.
 std::optional<Timestamp> ParseTime(std::string text) {
   if (text.size() > 10 && text[10] == ' ') text[10] = 'T';
   for (const absl::string_view utc : {" UTC", " GMT", " Z"}) {
@@ -164,7 +164,7 @@ std::optional<Timestamp> ParseTime(std::string text) {
   }
   const absl::Time first = absl::FromCivil(absl::CivilSecond(1, 1, 1), absl::UTCTimeZone());
   const absl::Time last = absl::FromCivil(absl::CivilSecond(10000, 1, 1), absl::UTCTimeZone());
-  if (time < first || time >= last) return std::nullopt;  // What a Timestamp can say.
+  if (time < first || time >= last) return std::nullopt;  // The range of a Timestamp.
   Timestamp timestamp;
   timestamp.set_seconds(absl::ToUnixSeconds(time));
   timestamp.set_nanos(static_cast<int32_t>(
@@ -172,7 +172,7 @@ std::optional<Timestamp> ParseTime(std::string text) {
   return timestamp;
 }
 
-// Cut between characters, with … for what is missing.
+// Cut between characters, with … for the omitted part.
 std::string CutName(const std::string& name) {
   if (name.size() <= kNameBytesMax) return name;
   std::size_t end = kNameBytesMax - 3;
@@ -180,7 +180,7 @@ std::string CutName(const std::string& name) {
   return absl::StrCat(name.substr(0, end), "…");
 }
 
-// As SQL writes it: no exponent for a whole number.
+// As in SQL: no exponent for a whole number.
 std::string NumberText(double number) {
   constexpr double kExactMax = 9007199254740992;  // 2^53
   if (std::abs(number) <= kExactMax && number == std::trunc(number)) {
@@ -189,7 +189,7 @@ std::string NumberText(double number) {
   return absl::StrFormat("%.17g", number);
 }
 
-// A cell as text; nothing of an object or a list.
+// A cell as text; nothing for an object or a list.
 std::string TextOf(const LegacyCell& cell) {
   if (!cell.digits.empty()) return cell.digits;
   switch (cell.value.kind_case()) {
@@ -208,7 +208,7 @@ Value TextValue(absl::string_view text) {
   return value;
 }
 
-// As no time is kept here.
+// Finer than the times that are stored here.
 bool IsFinerThanMicroseconds(absl::string_view text) {
   const std::size_t point = text.find('.');
   if (point == absl::string_view::npos) return false;
@@ -221,7 +221,7 @@ bool IsEarlier(const Timestamp& a, const Timestamp& b) {
   return std::make_tuple(a.seconds(), a.nanos()) < std::make_tuple(b.seconds(), b.nanos());
 }
 
-// The first of the times that is there, and the field where it stands.
+// The first time that is set, and its field.
 struct Dated {
   absl::string_view field;
   Timestamp time;
@@ -235,7 +235,7 @@ std::optional<Dated> FirstTime(const LegacyRow& row,
   return std::nullopt;
 }
 
-// What a time comes after, or what ends it.
+// What a time must follow, or must not exceed.
 struct Bound {
   bool given;
   const Timestamp& time;
@@ -255,9 +255,9 @@ Bound Deleted(const Session& session) {
   return {session.has_delete_time(), session.delete_time(), "the session's deletion"};
 }
 
-// Takes a time that lies before what it comes after, or behind what ends it, by no more than clocks
-// differ, for the same time; says so, and keeps what was there. What is further off is the
-// daemon's to refuse.
+// Corrects a time that is before what it must follow, or after what ends it, by no more than clocks
+// differ: takes it for the same time, reports that, and stores the original. The daemon refuses
+// larger differences.
 void Hold(const LegacyRow& row, absl::string_view field, Timestamp* time,
           std::initializer_list<Bound> after, std::initializer_list<Bound> until,
           absl::Duration at_most = kClocksDiffer) {
@@ -281,7 +281,7 @@ void Set(Message& message, Timestamp* (Message::*field)(), const std::optional<T
   if (time.has_value()) *(message.*field)() = *time;
 }
 
-// The last time of all that is known of a session so far.
+// The latest time known of a session so far.
 Timestamp LastTime(const v1::ImportSessionsRequest& request) {
   Timestamp last = request.session().create_time();
   const auto see = [&last](const Timestamp& time) {
@@ -305,7 +305,7 @@ Timestamp LastTime(const v1::ImportSessionsRequest& request) {
 
 // ---- parts
 
-// What nothing was made of goes into the session's past.
+// Unused columns are added to the session's history.
 void KeepRest(const LegacyRow& row, v1::ImportSessionsRequest& request) {
   Struct rest = row.Rest();
   if (rest.fields().empty()) return;
@@ -319,7 +319,7 @@ void KeepRest(const LegacyRow& row, v1::ImportSessionsRequest& request) {
 constexpr const char* kContextFields[] = {"site_name", "site_description", "jira_project_key",
                                           "llm_provider_choice"};
 
-// What its own row says of a session's state, and of when it ended.
+// The session's state according to its own row, and when it ended.
 void SetStanding(LegacyLayout layout, const LegacyRow& row, Session& session) {
   Standing standing = {Session::ACTIVE};
   if (row.Find("status") != nullptr) {
@@ -357,7 +357,7 @@ void SetStanding(LegacyLayout layout, const LegacyRow& row, Session& session) {
   }
 }
 
-// What ended nobody knows when, ended with the last that is known of it.
+// What ended at an unknown time ended at the latest known time.
 void SetUnknownEnds(LegacyLayout layout, const LegacyRow& row, v1::ImportSessionsRequest& request) {
   Session& session = *request.mutable_session();
   const auto last = [&]() -> std::optional<Timestamp> {
@@ -400,7 +400,7 @@ void AddSession(LegacyLayout layout, const LegacyRow& row, v1::ImportSessionsReq
   }
   Set(session, &Session::mutable_create_time, row.RequiredTime("create_time"));
   Set(session, &Session::mutable_update_time, row.Time("update_time"));
-  row.AlsoKeep("update_time");  // The daemon's own begins with the import.
+  row.AlsoKeep("update_time");  // The daemon's own starts with the import.
   for (const char* field : kContextFields) {
     if (const std::string text = row.Text(field); !text.empty()) {
       (*session.mutable_context()->mutable_fields())[field] = TextValue(text);
@@ -419,7 +419,7 @@ void AddTask(const LegacyRow& row, v1::ImportSessionsRequest& request) {
   SessionTask& task = *request.mutable_task();
   task.set_task_type(Normalized(row.Text("task_type")));
   task.set_task_id(UuidOf(row, "task_id"));
-  row.Text("id");  // There is one task a session: its id here is the session's.
+  row.Text("id");  // Each session has one task: its id here is the session's.
   if (const auto status = Meaning(row, "status", kTaskStatuses)) task.set_status(*status);
   const Session& session = request.session();
   const auto until = {Completed(session), Failed(session), Deleted(session)};
@@ -427,8 +427,8 @@ void AddTask(const LegacyRow& row, v1::ImportSessionsRequest& request) {
     Hold(row, "start_time", &*start, {Created(session)}, until);
     *task.mutable_start_time() = *start;
   }
-  // When it ended, or else when it was updated last, or else with its start: that is our own guess
-  // then, and kept in bounds however far it is off.
+  // The time of its end, or else of its last update, or else of its start: that is our own guess
+  // then, and is corrected however far it is off.
   const auto end = [&](absl::string_view field) -> std::optional<Timestamp> {
     auto end = FirstTime(row, {field, "update_time"});
     if (!end.has_value()) {
@@ -461,7 +461,7 @@ void AddTask(const LegacyRow& row, v1::ImportSessionsRequest& request) {
   KeepRest(row, request);
 }
 
-// What has no time of its own is as old as its session.
+// Without a time of its own it is as old as its session.
 void SetCreateTime(const LegacyRow& row, const Session& session, std::initializer_list<Bound> until,
                    Timestamp* create_time) {
   if (const auto time = row.Time("create_time")) {
@@ -800,7 +800,7 @@ std::optional<Struct> LegacyRow::Object(absl::string_view field, const char* key
     TellChanges(ColumnOf(field), cell);
   }
   std::optional<Value> json = *value;
-  // In a column of text, only what begins like an object is taken for one.
+  // In a text column, only a value that begins like an object is parsed as one.
   if (value->kind_case() == Value::kStringValue) {
     const absl::string_view text = absl::StripAsciiWhitespace(value->string_value());
     if (text.empty()) return std::nullopt;
@@ -824,14 +824,14 @@ bool LegacyRow::IsNull(absl::string_view field) const {
 }
 
 std::string LegacyRow::Place(absl::string_view column) const {
-  // Not Text: what cannot be read must not be read again for its own report.
+  // Not Text: an unreadable value must not be read again for its own report.
   const std::string id = table_->part == LegacyPart::kSession ? "" : Look("id");
   const std::string which = id.empty() ? "" : absl::StrCat(" ", id);
   return absl::StrCat(table_->name, which, ": ", column);
 }
 
 std::string LegacyRow::Changed(absl::string_view column, absl::string_view change) const {
-  // Behind a path, unless it is the whole value.
+  // After a path, unless it is the whole value.
   const bool whole = change.find(": ") == absl::string_view::npos;
   return absl::StrCat(Place(column), whole ? " " : change[0] == '[' ? "" : ".", change);
 }
@@ -879,8 +879,8 @@ Struct LegacyRow::Rest() const {
 
 namespace {
 
-// Where a row stands among those of its table: by time, then by id, numbers as numbers. What cannot
-// be read is reported elsewhere.
+// The position of a row among those of its table: by time, then by id, numbers as numbers.
+// Unreadable values are reported elsewhere.
 struct Place {
   Timestamp time;
   std::optional<int64_t> number;
@@ -926,7 +926,7 @@ void AddLegacyRows(LegacyLayout layout, const std::vector<LegacyRow>& rows,
   std::stable_sort(placed.begin(), placed.end(),
                    [](const auto& a, const auto& b) { return IsBefore(a.first, b.first); });
   for (const auto& [place, row] : placed) {
-    // A session has one task: the last that was started. Those before it are its past.
+    // A session has one task: the one that was started last. Earlier ones are history.
     if (row->table().part == LegacyPart::kTask && row != placed.back().second) {
       row->RequiredTime("start_time");
       row->AlsoKeep("start_time");

@@ -1,5 +1,5 @@
-// What the rows of the old applications mean: a row, as JSON, becomes a part of the session it
-// belongs to. Pure; what cannot be told is said in a sentence, and the session is not taken then.
+// The meaning of the old applications' rows: a row, as JSON, becomes a part of its session. Pure;
+// what is unclear is reported in a sentence, and the session is not imported then.
 #pragma once
 
 #include <map>
@@ -19,7 +19,7 @@ namespace sessiond::db {
 // The old applications. Each has a layout of its own.
 enum class LegacyLayout { kTicketExport, kExecution, kInterview };
 
-// A column that is read: the names it may have, the first that is there counts.
+// A column that is read: its possible names; the first one that exists counts.
 struct LegacyColumn {
   const char* field;
   std::vector<const char*> names;
@@ -35,12 +35,12 @@ struct LegacyTable {
   std::vector<LegacyColumn> columns;
 };
 
-// The tables of a layout, the sessions' own first; its first column is their key, and the first one
-// of every other table the key of the session that a row belongs to.
+// The tables of a layout, the sessions' own first. Its first column is the session's key; the first
+// column of every other table is the key of the session that a row belongs to.
 const std::vector<LegacyTable>& TablesOf(LegacyLayout layout);
 
-// What has to be said of a session: why it cannot be taken, a sentence each; and what of it was not
-// taken over, or not as it was.
+// Findings about a session: why it cannot be imported, a sentence each; and what was not imported,
+// or was changed.
 struct LegacyFindings {
   std::vector<std::string> problems;
   std::vector<std::string> remarks;
@@ -49,59 +49,59 @@ struct LegacyFindings {
 // A value of a row, as JSON.
 struct LegacyCell {
   google::protobuf::Value value;
-  // What is not as it was (see exact_json.h).
+  // What differs from the original (see exact_json.h).
   std::vector<std::string> changes;
   int depth = 0;
-  // Of a column of numbers, how SQL writes it: all there is to say where it is read as a text. Its
-  // changes are told when it is kept as JSON.
+  // For a column of numbers, SQL's text of it: complete when it is read as a text. Its changes are
+  // reported when it is stored as JSON.
   std::string digits;
-  // Why there is no value; empty where there is one.
+  // Why there is no value; empty if there is one.
   std::string unreadable;
 };
 
-// One row, and where its fields are found in it. What is read out of a row counts as taken over;
-// what is not is its rest.
+// One row, and where its fields are in it. Fields that were read count as imported; the others are
+// its rest.
 class LegacyRow {
  public:
-  // `columns` are the names that a table's fields have in this database, `cells` what is not null.
-  // All but the cells outlives the row.
+  // `columns` are the names of a table's fields in this database, `cells` the values that are not
+  // null. Everything but the cells outlives the row.
   LegacyRow(const LegacyTable& table, const std::map<std::string, std::string>& columns,
             std::map<std::string, LegacyCell> cells, LegacyFindings& findings);
 
-  // The value of a field; null where there is no such column, or nothing in it.
+  // The value of a field; null if there is no such column, or it has no value.
   const google::protobuf::Value* Find(absl::string_view field) const;
-  // Whether there is such a column, and SQL's null in it.
+  // Whether there is such a column, and it is SQL's null.
   bool IsNull(absl::string_view field) const;
-  // The same as text, for who only looks; empty for nothing, and for what is no text.
+  // The same as text, without counting as imported; empty for no value, or one that is not text.
   std::string Look(absl::string_view field) const;
-  // As text; empty for nothing. Numbers and booleans as SQL writes them.
+  // As text; empty for no value. Numbers and booleans as in SQL.
   std::string Text(absl::string_view field) const;
-  // A time; without a zone it is UTC. What is finer than a microsecond also stays in the rest.
+  // A time; without a zone it is UTC. A time finer than a microsecond also stays in the rest.
   std::optional<google::protobuf::Timestamp> Time(absl::string_view field) const;
-  // The same, and a problem where there is none.
+  // The same, and a problem if there is none.
   std::optional<google::protobuf::Timestamp> RequiredTime(absl::string_view field) const;
   std::optional<int32_t> Count(absl::string_view field) const;
   bool Bool(absl::string_view field) const;
-  // JSON, be it in a column of text; nothing where there is none.
+  // JSON, also in a text column; nothing if there is none.
   std::optional<google::protobuf::Value> Json(absl::string_view field) const;
   // A JSON object; any other JSON is put under `key` in one.
   std::optional<google::protobuf::Struct> Object(absl::string_view field, const char* key) const;
 
-  // Keeps a field in the rest although it was read.
+  // Leaves a field in the rest although it was read.
   void AlsoKeep(absl::string_view field) const { taken_.erase(ColumnOf(field)); }
-  // Adds to what keeps the session from being taken: `session_errors 17: category: …`.
+  // Adds a reason why the session cannot be imported: `session_errors 17: category: …`.
   void Refuse(absl::string_view field, absl::string_view why) const;
   void Remark(absl::string_view field, absl::string_view what) const;
-  // What was not taken so far. Says what is too large or too deep to be.
+  // The fields that were not imported. Reports those that are too large or too deep for it.
   google::protobuf::Struct Rest() const;
   const LegacyTable& table() const { return *table_; }
 
  private:
-  // Its name here, or the field's own where there is none.
+  // Its name here, or the field's own if there is none.
   std::string ColumnOf(absl::string_view field) const;
   const LegacyCell* Cell(absl::string_view field) const;
   const google::protobuf::Value* Take(absl::string_view field) const;
-  // Tells what of a cell is not as it was.
+  // Reports how a cell differs from the original.
   void TellChanges(absl::string_view column, const LegacyCell& cell) const;
   // `session_errors 17: details`.
   std::string Place(absl::string_view column) const;
@@ -115,17 +115,17 @@ class LegacyRow {
   mutable std::set<std::string> taken_;  // Columns.
 };
 
-// Puts the rows of one table into the session they belong to, in the order of their times, and of
-// their ids where these are the same. The session's own row comes first.
+// Adds the rows of one table to their session, in the order of their times, and then of their ids.
+// The session's own row comes first.
 void AddLegacyRows(LegacyLayout layout, const std::vector<LegacyRow>& rows,
                    v1::ImportSessionsRequest& request);
 
-// Makes the session whole when all its rows were added: when it was over follows from these, if
-// its own row does not say so.
+// Completes the session after all its rows were added: they decide when it ended, if its own row
+// does not say so.
 void CompleteLegacySession(LegacyLayout layout, const LegacyRow& row,
                            v1::ImportSessionsRequest& request);
 
-// An id as the daemon has it: a UUID in lower case and with its dashes; any other text as it is.
+// An id in the daemon's format: a UUID in lower case and with its dashes; any other text unchanged.
 std::string LegacyId(absl::string_view id);
 
 }  // namespace sessiond::db

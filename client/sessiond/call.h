@@ -1,5 +1,4 @@
-// What every call to the daemon has in common: a deadline, retries that are safe, and refusals that
-// can be read.
+// What all calls to the daemon have in common: a deadline, safe retries, and readable refusals.
 #pragma once
 
 #include <functional>
@@ -19,36 +18,35 @@
 namespace sessiond {
 
 struct CallOptions {
-  // How long a call may take in all, its retries included.
+  // How long a call may take in all, including its retries.
   absl::Duration timeout = absl::Seconds(10);
   // The pause before the first retry. Each further one is twice as long, up to the maximum, and
-  // somewhere between half and the whole of that, so that many clients do not come back as one. A
-  // longer RetryInfo of the daemon holds.
+  // drawn between half and the whole of that, so that many clients do not return at the same time.
+  // A longer RetryInfo of the daemon takes precedence.
   absl::Duration backoff_initial = absl::Milliseconds(50);
   absl::Duration backoff_max = absl::Seconds(2);
-  // Told of every retry before the pause, if given: for logs and counters.
+  // Called for every retry before the pause, if set: for logs and counters.
   std::function<void(const absl::Status& status, absl::Duration pause)> on_retry;
 };
 
-// Makes `attempt`, and makes it again for as long as it answers UNAVAILABLE and the deadline
-// allows. Each attempt is given a fresh context that carries the deadline of the whole. Answers
-// with the last attempt's status, decoded.
+// Makes `attempt`, and repeats it as long as it returns UNAVAILABLE and the deadline allows. Each
+// attempt gets a new context that carries the deadline of the whole call. Returns the last
+// attempt's status, decoded.
 //
-// UNAVAILABLE alone is retried: the daemon says it when nothing was done, or when the same
+// Only UNAVAILABLE is retried: the daemon returns it when nothing was done, or when the same
 // request_id makes sure that nothing is done twice.
 absl::Status CallWithRetries(const CallOptions& options,
                              absl::FunctionRef<grpc::Status(grpc::ClientContext&)> attempt);
 
-// A request_id for one intention: a random UUID (version 4).
+// A request_id for one change: a random UUID (version 4).
 std::string NewRequestId();
 
-// The absl::Status of an answer. The google.rpc details of a refusal become its payloads, keyed by
-// their type URL
-// (`type.googleapis.com/google.rpc.ErrorInfo`).
+// The absl::Status of a response. The google.rpc details of a refusal become its payloads, keyed by
+// their type URL (`type.googleapis.com/google.rpc.ErrorInfo`).
 absl::Status DecodeStatus(const grpc::Status& status);
 
-// One detail of a refusal, for example `GetDetail<google::rpc::BadRequest>(status)`; nothing where
-// it has none.
+// One detail of a refusal, for example `GetDetail<google::rpc::BadRequest>(status)`; nothing if it
+// has none.
 template <class Detail>
 std::optional<Detail> GetDetail(const absl::Status& status) {
   const auto payload =
@@ -58,12 +56,12 @@ std::optional<Detail> GetDetail(const absl::Status& status) {
   return detail;
 }
 
-// Why the daemon refused; ERROR_REASON_UNSPECIFIED when it was not the daemon that said no, and for
-// reasons younger than this client, whose name is in GetDetail<google::rpc::ErrorInfo>.
+// Why the daemon refused; ERROR_REASON_UNSPECIFIED when the refusal did not come from the daemon,
+// and for reasons newer than this client, whose name is in GetDetail<google::rpc::ErrorInfo>.
 v1::ErrorReason GetReason(const absl::Status& status);
 
-// Who can fix it: USER_FIXABLE, ADMIN_REQUIRED or TEMPORARY; empty when it was not the daemon that
-// said no.
+// Who can fix it: USER_FIXABLE, ADMIN_REQUIRED or TEMPORARY; empty when the refusal did not come
+// from the daemon.
 std::string GetCategory(const absl::Status& status);
 
 }  // namespace sessiond

@@ -6,10 +6,9 @@
 //   absl::StatusOr<sessiond::v1::Session> session = client.GetSession(request);
 //   if (sessiond::GetReason(session.status()) == sessiond::v1::DELETED) …
 //
-// There is one client for each service. A method has its RPC's name and answers what the RPC
-// answers; what it refuses, and when, stands with the RPC in the service's proto. Calls block, at
-// most for CallOptions::timeout. A change without a request_id is given one, the same for all its
-// retries, so that they are safe.
+// There is one client for each service. A method has its RPC's name and returns its response; the
+// service's proto documents its refusals. Calls block, at most for CallOptions::timeout. A change
+// without a request_id gets one, the same for all its retries, so that they are safe.
 #pragma once
 
 #include <functional>
@@ -31,8 +30,8 @@
 
 namespace sessiond {
 
-// A channel to `server` (`host:port`, or `unix:/path`) without encryption, that comes back quickly
-// when the daemon was restarted. One channel serves any number of clients and threads.
+// A channel to `server` (`host:port`, or `unix:/path`) without encryption, which reconnects quickly
+// after a restart of the daemon. One channel serves any number of clients and threads.
 std::shared_ptr<grpc::Channel> MakeChannel(const std::string& server);
 
 // Clients are values: copies share the channel. Any thread may call any method.
@@ -122,7 +121,7 @@ class MessageClient {
 
   absl::StatusOr<v1::AppendMessagesResponse> AppendMessages(
       v1::AppendMessagesRequest request) const;
-  // Every message of the session, in the order asked for, page after page, from the request's
+  // Every message of the session, in the requested order, page after page, from the request's
   // page_token on.
   StreamRange<v1::SessionMessage> ListMessages(v1::ListMessagesRequest request) const;
 
@@ -182,16 +181,15 @@ class AdminClient {
       v1::DetachReferenceRequest request) const;
   absl::StatusOr<v1::PurgeSessionsResponse> PurgeSessions(v1::PurgeSessionsRequest request) const;
   absl::StatusOr<v1::GetServerInfoResponse> GetServerInfo(v1::GetServerInfoRequest request) const;
-  // Takes existing sessions in. `next` hands them over one by one and nothing at their end; it is
-  // called on a thread of its own. `answered` is told what became of each, in the order they were
-  // sent, on the calling thread. Up to 256 sessions, or 8 MiB, are on their way at a time.
+  // Imports existing sessions. `next` returns them one by one, and nothing at their end; it is
+  // called on a thread of its own. `answered` gets the result of each, in the order of sending, on
+  // the calling thread. Up to 256 sessions, or 8 MiB, are in progress at a time.
   //
-  // A connection that is lost, and refusals that pass by themselves, are made good: what was not
-  // answered is sent again. Ends with OK when all are answered; with the status of `next` when it
-  // has one, after all before it are answered; with what the daemon last said when no session
-  // was answered for CallOptions::timeout since it last said no. Before it returns with an error it
-  // waits for `next`, which may itself be waiting: `given_up` is called, so that somebody ends
-  // that.
+  // Lost connections and temporary refusals are handled: what was not answered is sent again.
+  // Returns OK when all are answered; the status of `next` when it fails, after all before it are
+  // answered; the daemon's last error when no session was answered for CallOptions::timeout since
+  // the errors began. Before it returns with an error it waits for `next`, which may itself be
+  // waiting: `given_up` is called to end that wait.
   absl::Status ImportSessions(
       std::function<absl::StatusOr<std::optional<v1::ImportSessionsRequest>>()> next,
       std::function<void(const v1::ImportSessionsResponse&)> answered,

@@ -1,4 +1,4 @@
-// A list that is read page by page while it is walked through.
+// A list that is read page by page while iterating over it.
 #pragma once
 
 #include <cstddef>
@@ -19,7 +19,7 @@ struct Page {
   std::string next_page_token;  // Empty at the end.
 };
 
-// A single-pass range of StatusOr<T>: the items in order, and, should a page not be had, its status
+// A single-pass range of StatusOr<T>: the items in order, and, if a page cannot be read, its status
 // as the last one.
 //
 //   for (absl::StatusOr<v1::Session>& session : client.ListSessions(request)) {
@@ -29,7 +29,7 @@ struct Page {
 template <class T>
 class StreamRange {
  public:
-  // Answers the page of a token; the first one's is empty.
+  // Returns the page of a token; the first page's token is empty.
   using ReadPage = std::function<absl::StatusOr<Page<T>>(const std::string& page_token)>;
 
   explicit StreamRange(ReadPage read_page) : read_page_(std::move(read_page)) {}
