@@ -1,6 +1,6 @@
-// `sessionctl admin …`: what is done to many sessions at once, and what the daemon is. What removes
-// or changes something only tells what it would do, until --execute is given; then it goes on,
-// batch after batch, until all is done.
+// `sessionctl admin …`: changes of many sessions at once, and information about the daemon.
+// Commands that remove or change something only say what they would do, unless --execute is given;
+// then they run batch after batch, until all is done.
 #include <memory>
 
 #include "absl/time/clock.h"
@@ -11,7 +11,8 @@
 namespace sessiond::ctl {
 namespace {
 
-// How often a batch may do nothing, though more is left, before we give up: others hold the locks.
+// How many batches may do nothing, though more is left, before we give up: other callers hold the
+// locks.
 constexpr int kIdleBatchesMax = 20;
 constexpr absl::Duration kIdlePause = absl::Milliseconds(250);
 
@@ -25,7 +26,7 @@ struct Batches {
   int changed = 0;  // Sessions, in all of them.
 };
 
-// Makes the change until it says that it is done, with a request_id of its own for each batch
+// Repeats the change until the response says that it is done, with a new request_id for each batch
 // unless one was given; `count` is how many sessions a batch changed, `total` how many there may
 // be.
 template <class Request, class Response>
@@ -62,7 +63,7 @@ absl::StatusOr<Batches<Response>> AllBatches(
   return batches;
 }
 
-// How many sessions a filter finds, deleted ones too: what a preview says.
+// How many sessions a filter matches, including deleted ones: for a preview.
 absl::StatusOr<int> Count(Run& run, const Text& name_space, const Text& filter) {
   v1::CountSessionsRequest request;
   request.set_namespace_(name_space);
@@ -73,7 +74,7 @@ absl::StatusOr<int> Count(Run& run, const Text& name_space, const Text& filter) 
   return response->total();
 }
 
-// A string of a filter.
+// A string literal in a filter.
 Text Quoted(const Text& text) {
   return absl::StrCat("\"", absl::StrReplaceAll(text, {{"\\", "\\\\"}, {"\"", "\\\""}}), "\"");
 }
@@ -241,7 +242,7 @@ absl::Status Purge(Run& run, v1::PurgeSessionsRequest& request) {
   if (!done.ok()) return done.status();
   done->last.set_due_count(due->due_count());
   done->last.set_purged_count(done->changed);
-  done->last.clear_session_ids();  // They are the last batch's alone.
+  done->last.clear_session_ids();  // Only the last batch's.
   PrintPurged(run, done->last, /*executed=*/true);
   return absl::OkStatus();
 }

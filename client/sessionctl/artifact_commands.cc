@@ -11,8 +11,8 @@ namespace {
 
 struct Add {
   v1::AddArtifactsRequest request;
-  v1::SessionArtifact artifact;  // What the flags say of one.
-  Text json_lines;               // Where to read many from.
+  v1::SessionArtifact artifact;  // One artifact, from the flags.
+  Text json_lines;               // The file of many.
 };
 
 std::vector<v1::SessionArtifact> ArtifactsOf(const Add& add) {
@@ -25,7 +25,7 @@ std::vector<v1::SessionArtifact> ArtifactsOf(const Add& add) {
   return {add.artifact};
 }
 
-// In as many calls as their number and size take: one, as a rule.
+// In as many calls as their number and size require: usually one.
 absl::Status AddAll(Run& run, Add& add) {
   const auto batches = Batches(ArtifactsOf(add));
   const Text request_id = add.request.request_id();

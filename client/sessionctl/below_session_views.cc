@@ -1,4 +1,4 @@
-// How tasks, errors, messages, artifacts and workflows look.
+// The views of tasks, errors, messages, artifacts and workflows.
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
@@ -33,7 +33,7 @@ std::string DurationText(const google::protobuf::Duration& duration) {
   return ShortDuration(DurationOf(duration));
 }
 
-// When a status holds, in the words of its rule.
+// When a status holds, in words.
 std::string ConditionOf(const v1::StatusRule& rule) {
   std::vector<std::string> conditions;
   if (rule.completed()) conditions.push_back("completed");

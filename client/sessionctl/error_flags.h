@@ -1,4 +1,4 @@
-// The flags that describe an error, for those who record one: `error record` and `task fail`.
+// The flags that describe an error, shared by `error record` and `task fail`.
 #pragma once
 
 #include "client/sessionctl/flags.h"
@@ -8,7 +8,7 @@ namespace sessiond::ctl {
 
 enum class ErrorIs { kRequired, kOptional };
 
-// Adds them to `app`; what is given goes into `request.error`.
+// Adds them to `app`; their values go into `request.error`.
 template <class Request>
 void AddErrorFields(CLI::App& app, Request& request, ErrorIs is) {
   const Text group = is == ErrorIs::kOptional ? "The error to record with it" : "Options";

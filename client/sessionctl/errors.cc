@@ -36,14 +36,14 @@ std::vector<std::string> ListOf(absl::string_view comma_separated) {
   return items;
 }
 
-// Stands for an id that nobody knows; what has it in it is not proposed.
+// A placeholder for an unknown id; commands that contain it are not proposed.
 constexpr char kUnknownId[] = "\1";
 
 std::string IdOf(const Run& run) {
   return run.session_id.empty() ? kUnknownId : ShellWord(run.session_id);
 }
 
-// A command line to type, to the same daemon.
+// A command line to type, for the same daemon.
 std::string Typed(const Run& run, absl::string_view command) {
   return absl::StrCat("sessionctl ", command,
                       run.server_typed ? absl::StrCat(" --server ", ShellWord(run.server)) : "");
@@ -53,7 +53,7 @@ std::string Typed(const Run& run, absl::string_view verb, absl::string_view rest
   return Typed(run, absl::StrCat("session ", verb, " ", IdOf(run), rest));
 }
 
-// The command that takes a session from one state, or stage, to another; nothing for what has none.
+// The command that moves a session from one state, or stage, to another; nothing if there is none.
 std::optional<std::string> CommandTo(const Run& run, absl::string_view from,
                                      const std::string& to) {
   if (to == "ACTIVE") return Typed(run, from == "CREATING" ? "activate" : "resume", "");
@@ -66,8 +66,8 @@ std::optional<std::string> CommandTo(const Run& run, absl::string_view from,
   return Typed(run, "advance", absl::StrCat(" --to ", ShellWord(to)));
 }
 
-// RPCs whose command is not made of their name alone. Reports of a task are the worker's business,
-// and what takes an id begins with a list of those there are.
+// RPCs whose command does not follow from their name. Reports of a task are only for its worker,
+// and commands that need an id begin with a list of ids.
 const std::map<std::string, std::string>& Commands() {
   static const std::map<std::string, std::string> commands = {
       {"UpdateSession", "session update ID --label key=value"},
@@ -81,8 +81,7 @@ const std::map<std::string, std::string>& Commands() {
   return commands;
 }
 
-// `ResumeSession` → `sessionctl session resume ID`; nothing for RPCs that have no command to
-// propose.
+// `ResumeSession` → `sessionctl session resume ID`; nothing for RPCs without a command to propose.
 std::optional<std::string> CommandOfRpc(const Run& run, const std::string& rpc) {
   if (const auto known = Commands().find(rpc); known != Commands().end()) {
     return Typed(run, absl::StrReplaceAll(known->second, {{"ID", IdOf(run)}}));
@@ -92,13 +91,13 @@ std::optional<std::string> CommandOfRpc(const Run& run, const std::string& rpc) 
   return Typed(run, absl::AsciiStrToLower(verb), "");
 }
 
-// A command of another group about the same session, `task get ID`.
+// A command of another group for the same session, `task get ID`.
 std::string TypedOf(const Run& run, absl::string_view group_and_verb, absl::string_view rest = "") {
   return Typed(run, absl::StrCat(group_and_verb, " ", IdOf(run), rest));
 }
 
-// A task that does not run where the session stands: what would start there, or how to come to
-// where this one does.
+// For a task that cannot run at the session's stage: what can start there, or how to get to the
+// right stage.
 std::vector<std::string> AfterTaskStart(const Run& run, const Metadata& metadata) {
   const std::string type = ShellWord(Get(metadata, "to"));
   if (const auto stage = Get(metadata, "advance_to_stage"); !stage.empty()) {
@@ -106,7 +105,7 @@ std::vector<std::string> AfterTaskStart(const Run& run, const Metadata& metadata
   }
   std::vector<std::string> next;
   for (const std::string& allowed : ListOf(Get(metadata, "allowed"))) {
-    // `to` is a stage where it was the stage that did not fit.
+    // `to` is a stage if the stage was wrong.
     next.push_back(run.task_type == Get(metadata, "to")
                        ? TypedOf(run, "task start", absl::StrCat(" ", ShellWord(allowed)))
                        : Typed(run, "advance", absl::StrCat(" --to ", ShellWord(allowed))));
@@ -117,7 +116,7 @@ std::vector<std::string> AfterTaskStart(const Run& run, const Metadata& metadata
 
 std::vector<std::string> AfterTransition(const Run& run, const Metadata& metadata) {
   const absl::string_view from = Get(metadata, "from");
-  // Who wanted to delete it still does.
+  // The user still wants to delete it.
   if (run.command_name == "session delete" && (from == "ACTIVE" || from == "PAUSED")) {
     return {Typed(run, "delete", " --force")};
   }
@@ -165,7 +164,7 @@ std::vector<std::string> AfterBlockingErrors(const Run& run, const Metadata& met
               absl::StrCat(" ", ShellWord(Get(metadata, "first_error_id")), " --resolution …"))};
 }
 
-// A task that is in the way, or was replaced.
+// For a task that is in the way, or was replaced.
 std::vector<std::string> AfterTask(const Run& run, v1::ErrorReason reason,
                                    const Metadata& metadata) {
   switch (reason) {
@@ -192,14 +191,14 @@ std::vector<std::string> AfterTask(const Run& run, v1::ErrorReason reason,
   }
 }
 
-// For what passes by itself: the same again, and safely so.
+// For a temporary error: the same command again, safely.
 std::vector<std::string> AfterTrouble(const Run& run) {
   if (run.request_id.empty()) return {"the same command, in a moment"};
   return {absl::StrCat("the same command with --request-id ", ShellWord(run.request_id),
                        ", so that nothing happens twice")};
 }
 
-// Whether it may be the first characters of a UUID, or of an exec_ id, as copied from a list.
+// Whether it may be the beginning of a UUID, or of an exec_ id, as copied from a list.
 bool IsBeginningOfId(absl::string_view text) {
   constexpr absl::string_view kUuid = "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx";
   if (absl::StartsWith(text, "exec_") && text.size() < 29) {
@@ -221,7 +220,7 @@ std::vector<std::string> AfterRefusal(const Run& run, v1::ErrorReason reason,
                                       const Metadata& metadata) {
   switch (reason) {
     case v1::INVALID_FORMAT:
-      // Many share their first characters, which are the time: none is found by them.
+      // Many ids share their first characters, which are the time, so those identify none.
       if (IsBeginningOfId(run.session_id)) {
         return {absl::StrCat(Typed(run, "session list -n - --limit 1000 -o name"), " | grep '^",
                              run.session_id, "'  # ids are given whole")};
@@ -293,7 +292,7 @@ std::vector<std::string> AfterRefusal(const Run& run, v1::ErrorReason reason,
   }
 }
 
-// For what did not come from the daemon, but from the way to it.
+// For errors that come from the connection, not from the daemon.
 std::vector<std::string> AfterNoAnswer(const Run& run, absl::StatusCode code) {
   switch (code) {
     case absl::StatusCode::kUnavailable:
@@ -311,7 +310,7 @@ std::vector<std::string> AfterNoAnswer(const Run& run, absl::StatusCode code) {
   }
 }
 
-// Lines of `label  text` below the sentence; a label that repeats is left out.
+// Lines of `label  text` below the sentence; a repeated label is omitted.
 class Details {
  public:
   void Add(absl::string_view label, absl::string_view text) {
@@ -343,7 +342,7 @@ absl::string_view WhoCanFixIt(absl::string_view category) {
 
 std::string CodeName(absl::StatusCode code) { return absl::StatusCodeToString(code); }
 
-// Whether the sentence has it already, be it with its commas apart.
+// Whether the sentence already contains it, perhaps with spaces after its commas.
 bool Says(const absl::Status& status, const std::string& text) {
   return absl::StrContains(status.message(), text) ||
          absl::StrContains(status.message(), absl::StrReplaceAll(text, {{",", ", "}}));
@@ -360,7 +359,7 @@ void AddRefusal(Details& details, const Run& run, const absl::Status& status) {
   details.Add("reason", info->reason());
   details.Add("category", WhoCanFixIt(Get(metadata, "category")));
   for (const auto& [key, value] : metadata) {
-    if (key == "category" || key == "position" || key == "field") continue;  // Told otherwise.
+    if (key == "category" || key == "position" || key == "field") continue;  // Shown elsewhere.
     if (value != run.session_id && !Says(status, value)) details.Add(key, value);
   }
   if (const auto bad_request = GetDetail<google::rpc::BadRequest>(status)) {
@@ -374,7 +373,7 @@ void AddRefusal(Details& details, const Run& run, const absl::Status& status) {
   if (std::size_t position;
       !run.filter.empty() && absl::SimpleAtoi(Get(metadata, "position"), &position)) {
     details.Add("filter", run.filter);
-    // The position counts bytes, of which characters take some, and columns none to many.
+    // The position is in bytes; a character may take several, and a column's width varies.
     const std::string before =
         Printable(absl::string_view(run.filter).substr(0, std::min(position, run.filter.size())));
     details.Add("filter", std::string(WidthOf(before), ' ') + "^");
@@ -390,7 +389,7 @@ std::string StatusJson(const absl::Status& status) {
   google::rpc::Status message;
   message.set_code(static_cast<int>(status.code()));
   message.set_message(std::string(status.message()));
-  // Only what this program knows can be put into JSON.
+  // Only types that this program knows can be converted to JSON.
   const std::string prefix = "type.googleapis.com/";
   status.ForEachPayload([&](absl::string_view type_url, const absl::Cord& payload) {
     absl::string_view name = type_url;
@@ -450,7 +449,7 @@ std::optional<std::string> DidYouMean(absl::string_view word,
                                       const std::vector<std::string>& candidates) {
   const std::string* best = nullptr;
   std::size_t best_distance =
-      std::max<std::size_t>(1, word.size() / 3) + 1;  // At least this far is another word.
+      std::max<std::size_t>(1, word.size() / 3) + 1;  // At this distance it is another word.
   for (const std::string& candidate : candidates) {
     const std::size_t distance =
         EditDistance(absl::AsciiStrToLower(word), absl::AsciiStrToLower(candidate));

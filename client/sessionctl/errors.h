@@ -11,21 +11,21 @@
 
 namespace sessiond::ctl {
 
-// Exit codes beside 0; a refusal's is kExitRefused + its gRPC code.
-constexpr int kExitNoOutput = 1;  // Also import: of its report.
+// Exit codes other than 0; a refusal's is kExitRefused + its gRPC code.
+constexpr int kExitNoOutput = 1;  // Also import: for its report.
 constexpr int kExitUsage = 2;
 constexpr int kExitNotTaken = 3;  // workflow validate, import: something is wrong with the data.
 constexpr int kExitNotServing = 4;
 constexpr int kExitRefused = 64;
 
-// Says on stderr what became of `run`; as google.rpc.Status in JSON if the output is JSON. Answers
-// the exit code.
+// Reports the outcome of `run` on stderr; as google.rpc.Status in JSON if the output is JSON.
+// Returns the exit code.
 int Explain(const Run& run, const absl::Status& status);
 
-// Likewise for a command that could not be understood. `hints` are lines for below the sentence.
+// The same for a command that could not be parsed. `hints` are lines to print below the sentence.
 int ExplainUsage(absl::string_view sentence, const std::vector<std::string>& hints);
 
-// The candidate that `word` is probably a slip of, if one is only a few letters away.
+// The candidate that `word` is probably a typo of, if one differs by only a few letters.
 std::optional<std::string> DidYouMean(absl::string_view word,
                                       const std::vector<std::string>& candidates);
 

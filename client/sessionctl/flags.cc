@@ -71,7 +71,7 @@ google::protobuf::Value JsonValue(const Text& flag, const Text& json) {
 
 google::protobuf::Duration DurationValue(const Text& flag, const Text& text) {
   absl::Duration duration;
-  // Nothing that is waited for takes a year, and what is longer than a Duration would be cut.
+  // No wait takes a year, and a value longer than a Duration would be cut.
   if (!absl::ParseDuration(text, &duration) || duration <= absl::ZeroDuration() ||
       duration > absl::Hours(24 * 365)) {
     throw CLI::ValidationError(

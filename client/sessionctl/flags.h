@@ -1,6 +1,5 @@
-// The flags that many commands have in common, written straight into their requests; and what
-// nearly every command does with the request then: make a change and print its outcome, or print a
-// list.
+// The flags that many commands share, written directly into their requests; and what nearly every
+// command then does with its request: make a change and print its outcome, or print a list.
 #pragma once
 
 #include <algorithm>
@@ -25,40 +24,40 @@ namespace sessiond::ctl {
 
 using Text = std::string;
 
-// The largest that the contract's numbers can be.
+// The largest value of the contract's numbers.
 constexpr int kNumberMax = 2'147'483'647;
 
 // ---- flags
 
-// An option with a value that `set` takes.
+// An option whose value is passed to `set`.
 CLI::Option* AddText(CLI::App& app, const Text& name, const Text& value_name,
                      const Text& description, std::function<void(const Text&)> set);
-// The same, as often as wanted.
+// The same, but repeatable.
 CLI::Option* AddTexts(CLI::App& app, const Text& name, const Text& value_name,
                       const Text& description, std::function<void(const Text&)> set);
 // An option whose value is a JSON object.
 CLI::Option* AddObject(CLI::App& app, const Text& name, const Text& description,
                        std::function<void(google::protobuf::Struct)> set);
-// An option whose value is a whole number between these.
+// An option whose value is a whole number in this range.
 CLI::Option* AddNumber(CLI::App& app, const Text& name, const Text& value_name,
                        const Text& description, int min, int max, std::function<void(int)> set);
 // `--limit N` of a list.
 void AddLimit(CLI::App& app, int& limit);
 
-// ---- values. Each throws CLI::ValidationError, which names the flag, when the text is none.
+// ---- values. Each throws CLI::ValidationError, which names the flag, when the text is invalid.
 
-// Digits, and a minus before them where `min` is less than 0.
+// Digits, with a minus before them if `min` is less than 0.
 int NumberValue(const Text& flag, const Text& text, int min, int max);
 google::protobuf::Value JsonValue(const Text& flag, const Text& json);
 // `500ms`, `30s`, `5m`.
 google::protobuf::Duration DurationValue(const Text& flag, const Text& text);
-// The whole of a file, or of stdin where `path` is `-`, byte for byte.
+// The whole content of a file, or of stdin if `path` is `-`, byte for byte.
 Text ReadAll(const Text& flag, const Text& path);
-// The same of what is read by a parser: without the byte-order mark that some editors and shells
-// put before it.
+// The same for text to be parsed: without the byte-order mark that some editors and shells put
+// before it.
 Text ReadText(const Text& flag, const Text& path);
 
-// The enum's value of this name: in upper or lower case, with - or _ in it.
+// The enum's value of this name: in upper or lower case, with - or _.
 template <class Enum>
 Enum EnumValue(const Text& flag, const Text& text) {
   const auto* type = google::protobuf::GetEnumDescriptor<Enum>();
@@ -111,7 +110,7 @@ void AddFilter(CLI::App& app, const Text& description, Request& request) {
           [&request](const Text& filter) { request.set_filter(filter); });
 }
 
-// What every change carries.
+// The fields that every change has.
 template <class Request>
 void AddChangeOptions(CLI::App& app, Request& request) {
   const Text group = "Options of every change";
@@ -134,7 +133,7 @@ void AddChangeOptions(CLI::App& app, Request& request) {
 
 // ---- calls
 
-// Makes a call of one of the clients.
+// Makes a call with one of the clients.
 template <class Client, class Request, class Answer>
 absl::StatusOr<Answer> Ask(Run& run, const Request& request,
                            absl::StatusOr<Answer> (Client::*method)(Request) const) {
@@ -152,17 +151,17 @@ absl::StatusOr<Answer> Change(Run& run, Request& request,
   return Ask(run, request, method);
 }
 
-// What a list shows: its columns, and of each item the rows and the name.
+// How a list is shown: its columns, and the rows and the name of each item.
 template <class T>
 struct ListView {
   std::vector<Column> columns;
   std::function<std::vector<Row>(const T&)> rows;
   std::function<Text(const T&)> name;
-  const char* nothing;  // Said to people about an empty list.
+  const char* nothing;  // Shown to people for an empty list.
 };
 
-// The page size that a list of at most `limit` asks for: one more, to know whether there are more;
-// 1,000 is the largest page. 0 is no limit.
+// The page size for a list of at most `limit`: one more, to know whether there are more; 1,000 is
+// the largest page. 0 is no limit.
 inline int PageSize(int limit) { return limit == 0 ? 1000 : std::min(limit, 999) + 1; }
 
 // Prints a list, up to `limit` items, 0 for all.

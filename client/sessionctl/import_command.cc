@@ -1,5 +1,5 @@
-// `sessionctl import`: sessions that lived elsewhere move in, out of JSON lines or out of the old
-// applications' own PostgreSQL. docs/import.md shows what they look like there.
+// `sessionctl import`: imports sessions of another system, from JSON lines or from the old
+// applications' own PostgreSQL. docs/import.md describes both formats.
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/eventfd.h>
@@ -33,29 +33,29 @@ namespace {
 using Request = v1::ImportSessionsRequest;
 using Response = v1::ImportSessionsResponse;
 
-// What the daemon receives at most; a larger one would end the stream.
+// The largest request that the daemon receives; a larger one would end the stream.
 constexpr std::size_t kRequestBytesMax = 4 << 20;
 
-// A session to be sent, or why it cannot be; and what of it is not as it was.
+// A session to be sent, or why it cannot be; and what was changed in it.
 struct Item {
   Request request;
   Text problem;
   Text remark;
 };
 
-// Where sessions come from.
+// A source of sessions.
 class Source {
  public:
   virtual ~Source() = default;
-  // The next one; nothing at the end. CANCELLED: given up meanwhile.
+  // The next one; nothing at the end. CANCELLED: given up in the meantime.
   virtual absl::StatusOr<std::optional<Item>> Next() = 0;
-  // Nobody wants another one. Any thread.
+  // No more sessions are wanted. Any thread.
   virtual void GiveUp() {}
-  // How many there are; 0 where nobody knows.
+  // The number of sessions; 0 if unknown.
   virtual int64_t Total() = 0;
 };
 
-// The lines of a file, or of a pipe whose other end may say nothing for as long as it likes.
+// The lines of a file, or of a pipe, which may be silent for any length of time.
 class LineReader {
  public:
   explicit LineReader(const Text& path)
@@ -69,10 +69,10 @@ class LineReader {
   LineReader(const LineReader&) = delete;
 
   bool readable() const { return file_ >= 0; }
-  // Ends Next, now and for ever. Any thread.
+  // Makes Next fail, now and from then on. Any thread.
   void GiveUp() { eventfd_write(given_up_, 1); }
 
-  // Whether there is one more.
+  // Whether there is another line.
   absl::StatusOr<bool> Next(Text* line) {
     for (std::size_t seen = 0;;) {
       const std::size_t end = buffer_.find('\n', begin_ + seen);
@@ -108,11 +108,11 @@ class LineReader {
   const int file_;
   const int given_up_;
   Text buffer_;
-  std::size_t begin_ = 0;  // Of what was not taken yet.
+  std::size_t begin_ = 0;  // The start of what was not taken yet.
   bool ended_ = false;
 };
 
-// A JSON object a line.
+// One JSON object per line.
 class JsonLines final : public Source {
  public:
   JsonLines(const Text& path, const Text& name_space)
@@ -131,7 +131,7 @@ class JsonLines final : public Source {
     return Parse(line);
   }
 
-  // A file is read through beforehand: that is quick beside the import.
+  // A file is read once before the import: that is quick compared to it.
   int64_t Total() override {
     struct stat file;
     if (path_ == "-" || stat(path_.c_str(), &file) != 0 || !S_ISREG(file.st_mode)) return 0;
@@ -216,7 +216,7 @@ absl::StatusOr<std::unique_ptr<Source>> OpenSource(const Import& import) {
   return std::make_unique<LegacyTables>(*std::move(reader));
 }
 
-// What the daemon would say of a session that is not even sent.
+// What the daemon would answer for a session that is not sent.
 Response Refused(const Request& request, v1::ErrorReason reason, const Text& description) {
   Response response;
   response.set_line(request.line());
@@ -227,7 +227,7 @@ Response Refused(const Request& request, v1::ErrorReason reason, const Text& des
   return response;
 }
 
-// What is sent, one session after the other; what cannot be sent goes into the report.
+// Sends one session after the other; those that cannot be sent go into the report.
 class Sending {
  public:
   Sending(Source& source, ImportReport& report) : source_(source), report_(report) {}
@@ -257,13 +257,13 @@ class Sending {
   }
 
  private:
-  // Where a session stands first. Of it and of its id, of which there may be millions, a hash.
+  // The first line of a session. For its content and its id a hash, because there may be millions.
   struct Line {
     int32_t number = 0;
     std::size_t content = 0;
   };
 
-  // Whether two lines say the same, whatever the order of their keys.
+  // Equal for two lines with the same content, whatever the order of their keys.
   static std::size_t ContentOf(Request request) {
     request.clear_line();
     std::string bytes;
@@ -278,7 +278,7 @@ class Sending {
 
   const Line& FirstOf(const Request& request) {
     const Text& id = request.session().session_id();
-    // Without an id it is one of its own.
+    // A session without an id is always a new one.
     const std::size_t key = id.empty() ? absl::HashOf(this, request.line()) : absl::HashOf(id);
     return lines_.try_emplace(key, Line{request.line(), ContentOf(request)}).first->second;
   }
@@ -288,7 +288,7 @@ class Sending {
   absl::flat_hash_map<std::size_t, Line> lines_;
 };
 
-// Whoever began an import rather waits for the daemon to come back than begins anew.
+// During an import people prefer waiting for the daemon to starting again.
 CallOptions PatientOptions(const Run& run, Progress& progress) {
   CallOptions options = run.Options();
   options.timeout = std::max(options.timeout, absl::Minutes(1));

@@ -10,7 +10,7 @@ namespace {
 
 using Response = v1::ImportSessionsResponse;
 
-// What a person reads, and what a program may hold; a file, or -o jsonl, has them all.
+// As much as a person reads, or a program can hold; a file, or -o jsonl, has all of them.
 constexpr std::size_t kTableRowsMax = 50;
 constexpr std::size_t kKeptMax = 10'000;
 

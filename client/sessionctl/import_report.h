@@ -1,5 +1,5 @@
-// What became of an import: how many sessions were taken, and each that was not, or not as it was,
-// with why.
+// The result of an import: how many sessions were imported, and each that was not, or was changed,
+// with the reason.
 #pragma once
 
 #include <cstdint>
@@ -17,22 +17,22 @@ namespace sessiond::ctl {
 // Any thread may add to it.
 class ImportReport {
  public:
-  // `path` is a file that gets a line for each session that is told of; empty for none.
+  // `path` is a file that gets a line for each reported session; empty for none.
   ImportReport(Format format, const std::string& path);
   // Whether the file can be written.
   bool writable() const { return path_.empty() || file_.is_open(); }
 
-  // What of a session that is going to be sent is not as it was.
+  // What was changed in a session that is about to be sent.
   void Remark(int32_t line, std::string remark);
-  // What the daemon answered, or what we could not even send, as the daemon would have said it.
+  // The daemon's response, or, for what could not be sent, a response like the daemon's.
   void Add(v1::ImportSessionsResponse response);
 
-  // Whether the file has all that there is to tell so far.
+  // Whether the file has the complete report so far.
   bool written() const;
   int64_t done() const;
-  // Every session, and as it was.
+  // Every session was imported, unchanged.
   bool all_taken() const;
-  // What was done, in the format asked for.
+  // Prints the summary, in the requested format.
   void Print() const;
 
  private:
@@ -49,10 +49,10 @@ class ImportReport {
   int64_t completed_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t already_there_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t refused_ ABSL_GUARDED_BY(mutex_) = 0;
-  int64_t remarked_ ABSL_GUARDED_BY(mutex_) = 0;  // Taken, or there, but not as it was.
-  // Of those that are on their way, by line.
+  int64_t remarked_ ABSL_GUARDED_BY(mutex_) = 0;  // Imported, or there, but changed.
+  // For sessions that were sent and not answered yet, by line.
   std::map<int32_t, std::string> remarks_ ABSL_GUARDED_BY(mutex_);
-  // Those refused or remarked on, by line, up to a number.
+  // The first ones that were refused or remarked on, by line.
   std::map<int32_t, v1::ImportSessionsResponse> told_ ABSL_GUARDED_BY(mutex_);
 };
 

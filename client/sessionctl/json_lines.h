@@ -1,4 +1,4 @@
-// Many messages from a file or stdin: Protobuf's JSON, an object a line.
+// Many messages from a file or stdin: Protobuf's JSON, one object per line.
 #pragma once
 
 #include <string>
@@ -13,8 +13,8 @@
 
 namespace sessiond::ctl {
 
-// Every line of it that is not blank. Throws CLI::ValidationError, which names the line, at the
-// first that is no such object.
+// Every line that is not blank. Throws CLI::ValidationError, which names the line, at the first
+// that is not such an object.
 template <class Message>
 std::vector<Message> ReadJsonLines(const Text& flag, const Text& path) {
   std::vector<Message> messages;
@@ -38,8 +38,8 @@ std::vector<Message> ReadJsonLines(const Text& flag, const Text& path) {
   return messages;
 }
 
-// What one call takes: 500, and 3 MiB, which leaves room for the rest of a request of 4 MiB. A
-// message that is larger is sent alone, to be refused with the reason.
+// The limits of one call: 500, and 3 MiB, which leaves room for the rest of a request of 4 MiB. A
+// larger message is sent alone, to be refused with the reason.
 template <class Message>
 std::vector<std::vector<Message>> Batches(std::vector<Message> messages) {
   constexpr std::size_t kItemsMax = 500, kBytesMax = 3 << 20;

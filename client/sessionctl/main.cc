@@ -159,7 +159,7 @@ int RunCommand(Run& run) {
   return run.exit_code;
 }
 
-// Column widths are counted in characters, for which the C library must know UTF-8.
+// Column widths are counted in characters, for which the C library must use UTF-8.
 void ChooseLocale() {
   std::setlocale(LC_CTYPE, "");
   if (MB_CUR_MAX == 1) std::setlocale(LC_CTYPE, "C.UTF-8");
@@ -172,7 +172,7 @@ int Main(int argc, char** argv) {
   app.get_formatter()->column_width(32);
   app.require_subcommand(1);
   app.fallthrough();
-  app.footer(kCommandFooter);  // What the commands inherit.
+  app.footer(kCommandFooter);  // The commands inherit it.
   AddGlobalOptions(app, run);
   AddSessionCommands(app, run);
   AddTaskCommands(app, run);
@@ -208,7 +208,7 @@ int Main(int argc, char** argv) {
 }  // namespace sessiond::ctl
 
 int main(int argc, char** argv) {
-  // What the libraries throw is a sentence, too, and no core dump.
+  // Exceptions of the libraries also become a sentence, not a core dump.
   try {
     return sessiond::ctl::Main(argc, argv);
   } catch (const std::exception& error) {

@@ -13,11 +13,11 @@ namespace {
 
 struct Append {
   v1::AppendMessagesRequest request;
-  v1::SessionMessage message;  // What the flags say of one.
-  Text content, json_lines;    // Where to read from.
+  v1::SessionMessage message;  // One message, from the flags.
+  Text content, json_lines;    // The files to read from.
 };
 
-// A message of one's own in the flags, or many in JSON lines.
+// One message from the flags, or many from JSON lines.
 std::vector<v1::SessionMessage> MessagesOf(Append& append) {
   if (!append.json_lines.empty()) {
     return ReadJsonLines<v1::SessionMessage>("--from", append.json_lines);
@@ -29,7 +29,7 @@ std::vector<v1::SessionMessage> MessagesOf(Append& append) {
   return {append.message};
 }
 
-// In as many calls as their number and size take: one, as a rule.
+// In as many calls as their number and size require: usually one.
 absl::Status AppendAll(Run& run, Append& append) {
   const auto batches = Batches(MessagesOf(append));
   const Text request_id = append.request.request_id();

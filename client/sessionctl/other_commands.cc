@@ -24,8 +24,8 @@ namespace {
 using google::protobuf::Message;
 using google::protobuf::MethodDescriptor;
 
-// Every service of the contract, by name, from the descriptor set linked in: no RPC needs code of
-// its own here.
+// Every service of the contract, by name, from the linked descriptor set: no RPC needs code of its
+// own here.
 class Contract {
  public:
   Contract() {
@@ -59,7 +59,7 @@ std::string NameOf(const MethodDescriptor& method) {
   return absl::StrCat(method.service()->full_name(), "/", method.name());
 }
 
-// Whether it is its full name, or as much of its end as is enough: SessionService/GetSession,
+// Whether it is the method's full name, or an unambiguous end of it: SessionService/GetSession,
 // GetSession.
 bool IsCalled(const MethodDescriptor& method, const std::string& name) {
   const std::string full_name = NameOf(method);
@@ -67,7 +67,7 @@ bool IsCalled(const MethodDescriptor& method, const std::string& name) {
          absl::EndsWith(full_name, absl::StrCat("/", name));
 }
 
-// Of the streams, what follows them.
+// The command that follows a stream.
 std::string FollowerOf(const MethodDescriptor& stream) {
   if (stream.name() == "WatchSessions") return "sessionctl session watch -o jsonl";
   if (stream.name() == "ImportSessions") return "sessionctl import";
@@ -96,7 +96,7 @@ const MethodDescriptor* FindMethod(const Contract& contract, const std::string& 
                                              : "; sessionctl call --list names them all"));
 }
 
-// `-d`: JSON as it stands, @FILE, or - for stdin.
+// `-d`: literal JSON, @FILE, or - for stdin.
 std::string ReadData(const std::string& data) {
   if (data == "-") return ReadText("-d", data);
   return absl::StartsWith(data, "@") ? ReadText("-d", data.substr(1)) : data;
@@ -110,7 +110,7 @@ std::string TextField(const Message& message, const std::string& name) {
   return message.GetReflection()->GetString(message, field);
 }
 
-// Notes what errors are explained with, and draws the request_id of a change that came without one.
+// Records the context for explaining errors, and draws a request_id for a change without one.
 void Prepare(Run& run, Message& request) {
   const auto* request_id = request.GetDescriptor()->FindFieldByName("request_id");
   if (request_id != nullptr && TextField(request, "request_id").empty()) {
@@ -194,7 +194,7 @@ absl::Status Version(Run& run) {
   return absl::OkStatus();
 }
 
-// The scripts only ask `sessionctl __complete`, so that they never go out of date.
+// The scripts only call `sessionctl __complete`, so they are never out of date.
 constexpr char kBash[] =
     R"(# bash completion of sessionctl. Try it: source <(sessionctl completion bash)
 _sessionctl() {

@@ -23,12 +23,12 @@ namespace sessiond::ctl {
 namespace {
 
 constexpr char kGap[] = "  ";
-// Lets a list of sessions fit 80 columns, the narrowest terminal that is common.
+// Allows a list of sessions to fit 80 columns, the narrowest common terminal.
 constexpr std::size_t kCutWidthMin = 7;
 
-// The width of each column, 0 for those left out, so that all fit `width_max` if that is possible
-// at all: first those go that only a wide terminal has, then what can be cut is, and then others
-// go.
+// The width of each column, 0 for those left out, so that all fit `width_max` if that is possible:
+// first the columns for wide terminals only are left out, then columns are cut, and then others are
+// left out.
 class Fitting {
  public:
   Fitting(const std::vector<Column>& columns, const std::vector<Row>& rows, std::size_t width_max)
@@ -56,7 +56,7 @@ class Fitting {
   }
 
  private:
-  // How much too wide it is.
+  // How many columns it is too wide.
   std::size_t Missing(const std::vector<std::size_t>& widths) const {
     std::size_t width = 0;
     for (const std::size_t column : widths) width += column == 0 ? 0 : column + std::strlen(kGap);
@@ -93,10 +93,10 @@ class Fitting {
 
   const std::vector<Column>& columns_;
   const std::size_t width_max_;
-  std::vector<std::size_t> natural_;  // What each would take; 0: it is left out.
+  std::vector<std::size_t> natural_;  // The full width of each; 0: it is left out.
 };
 
-// Pretty-printed JSON, one level further in, without the newline at its end.
+// Pretty-printed JSON, indented one level further, without the final newline.
 std::string Indented(absl::string_view json) {
   return absl::StrReplaceAll(absl::StripTrailingAsciiWhitespace(json), {{"\n", "\n "}});
 }
@@ -161,8 +161,8 @@ std::string FormatTable(const std::vector<Column>& columns, const std::vector<Ro
   const bool terminal = isatty(STDOUT_FILENO);
   const bool colored = Colored(stdout);
   scols_table_set_termforce(
-      table.get(), SCOLS_TERMFORCE_NEVER);  // What is too wide still is not cut in silence.
-  scols_table_enable_noencoding(table.get(), true);  // Cells are printable, and escaped but once.
+      table.get(), SCOLS_TERMFORCE_NEVER);  // What is still too wide must not be cut silently.
+  scols_table_enable_noencoding(table.get(), true);  // Cells are printable, and escaped only once.
   scols_table_enable_colors(table.get(), colored);
   scols_table_enable_noheadings(table.get(), !headings);
   scols_table_set_column_separator(table.get(), kGap);
@@ -253,8 +253,7 @@ std::string ShortDuration(absl::Duration duration) {
 }
 
 std::string Age(absl::Time since) {
-  // The clocks of here and there may differ: what seems to lie a little in the future has just
-  // happened.
+  // The two machines' clocks may differ: a time slightly in the future counts as now.
   return ShortDuration(std::max(absl::Now() - since, absl::ZeroDuration()));
 }
 

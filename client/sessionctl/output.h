@@ -1,4 +1,4 @@
-// What goes to stdout: tables and cards for people, Protobuf's JSON mapping for programs, bare
+// The output on stdout: tables and cards for people, Protobuf's JSON mapping for programs, bare
 // names for shells.
 #pragma once
 
@@ -20,13 +20,13 @@ namespace sessiond::ctl {
 enum class Format { kTable, kJson, kJsonLines, kName };
 
 void Print(absl::string_view text);
-// A bare name: as it is for a shell, printable on a terminal.
+// A bare name: unchanged for a shell, printable on a terminal.
 std::string NameLine(absl::string_view name);
 
-// Whether escape sequences are welcome: on a terminal, unless NO_COLOR is set or TERM is dumb.
+// Whether to write escape sequences: on a terminal, unless NO_COLOR is set or TERM is dumb.
 bool Colored(std::FILE* stream);
 
-// Escape sequences; "" is none.
+// Escape sequences; "" means none.
 namespace color {
 constexpr char kBold[] = "\033[1m";
 constexpr char kDim[] = "\033[2m";
@@ -44,20 +44,19 @@ struct Cell {
 using Row = std::vector<Cell>;
 
 struct Column {
-  // What happens to it where a terminal is too narrow: it stays as it is, ends in …, or is the
-  // first to be left out.
+  // What happens to the column when a terminal is too narrow: it stays whole, is cut with …, or is
+  // left out first.
   enum Fit { kWhole, kCut, kLeftOut };
 
   const char* name;
   Fit fit = kWhole;
   bool right = false;
-  // When it is left out where cutting does not suffice, as on 72 columns: 1 goes first, and 0
-  // never.
+  // When it is left out if cutting is not enough, as on 72 columns: 1 first, 0 never.
   int goes = 0;
 };
 
-// Protobuf's JSON mapping; fields without presence are printed even where they have their default,
-// so that a program finds the same fields in every answer.
+// Protobuf's JSON mapping; fields without presence are printed even with their default, so that a
+// program finds the same fields in every response.
 std::string ToJson(const google::protobuf::Message& message, bool pretty);
 
 // Prints a list in any format. JSON is an array, `[]` when nothing was added.
@@ -76,21 +75,21 @@ class ListPrinter {
   std::string json_;
 };
 
-// Lays out a table for the width of the terminal, or as wide as it takes where there is none. Cells
-// are made printable.
+// Lays out a table for the width of the terminal, or as wide as needed without one. Cells are made
+// printable.
 std::string FormatTable(const std::vector<Column>& columns, const std::vector<Row>& rows,
                         bool headings);
 
-// By key: a map of Protobuf's has no order of its own.
+// Sorted by key: Protobuf's maps have no order.
 template <class Map>
 std::map<std::string, typename Map::mapped_type> Sorted(const Map& map) {
   return {map.begin(), map.end()};
 }
 
-// The rows of a card: a label, and what stands beside it.
+// The rows of a card: a label, and its value.
 class Card {
  public:
-  // Nothing at all for an empty text.
+  // Adds nothing for an empty text.
   void Add(absl::string_view label, absl::string_view text, const char* color = "");
   // One line per key, the label before the first.
   template <class Map, class ToText>
@@ -100,7 +99,7 @@ class Card {
       label = "";
     }
   }
-  // The same of an object.
+  // The same for an object.
   void AddStruct(absl::string_view label, const google::protobuf::Struct& object);
   std::string Format() const;
 
@@ -108,24 +107,24 @@ class Card {
   std::vector<Row> rows_;
 };
 
-// Prints one thing in any format; `card` is what people see, `name` what `-o name` prints.
+// Prints one resource in any format; `card` is for people, `name` for `-o name`.
 void PrintOne(Format format, const google::protobuf::Message& message, const Card& card,
               absl::string_view name);
 
 // One line of JSON.
 std::string ValueText(const google::protobuf::Value& value);
-// The text of a cell: what breaks lines is a space in it.
+// The text of a cell: line breaks become spaces.
 std::string OneLine(absl::string_view text);
 
 absl::Time TimeOf(const google::protobuf::Timestamp& time);
 absl::Duration DurationOf(const google::protobuf::Duration& duration);
 std::string ShortTime(const google::protobuf::Timestamp& time);
-// 12s, 5m, 3h, 2d: the largest unit alone.
+// 12s, 5m, 3h, 2d: only the largest unit.
 std::string ShortDuration(absl::Duration duration);
 // How long ago it was, for a column.
 std::string Age(absl::Time since);
 std::string Age(const google::protobuf::Timestamp& since);
-// The time, and how long ago that was, or how long it is until then.
+// The time, and how long ago it was, or how long it is until then.
 std::string Past(const google::protobuf::Timestamp& time);
 std::string Future(const google::protobuf::Timestamp& time);
 

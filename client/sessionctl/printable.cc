@@ -16,8 +16,8 @@ namespace {
 
 constexpr char32_t kNone = 0xFFFFFFFF;
 
-// The character that `text` begins with, taken off its front; kNone for a byte that begins none
-// (RFC 3629: nothing overlong, no surrogates, nothing above U+10FFFF). REQUIRES: not empty.
+// Removes and returns the first character of `text`; kNone for a byte that starts none (RFC 3629:
+// nothing overlong, no surrogates, nothing above U+10FFFF). REQUIRES: not empty.
 char32_t TakeCharacter(absl::string_view& text) {
   const auto byte = [&text](std::size_t i) { return static_cast<unsigned char>(text[i]); };
   const unsigned char lead = byte(0);
@@ -42,8 +42,8 @@ struct Range {
   char32_t first, last;
 };
 
-// What is drawn as nothing, or changes how what stands around it is drawn: of Unicode, the controls
-// (Cc), formats (Cf), line and paragraph separators, and the letters and marks that are invisible.
+// Characters that are invisible, or change how the text around them is drawn: of Unicode, the
+// controls (Cc), formats (Cf), line and paragraph separators, and invisible letters and marks.
 // clang-format off
 constexpr Range kDeceptive[] = {
     {0x0000, 0x001F},   {0x007F, 0x009F},   {0x00AD, 0x00AD},   {0x034F, 0x034F},   {0x0600, 0x0605},
@@ -62,7 +62,7 @@ bool Deceives(char32_t c) {
   return false;
 }
 
-// Chooses how a symbol is drawn, ❤ as ❤️. Behind a letter it would be there in secret.
+// Chooses the style of a symbol, ❤ as ❤️. After a letter it would be hidden.
 bool IsEmojiStyle(char32_t c, char32_t before) {
   return (c == 0xFE0E || c == 0xFE0F) && before != kNone && before >= 0x80 &&
          std::iswalnum(static_cast<wint_t>(before)) == 0;
@@ -85,8 +85,8 @@ std::string EscapeOfJson(char32_t c) {
                          0xDC00 + ((number - 0x10000) & 0x3FF));
 }
 
-// `text` with each character that `deceives` as `escape` says it, and each byte that is of none as
-// `escape_byte` says it.
+// `text` with each character that `deceives` replaced by `escape`, and each byte that belongs to no
+// character by `escape_byte`.
 std::string Escaped(absl::string_view text,
                     const std::function<bool(char32_t c, char32_t before)>& deceives,
                     const std::function<std::string(char32_t)>& escape,
@@ -128,7 +128,7 @@ std::string PrintableLines(absl::string_view text) {
 }
 
 std::string PrintableJson(absl::string_view json) {
-  // Outside strings JSON has ASCII alone, of which the blanks are not escaped.
+  // Outside strings JSON is only ASCII, and its blanks are not escaped.
   return Escaped(
       json,
       [](char32_t c, char32_t before) {
@@ -149,7 +149,7 @@ std::string ShellWord(absl::string_view text) {
     for (const char c : text) absl::StrAppend(&quoted, c == '\'' ? "'\\''" : std::string(1, c));
     return quoted + "'";
   }
-  // What cannot be shown raw, byte by byte, as bash, zsh and ksh read it.
+  // Bytes that cannot be shown raw, in the escapes of bash, zsh and ksh.
   quoted = "$'";
   for (const char c : text) {
     if (c == '\'' || c == '\\') {

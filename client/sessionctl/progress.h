@@ -1,5 +1,5 @@
-// How far long work has come, on stderr: a bar on a terminal, a plain line now and then elsewhere,
-// nothing where JSON was asked for.
+// The progress of long work, on stderr: a bar on a terminal, a plain line now and then elsewhere,
+// nothing for JSON.
 //
 //   import  ████████████░░░░░░░░  61,204 of 100,000 · 12,240/s · 3s left
 #pragma once
@@ -15,16 +15,16 @@ namespace sessiond::ctl {
 
 class Progress {
  public:
-  // `total` is 0 where nobody knows; `from` is what was done before.
+  // `total` is 0 if it is unknown; `from` is what was done before.
   Progress(Format format, absl::string_view what, int64_t total);
   ~Progress() { Clear(); }
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
 
   void SetTotal(int64_t total) { total_ = total; }
-  // So much is done by now. Cheap: draws at most ten times a second.
+  // The total done so far. Cheap: draws at most ten times a second.
   void Reach(int64_t done);
-  // Takes the bar away, before something else is printed.
+  // Removes the bar, before other output.
   void Clear();
 
  private:

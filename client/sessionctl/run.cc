@@ -17,7 +17,7 @@ namespace sessiond::ctl {
 
 namespace {
 
-// An empty variable is as good as none.
+// An empty variable counts as unset.
 void ChooseServer(Run& run) {
   const char* variable = std::getenv("SESSIOND_SERVER");
   const bool named = variable != nullptr && *variable != '\0';
@@ -58,13 +58,13 @@ absl::StatusOr<std::shared_ptr<grpc::Channel>> Run::Connect() {
   }
   if (state == GRPC_CHANNEL_READY) return channel;
 
-  // The channel does not tell why; a call that fails at once does, after its last colon.
+  // The channel does not say why; the error of a failing call does, after its last colon.
   grpc::ClientContext context;
   context.set_deadline(deadline.ForGrpc());
   grpc::health::v1::HealthCheckResponse response;
   const grpc::Status status =
       grpc::health::v1::Health::NewStub(channel)->Check(&context, {}, &response);
-  // Any other answer is a daemon's: the second attempt to connect went well.
+  // Any other error comes from a daemon: the second attempt to connect succeeded.
   if (status.error_code() != grpc::StatusCode::UNAVAILABLE &&
       status.error_code() != grpc::StatusCode::DEADLINE_EXCEEDED) {
     return channel;

@@ -1,5 +1,4 @@
-// One run of sessionctl: what the flags say, what the command does, and what must be known to
-// explain an error.
+// One run of sessionctl: the flags, the command, and what is needed to explain an error.
 #pragma once
 
 #include <functional>
@@ -18,18 +17,18 @@ namespace sessiond::ctl {
 constexpr char kDefaultServer[] = "127.0.0.1:7377";
 
 struct Run {
-  // What the flags say.
+  // From the flags.
   std::string server;  // As typed until Connect; empty: $SESSIOND_SERVER, else kDefaultServer.
   bool server_typed = false;
   absl::Duration timeout = absl::Seconds(10);
   Format format = Format::kTable;
   bool verbose = false;
 
-  // What the chosen command does. An error of it is explained, and its code makes the exit code.
+  // The chosen command. Its error is explained, and decides the exit code.
   std::function<absl::Status(Run&)> command;
-  int exit_code = 0;  // When the command went well.
+  int exit_code = 0;  // When the command succeeds.
 
-  // What was asked for, for the next steps an error proposes. Commands fill in what they know.
+  // Context for the next steps that an error proposes. Commands fill in what they know.
   std::string command_name;  // As typed, `session advance`.
   std::string session_id;
   std::string request_id;
@@ -39,9 +38,9 @@ struct Run {
   std::string path;  // The file that was read.
 
   CallOptions Options() const;
-  // A channel that is connected. UNAVAILABLE, with the reason, as soon as it is known that nobody
-  // answers: a person who has not started the daemon is not kept waiting for retries.
-  // Throws CLI::ValidationError when `server` names no daemon.
+  // A connected channel. UNAVAILABLE, with the reason, as soon as it is clear that no daemon
+  // responds: a person who has not started the daemon does not wait for retries. Throws
+  // CLI::ValidationError when `server` is not a valid address.
   absl::StatusOr<std::shared_ptr<grpc::Channel>> Connect();
   // One of the clients, on such a channel.
   template <class Client>
@@ -52,7 +51,7 @@ struct Run {
   }
 };
 
-// Adds a command below `parent`; `command` runs once all flags have been taken.
+// Adds a command below `parent`; `command` runs after all flags have been parsed.
 CLI::App* AddCommand(CLI::App& parent, Run& run, const std::string& name,
                      const std::string& description, std::function<absl::Status(Run&)> command);
 
@@ -77,8 +76,9 @@ void AddHealthCommand(CLI::App& app, Run& run);
 void AddVersionCommand(CLI::App& app, Run& run);
 void AddCompletionCommand(CLI::App& app, Run& run);
 
-// What may come next after the words typed so far (the last one may be a part): a line each, with a
-// tab before its description. What completion scripts call as `sessionctl __complete WORD…`.
+// The words that may come next after those typed so far (the last one may be partial): one per
+// line, with a tab before its description. Completion scripts call it as `sessionctl __complete
+// WORD…`.
 std::string Complete(const CLI::App& app, const std::vector<std::string>& words);
 
 // The full names of the unary methods in the linked contract,

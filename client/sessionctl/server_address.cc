@@ -22,7 +22,7 @@ absl::Status Refused(absl::string_view text, absl::string_view what) {
 }
 
 bool IsIpv6(absl::string_view host) {
-  // An interface may stand behind it, fe80::1%eth0.
+  // It may be followed by an interface, fe80::1%eth0.
   const std::string address(host.substr(0, host.find('%')));
   std::array<unsigned char, sizeof(in6_addr)> unused;
   return inet_pton(AF_INET6, address.c_str(), unused.data()) == 1;
@@ -43,7 +43,7 @@ bool IsHostName(absl::string_view host) {
   });
 }
 
-// `text` is what was typed, for the sentence; `rest` what of it is host and port.
+// `text` is the input, for the error message; `rest` the part of it with host and port.
 absl::StatusOr<std::string> ParseHostAndPort(absl::string_view text, absl::string_view rest) {
   if (absl::StartsWith(rest, "[")) {
     const std::size_t end = rest.find(']');
@@ -104,7 +104,7 @@ absl::StatusOr<std::string> ParseServerAddress(absl::string_view typed) {
   for (const absl::string_view scheme : {"unix:", "unix-abstract:"}) {
     if (absl::StartsWith(text, scheme)) return ParseSocket(text, scheme);
   }
-  // gRPC's own, which may have several addresses.
+  // gRPC's own schemes, which may have several addresses.
   for (const absl::string_view scheme : {"ipv4:", "ipv6:"}) {
     if (absl::StartsWith(text, scheme) && text.size() > scheme.size()) return std::string(text);
   }

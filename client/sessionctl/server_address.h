@@ -1,4 +1,4 @@
-// Where the daemon is, as people write it: HOST:PORT, HOST, [IPV6]:PORT, http://HOST:PORT,
+// The daemon's address, as people write it: HOST:PORT, HOST, [IPV6]:PORT, http://HOST:PORT,
 // unix:PATH, or one of gRPC's own names (dns:///HOST:PORT, ipv4:…, ipv6:…, unix-abstract:…).
 #pragma once
 
@@ -9,8 +9,8 @@
 
 namespace sessiond::ctl {
 
-// What gRPC takes, with the daemon's own port where none was given. INVALID_ARGUMENT: it names no
-// daemon; the sentence says how it is written instead.
+// The address for gRPC, with the daemon's default port if none was given. INVALID_ARGUMENT: it is
+// no address of a daemon; the sentence says how to write it.
 absl::StatusOr<std::string> ParseServerAddress(absl::string_view text);
 
 }  // namespace sessiond::ctl

@@ -1,4 +1,4 @@
-// `sessionctl session …`: one command for each RPC of SessionService. Flags are written straight
+// `sessionctl session …`: one command for each RPC of SessionService. Flags are written directly
 // into the request.
 #include <iostream>
 #include <set>
@@ -18,7 +18,7 @@
 namespace sessiond::ctl {
 namespace {
 
-// Makes a change and prints the session as it left it.
+// Makes a change and prints the session after it.
 template <class Request>
 absl::Status ChangeSession(Run& run, Request& request,
                            absl::StatusOr<v1::Session> (SessionClient::*method)(Request) const) {
@@ -96,7 +96,7 @@ void Assign(v1::Session& session, const Assignment& assignment) {
   }
 }
 
-// The path as an update mask takes it: keys with unusual characters in backticks.
+// The path for an update mask: keys with unusual characters in backticks.
 Text MaskPath(const Text& path) {
   const std::size_t dot = path.find('.');
   if (dot == Text::npos) return path;
@@ -109,8 +109,8 @@ Text MaskPath(const Text& path) {
   return path;
 }
 
-// The options that fill a session, for create and update alike. `touched` is told the path of all
-// that is given.
+// The options for a session's fields, for create and update alike. `touched` is called with the
+// path of each field that is given.
 void AddSessionFields(CLI::App& app, v1::Session& session,
                       std::function<void(const Text& path)> touched) {
   AddText(app, "--owner-name", "NAME", "The owner's name for people to read",
@@ -187,7 +187,7 @@ absl::Status List(Run& run, v1::ListSessionsRequest request, int limit) {
   auto client = run.Open<SessionClient>();
   if (!client.ok()) return client.status();
   request.set_page_size(PageSize(limit));
-  // Else the position may be one in order_by.
+  // Otherwise the position may be in order_by.
   run.filter = request.order_by().empty() ? request.filter() : "";
   return PrintList(run, client->ListSessions(request), limit, SessionView());
 }
@@ -294,7 +294,7 @@ void AddLookup(CLI::App& group, Run& run) {
 
 void AddUpdate(CLI::App& group, Run& run) {
   auto request = std::make_shared<v1::UpdateSessionRequest>();
-  // In the order given; context as a whole makes its keys superfluous.
+  // In the order given; the whole context makes its keys superfluous.
   auto paths = std::make_shared<std::vector<Text>>();
   CLI::App& app = *AddCommand(
       group, run, "update", "Change fields, labels, references, the hold, or counters",
@@ -327,8 +327,7 @@ void AddUpdate(CLI::App& group, Run& run) {
   AddChangeOptions(app, *request);
 }
 
-// Without --to, the next stage is read first; naming it in the call is what makes a repetition
-// harmless.
+// Without --to, the next stage is read first; naming it in the call makes a repetition harmless.
 absl::Status Advance(Run& run, v1::AdvanceSessionRequest& request) {
   if (request.target_stage().empty()) {
     v1::GetSessionRequest get;
@@ -346,7 +345,7 @@ absl::Status Advance(Run& run, v1::AdvanceSessionRequest& request) {
   return ChangeSession(run, request, &SessionClient::AdvanceSession);
 }
 
-// A command for a verb: the session's id, what every change carries, and nothing else.
+// A command for a verb with only the session's id and the fields that every change has.
 template <class Request>
 CLI::App* AddVerb(CLI::App& group, Run& run, const Text& name, const Text& description,
                   std::shared_ptr<Request> request,

@@ -1,4 +1,4 @@
-// How sessions, their events and their look-ups look.
+// The views of sessions, their events and their look-ups.
 #include <algorithm>
 
 #include "absl/strings/ascii.h"
@@ -49,7 +49,7 @@ bool IsEmpty(const google::protobuf::Value& value) {
   }
 }
 
-// What an event changed, a fact each: where the session moved, then the fields, then why.
+// What an event changed, one fact each: first state and stage, then the fields, then the reason.
 std::vector<std::string> FactsOf(const v1::SessionEvent& event) {
   std::vector<std::string> facts;
   const auto moved = [&facts](absl::string_view what, absl::string_view before,
@@ -63,7 +63,7 @@ std::vector<std::string> FactsOf(const v1::SessionEvent& event) {
   moved("status", event.old_status(), event.new_status());
   for (const auto& [path, value] : Sorted(event.changes().fields())) {
     if (path == "state" || path == "stage" || path == "status") continue;
-    if (event.type() == v1::SessionEvent::CREATED && IsEmpty(value)) continue;  // It began without.
+    if (event.type() == v1::SessionEvent::CREATED && IsEmpty(value)) continue;  // It starts unset.
     facts.push_back(value.has_null_value() ? absl::StrCat(path, " removed")
                                            : absl::StrCat(path, " = ", ValueText(value)));
   }

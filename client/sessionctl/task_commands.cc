@@ -31,7 +31,8 @@ absl::Status Report(Run& run, Request& request, TaskMethod<Request> method) {
   return Print(run, Change(run, request, method));
 }
 
-// A command that reports about the task: the session, the run, and what every change carries.
+// A command that reports about the task: the session, the run, and the fields that every change
+// has.
 template <class Request>
 CLI::App& AddReport(CLI::App& group, Run& run, const Text& name, const Text& description,
                     std::shared_ptr<Request> request, TaskMethod<Request> method) {
@@ -51,7 +52,7 @@ void AddTo(CLI::App& app, const Text& description, Request& request) {
           [&request](const Text& stage) { request.set_advance_to_stage(stage); });
 }
 
-// The id of a run that begins.
+// The id of a new run.
 template <class Request>
 void AddNewId(CLI::App& app, Request& request) {
   AddText(app, "--id", "UUID", "An id of your own for this run (default: drawn)",

@@ -1,4 +1,4 @@
-// How each kind of thing looks to people: the row it makes in a list, the card it makes alone.
+// How each kind of resource is shown to people: as a row in a list, and as a card.
 #pragma once
 
 #include <string>
@@ -22,8 +22,8 @@ std::vector<Row> EventRows(const v1::SessionEvent& event);
 std::vector<Column> LookupColumns();
 Row LookupRow(const v1::SessionLookup& lookup);
 
-// Prints one session; as a table, a card with everything it has, and below it the files and open
-// errors of the FULL view.
+// Prints one session; as a table, a card with everything, and below it the files and open errors of
+// the FULL view.
 void PrintSession(Format format, const v1::Session& session);
 void PrintCounts(Format format, absl::string_view group_by,
                  const v1::CountSessionsResponse& counts);
@@ -35,7 +35,7 @@ Card TaskCard(const v1::SessionTask& task);
 std::string TaskInBrief(const v1::SessionTask& task);
 const char* TaskColor(const v1::SessionTask& task);
 
-// Errors of one session, or of several: which then comes first.
+// Errors of one session, or of several: then the session comes first.
 enum class ErrorsOf { kOneSession, kManySessions };
 std::vector<Column> ErrorColumns(ErrorsOf of);
 Row ErrorRow(const v1::SessionError& error, ErrorsOf of);

@@ -1,5 +1,5 @@
-// `sessionctl session watch`: a Watcher, a view of what it tells, and somebody who attends to
-// signals and redraws the view meanwhile.
+// `sessionctl session watch`: a Watcher, a view of its responses, and a thread that handles signals
+// and redraws the view.
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
@@ -21,12 +21,12 @@ namespace {
 
 constexpr int kDrawEveryMs = 100;
 
-// Told by the signal handler, which may do nothing else; and by the attendant's own end.
+// Written by the signal handler, which may do nothing else; and when the attendant ends.
 int attendant_pipe[2];
 constexpr char kLeave = 'l', kWindowChanged = 'w', kContinued = 'c', kEnd = 'e';
 
 void Tell(char what) {
-  // A full pipe has been told enough.
+  // If the pipe is full, enough has been written.
   if (write(attendant_pipe[1], &what, 1) < 0) return;
 }
 
@@ -43,8 +43,8 @@ void Handle(int signal, int flags) {
   sigaction(signal, &action, nullptr);
 }
 
-// Ends the watch on SIGINT and SIGTERM, of which a second one ends the process; and draws. One in
-// the process.
+// Ends the watch on SIGINT and SIGTERM, and on the second one the process; and draws. One per
+// process.
 class Attendant {
  public:
   Attendant(Watcher& watcher, WatchView& view) : watcher_(watcher), view_(view) {
@@ -84,13 +84,13 @@ struct WatchFlags {
   Text until_status;
 };
 
-// Whether a session has come to the status that was waited for.
+// Whether a session has reached the status that was waited for.
 bool Reached(const Text& status, const v1::WatchSessionsResponse& response) {
   if (status.empty()) return false;
   return response.session().status() == status || response.change().event().new_status() == status;
 }
 
-// Walks through the responses until something ends them.
+// Reads the responses until something ends them.
 absl::Status Follow(Watcher& watcher, WatchView& view, const Text& until_status) {
   for (const auto& response : watcher.Responses()) {
     if (!response.ok()) return response.status();

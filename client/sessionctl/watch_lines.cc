@@ -16,10 +16,10 @@ namespace {
 
 using Response = v1::WatchSessionsResponse;
 
-// Of the longest type, REFERENCE_DETACHED: lines are printed one by one, and stand below another.
+// For the longest type, REFERENCE_DETACHED: lines are printed one by one, and must line up.
 constexpr int kTypeWidth = 18;
 
-// As a table of one row, which keeps control characters from a terminal.
+// Formatted as a table of one row, which makes control characters harmless.
 std::string Line(std::string time, const std::string& session_id, int32_t sequence,
                  const std::string& type, std::string by, std::string what) {
   static const std::vector<Column> columns = {{.name = "TIME"}, {.name = "SESSION"},
@@ -74,7 +74,7 @@ class WatchLines final : public WatchView {
     Print(TextOf(response, format_));
     std::fflush(stdout);
   }
-  // Once for each time that it is lost, not for each attempt.
+  // Once for each lost connection, not for each attempt.
   void Lost(const absl::Status& why) override {
     if (!std::exchange(lost_, true)) {
       absl::FPrintF(stderr, "The watch broke off and is tried again: %s\n",

@@ -1,12 +1,12 @@
-// A watch on a terminal: a table that is drawn anew in its place, without the alternate screen, so
-// that what was seen last stays when the watch is left.
+// A watch on a terminal: a table that is redrawn in place, without the alternate screen, so that
+// the last drawing stays when the watch ends.
 //
 //   ● live · 12 sessions · 1,234 changes, 3.4/s · resumed 2 times · Ctrl-C leaves
 //
 //   SESSION  OWNER  WORKFLOW  STATE  STAGE  STATUS  EVENT  CHANGED
 //
-// A session keeps its place. When there are more sessions than places, one that changes takes the
-// place of the one that did so longest ago.
+// A session stays in its row. When there are more sessions than rows, a changed one replaces the
+// one that changed longest ago.
 #include <sys/ioctl.h>
 #include <termios.h>
 #include <unistd.h>
@@ -35,33 +35,33 @@ namespace {
 
 using Response = v1::WatchSessionsResponse;
 
-// How long a changed row stands out, and one that matches no more is still seen.
+// How long a changed row is highlighted, and one that no longer matches stays visible.
 constexpr absl::Duration kLit = absl::Seconds(2);
-// Ages and rates go on without a change.
+// Ages and rates are redrawn without a change, too.
 constexpr absl::Duration kDrawAtLeastEvery = absl::Seconds(1);
-// Of the longest type, REFERENCE_DETACHED, so that the columns stay where they are.
+// For the longest type, REFERENCE_DETACHED, so that the columns do not move.
 constexpr int kTypeWidth = 18;
-// The rate is that of the last so many seconds.
+// The rate is measured over this many seconds.
 constexpr int kRateSeconds = 10;
-// The status line, the empty one below it, the headings, and the line that the cursor stands on.
+// The status line, the empty one below it, the headings, and the cursor's line.
 constexpr int kLinesBesideRows = 4;
 
-// Not a colour: NO_COLOR leaves it.
+// Not a colour: allowed with NO_COLOR.
 constexpr char kReverse[] = "\033[7m";
 constexpr char kEraseLine[] = "\033[K";
 constexpr char kEraseBelow[] = "\033[J";
 constexpr char kEraseAll[] = "\033[H\033[J";
-// What is too wide is cut by the terminal, so that a line stays one.
+// Lines that are too wide are cut by the terminal, so that each stays one line.
 constexpr char kWrapOff[] = "\033[?7l";
 constexpr char kWrapOn[] = "\033[?7h";
 
-// Keys are not shown while it is drawn; Ctrl-C still is heard.
+// Hides typed keys while drawing; Ctrl-C still works.
 class Echo {
  public:
   ~Echo() {
     if (off_) tcsetattr(STDOUT_FILENO, TCSANOW, &before_);
   }
-  // A process in the background would be stopped for trying.
+  // A process in the background would be stopped for this.
   void TurnOff() {
     if (tcgetpgrp(STDOUT_FILENO) != getpgrp()) return;
     if (!off_ && tcgetattr(STDOUT_FILENO, &before_) != 0) return;
@@ -78,7 +78,7 @@ class Echo {
 class WatchScreen final : public WatchView {
  public:
   WatchScreen() { echo_.TurnOff(); }
-  // Leaves what was seen last.
+  // Leaves the last drawing on the screen.
   ~WatchScreen() override {
     {
       absl::MutexLock lock(&mutex_);
@@ -130,7 +130,7 @@ class WatchScreen final : public WatchView {
     }
     const bool something = link_ != Link::kReading || !lines_.empty();
     if (redraw == Redraw::kInPlace && !dirty_ && !draw_next_.passed()) return;
-    if (!something) return;  // Nothing was heard, and it may still be refused.
+    if (!something) return;  // No response yet, and the watch may still be refused.
     dirty_ = false;
     draw_next_ = Deadline(kDrawAtLeastEvery);
     Settle();
@@ -144,12 +144,12 @@ class WatchScreen final : public WatchView {
   }
 
  private:
-  // What is known of a session, and seen if it has a place.
+  // What is known of a session, visible if it has a row.
   struct Line {
     Row row;
     absl::Time changed;  // By the database's clock.
     Deadline lit = Deadline(absl::ZeroDuration());
-    bool leaving = false;  // It matches no more, and goes when it is no longer lit.
+    bool leaving = false;  // It no longer matches, and is removed when its highlight ends.
     bool placed = false;
   };
   using Lines = std::map<std::string, Line>;
@@ -177,7 +177,7 @@ class WatchScreen final : public WatchView {
     line.leaving = !matches;
   }
 
-  // Notes how a session stands, and sees to it that it has a place.
+  // Records the present state of a session, and gives it a row if possible.
   Line& Put(const std::string& id, Row row, const std::string& event, absl::Time changed)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     Line& line = lines_[id];
@@ -202,7 +202,7 @@ class WatchScreen final : public WatchView {
     return line;
   }
 
-  // Its place is gone; and so is the line, if that is what it was to do.
+  // Takes its row away; also removes the line, if it was about to leave.
   void Displace(const std::string& id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     const auto line = lines_.find(id);
     line->second.placed = false;
@@ -211,7 +211,7 @@ class WatchScreen final : public WatchView {
     --leaving_;
   }
 
-  // Lets those leave that are to, and makes as many places as the window has.
+  // Removes the lines that are due, and makes as many rows as the window has.
   void Settle() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     std::erase_if(places_, [&](const std::string& id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
       const Line& line = lines_[id];
@@ -248,7 +248,7 @@ class WatchScreen final : public WatchView {
   std::string Frame() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     std::string frame = absl::StrCat(StatusLine(), kEraseLine, "\n", kEraseLine, "\n");
     std::vector<Row> rows;
-    std::vector<const char*> styles = {""};  // Of the headings.
+    std::vector<const char*> styles = {""};  // For the headings.
     for (const std::string& id : places_) {
       const Line& line = lines_[id];
       Row row = line.row;
@@ -313,7 +313,7 @@ class WatchScreen final : public WatchView {
   absl::Mutex mutex_;
   Echo echo_ ABSL_GUARDED_BY(mutex_);
 
-  // By id. Of those that have no place too: they may come to have one.
+  // By id. Also those without a row: they may get one.
   Lines lines_ ABSL_GUARDED_BY(mutex_);
   std::vector<std::string> places_ ABSL_GUARDED_BY(mutex_);
   std::size_t places_max_ ABSL_GUARDED_BY(mutex_) = 20;
@@ -321,12 +321,12 @@ class WatchScreen final : public WatchView {
 
   Link link_ ABSL_GUARDED_BY(mutex_) = Link::kReading;
   bool bookmarked_ ABSL_GUARDED_BY(mutex_) = false;
-  Stopwatch lost_ ABSL_GUARDED_BY(mutex_);  // While it is.
+  Stopwatch lost_ ABSL_GUARDED_BY(mutex_);  // Since the connection was lost.
   std::string why_ ABSL_GUARDED_BY(mutex_);
   int resumed_ ABSL_GUARDED_BY(mutex_) = 0;
 
   int64_t changes_ ABSL_GUARDED_BY(mutex_) = 0;
-  // How many changes there were at times, a second apart, oldest first.
+  // The number of changes at several times, a second apart, oldest first.
   std::deque<std::pair<Stopwatch, int64_t>> marks_ ABSL_GUARDED_BY(mutex_);
 
   bool left_ ABSL_GUARDED_BY(mutex_) = false;

@@ -1,4 +1,4 @@
-// How a watch looks: a table that is drawn anew in its place on a terminal, lines elsewhere.
+// The views of a watch: a table that is redrawn in place on a terminal, lines elsewhere.
 #pragma once
 
 #include <memory>
@@ -13,24 +13,24 @@ class WatchView {
  public:
   virtual ~WatchView() = default;
 
-  // Called by the thread that watches.
+  // Called by the watching thread.
   virtual void Take(const v1::WatchSessionsResponse& response) = 0;
   virtual void Lost(const absl::Status& why) = 0;
-  // `anew`: what was told before the trouble no longer counts.
+  // `anew`: discard what was sent before the error.
   virtual void Resumed(bool anew) = 0;
 
-  // What was drawn last stands where it was; or not, because the window has another size; or not,
-  // because the process was stopped, and others have written since.
+  // Whether the last drawing is still in its place; or not, because the window's size has changed;
+  // or because the process was stopped, and other programs have written since.
   enum class Redraw { kInPlace, kWindowChanged, kInForeground };
   // Called by another thread, ten times a second and when there is a reason to.
   virtual void Draw(Redraw) {}
 };
 
-// Whether there is a terminal that can be drawn on.
+// Whether there is a terminal to draw on.
 bool IsScreen(Format format);
 
 std::unique_ptr<WatchView> MakeWatchScreen();
-// A line for each response; of a table, for each session or change.
+// A line for each response; in a table, for each session or change.
 std::unique_ptr<WatchView> MakeWatchLines(Format format);
 
 }  // namespace sessiond::ctl

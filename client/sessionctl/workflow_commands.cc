@@ -22,7 +22,7 @@ absl::Status Print(const Run& run, const absl::StatusOr<v1::Workflow>& workflow,
     return absl::OkStatus();
   }
   v1::Workflow definition = *workflow;
-  definition.clear_revision();  // The daemon's own.
+  definition.clear_revision();  // Set by the daemon.
   Text text;
   google::protobuf::TextFormat::PrintToString(definition, &text);
   sessiond::ctl::Print(absl::StrCat(
@@ -66,7 +66,7 @@ void AddGet(CLI::App& group, Run& run) {
   app.add_flag("--textproto", *textproto, "As a definition that validate and create take");
 }
 
-// file:line:column: problem, as compilers say it, so that editors find the place.
+// file:line:column: problem, as in compilers' messages, so that editors find the place.
 Text PlacedProblem(const Text& path, const Problem& problem) {
   Text place = path;
   if (problem.line() > 0) absl::StrAppend(&place, ":", problem.line());
@@ -93,7 +93,7 @@ absl::Status Validate(Run& run, const Text& path) {
   return absl::OkStatus();
 }
 
-// Collects what keeps a text from being read.
+// Collects a text's parse errors.
 class Problems : public google::protobuf::io::ErrorCollector {
  public:
   explicit Problems(const Text& path) : path_(path) {}
