@@ -181,8 +181,7 @@ class Import {
     return true;
   }
 
-  // How long to wait after an error; infinite when nothing was answered for as long as a call may
-  // take.
+  // The pause after an error; infinite when nothing was answered for as long as a call may take.
   absl::Duration NextPause(const absl::Status& why) {
     if (!trouble_.has_value()) trouble_.emplace(options_.timeout);
     const absl::Duration pause = backoff_.Next(why);

@@ -1,6 +1,6 @@
 // Watcher: one stream after the other, each resumed where the previous one broke off.
 //
-//   gRPC's threads                      the thread that walks through the responses
+//   gRPC's threads                      the thread that reads the responses
 //   OnReadDone ─▶ Stream, one response ─▶ Note ─▶ the caller, or back when it is a heartbeat
 //   OnDone     ─▶ its status           ─▶ Pause ─▶ the next stream, with the token
 //

@@ -44,7 +44,7 @@ constexpr absl::Duration kProbePeriod = absl::Seconds(1);
 constexpr absl::Duration kCapacityPeriod = absl::Seconds(10);
 
 // In addition to two for each lane, the second for its lock queue, and those of the query pool:
-// five for reads by id, two for the reads of watches; and one each for counts, for commands that
+// five for reads by id, two for the reads of watches; and one each for counts, for writes that
 // change no session, for the watches' polls, the sweeper and the probe.
 constexpr int kOtherConnections = 12;
 

@@ -1,8 +1,7 @@
 // The daemon: owns every part, starts them in order, and ends them in reverse.
 //
 //   embedded PostgreSQL ─▶ schema ─▶ SessionStore ─▶ RPC server ─▶ admin HTTP ─▶ monitor ─▶ ready
-//   stop it             ◀─            drain it    ◀─ finish calls ◀─ stop      ◀─ stop   ◀─ not
-//   ready
+//   stop it             ◀─            drain it    ◀─ finish calls ◀─ stop ◀─ stop ◀─ not ready
 #pragma once
 
 #include <atomic>

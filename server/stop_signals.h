@@ -1,6 +1,6 @@
 // SIGTERM and SIGINT, at any moment of the process's life: the first asks the work in progress to
 // end, the second exits at once. A thread of its own receives them; all other threads block them,
-// from before main() on, so that none is lost and none interrupts a system call.
+// from before main() on, so that none is lost and none interrupts anything.
 #pragma once
 
 #include <atomic>

@@ -1,7 +1,7 @@
 // The state machine: what a command does to a session, or why not.
 //
-//   Decide(workflow, aggregate, command, now) → Decision (the session as it will be, and the events
-//   to append) | refusal
+//   Decide(workflow, aggregate, command, now) → Decision (the new session, the new events) |
+//   refusal
 //
 // Pure: no I/O, no clock, no random ids, no lock. Every change that any service makes goes through
 // here. Every check that needs the session is done here, in the order that the contract publishes:
@@ -32,7 +32,7 @@
 
 namespace sessiond {
 
-// The request: one of the verbs'.
+// The request of one of the verbs.
 // clang-format off
 template <class, class... Requests>
 using OneOf = std::variant<Requests...>;

@@ -1,8 +1,8 @@
-// What an event does to its session, and the only way in which a session comes to be what it is:
+// What an event does to its session, and the only code that changes a session:
 //
 //   a decision ── Changes ──▶ EventRecorder ── event ──▶ Evolve ──▶ the session as it will be
 //   the audit  ── events ──▶ Replay ────────────▶ Evolve ──▶ the session as it is stored
-//   a watch    ── event ──▶ StepBack ──▶ the session as it was, in what filters look at
+//   a watch    ── event ──▶ StepBack ──▶ the session as it was, for filters
 //
 // A bare heartbeat of a task is not a fact: it is the only change without an event.
 #pragma once

@@ -9,8 +9,8 @@
 
 namespace sessiond {
 
-// The situation of a session that decides what it accepts. A session marked as failed is a case of
-// its own while it is ACTIVE or PAUSED.
+// The situation of a session, which decides what it accepts. A session marked as failed is a case
+// of its own while it is ACTIVE or PAUSED.
 enum class Situation { kCreating, kActive, kPaused, kFailed, kStopped, kDeleted };
 inline constexpr int kSituations = 6;
 

@@ -1,8 +1,7 @@
 // Page tokens: where a page ended. The caller carries the token, and it is accepted only if this
 // database's daemons made it, and only for the same query.
 //
-//   token = base64url( version | key values, each with its length | first 16 bytes of HMAC-SHA-256
-//   )
+//   token = base64url( version | key values with their lengths | first 16 bytes of HMAC-SHA-256 )
 //
 // The HMAC also covers a hash of the whole query, which is not in the token itself.
 #pragma once

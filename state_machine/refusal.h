@@ -27,7 +27,7 @@ Category CategoryOf(v1::ErrorReason reason);
 // Builds a refusal:
 //
 //   return Refusal(v1::INVALID_TRANSITION, "Cannot transition from PAUSED to PAUSED: allowed are
-//   ACTIVE, STOPPED")
+//   …")
 //       .With("from", "PAUSED").With("to", "PAUSED").With("allowed", "ACTIVE,STOPPED");
 class Refusal {
  public:

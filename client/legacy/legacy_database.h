@@ -3,7 +3,7 @@
 //
 //   server's encoding   on the wire      read as UTF-8
 //   UTF8                UTF8             as it is
-//   SQL_ASCII           as it is         as it is, or converted from what it is said to be
+//   SQL_ASCII           as it is         as it is, or converted from the given encoding
 //   any other           as it is         converted, by the server, text by text
 //
 // PostgreSQL would convert whole results instead, and one bad row would spoil all others.

@@ -27,7 +27,7 @@ enum class Travel {
   kJson,
   kDigits,  // Numbers that a double may not hold: as SQL's text.
   kDigitsList,
-  kText,  // Texts of fixed length: as SQL's text, which has no blanks behind it.
+  kText,  // Texts of fixed length: as SQL's text, without trailing blanks.
   kTextList,
   kSize,  // The contents of files are not read, only their size.
 };

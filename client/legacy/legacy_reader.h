@@ -1,6 +1,6 @@
 // Reads the sessions of the three previous applications from their own PostgreSQL, one by one: the
 // rows of a session are merged from one cursor for each table, all ordered by the session's key.
-// This needs no index there, and holds at most some hundred rows here.
+// The old database needs no index, and at most some hundred rows are in memory here.
 //
 //   sessions        a      b      c
 //   session_tasks   a a           c        ──▶  a + its rows, b, c + its rows
@@ -69,7 +69,7 @@ class LegacyReader {
   const Options options_;
   std::unique_ptr<LegacyDatabase> database_;
   std::vector<std::unique_ptr<Cursor>> cursors_;  // The sessions' own first.
-  std::optional<std::string> last_key_;           // Of the session before.
+  std::optional<std::string> last_key_;           // The previous session's.
   int64_t total_ = 0;
   std::vector<std::string> notes_;
 };

@@ -23,7 +23,7 @@ Text Sessions(int count) {
 template <class Response>
 struct Batches {
   Response last;
-  int changed = 0;  // Sessions, in all of them.
+  int changed = 0;  // Sessions, in all batches.
 };
 
 // Repeats the change until the response says that it is done, with a new request_id for each batch

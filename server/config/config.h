@@ -2,8 +2,8 @@
 // SESSIOND_* variables, the keys of the TOML file, `--help`, `sessiond config` and
 // docs/configuration.md:
 //
-//   --grpc-listen ADDRESS   >   SESSIOND_GRPC_LISTEN   >   grpc-listen = "ADDRESS" in the file   >
-//   its default
+//   --grpc-listen ADDRESS > SESSIOND_GRPC_LISTEN > grpc-listen = "ADDRESS" in the file > its
+//   default
 //
 // In the file a table's name is the first part of the names in it: `[grpc]` `listen = …` says the
 // same.

@@ -2,8 +2,7 @@
 // people, elsewhere it is one JSON object read by machines:
 //
 //   21:17:02.114 INFO  rpc      finished call  grpc.method=CreateSession duration_ms=1.8
-//   {"time":"2026-11-20T21:17:02.114530Z","level":"info","logger":"rpc","msg":"finished
-//   call","grpc.method":…}
+//   {"time":"2026-11-20T21:17:02.114530Z","level":"info","logger":"rpc","msg":"finished call",…}
 //
 // Logging never blocks: a thread of its own writes. If the reader is too slow, lines are dropped
 // and counted, and the count is logged.

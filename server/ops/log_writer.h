@@ -2,7 +2,7 @@
 // reader that hangs costs lines, not calls.
 //
 //   Add ──▶ lines that wait, 1 MiB at most ──▶ writer's thread ──▶ descriptor
-//             full: dropped, counted ──────────▲ and said once lines flow again
+//             full: dropped, counted ──────────▲ and reported once lines flow again
 #pragma once
 
 #include <atomic>

@@ -68,8 +68,9 @@ absl::Status MissingMessage() {
 
 // Clients ping more often than they send requests, every second when they want to notice soon that
 // a peer is gone. gRPC's default minimum of five minutes answers that with GOAWAY (too_many_pings),
-// which ends their watches. Half of that second, because pings bunch up on their way. One costs 34
-// bytes and some microseconds; clients that ping faster are still disconnected after the third.
+// which ends their watches. This is half of that second, because pings bunch up on their way. A
+// ping costs 34 bytes and some microseconds; clients that ping faster are still disconnected after
+// the third.
 constexpr int kPingIntervalMinMs = 500;
 
 void Configure(grpc::ServerBuilder& builder) {

@@ -1,9 +1,9 @@
-// A streaming call, of either kind: messages in, messages out, and word of what ends it.
+// A streaming call, of either kind: messages in, messages out, and news of what ends it.
 //
 //   Read   ◀── one message at a time ◀── client
 //   Write  ──▶ one message at a time ──▶ client   the next when this one has found room: back
 //                                                 pressure is gRPC's own flow control
-//   news   ◀── the call is over · the daemon drains · whatever else the handler waits for
+//   news   ◀── the call is over · the daemon drains · anything else that the handler waits for
 //
 // A handler that waits for something other than messages waits for the news, and then checks what
 // has changed: a call that its client has left must not wait on.

@@ -1,4 +1,4 @@
-// Keeps the hub fed, on two threads, so that neither a lane nor a slow database holds up a watch:
+// Feeds the hub, on two threads, so that neither a lane nor a slow database holds up a watch:
 //
 //   lanes ──▶ inbox ──▶ dispatcher ──▶ hub     what this daemon committed, and the heartbeats
 //   database ─────────▶ poller ──────▶ hub     what it did not see: other daemons' changes

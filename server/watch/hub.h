@@ -4,7 +4,7 @@
 //                      ├▶ the order of their positions ──┤    (marks only; bounded)
 //   database ──Fill──▶ ┘ (what is early waits)           └▶ log: the last changes, bounded by bytes
 //                                                             ▲ a watch that fell behind reads here
-//   database ◀───────── Missing, and what is no more in the log: Taken::unread
+//   database ◀───────── Missing, and what is no longer in the log: Taken::unread
 //
 // Positions are dense within a partition, so the hub knows what it has not seen. A change by this
 // daemon comes from memory; one by another daemon is noticed as a gap, or by asking the database
