@@ -1,4 +1,4 @@
-// The only entry for changes: a command goes through its lane, and the journal records the outcome.
+// The only entry point of changes: a command goes through its lane, its outcome into the journal.
 #pragma once
 
 #include <string>

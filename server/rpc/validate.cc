@@ -105,7 +105,7 @@ class Walker {
     return path.empty() ? std::string(name) : absl::StrCat(path, ".", name);
   }
 
-  // Required fields, and limits of number.
+  // Checks required fields, and the number of entries in lists.
   void CheckGiven(const Message& message, const FieldPlan& plan, const std::string& path) {
     const Reflection& reflection = *message.GetReflection();
     const v1::FieldRules& rules = plan.rules;
