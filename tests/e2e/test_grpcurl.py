@@ -61,7 +61,8 @@ def test_it_lists_every_service_and_method(grpcurl):
     [
         ("sessiond.v1.SessionService", "Creates a session, at the first stage of the newest"),
         ("sessiond.v1.SessionService.DeleteSession", "STOPPED or CREATING → DELETED"),
-        ("sessiond.v1.Session", "Whose session it is: 1 to 256 bytes"),
+        ("sessiond.v1.Session", "Whose session it is, compared byte for byte."),
+        ("sessiond.v1.Session", "{ text: NAME }"),
         ("sessiond.v1.Session.State", "Live: accepts everything its workflow allows."),
         ("sessiond.v1.SessionEvent", "One fact about a session."),
         ("google.rpc.ErrorInfo", "reason"),
