@@ -141,7 +141,8 @@ def postgres_of(daemon, other_than=None):
                 pass
         postmasters = [pid for pid, command in commands.items() if "postgres -D" in command]
         backends = [pid for pid, command in commands.items() if "postgres: sessiond" in command]
-        if backends and postmasters and postmasters != [other_than]:
+        # Parents come first: for a moment, what the postmaster has forked is called as it is.
+        if backends and postmasters and postmasters[0] != other_than:
             return postmasters[0], backends
         time.sleep(0.02)
     raise AssertionError(commands)

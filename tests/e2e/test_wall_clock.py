@@ -97,7 +97,8 @@ def test_readiness_follows_the_database(stepped, clock):
             return False
 
     await_until(ready)
-    [postmaster] = [pid for pid in descendants(stepped.pid) if "postgres -D" in command_of(pid)]
+    # Parents come first: for a moment, what the postmaster has forked is called as it is.
+    postmaster = next(pid for pid in descendants(stepped.pid) if "postgres -D" in command_of(pid))
     family = [postmaster, *descendants(postmaster)]
     clock.step(-3600)
     for pid in family:
