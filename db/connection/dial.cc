@@ -212,19 +212,19 @@ class Attempt {
     }
     const Place& place = addresses_[next_++];
     std::vector<const char*> keywords, values;
-    const auto pass = [&](const char* keyword, const std::string& value) {
-      if (value.empty()) return;
+    const auto pass = [&](const char* keyword, const char* value) {
+      if (*value == '\0') return;
       keywords.push_back(keyword);
-      values.push_back(value.c_str());
+      values.push_back(value);
     };
     for (const auto& [keyword, value] : settings_) {
       if (keyword == "host" || keyword == "hostaddr" || keyword == "port") continue;
-      if (keyword != "target_session_attrs") pass(keyword.c_str(), value);
+      if (keyword != "target_session_attrs") pass(keyword.c_str(), value.c_str());
     }
     pass("target_session_attrs", "any");  // Whatever a service file says.
-    pass("host", place.host);
-    pass("hostaddr", place.hostaddr);
-    pass("port", place.port);
+    pass("host", place.host.c_str());
+    pass("hostaddr", place.hostaddr.c_str());
+    pass("port", place.port.c_str());
     keywords.push_back(nullptr);
     values.push_back(nullptr);
     until_ = SteadyTime::Now() + address_time_;
