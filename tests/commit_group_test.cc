@@ -30,7 +30,6 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
-#include "absl/strings/strip.h"
 #include "state_machine/refusal.h"
 #include "state_machine/timestamps.h"
 #include "tests/commands.h"
@@ -131,7 +130,7 @@ std::string Told(const GroupLookups& lookups) {
     return all;
   };
   std::vector<std::string> requests;
-  for (const auto& key : lookups.requests) requests.emplace_back(absl::StripSuffix(key.key, "."));
+  for (const auto& key : lookups.requests) requests.emplace_back(key.key);
   for (std::string& request : requests) request.erase(request.find_last_not_of('.') + 1);
   if (lookups.lock) parts.push_back("lock " + absl::StrJoin(lookups.partitions, " "));
   add("session", ids(lookups.sessions));

@@ -90,7 +90,6 @@ void LockQueue::Add(const std::vector<Blocked>& blocked) {
   for (Submission* submission : refused) submission->Done();
 }
 
-// REQUIRES: the mutex is held; also for the next two.
 bool LockQueue::BelongsHere(const Submission& submission) {
   return sessions_.contains(submission.command.session_id) ||
          Remembers(locked_sessions_, submission.command.session_id) ||

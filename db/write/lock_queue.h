@@ -77,6 +77,7 @@ class LockQueue {
   Due Sort(Committer& committer, const std::vector<Waiting>& waiting);
   std::vector<Submission*> InTurn(absl::Span<Submission* const> asked);
   bool Settle(Committer& committer, absl::Span<Submission* const> asked);
+  // REQUIRES: the mutex is held; also for the next two.
   bool BelongsHere(const Submission& submission);
   bool Push(Submission* submission, bool alone);
   void Remember(const Blocked& blocked);
