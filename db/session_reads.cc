@@ -61,21 +61,30 @@ bool AllKnown(const std::vector<FoundSession>& found) {
   });
 }
 
-std::vector<absl::string_view> Bound(const PageRequest& request) {
-  return {request.query.begin(), request.query.end()};
+// What a token is bound to: the query, and what the caller may see.
+std::vector<std::string> Bound(const PageRequest& request, const Scope& scope) {
+  std::vector<std::string> bound = request.query;
+  if (!scope.everything()) bound.push_back(scope.Canonical());
+  return bound;
+}
+
+std::vector<absl::string_view> Views(const std::vector<std::string>& texts) {
+  return {texts.begin(), texts.end()};
 }
 
 // The key values that the page begins after; empty for the first page. INVALID_PAGE_TOKEN.
-absl::StatusOr<KeyValues> BeginOf(const PageRequest& request, const PageTokens& tokens) {
+absl::StatusOr<KeyValues> BeginOf(const PageRequest& request, const Scope& scope,
+                                  const PageTokens& tokens) {
   if (request.token.empty()) return KeyValues();
-  return tokens.Open(Bound(request), request.token);
+  return tokens.Open(Views(Bound(request, scope)), request.token);
 }
 
 // Makes the token of the next page, if there is one.
 template <class Message>
-void Seal(const PageRequest& request, const PageTokens& tokens, Page<Message>* page) {
+void Seal(const PageRequest& request, const Scope& scope, const PageTokens& tokens,
+          Page<Message>* page) {
   if (page->end.empty()) return;
-  page->next_token = tokens.Make(Bound(request), page->end);
+  page->next_token = tokens.Make(Views(Bound(request, scope)), page->end);
 }
 
 std::vector<v1::Session*> Pointers(Page<v1::Session>* page) {
@@ -131,11 +140,14 @@ Page<v1::Workflow> PageOf(const std::vector<WorkflowCatalog::Entry>& entries,
 // by id
 
 Answer<std::vector<FoundSession>> SessionStore::LookupSessions(std::vector<std::string> ids,
-                                                               Deadline deadline) {
-  Looking looking(*reads_, std::move(ids), partition_count_, deadline);
+                                                               Asker asker) {
+  Looking looking(*reads_, std::move(ids), partition_count_, asker.deadline);
   auto found = co_await looking;
-  if (!found.ok() || AllKnown(*found)) co_return found;
-  co_return co_await LookUpAgain(std::move(looking.ids), deadline);
+  if (found.ok() && !AllKnown(*found))
+    found = co_await LookUpAgain(std::move(looking.ids), asker.deadline);
+  if (!found.ok()) co_return found.status();
+  for (FoundSession& each : *found) each.Hide(asker.scope);
+  co_return found;
 }
 
 // The same, after a refresh of the workflows.
@@ -149,31 +161,36 @@ Answer<std::vector<FoundSession>> SessionStore::LookUpAgain(std::vector<std::str
 
 Answer<std::shared_ptr<const PresentedSession>> SessionStore::GetSession(std::string id,
                                                                          bool include_deleted,
-                                                                         Deadline deadline) {
-  Looking looking(*reads_, std::vector<std::string>(1, id), partition_count_, deadline);
+                                                                         Asker asker) {
+  Looking looking(*reads_, std::vector<std::string>(1, id), partition_count_, asker.deadline);
   auto found = co_await looking;
   if (found.ok() && !AllKnown(*found))
-    found = co_await LookUpAgain(std::move(looking.ids), deadline);
+    found = co_await LookUpAgain(std::move(looking.ids), asker.deadline);
   if (!found.ok()) co_return found.status();
+  found->front().Hide(asker.scope);
   const absl::Status exists = found->front().Check(id, include_deleted);
   if (!exists.ok()) co_return exists;
   co_return std::move(found->front().session);
 }
 
 Answer<v1::Session> SessionStore::GetFullSession(std::string id, bool include_deleted,
-                                                 Deadline deadline) {
-  auto found = co_await queries_->Ask(FullSession(id, partition_count_), deadline);
+                                                 Asker asker) {
+  auto found = co_await queries_->Ask(FullSession(id, partition_count_), asker.deadline);
   if (!found.ok()) co_return found.status();
-  const absl::Status exists = CheckExists(id, *found, include_deleted);
+  const absl::Status exists = CheckExists(id, *found, asker.scope, include_deleted);
   if (!exists.ok()) co_return exists;
   const std::vector<v1::Session*> session(1, &*found->session);
-  const absl::Status presented = co_await PresentSessions(session, deadline);
+  const absl::Status presented = co_await PresentSessions(session, asker.deadline);
   if (!presented.ok()) co_return presented;
   co_return *std::move(found->session);
 }
 
-Answer<ImportedSession> SessionStore::GetImportedSession(std::string id, Deadline deadline) {
-  co_return co_await queries_->Ask(FindImported(id, partition_count_), deadline);
+Answer<ImportedSession> SessionStore::GetImportedSession(std::string id, Asker asker) {
+  auto found = co_await queries_->Ask(FindImported(id, partition_count_), asker.deadline);
+  if (!found.ok()) co_return found.status();
+  auto& session = found->aggregate.session;
+  if (session.has_value() && !asker.scope.Has(*session)) found = ImportedSession();
+  co_return found;
 }
 
 // -------------------------------------------------------------------------------------------------
@@ -183,56 +200,58 @@ Answer<ImportedSession> SessionStore::GetImportedSession(std::string id, Deadlin
 // exists, the fields derived for readers, and the next page's token.
 template <class Selection>
 Answer<Page<typename Selection::Row>> SessionStore::List(Selection selection, PageRequest request,
-                                                         Deadline deadline) {
+                                                         Asker asker) {
   using Row = typename Selection::Row;
-  const absl::StatusOr<KeyValues> after = BeginOf(request, *page_tokens_);
+  const absl::StatusOr<KeyValues> after = BeginOf(request, asker.scope, *page_tokens_);
   if (!after.ok()) co_return after.status();
+  if constexpr (requires { selection.scope; }) selection.scope = asker.scope;
   auto question = ListPage(selection, partition_count_, *after, request.size);
   if (!question.ok()) co_return question.status();
   if constexpr (requires { selection.session_id; }) {
     if (!selection.session_id.empty()) {
       const auto session =
-          co_await GetSession(selection.session_id, selection.include_deleted, deadline);
+          co_await GetSession(selection.session_id, selection.include_deleted, asker);
       if (!session.ok()) co_return session.status();
     }
   }
-  auto page = co_await queries_->Ask(*std::move(question), deadline);
+  auto page = co_await queries_->Ask(*std::move(question), asker.deadline);
   if (!page.ok()) co_return page.status();
   if constexpr (std::is_same_v<Row, v1::Session>) {
-    const absl::Status presented = co_await PresentSessions(Pointers(&*page), deadline);
+    const absl::Status presented = co_await PresentSessions(Pointers(&*page), asker.deadline);
     if (!presented.ok()) co_return presented;
   } else if constexpr (requires(Row row) { Present(Now(), &row); }) {
     for (Row& row : page->rows) Present(Now(), &row);
   }
-  Seal(request, *page_tokens_, &*page);
+  Seal(request, asker.scope, *page_tokens_, &*page);
   co_return page;
 }
 
-template Answer<Page<v1::Session>> SessionStore::List(SessionSelection, PageRequest, Deadline);
-template Answer<Page<v1::SessionTask>> SessionStore::List(TaskSelection, PageRequest, Deadline);
-template Answer<Page<v1::SessionError>> SessionStore::List(ErrorSelection, PageRequest, Deadline);
+template Answer<Page<v1::Session>> SessionStore::List(SessionSelection, PageRequest, Asker);
+template Answer<Page<v1::SessionTask>> SessionStore::List(TaskSelection, PageRequest, Asker);
+template Answer<Page<v1::SessionError>> SessionStore::List(ErrorSelection, PageRequest, Asker);
 template Answer<Page<v1::SessionMessage>> SessionStore::List(MessageSelection, PageRequest,
-                                                             Deadline);
+                                                             Asker);
 template Answer<Page<v1::SessionArtifact>> SessionStore::List(ArtifactSelection, PageRequest,
-                                                              Deadline);
-template Answer<Page<v1::SessionEvent>> SessionStore::List(EventSelection, PageRequest, Deadline);
+                                                              Asker);
+template Answer<Page<v1::SessionEvent>> SessionStore::List(EventSelection, PageRequest, Asker);
 
 Answer<Page<v1::Session>> SessionStore::ListRecoverableSessions(std::string namespace_name,
                                                                 std::string owner_id,
-                                                                Deadline deadline) {
-  auto page = co_await queries_->Ask(RecoverableSessions(namespace_name, owner_id), deadline);
+                                                                Asker asker) {
+  auto page = co_await queries_->Ask(RecoverableSessions(namespace_name, owner_id, asker.scope),
+                                     asker.deadline);
   if (!page.ok()) co_return page.status();
-  const absl::Status presented = co_await PresentSessions(Pointers(&*page), deadline);
+  const absl::Status presented = co_await PresentSessions(Pointers(&*page), asker.deadline);
   if (!presented.ok()) co_return presented;
   co_return page;
 }
 
 Answer<v1::SessionError> SessionStore::GetError(ErrorSelection of_session, std::string error_id,
-                                                Deadline deadline) {
+                                                Asker asker) {
   const std::string& id = of_session.session_id;
-  const auto session = co_await GetSession(id, of_session.include_deleted, deadline);
+  const auto session = co_await GetSession(id, of_session.include_deleted, asker);
   if (!session.ok()) co_return session.status();
-  auto error = co_await queries_->Ask(ErrorById(id, partition_count_, error_id), deadline);
+  auto error = co_await queries_->Ask(ErrorById(id, partition_count_, error_id), asker.deadline);
   if (!error.ok()) co_return error.status();
   if (!error->has_value()) co_return ErrorNotFound(id, error_id);
   Present(Now(), &**error);
@@ -243,38 +262,40 @@ Answer<v1::SessionError> SessionStore::GetError(ErrorSelection of_session, std::
 // counts, and work on many sessions
 
 Answer<v1::CountSessionsResponse> SessionStore::CountSessions(
-    SessionSelection selection, v1::CountSessionsRequest::GroupBy group_by, Deadline deadline) {
-  co_return co_await counts_->Ask(SessionCounts(selection, partition_count_, group_by), deadline);
+    SessionSelection selection, v1::CountSessionsRequest::GroupBy group_by, Asker asker) {
+  selection.scope = asker.scope;
+  co_return co_await counts_->Ask(SessionCounts(selection, partition_count_, group_by), asker.deadline);
 }
 
 Answer<v1::SummarizeErrorsResponse> SessionStore::SummarizeErrors(ErrorSelection selection,
-                                                                  Deadline deadline) {
+                                                                  Asker asker) {
   if (!selection.session_id.empty()) {
     const auto session =
-        co_await GetSession(selection.session_id, selection.include_deleted, deadline);
+        co_await GetSession(selection.session_id, selection.include_deleted, asker);
     if (!session.ok()) co_return session.status();
   }
-  co_return co_await counts_->Ask(ErrorSummary(selection, partition_count_), deadline);
+  selection.scope = asker.scope;
+  co_return co_await counts_->Ask(ErrorSummary(selection, partition_count_), asker.deadline);
 }
 
 Answer<Batch> SessionStore::FindOwnedSessions(std::string namespace_name, std::string owner_id,
-                                              Deadline deadline) {
-  co_return co_await counts_->Ask(OwnedSessions(namespace_name, owner_id), deadline);
+                                              Asker asker) {
+  co_return co_await counts_->Ask(OwnedSessions(namespace_name, owner_id, asker.scope), asker.deadline);
 }
 
 Answer<Batch> SessionStore::FindReferencingSessions(std::string namespace_name, std::string name,
-                                                    std::string value, Deadline deadline) {
-  co_return co_await counts_->Ask(ReferencingSessions(namespace_name, name, value), deadline);
+                                                    std::string value, Asker asker) {
+  co_return co_await counts_->Ask(ReferencingSessions(namespace_name, name, value, asker.scope), asker.deadline);
 }
 
 Answer<Batch> SessionStore::FindDueSessions(std::string namespace_name, std::string workflow,
-                                            Deadline deadline) {
-  co_return co_await counts_->Ask(DueSessions(namespace_name, workflow), deadline);
+                                            Asker asker) {
+  co_return co_await counts_->Ask(DueSessions(namespace_name, workflow, asker.scope), asker.deadline);
 }
 
 Answer<int64_t> SessionStore::ForgetOwner(std::string namespace_name, std::string owner_id,
-                                          Deadline deadline) {
-  co_return co_await writes_->Ask(db::ForgetOwner(namespace_name, owner_id), deadline);
+                                          Asker asker) {
+  co_return co_await writes_->Ask(db::ForgetOwner(namespace_name, owner_id, asker.scope), asker.deadline);
 }
 
 Answer<DatabaseInfo> SessionStore::GetDatabaseInfo(Deadline deadline) {
@@ -302,12 +323,12 @@ Answer<WorkflowCatalog::Entry> SessionStore::FindNewestWorkflow(std::string name
 
 Answer<Page<v1::Workflow>> SessionStore::ListWorkflows(bool all_revisions, PageRequest request,
                                                        Deadline deadline) {
-  const absl::StatusOr<KeyValues> after = BeginOf(request, *page_tokens_);
+  const absl::StatusOr<KeyValues> after = BeginOf(request, {}, *page_tokens_);
   if (!after.ok()) co_return after.status();
   const absl::Status refreshed = co_await RefreshWorkflows(deadline);
   if (!refreshed.ok()) co_return refreshed;
   Page<v1::Workflow> page = PageOf(catalog_->List(all_revisions), *after, request.size);
-  Seal(request, *page_tokens_, &page);
+  Seal(request, {}, *page_tokens_, &page);
   co_return page;
 }
 

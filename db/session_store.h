@@ -13,6 +13,7 @@
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "db/base/answers.h"
+#include "db/base/asker.h"
 #include "db/base/coroutine.h"
 #include "db/base/page.h"
 #include "db/base/selection.h"
@@ -61,46 +62,46 @@ class SessionStore {
 
   // ---- Reads. A task runs once it is awaited, on whichever thread answers; the store outlives it.
   // In addition to the errors listed, all return those of QueryPool::Run: OVERLOADED, DRAINING,
-  // DATABASE_UNAVAILABLE, DEADLINE_EXCEEDED.
+  // DATABASE_UNAVAILABLE, DEADLINE_EXCEEDED. None finds what is out of the asker's scope.
 
   // Sessions as they are sent. Missing workflow revisions of other daemons are read first.
-  Answer<std::vector<FoundSession>> LookupSessions(std::vector<std::string> ids, Deadline deadline);
+  Answer<std::vector<FoundSession>> LookupSessions(std::vector<std::string> ids, Asker asker);
   // NEVER_EXISTED, ARCHIVED or, unless `include_deleted`, DELETED: here, and in all reads of one
   // session.
   Answer<std::shared_ptr<const PresentedSession>> GetSession(std::string id, bool include_deleted,
-                                                             Deadline deadline);
+                                                             Asker asker);
   // With its newest files and open errors.
-  Answer<v1::Session> GetFullSession(std::string id, bool include_deleted, Deadline deadline);
+  Answer<v1::Session> GetFullSession(std::string id, bool include_deleted, Asker asker);
   // The session, or its tombstone.
-  Answer<ImportedSession> GetImportedSession(std::string id, Deadline deadline);
+  Answer<ImportedSession> GetImportedSession(std::string id, Asker asker);
 
   // One page of the selected sessions, tasks, errors, messages, artifacts or events.
   // INVALID_PAGE_TOKEN: the token belongs to another query.
   template <class Selection>
   Answer<Page<typename Selection::Row>> List(Selection selection, PageRequest request,
-                                             Deadline deadline);
+                                             Asker asker);
   // The newest kPageSizeMax.
   Answer<Page<v1::Session>> ListRecoverableSessions(std::string namespace_name,
-                                                    std::string owner_id, Deadline deadline);
+                                                    std::string owner_id, Asker asker);
   // ERROR_NOT_FOUND.
   Answer<v1::SessionError> GetError(ErrorSelection of_session, std::string error_id,
-                                    Deadline deadline);
+                                    Asker asker);
 
   Answer<v1::CountSessionsResponse> CountSessions(SessionSelection selection,
                                                   v1::CountSessionsRequest::GroupBy group_by,
-                                                  Deadline deadline);
-  Answer<v1::SummarizeErrorsResponse> SummarizeErrors(ErrorSelection selection, Deadline deadline);
+                                                  Asker asker);
+  Answer<v1::SummarizeErrorsResponse> SummarizeErrors(ErrorSelection selection, Asker asker);
 
   // A batch of sessions for an administrator's work: an owner's, those with a reference, those
-  // whose purge_time has passed. `-` for all namespaces, an empty workflow for any.
+  // whose purge_time has passed. `-` for all namespaces in scope, an empty workflow for any.
   Answer<Batch> FindOwnedSessions(std::string namespace_name, std::string owner_id,
-                                  Deadline deadline);
+                                  Asker asker);
   Answer<Batch> FindReferencingSessions(std::string namespace_name, std::string name,
-                                        std::string value, Deadline deadline);
+                                        std::string value, Asker asker);
   Answer<Batch> FindDueSessions(std::string namespace_name, std::string workflow,
-                                Deadline deadline);
+                                Asker asker);
   // Removes the owner's name from the tombstones of archived sessions. Returns how many.
-  Answer<int64_t> ForgetOwner(std::string namespace_name, std::string owner_id, Deadline deadline);
+  Answer<int64_t> ForgetOwner(std::string namespace_name, std::string owner_id, Asker asker);
   Answer<DatabaseInfo> GetDatabaseInfo(Deadline deadline);
 
   // ---- Workflows. This daemon knows those of its catalogue: all as of the last refresh, and those

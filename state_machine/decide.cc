@@ -18,13 +18,24 @@ using v1::SessionTask;
 absl::StatusOr<Decision> Decide(const Workflow& workflow, const Aggregate& aggregate,
                                 const Command& command, absl::Time now) {
   const Context context{workflow, aggregate, command, now};
-  return std::visit([&](const auto& request) { return Decide(context, request); }, command.request);
+  auto decision = std::visit([&](const auto& request) { return Decide(context, request); },
+                             command.request);
+  // Nobody moves a session to where they cannot see it.
+  if (decision.ok() && decision->end == Decision::End::kNone) {
+    if (auto allowed = CheckInScope(command.scope, decision->session); !allowed.ok()) return allowed;
+  }
+  return decision;
 }
 
 void Apply(Decision& decision, Aggregate* aggregate) {
   if (decision.end != Decision::End::kNone) {
-    *aggregate = Aggregate{};
-    aggregate->tombstone = Tombstone{FromProto(decision.session.update_time())};
+    Tombstone tombstone{.archive_time = FromProto(decision.session.update_time())};
+    if (aggregate->session.has_value()) {
+      tombstone.namespace_name = aggregate->session->namespace_();
+      if (decision.end == Decision::End::kArchived)
+        tombstone.owner_id = aggregate->session->owner_id();
+    }
+    *aggregate = Aggregate{.tombstone = std::move(tombstone)};
     return;
   }
   if (decision.task_changed) aggregate->used_ids.insert(decision.session.current_task().task_id());
@@ -51,8 +62,8 @@ void Apply(Decision& decision, Aggregate* aggregate) {
 }
 
 absl::Status CheckExists(absl::string_view session_id, const Aggregate& aggregate,
-                         bool include_deleted) {
-  if (aggregate.session.has_value()) {
+                         const Scope& scope, bool include_deleted) {
+  if (aggregate.session.has_value() && scope.Has(*aggregate.session)) {
     if (include_deleted || aggregate.session->state() != Session::DELETED) return absl::OkStatus();
     const std::string when = ToRfc3339(FromProto(aggregate.session->delete_time()));
     return Refusal(v1::DELETED,
@@ -62,8 +73,9 @@ absl::Status CheckExists(absl::string_view session_id, const Aggregate& aggregat
         .With("delete_time", when)
         .Resource("session", session_id);
   }
-  if (aggregate.tombstone.has_value()) {
-    const std::string when = ToRfc3339(aggregate.tombstone->archive_time);
+  const std::optional<Tombstone>& tombstone = aggregate.tombstone;
+  if (tombstone.has_value() && scope.Has(tombstone->namespace_name, tombstone->owner_id)) {
+    const std::string when = ToRfc3339(tombstone->archive_time);
     return Refusal(v1::ARCHIVED, absl::StrCat("Session ", session_id, " was archived at ", when,
                                               "; its content is gone, its id is taken."))
         .With("session_id", session_id)

@@ -28,6 +28,7 @@
 #include "sessiond/v1/session_event.pb.h"
 #include "sessiond/v1/session_service.pb.h"
 #include "sessiond/v1/task_service.pb.h"
+#include "state_machine/scope.h"
 #include "state_machine/workflow.h"
 
 namespace sessiond {
@@ -47,6 +48,8 @@ struct Command {
   Request request;
   // The authenticated caller; `system` for the daemon itself.
   std::string caller;
+  // What the caller may see and change.
+  Scope scope = {};
   // The caller's own, or drawn.
   std::string request_id;
   // The session to change; for a creation the id it will have.
@@ -67,6 +70,8 @@ struct Command {
 // What is left of a session whose payload was removed.
 struct Tombstone {
   absl::Time archive_time;
+  // As the session had them; no owner once that was erased.
+  std::string namespace_name, owner_id;
 };
 
 // Errors of severity BLOCKING that are not resolved.
@@ -128,10 +133,10 @@ void Apply(Decision& decision, Aggregate* aggregate);
 absl::StatusOr<Decision> Decide(const Workflow& workflow, const Aggregate& aggregate,
                                 const Command& command, absl::Time now);
 
-// Why the session that a call names cannot be found: NEVER_EXISTED, ARCHIVED or, unless
-// `include_deleted`, DELETED. OK when it can.
+// Why the session that a call names cannot be found: NEVER_EXISTED, which is also what is out of
+// scope, ARCHIVED or, unless `include_deleted`, DELETED. OK when it can.
 absl::Status CheckExists(absl::string_view session_id, const Aggregate& aggregate,
-                         bool include_deleted);
+                         const Scope& scope, bool include_deleted);
 
 // Fills the fields that are derived for a reader: display name, next stage, etag, recoverable, and
 // those of the task.

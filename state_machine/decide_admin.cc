@@ -14,7 +14,8 @@ using v1::SessionEvent;
 namespace {
 
 absl::Status CheckThere(const Context& context) {
-  return CheckExists(context.command.session_id, context.aggregate, /*include_deleted=*/true);
+  return CheckExists(context.command.session_id, context.aggregate, context.command.scope,
+                     /*include_deleted=*/true);
 }
 
 }  // namespace

@@ -440,6 +440,8 @@ absl::StatusOr<Decision> Decide(const Context& context, const ImportSessionsRequ
   const std::string& id = context.command.session_id;
   const bool there = context.aggregate.session.has_value();
   if (there && context.command.completes > 0) return Complete(context, request);
+  if (auto allowed = CheckInScope(context.command.scope, request.session()); !allowed.ok())
+    return allowed;
   if (there || context.aggregate.tombstone.has_value()) return SessionExists(id);
   if (context.command.completes > 0) return ChangedMeanwhile(id);
   const Workflow::Violations violations = ImportCheck(workflow, request, context.now).Run();

@@ -24,10 +24,13 @@ using v1::SessionTask;
 absl::StatusOr<Decision> Decide(const Context& context, const v1::CreateSessionRequest& request) {
   const Workflow& workflow = context.workflow;
   const std::string& id = context.command.session_id;
+  Session born = InitialSession(workflow, id, request.session());
+  // Who is held to one owner creates sessions of that owner.
+  if (born.owner_id().empty()) born.set_owner_id(context.command.scope.owner_id().value_or(""));
+  if (auto allowed = CheckInScope(context.command.scope, born); !allowed.ok()) return allowed;
   if (context.aggregate.session.has_value() || context.aggregate.tombstone.has_value()) {
     return SessionExists(id);
   }
-  const Session born = InitialSession(workflow, id, request.session());
   if (auto fit = CheckFields(workflow, born); !fit.ok()) return fit;
   const v1::Stage* first = workflow.FirstStage();
   const std::string stage = first == nullptr ? "" : first->name();

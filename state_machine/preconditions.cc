@@ -81,7 +81,8 @@ absl::Status Context::Begin(Call call, const std::string& etag, bool force) cons
 }
 
 absl::Status Context::CheckExists(Call call) const {
-  return sessiond::CheckExists(command.session_id, aggregate, call == Call::kUndeleteSession);
+  return sessiond::CheckExists(command.session_id, aggregate, command.scope,
+                               call == Call::kUndeleteSession);
 }
 
 absl::Status Context::CheckEtag(const std::string& etag) const {
@@ -165,6 +166,23 @@ absl::Status CheckFields(const Workflow& workflow, const Session& session) {
     violations.emplace_back("labels", absl::StrCat("must be at most ", kMapEntriesMax));
   }
   return violations.empty() ? absl::OkStatus() : ContextViolation(workflow, violations);
+}
+
+absl::Status CheckInScope(const Scope& scope, const Session& session) {
+  const std::string name = session.namespace_().empty() ? "default" : session.namespace_();
+  if (scope.Has(name, session.owner_id())) return absl::OkStatus();
+  if (!scope.HasNamespace(name)) {
+    return Refusal(v1::NOT_ALLOWED, absl::StrCat("You may not have sessions in the namespace \"",
+                                                 name, "\": yours are ",
+                                                 absl::StrJoin(scope.Namespaces(), ", "),
+                                                 ". Whoever runs the service can change that."))
+        .With("namespace", name);
+  }
+  return Refusal(v1::NOT_ALLOWED,
+                 absl::StrCat("You may only have sessions of the owner \"", *scope.owner_id(),
+                              "\", and this would be one of \"", session.owner_id(),
+                              "\". Whoever runs the service can change that."))
+      .With("owner_id", session.owner_id());
 }
 
 // -------------------------------------------------------------------------------------------------

@@ -77,6 +77,9 @@ void AddToCounter(const v1::Session& session, const std::string& name, int32_t i
 // Sets or clears purge_time; makes no change if it is unset and stays unset.
 void SetPurgeTime(const v1::Session& session, absl::Time due, Changes& changes);
 
+// NOT_ALLOWED: the caller may not have a session here.
+absl::Status CheckInScope(const Scope& scope, const v1::Session& session);
+
 // Refusals that more than one decision gives.
 
 std::string StateName(v1::Session::State state);

@@ -87,7 +87,7 @@ struct Parts {
     watch::Hub& hub = feed->hub();
     const auto from = watch::Positions(static_cast<std::size_t>(store->partition_count()));
     const auto subscription =
-        hub.Subscribe(watch::Interest::Of(request, store->partition_count()).value(), from, from,
+        hub.Subscribe(watch::Interest::Of(request, {}, store->partition_count()).value(), from, from,
                       SteadyTime::Now(), absl::Hours(1), [] {});
     const bool heard = Eventually([&] {
       const watch::Taken taken = hub.Take(*subscription);

@@ -49,7 +49,7 @@ class Reader {
     v1::WatchSessionsRequest request;
     request.set_filter(filter);
     subscription_ = side.feed->hub().Subscribe(
-        Interest::Of(request, side.store->partition_count()).value(), std::move(from),
+        Interest::Of(request, {}, side.store->partition_count()).value(), std::move(from),
         PositionsOf(side), SteadyTime::Now(), absl::Hours(1), [this] {
           absl::MutexLock lock(&mutex_);
           woken_ = true;

@@ -44,7 +44,7 @@ ChangePtr MakeChange(int16_t partition, int64_t position, const std::string& own
 std::shared_ptr<const Interest> In(const std::string& filter) {
   v1::WatchSessionsRequest request;
   request.set_filter(filter);
-  return Interest::Of(request, kPartitions).value();
+  return Interest::Of(request, {}, kPartitions).value();
 }
 
 class HubTest : public testing::Test {

@@ -36,7 +36,7 @@ v1::WatchSessionsRequest Request(const std::string& filter) {
 }
 
 std::shared_ptr<const Interest> In(const v1::WatchSessionsRequest& request) {
-  return Interest::Of(request, kPartitions).value();
+  return Interest::Of(request, {}, kPartitions).value();
 }
 std::shared_ptr<const Interest> In(const std::string& filter) { return In(Request(filter)); }
 
@@ -166,7 +166,7 @@ TEST(Interest, WatchesThePartitionsOfItsSessions) {
 
 TEST(Interest, RecoverableIsRefusedWhereItStands) {
   const auto position = [](const std::string& filter) {
-    const absl::Status status = Interest::Of(Request(filter), kPartitions).status();
+    const absl::Status status = Interest::Of(Request(filter), {}, kPartitions).status();
     EXPECT_EQ(ReasonOf(status), v1::INVALID_FILTER) << filter;
     google::rpc::ErrorInfo info;
     info.ParseFromString(
@@ -177,7 +177,7 @@ TEST(Interest, RecoverableIsRefusedWhereItStands) {
   EXPECT_EQ(position("NOT (recoverable=true)"), "5");
   EXPECT_EQ(position("labels.recoverable = recoverable AND recoverable = false"), "37");
   EXPECT_EQ(position("labels.a = 'recoverable = \\'' recoverable != true"), "30");
-  EXPECT_TRUE(Interest::Of(Request("labels.recoverable = \"recoverable\""), 1).ok());
+  EXPECT_TRUE(Interest::Of(Request("labels.recoverable = \"recoverable\""), {}, 1).ok());
 }
 
 // -------------------------------------------------------------------------------------------------

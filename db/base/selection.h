@@ -10,13 +10,16 @@
 #include "sessiond/v1/session_event.pb.h"
 #include "sessiond/v1/task.pb.h"
 #include "state_machine/filter.h"
+#include "state_machine/scope.h"
 
 namespace sessiond::db {
 
 struct SessionSelection {
   using Row = v1::Session;
-  // `-`: all.
+  // `-`: all in scope.
   std::string namespace_name = "default";
+  // Of the caller.
+  Scope scope = {};
   Filter filter;
   bool include_deleted = false;
   // For lists.
@@ -26,8 +29,10 @@ struct SessionSelection {
 // Tasks of sessions that are not deleted, the newest started first.
 struct TaskSelection {
   using Row = v1::SessionTask;
-  // `-`: all.
+  // `-`: all in scope.
   std::string namespace_name = "default";
+  // Of the caller.
+  Scope scope = {};
   // Parsed for kTasks.
   Filter filter;
 };
@@ -37,8 +42,10 @@ struct ErrorSelection {
   using Row = v1::SessionError;
   // Empty: all sessions of the namespace.
   std::string session_id;
-  // Without a session_id; `-`: all.
+  // Without a session_id; `-`: all in scope.
   std::string namespace_name = "default";
+  // Of the caller.
+  Scope scope = {};
   // Parsed for kErrors.
   Filter filter;
   // Errors of deleted sessions too.

@@ -20,10 +20,10 @@ Batch ReadBatch(absl::Span<const Result> results) {
 }
 
 // One row: the ids of a batch, how many sessions are due, and how many are held.
-Question<Batch> BatchOf(absl::string_view namespace_name, std::string condition, bool holds_matter,
-                        Parameters parameters) {
+Question<Batch> BatchOf(absl::string_view namespace_name, const Scope& scope, std::string condition,
+                        bool holds_matter, Parameters parameters) {
   const std::string where =
-      absl::StrCat(NamespaceSql(namespace_name, &parameters), " AND ", condition);
+      absl::StrCat(InScopeSql(namespace_name, scope, &parameters), " AND ", condition);
   const absl::string_view held = holds_matter ? "s.hold" : "false";
   std::string text = absl::StrCat(
       "SELECT ARRAY_TO_STRING(ARRAY(SELECT s.id FROM sessions s WHERE ", where, " AND NOT ", held,
@@ -35,32 +35,35 @@ Question<Batch> BatchOf(absl::string_view namespace_name, std::string condition,
 
 }  // namespace
 
-Question<Batch> OwnedSessions(absl::string_view namespace_name, absl::string_view owner_id) {
+Question<Batch> OwnedSessions(absl::string_view namespace_name, absl::string_view owner_id,
+                              const Scope& scope) {
   Parameters parameters;
   std::string condition = absl::StrCat("s.owner_id = ", parameters.Text(owner_id));
-  return BatchOf(namespace_name, std::move(condition), true, std::move(parameters));
+  return BatchOf(namespace_name, scope, std::move(condition), true, std::move(parameters));
 }
 
 Question<Batch> ReferencingSessions(absl::string_view namespace_name, absl::string_view name,
-                                    absl::string_view value) {
+                                    absl::string_view value, const Scope& scope) {
   Parameters parameters;
   Struct reference;
   (*reference.mutable_fields())[std::string(name)] = StringValue(value);
   std::string condition = absl::StrCat("s.refs @> ", parameters.Json(ToJson(reference)));
-  return BatchOf(namespace_name, std::move(condition), false, std::move(parameters));
+  return BatchOf(namespace_name, scope, std::move(condition), false, std::move(parameters));
 }
 
-Question<Batch> DueSessions(absl::string_view namespace_name, absl::string_view workflow) {
+Question<Batch> DueSessions(absl::string_view namespace_name, absl::string_view workflow,
+                            const Scope& scope) {
   Parameters parameters;
   std::string condition = "s.purge_at <= clock_timestamp()";
   if (!workflow.empty())
     absl::StrAppend(&condition, " AND s.workflow = ", parameters.Text(workflow));
-  return BatchOf(namespace_name, std::move(condition), true, std::move(parameters));
+  return BatchOf(namespace_name, scope, std::move(condition), true, std::move(parameters));
 }
 
-Question<int64_t> ForgetOwner(absl::string_view namespace_name, absl::string_view owner_id) {
+Question<int64_t> ForgetOwner(absl::string_view namespace_name, absl::string_view owner_id,
+                              const Scope& scope) {
   Parameters parameters;
-  const std::string where = absl::StrCat(NamespaceSql(namespace_name, &parameters),
+  const std::string where = absl::StrCat(InScopeSql(namespace_name, scope, &parameters),
                                          " AND s.owner_id = ", parameters.Text(owner_id));
   return {.statements = {{absl::StrCat("UPDATE tombstones s SET owner_id = '' WHERE ", where),
                           parameters.Take()}},

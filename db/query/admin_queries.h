@@ -10,17 +10,20 @@
 
 namespace sessiond::db {
 
-// The sessions of an owner. `-` for all namespaces, here and below.
-Question<Batch> OwnedSessions(absl::string_view namespace_name, absl::string_view owner_id);
+// The sessions of an owner. `-` for all namespaces in scope, here and below.
+Question<Batch> OwnedSessions(absl::string_view namespace_name, absl::string_view owner_id,
+                              const Scope& scope);
 // The sessions with this reference; holds are ignored.
 Question<Batch> ReferencingSessions(absl::string_view namespace_name, absl::string_view name,
-                                    absl::string_view value);
+                                    absl::string_view value, const Scope& scope);
 // The sessions whose purge_time has passed; empty `workflow` for all.
-Question<Batch> DueSessions(absl::string_view namespace_name, absl::string_view workflow);
+Question<Batch> DueSessions(absl::string_view namespace_name, absl::string_view workflow,
+                            const Scope& scope);
 
 // What an erasure does besides erasing sessions: removes the owner's name from the tombstones of
 // those archived before. Returns how many.
-Question<int64_t> ForgetOwner(absl::string_view namespace_name, absl::string_view owner_id);
+Question<int64_t> ForgetOwner(absl::string_view namespace_name, absl::string_view owner_id,
+                              const Scope& scope);
 
 Question<DatabaseInfo> LoadDatabaseInfo();
 

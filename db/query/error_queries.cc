@@ -22,7 +22,7 @@ std::string Where(const ErrorSelection& selection, int partition_count, Paramete
     return absl::StrCat(OfSessionSql("x", selection.session_id, partition_count, parameters),
                         " AND ", filter);
   }
-  return absl::StrCat(NamespaceSql(selection.namespace_name, parameters),
+  return absl::StrCat(InScopeSql(selection.namespace_name, selection.scope, parameters),
                       selection.include_deleted ? "" : " AND s.state <> 5", " AND ", filter);
 }
 
@@ -62,13 +62,15 @@ Sql PatternsSql(const ErrorSelection& selection, int partition_count) {
   // Without a filter: an AND of nothing.
   const bool unfiltered =
       selection.filter.kind == Filter::Kind::kAnd && selection.filter.children.empty();
-  if (selection.session_id.empty() && unfiltered) {
+  // What is left of archived sessions has no owner.
+  const bool of_all_owners = !selection.scope.owner_id().has_value();
+  if (selection.session_id.empty() && unfiltered && of_all_owners) {
     absl::StrAppend(
         &live,
         "\n  UNION ALL\n"
         "  SELECT s.workflow, s.operation_stage, s.category, s.error_code, s.errors, 0\n"
         "  FROM error_patterns s\n  WHERE ",
-        NamespaceSql(selection.namespace_name, &parameters));
+        InScopeSql(selection.namespace_name, selection.scope, &parameters));
   }
   std::string text = absl::StrCat(
       "SELECT workflow, operation_stage, category, error_code, sum(errors)::bigint,\n"

@@ -162,13 +162,29 @@ std::string OfSessionSql(absl::string_view alias, absl::string_view session_id, 
 
 std::string SessionOfSql(absl::string_view alias) {
   return absl::StrCat(
-      "CROSS JOIN LATERAL (SELECT s.namespace, s.state FROM sessions s WHERE s.partition = ", alias,
+      "CROSS JOIN LATERAL (SELECT s.namespace, s.owner_id, s.state FROM sessions s WHERE s.partition = ", alias,
       ".partition AND s.id = ", alias, ".session_id LIMIT 1) s");
 }
 
-std::string NamespaceSql(absl::string_view namespace_name, Parameters* parameters) {
-  if (namespace_name == "-") return "true";
-  return absl::StrCat("s.namespace = ", parameters->Text(namespace_name));
+std::string InScopeSql(absl::string_view namespace_name, const Scope& scope,
+                       Parameters* parameters) {
+  std::string sql = "true";
+  if (namespace_name != "-") {
+    if (!scope.HasNamespace(namespace_name)) return "false";
+    sql = absl::StrCat("s.namespace = ", parameters->Text(namespace_name));
+  } else if (!scope.everything() && !scope.all_namespaces()) {
+    // No namespace has a character that means something in an array.
+    sql = absl::StrCat("(s.namespace = ANY(",
+                       parameters->Add(absl::StrCat("{", absl::StrJoin(scope.names(), ","), "}"),
+                                       "text[]"),
+                       ")");
+    for (const std::string& prefix : scope.prefixes())
+      absl::StrAppend(&sql, " OR starts_with(s.namespace, ", parameters->Text(prefix), ")");
+    absl::StrAppend(&sql, ")");
+  }
+  if (const auto owner = scope.owner_id(); owner.has_value())
+    absl::StrAppend(&sql, " AND s.owner_id = ", parameters->Text(*owner));
+  return sql;
 }
 
 }  // namespace sessiond::db

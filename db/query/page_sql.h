@@ -31,6 +31,7 @@
 #include "db/query/question.h"
 #include "db/query/sql_parameters.h"
 #include "state_machine/limits.h"
+#include "state_machine/scope.h"
 
 namespace sessiond::db {
 
@@ -119,12 +120,13 @@ ListQuestion<Message> PageQuestion(const PageParts& parts, const KeyValues& afte
 std::string OfSessionSql(absl::string_view alias, absl::string_view session_id, int partition_count,
                          Parameters* parameters);
 
-// The session `s` of rows of `alias`, for conditions: its namespace and state. LIMIT makes it a
+// The session `s` of rows of `alias`, for conditions: its namespace, owner and state. LIMIT makes it a
 // look-up for each row, so that the order's index is scanned, and all sessions are never joined.
 std::string SessionOfSql(absl::string_view alias);
 
-// The condition that a session `s` is in this namespace; `-`: in any.
-std::string NamespaceSql(absl::string_view namespace_name, Parameters* parameters);
+// The condition that a session `s` is in scope and in this namespace; `-`: in any.
+std::string InScopeSql(absl::string_view namespace_name, const Scope& scope,
+                       Parameters* parameters);
 
 // A count as the API returns it: beyond int32 its maximum.
 inline int32_t Saturated(int64_t count) {

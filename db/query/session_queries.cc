@@ -14,9 +14,9 @@
 namespace sessiond::db {
 namespace {
 
-std::string Where(absl::string_view namespace_name, const Filter& filter, int partition_count,
+std::string Where(const SessionSelection& selection, const Filter& filter, int partition_count,
                   Parameters* parameters) {
-  return absl::StrCat(NamespaceSql(namespace_name, parameters), " AND ",
+  return absl::StrCat(InScopeSql(selection.namespace_name, selection.scope, parameters), " AND ",
                       FilterSql(filter, FilterResource::kSessions, partition_count, parameters));
 }
 
@@ -127,10 +127,11 @@ ListQuestion<v1::Session> ListPage(const SessionSelection& selection, int partit
   PageParts parts = Parts(selection.order);
   Filter filter = selection.filter;
   if (selection.order.field == OrderField::kCreateTime) {
-    if (const auto owner = TakeOwner(&filter); owner.has_value())
-      parts.far_apart = OfOwner(*owner, &parameters);
+    std::optional<std::string> owner = selection.scope.owner_id();
+    if (!owner.has_value()) owner = TakeOwner(&filter);
+    if (owner.has_value()) parts.far_apart = OfOwner(*owner, &parameters);
   }
-  parts.where = Where(selection.namespace_name, filter, partition_count, &parameters);
+  parts.where = Where(selection, filter, partition_count, &parameters);
   // Not a list of states: that would tempt the planner to collect them by their index, and then to
   // sort.
   if (!selection.include_deleted) absl::StrAppend(&parts.where, " AND s.state <> 5");
@@ -138,11 +139,11 @@ ListQuestion<v1::Session> ListPage(const SessionSelection& selection, int partit
 }
 
 Question<Page<v1::Session>> RecoverableSessions(absl::string_view namespace_name,
-                                                absl::string_view owner_id) {
+                                                absl::string_view owner_id, const Scope& scope) {
   Parameters parameters;
   PageParts parts = Parts({.field = OrderField::kCreateTime, .descending = true});
   parts.far_apart = OfOwner(owner_id, &parameters);
-  parts.where = absl::StrCat(NamespaceSql(namespace_name, &parameters), " AND ", kRecoverableSql);
+  parts.where = absl::StrCat(InScopeSql(namespace_name, scope, &parameters), " AND ", kRecoverableSql);
   return *PageQuestion(parts, {}, kPageSizeMax, std::move(parameters), ReadSession);
 }
 
@@ -164,7 +165,7 @@ Question<Aggregate> FullSession(absl::string_view session_id, int partition_coun
       *session.mutable_open_errors() = errors(results.subspan(3, 1)).rows;
     }
     if (results[1].rows() > 0)
-      aggregate.tombstone = Tombstone{.archive_time = results[1].Timestamp(0, 0)};
+      aggregate.tombstone = ReadTombstone(results[1], 0, 0);
     return aggregate;
   };
   return question;
@@ -198,7 +199,7 @@ Question<v1::CountSessionsResponse> SessionCounts(const SessionSelection& select
   const absl::string_view states = selection.include_deleted ? "1, 2, 3, 4, 5" : "1, 2, 3, 4";
   const std::string from =
       absl::StrCat("FROM sessions s WHERE s.state IN (", states, ") AND ",
-                   Where(selection.namespace_name, selection.filter, partition_count, &parameters));
+                   Where(selection, selection.filter, partition_count, &parameters));
   const absl::string_view group = GroupExpression(group_by);
   std::string text =
       group.empty() ? absl::StrCat("SELECT NULL::text, count(*), count(*)\n", from)

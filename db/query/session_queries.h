@@ -19,7 +19,7 @@ ListQuestion<v1::Session> ListPage(const SessionSelection& selection, int partit
 
 // An owner's recoverable sessions, newest first: one page of kPageSizeMax, by sessions_by_owner.
 Question<Page<v1::Session>> RecoverableSessions(absl::string_view namespace_name,
-                                                absl::string_view owner_id);
+                                                absl::string_view owner_id, const Scope& scope);
 
 // A session with its newest files and open errors, or its tombstone.
 Question<Aggregate> FullSession(absl::string_view session_id, int partition_count);

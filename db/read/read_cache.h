@@ -21,6 +21,7 @@ namespace sessiond::db {
 struct PresentedSession {
   // As Protobuf, with what is derived for readers.
   std::string bytes;
+  std::string namespace_name, owner_id;
   int32_t sequence;
   bool deleted;
   // False: this daemon has not read its workflow's revision yet, so derived fields are missing.

@@ -75,9 +75,16 @@ Aggregate FoundSession::ToAggregate() const {
   return aggregate;
 }
 
+void FoundSession::Hide(const Scope& scope) {
+  if (scope.everything()) return;
+  if (session != nullptr && !scope.Has(session->namespace_name, session->owner_id)) session = nullptr;
+  if (tombstone.has_value() && !scope.Has(tombstone->namespace_name, tombstone->owner_id))
+    tombstone.reset();
+}
+
 absl::Status FoundSession::Check(absl::string_view session_id, bool include_deleted) const {
   if (session != nullptr && (include_deleted || !session->deleted)) return absl::OkStatus();
-  return CheckExists(session_id, ToAggregate(), include_deleted);
+  return CheckExists(session_id, ToAggregate(), /*scope=*/{}, include_deleted);
 }
 
 // One thread's connection, opened on demand, and its queries.
@@ -279,6 +286,8 @@ PresentedSession ReadLane::Reader::Presented(v1::Session session) const {
   if (workflow != nullptr) Present(*workflow, clock_.Estimate(), &session);
   return PresentedSession{
       .bytes = session.SerializeAsString(),
+      .namespace_name = session.namespace_(),
+      .owner_id = session.owner_id(),
       .sequence = session.sequence(),
       .deleted = session.state() == v1::Session::DELETED,
       .workflow_known = workflow != nullptr,
@@ -297,7 +306,7 @@ absl::Status ReadLane::Reader::FindTombstones(const std::vector<SessionKey>& key
   if (!results.ok()) return results.status();
   const Result& rows = (*results)[0];
   for (int row = 0; row < rows.rows(); ++row) {
-    (*found)[rows.Int4(row, 0)].tombstone = Tombstone{.archive_time = rows.Timestamp(row, 1)};
+    (*found)[rows.Int4(row, 0)].tombstone = ReadTombstone(rows, row, 1);
   }
   return absl::OkStatus();
 }

@@ -35,6 +35,8 @@ struct FoundSession {
   std::optional<Tombstone> tombstone;
 
   Aggregate ToAggregate() const;
+  // Leaves nothing that is out of scope.
+  void Hide(const Scope& scope);
   // CheckExists.
   absl::Status Check(absl::string_view session_id, bool include_deleted) const;
 };

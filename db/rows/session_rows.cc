@@ -42,4 +42,10 @@ void ReadSession(const Result& result, int row, int first_column, v1::Session* s
   if (!result.IsNull(row, column)) ReadTask(result, row, column, session->mutable_current_task());
 }
 
+Tombstone ReadTombstone(const Result& result, int row, int first_column) {
+  return {.archive_time = result.Timestamp(row, first_column),
+          .namespace_name = std::string(result.Text(row, first_column + 1)),
+          .owner_id = std::string(result.Text(row, first_column + 2))};
+}
+
 }  // namespace sessiond::db

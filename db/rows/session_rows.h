@@ -6,6 +6,7 @@
 #include "db/rows/task_rows.h"
 #include "db/sql/statements.h"
 #include "sessiond/v1/session.pb.h"
+#include "state_machine/decide.h"
 
 namespace sessiond::db {
 
@@ -23,5 +24,8 @@ inline constexpr char kCurrentTaskJoin[] =
 // REQUIRES: kSessionColumns begin at `first_column`. Fields derived for a reader are left to
 // Present (decide.h).
 void ReadSession(const Result& result, int row, int first_column, v1::Session* session);
+
+// REQUIRES: a tombstone's archived_at, namespace and owner_id begin at `first_column`.
+Tombstone ReadTombstone(const Result& result, int row, int first_column);
 
 }  // namespace sessiond::db

@@ -241,8 +241,8 @@ void CommitGroup::Take(GroupFinds finds) {
     aggregate.blocking = std::move(blocking);
     aggregate.session = std::move(session);
   }
-  for (const auto& [id, archive_time] : finds.tombstones)
-    entries_[id].aggregate.tombstone = Tombstone{.archive_time = archive_time};
+  for (auto& [id, tombstone] : finds.tombstones)
+    entries_[id].aggregate.tombstone = std::move(tombstone);
   for (auto& [ix, fingerprint, session_id, answer] : finds.requests) {
     const std::string& key = submissions_[ix]->request_key;
     cache_.PutRequest(key);
@@ -338,7 +338,8 @@ absl::StatusOr<Outcome> CommitGroup::DecideOne(Submission& submission) {
   }
   if (workflow == nullptr) {
     // Without a session, no workflow applies.
-    if (auto exists = CheckExists(command.session_id, entry.aggregate, /*include_deleted=*/true);
+    if (auto exists = CheckExists(command.session_id, entry.aggregate, command.scope,
+                                  /*include_deleted=*/true);
         !exists.ok()) {
       return exists;
     }

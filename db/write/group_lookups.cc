@@ -97,7 +97,7 @@ LookupReaders QueueLookups(const GroupLookups& lookups, WorkflowCatalog& catalog
   look_up(kFindTombstones, lookups.tombstones, WriteSessionKey,
           [&lookups](const Result& result, int row, GroupFinds* finds) {
             const SessionKey& key = lookups.tombstones[result.Int4(row, 0)];
-            finds->tombstones.push_back({std::string(key.id), result.Timestamp(row, 1)});
+            finds->tombstones.push_back({std::string(key.id), ReadTombstone(result, row, 1)});
           });
   look_up(kFindRequests, lookups.requests, WriteRequestKey, ReadRequest);
   look_up(kFindSentEvents, lookups.events, WriteSessionKey, ReadFoundEvent);

@@ -56,7 +56,7 @@ struct GroupFinds {
   };
   struct FoundTombstone {
     std::string session_id;
-    absl::Time archive_time;
+    Tombstone tombstone;
   };
   struct FoundRequest {
     int32_t ix;

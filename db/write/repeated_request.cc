@@ -96,7 +96,8 @@ absl::StatusOr<Outcome> AnswerRepetition(const Submission& submission, const Don
                                          Outcome outcome) {
   if (request.fingerprint != submission.fingerprint)
     return RequestIdReused(submission.command.request_id);
-  if (auto exists = CheckExists(request.session_id, aggregate, /*include_deleted=*/true);
+  if (auto exists = CheckExists(request.session_id, aggregate, submission.command.scope,
+                                /*include_deleted=*/true);
       !exists.ok()) {
     return exists;
   }

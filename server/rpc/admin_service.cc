@@ -44,11 +44,11 @@ absl::Status TroubleOf(const Outcomes& outcomes) {
 Answer<v1::EraseOwnerResponse> AdminService::EraseOwner(CallInfo call,
                                                         v1::EraseOwnerRequest request) {
   const std::string name = NamespaceOf(request.namespace_());
-  const auto batch = co_await store_.FindOwnedSessions(name, request.owner_id(), call.deadline);
+  const auto batch = co_await store_.FindOwnedSessions(name, request.owner_id(), call.asker);
   if (!batch.ok()) co_return batch.status();
   const Outcomes outcomes = co_await changes_.MakeEach(call, batch->session_ids, request);
   if (auto trouble = TroubleOf(outcomes); !trouble.ok()) co_return trouble;
-  const auto forgotten = co_await store_.ForgetOwner(name, request.owner_id(), call.deadline);
+  const auto forgotten = co_await store_.ForgetOwner(name, request.owner_id(), call.asker);
   if (!forgotten.ok()) co_return forgotten.status();
   v1::EraseOwnerResponse response;
   response.set_affected_count(Affected(outcomes));
@@ -61,7 +61,7 @@ Answer<v1::EraseOwnerResponse> AdminService::EraseOwner(CallInfo call,
 Answer<v1::DetachReferenceResponse> AdminService::DetachReference(
     CallInfo call, v1::DetachReferenceRequest request) {
   const auto batch = co_await store_.FindReferencingSessions(
-      NamespaceOf(request.namespace_()), request.name(), request.value(), call.deadline);
+      NamespaceOf(request.namespace_()), request.name(), request.value(), call.asker);
   if (!batch.ok()) co_return batch.status();
   const Outcomes outcomes = co_await changes_.MakeEach(call, batch->session_ids, request);
   if (auto trouble = TroubleOf(outcomes); !trouble.ok()) co_return trouble;
@@ -74,7 +74,7 @@ Answer<v1::DetachReferenceResponse> AdminService::DetachReference(
 Answer<v1::PurgeSessionsResponse> AdminService::PurgeSessions(CallInfo call,
                                                               v1::PurgeSessionsRequest request) {
   const auto batch = co_await store_.FindDueSessions(NamespaceOf(request.namespace_()),
-                                                     request.workflow(), call.deadline);
+                                                     request.workflow(), call.asker);
   if (!batch.ok()) co_return batch.status();
   v1::PurgeSessionsResponse response;
   response.set_due_count(batch->due);
@@ -99,7 +99,7 @@ Awaitable<absl::Status> AdminService::ImportSessions(CallInfo call, ImportStream
 
 Answer<v1::GetServerInfoResponse> AdminService::GetServerInfo(CallInfo call,
                                                               v1::GetServerInfoRequest) {
-  const auto info = co_await store_.GetDatabaseInfo(call.deadline);
+  const auto info = co_await store_.GetDatabaseInfo(call.asker.deadline);
   if (!info.ok()) co_return info.status();
   v1::GetServerInfoResponse response;
   response.set_version(SESSIOND_VERSION);

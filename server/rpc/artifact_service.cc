@@ -13,7 +13,7 @@ Answer<v1::ListArtifactsResponse> ArtifactService::ListArtifacts(CallInfo call,
                                   .kind = request.kind()};
   auto page = PageOf(request, {"ListArtifacts", request.session_id(), Part(request.kind()),
                                Part(request.include_deleted())});
-  co_return ReplyOf(co_await store_.List(std::move(selection), std::move(page), call.deadline),
+  co_return ReplyOf(co_await store_.List(std::move(selection), std::move(page), call.asker),
                     &v1::ListArtifactsResponse::mutable_artifacts);
 }
 

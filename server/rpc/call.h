@@ -13,7 +13,7 @@
 #include <utility>
 
 #include "absl/time/time.h"
-#include "db/base/deadline.h"
+#include "db/base/asker.h"
 
 namespace sessiond::rpc {
 
@@ -88,8 +88,8 @@ class CallOver final : public Tag {
 struct CallInfo {
   // The authenticated caller; `anonymous` without authentication.
   std::string caller = "anonymous";
-  // When the caller stops waiting for the reply.
-  db::Deadline deadline;
+  // When the caller stops waiting for the reply, and what it may see.
+  db::Asker asker;
 };
 
 }  // namespace sessiond::rpc

@@ -31,7 +31,8 @@ void MakeReply(db::Outcome& outcome, v1::DeleteArtifactResponse* reply) {
 
 Answer<db::Outcome> Changes::Submit(CallInfo call, Command command) {
   command.caller = call.caller;
-  Change change(store_, std::move(command), call.deadline);
+  command.scope = call.asker.scope;
+  Change change(store_, std::move(command), call.asker.deadline);
   absl::StatusOr<db::Outcome> outcome = co_await change;
   if (outcome.ok()) journal_.Changed(*outcome);
   co_return outcome;
@@ -39,8 +40,11 @@ Answer<db::Outcome> Changes::Submit(CallInfo call, Command command) {
 
 Awaitable<std::vector<absl::StatusOr<db::Outcome>>> Changes::SubmitAll(
     CallInfo call, std::vector<Command> commands) {
-  for (Command& command : commands) command.caller = call.caller;
-  ChangeAll changes(store_, std::move(commands), call.deadline);
+  for (Command& command : commands) {
+    command.caller = call.caller;
+    command.scope = call.asker.scope;
+  }
+  ChangeAll changes(store_, std::move(commands), call.asker.deadline);
   std::vector<absl::StatusOr<db::Outcome>> outcomes = co_await changes;
   for (const auto& outcome : outcomes) {
     if (outcome.ok()) journal_.Changed(*outcome);

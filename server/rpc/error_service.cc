@@ -24,7 +24,7 @@ absl::StatusOr<db::ErrorSelection> SelectionOf(const Request& request) {
 Answer<v1::SessionError> ErrorService::GetError(CallInfo call, v1::GetErrorRequest request) {
   return store_.GetError(
       {.session_id = request.session_id(), .include_deleted = request.include_deleted()},
-      request.error_id(), call.deadline);
+      request.error_id(), call.asker);
 }
 
 Answer<v1::ListErrorsResponse> ErrorService::ListErrors(CallInfo call,
@@ -33,7 +33,7 @@ Answer<v1::ListErrorsResponse> ErrorService::ListErrors(CallInfo call,
   if (!selection.ok()) co_return selection.status();
   auto page = PageOf(request, {"ListErrors", request.session_id(), selection->namespace_name,
                                request.filter(), Part(request.include_deleted())});
-  co_return ReplyOf(co_await store_.List(*std::move(selection), std::move(page), call.deadline),
+  co_return ReplyOf(co_await store_.List(*std::move(selection), std::move(page), call.asker),
                     &v1::ListErrorsResponse::mutable_errors);
 }
 
@@ -41,7 +41,7 @@ Answer<v1::SummarizeErrorsResponse> ErrorService::SummarizeErrors(
     CallInfo call, v1::SummarizeErrorsRequest request) {
   auto selection = SelectionOf(request);
   if (!selection.ok()) co_return selection.status();
-  co_return co_await store_.SummarizeErrors(*std::move(selection), call.deadline);
+  co_return co_await store_.SummarizeErrors(*std::move(selection), call.asker);
 }
 
 }  // namespace sessiond::rpc

@@ -122,7 +122,7 @@ absl::Status CannotBeCompleted(const std::string& id, const ImportCompletion& co
 
 Detached Item::Complete() {
   db::SessionStore& store = import->store;
-  const auto found = co_await store.GetImportedSession(command.session_id, deadline);
+  const auto found = co_await store.GetImportedSession(command.session_id, {deadline, command.scope});
   if (!found.ok()) {
     outcome = found.status();
     co_return Done();
@@ -164,6 +164,7 @@ Awaitable<absl::Status> Submit(db::SessionStore& store, const CallInfo& call,
   if (auto format = CheckSessionId(id, (*workflow)->definition().id_format()); !format.ok())
     co_return format;
   item.command.caller = call.caller;
+  item.command.scope = call.asker.scope;
   item.command.session_id = id;
   item.command.workflow = *std::move(workflow);
   item.command.request = std::move(request);

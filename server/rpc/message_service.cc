@@ -17,7 +17,7 @@ Answer<v1::ListMessagesResponse> MessageService::ListMessages(CallInfo call,
                                  .descending = *descending};
   auto page = PageOf(request, {"ListMessages", request.session_id(), Part(request.after_sequence()),
                                request.order_by(), Part(request.include_deleted())});
-  co_return ReplyOf(co_await store_.List(std::move(selection), std::move(page), call.deadline),
+  co_return ReplyOf(co_await store_.List(std::move(selection), std::move(page), call.asker),
                     &v1::ListMessagesResponse::mutable_messages);
 }
 

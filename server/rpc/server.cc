@@ -127,9 +127,9 @@ struct Server::Calls {
 
     const SteadyTime begin = SteadyTime::Now();
     served.metrics->Started();
-    CallInfo call{.deadline = {DeadlineOf(context), over.flag()}};
+    CallInfo call{.asker = db::Deadline(DeadlineOf(context), over.flag())};
     Bytes reply;
-    if (call.deadline.time <= begin) {
+    if (call.asker.deadline.time <= begin) {
       reply = absl::DeadlineExceededError("The deadline had passed when the call arrived.");
     } else if (server.draining_) {
       reply = Draining();
@@ -170,7 +170,7 @@ struct Server::Calls {
     absl::Status status = StreamDraining();
     if (server.streams_.Join(stream)) {
       Awaitable<absl::Status> handling = served.method->stream(
-          CallInfo{.deadline = {SteadyTime::InfiniteFuture(), &stream.news()->over}}, stream);
+          CallInfo{.asker = db::Deadline(SteadyTime::InfiniteFuture(), &stream.news()->over)}, stream);
       status = co_await handling;
       if (stream.draining() && status.ok()) status = StreamDraining();
       if (status.ok() && !stream.heard() && !served.service->StreamsRequests(served.index))

@@ -66,7 +66,7 @@ void Explain(const db::FoundSession& found, bool include_deleted, v1::SessionLoo
 
 Answer<v1::Session> SessionService::CreateSession(CallInfo call, v1::CreateSessionRequest request) {
   const auto workflow =
-      co_await store_.FindNewestWorkflow(request.session().workflow(), call.deadline);
+      co_await store_.FindNewestWorkflow(request.session().workflow(), call.asker.deadline);
   if (!workflow.ok()) co_return workflow.status();
   if (*workflow == nullptr)
     co_return UnknownWorkflow(request.session().workflow(), store_.catalog().Names());
@@ -95,12 +95,12 @@ Answer<Serialized<v1::Session>> SessionService::GetSession(CallInfo call,
                                                            v1::GetSessionRequest request) {
   if (request.view() == v1::GetSessionRequest::FULL) {
     const auto full = co_await store_.GetFullSession(request.session_id(),
-                                                     request.include_deleted(), call.deadline);
+                                                     request.include_deleted(), call.asker);
     if (!full.ok()) co_return full.status();
     co_return Serialized<v1::Session>::Of(*full);
   }
   const auto found =
-      co_await store_.GetSession(request.session_id(), request.include_deleted(), call.deadline);
+      co_await store_.GetSession(request.session_id(), request.include_deleted(), call.asker);
   if (!found.ok()) co_return found.status();
   co_return Serialized<v1::Session>{std::shared_ptr<const std::string>(*found, &(*found)->bytes)};
 }
@@ -115,7 +115,7 @@ Answer<v1::LookupSessionsResponse> SessionService::LookupSessions(
   std::sort(ids.begin(), ids.end());
   ids.erase(std::unique(ids.begin(), ids.end()), ids.end());
   absl::StatusOr<std::vector<db::FoundSession>> found = std::vector<db::FoundSession>();
-  if (!ids.empty()) found = co_await store_.LookupSessions(ids, call.deadline);
+  if (!ids.empty()) found = co_await store_.LookupSessions(ids, call.asker);
   if (!found.ok()) co_return found.status();
 
   v1::LookupSessionsResponse response;
@@ -144,14 +144,14 @@ Answer<v1::ListSessionsResponse> SessionService::ListSessions(CallInfo call,
                                  .order = *order};
   auto page = PageOf(request, {"ListSessions", selection.namespace_name, request.filter(),
                                request.order_by(), Part(request.include_deleted())});
-  co_return ReplyOf(co_await store_.List(std::move(selection), std::move(page), call.deadline),
+  co_return ReplyOf(co_await store_.List(std::move(selection), std::move(page), call.asker),
                     &v1::ListSessionsResponse::mutable_sessions);
 }
 
 Answer<v1::ListRecoverableSessionsResponse> SessionService::ListRecoverableSessions(
     CallInfo call, v1::ListRecoverableSessionsRequest request) {
   auto page = co_await store_.ListRecoverableSessions(NamespaceOf(request.namespace_()),
-                                                      request.owner_id(), call.deadline);
+                                                      request.owner_id(), call.asker);
   if (!page.ok()) co_return page.status();
   v1::ListRecoverableSessionsResponse response;
   response.mutable_sessions()->Swap(&page->rows);
@@ -166,7 +166,7 @@ Answer<v1::CountSessionsResponse> SessionService::CountSessions(CallInfo call,
   db::SessionSelection selection{.namespace_name = NamespaceOf(request.namespace_()),
                                  .filter = *std::move(filter),
                                  .include_deleted = request.include_deleted()};
-  co_return co_await store_.CountSessions(std::move(selection), request.group_by(), call.deadline);
+  co_return co_await store_.CountSessions(std::move(selection), request.group_by(), call.asker);
 }
 
 Answer<v1::ListSessionEventsResponse> SessionService::ListSessionEvents(
@@ -175,7 +175,7 @@ Answer<v1::ListSessionEventsResponse> SessionService::ListSessionEvents(
       PageOf(request, {"ListSessionEvents", request.session_id(), Part(request.include_deleted())});
   db::EventSelection selection{.session_id = request.session_id(),
                                .include_deleted = request.include_deleted()};
-  co_return ReplyOf(co_await store_.List(std::move(selection), std::move(page), call.deadline),
+  co_return ReplyOf(co_await store_.List(std::move(selection), std::move(page), call.asker),
                     &v1::ListSessionEventsResponse::mutable_events);
 }
 

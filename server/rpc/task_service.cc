@@ -11,7 +11,7 @@ namespace sessiond::rpc {
 
 Answer<v1::SessionTask> TaskService::GetTask(CallInfo call, v1::GetTaskRequest request) {
   const auto found =
-      co_await store_.GetSession(request.session_id(), request.include_deleted(), call.deadline);
+      co_await store_.GetSession(request.session_id(), request.include_deleted(), call.asker);
   if (!found.ok()) co_return found.status();
   v1::Session session;
   session.ParseFromString((*found)->bytes);
@@ -25,7 +25,7 @@ Answer<v1::ListTasksResponse> TaskService::ListTasks(CallInfo call, v1::ListTask
   db::TaskSelection selection{.namespace_name = NamespaceOf(request.namespace_()),
                               .filter = *std::move(filter)};
   auto page = PageOf(request, {"ListTasks", selection.namespace_name, request.filter()});
-  co_return ReplyOf(co_await store_.List(std::move(selection), std::move(page), call.deadline),
+  co_return ReplyOf(co_await store_.List(std::move(selection), std::move(page), call.asker),
                     &v1::ListTasksResponse::mutable_tasks);
 }
 

@@ -114,7 +114,9 @@ class Watching {
   }
 
   Awaitable<absl::Status> TokenExpired() {
-    const auto oldest = co_await feed_.reads().GetOldestResumable();
+    // When something out of scope happened is nobody's business.
+    absl::StatusOr<std::optional<absl::Time>> oldest = store_.Now();
+    if (interest_->scope().everything()) oldest = co_await feed_.reads().GetOldestResumable();
     if (!oldest.ok()) co_return oldest.status();
     co_return Refusal(v1::RESUME_TOKEN_EXPIRED,
                       "Changes behind the resume token were removed since. Read the present state "
@@ -142,6 +144,7 @@ class Watching {
   // All that match, page by page in the order of their creation.
   Awaitable<absl::Status> SendMatching(watch::InitialState* told) {
     const db::SessionSelection selection{.namespace_name = interest_->namespace_name(),
+                                         .scope = interest_->scope(),
                                          .filter = interest_->filter(),
                                          .include_deleted = interest_->shows_deleted(),
                                          .order = {OrderField::kCreateTime, /*descending=*/false}};
@@ -311,10 +314,10 @@ class Watching {
 
 }  // namespace
 
-Awaitable<absl::Status> WatchService::WatchSessions(CallInfo, Watch& stream) {
+Awaitable<absl::Status> WatchService::WatchSessions(CallInfo call, Watch& stream) {
   std::optional<WatchSessionsRequest> request = co_await stream.Read();
   if (!request.has_value()) co_return absl::OkStatus();
-  auto interest = watch::Interest::Of(*request, store_.partition_count());
+  auto interest = watch::Interest::Of(*request, call.asker.scope, store_.partition_count());
   if (!interest.ok()) co_return interest.status();
   if (auto valid = CheckRequest(*request); !valid.ok()) co_return valid;
   Watching watching(store_, feed_, stream, *std::move(interest), *request);

@@ -57,12 +57,12 @@ Answer<v1::ListWorkflowsResponse> WorkflowService::ListWorkflows(CallInfo call,
                                                                  v1::ListWorkflowsRequest request) {
   auto page = PageOf(request, {"ListWorkflows", Part(request.all_revisions())});
   co_return ReplyOf(
-      co_await store_.ListWorkflows(request.all_revisions(), std::move(page), call.deadline),
+      co_await store_.ListWorkflows(request.all_revisions(), std::move(page), call.asker.deadline),
       &v1::ListWorkflowsResponse::mutable_workflows);
 }
 
 Answer<v1::Workflow> WorkflowService::GetWorkflow(CallInfo call, v1::GetWorkflowRequest request) {
-  const absl::Status refreshed = co_await store_.RefreshWorkflows(call.deadline);
+  const absl::Status refreshed = co_await store_.RefreshWorkflows(call.asker.deadline);
   if (!refreshed.ok()) co_return refreshed;
   const WorkflowCatalog& catalog = store_.catalog();
   const WorkflowCatalog::Entry found = request.revision() == 0
@@ -81,7 +81,7 @@ Answer<v1::Workflow> WorkflowService::CreateWorkflow(CallInfo call,
   const std::vector<WorkflowProblem> problems = CheckWorkflow(definition);
   if (!problems.empty()) co_return InvalidWorkflow(problems);
 
-  const auto stored = co_await store_.CreateWorkflow(definition, call.deadline);
+  const auto stored = co_await store_.CreateWorkflow(definition, call.asker.deadline);
   if (!stored.ok()) co_return stored.status();
   if (stored->created()) {
     Log(LogLevel::kInfo, "workflow",
@@ -89,7 +89,7 @@ Answer<v1::Workflow> WorkflowService::CreateWorkflow(CallInfo call,
         {{"caller", call.caller}, {"actor", request.actor()}, {"reason", request.reason()}});
   }
   // From now on new sessions of this daemon follow it.
-  const absl::Status refreshed = co_await store_.RefreshWorkflows(call.deadline);
+  const absl::Status refreshed = co_await store_.RefreshWorkflows(call.asker.deadline);
   if (!refreshed.ok()) co_return refreshed;
   definition.set_revision(stored->revision);
   co_return std::move(definition);

@@ -112,8 +112,9 @@ absl::Status InvalidField(const std::string& field, const std::string& wrong) {
 }  // namespace
 
 absl::StatusOr<std::shared_ptr<const Interest>> Interest::Of(
-    const v1::WatchSessionsRequest& request, int partition_count) {
+    const v1::WatchSessionsRequest& request, Scope scope, int partition_count) {
   auto interest = std::shared_ptr<Interest>(new Interest());
+  interest->scope_ = std::move(scope);
   if (auto taken = interest->Take(request); !taken.ok()) return taken;
   interest->Place(partition_count);
   interest->FindKeys();
@@ -179,6 +180,11 @@ void Interest::FindKeys() {
     return;
   }
   keys_ = {Key(KeyKind::kAll, "")};
+  if (const auto owner = scope_.owner_id(); owner.has_value()) {
+    key_kind_ = KeyKind::kOwner;
+    keys_ = {Key(key_kind_, *owner)};
+    return;
+  }
   if (namespace_ != "-") {
     key_kind_ = KeyKind::kNamespace;
     keys_ = {Key(key_kind_, namespace_)};
@@ -204,7 +210,7 @@ std::optional<bool> Interest::Judge(const Change& change) const {
     return std::nullopt;
   }
   const Session* known = change.after != nullptr ? change.after.get() : change.before.get();
-  if (known == nullptr) return std::nullopt;
+  if (known == nullptr || !scope_.Has(*known)) return std::nullopt;
   if (!namespace_.empty() && namespace_ != "-" && known->namespace_() != namespace_)
     return std::nullopt;
   // Filters whose result changes with time alone were refused before.
@@ -220,7 +226,7 @@ std::optional<bool> Interest::Judge(const Change& change) const {
 }
 
 bool Interest::Shows(const Session& session) const {
-  return (shows_deleted_ || session.state() != Session::DELETED) &&
+  return scope_.Has(session) && (shows_deleted_ || session.state() != Session::DELETED) &&
          Matches(filter_, session, absl::InfinitePast());
 }
 
@@ -232,6 +238,7 @@ std::string Interest::Canonical() const {
   add(absl::StrCat(session_ids_.size()));
   for (const std::string& id : session_ids_) add(id);
   for (const int type : event_types_) add(absl::StrCat(type));
+  if (!scope_.everything()) add(scope_.Canonical());
   return text;
 }
 

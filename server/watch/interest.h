@@ -18,6 +18,7 @@
 #include "server/watch/change.h"
 #include "sessiond/v1/session_service.pb.h"
 #include "state_machine/filter.h"
+#include "state_machine/scope.h"
 
 namespace sessiond::watch {
 
@@ -45,8 +46,9 @@ class Interest {
  public:
   // INVALID_FORMAT: one of the ids. INVALID_FIELD: too many ids, or an unknown event type.
   // INVALID_FILTER: as in a list; also for `recoverable`, which changes without an event.
+  // What is out of `scope` does not concern it.
   static absl::StatusOr<std::shared_ptr<const Interest>> Of(const v1::WatchSessionsRequest& request,
-                                                            int partition_count);
+                                                            Scope scope, int partition_count);
 
   // Nothing when the change does not concern it. Otherwise whether the initial state would show the
   // session after the change.
@@ -71,12 +73,13 @@ class Interest {
   const std::vector<std::string>& session_ids() const { return session_ids_; }
   const std::string& namespace_name() const { return namespace_; }
   const Filter& filter() const { return filter_; }
+  const Scope& scope() const { return scope_; }
   // The partitions of its sessions, ascending.
   const std::vector<int16_t>& partitions() const { return partitions_; }
   KeyKind key_kind() const { return key_kind_; }
   // One key; for named sessions one each.
   const std::vector<std::string>& keys() const { return keys_; }
-  // Equal for equal interests, and only for those.
+  // Equal for equal interests in the same scope, and only for those.
   std::string Canonical() const;
 
  private:
@@ -85,6 +88,7 @@ class Interest {
   void Place(int partition_count);
   void FindKeys();
 
+  Scope scope_;
   std::vector<std::string> session_ids_;
   // `-` for all; empty with session_ids.
   std::string namespace_;

@@ -1,9 +1,12 @@
 #include "server/watch/resume_token.h"
 
 #include <openssl/crypto.h>
+#include <openssl/evp.h>
 
+#include <memory>
 #include <optional>
 
+#include "absl/random/random.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "state_machine/refusal.h"
@@ -12,10 +15,31 @@ namespace sessiond::watch {
 namespace {
 
 // Raised when the layout changes: older tokens are then refused.
-constexpr char kVersion = 1;
+constexpr char kVersion = 2;
 constexpr char kInitialState = 1, kChanges = 2;
-constexpr std::size_t kHeadBytes = 2;
-constexpr std::size_t kSealBytes = 16;
+constexpr std::size_t kVersionBytes = 1, kSaltBytes = 8, kSealBytes = 16;
+
+// Encrypts, or decrypts.
+std::string Crypt(const std::string& key, absl::string_view counter, absl::string_view bytes) {
+  static EVP_CIPHER* const aes = EVP_CIPHER_fetch(nullptr, "AES-128-CTR", nullptr);
+  thread_local const std::unique_ptr<EVP_CIPHER_CTX, decltype(&EVP_CIPHER_CTX_free)> context(
+      EVP_CIPHER_CTX_new(), &EVP_CIPHER_CTX_free);
+  const auto in = [](absl::string_view text) {
+    return reinterpret_cast<const unsigned char*>(text.data());
+  };
+  EVP_EncryptInit_ex2(context.get(), aes, in(key), in(counter), nullptr);
+  std::string out(bytes.size(), '\0');
+  int size = 0;
+  EVP_EncryptUpdate(context.get(), reinterpret_cast<unsigned char*>(out.data()), &size, in(bytes),
+                    static_cast<int>(bytes.size()));
+  return out;
+}
+
+std::string DrawSalt() {
+  thread_local absl::BitGen random;
+  const uint64_t salt = random();
+  return std::string(reinterpret_cast<const char*>(&salt), kSaltBytes);
+}
 
 void AppendVarint(uint64_t value, std::string* out) {
   for (; value >= 0x80; value >>= 7) out->push_back(static_cast<char>(value | 0x80));
@@ -45,32 +69,39 @@ ResumeTokens::ResumeTokens(const PageTokens& tokens, const Interest& interest, i
     : tokens_(tokens),
       interest_(interest),
       partition_count_(partition_count),
-      watched_(tokens.Sign(absl::StrCat("watched\n", interest.Canonical()))) {}
+      watched_(tokens.Sign(absl::StrCat("watched\n", interest.Canonical()))),
+      key_(tokens.Sign("key of resume tokens")) {}
 
-std::string ResumeTokens::Seal(absl::string_view body) const {
-  return tokens_.Sign(absl::StrCat("resume token\n", watched_, body));
+std::string ResumeTokens::Seal(absl::string_view clear) const {
+  return tokens_.Sign(absl::StrCat("resume token\n", watched_, clear));
 }
 
 std::string ResumeTokens::Make(const ResumePoint& point) const {
-  std::string bytes = {kVersion, point.in_initial_state ? kInitialState : kChanges};
+  std::string body = {point.in_initial_state ? kInitialState : kChanges};
   for (const int16_t partition : interest_.partitions())
-    AppendVarint(static_cast<uint64_t>(point.positions[partition]), &bytes);
-  return absl::WebSafeBase64Escape(absl::StrCat(bytes, Seal(bytes)));
+    AppendVarint(static_cast<uint64_t>(point.positions[partition]), &body);
+  const std::string head = absl::StrCat(std::string(1, kVersion), DrawSalt());
+  const std::string seal = Seal(absl::StrCat(head, body));
+  return absl::WebSafeBase64Escape(absl::StrCat(head, Crypt(key_, seal, body), seal));
 }
 
 absl::StatusOr<ResumePoint> ResumeTokens::Open(absl::string_view token) const {
+  constexpr std::size_t kHeadBytes = kVersionBytes + kSaltBytes;
   std::string bytes;
-  if (!absl::WebSafeBase64Unescape(token, &bytes) || bytes.size() < kHeadBytes + kSealBytes ||
-      absl::WebSafeBase64Escape(bytes) != token) {  // A token has one spelling.
-    return Refused();
+  if (!absl::WebSafeBase64Unescape(token, &bytes) || bytes.size() <= kHeadBytes + kSealBytes ||
+      absl::WebSafeBase64Escape(bytes) != token || bytes[0] != kVersion) {
+    return Refused();  // A token has one spelling.
   }
-  const absl::string_view body = absl::string_view(bytes).substr(0, bytes.size() - kSealBytes);
-  const absl::string_view seal = absl::string_view(bytes).substr(body.size());
-  if (CRYPTO_memcmp(Seal(body).data(), seal.data(), kSealBytes) != 0) return Refused();
-  if (body[0] != kVersion) return Refused();
+  const absl::string_view all = bytes;
+  const absl::string_view head = all.substr(0, kHeadBytes);
+  const absl::string_view seal = all.substr(all.size() - kSealBytes);
+  const std::string body =
+      Crypt(key_, seal, all.substr(kHeadBytes, all.size() - kHeadBytes - kSealBytes));
+  if (CRYPTO_memcmp(Seal(absl::StrCat(head, body)).data(), seal.data(), kSealBytes) != 0)
+    return Refused();
   ResumePoint point{.positions = Positions(static_cast<std::size_t>(partition_count_)),
-                    .in_initial_state = body[1] == kInitialState};
-  absl::string_view rest = body.substr(kHeadBytes);
+                    .in_initial_state = body[0] == kInitialState};
+  absl::string_view rest = absl::string_view(body).substr(1);
   for (const int16_t partition : interest_.partitions()) {
     const std::optional<int64_t> position = TakeVarint(&rest);
     if (!position.has_value()) return Refused();

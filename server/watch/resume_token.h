@@ -1,11 +1,15 @@
 // Resume tokens: the position of a watch. The caller carries the token, and it is accepted only if
 // this database's daemons made it, and only for the same watch.
 //
-//   token = base64url( version | what the watch is doing | the position of each partition it
-//                      watches, as a varint | the first 16 bytes of HMAC-SHA-256 )
+//   token = base64url( version | salt | encrypted: what the watch is doing, and the position of each
+//                      partition it watches, as a varint | seal )
 //
-// The HMAC also covers what is watched, which is not in the token itself. Tokens of a watch of one
-// session have 28 bytes; of a watch of everything, in 64 partitions, about 300.
+// The seal is the first 16 bytes of an HMAC-SHA-256 over all of it in the clear, and over what is
+// watched and in which scope, which is not in the token itself. It is also the initial counter of
+// the encryption (AES-128-CTR), as in SIV modes (RFC 5297), so that no counter is used for two
+// tokens. Positions are secret because they count everybody's changes; the salt hides whether there
+// were any between two tokens. Tokens of a watch of one session have about 40 bytes; of a watch of
+// everything, in 64 partitions, about 300.
 #pragma once
 
 #include <string>
@@ -36,13 +40,13 @@ class ResumeTokens {
   absl::StatusOr<ResumePoint> Open(absl::string_view token) const;
 
  private:
-  std::string Seal(absl::string_view body) const;
+  std::string Seal(absl::string_view clear) const;
 
   const PageTokens& tokens_;
   const Interest& interest_;
   const int partition_count_;
-  // A digest of what is watched.
-  const std::string watched_;
+  // A digest of what is watched, and the key that hides positions.
+  const std::string watched_, key_;
 };
 
 }  // namespace sessiond::watch
