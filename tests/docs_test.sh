@@ -17,7 +17,8 @@ def headings(page):
 
 
 broken = []
-pages = [*pathlib.Path().glob('*.md'), *pathlib.Path('docs').rglob('*.md')]
+pages = [*pathlib.Path().glob('*.md'), *pathlib.Path('docs').rglob('*.md'),
+         *pathlib.Path('proto').glob('*.md'), *pathlib.Path('third_party').glob('*.md')]
 for page in pages:
     text = re.sub(r'```.*?```', '', page.read_text(), flags=re.DOTALL)
     for link in re.findall(r'\]\(([^)\s]+)\)', text):
