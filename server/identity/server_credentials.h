@@ -1,0 +1,51 @@
+// A gRPC server's TLS, whose certificate can be replaced while it serves.
+//
+//     LoadTls ──▶ TlsSource::Set          any thread, when the files have changed
+//                     │
+//     handshake ──▶ the source's material of this moment ──▶ gRPC
+//
+// gRPC asks at every handshake. So a new certificate, key or client CA counts from the next
+// connection on; connections that exist stay as they are, and no thread waits for anything. What
+// the source holds has passed LoadTls. (gRPC's own reloader, FileWatcherCertificateProvider, has a
+// thread, looks at the files itself, and ends the process over one that is empty.)
+#pragma once
+
+#include <grpcpp/security/server_credentials.h>
+
+#include <memory>
+#include <mutex>
+
+#include "server/identity/tls_files.h"
+
+namespace sessiond::identity {
+
+enum class ClientAuth {
+  kNone,      // Clients are not asked for a certificate.
+  kOptional,  // They may have none; one that a client CA did not issue ends the handshake.
+  kRequired,  // They have one that a client CA issued, or the handshake ends.
+};
+
+// What is served at this moment; there is always something. Thread-safe.
+class TlsSource {
+ public:
+  explicit TlsSource(TlsMaterial material);
+
+  void Set(TlsMaterial material);
+  std::shared_ptr<const TlsMaterial> Get() const;
+
+ private:
+  mutable std::mutex mutex_;
+  std::shared_ptr<const TlsMaterial> material_;
+};
+
+// For AddListeningPort and AddExternalConnectionAcceptor, any number of them, which all serve what
+// the source holds.
+//
+// With kOptional and kRequired the source's material has client CAs; if it does not, the port is
+// not opened, or goes on with what it had.
+//
+// No AuthMetadataProcessor can be set: who calls is found out where calls are handled.
+std::shared_ptr<grpc::ServerCredentials> TlsServerCredentials(
+    std::shared_ptr<const TlsSource> source, ClientAuth client_auth);
+
+}  // namespace sessiond::identity

@@ -1,0 +1,56 @@
+#include "server/identity/small_file.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "absl/cleanup/cleanup.h"
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+
+namespace sessiond::identity {
+namespace {
+
+// Until its end, or one byte more than `bytes_max`. False: errno says why.
+bool ReadAll(int fd, std::size_t bytes_max, std::string* text) {
+  text->resize(bytes_max + 1);
+  std::size_t size = 0;
+  while (size < text->size()) {
+    const ssize_t count = read(fd, text->data() + size, text->size() - size);
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) return false;
+    if (count == 0) break;
+    size += static_cast<std::size_t>(count);
+  }
+  text->resize(size);
+  return true;
+}
+
+}  // namespace
+
+absl::StatusOr<SmallFile> ReadSmallFile(const char* what, const std::string& path,
+                                        std::size_t bytes_max) {
+  const auto refused = [&](auto... why) {
+    return absl::InvalidArgumentError(absl::StrCat("The ", what, " ", path, " ", why...));
+  };
+  // O_NONBLOCK: a pipe without a writer would be waited for.
+  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  if (fd < 0) {
+    return refused("cannot be opened (", std::strerror(errno),
+                   "): name a file that the daemon's user may read.");
+  }
+  const absl::Cleanup close_fd = [fd] { close(fd); };
+  SmallFile file;
+  if (fstat(fd, &file.stat) != 0 || !S_ISREG(file.stat.st_mode))
+    return refused("is not a regular file: name one.");
+  if (!ReadAll(fd, bytes_max, &file.text))
+    return refused("cannot be read (", std::strerror(errno), "): check the disk that it is on.");
+  if (file.text.empty()) return refused("is empty: write it again, or wait until it is written.");
+  if (file.text.size() > bytes_max)
+    return refused("has more than ", bytes_max, " bytes: name another file, or shorten it.");
+  return file;
+}
+
+}  // namespace sessiond::identity
