@@ -3,6 +3,7 @@
 // its reason, by one table.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -71,6 +72,9 @@ absl::Status Draining(absl::string_view elsewhere = kRetryElsewhere);
 
 // The reason of a refusal; ERROR_REASON_UNSPECIFIED for OK and for statuses that no Refusal made.
 v1::ErrorReason ReasonOf(const absl::Status& status);
+
+// How long to wait before another attempt, where the refusal says so.
+std::optional<absl::Duration> RetryDelayOf(const absl::Status& status);
 
 // The ErrorInfo of a refusal; empty where there is none.
 google::rpc::ErrorInfo ErrorInfoOf(const absl::Status& status);

@@ -14,6 +14,7 @@
 
 #include "absl/time/time.h"
 #include "db/base/asker.h"
+#include "server/access/principal.h"
 
 namespace sessiond::rpc {
 
@@ -86,10 +87,16 @@ class CallOver final : public Tag {
 
 // What a handler may know about the call, apart from its request.
 struct CallInfo {
-  // The authenticated caller; `anonymous` without authentication.
-  std::string caller = "anonymous";
+  // Who calls. Null, and so whoever it is may do everything, in servers without a gate.
+  access::PrincipalPtr principal;
   // When the caller stops waiting for the reply, and what it may see.
   db::Asker asker;
+
+  void TakePrincipal(access::PrincipalPtr who) {
+    if (who != nullptr) asker.scope = who->scope;
+    principal = std::move(who);
+  }
+  std::string caller() const { return principal == nullptr ? "anonymous" : principal->name; }
 };
 
 }  // namespace sessiond::rpc

@@ -30,7 +30,7 @@ void MakeReply(db::Outcome& outcome, v1::DeleteArtifactResponse* reply) {
 }
 
 Answer<db::Outcome> Changes::Submit(CallInfo call, Command command) {
-  command.caller = call.caller;
+  command.caller = call.caller();
   command.scope = call.asker.scope;
   Change change(store_, std::move(command), call.asker.deadline);
   absl::StatusOr<db::Outcome> outcome = co_await change;
@@ -41,7 +41,7 @@ Answer<db::Outcome> Changes::Submit(CallInfo call, Command command) {
 Awaitable<std::vector<absl::StatusOr<db::Outcome>>> Changes::SubmitAll(
     CallInfo call, std::vector<Command> commands) {
   for (Command& command : commands) {
-    command.caller = call.caller;
+    command.caller = call.caller();
     command.scope = call.asker.scope;
   }
   ChangeAll changes(store_, std::move(commands), call.asker.deadline);

@@ -163,7 +163,7 @@ Awaitable<absl::Status> Submit(db::SessionStore& store, const CallInfo& call,
   const std::string& id = request.session().session_id();
   if (auto format = CheckSessionId(id, (*workflow)->definition().id_format()); !format.ok())
     co_return format;
-  item.command.caller = call.caller;
+  item.command.caller = call.caller();
   item.command.scope = call.asker.scope;
   item.command.session_id = id;
   item.command.workflow = *std::move(workflow);

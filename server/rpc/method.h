@@ -1,5 +1,6 @@
 // A method as the server sees it: bytes in, bytes out. The steps that all methods share are here:
-// parse, validate, drop output-only fields, make one form of what has two, handle, serialize.
+// parse, validate, check what the caller may set, drop output-only fields, make one form of what
+// has two, handle, serialize.
 #pragma once
 
 #include <cassert>
@@ -12,6 +13,7 @@
 #include "db/base/coroutine.h"
 #include "google/protobuf/descriptor.h"
 #include "server/rpc/call.h"
+#include "server/rpc/gate.h"
 #include "server/rpc/output_only.h"
 #include "server/rpc/parse.h"
 #include "server/rpc/plain_fields.h"
@@ -50,6 +52,11 @@ Awaitable<Bytes> HandleBytes(Service& service,
   Request request;
   if (auto parsed = ParseRequest(bytes, &request); !parsed.ok()) co_return parsed;
   if (auto valid = Validate(request); !valid.ok()) co_return valid;
+  static const google::protobuf::MethodDescriptor* const kMethod = MethodOf<Request>();
+  if (call.principal != nullptr) {
+    if (auto allowed = CheckFields(*call.principal, kMethod, request); !allowed.ok())
+      co_return allowed;
+  }
   DropOutputOnly(request);
   TakePlainFields(request);
   const absl::StatusOr<Reply> reply =

@@ -18,6 +18,7 @@
 #include "grpc/reflection/v1/reflection.grpc.pb.h"
 #include "grpc/reflection/v1alpha/reflection.grpc.pb.h"
 #include "server/rpc/call.h"
+#include "server/rpc/grpc_status.h"
 
 namespace sessiond::rpc {
 namespace {
@@ -170,7 +171,8 @@ class Answerer {
 template <class AsyncService, class Request, class Response>
 class ReflectionService {
  public:
-  explicit ReflectionService(const Descriptors& descriptors) : answerer_(descriptors) {}
+  ReflectionService(const Descriptors& descriptors, Gate* gate)
+      : answerer_(descriptors), gate_(gate) {}
 
   grpc::Service* service() { return &service_; }
 
@@ -184,9 +186,11 @@ class ReflectionService {
     if (!co_await accepted) co_return;  // Shutting down.
     Serve(queue);
 
+    const absl::Status let_in =
+        gate_ == nullptr ? absl::OkStatus() : gate_->AdmitAnybody(context);
     Join(&context);
     Request request;
-    for (;;) {
+    while (let_in.ok()) {
       Completion read([&](void* tag) { stream.Read(&request, tag); });
       if (!co_await read) break;
       const Response response = answerer_.Answer(request);
@@ -194,7 +198,7 @@ class ReflectionService {
       if (!co_await written) break;
     }
     Leave(&context);
-    Completion finished([&](void* tag) { stream.Finish(grpc::Status::OK, tag); });
+    Completion finished([&](void* tag) { stream.Finish(ToGrpcStatus(let_in), tag); });
     co_await finished;
   }
 
@@ -218,6 +222,7 @@ class ReflectionService {
 
   AsyncService service_;
   const Answerer<Request, Response> answerer_;
+  Gate* const gate_;
   absl::Mutex mutex_;
   bool ended_ ABSL_GUARDED_BY(mutex_) = false;
   absl::flat_hash_set<grpc::ServerContext*> streams_ ABSL_GUARDED_BY(mutex_);
@@ -226,8 +231,8 @@ class ReflectionService {
 }  // namespace
 
 struct Reflection::Parts {
-  Parts(absl::string_view descriptor_set, absl::Span<const std::string> services)
-      : descriptors(descriptor_set, services), newer(descriptors), older(descriptors) {}
+  Parts(absl::string_view descriptor_set, absl::Span<const std::string> services, Gate* gate)
+      : descriptors(descriptor_set, services), newer(descriptors, gate), older(descriptors, gate) {}
 
   Descriptors descriptors;
   ReflectionService<grpc::reflection::v1::ServerReflection::AsyncService,
@@ -240,8 +245,9 @@ struct Reflection::Parts {
       older;
 };
 
-Reflection::Reflection(absl::string_view descriptor_set, absl::Span<const std::string> services)
-    : parts_(std::make_unique<Parts>(descriptor_set, services)) {}
+Reflection::Reflection(absl::string_view descriptor_set, absl::Span<const std::string> services,
+                       Gate* gate)
+    : parts_(std::make_unique<Parts>(descriptor_set, services, gate)) {}
 
 Reflection::~Reflection() = default;
 

@@ -10,6 +10,7 @@
 
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
+#include "server/rpc/gate.h"
 #include "server/rpc/standard_service.h"
 
 namespace sessiond::rpc {
@@ -20,7 +21,9 @@ class Reflection final : public StandardService {
   // `services`: the full names of the services that are served, except reflection itself.
   // `descriptor_set`: a serialized FileDescriptorSet that contains them, with everything they
   // import; it outlives this.
-  Reflection(absl::string_view descriptor_set, absl::Span<const std::string> services);
+  // `gate`: lets in whoever has any role; null: everybody.
+  Reflection(absl::string_view descriptor_set, absl::Span<const std::string> services,
+             Gate* gate = nullptr);
   ~Reflection() override;
 
   std::vector<grpc::Service*> services() override;

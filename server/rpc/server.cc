@@ -60,6 +60,15 @@ gpr_timespec MonotonicDeadline(absl::Duration grace) {
 
 absl::Status StreamDraining() { return Draining("Go on at another one, behind the last answer."); }
 
+// What gRPC's own retries wait for (gRFC A6), beside RetryInfo.
+void AddPushback(const absl::Status& status, grpc::ServerContext& context) {
+  if (!absl::IsResourceExhausted(status)) return;
+  if (const auto delay = RetryDelayOf(status); delay.has_value()) {
+    context.AddTrailingMetadata("grpc-retry-pushback-ms",
+                                absl::StrCat(absl::ToInt64Milliseconds(*delay)));
+  }
+}
+
 absl::Status MissingMessage() {
   return Refusal(v1::INVALID_FIELD,
                  "The call has no request message: send one, which may be empty, before the end of "
@@ -128,19 +137,24 @@ struct Server::Calls {
     const SteadyTime begin = SteadyTime::Now();
     served.metrics->Started();
     CallInfo call{.asker = db::Deadline(DeadlineOf(context), over.flag())};
+    absl::StatusOr<Gate::Admitted> admitted = server.Admit(context, served, request.bytes.Length());
     Bytes reply;
     if (call.asker.deadline.time <= begin) {
       reply = absl::DeadlineExceededError("The deadline had passed when the call arrived.");
     } else if (server.draining_) {
       reply = Draining();
+    } else if (!admitted.ok()) {
+      reply = admitted.status();
     } else if (request.missing) {
       reply = MissingMessage();
     } else {
+      call.TakePrincipal(std::move(admitted->principal));
       Awaitable<Bytes> handling = served.method->handle(std::move(call), request.bytes);
       reply = co_await handling;
     }
     if (!reply.ok()) server.journal_.Refused(served.method->descriptor->name(), reply.status());
     const grpc::Status status = ToGrpcStatus(reply.status());
+    AddPushback(reply.status(), context);
     served.metrics->Handled(status.error_code(), SteadyTime::Now() - begin);
     Completion finished([&](void* tag) {
       if (reply.ok()) {
@@ -167,12 +181,21 @@ struct Server::Calls {
 
     const SteadyTime begin = SteadyTime::Now();
     served.metrics->Started();
-    absl::Status status = StreamDraining();
-    if (server.streams_.Join(stream)) {
-      Awaitable<absl::Status> handling = served.method->stream(
-          CallInfo{.asker = db::Deadline(SteadyTime::InfiniteFuture(), &stream.news()->over)}, stream);
+    CallInfo call{.asker = db::Deadline(SteadyTime::InfiniteFuture(), &stream.news()->over)};
+    absl::StatusOr<Gate::Admitted> admitted = server.Admit(context, served, 0);
+    absl::Status status = admitted.status();
+    if (status.ok() && !server.streams_.Join(stream, server.MayGoOn(context, admitted->principal)))
+      status = StreamDraining();
+    if (status.ok()) {
+      call.TakePrincipal(std::move(admitted->principal));
+      Awaitable<absl::Status> handling = served.method->stream(std::move(call), stream);
       status = co_await handling;
-      if (stream.draining() && status.ok()) status = StreamDraining();
+      absl::Status end = server.streams_.EndOf(stream);
+      if (!end.ok()) {
+        status = std::move(end);
+      } else if (stream.draining() && status.ok()) {
+        status = StreamDraining();
+      }
       if (status.ok() && !stream.heard() && !served.service->StreamsRequests(served.index))
         status = MissingMessage();
     }
@@ -181,6 +204,7 @@ struct Server::Calls {
       server.journal_.Refused(served.method->descriptor->name(), status);
     const grpc::Status ended = ToGrpcStatus(status);
     served.metrics->Handled(ended.error_code(), SteadyTime::Now() - begin);
+    AddPushback(status, context);
     Awaitable<bool> finished = stream.Finish(ended);
     co_await finished;
     server.streams_.Leave(stream);
@@ -238,6 +262,19 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(ServerOptions options, Met
 }
 
 Server::~Server() { Stop(absl::ZeroDuration()); }
+
+absl::StatusOr<Gate::Admitted> Server::Admit(const grpc::ServerContext& context,
+                                             const Served& served, std::size_t bytes) {
+  if (options_.gate == nullptr) return Gate::Admitted();
+  return options_.gate->Admit(context, served.method->descriptor, static_cast<int64_t>(bytes));
+}
+
+StreamSet::Check Server::MayGoOn(const grpc::ServerContext& context,
+                                 access::PrincipalPtr principal) const {
+  if (options_.gate == nullptr) return [] { return absl::OkStatus(); };
+  return [gate = options_.gate, credentials = CredentialsOf(context),
+          principal = std::move(principal)] { return gate->Check(credentials, *principal); };
+}
 
 void Server::Stop(absl::Duration grace) {
   if (std::exchange(stopped_, true)) return;

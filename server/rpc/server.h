@@ -17,6 +17,7 @@
 #include "server/ops/journal.h"
 #include "server/ops/metrics.h"
 #include "server/rpc/call_queue.h"
+#include "server/rpc/gate.h"
 #include "server/rpc/method.h"
 #include "server/rpc/raw_service.h"
 #include "server/rpc/sockets.h"
@@ -34,6 +35,8 @@ struct ServerOptions {
   std::vector<Method> methods;
   // Health and reflection. They outlive the server.
   std::vector<StandardService*> standard_services;
+  // What every call passes; null, in tests: everybody may do everything. It outlives the server.
+  Gate* gate = nullptr;
 };
 
 class Server {
@@ -43,6 +46,8 @@ class Server {
                                                        Journal& journal);
   ~Server();
 
+  // Ends the streams whose callers may no longer see what they watch.
+  void CheckStreams() { streams_.CheckAll(); }
   // From now on every new call gets UNAVAILABLE / DRAINING.
   void RefuseNewCalls() { draining_ = true; }
   // Ends the streams with UNAVAILABLE / DRAINING, finishes the calls in progress, closes every
@@ -64,6 +69,11 @@ class Server {
   struct Calls;
   // Held by a call from when it is accepted until it ends.
   class Running;
+
+  absl::StatusOr<Gate::Admitted> Admit(const grpc::ServerContext& context, const Served& served,
+                                       std::size_t bytes);
+  StreamSet::Check MayGoOn(const grpc::ServerContext& context,
+                           access::PrincipalPtr principal) const;
 
   Server(Metrics& metrics, Journal& journal) : metrics_(metrics), journal_(journal) {}
 

@@ -19,7 +19,7 @@ void RawStream::Over::Complete(bool) {
   news->signal.Set();
 }
 
-RawStream::RawStream(grpc::ServerContext& context) : wire_(&context) {
+RawStream::RawStream(grpc::ServerContext& context) : context_(context), wire_(&context) {
   context.AsyncNotifyWhenDone(static_cast<Tag*>(&over_));
 }
 
@@ -49,11 +49,16 @@ Awaitable<bool> RawStream::Finish(const grpc::Status& status) {
   co_return true;
 }
 
-bool StreamSet::Join(RawStream& stream) {
+bool StreamSet::Join(RawStream& stream, Check check) {
   const std::lock_guard<std::mutex> lock(mutex_);
   if (draining_) return false;
-  streams_.insert(&stream);
+  streams_.emplace(&stream, Joined{std::move(check), absl::OkStatus()});
   return true;
+}
+
+absl::Status StreamSet::EndOf(RawStream& stream) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  return streams_.at(&stream).end;
 }
 
 void StreamSet::Leave(RawStream& stream) {
@@ -62,12 +67,32 @@ void StreamSet::Leave(RawStream& stream) {
   if (streams_.empty()) left_.notify_all();
 }
 
+void StreamSet::CheckAll() {
+  std::vector<std::shared_ptr<StreamNews>> ending;
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    for (auto& [stream, joined] : streams_) {
+      if (!joined.end.ok()) {
+        stream->Cancel();
+        continue;
+      }
+      joined.end = joined.check();
+      if (!joined.end.ok()) ending.push_back(stream->news());
+    }
+  }
+  // Without the lock, because a stream may leave while it is notified.
+  for (const auto& news : ending) {
+    news->draining = true;
+    news->signal.Set();
+  }
+}
+
 void StreamSet::Drain(absl::Duration patience) {
   std::vector<std::shared_ptr<StreamNews>> all;
   {
     const std::lock_guard<std::mutex> lock(mutex_);
     draining_ = true;
-    for (const RawStream* stream : streams_) all.push_back(stream->news());
+    for (const auto& [stream, joined] : streams_) all.push_back(stream->news());
   }
   // Without the lock, because a stream may leave while it is notified.
   for (const auto& news : all) {

@@ -13,13 +13,14 @@
 
 #include <atomic>
 #include <condition_variable>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
 #include <utility>
 
-#include "absl/container/flat_hash_set.h"
+#include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
@@ -39,7 +40,8 @@ struct StreamNews {
   Signal signal;
   // The client left, or its deadline passed.
   std::atomic<bool> over = false;
-  // The daemon is shutting down: write what is pending, and return.
+  // Write what is pending, and return: the daemon is shutting down, or the caller may no longer see
+  // this.
   std::atomic<bool> draining = false;
 };
 
@@ -75,6 +77,8 @@ class RawStream {
   // Whether the client has sent anything.
   bool heard() const { return heard_; }
   const std::shared_ptr<StreamNews>& news() const { return news_; }
+  // Cuts it off, whatever its reader does. Any thread.
+  void Cancel() { context_.TryCancel(); }
 
  private:
   // Completes once, and notifies.
@@ -101,6 +105,7 @@ class RawStream {
     const std::shared_ptr<StreamNews> news_;
   };
 
+  grpc::ServerContext& context_;
   ByteStream wire_;
   const std::shared_ptr<StreamNews> news_ = std::make_shared<StreamNews>();
   Over over_{news_};
@@ -112,9 +117,17 @@ class RawStream {
 // All streams of a server. Thread-safe.
 class StreamSet {
  public:
+  // Whether a stream may go on.
+  using Check = std::function<absl::Status()>;
+
   // False: the daemon drains; the stream is not added. An added stream must leave.
-  bool Join(RawStream& stream);
+  bool Join(RawStream& stream, Check check);
   void Leave(RawStream& stream);
+  // What the last check said of it. REQUIRES: it has joined.
+  absl::Status EndOf(RawStream& stream);
+
+  // Ends the streams that may not go on. One that has not ended by the next call is cut off.
+  void CheckAll();
 
   // Notifies every stream to end, adds no more, and waits for their ends, for `patience` at most:
   // one whose reader has stopped reading does not end by itself.
@@ -124,7 +137,12 @@ class StreamSet {
   std::mutex mutex_;
   // Guarded by the mutex.
   bool draining_ = false;
-  absl::flat_hash_set<RawStream*> streams_;
+  struct Joined {
+    Check check;
+    // The status to end with.
+    absl::Status end;
+  };
+  absl::flat_hash_map<RawStream*, Joined> streams_;
   std::condition_variable left_;
 };
 

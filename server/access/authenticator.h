@@ -1,0 +1,89 @@
+// Who calls: from what a connection and a call bring, by the access file of this moment.
+//
+//   unix socket ─────────────────────────▶ `local`
+//   certificate ─▶ its identity ─────────▶ a principal of the file
+//   token ─▶ its hash, or its signature ─▶ a principal, or a subject of an issuer
+//   nothing, and there is no file ───────▶ `anonymous`
+//
+// A token names the caller, and then a certificate only has to be somebody's. Whatever is wrong, the
+// caller learns one sentence; the log learns which.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/synchronization/mutex.h"
+#include "server/access/policy.h"
+#include "server/access/principal.h"
+#include "server/identity/jwks_source.h"
+
+namespace sessiond::access {
+
+struct Credentials {
+  bool by_unix_socket = false;
+  // Of the client's certificate: its identity, or why it has none (CertificateIdentity). Nothing:
+  // it has shown none.
+  std::optional<absl::StatusOr<std::string>> certificate;
+  // The values of `authorization`.
+  std::vector<std::string> authorization;
+};
+
+// Thread-safe.
+class Authenticator {
+ public:
+  // REQUIRES: `methods` and `usages` outlive this. `path`: the access file, empty for none.
+  Authenticator(std::string path, const MethodTable& methods, UsageBook& usages);
+
+  // Reads the file again. An error is a sentence, and changes nothing.
+  absl::Status Reload();
+
+  // UNAUTHENTICATED (CREDENTIALS_INVALID), always in the same words. `why`: what was wrong, for the
+  // log.
+  absl::StatusOr<PrincipalPtr> Authenticate(const Credentials& credentials, std::string* why);
+
+  std::shared_ptr<const Policy> policy() const;
+  // What is wrong with the keys of issuers at this moment, a sentence each.
+  std::vector<std::string> Troubles() const;
+
+ private:
+  struct IssuerKeys {
+    std::string location, ca_file;
+    std::unique_ptr<identity::JwksSource> source;
+  };
+  // What one file grants, and the keys of its issuers.
+  struct State {
+    std::shared_ptr<const Policy> policy;
+    // In the order of policy->issuers(); shared with the state before, where they are the same.
+    std::vector<std::shared_ptr<IssuerKeys>> keys;
+  };
+  struct Verified {
+    PrincipalPtr principal;
+    // Those of which the policy was made; another policy grants something else.
+    const Policy* policy;
+  };
+
+  PrincipalPtr OfToken(const State& state, absl::string_view token, std::string* why);
+  PrincipalPtr OfJwt(const State& state, absl::string_view token, std::string* why) const;
+  std::shared_ptr<const State> state() const;
+
+  const std::string path_;
+  const MethodTable& methods_;
+  UsageBook& usages_;
+  mutable absl::Mutex mutex_;
+  std::shared_ptr<const State> state_ ABSL_GUARDED_BY(mutex_);
+  // Tokens whose signature was verified, by their SHA-256.
+  absl::flat_hash_map<std::string, Verified> verified_ ABSL_GUARDED_BY(mutex_);
+};
+
+// CREDENTIALS_INVALID.
+absl::Status CredentialsInvalid();
+
+}  // namespace sessiond::access

@@ -1,0 +1,63 @@
+#include "server/access/limits.h"
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "state_machine/refusal.h"
+
+namespace sessiond::access {
+namespace {
+
+// How much may come at once: what a second brings.
+constexpr absl::Duration kBurst = absl::Seconds(1);
+// When something in flight has probably ended.
+constexpr absl::Duration kTryAgain = absl::Milliseconds(200);
+// A watch ends when its reader wants.
+constexpr absl::Duration kTryWatchAgain = absl::Seconds(5);
+
+absl::Status RateLimited(absl::string_view limit, int64_t value, absl::string_view sentence,
+                         absl::Duration wait) {
+  return Refusal(v1::RATE_LIMITED,
+                 absl::StrCat("You may have ", value, " ", sentence,
+                              ". Wait as RetryInfo says, or ask whoever runs the service for more."))
+      .With("limit", limit)
+      .With("value", absl::StrCat(value))
+      .RetryAfter(wait);
+}
+
+}  // namespace
+
+absl::StatusOr<Usage::Held> Usage::Admit(bool watch, int64_t bytes, SteadyTime now) {
+  const absl::MutexLock lock(&mutex_);
+  if (watch && watches_ >= limits_.watches)
+    return RateLimited("watches", limits_.watches, "watches at a time", kTryWatchAgain);
+  if (!watch && calls_ >= limits_.calls_in_flight)
+    return RateLimited("calls_in_flight", limits_.calls_in_flight, "calls in flight", kTryAgain);
+  if (bytes > 0 && bytes_ + bytes > limits_.bytes_in_flight) {
+    return RateLimited("bytes_in_flight", limits_.bytes_in_flight, "bytes of requests in flight",
+                       kTryAgain);
+  }
+  const absl::Duration interval = absl::Seconds(1) / limits_.calls_per_second;
+  const SteadyTime due = std::max(due_, now) + interval;
+  if (due - now > kBurst + interval) {
+    return RateLimited("calls_per_second", limits_.calls_per_second, "calls a second",
+                       due - now - kBurst);
+  }
+  due_ = due;
+  ++(watch ? watches_ : calls_);
+  bytes_ += bytes;
+  return Held(shared_from_this(), watch, bytes);
+}
+
+void Usage::Set(Limits limits) {
+  const absl::MutexLock lock(&mutex_);
+  limits_ = limits;
+}
+
+void Usage::Release(bool watch, int64_t bytes) {
+  const absl::MutexLock lock(&mutex_);
+  --(watch ? watches_ : calls_);
+  bytes_ -= bytes;
+}
+
+}  // namespace sessiond::access

@@ -1,0 +1,70 @@
+// How much one caller may ask for at a time. Each daemon counts for itself.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <utility>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "db/base/steady_time.h"
+
+namespace sessiond::access {
+
+// By default more than a busy back end asks for.
+struct Limits {
+  // On average; as many again may come at once after a pause of a second.
+  int64_t calls_per_second = 100'000;
+  // Without watches.
+  int64_t calls_in_flight = 10'000;
+  int64_t watches = 10'000;
+  // Of requests.
+  int64_t bytes_in_flight = 128 << 20;
+};
+
+// What a caller uses at this moment. Thread-safe.
+class Usage : public std::enable_shared_from_this<Usage> {
+ public:
+  explicit Usage(Limits limits) : limits_(limits) {}
+
+  // A call that is counted until this is destroyed.
+  class Held {
+   public:
+    Held() = default;
+    Held(Held&& other) = default;
+    Held& operator=(Held&& other) = default;
+    ~Held() {
+      if (usage_ != nullptr) usage_->Release(watch_, bytes_);
+    }
+
+   private:
+    friend class Usage;
+    Held(std::shared_ptr<Usage> usage, bool watch, int64_t bytes)
+        : usage_(std::move(usage)), watch_(watch), bytes_(bytes) {}
+
+    std::shared_ptr<Usage> usage_;
+    bool watch_ = false;
+    int64_t bytes_ = 0;
+  };
+
+  // RATE_LIMITED: it would be one too many.
+  absl::StatusOr<Held> Admit(bool watch, int64_t bytes, SteadyTime now);
+  // For calls from now on.
+  void Set(Limits limits);
+
+ private:
+  void Release(bool watch, int64_t bytes);
+
+  absl::Mutex mutex_;
+  Limits limits_ ABSL_GUARDED_BY(mutex_);
+  // When the calls so far would all have come, at exactly the rate that is allowed: the generic cell
+  // rate algorithm (ITU-T I.371).
+  SteadyTime due_ ABSL_GUARDED_BY(mutex_);
+  int64_t calls_ ABSL_GUARDED_BY(mutex_) = 0;
+  int64_t watches_ ABSL_GUARDED_BY(mutex_) = 0;
+  int64_t bytes_ ABSL_GUARDED_BY(mutex_) = 0;
+};
+
+}  // namespace sessiond::access
