@@ -20,6 +20,7 @@
 #include "db/connection/postgres_variables.h"
 #include "db/connection/sql_error.h"
 #include "db/postgres/capacity.h"
+#include "db/postgres/integrity.h"
 #include "db/postgres/migrate.h"
 #include "db/postgres/pooling.h"
 #include "db/postgres/rights.h"
@@ -39,9 +40,10 @@ constexpr absl::Duration kConnectTimeout = absl::Seconds(10);
 // For what ends after the calls: threads, connections.
 constexpr absl::Duration kOverrunMax = absl::Seconds(2);
 constexpr absl::Duration kProbePeriod = absl::Seconds(1);
-// How often it is checked whether the database would accept the connections that are not open yet:
-// that reads the list of all of the server's connections.
-constexpr absl::Duration kCapacityPeriod = absl::Seconds(10);
+// How often it is checked whether the database would accept the connections that are not open yet,
+// which reads the list of all of the server's connections; and whether it keeps what it
+// acknowledged: after a failover it is another server, and settings can be changed at any time.
+constexpr absl::Duration kExaminePeriod = absl::Seconds(10);
 
 // In addition to two for each lane, the second for its lock queue, and those of the query pool:
 // five for reads by id, two for the reads of watches; and one each for counts, for writes that
@@ -146,6 +148,24 @@ absl::Status Ask(const std::string& dsn, Check check) {
 
 absl::Status CheckDurable(const std::string& dsn) { return Ask(dsn, db::CheckDurability); }
 absl::Status CheckRights(const std::string& dsn) { return Ask(dsn, db::CheckRights); }
+absl::Status CheckIntegrity(const std::string& dsn) { return Ask(dsn, db::CheckIntegrity); }
+absl::Status CheckLeastPrivilege(const std::string& dsn) {
+  return Ask(dsn, db::CheckLeastPrivilege);
+}
+
+// What serve says to a database that was found to be so.
+absl::Status RefuseUnsafe(const absl::Status& durable, const Config& config) {
+  if (durable.ok()) return absl::OkStatus();
+  if (!absl::IsFailedPrecondition(durable)) return durable;
+  if (config.allow_unsafe_database) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      absl::StrCat(durable.message(), "; or say --allow-unsafe-database"));
+}
+
+Finding DurabilityFinding(const std::string& dsn, const Config& config) {
+  return {"the database keeps what it acknowledged", CheckDurable(dsn),
+          /*is_advice=*/config.allow_unsafe_database};
+}
 
 absl::Status CheckCapacity(const std::string& dsn, const Config& config) {
   return Ask(dsn, [&config](db::Connection& connection, SteadyTime deadline) {
@@ -254,20 +274,31 @@ std::vector<Finding> Examine(const Config& config, db::PostgresSupervisor* super
     if (!findings.back().status.ok()) return findings;  // Without it nothing else can be checked.
     findings.push_back({"the database lets us do what we must", CheckRights(config.db_url)});
     // Without the rights to look at it, the schema cannot be checked.
-    if (findings.back().status.ok())
+    if (findings.back().status.ok()) {
       findings.push_back({"the database has the schema", CheckSchema(config)});
+      if (findings.back().status.ok())
+        findings.push_back({"the audit is as it was written", CheckIntegrity(config.db_url)});
+    }
+    findings.push_back({"the database lets us do no more than that",
+                        CheckLeastPrivilege(config.db_url), /*is_advice=*/true});
     findings.push_back(
         {"the database has connections enough", CheckCapacity(config.db_url, config)});
-    findings.push_back({"the database keeps what it acknowledged", CheckDurable(config.db_url)});
+    findings.push_back(DurabilityFinding(config.db_url, config));
     return findings;
   }
   findings.push_back(
       {absl::StrCat("data can be kept in ", config.data_dir), CheckDataDir(config.data_dir)});
   // A complete start, which leaves existing data alone.
-  const auto trial =
-      db::EmbeddedPostgres::Start(EmbeddedOptions(config, /*ephemeral=*/true, stop), *supervisor);
+  db::EmbeddedPostgresOptions options = EmbeddedOptions(config, /*ephemeral=*/true, stop);
+  const bool has_settings = !options.settings.empty() && !config.ephemeral;
+  // As serve would set them, unless --pg-settings says otherwise: what is said last counts.
+  if (has_settings)
+    options.settings.insert(options.settings.begin(),
+                            {{"fsync", "on"}, {"full_page_writes", "on"}});
+  const auto trial = db::EmbeddedPostgres::Start(std::move(options), *supervisor);
   findings.push_back({absl::StrCat("PostgreSQL ", trial.ok() ? (*trial)->version() : "", " starts"),
                       trial.status()});
+  if (has_settings && trial.ok()) findings.push_back(DurabilityFinding((*trial)->dsn(), config));
   return findings;
 }
 
@@ -288,16 +319,12 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(Config config,
   auto database = OpenDatabase(daemon->config_, supervisor, stop);
   if (!database.ok()) return database.status();
   daemon->database_ = *std::move(database);
-  // The administrator may have chosen this, but should know about it.
-  const absl::Status durable =
-      daemon->config_.ephemeral ? absl::OkStatus() : CheckDurable(daemon->database_.dsn);
-  if (!durable.ok()) {
-    Log(LogLevel::kWarn, "daemon", "acknowledged changes can be lost",
-        {{"why", durable.message()}});
-  }
+  if (absl::Status status = daemon->RequireDurability(); !status.ok()) return status;
   if (absl::Status status = PrepareSchema(daemon->database_, daemon->config_); !status.ok())
     return status;
   if (absl::Status status = CheckRights(daemon->database_.dsn); !status.ok()) return status;
+  if (absl::Status status = CheckIntegrity(daemon->database_.dsn); !status.ok()) return status;
+  daemon->TellPrivileges();
   for (const auto step : {&Daemon::OpenStore, &Daemon::StartRpc, &Daemon::StartAdmin}) {
     if (stop.stop_requested()) return absl::CancelledError("asked to stop");
     if (absl::Status status = (daemon.get()->*step)(); !status.ok()) return status;
@@ -315,6 +342,26 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(Config config,
                                                           : daemon->database_.embedded->data_dir()},
        {"seconds", absl::ToDoubleSeconds(SteadyTime::Now() - daemon->started_at_)}});
   return daemon;
+}
+
+absl::Status Daemon::RequireDurability() {
+  if (config_.ephemeral) return absl::OkStatus();  // Nobody keeps its data.
+  durable_ = CheckDurable(database_.dsn);
+  if (absl::Status refused = RefuseUnsafe(durable_, config_); !refused.ok()) return refused;
+  readiness_.ObserveDurability(durable_, config_.allow_unsafe_database);
+  if (!durable_.ok()) {
+    Log(LogLevel::kWarn, "daemon", "acknowledged changes can be lost",
+        {{"why", durable_.message()}});
+  }
+  return absl::OkStatus();
+}
+
+void Daemon::TellPrivileges() {
+  if (database_.embedded != nullptr) return;  // It has no other role than its owner.
+  const absl::Status least = CheckLeastPrivilege(database_.dsn);
+  if (!absl::IsFailedPrecondition(least)) return;
+  Log(LogLevel::kWarn, "daemon", "the daemon's role in the database may do more than it must",
+      {{"why", least.message()}});
 }
 
 absl::Status Daemon::OpenStore() {
@@ -416,7 +463,7 @@ void Daemon::ObserveDatabase() {
   }
   const absl::StatusOr<int> schema_version = Probe();
   readiness_.Observe(schema_version, SteadyTime::Now());
-  if (schema_version.ok()) CountConnections();
+  if (schema_version.ok()) ExamineDatabase();
   TellReadiness();
   // Workflows that other daemons created; a failure does not matter, as there is a next time.
   if (schema_version.ok()) Forget(store_->RefreshWorkflows(SteadyTime::Now() + kProbeTimeout));
@@ -447,9 +494,30 @@ void Daemon::TellReadiness() {
   }
 }
 
+void Daemon::ExamineDatabase() {
+  const bool safe = durable_.ok() || config_.allow_unsafe_database;
+  if (connections_.ok() && safe && SteadyTime::Now() < examine_due_) return;
+  examine_due_ = SteadyTime::Now() + kExaminePeriod;
+  CountConnections();
+  if (!config_.ephemeral) CheckDurability();
+}
+
+void Daemon::CheckDurability() {
+  const absl::Status durable =
+      db::CheckDurability(probe_->connection(), SteadyTime::Now() + kProbeTimeout);
+  if (!durable.ok() && !absl::IsFailedPrecondition(durable)) return;  // The probe will say why.
+  readiness_.ObserveDurability(durable, config_.allow_unsafe_database);
+  if (durable == durable_) return;
+  durable_ = durable;
+  if (durable.ok()) {
+    Log(LogLevel::kInfo, "daemon", "acknowledged changes survive a crash again");
+  } else {
+    Log(LogLevel::kWarn, "daemon", "acknowledged changes can be lost",
+        {{"why", durable.message()}});
+  }
+}
+
 void Daemon::CountConnections() {
-  if (connections_.ok() && SteadyTime::Now() < count_due_) return;
-  count_due_ = SteadyTime::Now() + kCapacityPeriod;
   const absl::Status enough =
       db::CheckCapacity(probe_->connection(), ConnectionsNeeded(config_),
                         db::Connection::open_count(), SteadyTime::Now() + kProbeTimeout);

@@ -57,6 +57,8 @@ struct Finding {
   std::string what;
   // When not OK, its message says how to fix it.
   absl::Status status;
+  // serve starts all the same.
+  bool is_advice = false;
 };
 std::vector<Finding> Examine(const Config& config, db::PostgresSupervisor* supervisor,
                              const std::stop_token& stop);
@@ -87,6 +89,8 @@ class Daemon {
   explicit Daemon(Config config);
 
   // The steps of a start, in order.
+  absl::Status RequireDurability();
+  void TellPrivileges();
   absl::Status OpenStore();
   absl::Status StartRpc();
   absl::Status StartAdmin();
@@ -99,9 +103,11 @@ class Daemon {
   // Calls its own port, and reports the result.
   void GoRound();
   void TellReadiness();
-  // Whether the database would accept the connections that are not open yet. REQUIRES: the probe
-  // has just succeeded.
+  // Now and then: whether the database would accept the connections that are not open yet, and
+  // whether it still keeps what it acknowledged. REQUIRES: the probe has just succeeded.
+  void ExamineDatabase();
   void CountConnections();
+  void CheckDurability();
 
   const Config config_;
   const absl::Time started_ = absl::Now();
@@ -131,7 +137,8 @@ class Daemon {
   std::unique_ptr<db::DatabaseProbe> probe_;
   bool database_answers_ = true;
   absl::Status connections_;
-  SteadyTime count_due_;
+  absl::Status durable_;
+  SteadyTime examine_due_;
   std::atomic<bool> database_lost_ = false;
   std::atomic<bool> draining_ = false;
   std::thread monitor_;

@@ -38,6 +38,8 @@ constexpr int kOk = 0;
 constexpr int kInTheWay = 1;
 constexpr int kUsage = 2;
 
+constexpr char kGrantTo[] = "--grant-to";
+
 // With PostgreSQL's own message, for its administrator.
 std::string ToldOf(const absl::Status& status) {
   const std::string trouble = db::TroubleOf(status);
@@ -57,6 +59,8 @@ struct Context {
   const EffectiveConfig& effective;
   db::PostgresSupervisor* supervisor;
   StopSignals& stop_signals;
+  // migrate up's --grant-to.
+  const std::optional<std::string>& grant_to;
 
   const Config& config() const { return effective.config; }
 };
@@ -99,12 +103,29 @@ int MigrateStatus(const Context& context) {
   return kOk;
 }
 
+int Grant(const std::string& dsn, const std::string& role) {
+  const auto report = db::GrantRights(dsn, role);
+  if (!report.ok()) return Complain(report.status());
+  const std::string name = TerminalText(report->role);
+  for (const std::string& each : report->revoked)
+    absl::PrintF("revoked from %s: %s\n", name, TerminalText(each));
+  for (const std::string& each : report->granted)
+    absl::PrintF("granted to %s: %s\n", name, TerminalText(each));
+  for (const std::string& each : report->notes)
+    absl::FPrintF(stderr, "sessiond: %s\n", TerminalText(each));
+  return kOk;
+}
+
 int MigrateUp(const Context& context) {
   const auto database =
       OpenDatabase(context.config(), context.supervisor, context.stop_signals.token());
   if (!database.ok()) return Complain(database.status());
   const auto before = db::GetMigrationStatus(database->dsn);
   if (!before.ok()) return Complain(before.status());
+  if (context.grant_to.has_value()) {
+    const absl::Status grantee = db::CheckGrantee(database->dsn, *context.grant_to);
+    if (!grantee.ok()) return Complain(grantee);
+  }
   const absl::Status status =
       db::Migrate(database->dsn, {.partition_count = context.config().partitions});
   if (!status.ok()) return Complain(status);
@@ -113,7 +134,7 @@ int MigrateUp(const Context& context) {
   } else {
     absl::PrintF("schema %d → %d\n", before->current(), before->needed());
   }
-  return kOk;
+  return context.grant_to.has_value() ? Grant(database->dsn, *context.grant_to) : kOk;
 }
 
 int ShowConfig(const Context& context) {
@@ -136,9 +157,13 @@ int Doctor(const Context& context) {
   for (const Finding& finding :
        Examine(context.config(), context.supervisor, context.stop_signals.token())) {
     const std::string why = finding.status.ok() ? "" : absl::StrCat(": ", ToldOf(finding.status));
-    absl::PrintF("[%s] %s\n", finding.status.ok() ? "+" : "-",
+    const bool advice = finding.is_advice && absl::IsFailedPrecondition(finding.status);
+    absl::PrintF("[%s] %s\n",
+                 finding.status.ok() ? "+"
+                 : advice            ? "!"
+                                     : "-",
                  TerminalText(absl::StrCat(finding.what, why)));
-    if (!finding.status.ok()) code = kInTheWay;
+    if (!finding.status.ok() && !advice) code = kInTheWay;
   }
   return code;
 }
@@ -157,6 +182,7 @@ struct CommandLine {
   // The chosen command.
   std::function<int(const Context&)> run;
   bool needs_postgres = false;
+  std::optional<std::string> grant_to;
 };
 
 std::string MetavarOf(const Option& option) {
@@ -206,7 +232,7 @@ CLI::App* AddCommand(CLI::App& app, CommandLine& line, const char* name, const c
 
 // The flag or command nearest to the first word that is neither.
 std::string Suggestion(const CLI::App& app, const std::vector<std::string>& words) {
-  std::vector<std::string> known = {"--help", "--version", "--config"};
+  std::vector<std::string> known = {"--help", "--version", "--config", kGrantTo};
   for (const Option& option : Options()) known.push_back(absl::StrCat("--", option.name));
   for (const CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; })) {
     known.push_back(command->get_name());
@@ -253,7 +279,7 @@ int RunCommand(CommandLine& line) {
     supervisor = *std::move(forked);
   }
   SetUpLogging({.level = effective->config.log_level, .format = effective->config.log_format});
-  const int code = line.run({*effective, supervisor.get(), StopSignals::Take()});
+  const int code = line.run({*effective, supervisor.get(), StopSignals::Take(), line.grant_to});
   AwaitLogWritten();
   return code;
 }
@@ -271,7 +297,11 @@ int Main(int argc, char** argv) {
   migrate->require_subcommand(1);
   AddCommand(*migrate, line, "status", "What is applied, and what is pending.", MigrateStatus,
              true);
-  AddCommand(*migrate, line, "up", "Apply what is pending.", MigrateUp, true);
+  AddCommand(*migrate, line, "up", "Apply what is pending.", MigrateUp, true)
+      ->add_option(kGrantTo, line.grant_to,
+                   "Then grant this role what a daemon needs, and take from it what is more: "
+                   "not the role that migrates, but the one that the daemon connects as.")
+      ->type_name("ROLE");
   AddCommand(app, line, "config", "Show the effective options, and where each came from.",
              ShowConfig, false);
   AddCommand(app, line, "doctor",

@@ -174,6 +174,25 @@ TEST_F(ReadinessTest, TooFewConnectionsAreOverlookedForTheGraceOnceThereWereEnou
   EXPECT_FALSE(readiness_.ready(At(12)));
 }
 
+TEST_F(ReadinessTest, ADatabaseThatCouldLoseWhatItAcknowledgedIsNotReadyUnlessThatIsAllowed) {
+  const absl::Status unsafe = absl::FailedPreconditionError("fsync = off");
+  const auto durability = [this] { return readiness_.Checks(At(0))[3]; };
+  readiness_.Observe(1, At(0));
+  EXPECT_EQ(durability().name, "durability");
+  EXPECT_EQ(durability().detail, "nothing is to be kept");
+  EXPECT_TRUE(readiness_.ready(At(0)));
+  readiness_.ObserveDurability(unsafe, /*allowed=*/false);
+  EXPECT_EQ(durability().detail, "fsync = off");
+  EXPECT_FALSE(durability().ok);
+  EXPECT_FALSE(readiness_.ready(At(0)));
+  readiness_.ObserveDurability(unsafe, /*allowed=*/true);
+  EXPECT_EQ(durability().detail, "UNSAFE, as --allow-unsafe-database allows: fsync = off");
+  EXPECT_TRUE(readiness_.ready(At(0)));
+  readiness_.ObserveDurability(absl::OkStatus(), /*allowed=*/false);
+  EXPECT_EQ(durability().detail, "acknowledged changes survive a crash");
+  EXPECT_TRUE(readiness_.ready(At(0)));
+}
+
 TEST_F(ReadinessTest, ADatabaseThatTakesNoChangesIsWaitedForOnlyAMoment) {
   readiness_.Observe(1, At(0));
   readiness_.Observe(absl::ResourceExhaustedError("the disk is full"), At(1));

@@ -131,11 +131,58 @@ TEST(Migrate, RefusesADatabaseThatIsNotUtf8AndMakesNothing) {
   ASSERT_TRUE(connection->Execute("DROP DATABASE latin WITH (FORCE)", TestDeadline()).ok());
 }
 
+// By where it was set, what resets it.
+TEST(Migrate, RefusesADatabaseThatIsReadOnlyAndNamesTheSetting) {
+  const TestDatabase database(TestDatabase::Schema::kEmpty);
+  const auto administer = [](const std::string& sql) {
+    const auto connection =
+        Connection::Open({.dsn = TestCluster().dsn("postgres")}, TestDeadline());
+    ASSERT_TRUE(connection.ok()) << connection.status();
+    const absl::Status done = (*connection)->Execute(sql, TestDeadline());
+    EXPECT_TRUE(done.ok()) << sql << ": " << done;
+  };
+  const std::string name = database.Ask("SELECT current_database()::text");
+  const std::string reset = " RESET default_transaction_read_only";
+  administer("CREATE ROLE reader LOGIN SUPERUSER");
+  const std::string dsn = absl::StrCat(database.dsn(), " user=reader");
+  const auto refusal = [](const std::string& url) {
+    const absl::Status status = Migrate(url);
+    EXPECT_EQ(GetMigrationStatus(url).status(), status);
+    return std::string(status.message());
+  };
+  for (const std::string& whose :
+       {std::string("ALTER ROLE reader"), absl::StrCat("ALTER DATABASE ", name),
+        absl::StrCat("ALTER ROLE reader IN DATABASE ", name)}) {
+    administer(absl::StrCat(whose, " SET default_transaction_read_only = on"));
+    EXPECT_EQ(refusal(dsn),
+              absl::StrCat("the database is read-only, because default_transaction_read_only is "
+                           "on: ",
+                           whose, reset));
+    administer(absl::StrCat(whose, reset));
+  }
+  EXPECT_THAT(refusal(absl::StrCat(dsn, " options='-c default_transaction_read_only=on'")),
+              HasSubstr("take it out of the options in --db-url"));
+  EXPECT_EQ(database.Ask("SELECT coalesce(to_regclass('sessions')::text, 'nothing')"), "nothing");
+  EXPECT_TRUE(Migrate(dsn).ok());
+  administer("REASSIGN OWNED BY reader TO sessiond");
+  EXPECT_TRUE(
+      database.Connect()
+          ->Execute("REASSIGN OWNED BY reader TO sessiond; DROP ROLE reader", TestDeadline())
+          .ok());
+}
+
 TEST(CheckDurability, NamesEverySettingThatCouldLoseAnAcknowledgedChange) {
   const TestDatabase database;
   const absl::Status status = CheckDurability(*database.Connect(), TestDeadline());
   EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
-  EXPECT_THAT(std::string(status.message()), HasSubstr("(fsync = off, full_page_writes = off)"));
+  EXPECT_THAT(std::string(status.message()),
+              AllOf(HasSubstr("(fsync = off, full_page_writes = off)"),
+                    HasSubstr("start PostgreSQL without fsync=off and full_page_writes=off")));
+  // Our connections have synchronous_commit on, whatever the server's is.
+  const auto unpinned = Connection::Open({.dsn = database.dsn(), .pinned = false}, TestDeadline());
+  ASSERT_TRUE(unpinned.ok()) << unpinned.status();
+  EXPECT_THAT(std::string(CheckDurability(**unpinned, TestDeadline()).message()),
+              HasSubstr("(fsync = off, full_page_writes = off, synchronous_commit = off)"));
 }
 
 }  // namespace

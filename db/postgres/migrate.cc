@@ -11,7 +11,6 @@
 #include "db/base/sha256.h"
 #include "db/connection/sql_error.h"
 #include "db/migrations/migrations.h"
-#include "db/postgres/rights.h"
 
 namespace sessiond::db {
 namespace {
@@ -81,6 +80,38 @@ constexpr char kHistory[] = R"(
 constexpr absl::string_view kOwnPlace =
     "give sessiond a database of its own, or a schema of its own that the role's search_path names";
 
+// `on`, if transactions are read-only unless they say otherwise, and where that was set; nothing if
+// they are not.
+constexpr char kReadOnly[] = R"(
+  SELECT source, quote_ident(current_user), quote_ident(current_database())
+  FROM pg_settings
+  WHERE name = 'default_transaction_read_only' AND setting = 'on')";
+
+// Nothing could be written; reads would succeed, so that it would show only later.
+absl::Status CheckWritable(Connection& connection, SteadyTime deadline) {
+  const auto asked = Query(connection, kReadOnly, deadline);
+  if (!asked.ok()) return asked.status();
+  if (asked->rows() == 0) return absl::OkStatus();
+  const absl::string_view source = asked->Text(0, 0), role = asked->Text(0, 1),
+                          database = asked->Text(0, 2);
+  std::string way_out =
+      "ALTER SYSTEM SET default_transaction_read_only = off; SELECT pg_reload_conf()";
+  if (source == "user") {
+    way_out = absl::StrCat("ALTER ROLE ", role, " RESET default_transaction_read_only");
+  } else if (source == "database") {
+    way_out = absl::StrCat("ALTER DATABASE ", database, " RESET default_transaction_read_only");
+  } else if (source == "database user") {
+    way_out = absl::StrCat("ALTER ROLE ", role, " IN DATABASE ", database,
+                           " RESET default_transaction_read_only");
+  } else if (source == "client") {
+    way_out = "take it out of the options in --db-url";
+  } else if (source == "command line") {
+    way_out = "take it off the command line that starts PostgreSQL";
+  }
+  return absl::FailedPreconditionError(absl::StrCat(
+      "the database is read-only, because default_transaction_read_only is on: ", way_out));
+}
+
 // Whether this server can have our schema at all.
 absl::Status CheckServer(Connection& connection, SteadyTime deadline) {
   auto server =
@@ -111,7 +142,7 @@ absl::Status CheckServer(Connection& connection, SteadyTime deadline) {
         ", so that nothing would keep the audit from being changed: ALTER ROLE ",
         server->Text(0, 5), " RESET session_replication_role, or the same of the database"));
   }
-  return absl::OkStatus();
+  return CheckWritable(connection, deadline);
 }
 
 absl::StatusOr<std::vector<AppliedMigration>> ReadHistory(Connection& connection,
@@ -309,24 +340,62 @@ absl::Status CheckMigrated(const MigrationStatus& status) {
                                                     ": run `sessiond migrate up`"));
 }
 
+absl::Status CheckGrantee(const std::string& dsn, const std::string& role,
+                          const MigrateOptions& options) {
+  const SteadyTime deadline = SteadyTime::Now() + options.timeout;
+  auto connection = OpenChecked(dsn, deadline);
+  if (!connection.ok()) return connection.status();
+  return CheckGrantee(**connection, role, deadline);
+}
+
+absl::StatusOr<GrantReport> GrantRights(const std::string& dsn, const std::string& role,
+                                        const MigrateOptions& options) {
+  const SteadyTime deadline = SteadyTime::Now() + options.timeout;
+  auto connection = OpenChecked(dsn, deadline);
+  if (!connection.ok()) return connection.status();
+  // With the lock: of two that grant at once, one would fail.
+  if (absl::Status begun = (*connection)->Execute(kBegin, deadline); !begun.ok()) return begun;
+  auto report = GrantRights(**connection, role, deadline);
+  const absl::Status ended = (*connection)->Execute(report.ok() ? "COMMIT" : "ROLLBACK", deadline);
+  if (report.ok() && !ended.ok()) return ended;
+  return report;
+}
+
 absl::Status CheckDurability(Connection& connection, SteadyTime deadline) {
-  // synchronous_commit is set by every connection (pinned_settings.h).
+  // synchronous_commit is pinned by every connection (pinned_settings.h), whatever was set.
   auto unsafe = Query(connection, R"(
-      SELECT name || ' = ' || setting
+      SELECT name, setting, source = 'command line'
       FROM pg_settings
-      WHERE (name IN ('fsync', 'full_page_writes') AND setting = 'off')
+      WHERE (name IN ('fsync', 'full_page_writes', 'synchronous_commit') AND setting = 'off')
          OR (name = 'data_sync_retry' AND setting = 'on')
-      UNION ALL
-      SELECT 'in recovery (a standby)' WHERE pg_is_in_recovery()
-      ORDER BY 1)",
+      ORDER BY name)",
                       deadline);
   if (!unsafe.ok()) return unsafe.status();
   if (unsafe->rows() == 0) return absl::OkStatus();
-  std::vector<absl::string_view> reasons;
-  for (int row = 0; row < unsafe->rows(); ++row) reasons.push_back(unsafe->Text(row, 0));
+  std::vector<std::string> reasons, typed, remedies;
+  bool reload = false, restart = false;
+  for (int row = 0; row < unsafe->rows(); ++row) {
+    const absl::string_view name = unsafe->Text(row, 0), setting = unsafe->Text(row, 1);
+    reasons.push_back(absl::StrCat(name, " = ", setting));
+    // No other way of setting it has effect against the command line.
+    if (unsafe->Bool(row, 2)) {
+      typed.push_back(absl::StrCat(name, "=", setting));
+      continue;
+    }
+    // It cannot be set while PostgreSQL runs.
+    (name == "data_sync_retry" ? restart : reload) = true;
+    remedies.push_back(
+        absl::StrCat("ALTER SYSTEM SET ", name, " = ", setting == "off" ? "on" : "off"));
+  }
+  if (reload) remedies.push_back("SELECT pg_reload_conf()");
+  if (restart) remedies.push_back("restart PostgreSQL");
+  if (!typed.empty()) {
+    remedies.push_back(absl::StrCat("start PostgreSQL without ", absl::StrJoin(typed, " and "),
+                                    " (--pg-settings, if it is the daemon's own)"));
+  }
   return absl::FailedPreconditionError(
       absl::StrCat("the database could lose acknowledged changes (", absl::StrJoin(reasons, ", "),
-                   "): set it back to PostgreSQL's default, or use another --db-url"));
+                   "): ", absl::StrJoin(remedies, "; ")));
 }
 
 std::string MigrationChecksum(absl::string_view sql) {

@@ -16,6 +16,7 @@
 #include "db/base/steady_time.h"
 #include "db/connection/connection.h"
 #include "db/connection/statement.h"
+#include "db/postgres/rights.h"
 
 namespace sessiond::db {
 
@@ -48,10 +49,10 @@ struct MigrationStatus {
 };
 
 // Applies what is pending; nothing, if nothing is. FAILED_PRECONDITION, with nothing changed: the
-// server is older than PostgreSQL 15, not UTF-8, a standby, or lets the audit be changed; the role
-// lacks a right; a name is taken, or the tables are in another schema; the schema is newer than
-// this binary; an applied migration differs from this binary's. A migration that fails leaves
-// nothing behind, and its error names it. UNAVAILABLE: no database.
+// server is older than PostgreSQL 15, not UTF-8, a standby, read-only, or lets the audit be
+// changed; the role lacks a right; a name is taken, or the tables are in another schema; the schema
+// is newer than this binary; an applied migration differs from this binary's. A migration that
+// fails leaves nothing behind, and its error names it. UNAVAILABLE: no database.
 absl::Status Migrate(const std::string& dsn, const MigrateOptions& options = {});
 
 // What is applied and what is pending; changes nothing. FAILED_PRECONDITION as for Migrate.
@@ -61,9 +62,18 @@ absl::StatusOr<MigrationStatus> GetMigrationStatus(const std::string& dsn,
 // OK if nothing is pending; else FAILED_PRECONDITION with the command to run.
 absl::Status CheckMigrated(const MigrationStatus& status);
 
+// Whether the role may be given the daemon's rights (rights.h): to be asked before migrating.
+absl::Status CheckGrantee(const std::string& dsn, const std::string& role,
+                          const MigrateOptions& options = {});
+
+// Gives them to it, and takes from it what is more. Whole or not at all; one daemon at a time.
+// REQUIRES: the schema is migrated.
+absl::StatusOr<GrantReport> GrantRights(const std::string& dsn, const std::string& role,
+                                        const MigrateOptions& options = {});
+
 // Whether an acknowledged commit survives a crash. FAILED_PRECONDITION names every setting that
-// prevents it (fsync, full_page_writes, data_sync_retry), or a standby, and how to fix it.
-// UNAVAILABLE: no database.
+// prevents it (fsync, full_page_writes, synchronous_commit, data_sync_retry), with the statements
+// that set it right. UNAVAILABLE: no database.
 absl::Status CheckDurability(Connection& connection, SteadyTime deadline);
 
 // SHA-256 of a migration's SQL, the same whether its lines end in LF or CRLF.

@@ -100,6 +100,9 @@ constexpr Option kOptions[] = {
      "whatever role, database or URL say. The server's effective_io_concurrency is the number of pages of an owner's "
      "sessions that a list fetches from the disk at a time: ours has 32, others by default 1 up to version 17.",
      /*secret=*/true},
+    {"allow-unsafe-database", &Config::allow_unsafe_database, "false", "true or false", Anything,
+     "Serve although PostgreSQL could lose acknowledged changes in a crash: with fsync, full_page_writes or "
+     "synchronous_commit off, or data_sync_retry on. The log and /readyz?verbose say so."},
     {"pg-bin-dir", &Config::pg_bin_dir, "", "a directory", Anything,
      "Where initdb and postgres are found for the embedded PostgreSQL; by default where distributions put them."},
     {"pg-settings", &Config::pg_settings, "", "NAME=VALUE, any number, with spaces between and none within; nothing about how it is reached", ArePgSettings,
@@ -149,8 +152,23 @@ is not so.
   TEMPLATE template0`.
 - **A schema.** The tables are in the first schema of the role's `search_path` (by default
   `public`); other schemas are not looked at. `sessiond migrate up` makes them, as a role that may
-  create there. The daemon may be another role, which needs `USAGE` on the schema
-  and what doctor names on the tables.
+  create there.
+- **A role for the daemon**, other than the one that migrates and owns the tables. As the owner,
+  `sessiond migrate up --grant-to ROLE` migrates, and then grants that role what a daemon needs: `USAGE`
+  on the schema, and on each table what statements of the daemon do there. It takes from the role what
+  is more on these tables, says both, and may be repeated with every migration. A role that is a
+  superuser, owns the tables, the schema or the database, or is a member of one that does, is refused:
+  rights would not bind it. With a role as it should be, nobody who gets hold of its password can
+  change an event, empty or drop a table, or take the audit's trigger off. It may delete events, as
+  archiving and erasing do; the trigger refuses that to whoever does not say
+  `SET sessiond.purging = on`, which keeps mistakes out, and not malice. A daemon that may do more
+  serves too; doctor marks it with `[!]`, and the log says so at every start.
+- **Nothing acknowledged is lost in a crash**: with `fsync` or `full_page_writes` off, or
+  `data_sync_retry` on, the daemon does not start, and is not ready if it finds so later. With
+  `--allow-unsafe-database` it serves, and the log and `/readyz?verbose` say so. `synchronous_commit` is
+  the daemon's own on its connections: at least `on`, whatever role and database say.
+- **A primary that can be written.** A standby, and one whose `default_transaction_read_only` is on, is
+  refused at start, by that name. [Failovers](failover.md) says what happens later.
 - **Connections**: two for each lane, `--query-connections`, and 12 more; `CONNECTION LIMIT` of
   the role and the database, and `max_connections`, must leave as many, or the daemon is not ready.
 - **A session of PostgreSQL's for each connection.** PgBouncer works with `pool_mode = session` and
@@ -162,6 +180,32 @@ is not so.
   `default_transaction_read_only`, by which nothing is written.
 - **The URL** is taken apart before libpq sees it: `@ : / ? # % [ ]` in user name and password are
   written as `%40 %3A %2F %3F %23 %25 %5B %5D`. Nothing of a malformed URL is printed.
+
+## Rows that were changed by hand
+
+The daemon believes the rows that it reads: it does not prove them against the audit. Some of what is
+done by hand it notices, because it looks there anyway.
+
+- **A partition's position was set back.** A daemon that runs notices within a second or two,
+  refuses the database and is not ready. While events lie beyond the position, start and doctor
+  refuse it too, and name the statement that mends it. Moved forward, it is believed; watches pass
+  over the hole.
+- **A row of `partitions` was removed.** Start and doctor refuse the database.
+- **An event was to be changed.** The trigger on `session_events` refuses that. While the trigger is
+  off or gone, start and doctor refuse the database. What was changed meanwhile is not noticed.
+- **An event was removed.** The trigger refuses that, unless `sessiond.purging` was set. Then it is
+  not noticed; ListSessionEvents shows a gap in the sequence.
+- **A session's columns were changed.** Not noticed. A daemon that has the session cached goes on
+  with what it knew, and its next change may write that back; otherwise what is there counts from
+  now on, without an event. [The lane's cache](lane-cache.md#when-rows-are-changed-by-hand) says how
+  to do it.
+- **A session's sequence was set back.** The next change is refused as CONSTRAINT_VIOLATION, because
+  its event is there already. Set forward, it leaves a gap.
+- **A session's row was removed.** The session "never existed". A change by a daemon that has it
+  cached is answered CONSTRAINT_VIOLATION, and logged as an error; its event stays.
+
+Stop the daemons before a backup is restored. One that runs refuses a database that is behind what it
+has seen ([failovers](failover.md#what-it-refuses)).
 )";
 
 // Sets an option's member from text. False: not of its type.

@@ -33,6 +33,7 @@ struct Config {
   std::string data_dir;
   bool ephemeral = false;
   std::string db_url;
+  bool allow_unsafe_database = false;
   std::string pg_bin_dir;
   std::string pg_settings;
   std::string workflows_dir;

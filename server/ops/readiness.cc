@@ -33,6 +33,12 @@ void Readiness::ObserveConnections(const absl::Status& enough, SteadyTime now) {
   if (enough.ok()) last_enough_ = now;
 }
 
+void Readiness::ObserveDurability(const absl::Status& durable, bool allowed) {
+  absl::MutexLock lock(&mutex_);
+  durable_ = durable;
+  unsafe_allowed_ = allowed;
+}
+
 void Readiness::ObserveOwnCall(const absl::Status& outcome, SteadyTime now) {
   absl::MutexLock lock(&mutex_);
   last_round_ = now;
@@ -77,17 +83,27 @@ Readiness::Check Readiness::ConnectionsCheck(SteadyTime now) const {
           std::string(connections_.message())};
 }
 
+Readiness::Check Readiness::DurabilityCheck() const {
+  if (!durable_.has_value()) return {"durability", true, "nothing is to be kept"};
+  if (durable_->ok()) return {"durability", true, "acknowledged changes survive a crash"};
+  const std::string why(durable_->message());
+  if (!unsafe_allowed_) return {"durability", false, why};
+  return {"durability", true, absl::StrCat("UNSAFE, as --allow-unsafe-database allows: ", why)};
+}
+
 std::vector<Readiness::Check> Readiness::Checks(SteadyTime now) const {
   absl::MutexLock lock(&mutex_);
   return {DatabaseCheck(now),
           ConnectionsCheck(now),
           PortCheck(now),
+          DurabilityCheck(),
           {"serving", !draining_, draining_ ? "draining" : "not draining"}};
 }
 
 bool Readiness::ready(SteadyTime now) const {
   absl::MutexLock lock(&mutex_);
-  return !draining_ && DatabaseCheck(now).ok && ConnectionsCheck(now).ok && PortCheck(now).ok;
+  return !draining_ && DatabaseCheck(now).ok && ConnectionsCheck(now).ok && PortCheck(now).ok &&
+         DurabilityCheck().ok;
 }
 
 bool Readiness::alive(SteadyTime now) const {

@@ -11,6 +11,7 @@
 // changes can be made.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -46,6 +47,9 @@ class Readiness {
   // Whether the database accepts as many connections as the daemon needs; the message says why not.
   // A shortage, too, is ignored for the grace.
   void ObserveConnections(const absl::Status& enough, SteadyTime now);
+  // Whether the database keeps what it acknowledged; the message says why not. Not ready while it
+  // does not, unless that is `allowed`. Never called: nobody relies on it.
+  void ObserveDurability(const absl::Status& durable, bool allowed);
   // The outcome of a call by the daemon to its own port, one per round.
   void ObserveOwnCall(const absl::Status& outcome, SteadyTime now);
   // Never ready again.
@@ -59,6 +63,7 @@ class Readiness {
 
  private:
   Check ConnectionsCheck(SteadyTime now) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  Check DurabilityCheck() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   Check DatabaseCheck(SteadyTime now) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   Check PortCheck(SteadyTime now) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
@@ -69,6 +74,8 @@ class Readiness {
   SteadyTime last_success_ ABSL_GUARDED_BY(mutex_) = SteadyTime::InfinitePast();
   absl::Status connections_ ABSL_GUARDED_BY(mutex_);
   SteadyTime last_enough_ ABSL_GUARDED_BY(mutex_) = SteadyTime::InfinitePast();
+  std::optional<absl::Status> durable_ ABSL_GUARDED_BY(mutex_);
+  bool unsafe_allowed_ ABSL_GUARDED_BY(mutex_) = false;
   SteadyTime last_round_ ABSL_GUARDED_BY(mutex_) = SteadyTime::InfiniteFuture();
   absl::Status own_call_ ABSL_GUARDED_BY(mutex_);
   SteadyTime last_answer_ ABSL_GUARDED_BY(mutex_) = SteadyTime::InfiniteFuture();

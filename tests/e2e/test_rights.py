@@ -3,6 +3,7 @@ mends it, and not "migrate up"."""
 
 import json
 import re
+import subprocess
 import time
 import urllib.error
 import urllib.request
@@ -54,7 +55,11 @@ def test_the_grants_that_are_asked_for_are_enough_for_all_that_a_daemon_does(dat
     database.psql(*grants_in(said))
 
     assert findings(sessiond("doctor", *SERVE[1:], f"--db-url={url}"))[1] == []
-    client = own_daemon.start(f"--db-url={url}")
+    a_whole_life(database, own_daemon.start(f"--db-url={url}"), own_daemon)
+
+
+def a_whole_life(database, client, daemon):  # noqa: F811
+    """All that a daemon does in its database, with a session that is archived and one that is erased."""
     session = client.create()
     named = {"sessionId": session["sessionId"]}
     client.call("AddArtifacts", {**named, "artifacts": [{"artifactId": "f1", "kind": "FILE", "displayName": "f"}]})
@@ -70,10 +75,115 @@ def test_the_grants_that_are_asked_for_are_enough_for_all_that_a_daemon_does(dat
     client.call("AppendMessages", {"sessionId": interview["sessionId"], "messages": [{"type": "question", "content": "?"}]})
     client.call("DetachReference", {"name": "job_posting", "value": "1"})
     client.call("DeleteSession", {**named, "force": True})
+    database.psql(f"UPDATE sessions SET purge_at = now() - interval '1 s' WHERE id = '{session['sessionId']}'")
     client.call("PurgeSessions", {"execute": True})
+    events = "SELECT count(*) FROM session_events WHERE session_id = '{}'"
+    assert database.psql(events.format(session["sessionId"])) == "1\n", "it was not archived"
     client.call("EraseOwner", {"ownerId": "u1"})
+    assert database.psql(events.format(interview["sessionId"])) == "1\n", "it was not erased"
     assert client.call("CountSessions", {}).get("total", 0) == 0
-    assert [line for line in own_daemon.log_lines() if "42501" in line] == []
+    assert database.psql("SELECT count(*), max(owner_id) FROM tombstones") == "2|\n"
+    assert [line for line in daemon.log_lines() if "42501" in line] == []
+
+
+def role_named(database, name):  # noqa: F811
+    """Another role, removed with the database; as SQL writes it, and its URL."""
+    quoted = '"' + name.replace('"', '""') + '"'
+    database.psql(f"CREATE ROLE {quoted} LOGIN")
+    escaped = name.replace("\\", "\\\\").replace("'", "\\'")
+    return quoted, database.url(f"'{escaped}'")
+
+
+def migrate_up(database, *words):  # noqa: F811
+    return sessiond("migrate", "up", f"--db-url={database.url(database.owner)}", *words)
+
+
+def advice(answer):
+    """What doctor only advises."""
+    return re.findall(r"^\[!\] (.*)$", answer.stdout, re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", ["plain_{}", "My \"Own\" O'Role {}"])
+def test_a_role_that_migrate_up_grants_to_can_do_what_it_must_and_nothing_else(name, database, own_daemon):  # noqa: F811
+    quoted, url = role_named(database, name.format(database.name))
+    name = name.format(database.name)
+    # One who had more before.
+    granted = migrate_up(database, f"--grant-to={name}")
+    assert granted.returncode == 0, granted.stderr
+    database.psql(f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {quoted}")
+    examined = sessiond("doctor", *SERVE[1:], f"--db-url={url}")
+    assert examined.returncode == 0
+    [said] = advice(examined)
+    assert "TRUNCATE, UPDATE on session_" in said and "sessiond migrate up --grant-to" in said, said
+    again = migrate_up(database, "--grant-to", name)
+    assert again.returncode == 0, again.stderr
+    assert re.match(r"schema \d+: nothing to do\n", again.stdout), again.stdout
+    assert re.search(r"^revoked from .*: .*TRUNCATE, UPDATE on session_", again.stdout, re.MULTILINE), again.stdout
+    assert "USAGE on the schema public" in again.stdout
+    assert "SELECT, INSERT, DELETE on session_artifacts, session_events" in again.stdout
+
+    examined = sessiond("doctor", *SERVE[1:], f"--db-url={url}")
+    assert findings(examined)[1] == advice(examined) == [], examined.stdout
+    a_whole_life(database, own_daemon.start(f"--db-url={url}"), own_daemon)
+    assert "may do more than it must" not in own_daemon.log.read_text()
+
+    events = database.psql("SELECT count(*) FROM session_events")
+    for statement in ["UPDATE session_events SET actor = 'x'", "TRUNCATE session_events", "DELETE FROM session_events",
+                      "DROP TABLE session_events", "ALTER TABLE session_events DISABLE TRIGGER USER"]:
+        tried = subprocess.run(["psql", "-d", url, "-qAtXv", "ON_ERROR_STOP=1", "-c", statement],
+                               capture_output=True, text=True, check=False)
+        assert tried.returncode != 0, statement
+    assert database.psql("SELECT count(*) FROM session_events") == events
+    own_daemon.stop()
+    database.psql(f"DROP OWNED BY {quoted}", f"DROP ROLE {quoted}")
+
+
+def test_grant_to_refuses_whom_rights_do_not_bind_before_it_migrates(database):  # noqa: F811
+    superuser = database.psql("SELECT current_user").strip()
+    for role, why in [
+        ("No Body", 'there is no such role: CREATE ROLE "No Body" LOGIN'),
+        (database.owner, f"owns the database {database.name}"),
+        (superuser, "is a superuser"),
+        (database.app.upper(), f"did you mean --grant-to {database.app}?"),
+        ("", "is no name"),
+    ]:
+        refused = migrate_up(database, f"--grant-to={role}")
+        assert refused.returncode == 1 and why in refused.stderr, refused.stderr
+    assert database.psql("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'") == "0\n"
+    migrated = migrate_up(database)
+    assert re.fullmatch(r"schema 0 → \d+\n", migrated.stdout), "nothing else is done, or said"
+    assert "lacks rights" in refused("doctor", f"--db-url={database.url(database.app)}")
+
+
+def test_a_role_that_could_do_more_is_told_so_and_serves(database, own_daemon):  # noqa: F811
+    database.migrate()
+    url = f"--db-url={database.url(database.owner)}"
+    examined = sessiond("doctor", *SERVE[1:], url)
+    assert examined.returncode == 0
+    [said] = advice(examined)
+    assert f"the role {database.owner} owns the database {database.name}" in said
+    assert "CREATE ROLE sessiond_daemon LOGIN" in said and "migrate up --grant-to sessiond_daemon" in said
+    own_daemon.start(url).create()
+    [line] = [json.loads(line) for line in own_daemon.log_lines() if "may do more than it must" in line]
+    assert line["level"] == "warn" and f"owns the database {database.name}" in line["why"]
+
+
+def test_what_was_changed_by_hand_is_refused_at_start_with_what_mends_it(database, own_daemon):  # noqa: F811
+    database.migrate()
+    url = database.url(database.owner)
+    client = own_daemon.start(f"--db-url={url}")
+    session = client.create()
+    own_daemon.stop()
+    database.psql("UPDATE partitions SET position = 0")
+    for said in serve_refused(url):
+        assert "are behind their events" in said, said
+    database.psql(re.search(r"UPDATE partitions p SET .*\)", said)[0])
+    database.psql("ALTER TABLE session_events DISABLE TRIGGER USER")
+    for said in serve_refused(url):
+        assert "its trigger is off" in said, said
+    database.psql(re.search(r"ALTER TABLE .* TRIGGER \w+", said)[0])
+    client = own_daemon.start(f"--db-url={url}")
+    client.call("AdvanceSession", {"sessionId": session["sessionId"], "targetStage": "upload"})
 
 
 def test_a_right_that_is_taken_away_is_named_in_the_log(database, own_daemon):  # noqa: F811
