@@ -1,14 +1,16 @@
 #include "server/daemon.h"
 
-#include <grpc/support/time.h>
 #include <grpcpp/grpcpp.h>
 #include <signal.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
+#include <map>
 #include <system_error>
 #include <utility>
 
@@ -24,9 +26,10 @@
 #include "db/postgres/migrate.h"
 #include "db/postgres/pooling.h"
 #include "db/postgres/rights.h"
-#include "grpc/health/v1/health.grpc.pb.h"
 #include "proto/embedded.h"
+#include "server/identity/server_credentials.h"
 #include "server/ops/log.h"
+#include "server/own_call.h"
 #include "server/workflows_dir.h"
 #include "sessiond/v1/session_service.pb.h"
 #include "sessiond/v1/workflow_service.pb.h"
@@ -57,7 +60,12 @@ int ConnectionsNeeded(const Config& config) {
 constexpr absl::Duration kProbeTimeout = absl::Seconds(4);
 // Each call opens a connection of its own.
 constexpr absl::Duration kOwnCallPeriod = absl::Seconds(2);
-constexpr int kOwnCallSeconds = 2;
+constexpr absl::Duration kOwnCallTimeout = absl::Seconds(2);
+// How often files are looked at, and streams: of what has changed, callers notice within ten
+// seconds, and one whose reader has stopped is cut off by then.
+constexpr absl::Duration kGuardPeriod = absl::Seconds(3);
+// Of unix sockets: the daemon's user and group.
+constexpr mode_t kSocketMode = 0660;
 
 std::vector<std::string> ServedServices() {
   std::vector<std::string> services = rpc::ServiceNames();
@@ -65,17 +73,58 @@ std::vector<std::string> ServedServices() {
   return services;
 }
 
-absl::Status CheckLoopback(const Address& address, absl::string_view option, bool insecure) {
-  if (insecure || IsLoopback(address)) return absl::OkStatus();
-  return absl::FailedPreconditionError(
-      absl::StrCat("--", option, " ", ToString(address),
-                   " can be reached from other machines, and calls are neither encrypted nor "
-                   "authenticated: listen on "
-                   "loopback, or say --insecure if the network in between is to be trusted"));
+// What is missing for calls from other machines; nothing, if nothing is.
+std::string WhatIsMissing(const Config& config) {
+  if (config.tls_cert.empty()) return "calls are not encrypted (--tls-cert)";
+  if (config.tls_client_ca.empty() && config.access_file.empty())
+    return "callers are not known (--tls-client-ca, --access-file)";
+  return "";
 }
 
-// The port that an option reserves; 0: none that is known in advance.
-int PortOf(const std::string& text) { return text == "off" ? 0 : ParseAddress(text)->port; }
+absl::Status CheckLoopback(const Address& address, absl::string_view option, const Config& config) {
+  const std::string missing = WhatIsMissing(config);
+  if (missing.empty() || config.insecure || IsLoopback(address)) return absl::OkStatus();
+  return absl::FailedPreconditionError(absl::StrCat(
+      "--", option, " ", ToString(address), " can be reached from other machines, and ", missing,
+      ": listen on loopback, see docs/security.md, or say --insecure if the network in between is "
+      "to be trusted"));
+}
+
+// Where the daemon listens, and which option says so.
+struct ListeningPlace {
+  Address address;
+  absl::string_view option;
+};
+
+// The table of options has validated them.
+std::vector<ListeningPlace> ListeningPlaces(const Config& config) {
+  std::vector<ListeningPlace> places;
+  for (Address& address : ParseAddresses(config.grpc_listen).value())
+    places.push_back({std::move(address), "grpc-listen"});
+  if (config.admin_listen != "off")
+    places.push_back({ParseAddress(config.admin_listen).value(), "admin-listen"});
+  return places;
+}
+
+absl::Status CheckTlsOptions(const Config& config) {
+  if (config.tls_cert.empty() != config.tls_key.empty()) {
+    return absl::FailedPreconditionError(
+        absl::StrCat(config.tls_key.empty() ? "--tls-cert without --tls-key" : "--tls-key without --tls-cert",
+                     ": a certificate is of no use without its key; give both"));
+  }
+  if (!config.tls_client_ca.empty() && config.tls_cert.empty()) {
+    return absl::FailedPreconditionError(
+        "--tls-client-ca without --tls-cert: clients show certificates only to a server that has "
+        "one");
+  }
+  if (config.tls_client_ca.empty() &&
+      (config.tls_client_auth == "optional" || config.tls_client_auth == "required")) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("--tls-client-auth ", config.tls_client_auth,
+                     " without --tls-client-ca: say who issues clients' certificates"));
+  }
+  return absl::OkStatus();
+}
 
 absl::Status CheckOptions(const Config& config) {
   const auto other_postgres = [](absl::string_view option) {
@@ -84,19 +133,29 @@ absl::Status CheckOptions(const Config& config) {
   };
   if (!config.db_url.empty() && config.ephemeral) return other_postgres("--ephemeral");
   if (!config.db_url.empty() && !config.pg_settings.empty()) return other_postgres("--pg-settings");
-  if (PortOf(config.grpc_listen) != 0 && config.grpc_listen == config.admin_listen) {
-    return absl::FailedPreconditionError(absl::StrCat("--grpc-listen and --admin-listen are both ",
-                                                      config.grpc_listen, ": give them two ports"));
+  if (absl::Status status = CheckTlsOptions(config); !status.ok()) return status;
+  std::map<std::string, absl::string_view> taken;
+  for (const auto& [address, option] : ListeningPlaces(config)) {
+    if (!address.is_unix() && address.port == 0) continue;
+    const auto [at, is_new] = taken.emplace(ToString(address), option);
+    if (is_new) continue;
+    return absl::FailedPreconditionError(
+        at->second == option
+            ? absl::StrCat("--", option, " has ", ToString(address), " twice")
+            : absl::StrCat("--", at->second, " and --", option, " are both ", ToString(address),
+                           ": give them two ports"));
   }
   return WorkflowsAtStart(config.workflows_dir).status();
 }
 
-// `other`: the daemon's other address, whose port this one cannot use.
-absl::Status CheckAddress(const std::string& text, absl::string_view option, bool insecure,
-                          const std::string& other) {
-  const Address address = ParseAddress(text).value();  // The table of options has validated it.
-  if (absl::Status status = CheckLoopback(address, option, insecure); !status.ok()) return status;
-  return ProbeAddress(address, absl::StrCat("--", option), PortOf(other));
+absl::Status CheckPlace(const ListeningPlace& place, const Config& config) {
+  if (auto status = CheckLoopback(place.address, place.option, config); !status.ok()) return status;
+  // A port that another of our options reserves is not proposed.
+  int reserved = 0;
+  for (const ListeningPlace& other : ListeningPlaces(config)) {
+    if (other.option != place.option) reserved = other.address.port;
+  }
+  return ProbeAddress(place.address, absl::StrCat("--", place.option), reserved);
 }
 
 // Checks that no other daemon uses the directory, and that it can be made: the first existing one
@@ -186,29 +245,9 @@ absl::Status CheckSchema(const Config& config) {
   return migrated.ok() ? CheckStatements(config.db_url) : migrated;
 }
 
-// A call like any client's, on a new connection, to the address we listen on: the kernel also
-// accepts connections when nothing serves them.
-absl::Status CallOneself(const Address& listening) {
-  Address address = listening;
-  if (address.host == "0.0.0.0") address.host = "127.0.0.1";
-  if (address.host == "::") address.host = "::1";
-  grpc::ChannelArguments arguments;
-  arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
-  arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
-  const auto health = grpc::health::v1::Health::NewStub(
-      grpc::CreateCustomChannel(ToString(address), grpc::InsecureChannelCredentials(), arguments));
-  grpc::ClientContext context;
-  context.set_deadline(gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC),
-                                    gpr_time_from_seconds(kOwnCallSeconds, GPR_TIMESPAN)));
-  grpc::health::v1::HealthCheckRequest request;
-  request.set_service("liveness");
-  grpc::health::v1::HealthCheckResponse response;
-  const grpc::Status status = health->Check(&context, request, &response);
-  return {static_cast<absl::StatusCode>(status.error_code()), status.error_message()};
-}
-
 // As a person would type it to reach us: a wildcard cannot be connected to.
 std::string Reachable(const Address& address) {
+  if (address.is_unix()) return ToString(address);
   const bool wildcard = address.host == "0.0.0.0" || address.host == "::";
   return ToString({wildcard ? "localhost" : address.host, address.port});
 }
@@ -218,7 +257,7 @@ std::string ServerFlag(const Address& address) {
   const bool default_host = address.host == "127.0.0.1" || address.host == "localhost" ||
                             address.host == "0.0.0.0" || address.host == "::";
   const char* variable = std::getenv("SESSIOND_SERVER");
-  if (default_host && address.port == 7377 && (variable == nullptr || *variable == '\0')) return "";
+  if (default_host && !address.is_unix() && address.port == 7377 && (variable == nullptr || *variable == '\0')) return "";
   return absl::StrCat("--server ", Reachable(address), " ");
 }
 
@@ -248,26 +287,24 @@ absl::StatusOr<Database> OpenDatabase(const Config& config, db::PostgresSupervis
 
 absl::Status CheckAddresses(const Config& config) {
   if (absl::Status status = CheckOptions(config); !status.ok()) return status;
-  if (absl::Status status =
-          CheckAddress(config.grpc_listen, "grpc-listen", config.insecure, config.admin_listen);
-      !status.ok()) {
-    return status;
+  for (const ListeningPlace& place : ListeningPlaces(config)) {
+    if (absl::Status status = CheckPlace(place, config); !status.ok()) return status;
   }
-  if (config.admin_listen == "off") return absl::OkStatus();
-  return CheckAddress(config.admin_listen, "admin-listen", config.insecure, config.grpc_listen);
+  return absl::OkStatus();
 }
 
 std::vector<Finding> Examine(const Config& config, db::PostgresSupervisor* supervisor,
                              const std::stop_token& stop) {
   std::vector<Finding> findings;
   findings.push_back({"options fit together", CheckOptions(config)});
-  findings.push_back(
-      {absl::StrCat("gRPC can listen on ", config.grpc_listen),
-       CheckAddress(config.grpc_listen, "grpc-listen", config.insecure, config.admin_listen)});
-  if (config.admin_listen != "off") {
-    findings.push_back(
-        {absl::StrCat("admin HTTP can listen on ", config.admin_listen),
-         CheckAddress(config.admin_listen, "admin-listen", config.insecure, config.grpc_listen)});
+  for (const ListeningPlace& place : ListeningPlaces(config)) {
+    findings.push_back({absl::StrCat(place.option == "grpc-listen" ? "gRPC" : "admin HTTP",
+                                     " can listen on ", ToString(place.address)),
+                        CheckPlace(place, config)});
+  }
+  if (!config.tls_cert.empty() || !config.access_file.empty()) {
+    findings.push_back({"certificates and the access file are sound",
+                        Security::Load(config, rpc::ServiceNames()).status()});
   }
   if (!config.db_url.empty()) {
     findings.push_back({"the database can be reached", CheckReachable(config.db_url)});
@@ -304,18 +341,22 @@ std::vector<Finding> Examine(const Config& config, db::PostgresSupervisor* super
 
 // ----------------------------------------------------------------------------------------- start
 
-Daemon::Daemon(Config config)
+Daemon::Daemon(Config config, std::unique_ptr<Security> security)
     : config_(std::move(config)),
+      security_(std::move(security)),
       metrics_(rpc::ServiceNames()),
       health_(ServedServices(), [this] { return readiness_.alive(SteadyTime::Now()); }),
-      reflection_(DescriptorSet(), ServedServices()),
+      reflection_(DescriptorSet(), ServedServices(), &security_->gate()),
       journal_(metrics_) {}
 
 absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(Config config,
                                                       db::PostgresSupervisor* supervisor,
                                                       const std::stop_token& stop) {
   if (absl::Status status = CheckAddresses(config); !status.ok()) return status;
-  std::unique_ptr<Daemon> daemon(new Daemon(std::move(config)));
+  auto security = Security::Load(config, rpc::ServiceNames());
+  if (!security.ok()) return security.status();
+  std::unique_ptr<Daemon> daemon(new Daemon(std::move(config), *std::move(security)));
+  daemon->WarnOfOpenDoors();
   auto database = OpenDatabase(daemon->config_, supervisor, stop);
   if (!database.ok()) return database.status();
   daemon->database_ = *std::move(database);
@@ -336,7 +377,7 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(Config config,
   daemon->StartMonitor();
   Log(LogLevel::kInfo, "daemon", "ready",
       {{"version", SESSIOND_VERSION},
-       {"grpc", ToString(daemon->grpc_address_)},
+       {"grpc", ToString(daemon->grpc_addresses_)},
        {"admin", daemon->admin_ == nullptr ? "" : ToString(daemon->admin_->address())},
        {"database", daemon->database_.embedded == nullptr ? "--db-url"
                                                           : daemon->database_.embedded->data_dir()},
@@ -406,14 +447,28 @@ absl::Status Daemon::OpenStore() {
 
 absl::Status Daemon::StartRpc() {
   services_ = std::make_unique<rpc::Services>(*store_, *watches_, journal_, started_);
-  rpc::ServerOptions options{.listen = config_.grpc_listen,
-                             .methods = services_->Methods(),
-                             .standard_services = {&health_, &reflection_}};
+  rpc::ServerOptions options{.methods = services_->Methods(),
+                             .standard_services = {&health_, &reflection_},
+                             .gate = &security_->gate()};
+  grpc_addresses_ = ParseAddresses(config_.grpc_listen).value();
+  for (const Address& address : grpc_addresses_) {
+    rpc::Listener listener{ToString(address)};
+    // Who may open a unix socket, its permissions say.
+    if (security_->tls() != nullptr && !address.is_unix()) {
+      listener.credentials =
+          identity::TlsServerCredentials(security_->tls(), ClientAuthOf(config_));
+    }
+    options.listeners.push_back(std::move(listener));
+  }
   grpc::EnableDefaultHealthCheckService(false);
   auto server = rpc::Server::Start(std::move(options), metrics_, journal_);
   if (!server.ok()) return server.status();
   rpc_ = *std::move(server);
-  grpc_address_ = {ParseAddress(config_.grpc_listen)->host, rpc_->port()};
+  for (std::size_t i = 0; i < grpc_addresses_.size(); ++i) {
+    Address& address = grpc_addresses_[i];
+    address.port = rpc_->ports()[i];
+    if (address.is_unix()) chmod(address.path.c_str(), kSocketMode);
+  }
   return absl::OkStatus();
 }
 
@@ -421,7 +476,15 @@ absl::Status Daemon::StartAdmin() {
   if (config_.admin_listen == "off") return absl::OkStatus();
   auto admin = AdminHttp::Start({.listen = ParseAddress(config_.admin_listen).value(),
                                  .readiness = &readiness_,
-                                 .metrics = [this] { return metrics_.Text(); }});
+                                 .metrics = [this] { return metrics_.Text(); },
+                                 .tls = security_->tls(),
+                                 .may_look = [this](const access::Credentials& credentials) {
+                                   std::string why;
+                                   return security_->authenticator().Authenticate(credentials, &why).ok();
+                                 },
+                                 .open_metrics = [this] {
+                                   return security_->authenticator().policy()->open_metrics();
+                                 }});
   if (!admin.ok()) return admin.status();
   admin_ = *std::move(admin);
   return absl::OkStatus();
@@ -443,11 +506,29 @@ void Daemon::StartMonitor() {
   rounds_ = std::thread([this] {
     while (!stop_monitor_.WaitAtMost(kOwnCallPeriod)) GoRound();
   });
+  guard_ = std::thread([this] {
+    while (!stop_monitor_.WaitAtMost(kGuardPeriod)) {
+      security_->Refresh(reload_asked_.exchange(false));
+      readiness_.ObserveSecurity(security_->trouble());
+      rpc_->CheckStreams();
+    }
+  });
 }
 
 void Daemon::GoRound() {
-  readiness_.ObserveOwnCall(CallOneself(grpc_address_), SteadyTime::Now());
+  readiness_.ObserveOwnCall(
+      CallOneself(grpc_addresses_.front(), security_->tls() != nullptr, kOwnCallTimeout),
+      SteadyTime::Now());
   TellReadiness();
+}
+
+void Daemon::WarnOfOpenDoors() const {
+  const std::string missing = WhatIsMissing(config_);
+  for (const auto& [address, option] : ListeningPlaces(config_)) {
+    if (missing.empty() || IsLoopback(address)) continue;
+    Log(LogLevel::kWarn, "daemon", "whoever reaches this address can do everything: --insecure",
+        {{"address", ToString(address)}, {"why", missing}});
+  }
 }
 
 void Daemon::ObserveDatabase() {
@@ -570,6 +651,8 @@ class LastResort {
 
 }  // namespace
 
+void Daemon::Reload() { reload_asked_ = true; }
+
 void Daemon::Drain() {
   Log(LogLevel::kInfo, "daemon", "draining");
   draining_ = true;
@@ -591,6 +674,7 @@ void Daemon::Drain() {
   stop_monitor_.Notify();
   monitor_.join();
   rounds_.join();
+  guard_.join();
   probe_.reset();
   rpc_.reset();
   services_.reset();
@@ -610,17 +694,25 @@ Daemon::~Daemon() {
   stop_monitor_.Notify();
   monitor_.join();
   rounds_.join();
+  guard_.join();
 }
 
 // ---------------------------------------------------------------------------------------- banner
 
 std::string Daemon::Banner() const {
-  const std::string grpc = Reachable(grpc_address_);
-  std::string text = absl::StrCat("sessiond ", SESSIOND_VERSION, "  plaintext, no authentication",
-                                  IsLoopback(grpc_address_) ? ", loopback only" : "", "\n");
-  absl::StrAppend(&text, "  gRPC      ", ToString(grpc_address_), "\n");
+  const Address& first = grpc_addresses_.front();
+  const std::string grpc = Reachable(first);
+  const bool tls = security_->tls() != nullptr;
+  const bool loopback = std::all_of(grpc_addresses_.begin(), grpc_addresses_.end(), IsLoopback);
+  std::string text = absl::StrCat(
+      "sessiond ", SESSIOND_VERSION, tls ? "  TLS" : "  plaintext",
+      !config_.access_file.empty()     ? ", callers by the access file"
+      : !config_.tls_client_ca.empty() ? ", every client certificate is admin (see --access-file)"
+                                       : ", no authentication",
+      loopback ? ", loopback only" : "", "\n");
+  absl::StrAppend(&text, "  gRPC      ", ToString(grpc_addresses_), "\n");
   if (admin_ != nullptr) {
-    absl::StrAppend(&text, "  Admin     http://", Reachable(admin_->address()),
+    absl::StrAppend(&text, "  Admin     ", tls ? "https://" : "http://", Reachable(admin_->address()),
                     "/readyz?verbose  /livez  /metrics\n");
   }
   if (database_.embedded == nullptr) {
@@ -632,11 +724,16 @@ std::string Daemon::Banner() const {
         database_.embedded->data_dir(),
         config_.ephemeral ? " (thrown away at the end)\n" : " (kept across restarts)\n");
   }
-  absl::StrAppend(&text, "  Try       sessionctl ", ServerFlag(grpc_address_),
+  if (tls || security_->knows_callers()) {
+    absl::StrAppend(&text, "  Try       sessionctl --server ", grpc,
+                    tls ? " --tls-ca CA.pem" : "", " --token-file FILE whoami\n");
+  } else {
+  absl::StrAppend(&text, "  Try       sessionctl ", ServerFlag(first),
                   "session create --workflow interview --owner ada\n",
                   "            grpcurl -plaintext -d "
                   "'{\"session\":{\"workflow\":\"interview\",\"owner_id\":\"ada\"}}' ",
                   grpc, " ", rpc::ServiceNames().front(), "/CreateSession\n");
+  }
   absl::StrAppend(
       &text, "Ready in ",
       absl::FormatDuration(absl::Trunc(SteadyTime::Now() - started_at_, absl::Milliseconds(1))),

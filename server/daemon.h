@@ -31,6 +31,7 @@
 #include "server/rpc/reflection.h"
 #include "server/rpc/server.h"
 #include "server/rpc/services.h"
+#include "server/security.h"
 #include "server/sweeper.h"
 #include "server/watch/feed.h"
 
@@ -78,6 +79,9 @@ class Daemon {
   // What a person needs to know first: where it listens, where the data is, what to type.
   std::string Banner() const;
 
+  // Has certificates and access loaded again, soon. Any thread.
+  void Reload();
+
   // Reports that it is not ready, serves on for drain_delay, lets calls finish for shutdown_grace,
   // ends streams, and stops everything. Once.
   void Drain();
@@ -86,7 +90,7 @@ class Daemon {
   bool database_lost() const { return database_lost_; }
 
  private:
-  explicit Daemon(Config config);
+  Daemon(Config config, std::unique_ptr<Security> security);
 
   // The steps of a start, in order.
   absl::Status RequireDurability();
@@ -103,6 +107,7 @@ class Daemon {
   // Calls its own port, and reports the result.
   void GoRound();
   void TellReadiness();
+  void WarnOfOpenDoors() const;
   // Now and then: whether the database would accept the connections that are not open yet, and
   // whether it still keeps what it acknowledged. REQUIRES: the probe has just succeeded.
   void ExamineDatabase();
@@ -112,8 +117,9 @@ class Daemon {
   const Config config_;
   const absl::Time started_ = absl::Now();
   const SteadyTime started_at_ = SteadyTime::Now();
-  Address grpc_address_;
+  std::vector<Address> grpc_addresses_;
 
+  const std::unique_ptr<Security> security_;
   Metrics metrics_;
   db::LaneReports lane_reports_;
   Readiness readiness_;
@@ -144,6 +150,9 @@ class Daemon {
   std::thread monitor_;
   // Never waits for the database: making the rounds proves that the daemon is alive.
   std::thread rounds_;
+  // Looks at files and streams.
+  std::thread guard_;
+  std::atomic<bool> reload_asked_ = false;
 };
 
 }  // namespace sessiond

@@ -153,11 +153,11 @@ class DrainTest : public testing::Test {
 
   // On the same port, from the second time on.
   void Restart() {
-    ServerOptions options{.listen = absl::StrCat("127.0.0.1:", port_)};
+    ServerOptions options{.listeners = {{absl::StrCat("127.0.0.1:", port_)}}};
     options.methods = {Bind(service_, &FakeService::GetSession),
                        Bind(service_, &FakeService::WatchSessions)};
     server_ = Server::Start(std::move(options), metrics_, journal_).value();
-    port_ = server_->port();
+    port_ = server_->ports().front();
   }
   std::string target() const { return absl::StrCat("127.0.0.1:", port_); }
 

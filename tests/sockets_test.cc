@@ -74,7 +74,7 @@ class NoFiles {
 TEST(Sockets, ConnectionsAreEndedAndNobodyIsLetIn) {
   for (const char* host : {"127.0.0.1", "0.0.0.0"}) {
     Listener server(host);
-    Sockets sockets(server.port);
+    Sockets sockets({server.port});
     server.LetIn("127.0.0.1");
     EXPECT_TRUE(sockets.Find());
     sockets.EndWriting();
@@ -87,7 +87,7 @@ TEST(Sockets, ConnectionsAreEndedAndNobodyIsLetIn) {
 
 TEST(Sockets, ThoseOfAnotherAddressWithTheSamePortAreLeftAlone) {
   Listener server("127.0.0.1");
-  Sockets sockets(server.port);
+  Sockets sockets({server.port});
   Listener other("127.0.0.2", server.port);
   server.LetIn("127.0.0.1");
   other.LetIn("127.0.0.2");
@@ -99,7 +99,7 @@ TEST(Sockets, ThoseOfAnotherAddressWithTheSamePortAreLeftAlone) {
 
 TEST(Sockets, AreFoundWhenNoMoreFilesCanBeOpened) {
   Listener server("127.0.0.1");
-  Sockets sockets(server.port);
+  Sockets sockets({server.port});
   server.LetIn("127.0.0.1");
   const NoFiles no_files;
   EXPECT_TRUE(sockets.Find());

@@ -70,11 +70,11 @@ class FakeService {
 class StreamTest : public testing::Test {
  protected:
   StreamTest() : metrics_(Services()), journal_(metrics_) {
-    ServerOptions options{.listen = "127.0.0.1:0"};
+    ServerOptions options{.listeners = {{"127.0.0.1:0"}}};
     options.methods = {Bind(service_, &FakeService::ImportSessions),
                        Bind(service_, &FakeService::WatchSessions)};
     server_ = Server::Start(std::move(options), metrics_, journal_).value();
-    channel_ = grpc::CreateChannel(absl::StrCat("127.0.0.1:", server_->port()),
+    channel_ = grpc::CreateChannel(absl::StrCat("127.0.0.1:", server_->ports().front()),
                                    grpc::InsecureChannelCredentials());
     context_.set_deadline(absl::ToChronoTime(absl::Now() + kPatience));
   }

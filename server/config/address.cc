@@ -4,7 +4,9 @@
 #include <dirent.h>
 #include <netdb.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/types.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -16,11 +18,14 @@
 #include <vector>
 
 #include "absl/cleanup/cleanup.h"
+#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
 
 namespace sessiond {
 namespace {
@@ -96,7 +101,12 @@ int TryListen(const Address& address, int* failure) {
 
 absl::StatusOr<Address> ParseAddress(absl::string_view text) {
   const absl::Status bad =
-      absl::InvalidArgumentError(absl::StrCat("`", text, "` is not HOST:PORT"));
+      absl::InvalidArgumentError(absl::StrCat("`", text, "` is neither HOST:PORT nor unix:PATH"));
+  if (absl::string_view path = text; absl::ConsumePrefix(&path, "unix:")) {
+    // The kernel's limit, with the zero behind it.
+    if (path.empty() || path.size() >= sizeof(sockaddr_un::sun_path)) return bad;
+    return Address{.path = std::string(path)};
+  }
   const std::size_t colon = text.rfind(':');
   if (colon == absl::string_view::npos || colon == 0) return bad;
   absl::string_view host = text.substr(0, colon);
@@ -108,19 +118,69 @@ absl::StatusOr<Address> ParseAddress(absl::string_view text) {
   return Address{std::string(host), port};
 }
 
+absl::StatusOr<std::vector<Address>> ParseAddresses(absl::string_view text) {
+  std::vector<Address> addresses;
+  for (const absl::string_view part : absl::StrSplit(text, ',')) {
+    auto address = ParseAddress(absl::StripAsciiWhitespace(part));
+    if (!address.ok()) return address.status();
+    addresses.push_back(*std::move(address));
+  }
+  return addresses;
+}
+
 std::string ToString(const Address& address) {
+  if (address.is_unix()) return absl::StrCat("unix:", address.path);
   const bool v6 = absl::StrContains(address.host, ':');
   return absl::StrCat(v6 ? "[" : "", address.host, v6 ? "]" : "", ":", address.port);
 }
 
+std::string ToString(const std::vector<Address>& addresses) {
+  return absl::StrJoin(addresses, ",", [](std::string* out, const Address& address) {
+    out->append(ToString(address));
+  });
+}
+
 bool IsLoopback(const Address& address) {
+  if (address.is_unix()) return true;
   in_addr v4;
   const bool net127 =
       inet_pton(AF_INET, address.host.c_str(), &v4) == 1 && (ntohl(v4.s_addr) >> 24) == 127;
   return net127 || address.host == "localhost" || address.host == "::1";
 }
 
+namespace {
+
+// A socket that nobody listens at is left over from a process that was killed; gRPC replaces it.
+absl::Status ProbeUnixSocket(const std::string& path, absl::string_view option) {
+  const std::string directory = path.find('/') == std::string::npos
+                                    ? "."
+                                    : path.substr(0, std::max<std::size_t>(1, path.rfind('/')));
+  if (access(directory.c_str(), W_OK | X_OK) != 0) {
+    return absl::UnavailableError(absl::StrCat("cannot make a socket in ", directory, ": ",
+                                               std::strerror(errno), "; choose another with ",
+                                               option));
+  }
+  struct stat status = {};
+  if (lstat(path.c_str(), &status) != 0) return absl::OkStatus();
+  if (!S_ISSOCK(status.st_mode)) {
+    return absl::AlreadyExistsError(
+        absl::StrCat(path, " is no socket: choose another path with ", option));
+  }
+  const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (fd < 0) return absl::OkStatus();
+  const absl::Cleanup close_fd = [fd] { close(fd); };
+  sockaddr_un address = {.sun_family = AF_UNIX};
+  path.copy(address.sun_path, sizeof(address.sun_path) - 1);
+  if (connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0)
+    return absl::OkStatus();
+  return absl::AlreadyExistsError(absl::StrCat("another process listens at ", path,
+                                               ": stop it, or choose another path with ", option));
+}
+
+}  // namespace
+
 absl::Status ProbeAddress(const Address& address, absl::string_view option, int reserved) {
+  if (address.is_unix()) return ProbeUnixSocket(address.path, option);
   int failure = 0;
   const int error = TryListen(address, &failure);
   if (failure != 0) {

@@ -1,8 +1,9 @@
 // Addresses to listen on, as people write them: `127.0.0.1:7377`, `localhost:7377`, `[::1]:7377`,
-// `0.0.0.0:0`.
+// `0.0.0.0:0`, `unix:/run/sessiond/sessiond.sock`.
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -15,15 +16,24 @@ struct Address {
   std::string host;
   // 0: any free one.
   int port = 0;
+  // Of a unix socket, which has no host and no port.
+  std::string path = {};
+
+  bool is_unix() const { return !path.empty(); }
 };
 
-// INVALID_ARGUMENT: not HOST:PORT.
+// INVALID_ARGUMENT: neither HOST:PORT nor unix:PATH.
 absl::StatusOr<Address> ParseAddress(absl::string_view text);
+// One or more, with commas between them.
+absl::StatusOr<std::vector<Address>> ParseAddresses(absl::string_view text);
 
 // With brackets where they are needed.
 std::string ToString(const Address& address);
 
-// Whether only this machine can reach it: localhost, 127.0.0.0/8 and ::1.
+// With commas.
+std::string ToString(const std::vector<Address>& addresses);
+
+// Whether only this machine can reach it: unix sockets, localhost, 127.0.0.0/8 and ::1.
 bool IsLoopback(const Address& address);
 
 // Binds the address and releases it again. ALREADY_EXISTS: another process listens there; the

@@ -33,7 +33,18 @@ bool IsGiven(const Config& config) {
 
 template <std::string Config::*member>
 bool IsAddress(const Config& config) {
-  return ParseAddress(config.*member).ok();
+  const auto address = ParseAddress(config.*member);
+  return address.ok() && !address->is_unix();
+}
+
+template <std::string Config::*member>
+bool AreAddresses(const Config& config) {
+  return ParseAddresses(config.*member).ok();
+}
+
+bool IsClientAuth(const Config& config) {
+  const std::string& asked = config.tls_client_auth;
+  return asked.empty() || asked == "none" || asked == "optional" || asked == "required";
 }
 
 template <std::string Config::*member>
@@ -80,10 +91,24 @@ constexpr char kDataDirDefault[] = "";  // Depends on the environment: see Defau
 
 // clang-format off
 constexpr Option kOptions[] = {
-    {"grpc-listen", &Config::grpc_listen, "127.0.0.1:7377", "HOST:PORT", IsAddress<&Config::grpc_listen>,
-     "Where gRPC listens; port 0 takes a free one. Off loopback it needs --insecure."},
+    {"grpc-listen", &Config::grpc_listen, "127.0.0.1:7377", "HOST:PORT or unix:PATH, several with commas", AreAddresses<&Config::grpc_listen>,
+     "Where gRPC listens; port 0 takes a free one. Off loopback it takes TLS and callers who are known (--tls-client-ca, "
+     "--access-file), or --insecure. A unix socket is never encrypted; whoever may open it is `local`, and admin unless "
+     "the access file says otherwise."},
     {"insecure", &Config::insecure, "false", "true or false", Anything,
-     "Listen off loopback although calls are neither encrypted nor authenticated."},
+     "Listen off loopback although calls are not encrypted, or callers are not known."},
+    {"tls-cert", &Config::tls_cert, "", "a PEM file", Anything,
+     "The certificate of gRPC and HTTP, with those of its issuers behind it. This and the files below are read again when they "
+     "change, and on SIGHUP; a set that is not sound as a whole is left aside."},
+    {"tls-key", &Config::tls_key, "", "a PEM file", Anything,
+     "The certificate's private key, which nobody else may read."},
+    {"tls-client-ca", &Config::tls_client_ca, "", "a PEM file", Anything,
+     "Who issues clients' certificates. A client is known by the SPIFFE ID of its certificate, else by its DNS name."},
+    {"tls-client-auth", &Config::tls_client_auth, "", "none, optional or required", IsClientAuth,
+     "Whether a client has to have a certificate; required by default, where there is a client CA. The HTTP port never requires "
+     "one, for its probes."},
+    {"access-file", &Config::access_file, "", "a TOML file", Anything,
+     "Who may call, and what: see docs/security.md. Without it, whoever may come is admin."},
     {"admin-listen", &Config::admin_listen, "127.0.0.1:8377", "HOST:PORT, or off", IsAddressOrOff<&Config::admin_listen>,
      "Where /livez, /readyz and /metrics are served over HTTP."},
     {"data-dir", &Config::data_dir, kDataDirDefault, "a directory", IsGiven<&Config::data_dir>,

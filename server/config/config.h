@@ -29,6 +29,11 @@ namespace sessiond {
 struct Config {
   std::string grpc_listen;
   bool insecure = false;
+  std::string tls_cert;
+  std::string tls_key;
+  std::string tls_client_ca;
+  std::string tls_client_auth;
+  std::string access_file;
   std::string admin_listen;
   std::string data_dir;
   bool ephemeral = false;

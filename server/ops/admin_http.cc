@@ -6,11 +6,13 @@
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/redirect_error.hpp>
+#include <boost/asio/ssl.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/core/tcp_stream.hpp>
 #include <boost/beast/http.hpp>
+#include <boost/beast/ssl.hpp>
 #include <exception>
 #include <list>
 #include <string>
@@ -20,6 +22,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "server/identity/certificate_identity.h"
 
 namespace sessiond {
 namespace {
@@ -69,7 +72,15 @@ Response Text(http::status status, std::string text) {
   return response;
 }
 
-Response Answer(const AdminHttp::Options& options, const Request& request) {
+Response WhoAreYou() {
+  Response refused = Text(http::status::unauthorized,
+                          "This is for callers with a role: bring a token or a certificate.\n");
+  refused.set(http::field::www_authenticate, "Bearer");
+  return refused;
+}
+
+Response Answer(const AdminHttp::Options& options, const Request& request,
+                const access::Credentials& credentials) {
   if (request.method() != http::verb::get && request.method() != http::verb::head) {
     Response refused =
         Text(http::status::method_not_allowed, "Nothing can be changed here: use GET.\n");
@@ -90,16 +101,44 @@ Response Answer(const AdminHttp::Options& options, const Request& request) {
                 "/readyz?verbose says more, and a restart helps\n");
   }
   if (path == "/readyz") {
+    const bool verbose = Has(query, "verbose");
+    const bool may_look = options.may_look(credentials);
+    if (verbose && !may_look) return WhoAreYou();
     bool ready = false;
-    std::string page = ReadinessPage(*options.readiness, Has(query, "verbose"), &ready);
+    std::string page = ReadinessPage(*options.readiness, verbose, &ready);
+    if (!may_look) page = ready ? "ready\n" : "not ready\n";
     return Text(ready ? http::status::ok : http::status::service_unavailable, std::move(page));
   }
   if (path == "/metrics") {
+    if (!options.open_metrics() && !options.may_look(credentials)) return WhoAreYou();
     Response scraped = Text(http::status::ok, options.metrics());
     scraped.set(http::field::content_type, "text/plain; version=0.0.4; charset=utf-8");
     return scraped;
   }
   return Text(http::status::not_found, "There is nothing here. See /\n");
+}
+
+// With the values of its headers.
+access::Credentials CredentialsOf(const Request& request, const X509* certificate) {
+  access::Credentials credentials;
+  if (certificate != nullptr) credentials.certificate = identity::CertificateIdentity(*certificate);
+  const auto [begin, end] = request.equal_range(http::field::authorization);
+  for (auto each = begin; each != end; ++each)
+    credentials.authorization.emplace_back(each->value().data(), each->value().size());
+  return credentials;
+}
+
+// A context for handshakes, made of what is served at this moment.
+std::shared_ptr<asio::ssl::context> ContextOf(const identity::TlsMaterial& material) {
+  auto context = std::make_shared<asio::ssl::context>(asio::ssl::context::tls_server);
+  context->set_options(asio::ssl::context::no_tlsv1 | asio::ssl::context::no_tlsv1_1);
+  context->use_certificate_chain(asio::buffer(material.cert_chain_pem));
+  context->use_private_key(asio::buffer(material.key_pem), asio::ssl::context::pem);
+  if (!material.client_ca_pem.empty()) {
+    context->add_certificate_authority(asio::buffer(material.client_ca_pem));
+    context->set_verify_mode(asio::ssl::verify_peer);
+  }
+  return context;
 }
 
 // Whether a peer has sent something that is no request, or is too large.
@@ -170,19 +209,44 @@ class AdminHttp::Server {
   }
 
   asio::awaitable<void> Serve(tcp::socket socket) {
-    beast::tcp_stream stream(std::move(socket));
-    peers_.push_back(&stream);
+    if (options_.tls == nullptr) {
+      beast::tcp_stream stream(std::move(socket));
+      co_await Answer(stream, stream);
+      co_return;
+    }
+    const std::shared_ptr<asio::ssl::context> context = TlsContext();
+    beast::ssl_stream<beast::tcp_stream> stream(std::move(socket), *context);
+    co_await Answer(stream, beast::get_lowest_layer(stream));
+  }
+
+  // `connection`: what is below the stream, or the stream itself.
+  template <class Stream>
+  asio::awaitable<void> Answer(Stream& stream, beast::tcp_stream& connection) {
+    peers_.push_back(&connection);
     try {
-      co_await AnswerOnce(stream);
+      // For the whole exchange, whatever the peer does in the meantime.
+      connection.expires_after(options_.time_max);
+      if (co_await ShakeHands(stream)) co_await AnswerOnce(stream, connection);
     } catch (const std::exception&) {
       // Out of memory, for example: this peer gets no response.
     }
-    peers_.remove(&stream);
+    peers_.remove(&connection);
   }
 
-  asio::awaitable<void> AnswerOnce(beast::tcp_stream& stream) {
-    // For the whole exchange, whatever the peer does in the meantime.
-    stream.expires_after(options_.time_max);
+  static asio::awaitable<bool> ShakeHands(beast::tcp_stream&) { co_return true; }
+  static asio::awaitable<bool> ShakeHands(beast::ssl_stream<beast::tcp_stream>& stream) {
+    beast::error_code error;
+    co_await stream.async_handshake(asio::ssl::stream_base::server, Into(error));
+    co_return !error;
+  }
+
+  static X509* CertificateOf(beast::tcp_stream&) { return nullptr; }
+  static X509* CertificateOf(beast::ssl_stream<beast::tcp_stream>& stream) {
+    return SSL_get0_peer_certificate(stream.native_handle());
+  }
+
+  template <class Stream>
+  asio::awaitable<void> AnswerOnce(Stream& stream, beast::tcp_stream& connection) {
     beast::error_code error;
     beast::flat_buffer buffer;
     http::request_parser<http::empty_body> parser;
@@ -190,7 +254,10 @@ class AdminHttp::Server {
     co_await http::async_read_header(stream, buffer, parser, Into(error));
     if (error && !IsUnreadable(error)) co_return;  // It has gone, or was too slow.
 
-    Response response = error ? AnswerUnreadable(error) : Answer(options_, parser.get());
+    Response response =
+        error ? AnswerUnreadable(error)
+              : sessiond::Answer(options_, parser.get(),
+                                 CredentialsOf(parser.get(), CertificateOf(stream)));
     response.keep_alive(false);
     response.prepare_payload();
     http::response_serializer<http::string_body> serializer(response);
@@ -199,8 +266,19 @@ class AdminHttp::Server {
       co_await http::async_write(stream, serializer, Into(error));
     if (error) co_return;
     // Waits until the peer has closed, too, so that the response is not lost on its way.
-    stream.socket().shutdown(tcp::socket::shutdown_send, error);
-    for (char rest[4096]; !error;) co_await stream.async_read_some(asio::buffer(rest), Into(error));
+    connection.socket().shutdown(tcp::socket::shutdown_send, error);
+    for (char rest[4096]; !error;)
+      co_await connection.async_read_some(asio::buffer(rest), Into(error));
+  }
+
+  // Of what is served at this moment: made anew only when that has changed.
+  std::shared_ptr<asio::ssl::context> TlsContext() {
+    const std::shared_ptr<const identity::TlsMaterial> material = options_.tls->Get();
+    if (material != served_) {
+      context_of_served_ = ContextOf(*material);
+      served_ = material;
+    }
+    return context_of_served_;
   }
 
   Options options_;
@@ -210,6 +288,8 @@ class AdminHttp::Server {
   tcp::acceptor acceptor_{context_};
   // Oldest first.
   std::list<beast::tcp_stream*> peers_;
+  std::shared_ptr<const identity::TlsMaterial> served_;
+  std::shared_ptr<asio::ssl::context> context_of_served_;
 
   std::thread thread_;
 };

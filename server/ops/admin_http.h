@@ -1,5 +1,7 @@
 // The daemon's HTTP side, for orchestrators and Prometheus: /livez, /readyz?verbose and /metrics.
-// It changes nothing and has no authentication: by default it listens on loopback only.
+// It changes nothing. /livez and /readyz are open; details, and the metrics unless they are open, are
+// for whoever has any role, by the same certificates and tokens as gRPC. With a TLS source it speaks
+// TLS, and asks for a client's certificate without requiring one, because probes have none.
 //
 // Boost.Beast on one thread: slow peers, or many that only connect, delay no other peer, and use a
 // bounded number of descriptors.
@@ -11,7 +13,9 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "server/access/authenticator.h"
 #include "server/config/address.h"
+#include "server/identity/server_credentials.h"
 #include "server/ops/readiness.h"
 
 namespace sessiond {
@@ -23,6 +27,13 @@ class AdminHttp {
     // Both outlive the server, and are read on its thread.
     const Readiness* readiness = nullptr;
     std::function<std::string()> metrics;
+    // Null: plain text.
+    std::shared_ptr<const identity::TlsSource> tls = nullptr;
+    // Whether somebody with these credentials may look at everything.
+    std::function<bool(const access::Credentials&)> may_look = [](const access::Credentials&) {
+      return true;
+    };
+    std::function<bool()> open_metrics = [] { return true; };
     // For a whole connection. A scrape takes some milliseconds.
     std::chrono::milliseconds time_max = std::chrono::seconds(5);
   };

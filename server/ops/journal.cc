@@ -187,7 +187,8 @@ void Journal::Purged(int sessions, int held) {
   Log(LogLevel::kInfo, "audit", "Sessions were purged", {{"sessions", sessions}, {"held", held}});
 }
 
-void Journal::Refused(absl::string_view method, const absl::Status& status) {
+void Journal::Refused(absl::string_view method, absl::string_view caller,
+                      const absl::Status& status) {
   const v1::ErrorReason reason = ReasonOf(status);
   metrics_.Refused(reason);
   if (reason == v1::INVALID_FORMAT) metrics_.InvalidId();
@@ -201,6 +202,7 @@ void Journal::Refused(absl::string_view method, const absl::Status& status) {
   }
   Log(LevelOf(reason), "rpc", "refused",
       {{"grpc.method", method},
+       {"caller", FreeText(caller)},
        {"grpc.code", absl::StatusCodeToString(status.code())},
        {"error.reason", v1::ErrorReason_Name(reason)},
        {"message", status.message()}});

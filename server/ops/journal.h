@@ -20,8 +20,8 @@ class Journal {
   // A batch of an erasure, or of a purge, is done.
   void Erased(int sessions, bool done);
   void Purged(int sessions, int held);
-  // A call ended with a status other than OK.
-  void Refused(absl::string_view method, const absl::Status& status);
+  // A call of `caller` ended with a status other than OK; empty: it is not known who called.
+  void Refused(absl::string_view method, absl::string_view caller, const absl::Status& status);
 
  private:
   void Told(const v1::SessionEvent& event, const db::Outcome& outcome);

@@ -46,6 +46,11 @@ void Readiness::ObserveOwnCall(const absl::Status& outcome, SteadyTime now) {
   if (outcome.ok() || last_answer_ == SteadyTime::InfiniteFuture()) last_answer_ = now;
 }
 
+void Readiness::ObserveSecurity(std::string trouble) {
+  absl::MutexLock lock(&mutex_);
+  security_trouble_ = std::move(trouble);
+}
+
 void Readiness::StartDraining() {
   absl::MutexLock lock(&mutex_);
   draining_ = true;
@@ -93,11 +98,14 @@ Readiness::Check Readiness::DurabilityCheck() const {
 
 std::vector<Readiness::Check> Readiness::Checks(SteadyTime now) const {
   absl::MutexLock lock(&mutex_);
-  return {DatabaseCheck(now),
-          ConnectionsCheck(now),
-          PortCheck(now),
-          DurabilityCheck(),
-          {"serving", !draining_, draining_ ? "draining" : "not draining"}};
+  std::vector<Check> checks = {
+      DatabaseCheck(now),
+      ConnectionsCheck(now),
+      PortCheck(now),
+      DurabilityCheck(),
+      {"serving", !draining_, draining_ ? "draining" : "not draining"}};
+  if (!security_trouble_.empty()) checks.push_back({"security", false, security_trouble_});
+  return checks;
 }
 
 bool Readiness::ready(SteadyTime now) const {

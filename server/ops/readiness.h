@@ -50,6 +50,9 @@ class Readiness {
   // Whether the database keeps what it acknowledged; the message says why not. Not ready while it
   // does not, unless that is `allowed`. Never called: nobody relies on it.
   void ObserveDurability(const absl::Status& durable, bool allowed);
+  // What is wrong with certificates and access, which does not keep the daemon from serving; empty:
+  // nothing.
+  void ObserveSecurity(std::string trouble);
   // The outcome of a call by the daemon to its own port, one per round.
   void ObserveOwnCall(const absl::Status& outcome, SteadyTime now);
   // Never ready again.
@@ -79,6 +82,7 @@ class Readiness {
   SteadyTime last_round_ ABSL_GUARDED_BY(mutex_) = SteadyTime::InfiniteFuture();
   absl::Status own_call_ ABSL_GUARDED_BY(mutex_);
   SteadyTime last_answer_ ABSL_GUARDED_BY(mutex_) = SteadyTime::InfiniteFuture();
+  std::string security_trouble_ ABSL_GUARDED_BY(mutex_);
   bool draining_ ABSL_GUARDED_BY(mutex_) = false;
 };
 

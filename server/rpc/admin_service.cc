@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "server/rpc/reads.h"
 #include "state_machine/refusal.h"
 #include "state_machine/timestamps.h"
@@ -37,6 +38,20 @@ absl::Status TroubleOf(const Outcomes& outcomes) {
     }
   }
   return absl::OkStatus();
+}
+
+// Who calls, and what that one may do.
+void DescribeCaller(const CallInfo& call, v1::GetServerInfoResponse* response) {
+  response->set_caller(call.caller());
+  if (call.principal == nullptr) return;
+  for (const std::string& role : call.principal->roles) response->add_roles(role);
+  for (const auto* method : call.principal->permissions->methods)
+    response->add_methods(
+        absl::StrCat(method->service()->full_name(), "/", method->name()));
+  std::sort(response->mutable_methods()->begin(), response->mutable_methods()->end());
+  for (std::string& name : call.principal->scope.Namespaces())
+    response->add_namespaces(std::move(name));
+  response->set_owner_id(call.principal->scope.owner_id().value_or(""));
 }
 
 }  // namespace
@@ -109,6 +124,7 @@ Answer<v1::GetServerInfoResponse> AdminService::GetServerInfo(CallInfo call,
   response.set_partition_count(store_.partition_count());
   response.set_postgres_version(info->postgres_version);
   for (const std::string& name : store_.catalog().Names()) response.add_workflows(name);
+  DescribeCaller(call, &response);
   co_return response;
 }
 

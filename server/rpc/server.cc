@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 #include "absl/time/clock.h"
 #include "server/ops/log.h"
 #include "server/rpc/grpc_status.h"
@@ -59,6 +60,10 @@ gpr_timespec MonotonicDeadline(absl::Duration grace) {
 }
 
 absl::Status StreamDraining() { return Draining("Go on at another one, behind the last answer."); }
+
+std::string CallerOf(const Gate::Admitted& admitted) {
+  return admitted.principal == nullptr ? "" : admitted.principal->name;
+}
 
 // What gRPC's own retries wait for (gRFC A6), beside RetryInfo.
 void AddPushback(const absl::Status& status, grpc::ServerContext& context) {
@@ -138,6 +143,7 @@ struct Server::Calls {
     served.metrics->Started();
     CallInfo call{.asker = db::Deadline(DeadlineOf(context), over.flag())};
     absl::StatusOr<Gate::Admitted> admitted = server.Admit(context, served, request.bytes.Length());
+    const std::string caller = admitted.ok() ? CallerOf(*admitted) : "";
     Bytes reply;
     if (call.asker.deadline.time <= begin) {
       reply = absl::DeadlineExceededError("The deadline had passed when the call arrived.");
@@ -152,7 +158,8 @@ struct Server::Calls {
       Awaitable<Bytes> handling = served.method->handle(std::move(call), request.bytes);
       reply = co_await handling;
     }
-    if (!reply.ok()) server.journal_.Refused(served.method->descriptor->name(), reply.status());
+    if (!reply.ok())
+      server.journal_.Refused(served.method->descriptor->name(), caller, reply.status());
     const grpc::Status status = ToGrpcStatus(reply.status());
     AddPushback(reply.status(), context);
     served.metrics->Handled(status.error_code(), SteadyTime::Now() - begin);
@@ -183,6 +190,7 @@ struct Server::Calls {
     served.metrics->Started();
     CallInfo call{.asker = db::Deadline(SteadyTime::InfiniteFuture(), &stream.news()->over)};
     absl::StatusOr<Gate::Admitted> admitted = server.Admit(context, served, 0);
+    const std::string caller = admitted.ok() ? CallerOf(*admitted) : "";
     absl::Status status = admitted.status();
     if (status.ok() && !server.streams_.Join(stream, server.MayGoOn(context, admitted->principal)))
       status = StreamDraining();
@@ -201,7 +209,7 @@ struct Server::Calls {
     }
     if (stream.over()) status = absl::CancelledError("The client has left.");
     if (!status.ok() && !stream.over())
-      server.journal_.Refused(served.method->descriptor->name(), status);
+      server.journal_.Refused(served.method->descriptor->name(), caller, status);
     const grpc::Status ended = ToGrpcStatus(status);
     served.metrics->Handled(ended.error_code(), SteadyTime::Now() - begin);
     AddPushback(status, context);
@@ -225,8 +233,10 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(ServerOptions options, Met
   server->options_ = std::move(options);
   grpc::ServerBuilder builder;
   Configure(builder);
-  builder.AddListeningPort(server->options_.listen, grpc::InsecureServerCredentials(),
-                           &server->port_);
+  std::vector<Listener>& listeners = server->options_.listeners;
+  server->ports_.resize(listeners.size());  // gRPC writes to it as late as when it starts.
+  for (std::size_t i = 0; i < listeners.size(); ++i)
+    builder.AddListeningPort(listeners[i].address, listeners[i].credentials, &server->ports_[i]);
   std::map<const google::protobuf::ServiceDescriptor*, RawService*> services;
   for (const Method& method : server->options_.methods) {
     const auto* descriptor = method.descriptor->service();
@@ -247,12 +257,23 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(ServerOptions options, Met
   for (int i = 0; i < server->options_.queues; ++i)
     server->queues_.push_back(std::make_unique<CallQueue>(builder.AddCompletionQueue()));
   server->server_ = builder.BuildAndStart();
-  if (server->server_ == nullptr || server->port_ == 0) {
+  // gRPC says 1 for a unix socket, and 0 for an address that it cannot listen on.
+  const auto deaf = std::find(server->ports_.begin(), server->ports_.end(), 0);
+  if (server->server_ == nullptr || deaf != server->ports_.end()) {
+    if (server->server_ != nullptr) server->server_->Shutdown();
     for (auto& queue : server->queues_) queue->Stop();
     server->stopped_ = true;
-    return absl::UnavailableError(absl::StrCat("cannot listen on ", server->options_.listen));
+    const std::size_t which = deaf == server->ports_.end() ? 0 : deaf - server->ports_.begin();
+    return absl::UnavailableError(absl::StrCat("cannot listen on ", listeners[which].address));
   }
-  server->sockets_ = std::make_unique<Sockets>(server->port_);
+  std::vector<std::string> paths;
+  for (std::size_t i = 0; i < listeners.size(); ++i) {
+    absl::string_view path = listeners[i].address;
+    if (!absl::ConsumePrefix(&path, "unix:")) continue;
+    paths.emplace_back(path);
+    server->ports_[i] = 0;
+  }
+  server->sockets_ = std::make_unique<Sockets>(server->ports_, paths);
   for (auto& queue : server->queues_) {
     for (const Served& served : server->served_) Calls::Accept(*server, served, *queue);
     for (StandardService* standard : server->options_.standard_services) standard->Accept(*queue);

@@ -4,6 +4,7 @@
 #include <netinet/in.h>
 #include <poll.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -18,12 +19,13 @@
 namespace sessiond::rpc {
 namespace {
 
-// Local port and address of an IPv4 or IPv6 socket; empty for anything else. For a wildcard address
-// only the port.
+// Local port and address of an IPv4 or IPv6 socket, the path of a unix socket; empty for anything
+// else. For a wildcard address only the port.
 std::string AddressOf(int socket) {
   sockaddr_storage address = {};
   socklen_t size = sizeof(address);
   if (getsockname(socket, reinterpret_cast<sockaddr*>(&address), &size) != 0) return "";
+  if (address.ss_family == AF_UNIX) return reinterpret_cast<sockaddr_un&>(address).sun_path;
   if (address.ss_family != AF_INET && address.ss_family != AF_INET6) return "";
   const auto bytes = [](const auto& field) {
     return std::string(reinterpret_cast<const char*>(&field), sizeof(field));
@@ -45,12 +47,16 @@ bool Listens(int socket) {
 
 }  // namespace
 
-Sockets::Sockets(int port) : directory_(opendir("/proc/self/fd")) {
-  const uint16_t bytes = htons(static_cast<uint16_t>(port));
-  const absl::string_view wildcard(reinterpret_cast<const char*>(&bytes), sizeof(bytes));
-  for (const int descriptor : Descriptors()) {
-    const std::string address = AddressOf(descriptor);
-    if (absl::StartsWith(address, wildcard) && Listens(descriptor)) addresses_.insert(address);
+Sockets::Sockets(const std::vector<int>& ports, const std::vector<std::string>& paths)
+    : directory_(opendir("/proc/self/fd")), addresses_(paths.begin(), paths.end()) {
+  for (const int port : ports) {
+    if (port == 0) continue;
+    const uint16_t bytes = htons(static_cast<uint16_t>(port));
+    const absl::string_view wildcard(reinterpret_cast<const char*>(&bytes), sizeof(bytes));
+    for (const int descriptor : Descriptors()) {
+      const std::string address = AddressOf(descriptor);
+      if (absl::StartsWith(address, wildcard) && Listens(descriptor)) addresses_.insert(address);
+    }
   }
 }
 
@@ -73,6 +79,7 @@ std::vector<int> Sockets::Descriptors() {
 
 bool Sockets::Fits(int descriptor) const {
   const std::string address = AddressOf(descriptor);
+  if (address.empty()) return false;
   return addresses_.contains(address) || addresses_.contains(address.substr(0, sizeof(uint16_t)));
 }
 

@@ -19,9 +19,9 @@ namespace sessiond::rpc {
 
 class Sockets {
  public:
-  // The sockets that listen on `port` at this moment, and the connections they accept. Reserves
-  // what is needed to find them when no more files can be opened.
-  explicit Sockets(int port);
+  // The sockets that listen on these ports (0: on none) or at these paths at this moment, and the
+  // connections they accept. Reserves what is needed to find them when no more files can be opened.
+  explicit Sockets(const std::vector<int>& ports, const std::vector<std::string>& paths = {});
   // Closes its duplicates; gRPC still has its own.
   ~Sockets();
   Sockets(const Sockets&) = delete;
@@ -52,7 +52,8 @@ class Sockets {
   void LetGo();
 
   DIR* const directory_;
-  // The addresses that listen, as bytes; a wildcard covers everything on its port.
+  // The addresses that listen, as bytes; a wildcard covers everything on its port. The paths of
+  // unix sockets.
   std::set<std::string> addresses_;
   std::vector<Socket> listening_;
   std::vector<Socket> connected_;

@@ -96,7 +96,7 @@ class EchoService {
 
 int RunEcho(const std::string& address) {
   EchoService service;
-  rpc::ServerOptions options{.listen = address};
+  rpc::ServerOptions options{.listeners = {{address}}};
   options.methods = {
       rpc::Bind(service, &EchoService::Create), rpc::Bind(service, &EchoService::Get),
       rpc::Bind(service, &EchoService::Update), rpc::Bind(service, &EchoService::Advance),
@@ -110,7 +110,7 @@ int RunEcho(const std::string& address) {
                   server.status().message());
     return 1;
   }
-  Answer("{\"port\": %d}", (*server)->port());
+  Answer("{\"port\": %d}", (*server)->ports().front());
   std::cin.ignore(std::numeric_limits<std::streamsize>::max());
   return 0;
 }
