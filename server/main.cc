@@ -19,12 +19,14 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_split.h"
 #include "absl/synchronization/mutex.h"
 #include "db/connection/conninfo.h"
 #include "db/connection/postgres_variables.h"
 #include "db/connection/sql_error.h"
 #include "db/postgres/migrate.h"
 #include "db/postgres/postgres_supervisor.h"
+#include "server/access_commands.h"
 #include "server/config/config.h"
 #include "server/daemon.h"
 #include "server/ops/log.h"
@@ -80,7 +82,7 @@ int Serve(const Context& context) {
   signals.TakeTime();
   TellWithin(STDOUT_FILENO, (*daemon)->Banner());
   sd_notify(0, "READY=1\nSTATUS=serving");
-  signals.Await();
+  signals.Await([&daemon] { (*daemon)->Reload(); });
   sd_notify(0, "STOPPING=1\nSTATUS=draining");
   (*daemon)->Drain();
   return (*daemon)->database_lost() ? kInTheWay : kOk;
@@ -168,6 +170,29 @@ int Doctor(const Context& context) {
   return code;
 }
 
+int CheckAccessFile(const std::string& path) {
+  const auto text = CheckAccess(path);
+  if (!text.ok()) return Complain(text.status());
+  absl::PrintF("%s", TerminalText(*text));
+  return kOk;
+}
+
+int Explain(const Context& context, const std::string& principal, const std::string& method) {
+  const auto explained = ExplainAccess(context.config().access_file, principal, method);
+  if (!explained.ok()) return Complain(explained.status());
+  absl::PrintF("%s", TerminalText(explained->first));
+  return explained->second ? kOk : kInTheWay;
+}
+
+// The token alone is on stdout, so that it can be redirected into a file.
+int NewToken() {
+  const std::vector<std::string> lines = absl::StrSplit(DrawToken(), '\n');
+  if (lines.size() < 2) return Complain(absl::InternalError("there are no random numbers"));
+  absl::PrintF("%s\n", lines[0]);
+  absl::FPrintF(stderr, "In the access file: token_hashes = [\"%s\"]\n", lines[1]);
+  return kOk;
+}
+
 int Version() {
   const auto migrations = db::BuiltInMigrations();
   absl::PrintF("sessiond %s\nschema %d\n", SESSIOND_VERSION,
@@ -183,6 +208,8 @@ struct CommandLine {
   std::function<int(const Context&)> run;
   bool needs_postgres = false;
   std::optional<std::string> grant_to;
+  // Of `access`.
+  std::string access_file, principal, method;
 };
 
 std::string MetavarOf(const Option& option) {
@@ -306,6 +333,21 @@ int Main(int argc, char** argv) {
              ShowConfig, false);
   AddCommand(app, line, "doctor",
              "Look at everything that serve needs, and say what is in the way.", Doctor, true);
+  CLI::App* access = app.add_subcommand("access", "Look at an access file: who may call, and what.");
+  access->require_subcommand(1);
+  CLI::App* check = access->add_subcommand("check", "Say whether a file is sound, and what it grants.");
+  check->add_option("FILE", line.access_file, "The access file.")->required();
+  CLI::App* explain = AddCommand(*access, line, "explain", "Say what somebody may do.",
+                                 [](const Context&) { return kOk; }, false);
+  explain->add_option("PRINCIPAL", line.principal, "A name in the file, or ISSUER#SUBJECT.")
+      ->required();
+  explain->add_option("METHOD", line.method, "For example SessionService/GetSession.");
+  explain->callback([&line] {
+    line.run = [&line](const Context& context) {
+      return Explain(context, line.principal, line.method);
+    };
+  });
+  CLI::App* token = access->add_subcommand("token", "Make a token, and its hash for the file.");
   bool version = false;
   app.add_subcommand("version", "Say what this is.")->callback([&version] { version = true; });
   try {
@@ -317,6 +359,8 @@ int Main(int argc, char** argv) {
                   Suggestion(app, {argv + 1, argv + argc}));
     return kUsage;
   }
+  if (check->parsed()) return CheckAccessFile(line.access_file);
+  if (token->parsed()) return NewToken();
   return version ? Version() : RunCommand(line);
 }
 

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <thread>
+#include <utility>
 
 #include "absl/synchronization/notification.h"
 #include "absl/time/time.h"
@@ -29,6 +30,7 @@ sigset_t StopSet() {
   sigemptyset(&set);
   sigaddset(&set, SIGTERM);
   sigaddset(&set, SIGINT);
+  sigaddset(&set, SIGHUP);
   return set;
 }
 
@@ -69,18 +71,31 @@ StopSignals& StopSignals::Take() {
 
 void StopSignals::Run() {
   const sigset_t set = StopSet();
-  while ((first_ = std::max(0, sigwaitinfo(&set, nullptr))) == 0) continue;
+  for (int signal = 0; first_ == 0;) {
+    signal = sigwaitinfo(&set, nullptr);
+    if (signal > 0 && !(signal == SIGHUP && Reload())) first_ = signal;
+  }
   source_.request_stop();
   int second;
   do {
     second = sigtimedwait(&set, nullptr, &kPatience);
-  } while (second < 0 && (errno != EAGAIN || takes_time_));
+  } while ((second < 0 && (errno != EAGAIN || takes_time_)) || (second == SIGHUP && Reload()));
   AwaitLogWritten(kLastLinesPatience);
   if (second > 0) _exit(128 + second);
   _exit(code_ >= 0 ? code_.load() : 128 + first_);
 }
 
-void StopSignals::Await() {
+bool StopSignals::Reload() {
+  const absl::MutexLock lock(&mutex_);
+  if (reload_ != nullptr) reload_();
+  return reload_ != nullptr;
+}
+
+void StopSignals::Await(std::function<void()> reload) {
+  {
+    const absl::MutexLock lock(&mutex_);
+    reload_ = std::move(reload);
+  }
   absl::Notification asked;
   const std::stop_callback notify(source_.get_token(), [&asked] { asked.Notify(); });
   asked.WaitForNotification();

@@ -1,10 +1,15 @@
 // SIGTERM and SIGINT, at any moment of the process's life: the first asks the work in progress to
 // end, the second exits at once. A thread of its own receives them; all other threads block them,
-// from before main() on, so that none is lost and none interrupts anything.
+// from before main() on, so that none is lost and none interrupts anything. SIGHUP asks a daemon that
+// serves to load its files again; before that it ends the process, as elsewhere.
 #pragma once
 
 #include <atomic>
+#include <functional>
 #include <stop_token>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
 
 namespace sessiond {
 
@@ -23,17 +28,21 @@ class StopSignals {
   void LeaveWith(int code) { code_ = code; }
   // From here on there is no time limit.
   void TakeTime() { takes_time_ = true; }
-  // Waits for the first signal.
-  void Await();
+  // Waits for the first signal. From here on SIGHUP calls `reload`, on any thread.
+  void Await(std::function<void()> reload);
 
  private:
   StopSignals() = default;
   [[noreturn]] void Run();
+  // Whether there was somebody to ask.
+  bool Reload();
 
   std::stop_source source_;
   std::atomic<int> first_ = 0;
   std::atomic<int> code_ = -1;
   std::atomic<bool> takes_time_ = false;
+  absl::Mutex mutex_;
+  std::function<void()> reload_ ABSL_GUARDED_BY(mutex_);
 };
 
 // As the first process of a container, PID 1, a process has two duties that a daemon does not
