@@ -8,7 +8,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
 "$cmake" --install "$build" --component client --prefix "$work/prefix" >"$work/install.log"
-for file in share/sessiond/sessiond.protoset share/sessiond/proto/sessiond/v1/session_service.proto; do
+for file in share/sessiond/sessiond.protoset share/sessiond/proto/{sessiond/v1/session_service.proto,service_config.json,README.md}; do
   [ -s "$work/prefix/$file" ] || { echo "not installed: $file"; exit 1; }
 done
 

@@ -110,8 +110,12 @@ func main() {
 }
 GO
   try go npx -y "@bufbuild/buf@$buf_version" generate || return
+  # All that was generated is linked.
+  { echo 'package main'
+    find go/gen -name '*.go' -printf 'import _ "example.com/app/gen/%P"\n' | sed 's#/[^/]*"$#"#' | sort -u
+  } >go/all.go
   if grep -nE '^type \w+_ ' go/gen/sessiond/v1/*.pb.go; then
-    echo 'go: a name has an underscore, because two of its message are the same.'
+    echo 'go: a name has an underscore, because two in its message are the same.'
     failed+=(go)
     return
   fi
@@ -202,7 +206,7 @@ XML
 JAVA
   } >java/example/App.java
   jars=$(printf '%s:' jars/*.jar)
-  try java javac -nowarn -proc:none -cp "$jars" -d classes $(find java -name '*.java') || return
+  try java javac -nowarn -XDsuppressNotes -proc:none -cp "$jars" -d classes $(find java -name '*.java') || return
   [ "$(java -cp "$jars:classes" example.App)" = '1 NEVER_EXISTED sessiond.v1.SessionService' ] ||
     { failed+=(java); return; }
   echo "java: generated, compiled and run."

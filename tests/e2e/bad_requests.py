@@ -50,6 +50,13 @@ BYTES_MAX = {
     "labels.value": 256,
     "references.key": 63,
     "references.value": 256,
+    "set_labels.key": 63,
+    "set_labels.value": 256,
+    "set_references.key": 63,
+    "set_references.value": 256,
+    "remove_context_keys": 256,
+    "remove_label_keys": 63,
+    "remove_reference_keys": 63,
 }
 # Texts that take no control characters, and those that are a word of a small alphabet.
 NAMES = {
@@ -57,6 +64,8 @@ NAMES = {
     "owner_display_name",
     "actor",
     "references.value",
+    "set_references.value",
+    "remove_context_keys",
     "artifact_id",
     "author",
     "display_name",
@@ -80,6 +89,10 @@ WORDS = UUIDS | {
     "page_token",
     "labels.key",
     "references.key",
+    "set_labels.key",
+    "set_references.key",
+    "remove_label_keys",
+    "remove_reference_keys",
     "counters.key",
     "counter_increments.key",
 }
@@ -220,7 +233,8 @@ def put(method, parents, content, session_id=VICTIM):
 
 def put_text(method, path, content, session_id=VICTIM):
     """The request with a text in its place; a key of a map with a value."""
-    value = wire.blob(2, "v") if rule_of(path) in ("labels.key", "references.key") else b""
+    needs_value = ("labels.key", "references.key", "set_labels.key", "set_references.key")
+    value = wire.blob(2, "v") if rule_of(path) in needs_value else b""
     return put(method, path[:-1], wire.blob(path[-1].number, content) + value, session_id)
 
 
@@ -293,7 +307,7 @@ def texts(method):
             continue  # Each id, and the text, is answered for on its own.
         yield bad("NUL", b"a\0z")
         yield bad("too long", b"a" * (BYTES_MAX.get(rule, 1 << 16) + 1), said(path)[:-1] + "*")
-        if rule == "references.value":
+        if rule in ("references.value", "set_references.value"):
             yield bad("nothing", b"")
         if words:
             for blank in BLANKS:
@@ -375,6 +389,9 @@ COUNTS = {
     ("AppendMessagesRequest", "messages"): 500,
     ("AddArtifactsRequest", "artifacts"): 500,
     ("SessionError", "recovery_actions"): 50,
+    ("UpdateSessionRequest", "remove_context_keys"): 256,
+    ("UpdateSessionRequest", "remove_label_keys"): 64,
+    ("UpdateSessionRequest", "remove_reference_keys"): 64,
 }
 
 

@@ -526,6 +526,9 @@ def test_a_compressed_request_is_refused_unopened(client, compression):
     with pytest.raises(Refused) as refused:
         client.send(GET, bomb, compression=compression)
     assert refused.value.code == "UNIMPLEMENTED"
+    # By gRPC itself, in its words: proto/README.md says so.
+    assert refused.value.sentence == f"Compression algorithm '{compression.name.lower()}' is disabled."
+    assert refused.value.details == {}
 
 
 def test_a_request_beyond_what_grpc_takes_is_refused(client):
