@@ -170,7 +170,7 @@ absl::Status CheckDataDir(const std::string& directory) {
   std::filesystem::path path = std::filesystem::absolute(directory, unused);
   while (!std::filesystem::exists(path, unused) && path.has_relative_path())
     path = path.parent_path();
-  if (access(path.c_str(), W_OK | X_OK) == 0) return absl::OkStatus();
+  if (::access(path.c_str(), W_OK | X_OK) == 0) return absl::OkStatus();
   return absl::FailedPreconditionError(
       absl::StrCat("the data directory ", directory, " cannot be written to (", path.string(), ": ",
                    std::strerror(errno), "): choose another with --data-dir"));

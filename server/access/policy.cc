@@ -56,7 +56,7 @@ class PolicyReader {
       file = toml::parse(std::string_view(text.data(), text.size()), path_);
     } catch (const toml::parse_error& error) {
       return absl::InvalidArgumentError(absl::StrCat(path_, ":", error.source().begin.line, ": ",
-                                                     absl::string_view(error.description())));
+                                                     std::string(error.description())));
     }
     CheckKeys(file, {"open_metrics", "roles", "principals", "issuers"}, "the access file");
     policy_->open_metrics_ = Flag(file, "open_metrics");
@@ -83,6 +83,9 @@ class PolicyReader {
  private:
   using Table = std::pair<const toml::table*, int>;
 
+  static const toml::node* Find(const toml::table& table, absl::string_view key) {
+    return table.get(std::string_view(key.data(), key.size()));
+  }
   static int LineOf(const toml::node& node) { return static_cast<int>(node.source().begin.line); }
 
   void Fail(int line, absl::string_view sentence) {
@@ -106,41 +109,41 @@ class PolicyReader {
     }
   }
 
-  bool Flag(const toml::table& table, std::string_view key) {
-    const toml::node* node = table.get(key);
+  bool Flag(const toml::table& table, absl::string_view key) {
+    const toml::node* node = Find(table, key);
     if (node == nullptr) return false;
     if (const auto flag = node->value_exact<bool>()) return *flag;
-    Fail(LineOf(*node), absl::StrCat(absl::string_view(key), " must be true or false"));
+    Fail(LineOf(*node), absl::StrCat(key, " must be true or false"));
     return false;
   }
 
-  std::string Text(const toml::table& table, std::string_view key) {
-    const toml::node* node = table.get(key);
+  std::string Text(const toml::table& table, absl::string_view key) {
+    const toml::node* node = Find(table, key);
     if (node == nullptr) return "";
     const auto text = node->value_exact<std::string>();
     if (text.has_value() && !text->empty()) return *text;
-    Fail(LineOf(*node), absl::StrCat(absl::string_view(key), " must be text, and not empty"));
+    Fail(LineOf(*node), absl::StrCat(key, " must be text, and not empty"));
     return "";
   }
 
   // Each with its line. Something to read in each, and none twice.
-  std::vector<std::pair<std::string, int>> Texts(const toml::table& table, std::string_view key) {
+  std::vector<std::pair<std::string, int>> Texts(const toml::table& table, absl::string_view key) {
     std::vector<std::pair<std::string, int>> texts;
-    const toml::node* node = table.get(key);
+    const toml::node* node = Find(table, key);
     if (node == nullptr) return texts;
     const toml::array* array = node->as_array();
     if (array == nullptr) {
-      Fail(LineOf(*node), absl::StrCat(absl::string_view(key), " must be a list: [\"…\"]"));
+      Fail(LineOf(*node), absl::StrCat(key, " must be a list: [\"…\"]"));
       return texts;
     }
     std::set<std::string> seen;
     for (const toml::node& element : *array) {
       const auto text = element.value_exact<std::string>();
       if (!text.has_value() || text->empty()) {
-        Fail(LineOf(element), absl::StrCat(absl::string_view(key), " has something in it that is "
+        Fail(LineOf(element), absl::StrCat(key, " has something in it that is "
                                                                    "not text, or empty"));
       } else if (!seen.insert(*text).second) {
-        Fail(LineOf(element), absl::StrCat(absl::string_view(key), " has `", *text, "` twice"));
+        Fail(LineOf(element), absl::StrCat(key, " has `", *text, "` twice"));
       } else {
         texts.emplace_back(*text, LineOf(element));
       }
@@ -148,13 +151,13 @@ class PolicyReader {
     return texts;
   }
 
-  std::vector<Table> Tables(const toml::table& table, std::string_view key) {
+  std::vector<Table> Tables(const toml::table& table, absl::string_view key) {
     std::vector<Table> tables;
-    const toml::node* node = table.get(key);
+    const toml::node* node = Find(table, key);
     if (node == nullptr) return tables;
     const toml::array* array = node->as_array();
     if (array == nullptr || !array->is_homogeneous<toml::table>()) {
-      Fail(LineOf(*node), absl::StrCat("write [[", absl::string_view(key), "]] for each of them"));
+      Fail(LineOf(*node), absl::StrCat("write [[", key, "]] for each of them"));
       return tables;
     }
     for (const toml::node& element : *array)

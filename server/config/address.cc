@@ -155,7 +155,7 @@ absl::Status ProbeUnixSocket(const std::string& path, absl::string_view option) 
   const std::string directory = path.find('/') == std::string::npos
                                     ? "."
                                     : path.substr(0, std::max<std::size_t>(1, path.rfind('/')));
-  if (access(directory.c_str(), W_OK | X_OK) != 0) {
+  if (::access(directory.c_str(), W_OK | X_OK) != 0) {
     return absl::UnavailableError(absl::StrCat("cannot make a socket in ", directory, ": ",
                                                std::strerror(errno), "; choose another with ",
                                                option));

@@ -86,7 +86,7 @@ Answer<v1::Workflow> WorkflowService::CreateWorkflow(CallInfo call,
   if (stored->created()) {
     Log(LogLevel::kInfo, "workflow",
         absl::StrCat("Workflow ", definition.name(), " revision ", stored->revision, " created"),
-        {{"caller", call.caller}, {"actor", request.actor()}, {"reason", request.reason()}});
+        {{"caller", call.caller()}, {"actor", request.actor()}, {"reason", request.reason()}});
   }
   // From now on new sessions of this daemon follow it.
   const absl::Status refreshed = co_await store_.RefreshWorkflows(call.asker.deadline);

@@ -109,11 +109,13 @@ class Refused(Exception):
 
 
 class Client:
-    """One channel to a daemon."""
+    """One channel to a daemon; with credentials it speaks TLS."""
 
-    def __init__(self, contract, address):
+    def __init__(self, contract, address, credentials=None):
         self._contract = contract
-        self._channel = grpc.insecure_channel(address)
+        self._channel = (
+            grpc.secure_channel(address, credentials) if credentials else grpc.insecure_channel(address)
+        )
 
     def close(self):
         self._channel.close()
@@ -214,8 +216,8 @@ class Daemon:
                 break
         else:
             raise AssertionError(f"The daemon did not start: {self.log.read_text()}")
-        self.address = re.search(r"gRPC +(\S+)", banner)[1]
-        self.admin = re.search(r"Admin +http://([^/]+)/", banner)[1]
+        self.address = re.search(r"gRPC +([^\s,]+)", banner)[1]
+        self.admin = re.search(r"Admin +https?://([^/]+)/", banner)[1]
         psql = re.search(r"look inside: (psql .+)", banner)  # Not with --db-url.
         self._psql = psql[1].split() if psql else []
         self._client = Client(self._contract, self.address)
