@@ -9,7 +9,6 @@
 #include <thread>
 #include <utility>
 
-#include "absl/base/attributes.h"
 #include "absl/strings/match.h"
 
 namespace sessiond::identity {
@@ -106,20 +105,6 @@ class Credentials final : public grpc::ServerCredentials {
 };
 
 }  // namespace
-
-TlsSource::TlsSource(TlsMaterial material)
-    : material_(std::make_shared<const TlsMaterial>(std::move(material))) {}
-
-void TlsSource::Set(TlsMaterial material) {
-  auto shared = std::make_shared<const TlsMaterial>(std::move(material));
-  const std::lock_guard<std::mutex> lock(mutex_);
-  material_.swap(shared);
-}
-
-std::shared_ptr<const TlsMaterial> TlsSource::Get() const {
-  const std::lock_guard<std::mutex> lock(mutex_);
-  return material_;
-}
 
 std::shared_ptr<grpc::ServerCredentials> TlsServerCredentials(
     std::shared_ptr<const TlsSource> source, ClientAuth client_auth) {
