@@ -267,7 +267,14 @@ class Turns {
  public:
   static constexpr int kClients = 4;
 
-  explicit Turns(std::shared_ptr<TlsSource> source) : source_(std::move(source)) { Begin(0); }
+  explicit Turns(std::shared_ptr<TlsSource> source) : source_(std::move(source)) {
+    for (const TestCa& authority : authorities_) {
+      roots_ += authority.cert_pem();
+      for (int i = 0; i < kClients; ++i)
+        clients_.push_back(authority.Issue({.names = {absl::StrCat("URI:spiffe://t/", i)}}));
+    }
+    Begin(0);
+  }
 
   void Run(int port, int turns) {
     std::vector<std::thread> clients;
@@ -310,9 +317,8 @@ class Turns {
         turn = turn_;
       }
       const Client client = {
-          .roots =
-              authorities_[0].cert_pem() + authorities_[1].cert_pem() + authorities_[2].cert_pem(),
-          .own = Authority(turn + 1).Issue({.names = {absl::StrCat("URI:spiffe://t/", index)}})};
+          .roots = roots_,
+          .own = clients_[static_cast<std::size_t>((turn + 1) % 3 * kClients + index)]};
       const Answer answer = client.Call(port);
       const std::lock_guard<std::mutex> lock(mutex_);
       ++calls_;
@@ -331,6 +337,10 @@ class Turns {
 
   const std::vector<TestCa> authorities_ = {TestCa("a"), TestCa("b"), TestCa("c")};
   const std::shared_ptr<TlsSource> source_;
+  // Of all three.
+  std::string roots_;
+  // By authority, then by client.
+  std::vector<Issued> clients_;
 
   std::mutex mutex_;
   std::condition_variable called_;
