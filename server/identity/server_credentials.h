@@ -14,6 +14,7 @@
 
 #include <memory>
 
+#include "absl/time/time.h"
 #include "server/identity/tls_source.h"
 
 namespace sessiond::identity {
@@ -24,8 +25,13 @@ namespace sessiond::identity {
 // With kOptional and kRequired the source's material has client CAs; if it does not, the port is
 // not opened, or goes on with what it had.
 //
+// gRPC lets clients take up a session again by a ticket, for two hours, without looking whether
+// their certificate has expired meanwhile. Tickets are worth nothing after `ticket_lifetime`, nor
+// after a change.
+//
 // No AuthMetadataProcessor can be set: who calls is found out where calls are handled.
 std::shared_ptr<grpc::ServerCredentials> TlsServerCredentials(
-    std::shared_ptr<const TlsSource> source, ClientAuth client_auth);
+    std::shared_ptr<const TlsSource> source, ClientAuth client_auth,
+    absl::Duration ticket_lifetime = absl::Minutes(5));
 
 }  // namespace sessiond::identity
