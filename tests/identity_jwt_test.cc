@@ -175,10 +175,20 @@ class JwtTest : public ::testing::Test {
     return std::string(verified.status().message());
   }
 
+  struct Signers {
+    Signer rsa = Signer::Make("rsa", Algorithm::kRs256);
+    Signer ec = Signer::Make("ec", Algorithm::kEs256);
+    Signer ed = Signer::Make("ed", Algorithm::kEdDsa);
+  };
   // Made once: RSA takes its time.
-  inline static const Signer rsa_ = Signer::Make("rsa", Algorithm::kRs256);
-  inline static const Signer ec_ = Signer::Make("ec", Algorithm::kEs256);
-  inline static const Signer ed_ = Signer::Make("ed", Algorithm::kEdDsa);
+  static const Signers& TheSigners() {
+    static const Signers signers;
+    return signers;
+  }
+
+  const Signer& rsa_ = TheSigners().rsa;
+  const Signer& ec_ = TheSigners().ec;
+  const Signer& ed_ = TheSigners().ed;
   std::vector<VerificationKey> keys_;
 };
 
