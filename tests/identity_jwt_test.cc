@@ -8,6 +8,7 @@
 #include <functional>
 #include <iostream>
 #include <map>
+#include <memory>
 #include <random>
 #include <string>
 #include <utility>
@@ -19,7 +20,9 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
+#include "server/identity/jwks_source.h"
 #include "server/identity/jwt.h"
+#include "server/identity/jwt_verifier.h"
 #include "server/identity/openssl.h"
 #include "test_ca.h"
 #include "test_seed.h"
@@ -175,10 +178,20 @@ class JwtTest : public ::testing::Test {
     return std::string(verified.status().message());
   }
 
+  struct Signers {
+    Signer rsa = Signer::Make("rsa", Algorithm::kRs256);
+    Signer ec = Signer::Make("ec", Algorithm::kEs256);
+    Signer ed = Signer::Make("ed", Algorithm::kEdDsa);
+  };
   // Made once: RSA takes its time.
-  inline static const Signer rsa_ = Signer::Make("rsa", Algorithm::kRs256);
-  inline static const Signer ec_ = Signer::Make("ec", Algorithm::kEs256);
-  inline static const Signer ed_ = Signer::Make("ed", Algorithm::kEdDsa);
+  static const Signers& TheSigners() {
+    static const Signers signers;
+    return signers;
+  }
+
+  const Signer& rsa_ = TheSigners().rsa;
+  const Signer& ec_ = TheSigners().ec;
+  const Signer& ed_ = TheSigners().ed;
   std::vector<VerificationKey> keys_;
 };
 
@@ -633,6 +646,70 @@ TEST_F(JwtTest, DamagedOnesAreRefused) {
     EXPECT_TRUE(!parsed.ok() || !parsed->keys.empty());
   }
   EXPECT_EQ(accepted, 0);
+}
+
+class JwtVerifierTest : public JwtTest {
+ protected:
+  std::string Set(const std::vector<const Signer*>& signers) const {
+    return absl::StrCat(R"({"keys":[)",
+                        absl::StrJoin(signers, ",",
+                                      [](std::string* out, const Signer* signer) {
+                                        absl::StrAppend(out, R"({"kid":")", signer->kid, "\",",
+                                                        signer->Jwk(), "}");
+                                      }),
+                        "]}");
+  }
+  void Publish(const std::vector<const Signer*>& signers) {
+    directory_.Write("jwks.json", Set(signers));
+    const int64_t before = source_->attempts();
+    source_->Refresh();
+    // The one under way may have read what was there before.
+    ASSERT_TRUE(source_->AwaitAttempts(before + 1, absl::Seconds(30)));
+    source_->Refresh();
+    ASSERT_TRUE(source_->AwaitAttempts(before + 2, absl::Seconds(30)));
+  }
+
+  const TestDirectory directory_;
+  const std::unique_ptr<JwksSource> source_ =
+      *JwksSource::Start({.location = directory_.Write("jwks.json", Set({&ec_, &ed_}))});
+  JwtVerifier verifier_{{.rules = kRules, .source = source_.get(), .tokens_max = 3}};
+};
+
+TEST_F(JwtVerifierTest, ATokenIsVerifiedOnceForAsLongAsItIsGood) {
+  ASSERT_TRUE(source_->AwaitAttempts(1, absl::Seconds(30)));
+  const std::string token = ec_.Sign(Claims());
+  const auto first = verifier_.Verify(token, kNow);
+  ASSERT_TRUE(first.ok()) << first.status();
+  EXPECT_EQ((*first)->subject, "alice");
+  EXPECT_EQ(*verifier_.Verify(token, kNow + absl::Seconds(659)), *first);
+  EXPECT_THAT(std::string(verifier_.Verify(token, kNow + absl::Seconds(660)).status().message()),
+              HasSubstr("has expired"));
+  EXPECT_EQ(verifier_.size(), 0U);
+}
+
+TEST_F(JwtVerifierTest, AWithdrawnKeysTokensEndWithIt) {
+  ASSERT_TRUE(source_->AwaitAttempts(1, absl::Seconds(30)));
+  const std::string ec_token = ec_.Sign(Claims()), ed_token = ed_.Sign(Claims());
+  EXPECT_TRUE(verifier_.Verify(ec_token, kNow).ok());
+  EXPECT_TRUE(verifier_.Verify(ed_token, kNow).ok());
+  Publish({&ed_, &rsa_});
+  EXPECT_TRUE(absl::IsNotFound(verifier_.Verify(ec_token, kNow).status()));
+  EXPECT_TRUE(verifier_.Verify(ed_token, kNow).ok());
+  EXPECT_TRUE(verifier_.Verify(rsa_.Sign(Claims()), kNow).ok());
+}
+
+TEST_F(JwtVerifierTest, ItRemembersGoodTokensOnlyAndSoManyOnly) {
+  ASSERT_TRUE(source_->AwaitAttempts(1, absl::Seconds(30)));
+  for (int i = 0; i < 10; ++i) {
+    const std::string token = ed_.Sign(Claims({{"sub", absl::StrCat("\"", i, "\"")}}));
+    const std::size_t before = verifier_.size();
+    EXPECT_FALSE(verifier_.Verify(token + "x", kNow).ok());
+    EXPECT_EQ(verifier_.size(), before);
+    const auto claims = verifier_.Verify(token, kNow);
+    ASSERT_TRUE(claims.ok()) << claims.status();
+    EXPECT_EQ((*claims)->subject, absl::StrCat(i));
+    EXPECT_EQ(verifier_.size(), static_cast<std::size_t>(i % 3 + 1));
+  }
 }
 
 class JwksTest : public JwtTest {

@@ -10,6 +10,7 @@
 #include <grpcpp/server_builder.h>
 #include <gtest/gtest.h>
 #include <netinet/in.h>
+#include <openssl/pem.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -26,6 +27,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "server/identity/certificate_identity.h"
+#include "server/identity/openssl.h"
 #include "server/identity/server_credentials.h"
 #include "test_ca.h"
 
@@ -123,11 +125,12 @@ TlsMaterial Material(const Issued& server, const std::string& client_ca) {
 
 class Host {
  public:
-  Host(std::shared_ptr<const TlsSource> source, ClientAuth client_auth, int ports = 1)
+  Host(std::shared_ptr<const TlsSource> source, ClientAuth client_auth, int ports = 1,
+       absl::Duration ticket_lifetime = absl::Hours(1))
       : ports_(static_cast<std::size_t>(ports)) {
     grpc::ServerBuilder builder;
     builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
-    const auto credentials = TlsServerCredentials(std::move(source), client_auth);
+    const auto credentials = TlsServerCredentials(std::move(source), client_auth, ticket_lifetime);
     for (int& port : ports_) builder.AddListeningPort("127.0.0.1:0", credentials, &port);
     builder.RegisterCallbackGenericService(&service_);
     server_ = builder.BuildAndStart();
@@ -260,6 +263,61 @@ TEST(ServerCredentials, AWithdrawnClientCaCountsFromTheNextConnectionOn) {
   EXPECT_EQ(client.Call(host.port()).status.error_code(), grpc::StatusCode::UNAVAILABLE);
 }
 
+// A client that keeps its TLS session, which gRPC's would only do when told to.
+class KeepsSessions {
+ public:
+  explicit KeepsSessions(const Issued& own) : context_(SSL_CTX_new(TLS_client_method())) {
+    const OwnedBio cert_bio = ReadFrom(own.cert_pem), key_bio = ReadFrom(own.key_pem);
+    const OwnedX509 cert(PEM_read_bio_X509(cert_bio.get(), nullptr, nullptr, nullptr));
+    const OwnedKey key(PEM_read_bio_PrivateKey(key_bio.get(), nullptr, nullptr, nullptr));
+    SSL_CTX_use_certificate(context_.get(), cert.get());
+    SSL_CTX_use_PrivateKey(context_.get(), key.get());
+    // With 1.2 the ticket is part of the handshake; with 1.3 it comes when it comes.
+    SSL_CTX_set_max_proto_version(context_.get(), TLS1_2_VERSION);
+  }
+
+  // Whether the server took up the session of the last connection.
+  bool Connect(int port) {
+    const int peer = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    sockaddr_in address = {.sin_family = AF_INET,
+                           .sin_port = htons(static_cast<uint16_t>(port)),
+                           .sin_addr = {.s_addr = htonl(INADDR_LOOPBACK)}};
+    EXPECT_EQ(connect(peer, reinterpret_cast<sockaddr*>(&address), sizeof(address)), 0);
+    const Owned<SSL, SSL_free> ssl(SSL_new(context_.get()));
+    constexpr unsigned char kAlpn[] = {2, 'h', '2'};
+    SSL_set_alpn_protos(ssl.get(), kAlpn, sizeof(kAlpn));
+    SSL_set_fd(ssl.get(), peer);
+    if (session_ != nullptr) SSL_set_session(ssl.get(), session_.get());
+    EXPECT_EQ(SSL_connect(ssl.get()), 1) << TakeReason();
+    session_.reset(SSL_get1_session(ssl.get()));
+    const bool reused = SSL_session_reused(ssl.get()) == 1;
+    SSL_shutdown(ssl.get());  // Else OpenSSL takes the session for a bad one.
+    close(peer);
+    return reused;
+  }
+
+ private:
+  const OwnedSslContext context_;
+  Owned<SSL_SESSION, SSL_SESSION_free> session_;
+};
+
+TEST(ServerCredentials, TicketsAreWorthNothingAfterTheirLifetimeOrAChange) {
+  const TestCa ca("authority");
+  const Issued worker = ca.Issue({.names = {"DNS:a"}});
+  const TlsMaterial material = Material(ca.IssueServer(), ca.cert_pem());
+  const auto source = std::make_shared<TlsSource>(material);
+  const Host host(source, ClientAuth::kRequired);
+  KeepsSessions client(worker);
+  EXPECT_FALSE(client.Connect(host.port()));
+  EXPECT_TRUE(client.Connect(host.port()));
+  source->Set(material);
+  EXPECT_FALSE(client.Connect(host.port()));
+  const Host forgetful(source, ClientAuth::kRequired, 1, absl::ZeroDuration());
+  KeepsSessions another(worker);
+  EXPECT_FALSE(another.Connect(forgetful.port()));
+  EXPECT_FALSE(another.Connect(forgetful.port()));
+}
+
 // Three authorities take turns. At any moment the server believes those of this turn and the next,
 // and its own certificate is of this turn; a client's is of the next, and it believes all. So each
 // turn changes certificate, key and client CAs, and no handshake may fail.
@@ -267,7 +325,14 @@ class Turns {
  public:
   static constexpr int kClients = 4;
 
-  explicit Turns(std::shared_ptr<TlsSource> source) : source_(std::move(source)) { Begin(0); }
+  explicit Turns(std::shared_ptr<TlsSource> source) : source_(std::move(source)) {
+    for (const TestCa& authority : authorities_) {
+      roots_ += authority.cert_pem();
+      for (int i = 0; i < kClients; ++i)
+        clients_.push_back(authority.Issue({.names = {absl::StrCat("URI:spiffe://t/", i)}}));
+    }
+    Begin(0);
+  }
 
   void Run(int port, int turns) {
     std::vector<std::thread> clients;
@@ -310,9 +375,8 @@ class Turns {
         turn = turn_;
       }
       const Client client = {
-          .roots =
-              authorities_[0].cert_pem() + authorities_[1].cert_pem() + authorities_[2].cert_pem(),
-          .own = Authority(turn + 1).Issue({.names = {absl::StrCat("URI:spiffe://t/", index)}})};
+          .roots = roots_,
+          .own = clients_[static_cast<std::size_t>((turn + 1) % 3 * kClients + index)]};
       const Answer answer = client.Call(port);
       const std::lock_guard<std::mutex> lock(mutex_);
       ++calls_;
@@ -331,6 +395,10 @@ class Turns {
 
   const std::vector<TestCa> authorities_ = {TestCa("a"), TestCa("b"), TestCa("c")};
   const std::shared_ptr<TlsSource> source_;
+  // Of all three.
+  std::string roots_;
+  // By authority, then by client.
+  std::vector<Issued> clients_;
 
   std::mutex mutex_;
   std::condition_variable called_;

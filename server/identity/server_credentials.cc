@@ -9,8 +9,8 @@
 #include <thread>
 #include <utility>
 
-#include "absl/base/attributes.h"
 #include "absl/strings/match.h"
+#include "db/base/steady_time.h"
 
 namespace sessiond::identity {
 namespace {
@@ -24,13 +24,17 @@ constexpr char kAcceptorPrefix[] = "external:";
 // none behind an external acceptor, whose mutex is held meanwhile.
 constexpr std::chrono::milliseconds kGrace(10);
 
+struct Options {
+  std::shared_ptr<const TlsSource> source;
+  ClientAuth client_auth;
+  absl::Duration ticket_lifetime;
+};
+
 // One port: gRPC asks it for what is new since it asked last.
 class Port {
  public:
-  Port(std::shared_ptr<const TlsSource> source, ClientAuth client_auth, bool accepts_one_by_one)
-      : source_(std::move(source)),
-        client_auth_(client_auth),
-        accepts_one_by_one_(accepts_one_by_one) {}
+  Port(Options options, bool accepts_one_by_one)
+      : options_(std::move(options)), accepts_one_by_one_(accepts_one_by_one) {}
 
   // gRPC's calls come one by one, in its mutex.
   static grpc_ssl_certificate_config_reload_status Fetch(
@@ -41,9 +45,11 @@ class Port {
 
  private:
   grpc_ssl_certificate_config_reload_status FetchNew(grpc_ssl_server_certificate_config** config) {
-    std::shared_ptr<const TlsMaterial> material = source_->Get();
-    if (material == served_) return GRPC_SSL_CERTIFICATE_CONFIG_RELOAD_UNCHANGED;
-    const bool asks = client_auth_ != ClientAuth::kNone;
+    std::shared_ptr<const TlsMaterial> material = options_.source->Get();
+    const SteadyTime now = SteadyTime::Now();
+    if (material == served_ && now < served_since_ + options_.ticket_lifetime)
+      return GRPC_SSL_CERTIFICATE_CONFIG_RELOAD_UNCHANGED;
+    const bool asks = options_.client_auth != ClientAuth::kNone;
     if (asks && material->client_ca_pem.empty()) return GRPC_SSL_CERTIFICATE_CONFIG_RELOAD_FAIL;
     if (served_ != nullptr && !accepts_one_by_one_) std::this_thread::sleep_for(kGrace);
     const grpc_ssl_pem_key_cert_pair pair = {.private_key = material->key_pem.c_str(),
@@ -53,14 +59,16 @@ class Port {
     const std::string& authorities = asks ? material->client_ca_pem : material->cert_chain_pem;
     *config = grpc_ssl_server_certificate_config_create(authorities.c_str(), &pair, 1);
     served_ = std::move(material);
+    // gRPC draws the key of its tickets when it is given something new.
+    served_since_ = now;
     return GRPC_SSL_CERTIFICATE_CONFIG_RELOAD_NEW;
   }
 
-  const std::shared_ptr<const TlsSource> source_;
-  const ClientAuth client_auth_;
+  const Options options_;
   const bool accepts_one_by_one_;
-  // What this port had last.
+  // What this port had last, and since when.
   std::shared_ptr<const TlsMaterial> served_;
+  SteadyTime served_since_;
 };
 
 grpc_ssl_client_certificate_request_type RequestType(ClientAuth client_auth) {
@@ -77,8 +85,7 @@ grpc_ssl_client_certificate_request_type RequestType(ClientAuth client_auth) {
 
 class Credentials final : public grpc::ServerCredentials {
  public:
-  Credentials(std::shared_ptr<const TlsSource> source, ClientAuth client_auth)
-      : source_(std::move(source)), client_auth_(client_auth) {}
+  explicit Credentials(Options options) : options_(std::move(options)) {}
 
   void SetAuthMetadataProcessor(const std::shared_ptr<grpc::AuthMetadataProcessor>&) override {
     std::abort();  // The header says that there are none.
@@ -88,10 +95,10 @@ class Credentials final : public grpc::ServerCredentials {
   // Credentials of its own for every port: each has to be told of every change, and gRPC asks in
   // the name of the credentials, not of the port.
   int AddPortToServer(const std::string& address, grpc_server* server) override {
-    auto* const port = new Port(source_, client_auth_, absl::StartsWith(address, kAcceptorPrefix));
+    auto* const port = new Port(options_, absl::StartsWith(address, kAcceptorPrefix));
     grpc_server_credentials* const credentials = grpc_ssl_server_credentials_create_with_options(
-        grpc_ssl_server_credentials_create_options_using_config_fetcher(RequestType(client_auth_),
-                                                                        Port::Fetch, port));
+        grpc_ssl_server_credentials_create_options_using_config_fetcher(
+            RequestType(options_.client_auth), Port::Fetch, port));
     // Without a `process`, a processor is only what is destroyed together with the credentials:
     // after the port's last handshake.
     grpc_server_credentials_set_auth_metadata_processor(
@@ -101,29 +108,16 @@ class Credentials final : public grpc::ServerCredentials {
     return bound;
   }
 
-  const std::shared_ptr<const TlsSource> source_;
-  const ClientAuth client_auth_;
+  const Options options_;
 };
 
 }  // namespace
 
-TlsSource::TlsSource(TlsMaterial material)
-    : material_(std::make_shared<const TlsMaterial>(std::move(material))) {}
-
-void TlsSource::Set(TlsMaterial material) {
-  auto shared = std::make_shared<const TlsMaterial>(std::move(material));
-  const std::lock_guard<std::mutex> lock(mutex_);
-  material_.swap(shared);
-}
-
-std::shared_ptr<const TlsMaterial> TlsSource::Get() const {
-  const std::lock_guard<std::mutex> lock(mutex_);
-  return material_;
-}
-
 std::shared_ptr<grpc::ServerCredentials> TlsServerCredentials(
-    std::shared_ptr<const TlsSource> source, ClientAuth client_auth) {
-  return std::make_shared<Credentials>(std::move(source), client_auth);
+    std::shared_ptr<const TlsSource> source, ClientAuth client_auth,
+    absl::Duration ticket_lifetime) {
+  return std::make_shared<Credentials>(Options{
+      .source = std::move(source), .client_auth = client_auth, .ticket_lifetime = ticket_lifetime});
 }
 
 }  // namespace sessiond::identity

@@ -13,30 +13,11 @@
 #include <grpcpp/security/server_credentials.h>
 
 #include <memory>
-#include <mutex>
 
-#include "server/identity/tls_files.h"
+#include "absl/time/time.h"
+#include "server/identity/tls_source.h"
 
 namespace sessiond::identity {
-
-enum class ClientAuth {
-  kNone,      // Clients are not asked for a certificate.
-  kOptional,  // They may have none; one that a client CA did not issue ends the handshake.
-  kRequired,  // They have one that a client CA issued, or the handshake ends.
-};
-
-// What is served at this moment; there is always something. Thread-safe.
-class TlsSource {
- public:
-  explicit TlsSource(TlsMaterial material);
-
-  void Set(TlsMaterial material);
-  std::shared_ptr<const TlsMaterial> Get() const;
-
- private:
-  mutable std::mutex mutex_;
-  std::shared_ptr<const TlsMaterial> material_;
-};
 
 // For AddListeningPort and AddExternalConnectionAcceptor, any number of them, which all serve what
 // the source holds.
@@ -44,8 +25,13 @@ class TlsSource {
 // With kOptional and kRequired the source's material has client CAs; if it does not, the port is
 // not opened, or goes on with what it had.
 //
+// gRPC lets clients take up a session again by a ticket, for two hours, without looking whether
+// their certificate has expired meanwhile. Tickets are worth nothing after `ticket_lifetime`, nor
+// after a change.
+//
 // No AuthMetadataProcessor can be set: who calls is found out where calls are handled.
 std::shared_ptr<grpc::ServerCredentials> TlsServerCredentials(
-    std::shared_ptr<const TlsSource> source, ClientAuth client_auth);
+    std::shared_ptr<const TlsSource> source, ClientAuth client_auth,
+    absl::Duration ticket_lifetime = absl::Minutes(5));
 
 }  // namespace sessiond::identity

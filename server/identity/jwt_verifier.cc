@@ -1,0 +1,44 @@
+#include "server/identity/jwt_verifier.h"
+
+#include <openssl/sha.h>
+
+#include "absl/status/status.h"
+
+namespace sessiond::identity {
+
+absl::StatusOr<std::shared_ptr<const JwtClaims>> JwtVerifier::Verify(absl::string_view token,
+                                                                     absl::Time now) {
+  Digest digest;
+  SHA256(reinterpret_cast<const unsigned char*>(token.data()), token.size(), digest.data());
+  const std::shared_ptr<const Jwks> jwks = options_.source->Get();
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (jwks_ != jwks) {
+      verified_.clear();
+      jwks_ = jwks;
+    }
+    const auto found = verified_.find(digest);
+    if (found != verified_.end()) {
+      if (now < found->second->expires + options_.rules.leeway) return found->second;
+      verified_.erase(found);
+    }
+  }
+  absl::StatusOr<JwtClaims> claims = VerifyJwt(token, jwks->keys, options_.rules, now);
+  if (absl::IsNotFound(claims.status())) options_.source->LookForNewKeys();
+  if (!claims.ok()) return claims.status();
+  auto kept = std::make_shared<const JwtClaims>(*std::move(claims));
+  const std::lock_guard<std::mutex> lock(mutex_);
+  // Another thread may have seen other keys meanwhile.
+  if (jwks_ == jwks) {
+    if (verified_.size() >= options_.tokens_max) verified_.clear();
+    verified_.emplace(digest, kept);
+  }
+  return kept;
+}
+
+std::size_t JwtVerifier::size() const {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  return verified_.size();
+}
+
+}  // namespace sessiond::identity

@@ -1,0 +1,20 @@
+// The same TLS for a server that is not gRPC's: an OpenSSL context, as Boost.Asio takes it.
+//
+//     boost::asio::ssl::context context(NewServerContext(*source.Get(), client_auth)->release());
+//
+// Made anew when the source holds something else, and used from the next connection on.
+#pragma once
+
+#include "absl/status/statusor.h"
+#include "server/identity/openssl.h"
+#include "server/identity/tls_source.h"
+
+namespace sessiond::identity {
+
+// TLS 1.2 or 1.3, and no sessions that are resumed: every client's certificate is looked at.
+//
+// INVALID_ARGUMENT: not what LoadTls returns; or there are no client CAs where clients are asked.
+absl::StatusOr<OwnedSslContext> NewServerContext(const TlsMaterial& material,
+                                                 ClientAuth client_auth);
+
+}  // namespace sessiond::identity

@@ -1,0 +1,21 @@
+#include "server/identity/tls_source.h"
+
+#include <utility>
+
+namespace sessiond::identity {
+
+TlsSource::TlsSource(TlsMaterial material)
+    : material_(std::make_shared<const TlsMaterial>(std::move(material))) {}
+
+void TlsSource::Set(TlsMaterial material) {
+  auto shared = std::make_shared<const TlsMaterial>(std::move(material));
+  const std::lock_guard<std::mutex> lock(mutex_);
+  material_.swap(shared);
+}
+
+std::shared_ptr<const TlsMaterial> TlsSource::Get() const {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  return material_;
+}
+
+}  // namespace sessiond::identity
