@@ -313,7 +313,8 @@ TEST(AdminHttp, AnswersProbesAndScrapes) {
   EXPECT_EQ(client.Get("/readyz")->body, "ready\n");
   EXPECT_EQ(client.Get("/readyz?verbose")->body,
             "[+] database: takes changes, schema 1\n[+] connections: enough\n"
-            "[+] port: answers\n[+] serving: not draining\nready\n");
+            "[+] port: answers\n[+] durability: nothing is to be kept\n"
+            "[+] serving: not draining\nready\n");
   EXPECT_EQ(client.Get("/metrics")->body, "up 1\n");
   EXPECT_EQ(client.Get("/nothing")->status, 404);
   EXPECT_EQ(client.Get("/readyz?a=b&verbose=1")->body, client.Get("/readyz?verbose")->body);

@@ -28,7 +28,7 @@ using testing::HasSubstr;
 using testing::IsEmpty;
 using testing::Not;
 
-void Run(const TestDatabase& database, const std::string& sql) {
+void Do(const TestDatabase& database, const std::string& sql) {
   const absl::Status done = database.Connect()->Execute(sql, TestDeadline());
   EXPECT_TRUE(done.ok()) << sql << ": " << done << TroubleOf(done);
 }
@@ -40,11 +40,11 @@ class Role {
       : database_(database),
         name_(name),
         sql_(absl::StrCat("\"", absl::StrReplaceAll(name, {{"\"", "\"\""}}), "\"")) {
-    Run(database_, absl::StrCat("CREATE ROLE ", sql_, " ", options));
+    Do(database_, absl::StrCat("CREATE ROLE ", sql_, " ", options));
   }
   ~Role() {
-    Run(database_, absl::StrCat("REASSIGN OWNED BY ", sql_, " TO sessiond; DROP OWNED BY ", sql_,
-                                " CASCADE; DROP ROLE ", sql_));
+    Do(database_, absl::StrCat("REASSIGN OWNED BY ", sql_, " TO sessiond; DROP OWNED BY ", sql_,
+                               " CASCADE; DROP ROLE ", sql_));
   }
   Role(const Role&) = delete;
 
@@ -165,12 +165,12 @@ TEST(GrantRights, GivesWhatTheStatementsNeedAndNothingElse) {
   std::size_t count = 0;
   for (const absl::string_view grant : absl::StrSplit(grants, ',')) {
     ++count;
-    Run(database, absl::StrCat("REVOKE ", grant, " FROM app"));
+    Do(database, absl::StrCat("REVOKE ", grant, " FROM app"));
     const std::vector<std::string> all = AllSql();
     EXPECT_TRUE(std::any_of(all.begin(), all.end(),
                             [&](const std::string& sql) { return !MayRun(*connection, sql); }))
         << "nobody needs " << grant;
-    Run(database, absl::StrCat("GRANT ", grant, " TO app"));
+    Do(database, absl::StrCat("GRANT ", grant, " TO app"));
   }
   EXPECT_GT(count, 30u);
 }
@@ -178,11 +178,11 @@ TEST(GrantRights, GivesWhatTheStatementsNeedAndNothingElse) {
 TEST(GrantRights, TakesAwayWhatIsMoreAndChangesNothingTheSecondTime) {
   const TestDatabase database;
   const Role role(database, "app");
-  Run(database,
-      "GRANT ALL ON ALL TABLES IN SCHEMA public TO app WITH GRANT OPTION;"
-      "GRANT UPDATE (reason) ON session_events TO app;"
-      "GRANT CREATE ON SCHEMA public TO app;"
-      "CREATE TABLE others (a int); GRANT ALL ON others TO app");
+  Do(database,
+     "GRANT ALL ON ALL TABLES IN SCHEMA public TO app WITH GRANT OPTION;"
+     "GRANT UPDATE (reason) ON session_events TO app;"
+     "GRANT CREATE ON SCHEMA public TO app;"
+     "CREATE TABLE others (a int); GRANT ALL ON others TO app");
   EXPECT_THAT(Refusal(CheckLeastPrivilege(*role.Connect(), TestDeadline())),
               AllOf(HasSubstr("REFERENCES, TRIGGER, TRUNCATE, UPDATE on session_"),
                     HasSubstr("`sessiond migrate up --grant-to app`"), Not(HasSubstr("REVOKE"))));
@@ -212,9 +212,9 @@ TEST(GrantRights, TakesAwayWhatIsMoreAndChangesNothingTheSecondTime) {
 TEST(GrantRights, WorksInASchemaOfItsOwnAndForAnOwnerWhoIsNoSuperuser) {
   const TestDatabase database(TestDatabase::Schema::kEmpty);
   const Role owner(database, "the owner"), role(database, "app");
-  Run(database, absl::StrCat("CREATE SCHEMA \"My Schema\" AUTHORIZATION ", owner.sql(),
-                             "; ALTER ROLE ", owner.sql(), " SET search_path = \"My Schema\";",
-                             "ALTER ROLE app SET search_path = \"My Schema\""));
+  Do(database, absl::StrCat("CREATE SCHEMA \"My Schema\" AUTHORIZATION ", owner.sql(),
+                            "; ALTER ROLE ", owner.sql(), " SET search_path = \"My Schema\";",
+                            "ALTER ROLE app SET search_path = \"My Schema\""));
   ASSERT_TRUE(Migrate(owner.dsn()).ok());
   const auto report = GrantRights(owner.dsn(), "app");
   ASSERT_TRUE(report.ok()) << report.status();
@@ -228,7 +228,7 @@ TEST(GrantRights, SaysWhatElseKeepsTheRoleFromServing) {
   const TestDatabase database;
   const Role role(database, "app", "NOLOGIN");
   const std::string name = database.Ask("SELECT current_database()::text");
-  Run(database, absl::StrCat("REVOKE CONNECT ON DATABASE ", name, " FROM PUBLIC"));
+  Do(database, absl::StrCat("REVOKE CONNECT ON DATABASE ", name, " FROM PUBLIC"));
   const auto report = GrantRights(database.dsn(), "app");
   ASSERT_TRUE(report.ok()) << report.status();
   EXPECT_THAT(report->notes, Contains(HasSubstr("ALTER ROLE app LOGIN")));
@@ -259,7 +259,7 @@ TEST(GrantRights, RefusesWhomRightsDoNotBind) {
   const TestDatabase database;
   const Role owner(database, "owner"), member(database, "member", "LOGIN NOINHERIT"),
       root(database, "root", "SUPERUSER LOGIN");
-  Run(database, "GRANT owner TO member");
+  Do(database, "GRANT owner TO member");
   const auto expect = [&](const char* name, const std::string& why) {
     EXPECT_THAT(Refusal(GrantRights(database.dsn(), name)), HasSubstr(why));
     EXPECT_THAT(Refusal(CheckGrantee(database.dsn(), name)), HasSubstr(why));
@@ -281,7 +281,7 @@ TEST(GrantRights, RefusesWhomRightsDoNotBind) {
   };
   for (const auto& [take, give, thing] : kThings) {
     EXPECT_TRUE(CheckGrantee(database.dsn(), "owner").ok());
-    Run(database, take);
+    Do(database, take);
     expect("owner", absl::StrCat("this role owns ", thing));
     expect("member", absl::StrCat("is a member of owner, which owns ", thing));
     for (const Role* role : {&owner, &member}) {
@@ -289,14 +289,14 @@ TEST(GrantRights, RefusesWhomRightsDoNotBind) {
                   AllOf(HasSubstr(thing), HasSubstr("CREATE ROLE sessiond_daemon LOGIN"),
                         HasSubstr("sessiond migrate up --grant-to sessiond_daemon")));
     }
-    Run(database, give);
+    Do(database, give);
   }
 }
 
 TEST(GrantRights, RefusesWhoWillOwnTheTables) {
   const TestDatabase database(TestDatabase::Schema::kEmpty);
   const Role maker(database, "maker"), member(database, "member");
-  Run(database, "GRANT CREATE, USAGE ON SCHEMA public TO maker; GRANT maker TO member");
+  Do(database, "GRANT CREATE, USAGE ON SCHEMA public TO maker; GRANT maker TO member");
   EXPECT_THAT(Refusal(CheckGrantee(maker.dsn(), "maker")), HasSubstr("the role that migrates"));
   EXPECT_THAT(Refusal(CheckGrantee(maker.dsn(), "member")), HasSubstr("is a member of maker"));
 }
@@ -304,7 +304,7 @@ TEST(GrantRights, RefusesWhoWillOwnTheTables) {
 TEST(GrantRights, RefusesToMigrateAsWhoMayNotGrant) {
   const TestDatabase database;
   const Role other(database, "other"), role(database, "app");
-  Run(database, "GRANT ALL ON ALL TABLES IN SCHEMA public TO other WITH GRANT OPTION");
+  Do(database, "GRANT ALL ON ALL TABLES IN SCHEMA public TO other WITH GRANT OPTION");
   EXPECT_THAT(Refusal(GrantRights(other.dsn(), "app")),
               HasSubstr("tables that sessiond owns: migrate as sessiond"));
 }
@@ -326,7 +326,7 @@ TEST(GrantRights, RefusesWhatItCannotTakeAwayAndGrantsNothing) {
        "REVOKE pg_write_all_data FROM app"},
   };
   for (const auto& [grant, excess, remedy] : kCases) {
-    Run(database, grant);
+    Do(database, grant);
     const std::string why = Refusal(GrantRights(database.dsn(), "app"));
     EXPECT_THAT(why, AllOf(HasSubstr(excess), HasSubstr(remedy), HasSubstr("nothing was granted")));
     EXPECT_EQ(database.Ask("SELECT count(*)::text FROM pg_class c, aclexplode(c.relacl) x "
@@ -334,24 +334,24 @@ TEST(GrantRights, RefusesWhatItCannotTakeAwayAndGrantsNothing) {
               "0");
     EXPECT_THAT(Refusal(CheckLeastPrivilege(*role.Connect(), TestDeadline())),
                 AllOf(HasSubstr(excess), HasSubstr(remedy)));
-    Run(database, remedy);
+    Do(database, remedy);
     const auto report = GrantRights(database.dsn(), "app");
     ASSERT_TRUE(report.ok()) << report.status();
     ExpectLeast(role);
-    Run(database, "DROP OWNED BY app");
+    Do(database, "DROP OWNED BY app");
   }
 }
 
 TEST(GrantRights, RefusesToTakeFromOthersWhatTheRoleHasPassedOn) {
   const TestDatabase database;
   const Role other(database, "other"), role(database, "app");
-  Run(database, "GRANT SELECT ON sessions TO app WITH GRANT OPTION");
+  Do(database, "GRANT SELECT ON sessions TO app WITH GRANT OPTION");
   EXPECT_EQ(role.Refused("GRANT SELECT ON sessions TO other"), "");
   const std::string why = Refusal(GrantRights(database.dsn(), "app"));
   EXPECT_THAT(why, HasSubstr("passed rights on these tables on"));
   const std::string statement = why.substr(why.find("REVOKE ALL ON"));
   EXPECT_THAT(statement, testing::EndsWith("FROM app CASCADE"));
-  Run(database, statement);
+  Do(database, statement);
   EXPECT_TRUE(GrantRights(database.dsn(), "app").ok());
 }
 
@@ -386,10 +386,10 @@ TEST(CheckIntegrity, NamesWhatWasChangedByHand) {
       "SELECT string_agg(partition || ':' || position, ',' ORDER BY partition) FROM partitions";
   const std::string before = database.Ask(positions);
   for (const auto& [done, why, begins_with] : kCases) {
-    Run(database, done);
+    Do(database, done);
     const std::string said = Refusal(CheckIntegrity(*database.Connect(), TestDeadline()));
     EXPECT_THAT(said, HasSubstr(why));
-    Run(database, said.substr(said.rfind(begins_with)));
+    Do(database, said.substr(said.rfind(begins_with)));
     const absl::Status mended = CheckIntegrity(*database.Connect(), TestDeadline());
     EXPECT_TRUE(mended.ok()) << mended;
     EXPECT_EQ(database.Ask(positions), before);

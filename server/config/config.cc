@@ -179,21 +179,22 @@ is not so.
   `public`); other schemas are not looked at. `sessiond migrate up` makes them, as a role that may
   create there.
 - **A role for the daemon**, other than the one that migrates and owns the tables. As the owner,
-  `sessiond migrate up --grant-to ROLE` migrates, and then grants that role what a daemon needs: `USAGE`
-  on the schema, and on each table what statements of the daemon do there. It takes from the role what
-  is more on these tables, says both, and may be repeated with every migration. A role that is a
-  superuser, owns the tables, the schema or the database, or is a member of one that does, is refused:
-  rights would not bind it. With a role as it should be, nobody who gets hold of its password can
-  change an event, empty or drop a table, or take the audit's trigger off. It may delete events, as
-  archiving and erasing do; the trigger refuses that to whoever does not say
+  `sessiond migrate up --grant-to ROLE` migrates, and then grants that role what a daemon needs:
+  `USAGE` on the schema, and on each table what statements of the daemon do there. It takes from
+  the role what is more on these tables, says both, and may be repeated with every migration. A
+  role that is a superuser, owns the tables, the schema or the database, or is a member of one
+  that does, is refused: rights would not bind it. With a role as it should be, nobody who gets
+  hold of its password can change an event, drop a table, or take the audit's trigger off. It may
+  delete events, as archiving and erasing do; the trigger refuses that to whoever does not say
   `SET sessiond.purging = on`, which keeps mistakes out, and not malice. A daemon that may do more
   serves too; doctor marks it with `[!]`, and the log says so at every start.
 - **Nothing acknowledged is lost in a crash**: with `fsync` or `full_page_writes` off, or
   `data_sync_retry` on, the daemon does not start, and is not ready if it finds so later. With
-  `--allow-unsafe-database` it serves, and the log and `/readyz?verbose` say so. `synchronous_commit` is
-  the daemon's own on its connections: at least `on`, whatever role and database say.
-- **A primary that can be written.** A standby, and one whose `default_transaction_read_only` is on, is
-  refused at start, by that name. [Failovers](failover.md) says what happens later.
+  `--allow-unsafe-database` it serves, and the log and `/readyz?verbose` say so.
+  `synchronous_commit` is the daemon's own on its connections: at least `on`, whatever role and
+  database say.
+- **A primary that can be written.** A standby, and one whose `default_transaction_read_only` is
+  on, is refused at start, by that name. [Failovers](failover.md) says what happens later.
 - **Connections**: two for each lane, `--query-connections`, and 12 more; `CONNECTION LIMIT` of
   the role and the database, and `max_connections`, must leave as many, or the daemon is not ready.
 - **A session of PostgreSQL's for each connection.** PgBouncer works with `pool_mode = session` and
@@ -208,8 +209,8 @@ is not so.
 
 ## Rows that were changed by hand
 
-The daemon believes the rows that it reads: it does not prove them against the audit. Some of what is
-done by hand it notices, because it looks there anyway.
+The daemon believes the rows that it reads: it does not prove them against the audit. Some of what
+is done by hand it notices, because it looks there anyway.
 
 - **A partition's position was set back.** A daemon that runs notices within a second or two,
   refuses the database and is not ready. While events lie beyond the position, start and doctor
@@ -229,8 +230,8 @@ done by hand it notices, because it looks there anyway.
 - **A session's row was removed.** The session "never existed". A change by a daemon that has it
   cached is answered CONSTRAINT_VIOLATION, and logged as an error; its event stays.
 
-Stop the daemons before a backup is restored. One that runs refuses a database that is behind what it
-has seen ([failovers](failover.md#what-it-refuses)).
+Stop the daemons before a backup is restored. One that runs refuses a database that is behind what
+it has seen ([failovers](failover.md#what-it-refuses)).
 )";
 
 // Sets an option's member from text. False: not of its type.

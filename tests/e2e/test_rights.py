@@ -145,7 +145,6 @@ def test_grant_to_refuses_whom_rights_do_not_bind_before_it_migrates(database): 
         (database.owner, f"owns the database {database.name}"),
         (superuser, "is a superuser"),
         (database.app.upper(), f"did you mean --grant-to {database.app}?"),
-        ("", "is no name"),
     ]:
         refused = migrate_up(database, f"--grant-to={role}")
         assert refused.returncode == 1 and why in refused.stderr, refused.stderr
