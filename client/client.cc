@@ -2,8 +2,6 @@
 
 #include <utility>
 
-#include "grpcpp/create_channel.h"
-#include "grpcpp/security/credentials.h"
 #include "unary_call.h"
 
 namespace sessiond {
@@ -12,16 +10,6 @@ namespace {
 using Stub = v1::SessionService::StubInterface;
 
 }  // namespace
-
-std::shared_ptr<grpc::Channel> MakeChannel(const std::string& server) {
-  grpc::ChannelArguments arguments;
-  arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
-  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 1000);
-  arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 2000);
-  // 30 s: finds a dead peer behind a NAT; the daemon accepts a ping a second.
-  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 30'000);
-  return grpc::CreateCustomChannel(server, grpc::InsecureChannelCredentials(), arguments);
-}
 
 SessionClient::SessionClient(std::shared_ptr<grpc::ChannelInterface> channel, CallOptions options)
     : SessionClient(std::shared_ptr<Stub>(v1::SessionService::NewStub(channel)),

@@ -240,12 +240,66 @@ class FakeHealth final : public grpc::health::v1::Health::Service {
   }
 };
 
+// What every call, of whatever service, brought as its `authorization`; empty for nothing.
+class FakeDoor {
+ public:
+  std::vector<std::string> Authorizations() const {
+    absl::MutexLock lock(&mutex_);
+    return authorizations_;
+  }
+  void Note(std::string authorization) {
+    absl::MutexLock lock(&mutex_);
+    authorizations_.push_back(std::move(authorization));
+  }
+
+ private:
+  mutable absl::Mutex mutex_;
+  std::vector<std::string> authorizations_ ABSL_GUARDED_BY(mutex_);
+};
+
+class FakeDoorInterceptor final : public grpc::experimental::Interceptor {
+ public:
+  explicit FakeDoorInterceptor(FakeDoor& door) : door_(door) {}
+
+  void Intercept(grpc::experimental::InterceptorBatchMethods* methods) override {
+    using grpc::experimental::InterceptionHookPoints;
+    if (methods->QueryInterceptionHookPoint(InterceptionHookPoints::POST_RECV_INITIAL_METADATA)) {
+      const auto* metadata = methods->GetRecvInitialMetadata();
+      const auto found = metadata->find("authorization");
+      door_.Note(
+          found == metadata->end() ? "" : std::string(found->second.data(), found->second.size()));
+    }
+    methods->Proceed();
+  }
+
+ private:
+  FakeDoor& door_;
+};
+
+class FakeDoorInterceptors final : public grpc::experimental::ServerInterceptorFactoryInterface {
+ public:
+  explicit FakeDoorInterceptors(FakeDoor& door) : door_(door) {}
+
+  grpc::experimental::Interceptor* CreateServerInterceptor(
+      grpc::experimental::ServerRpcInfo*) override {
+    return new FakeDoorInterceptor(door_);  // gRPC deletes it with its call.
+  }
+
+ private:
+  FakeDoor& door_;
+};
+
 // Serves all of them on a free port of the loopback, or where told, until it is destroyed.
 class FakeServer {
  public:
-  explicit FakeServer(const std::string& address = "127.0.0.1:0") {
+  explicit FakeServer(const std::string& address = "127.0.0.1:0",
+                      const std::shared_ptr<grpc::ServerCredentials>& credentials =
+                          grpc::InsecureServerCredentials()) {
     grpc::ServerBuilder builder;
-    builder.AddListeningPort(address, grpc::InsecureServerCredentials(), &port_);
+    builder.AddListeningPort(address, credentials, &port_);
+    std::vector<std::unique_ptr<grpc::experimental::ServerInterceptorFactoryInterface>> doors;
+    doors.push_back(std::make_unique<FakeDoorInterceptors>(door));
+    builder.experimental().SetInterceptorCreators(std::move(doors));
     builder.RegisterService(&sessions);
     builder.RegisterService(&tasks);
     builder.RegisterService(&errors);
@@ -260,7 +314,9 @@ class FakeServer {
   ~FakeServer() { server_->Shutdown(std::chrono::system_clock::now()); }
 
   std::string Address() const { return absl::StrCat("127.0.0.1:", port_); }
+  int port() const { return port_; }
 
+  FakeDoor door;
   FakeSessionService sessions;
   FakeCalls calls;  // Of all the services below.
   FakeTaskService tasks{calls};

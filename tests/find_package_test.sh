@@ -25,10 +25,12 @@ cat >"$work/other.cc" <<'CPP'
 #include <iostream>
 
 #include "sessiond/client.h"
+#include "sessiond/credentials.h"
 
 int main() {
-  sessiond::SessionClient client(sessiond::MakeChannel("unix:/nonexistent/sessiond.sock"),
-                                 {.timeout = absl::Milliseconds(100)});
+  const auto channel = sessiond::MakeChannel("unix:/nonexistent/sessiond.sock", {.token = "t"});
+  if (!channel.ok()) return 1;
+  sessiond::SessionClient client(*channel, {.timeout = absl::Milliseconds(100)});
   const auto session = client.CreateSession({});
   google::rpc::ErrorInfo info;
   info.set_reason(sessiond::v1::ErrorReason_Name(sessiond::GetReason(session.status())));

@@ -29,6 +29,9 @@ TEST(ServerAddress, WhatWorksIsTakenWithTheDaemonsPortWhereNoneIsGiven) {
            {"http://localhost:9", "localhost:9"},
            {"HTTP://localhost:9/", "localhost:9"},
            {"http://localhost", "localhost:7377"},
+           {"https://localhost:9", "localhost:9"},
+           {"HTTPS://localhost/", "localhost:7377"},
+           {"grpcs://[::1]:9", "[::1]:9"},
            {"grpc://[::1]:9", "[::1]:9"},
            {"dns:///localhost:9", "dns:///localhost:9"},
            {"dns:///localhost", "dns:///localhost:7377"},
@@ -42,7 +45,17 @@ TEST(ServerAddress, WhatWorksIsTakenWithTheDaemonsPortWhereNoneIsGiven) {
        }) {
     const auto parsed = ParseServerAddress(row.typed);
     ASSERT_TRUE(parsed.ok()) << row.typed << ": " << parsed.status();
-    EXPECT_EQ(*parsed, row.expected) << row.typed;
+    EXPECT_EQ(parsed->target, row.expected) << row.typed;
+  }
+}
+
+TEST(ServerAddress, TheSchemeMaySayWhetherThereIsTls) {
+  for (const char* text : {"https://a:1", "HTTPS://a", "grpcs://a:1"}) {
+    EXPECT_EQ(ParseServerAddress(text)->tls, true) << text;
+  }
+  EXPECT_EQ(ParseServerAddress("http://a:1")->tls, false);
+  for (const char* text : {"a:1", "grpc://a:1", "unix:/a", "dns:///a:1"}) {
+    EXPECT_EQ(ParseServerAddress(text)->tls, std::nullopt) << text;
   }
 }
 
@@ -65,9 +78,11 @@ TEST(ServerAddress, WhatDoesNotIsRefusedWithTheFormThatDoes) {
            {"[localhost]:1", "written [::1]:7377"},
            {"[::1]x", "written [::1]:7377"},
            {"[::1]:x", "write [::1]:7377"},
-           {"https://localhost:9", "write localhost:9"},
            {"ftp://localhost:9", "write localhost:9"},
-           {"http://localhost:9/a/b", "write localhost:9"},
+           {"http://localhost:9/a/b", "write http://localhost:9"},
+           {"https://localhost:9/a/b", "write https://localhost:9"},
+           {"https://", "write HOST:PORT"},
+           {"https://a:1:2", "more than one colon"},
            {"http://", "write HOST:PORT"},
            {"dns:///", "write HOST:PORT"},
            {"dns:", "write HOST:PORT"},
@@ -79,7 +94,7 @@ TEST(ServerAddress, WhatDoesNotIsRefusedWithTheFormThatDoes) {
            {"\xff:1", "write HOST:PORT"},
        }) {
     const auto parsed = ParseServerAddress(row.typed);
-    ASSERT_FALSE(parsed.ok()) << row.typed << " is taken as " << *parsed;
+    ASSERT_FALSE(parsed.ok()) << row.typed << " is taken as " << parsed->target;
     EXPECT_THAT(std::string(parsed.status().message()), testing::HasSubstr(row.expected))
         << row.typed;
   }

@@ -28,6 +28,7 @@
 #include "state_machine/refusal.h"
 #include "tests/fake_session_service.h"
 #include "tests/golden.h"
+#include "tests/sessionctl_runner.h"
 #include "tests/stepped_clock.h"
 #include "tests/terminal.h"
 
@@ -39,44 +40,6 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Not;
-
-std::string ReadFile(const std::string& path) {
-  std::ostringstream text;
-  text << std::ifstream(path).rdbuf();
-  return text.str();
-}
-
-struct Outcome {
-  int exit_code;
-  std::string out;
-  std::string err;
-};
-
-// A file of this test's, with this in it.
-std::string FileWith(const std::string& text, const std::string& name = "input") {
-  const std::string path =
-      absl::StrCat(testing::TempDir(), "sessionctl_test.", getpid(), ".", name);
-  std::ofstream(path) << text;
-  return path;
-}
-
-// `arguments` as a person types them into a shell; `environment` likewise, before the command.
-Outcome Sessionctl(const std::string& arguments, const std::string& environment = "",
-                   const std::string& input = "/dev/null") {
-  const std::string path = absl::StrCat(testing::TempDir(), "sessionctl_test.", getpid());
-  const std::string line = absl::StrCat(environment, " " SESSIONCTL " ", arguments, " >", path,
-                                        ".out 2>", path, ".err <", input);
-  const int status = std::system(line.c_str());
-  return {WEXITSTATUS(status), ReadFile(path + ".out"), ReadFile(path + ".err")};
-}
-
-// Any JSON at all; fails the test if it is none.
-google::protobuf::Value ParseJson(const std::string& json) {
-  google::protobuf::Value value;
-  const auto status = google::protobuf::util::JsonStringToMessage(json, &value);
-  EXPECT_TRUE(status.ok()) << status.ToString() << "\n" << json;
-  return value;
-}
 
 v1::Session SomeSession(const std::string& id = "") {
   v1::Session session;

@@ -15,6 +15,7 @@
 #include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
+#include "client/sessionctl/contexts.h"
 #include "client/sessionctl/printable.h"
 #include "google/rpc/status.pb.h"
 
@@ -43,10 +44,19 @@ std::string IdOf(const Run& run) {
   return run.session_id.empty() ? kUnknownId : ShellWord(run.session_id);
 }
 
-// A command line to type, for the same daemon.
+// A command line to type, for the same daemon, reached in the same way.
 std::string Typed(const Run& run, absl::string_view command) {
-  return absl::StrCat("sessionctl ", command,
-                      run.server_typed ? absl::StrCat(" --server ", ShellWord(run.server)) : "");
+  std::string line = absl::StrCat("sessionctl ", command);
+  if (run.typed.context.has_value()) {
+    absl::StrAppend(&line, " --context ", ShellWord(*run.typed.context));
+  }
+  for (const SettingKind& kind : kSettings) {
+    const auto typed = run.typed.values.find(kind.name);
+    if (typed == run.typed.values.end()) continue;
+    absl::StrAppend(&line, " --", kind.name);
+    if (*kind.value_name != '\0') absl::StrAppend(&line, " ", ShellWord(typed->second));
+  }
+  return line;
 }
 
 std::string Typed(const Run& run, absl::string_view verb, absl::string_view rest) {
@@ -292,8 +302,37 @@ std::vector<std::string> AfterRefusal(const Run& run, v1::ErrorReason reason,
   }
 }
 
+// For a caller whom the daemon, or what is before it, does not know.
+std::vector<std::string> AfterUnauthenticated(const Run& run) {
+  const std::string token_file = run.connection.Get("token-file");
+  if (!token_file.empty()) {
+    return {
+        absl::StrCat("put a new token into ", ShellWord(token_file),
+                     ": this one is unknown, expired or withdrawn; the daemon's log says which")};
+  }
+  if (run.connection.tls.has_value() && !run.connection.tls->cert_file.empty()) {
+    return {absl::StrCat("openssl x509 -noout -ext subjectAltName -dates -in ",
+                         ShellWord(run.connection.tls->cert_file),
+                         "  # the name by which the daemon may not know you")};
+  }
+  return {"the same command with --token-file FILE, or with --tls-cert FILE --tls-key FILE"};
+}
+
+// For errors that say the same whoever sends them.
+std::vector<std::string> AfterCode(const Run& run, absl::StatusCode code) {
+  switch (code) {
+    case absl::StatusCode::kUnauthenticated:
+      return AfterUnauthenticated(run);
+    case absl::StatusCode::kPermissionDenied:
+      return {"ask whoever runs the daemon for a role that may: its access file has them"};
+    default:
+      return {};
+  }
+}
+
 // For errors that come from the connection, not from the daemon.
 std::vector<std::string> AfterNoAnswer(const Run& run, absl::StatusCode code) {
+  if (!run.advice.empty()) return run.advice;
   switch (code) {
     case absl::StatusCode::kUnavailable:
       return {"sessiond serve  # starts the daemon",
@@ -306,7 +345,7 @@ std::vector<std::string> AfterNoAnswer(const Run& run, absl::StatusCode code) {
     case absl::StatusCode::kUnimplemented:
       return {"sessiond version; sessionctl version  # the daemon may be the older one"};
     default:
-      return {};
+      return AfterCode(run, code);
   }
 }
 
@@ -380,7 +419,9 @@ void AddRefusal(Details& details, const Run& run, const absl::Status& status) {
   }
   Run known = run;
   if (known.session_id.empty()) known.session_id = std::string(Get(metadata, "session_id"));
-  for (const std::string& step : AfterRefusal(known, GetReason(status), metadata)) {
+  std::vector<std::string> steps = AfterRefusal(known, GetReason(status), metadata);
+  if (steps.empty()) steps = AfterCode(run, status.code());
+  for (const std::string& step : steps) {
     if (!absl::StrContains(step, kUnknownId)) details.Add("next", step);
   }
 }

@@ -11,6 +11,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
+#include "client/sessionctl/contexts.h"
 #include "client/sessionctl/errors.h"
 #include "client/sessionctl/printable.h"
 #include "client/sessionctl/run.h"
@@ -29,6 +30,7 @@ constexpr char kFooter[] = R"(Examples:
   sessionctl error list SESSION --filter 'severity = "BLOCKING" AND resolved = false'
   sessionctl import sessions.jsonl
   sessionctl call SessionService/GetSession -d '{"sessionId": "SESSION"}'
+  sessionctl context set prod --server sessiond.example.com --tls-ca ca.pem --token-file token
 
 The options above can be given after a command, too. Results go to stdout, all else to stderr.
 NO_COLOR turns colours off.
@@ -67,15 +69,25 @@ Format ParseFormat(const std::string& text) {
 
 void AddGlobalOptions(CLI::App& app, Run& run) {
   app.set_help_flag("-h,--help", "Print this help and exit");
+  for (const SettingKind& kind : kSettings) {
+    const std::string name(kind.name);
+    const auto set = [&run, name](const std::string& text) {
+      run.typed.values[name] = text;
+      if (name == "server") run.server = text;
+    };
+    if (*kind.value_name == '\0') {
+      app.add_flag_callback(
+          "--" + name, [set] { set("true"); }, kind.description);
+    } else {
+      app.add_option_function<std::string>("--" + name, set, kind.description)
+          ->option_text(kind.value_name);
+    }
+  }
   app.add_option_function<std::string>(
-         "--server",
-         [&run](const std::string& text) {
-           run.server = text;
-           run.server_typed = true;
-         },
-         absl::StrCat("Where the daemon listens (default: $SESSIOND_SERVER, else ", kDefaultServer,
-                      ")"))
-      ->option_text("HOST:PORT|unix:PATH");
+         "--context", [&run](const std::string& name) { run.typed.context = name; },
+         "The context to use, see sessionctl context --help (default: $SESSIOND_CONTEXT, else the "
+         "one in use)")
+      ->option_text("NAME");
   app.add_option_function<std::string>(
          "--timeout", [&run](const std::string& text) { run.timeout = ParseTimeout(text); },
          "How long to wait for an answer, retries included (default: 10s)")
@@ -167,6 +179,9 @@ void ChooseLocale() {
 
 int Main(int argc, char** argv) {
   ChooseLocale();
+  // What gRPC says about connections is for those who look for a defect in it; people get
+  // sentences.
+  setenv("GRPC_VERBOSITY", "NONE", /*overwrite=*/0);
   Run run;
   CLI::App app("sessionctl: sessiond from the command line", "sessionctl");
   app.get_formatter()->column_width(32);
@@ -182,6 +197,7 @@ int Main(int argc, char** argv) {
   AddWorkflowCommands(app, run);
   AddAdminCommands(app, run);
   AddImportCommand(app, run);
+  AddContextCommands(app, run);
   AddCallCommand(app, run);
   AddHealthCommand(app, run);
   AddVersionCommand(app, run);

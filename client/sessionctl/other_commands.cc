@@ -8,6 +8,7 @@
 #include "absl/strings/str_split.h"
 #include "absl/synchronization/notification.h"
 #include "client/legacy/exact_json.h"
+#include "client/sessionctl/contexts.h"
 #include "client/sessionctl/errors.h"
 #include "client/sessionctl/flags.h"
 #include "client/sessionctl/run.h"
@@ -246,6 +247,19 @@ void AppendOptions(const CLI::App& app, absl::string_view start, std::string& li
   }
 }
 
+// Those that begin like this; none where they cannot be read.
+std::string ContextNames(absl::string_view start) {
+  std::string lines;
+  const auto contexts = ReadContexts();
+  if (!contexts.ok()) return lines;
+  for (const auto& [name, settings] : contexts->by_name) {
+    if (absl::StartsWith(name, start)) {
+      absl::StrAppend(&lines, name, "\t", settings.at("server"), "\n");
+    }
+  }
+  return lines;
+}
+
 }  // namespace
 
 std::vector<std::string> CallableMethods() {
@@ -265,6 +279,16 @@ std::string Complete(const CLI::App& app, const std::vector<std::string>& words)
   const std::string before = words.size() > 1 ? words[words.size() - 2] : "";
   std::string lines;
   if (before == "-o" || before == "--output") return "table\njson\njsonl\nname\n";
+  const std::string of = command->get_parent() == nullptr ? "" : command->get_parent()->get_name();
+  const bool named = command->get_name() == "use" || command->get_name() == "show" ||
+                     command->get_name() == "set" || command->get_name() == "delete";
+  if (before == "--context" || (of == "context" && named && !absl::StartsWith(start, "-"))) {
+    return ContextNames(start);
+  }
+  // The shell completes files, where nothing else is proposed.
+  for (const SettingKind& kind : kSettings) {
+    if (before == absl::StrCat("--", kind.name)) return "";
+  }
   if (absl::StartsWith(start, "-")) {
     AppendOptions(*command, start, lines);
   } else if (command->get_name() == "call") {

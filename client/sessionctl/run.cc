@@ -5,11 +5,13 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_split.h"
+#include "client/sessionctl/contexts.h"
 #include "client/sessionctl/printable.h"
-#include "client/sessionctl/server_address.h"
+#include "client/sessionctl/tls_trouble.h"
 #include "client/steady_time.h"
 #include "grpc/health/v1/health.grpc.pb.h"
 
@@ -17,17 +19,33 @@ namespace sessiond::ctl {
 
 namespace {
 
-// An empty variable counts as unset.
-void ChooseServer(Run& run) {
-  const char* variable = std::getenv("SESSIOND_SERVER");
-  const bool named = variable != nullptr && *variable != '\0';
-  if (!run.server_typed) run.server = named ? variable : kDefaultServer;
-  auto address = ParseServerAddress(run.server);
-  if (!address.ok()) {
-    throw CLI::ValidationError(run.server_typed ? "--server" : "SESSIOND_SERVER",
-                               std::string(address.status().message()));
+// Makes a channel out of the settings. Throws what is wrong with them, with its origin.
+std::shared_ptr<grpc::Channel> MakeChannelOf(const Connection& connection) {
+  auto channel = MakeChannel(connection.server, connection.credentials());
+  if (channel.ok()) return *std::move(channel);
+  const std::string message(channel.status().message());
+  if (absl::IsFailedPrecondition(channel.status())) {
+    throw CLI::ValidationError(
+        absl::StrCat(message, ": --tls-ca FILE, --tls, --server unix:PATH; the token is from ",
+                     connection.settings.at("token-file").origin));
   }
-  run.server = *std::move(address);
+  // The file that it names, with what named the file.
+  for (const SettingKind& kind : kSettings) {
+    const auto setting = connection.settings.find(kind.name);
+    if (kind.path && setting != connection.settings.end() &&
+        absl::StrContains(message, absl::StrCat(" ", setting->second.value, " "))) {
+      throw CLI::ValidationError(setting->second.origin, message);
+    }
+  }
+  throw CLI::ValidationError(message);
+}
+
+// UNAVAILABLE, with advice, if TLS is the reason why there is no connection; OK if not.
+absl::Status WhyNot(Run& run) {
+  auto trouble = FindTlsTrouble(run.connection);
+  if (!trouble.has_value()) return absl::OkStatus();
+  run.advice = std::move(trouble->next);
+  return absl::UnavailableError(trouble->sentence);
 }
 
 }  // namespace
@@ -45,12 +63,16 @@ CallOptions Run::Options() const {
 }
 
 absl::StatusOr<std::shared_ptr<grpc::Channel>> Run::Connect() {
-  ChooseServer(*this);
-  auto channel = MakeChannel(server);
+  auto resolved = ResolveConnection(typed);
+  if (!resolved.ok()) throw CLI::ValidationError(std::string(resolved.status().message()));
+  connection = *std::move(resolved);
+  server = connection.server;
+  auto channel = MakeChannelOf(connection);
   const Deadline deadline(timeout);
   auto state = channel->GetState(/*try_to_connect=*/true);
   while (state != GRPC_CHANNEL_READY && state != GRPC_CHANNEL_TRANSIENT_FAILURE) {
     if (!channel->WaitForStateChange(state, deadline.ForGrpc())) {
+      if (auto status = WhyNot(*this); !status.ok()) return status;
       return absl::UnavailableError(absl::StrCat("Nothing at ", server, " spoke gRPC within ",
                                                  absl::FormatDuration(timeout)));
     }
@@ -69,6 +91,7 @@ absl::StatusOr<std::shared_ptr<grpc::Channel>> Run::Connect() {
       status.error_code() != grpc::StatusCode::DEADLINE_EXCEEDED) {
     return channel;
   }
+  if (auto why = WhyNot(*this); !why.ok()) return why;
   const std::vector<std::string> parts = absl::StrSplit(status.error_message(), ": ");
   return absl::UnavailableError(absl::StrCat("No daemon answers at ", server, ": ", parts.back()));
 }

@@ -4,22 +4,21 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "CLI/App.hpp"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "client/sessionctl/connection.h"
 #include "client/sessionctl/output.h"
 #include "sessiond/client.h"
 
 namespace sessiond::ctl {
 
-constexpr char kDefaultServer[] = "127.0.0.1:7377";
-
 struct Run {
   // From the flags.
-  std::string server;  // As typed until Connect; empty: $SESSIOND_SERVER, else kDefaultServer.
-  bool server_typed = false;
+  TypedSettings typed;
   absl::Duration timeout = absl::Seconds(10);
   Format format = Format::kTable;
   bool verbose = false;
@@ -28,6 +27,10 @@ struct Run {
   std::function<absl::Status(Run&)> command;
   int exit_code = 0;  // When the command succeeds.
 
+  // How the daemon is reached, once that was resolved. Before, `server` is what was typed.
+  Connection connection;
+  std::string server;
+
   // Context for the next steps that an error proposes. Commands fill in what they know.
   std::string command_name;  // As typed, `session advance`.
   std::string session_id;
@@ -35,12 +38,13 @@ struct Run {
   std::string filter;
   std::string error_id;
   std::string task_type;
-  std::string path;  // The file that was read.
+  std::string path;                 // The file that was read.
+  std::vector<std::string> advice;  // What to do about a connection that did not come about.
 
   CallOptions Options() const;
   // A connected channel. UNAVAILABLE, with the reason, as soon as it is clear that no daemon
   // responds: a person who has not started the daemon does not wait for retries. Throws
-  // CLI::ValidationError when `server` is not a valid address.
+  // CLI::ValidationError when the address, a file or a context is not valid.
   absl::StatusOr<std::shared_ptr<grpc::Channel>> Connect();
   // One of the clients, on such a channel.
   template <class Client>
@@ -66,6 +70,9 @@ void AddAdminCommands(CLI::App& app, Run& run);
 
 // `sessionctl session watch`.
 void AddWatchCommand(CLI::App& group, Run& run);
+
+// `sessionctl context …`.
+void AddContextCommands(CLI::App& app, Run& run);
 
 // `import`, of `sessionctl` and of `sessionctl admin`.
 void AddImportCommand(CLI::App& parent, Run& run);

@@ -97,10 +97,8 @@ absl::StatusOr<std::string> ParseSocket(absl::string_view text, absl::string_vie
   return std::string(text);
 }
 
-}  // namespace
-
-absl::StatusOr<std::string> ParseServerAddress(absl::string_view typed) {
-  const absl::string_view text = absl::StripAsciiWhitespace(typed);
+// All but the schemes that say whether there is TLS.
+absl::StatusOr<std::string> ParseTarget(absl::string_view text) {
   for (const absl::string_view scheme : {"unix:", "unix-abstract:"}) {
     if (absl::StartsWith(text, scheme)) return ParseSocket(text, scheme);
   }
@@ -119,27 +117,41 @@ absl::StatusOr<std::string> ParseServerAddress(absl::string_view typed) {
     if (!address.ok()) return address;
     return absl::StrCat(text.substr(0, begin), *address);
   }
-  absl::string_view rest = text;
+  return ParseHostAndPort(text, text);
+}
+
+}  // namespace
+
+absl::StatusOr<ServerAddress> ParseServerAddress(absl::string_view typed) {
+  const absl::string_view text = absl::StripAsciiWhitespace(typed);
+  ServerAddress address;
+  absl::StatusOr<std::string> target;
   const std::size_t scheme_end = text.find("://");
-  if (scheme_end != text.npos) {
+  const bool of_grpc = absl::StartsWith(text, "unix") || absl::StartsWith(text, "dns:");
+  if (scheme_end == text.npos || of_grpc) {
+    target = ParseTarget(text);
+  } else {
     const std::string scheme = absl::AsciiStrToLower(text.substr(0, scheme_end));
-    rest.remove_prefix(scheme_end + 3);
+    absl::string_view rest = text.substr(scheme_end + 3);
     absl::ConsumeSuffix(&rest, "/");
     if (scheme == "https" || scheme == "grpcs") {
-      return Refused(text, absl::StrCat("asks for an encrypted connection, which sessiond does not "
-                                        "have; write ",
-                                        rest, ", or reach it through a tunnel"));
-    }
-    if (scheme != "http" && scheme != "grpc" && scheme != "tcp") {
+      address.tls = true;
+    } else if (scheme == "http") {
+      address.tls = false;
+    } else if (scheme != "grpc" && scheme != "tcp") {
       return Refused(text,
                      absl::StrCat("begins with a scheme that is not known here; write ", rest));
     }
     if (absl::StrContains(rest, '/')) {
-      return Refused(text, absl::StrCat("has a path, and a daemon has none; write ",
-                                        rest.substr(0, rest.find('/'))));
+      return Refused(text,
+                     absl::StrCat("has a path, and a daemon has none; write ",
+                                  text.substr(0, scheme_end + 3), rest.substr(0, rest.find('/'))));
     }
+    target = ParseHostAndPort(text, rest);
   }
-  return ParseHostAndPort(text, rest);
+  if (!target.ok()) return target.status();
+  address.target = *std::move(target);
+  return address;
 }
 
 }  // namespace sessiond::ctl

@@ -1,7 +1,9 @@
-// The daemon's address, as people write it: HOST:PORT, HOST, [IPV6]:PORT, http://HOST:PORT,
-// unix:PATH, or one of gRPC's own names (dns:///HOST:PORT, ipv4:…, ipv6:…, unix-abstract:…).
+// The daemon's address, as people write it: HOST:PORT, HOST, [IPV6]:PORT, https://HOST:PORT,
+// http://HOST:PORT, unix:PATH, or one of gRPC's own names (dns:///HOST:PORT, ipv4:…, ipv6:…,
+// unix-abstract:…).
 #pragma once
 
+#include <optional>
 #include <string>
 
 #include "absl/status/statusor.h"
@@ -9,8 +11,13 @@
 
 namespace sessiond::ctl {
 
+struct ServerAddress {
+  std::string target;       // As gRPC takes it.
+  std::optional<bool> tls;  // What the scheme says: https and grpcs, or http; others say nothing.
+};
+
 // The address for gRPC, with the daemon's default port if none was given. INVALID_ARGUMENT: it is
 // no address of a daemon; the sentence says how to write it.
-absl::StatusOr<std::string> ParseServerAddress(absl::string_view text);
+absl::StatusOr<ServerAddress> ParseServerAddress(absl::string_view text);
 
 }  // namespace sessiond::ctl

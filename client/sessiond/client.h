@@ -31,7 +31,8 @@
 namespace sessiond {
 
 // A channel to `server` (`host:port`, or `unix:/path`) without encryption, which reconnects quickly
-// after a restart of the daemon. One channel serves any number of clients and threads.
+// after a restart of the daemon. One channel serves any number of clients and threads. With TLS or
+// a token: sessiond/credentials.h.
 std::shared_ptr<grpc::Channel> MakeChannel(const std::string& server);
 
 // Clients are values: copies share the channel. Any thread may call any method.

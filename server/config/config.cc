@@ -80,9 +80,10 @@ bool ArePgSettings(const Config& config) { return ParsePgSettings(config.pg_sett
 
 // Variables that begin like ours and are not options of the daemon: for its file, for sessionctl,
 // and for the tests.
-constexpr absl::string_view kOtherVariables[] = {"SESSIOND_CONFIG",    "SESSIOND_SERVER",
-                                                 "SESSIOND_BUILD",     "SESSIOND_SOAK",
-                                                 "SESSIOND_TEST_SEED", "SESSIOND_UPDATE_GOLDEN"};
+constexpr absl::string_view kOtherVariables[] = {
+    "SESSIOND_CONFIG", "SESSIOND_SERVER",    "SESSIOND_CONTEXT",      "SESSIOND_TOKEN_FILE",
+    "SESSIOND_TLS_CA", "SESSIOND_TLS_CERT",  "SESSIOND_TLS_KEY",      "SESSIOND_BUILD",
+    "SESSIOND_SOAK",   "SESSIOND_TEST_SEED", "SESSIOND_UPDATE_GOLDEN"};
 
 // The prefix of the variables' names.
 constexpr absl::string_view kPrefix = "SESSIOND_";
