@@ -64,7 +64,7 @@ PrincipalPtr OfSubject(const Policy& policy, absl::string_view name) {
       if (const auto& claim = each.grant.owner; claim.has_value())
         claims[*claim] = *claim == "sub" ? std::string(subject) : absl::StrCat("(its ", *claim, ")");
     }
-    return policy.OfToken(issuer, subject, claims, absl::InfiniteFuture());
+    return policy.OfToken(issuer, subject, claims);
   }
   return nullptr;
 }

@@ -244,7 +244,7 @@ owner = "team"
   const Issuer& issuer = (*policy)->issuers().front();
   const auto roles = [&](const std::string& subject,
                          const std::map<std::string, std::string, std::less<>>& claims) {
-    const auto who = (*policy)->OfToken(issuer, subject, claims, absl::InfiniteFuture());
+    const auto who = (*policy)->OfToken(issuer, subject, claims);
     return who == nullptr ? "nobody" : who->roles.front();
   };
   EXPECT_EQ(roles("system:serviceaccount:a:b", {}), "reader");

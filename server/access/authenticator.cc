@@ -1,5 +1,6 @@
 #include "server/access/authenticator.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/match.h"
@@ -14,8 +15,6 @@ namespace sessiond::access {
 namespace {
 
 constexpr absl::string_view kBearer = "Bearer ";
-// Of verified tokens; beyond it all are forgotten, and verified again.
-constexpr std::size_t kVerifiedMax = 10'000;
 
 }  // namespace
 
@@ -40,26 +39,41 @@ absl::Status Authenticator::Reload() {
   auto state = std::make_shared<State>();
   state->policy = *std::move(policy);
   for (const Issuer& issuer : state->policy->issuers()) {
-    const std::string& location = issuer.jwks_url.empty() ? issuer.jwks_file : issuer.jwks_url;
-    std::shared_ptr<IssuerKeys> keys;
-    for (const auto& known : before->keys) {
-      if (known->location == location && known->ca_file == issuer.ca_file) keys = known;
+    const auto same = [&issuer](const std::shared_ptr<IssuerKeys>& known) {
+      return known->issuer.issuer == issuer.issuer && known->issuer.audiences == issuer.audiences &&
+             known->issuer.jwks_file == issuer.jwks_file &&
+             known->issuer.jwks_url == issuer.jwks_url && known->issuer.ca_file == issuer.ca_file;
+    };
+    const auto known = std::find_if(before->keys.begin(), before->keys.end(), same);
+    if (known != before->keys.end()) {
+      state->keys.push_back(*known);
+      continue;
     }
-    if (keys == nullptr) {
-      auto source =
-          identity::JwksSource::Start({.location = location, .ca_file = issuer.ca_file});
-      if (!source.ok()) {
-        return absl::InvalidArgumentError(
-            absl::StrCat(path_, ": the keys of ", issuer.issuer, ": ", source.status().message()));
-      }
-      keys = std::make_shared<IssuerKeys>(IssuerKeys{location, issuer.ca_file, *std::move(source)});
+    auto keys = KeysOf(issuer);
+    if (!keys.ok()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(path_, ": the keys of ", issuer.issuer, ": ", keys.status().message()));
     }
-    state->keys.push_back(std::move(keys));
+    state->keys.push_back(*std::move(keys));
   }
   const absl::MutexLock lock(&mutex_);
   state_ = std::move(state);
-  verified_.clear();
   return absl::OkStatus();
+}
+
+absl::StatusOr<std::shared_ptr<Authenticator::IssuerKeys>> Authenticator::KeysOf(
+    const Issuer& issuer) {
+  auto source = identity::JwksSource::Start(
+      {.location = issuer.jwks_url.empty() ? issuer.jwks_file : issuer.jwks_url,
+       .ca_file = issuer.ca_file});
+  if (!source.ok()) return source.status();
+  auto keys = std::make_shared<IssuerKeys>();
+  keys->issuer = issuer;
+  keys->source = *std::move(source);
+  keys->verifier = std::make_unique<identity::JwtVerifier>(identity::JwtVerifier::Options{
+      .rules = {.issuer = issuer.issuer, .audiences = issuer.audiences},
+      .source = keys->source.get()});
+  return keys;
 }
 
 std::shared_ptr<const Authenticator::State> Authenticator::state() const {
@@ -123,43 +137,22 @@ PrincipalPtr Authenticator::OfToken(const State& state, absl::string_view token,
     *why = "nobody has this token";
     return nullptr;
   }
-  const absl::Time now = absl::Now();
-  {
-    const absl::MutexLock lock(&mutex_);
-    const auto verified = verified_.find(hash);
-    if (verified != verified_.end()) {
-      if (verified->second.policy == state.policy.get() && now < verified->second.principal->expires)
-        return verified->second.principal;
-      verified_.erase(verified);
-    }
-  }
-  PrincipalPtr principal = OfJwt(state, token, why);
-  if (principal == nullptr) return nullptr;
-  const absl::MutexLock lock(&mutex_);
-  if (verified_.size() >= kVerifiedMax) verified_.clear();
-  verified_[hash] = {principal, state.policy.get()};
-  return principal;
+  return OfJwt(state, token, why);
 }
 
-PrincipalPtr Authenticator::OfJwt(const State& state, absl::string_view token,
-                                  std::string* why) const {
+PrincipalPtr Authenticator::OfJwt(const State& state, absl::string_view token, std::string* why) {
   std::vector<std::string> reasons;
   for (std::size_t i = 0; i < state.keys.size(); ++i) {
     const Issuer& issuer = state.policy->issuers()[i];
-    const identity::JwtRules rules{.issuer = issuer.issuer, .audiences = issuer.audiences};
-    const std::shared_ptr<const identity::Jwks> keys = state.keys[i]->source->Get();
-    const auto claims = identity::VerifyJwt(token, keys->keys, rules, absl::Now());
-    if (claims.ok()) {
-      // The leeway is the issuer's clock's: what is over a minute ago is still taken.
-      PrincipalPtr principal = state.policy->OfToken(issuer, claims->subject, claims->texts,
-                                                     claims->expires + rules.leeway);
-      if (principal != nullptr) return principal;
-      reasons.push_back(absl::StrCat(issuer.issuer, ": nothing is granted to ", claims->subject,
-                                     ", or its token lacks the claim that names its owner"));
+    const auto claims = state.keys[i]->verifier->Verify(token, absl::Now());
+    if (!claims.ok()) {
+      reasons.push_back(absl::StrCat(issuer.issuer, ": ", claims.status().message()));
       continue;
     }
-    if (absl::IsNotFound(claims.status())) state.keys[i]->source->LookForNewKeys();
-    reasons.push_back(absl::StrCat(issuer.issuer, ": ", claims.status().message()));
+    PrincipalPtr principal = state.policy->OfToken(issuer, (*claims)->subject, (*claims)->texts);
+    if (principal != nullptr) return principal;
+    reasons.push_back(absl::StrCat(issuer.issuer, ": nothing is granted to ", (*claims)->subject,
+                                   ", or its token lacks the claim that names its owner"));
   }
   *why = absl::StrJoin(reasons, "; ");
   return nullptr;

@@ -9,14 +9,12 @@
 // caller learns one sentence; the log learns which.
 #pragma once
 
-#include <map>
 #include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
-#include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
@@ -24,6 +22,7 @@
 #include "server/access/policy.h"
 #include "server/access/principal.h"
 #include "server/identity/jwks_source.h"
+#include "server/identity/jwt_verifier.h"
 
 namespace sessiond::access {
 
@@ -54,9 +53,11 @@ class Authenticator {
   std::vector<std::string> Troubles() const;
 
  private:
+  // An issuer's keys, and the tokens that were verified with them.
   struct IssuerKeys {
-    std::string location, ca_file;
+    Issuer issuer;
     std::unique_ptr<identity::JwksSource> source;
+    std::unique_ptr<identity::JwtVerifier> verifier;
   };
   // What one file grants, and the keys of its issuers.
   struct State {
@@ -64,14 +65,10 @@ class Authenticator {
     // In the order of policy->issuers(); shared with the state before, where they are the same.
     std::vector<std::shared_ptr<IssuerKeys>> keys;
   };
-  struct Verified {
-    PrincipalPtr principal;
-    // Those of which the policy was made; another policy grants something else.
-    const Policy* policy;
-  };
 
-  PrincipalPtr OfToken(const State& state, absl::string_view token, std::string* why);
-  PrincipalPtr OfJwt(const State& state, absl::string_view token, std::string* why) const;
+  static PrincipalPtr OfToken(const State& state, absl::string_view token, std::string* why);
+  static PrincipalPtr OfJwt(const State& state, absl::string_view token, std::string* why);
+  static absl::StatusOr<std::shared_ptr<IssuerKeys>> KeysOf(const Issuer& issuer);
   std::shared_ptr<const State> state() const;
 
   const std::string path_;
@@ -79,8 +76,6 @@ class Authenticator {
   UsageBook& usages_;
   mutable absl::Mutex mutex_;
   std::shared_ptr<const State> state_ ABSL_GUARDED_BY(mutex_);
-  // Tokens whose signature was verified, by their SHA-256.
-  absl::flat_hash_map<std::string, Verified> verified_ ABSL_GUARDED_BY(mutex_);
 };
 
 // CREDENTIALS_INVALID.

@@ -463,8 +463,7 @@ PrincipalPtr Policy::OfTokenHash(const std::string& sha256_hex) const {
 }
 
 PrincipalPtr Policy::OfToken(const Issuer& issuer, absl::string_view subject,
-                             const std::map<std::string, std::string, std::less<>>& claims,
-                             absl::Time expires) const {
+                             const std::map<std::string, std::string, std::less<>>& claims) const {
   // The longest pattern is the most specific; one without `*` is equal to the subject.
   const Issuer::Subject* best = nullptr;
   for (const Issuer::Subject& each : issuer.subjects) {
@@ -483,7 +482,7 @@ PrincipalPtr Policy::OfToken(const Issuer& issuer, absl::string_view subject,
     if (claim == claims.end() || claim->second.empty()) return nullptr;
     owner = claim->second;
   }
-  return Make(absl::StrCat(issuer.issuer, "#", subject), best->grant, std::move(owner), expires);
+  return Make(absl::StrCat(issuer.issuer, "#", subject), best->grant, std::move(owner));
 }
 
 std::vector<PrincipalPtr> Policy::principals() const { return principals_; }
@@ -495,15 +494,13 @@ PrincipalPtr Policy::Named(absl::string_view name) const {
   return name == "local" ? local_ : name == "anonymous" ? anonymous_ : nullptr;
 }
 
-PrincipalPtr Policy::Make(std::string name, const Grant& grant, std::optional<std::string> owner,
-                          absl::Time expires) const {
+PrincipalPtr Policy::Make(std::string name, const Grant& grant, std::optional<std::string> owner) const {
   auto principal = std::make_shared<Principal>();
   principal->usage = usages_.Of(name, grant.limits);
   principal->name = std::move(name);
   principal->roles = grant.roles;
   principal->permissions = grant.permissions;
   principal->scope = Scope(grant.namespaces, std::move(owner));
-  principal->expires = expires;
   return principal;
 }
 

@@ -79,8 +79,7 @@ class Policy {
   PrincipalPtr anonymous() const { return anonymous_; }
   // By the subject and the claims of one of its tokens; null: nobody.
   PrincipalPtr OfToken(const Issuer& issuer, absl::string_view subject,
-                       const std::map<std::string, std::string, std::less<>>& claims,
-                       absl::Time expires) const;
+                       const std::map<std::string, std::string, std::less<>>& claims) const;
 
   absl::Span<const Issuer> issuers() const { return issuers_; }
   // Whether anybody may read the metrics.
@@ -93,8 +92,7 @@ class Policy {
  private:
   friend class PolicyReader;
   explicit Policy(UsageBook& usages) : usages_(usages) {}
-  PrincipalPtr Make(std::string name, const Grant& grant, std::optional<std::string> owner,
-                    absl::Time expires = absl::InfiniteFuture()) const;
+  PrincipalPtr Make(std::string name, const Grant& grant, std::optional<std::string> owner) const;
 
   UsageBook& usages_;
   bool open_metrics_ = false;

@@ -6,7 +6,6 @@
 #include <string>
 #include <vector>
 
-#include "absl/time/time.h"
 #include "server/access/limits.h"
 #include "server/access/roles.h"
 #include "state_machine/scope.h"
@@ -21,8 +20,6 @@ struct Principal {
   Scope scope;
   // Never null; the same for all calls of the same name.
   std::shared_ptr<Usage> usage;
-  // When its token is over.
-  absl::Time expires = absl::InfiniteFuture();
 
   bool May(const MethodDescriptor* method) const { return permissions->methods.contains(method); }
   // Whether it may set every field of the method's request.

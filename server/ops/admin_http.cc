@@ -23,6 +23,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "server/identity/certificate_identity.h"
+#include "server/identity/server_context.h"
 
 namespace sessiond {
 namespace {
@@ -130,15 +131,11 @@ access::Credentials CredentialsOf(const Request& request, const X509* certificat
 
 // A context for handshakes, made of what is served at this moment.
 std::shared_ptr<asio::ssl::context> ContextOf(const identity::TlsMaterial& material) {
-  auto context = std::make_shared<asio::ssl::context>(asio::ssl::context::tls_server);
-  context->set_options(asio::ssl::context::no_tlsv1 | asio::ssl::context::no_tlsv1_1);
-  context->use_certificate_chain(asio::buffer(material.cert_chain_pem));
-  context->use_private_key(asio::buffer(material.key_pem), asio::ssl::context::pem);
-  if (!material.client_ca_pem.empty()) {
-    context->add_certificate_authority(asio::buffer(material.client_ca_pem));
-    context->set_verify_mode(asio::ssl::verify_peer);
-  }
-  return context;
+  const auto client_auth = material.client_ca_pem.empty() ? identity::ClientAuth::kNone
+                                                          : identity::ClientAuth::kOptional;
+  auto context = identity::NewServerContext(material, client_auth);
+  if (!context.ok()) return nullptr;
+  return std::make_shared<asio::ssl::context>(context->release());
 }
 
 // Whether a peer has sent something that is no request, or is too large.
@@ -215,6 +212,7 @@ class AdminHttp::Server {
       co_return;
     }
     const std::shared_ptr<asio::ssl::context> context = TlsContext();
+    if (context == nullptr) co_return;
     beast::ssl_stream<beast::tcp_stream> stream(std::move(socket), *context);
     co_await Answer(stream, beast::get_lowest_layer(stream));
   }
