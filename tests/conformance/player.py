@@ -179,7 +179,7 @@ class Player:
         if method not in self._contract.methods or step["op"] == "run_task":
             return
         attempts = [each for each in during if each.method == method]
-        asked = step.get("options", {}).get("timeout_s") or self._scenario.get("connect", {}).get("timeout_s")
+        asked = step.get("options", {}).get("timeout_s") or (self._scenario.get("connect") or {}).get("timeout_s")
         for attempt in attempts:
             if asked and attempt.timeout_s and attempt.timeout_s > asked + TOLERANCE_SECONDS:
                 raise Wrong(f"{method} has a deadline of {attempt.timeout_s} s, where {asked} s were asked for")
