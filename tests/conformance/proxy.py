@@ -63,7 +63,7 @@ class Stream:
         self.forwarded = False
         self.answered = False  # The client has got headers of the daemon's.
         self.cut_on_answer = False
-        self.messages_left = 0  # How many of the daemon's messages pass before the cut.
+        self.messages_left = None  # How many of the daemon's messages pass before the rest is held back.
         self.ended = False  # By the proxy: nothing of the daemon's goes to the client any more.
         self.message = b""  # What has come of the daemon's next message.
         self.changes = 0
@@ -180,13 +180,13 @@ class Connection:
         kind = fault and fault["kind"]
         if kind == "cut" and fault["when"] == "before":
             raise Gone
-        if kind == "hold":
+        if kind == "hold" and "messages" not in fault:
             return
         if kind == "answer":
             self._refuse(number, stream, fault)
             return
         stream.cut_on_answer = kind == "cut"
-        stream.messages_left = fault.get("messages", 0) if kind == "cut" else 0
+        stream.messages_left = fault["messages"] if kind == "hold" else None
         stream.forwarded = True
         self._to_server(HEADERS, END_HEADERS, number, hpack.encode(request.headers))
         self._to_server(DATA, END_STREAM, number, stream.body)
@@ -228,7 +228,7 @@ class Connection:
             headers = self._from_server.headers(block)
             if stream is None or stream.ended:
                 return
-            if stream.cut_on_answer and not stream.messages_left:
+            if stream.cut_on_answer:
                 raise Gone
             if self.proxy.sabotage == "strip-details":
                 headers = [each for each in headers if each[0] != "grpc-status-details-bin"]
@@ -241,30 +241,29 @@ class Connection:
         elif number and kind in (DATA, RST_STREAM, WINDOW_UPDATE):
             if stream is None or stream.ended:
                 return
-            if stream.cut_on_answer and kind != WINDOW_UPDATE and not stream.messages_left:
+            if stream.cut_on_answer and kind != WINDOW_UPDATE:
                 raise Gone
             if kind == RST_STREAM and stream.request.outcome is None:
                 stream.request.outcome = "RESET"
-            if kind == DATA and (self.proxy.sabotage or stream.cut_on_answer):
+            if kind == DATA and (self.proxy.sabotage or stream.messages_left is not None):
                 payload, flags = self._messages(stream, _unpadded(flags, payload)), flags & END_STREAM
         self._to_client(kind, flags, number, payload)
         if flags & END_STREAM and kind in (HEADERS, DATA):
             self.streams.pop(number, None)
 
     def _messages(self, stream, data):
-        """What passes of the daemon's messages: until the cut, if there is to be one, and, sabotaged, without one
+        """What passes of the daemon's messages: the first ones, if the rest is held back, and, sabotaged, without one
         change of a watch or with one too much. A message passes when it is whole."""
         stream.message += data
         passed = b""
         while len(stream.message) >= 5:
             length = 5 + struct.unpack(">I", stream.message[1:5])[0]
-            if len(stream.message) < length:
+            if len(stream.message) < length or stream.ended:
                 break
             message, stream.message = stream.message[:length], stream.message[length:]
-            if stream.cut_on_answer:
-                if not stream.messages_left:
-                    break
+            if stream.messages_left is not None:
                 stream.messages_left -= 1
+                stream.ended = stream.messages_left <= 0
             times = 1
             if stream.request.method == "WatchSessions" and message[5:6] == b"\x12":  # Its field 2: a change.
                 stream.changes += 1

@@ -88,7 +88,7 @@ class Client(Calls):
             *(context, labels, references, owner_display_name, owner_id, hold, counter_increments),
             *(request_id, etag, actor, reason),
         )
-        return self._call(_UPDATE_SESSION, request, timeout)
+        return self._call(UPDATE_SESSION, request, timeout)
 
     update_session.__doc__ = DOC
 
@@ -228,4 +228,4 @@ class Client(Calls):
         return metadata
 
 
-_UPDATE_SESSION = Method("SessionService", "UpdateSession", v1.UpdateSessionRequest, v1.Session, types.Session, True)
+UPDATE_SESSION = Method("SessionService", "UpdateSession", v1.UpdateSessionRequest, v1.Session, types.Session, True)
