@@ -19,8 +19,8 @@ _EXACT_MAX = 2**53
 
 
 def from_struct(struct: Struct) -> dict[str, Any]:
-    """Whole numbers come back as int, as JSON writes them."""
-    return {key: from_value(value) for key, value in struct.fields.items()}
+    """Whole numbers come back as int, as JSON writes them; keys in their order, as Protobuf keeps none."""
+    return {key: from_value(value) for key, value in sorted(struct.fields.items())}
 
 
 def from_value(value: Value) -> Any:
@@ -110,7 +110,7 @@ def to_message(given: View | Message | Mapping[str, Any], message: Any) -> None:
     if not isinstance(given, Mapping):
         message.CopyFrom(message_of(given))
         return
-    message.SetInParent() if hasattr(message, "SetInParent") else None
+    message.SetInParent()
     fields = message.DESCRIPTOR.fields_by_name
     for name, each in given.items():
         field = fields.get(name)
@@ -122,11 +122,11 @@ def to_message(given: View | Message | Mapping[str, Any], message: Any) -> None:
         is_map = kind is not None and kind.GetOptions().map_entry
         if is_map:
             getattr(message, name).update(each)
-        elif kind is None and field.label == field.LABEL_REPEATED:
+        elif kind is None and _is_repeated(field):
             getattr(message, name).extend(_number(field, one) for one in each)
         elif kind is None:
             setattr(message, name, _number(field, each))
-        elif field.label == field.LABEL_REPEATED:
+        elif _is_repeated(field):
             to_messages(each, getattr(message, name))
         elif kind.full_name == "google.protobuf.Struct" and isinstance(each, Mapping):
             to_struct(each, getattr(message, name), name)
@@ -136,6 +136,11 @@ def to_message(given: View | Message | Mapping[str, Any], message: Any) -> None:
             to_duration(each, getattr(message, name))
         else:
             to_message(each, getattr(message, name))
+
+
+def _is_repeated(field: Any) -> bool:
+    repeated = getattr(field, "is_repeated", None)  # Newer Protobufs have it in place of the label.
+    return bool(field.label == field.LABEL_REPEATED if repeated is None else repeated)
 
 
 def _number(field: Any, given: Any) -> Any:

@@ -40,7 +40,7 @@ class View:
     def __eq__(self, other: object) -> bool:
         if type(other) is not type(self):
             return NotImplemented
-        return bool(self.message == other.message)  # type: ignore[attr-defined]
+        return bool(self.message == other.message)
 
     __hash__ = None  # type: ignore[assignment]
 

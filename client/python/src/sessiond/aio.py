@@ -45,7 +45,7 @@ from sessiond._view import View
 from sessiond._watching import WatchItem, WatchOptions, WatchState, passes_by_itself, watch_request
 from sessiond.client import UPDATE_SESSION
 from sessiond.errors import NotFound, Refused, Unavailable, from_rpc_error
-from sessiond.tasks import TaskEnded, TaskFailed, TaskOptions, ended_by_others, may_be_over
+from sessiond.tasks import TaskEnded, TaskFailed, TaskOptions, checked_result, ended_by_others, may_be_over
 
 __all__ = ["Client", "RunningTask", "Watch", "connect"]
 
@@ -112,6 +112,11 @@ class Client(AioCalls):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
+
+    @property
+    def address(self) -> str:
+        """HOST:PORT, or unix:/PATH."""
+        return self._settings.address
 
     @property
     def channel(self) -> grpc.aio.Channel:
@@ -341,10 +346,13 @@ class Watch:
         refusal: Refused | None = None
         try:
             await self._open()
+            if self._reading is None:
+                # Nobody has listened since the last response: the caller was at work.
+                self._heard = time.monotonic()
+                self._reading = asyncio.ensure_future(self._call.read())
             silent_at = self._heard + self._state.silence_max
             response = await self._read(silent_at if until is None else min(silent_at, until))
             if isinstance(response, v1.WatchSessionsResponse):
-                self._heard = time.monotonic()
                 return self._state.note(response)
             if response is grpc.aio.EOF:
                 # The status tells how it ended; raises what it was refused with.
@@ -381,13 +389,10 @@ class Watch:
             request = v1.WatchSessionsRequest()
             request.CopyFrom(self._state.request())
             self._call = await self._client._stream(request, self._apart)
-            self._heard = time.monotonic()
 
     async def _read(self, until: float) -> Any:
         """A response, EOF, or None when neither comes in time. A read goes on behind a wait that was given up: gRPC
         would end the stream with it."""
-        if self._reading is None:
-            self._reading = asyncio.ensure_future(self._call.read())
         closing = asyncio.ensure_future(self._closing.wait())
         try:
             await asyncio.wait(
@@ -515,7 +520,8 @@ async def _run_task(
         if running._ended is not None:
             raise running._ended from (None if error is running._ended else error)
         if error is None:
-            ended = {"advance_to_stage": options.end_stage, "actor": options.actor, "reason": options.reason}
+            ended: dict[str, Any] = {"advance_to_stage": options.end_stage}
+            ended.update(actor=options.actor, reason=options.reason)
             complete = client.complete_task(session_id, running.task_id, result=result or {}, **ended)
             return await _tell(running, complete)
         retried = options.retries(error, running.task, attempt)
@@ -542,7 +548,7 @@ async def _run(
         await asyncio.wait({working, over}, return_when=asyncio.FIRST_COMPLETED)
         if not working.done():
             working.cancel()
-        return None, await working
+        return None, checked_result(await working)
     except BaseException as error:  # Whatever it is, the daemon is told.
         working.cancel()
         await asyncio.wait({working})

@@ -7,7 +7,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import grpc
 from google.protobuf.message import Message
@@ -54,6 +54,11 @@ class Client(Calls):
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
+
+    @property
+    def address(self) -> str:
+        """HOST:PORT, or unix:/PATH."""
+        return self._settings.address
 
     @property
     def channel(self) -> grpc.Channel:
@@ -215,7 +220,7 @@ class Client(Calls):
             request_serializer=v1.WatchSessionsRequest.SerializeToString,
             response_deserializer=v1.WatchSessionsResponse.FromString,
         )
-        return call(request, metadata=self._metadata())
+        return call(request, metadata=cast(Any, self._metadata()))
 
     def _metadata(self) -> Metadata | None:
         settings = self._settings

@@ -17,7 +17,9 @@ import traceback
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from sessiond import types
+from google.protobuf.struct_pb2 import Struct
+
+from sessiond import _convert, types
 from sessiond._connection import log
 from sessiond.errors import FailedPrecondition, NotFound, Refused, SessiondError
 
@@ -127,6 +129,15 @@ def ended_by_others(task: types.SessionTask, now: types.SessionTask | None, atte
     if now.status == types.SessionTaskStatus.COMPLETED:
         return TaskLost("Somebody else completed the task.", now, attempt)
     return None
+
+
+def checked_result(result: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    """Raises, as a failure of the work, when JSON cannot carry it."""
+    result = {} if result is None else result
+    if not isinstance(result, Mapping):
+        raise TypeError(f"The work returned a {type(result).__name__}; a result is a dict, or None.")
+    _convert.to_struct(result, Struct())
+    return result
 
 
 def may_be_over(refusal: Refused) -> bool:
@@ -261,7 +272,7 @@ def _run(
     keeper = threading.Thread(target=running._keep_alive, name=f"sessiond-task-{running.task_id[:8]}", daemon=True)
     keeper.start()
     try:
-        return None, work(running)
+        return None, checked_result(work(running))
     except BaseException as error:  # Whatever it is, the daemon is told.
         return error, None
     finally:
