@@ -393,17 +393,18 @@ class Watch:
     async def _read(self, until: float) -> Any:
         """A response, EOF, or None when neither comes in time. A read goes on behind a wait that was given up: gRPC
         would end the stream with it."""
-        closing = asyncio.ensure_future(self._closing.wait())
+        reading = self._reading
+        assert reading is not None
+        closing: asyncio.Future[Any] = asyncio.ensure_future(self._closing.wait())
         try:
             await asyncio.wait(
-                {self._reading, closing},
+                {reading, closing},
                 timeout=max(until - time.monotonic(), 0.0),
                 return_when=asyncio.FIRST_COMPLETED,
             )
         finally:
             closing.cancel()
-        reading = self._reading
-        if reading is None or not reading.done():
+        if self._reading is not reading or not reading.done():
             return None
         self._reading = None
         if reading.cancelled():
