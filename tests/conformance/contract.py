@@ -14,9 +14,10 @@ class Contract:
     def __init__(self):
         text = "\n".join(path.read_text() for path in sorted(PROTOS.glob("*.proto")))
         text = re.sub(r"//.*", "", text)
+        self._messages = dict(re.findall(r"^message (\w+) \{(.*?)^\}", text, re.MULTILINE | re.DOTALL))
         # The number of request_id in each request that has one.
         numbers = {}
-        for name, body in re.findall(r"^message (\w+) \{(.*?)^\}", text, re.MULTILINE | re.DOTALL):
+        for name, body in self._messages.items():
             number = re.search(r"string request_id = (\d+)", body)
             if number:
                 numbers[name] = int(number[1])
@@ -27,8 +28,12 @@ class Contract:
             for method, sends, request, receives in rpcs:
                 self.methods[method] = (service, bool(sends or receives), numbers.get(request))
 
-    def service(self, method):
-        return self.methods[method][0]
+    def has(self, field):
+        """Whether the contract has a field, `Message.field`; None for whatever every contract has."""
+        if field is None:
+            return True
+        message, _, name = field.partition(".")
+        return bool(re.search(rf"\b{name} = \d", self._messages.get(message, "")))
 
     def streams(self, method):
         return method in self.methods and self.methods[method][1]

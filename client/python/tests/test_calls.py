@@ -94,16 +94,16 @@ def test_a_mask_names_what_is_set_and_what_is_removed():
         client.update_session(
             "x",
             set_context={"a": {"b": [1, None]}},
-            remove_context=["c"],
+            remove_context_keys=["c"],
             set_labels={"x.y": "1", "z": "2"},
             references={},
             hold=False,
             counter_increments={"n": 2},
         )
-        with pytest.raises(ValueError, match="either labels or set_labels"):
+        with pytest.raises(ValueError, match="either labels, which replaces all"):
             client.update_session("x", labels={}, set_labels={"a": "b"})
         with pytest.raises(ValueError, match="backtick"):
-            client.update_session("x", remove_labels=["a`b"])
+            client.update_session("x", remove_label_keys=["a`b"])
     request = fake.requests[0][1]
     assert list(request.update_mask.paths) == ["context.a", "context.c", "labels.`x.y`", "labels.z", "references", "hold"]
     assert dict(request.session.labels) == {"x.y": "1", "z": "2"} and request.counter_increments["n"] == 2

@@ -18,16 +18,22 @@ def session(token, name="x"):
 
 
 def change(token, sequence):
-    event = v1.SessionEvent(session_id="x", sequence=sequence, type=v1.SessionEvent.PAUSED)
-    return v1.WatchSessionsResponse(change=v1.WatchSessionsResponse.Change(event=event), resume_token=token)
+    response = v1.WatchSessionsResponse(resume_token=token)
+    event = response.change.event
+    event.session_id, event.sequence, event.type = "x", sequence, v1.SessionEvent.PAUSED
+    return response
 
 
 def bookmark(token):
-    return v1.WatchSessionsResponse(bookmark=v1.WatchSessionsResponse.Bookmark(), resume_token=token)
+    response = v1.WatchSessionsResponse(resume_token=token)
+    response.bookmark.SetInParent()
+    return response
 
 
 def heartbeat(token):
-    return v1.WatchSessionsResponse(heartbeat=v1.WatchSessionsResponse.Heartbeat(), resume_token=token)
+    response = v1.WatchSessionsResponse(resume_token=token)
+    response.heartbeat.SetInParent()
+    return response
 
 
 def stream(*responses, end=None, last=False):

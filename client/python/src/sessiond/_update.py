@@ -13,8 +13,8 @@ DOC = """Changes fields of a session, and counters by increments: all of it or n
         Args:
             session_id: The session.
             set_context: Fields of the context to set, by name; the others stay.
-            remove_context: Fields of the context to take off.
-            set_labels, remove_labels, set_references, remove_references: The same for labels and references.
+            remove_context_keys: Fields of the context to take off.
+            set_labels, remove_label_keys, set_references, remove_reference_keys: The same for labels and references.
             context, labels, references: What is to stand there in place of all that does.
             owner_display_name, owner_id, hold: New values. owner_id only while the session is CREATING.
             counter_increments: What to add to counters, by name.
@@ -38,11 +38,11 @@ def path(field: str, key: str) -> str:
 def update_request(
     session_id: str,
     set_context: Mapping[str, Any],
-    remove_context: Iterable[str],
+    remove_context_keys: Iterable[str],
     set_labels: Mapping[str, str],
-    remove_labels: Iterable[str],
+    remove_label_keys: Iterable[str],
     set_references: Mapping[str, str],
-    remove_references: Iterable[str],
+    remove_reference_keys: Iterable[str],
     context: Mapping[str, Any] | None,
     labels: Mapping[str, str] | None,
     references: Mapping[str, str] | None,
@@ -60,13 +60,15 @@ def update_request(
     )
     session, paths = request.session, request.update_mask.paths
     session.session_id = session_id
-    some = (("context", set_context, remove_context), ("labels", set_labels, remove_labels))
-    for field, given, removed in (*some, ("references", set_references, remove_references)):
+    some = (("context", set_context, remove_context_keys), ("labels", set_labels, remove_label_keys))
+    for field, given, removed in (*some, ("references", set_references, remove_reference_keys)):
         paths.extend(path(field, key) for key in (*given, *removed))
     for field, all_of_it in (("context", context), ("labels", labels), ("references", references)):
         if all_of_it is not None:
             if any(each.startswith(f"{field}.") for each in paths):
-                raise ValueError(f"Give either {field} or set_{field} and remove_{field}: one replaces what the others name.")
+                raise ValueError(
+                    f"Give either {field}, which replaces all of it, or what to set and to remove of it."
+                )
             paths.append(field)
     if set_context or context:
         _convert.to_struct(context or set_context, session.context)

@@ -128,11 +128,11 @@ class Client(AioCalls):
         session_id: str,
         *,
         set_context: Mapping[str, Any] = {},
-        remove_context: Iterable[str] = (),
+        remove_context_keys: Iterable[str] = (),
         set_labels: Mapping[str, str] = {},
-        remove_labels: Iterable[str] = (),
+        remove_label_keys: Iterable[str] = (),
         set_references: Mapping[str, str] = {},
-        remove_references: Iterable[str] = (),
+        remove_reference_keys: Iterable[str] = (),
         context: Mapping[str, Any] | None = None,
         labels: Mapping[str, str] | None = None,
         references: Mapping[str, str] | None = None,
@@ -147,7 +147,7 @@ class Client(AioCalls):
         timeout: float | None = None,
     ) -> types.Session:
         request = update_request(
-            *(session_id, set_context, remove_context, set_labels, remove_labels, set_references, remove_references),
+            *(session_id, set_context, remove_context_keys, set_labels, remove_label_keys, set_references, remove_reference_keys),
             *(context, labels, references, owner_display_name, owner_id, hold, counter_increments),
             *(request_id, etag, actor, reason),
         )
