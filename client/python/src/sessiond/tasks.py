@@ -1,0 +1,298 @@
+"""The task runner: a task is started, kept alive while the work runs, and ended as the work ended.
+
+    def work(task):
+        for n, page in enumerate(pages):
+            task.report({"done": n})    # Raises TaskCancelled when nobody wants it any more.
+            export(page)
+        return {"pages": len(pages)}
+
+    client.run_task(session_id, "export", work, attempts=3)
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+import traceback
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from google.protobuf.struct_pb2 import Struct
+
+from sessiond import _convert, types
+from sessiond._connection import log
+from sessiond.errors import FailedPrecondition, NotFound, Refused, SessiondError
+
+if TYPE_CHECKING:
+    from sessiond.client import Client
+
+__all__ = ["RunningTask", "TaskCancelled", "TaskFailed", "TaskLost"]
+
+# What the daemon takes of an error's texts, with room to spare.
+_MESSAGE_MAX = 4096
+_TRACE_MAX = 16384
+
+
+class TaskEnded(SessiondError):
+    """A task did not end well."""
+
+    def __init__(self, message: str, task: types.SessionTask, attempts: int) -> None:
+        super().__init__(message)
+        #: As the runner last saw it.
+        self.task = task
+        #: How often the work was run.
+        self.attempts = attempts
+
+
+class TaskFailed(TaskEnded):
+    """The work raised, and is not tried again; its exception is the cause."""
+
+
+class TaskCancelled(TaskEnded):
+    """Somebody cancelled the task, or its session was stopped, failed or deleted."""
+
+
+class TaskLost(TaskEnded):
+    """The task is not this worker's any more: it was silent for too long, or another run took over."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TaskOptions:
+    attempts: int
+    start_stage: str
+    end_stage: str
+    heartbeat_timeout: float
+    heartbeat_interval: float | None
+    describe: Callable[[BaseException], Mapping[str, Any]] | None
+    actor: str
+    reason: str
+
+    def __post_init__(self) -> None:
+        if self.attempts < 1:
+            raise ValueError(f"attempts is {self.attempts}; at least 1.")
+        if not 1 <= self.heartbeat_timeout <= 2_592_000:
+            raise ValueError(f"heartbeat_timeout is {self.heartbeat_timeout}; 1 to 2592000 seconds.")
+        if self.heartbeat_interval is not None and not 0 < self.heartbeat_interval < self.heartbeat_timeout:
+            raise ValueError(
+                f"heartbeat_interval is {self.heartbeat_interval}; above 0 and below heartbeat_timeout, "
+                f"which is {self.heartbeat_timeout}."
+            )
+
+    @property
+    def interval(self) -> float:
+        return self.heartbeat_interval or self.heartbeat_timeout / 3
+
+    @property
+    def heartbeat_call_timeout(self) -> float:
+        """A heartbeat that takes longer than this comes too late."""
+        return max(self.heartbeat_timeout - self.interval, self.interval)
+
+    def start_arguments(self) -> dict[str, Any]:
+        return {
+            "heartbeat_timeout": self.heartbeat_timeout,
+            "advance_to_stage": self.start_stage,
+            "actor": self.actor,
+            "reason": self.reason,
+        }
+
+    def failure(self, error: BaseException, task: types.SessionTask, retried: bool) -> dict[str, Any]:
+        """FailTask's arguments for what the work raised."""
+        kind = type(error).__name__
+        said = _printable(str(error)) or kind
+        described = {
+            "category": "TEMPORARY" if retried else "ADMIN_REQUIRED",
+            "severity": "WARNING",
+            "user_message": f"The task {task.task_type} failed: {said}"[:_MESSAGE_MAX],
+            "error_code": kind,
+        }
+        described.update(self.describe(error) if self.describe else {})
+        trace = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+        context = {"message": said[:_MESSAGE_MAX], "type": kind, "trace": trace[-_TRACE_MAX:]}
+        return {"failure_context": context, "error": described, "actor": self.actor, "reason": self.reason}
+
+    def retries(self, error: BaseException, task: types.SessionTask, attempt: int) -> bool:
+        """Whether the work is run again. A program that is ending does not begin anew."""
+        allowed = task.retry_count + 1 < task.max_retries
+        return isinstance(error, Exception) and attempt < self.attempts and allowed
+
+
+def ended_by_others(task: types.SessionTask, now: types.SessionTask | None, attempt: int) -> TaskEnded | None:
+    """What became of a run, by the session's task as it is now (None: the session is gone); None when it still runs."""
+    if now is None:
+        return TaskCancelled("The session is gone, and its task with it.", task, attempt)
+    if now.task_id != task.task_id:
+        return TaskLost(f"Another run, {now.task_id}, took over from {task.task_id}.", task, attempt)
+    if now.status == types.SessionTaskStatus.CANCELLED:
+        return TaskCancelled("The task was cancelled.", now, attempt)
+    if now.status == types.SessionTaskStatus.FAILED:
+        return TaskLost("The daemon gave the worker up, or somebody failed the task.", now, attempt)
+    if now.status == types.SessionTaskStatus.COMPLETED:
+        return TaskLost("Somebody else completed the task.", now, attempt)
+    return None
+
+
+def checked_result(result: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    """Raises, as a failure of the work, when JSON cannot carry it."""
+    result = {} if result is None else result
+    if not isinstance(result, Mapping):
+        raise TypeError(f"The work returned a {type(result).__name__}; a result is a dict, or None.")
+    _convert.to_struct(result, Struct())
+    return result
+
+
+def may_be_over(refusal: Refused) -> bool:
+    """Whether a refused report may mean that the task is over."""
+    return isinstance(refusal, (FailedPrecondition, NotFound))
+
+
+class RunningTask:
+    """What the work is given. Any thread may use it."""
+
+    def __init__(self, client: Client, task: types.SessionTask, attempt: int, options: TaskOptions) -> None:
+        self._client = client
+        self._options = options
+        self._lock = threading.Lock()
+        self._ended: TaskEnded | None = None
+        self._over = threading.Event()
+        self._done = threading.Event()
+        self._last = task
+        #: 1, 2, … of this call of run_task.
+        self.attempt = attempt
+        self.session_id = task.session_id
+        self.task_type = task.task_type
+        #: This run's; another attempt has another.
+        self.task_id = task.task_id
+
+    @property
+    def task(self) -> types.SessionTask:
+        """As the daemon last told it."""
+        return self._last
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the result is wanted no more: the task was cancelled, or is another worker's."""
+        return self._over.is_set()
+
+    def check(self) -> None:
+        """Raises TaskCancelled or TaskLost when the result is wanted no more."""
+        if self._ended is not None:
+            raise self._ended
+
+    def sleep(self, seconds: float) -> None:
+        """Waits, and raises at once when the result is wanted no more."""
+        self._over.wait(seconds)
+        self.check()
+
+    def report(self, progress: Mapping[str, Any]) -> None:
+        """Tells how far the work has come, in place of what was told before. It is a sign of life, too."""
+        self.check()
+        try:
+            self._last = self._client.report_task_progress(self.session_id, self.task_id, progress=progress)
+        except Refused as refusal:
+            self._look(refusal)
+            self.check()
+            raise
+
+    def _look(self, refusal: Refused) -> None:
+        """Finds out whether a refusal means that the task is over."""
+        if not may_be_over(refusal):
+            return
+        try:
+            now: types.SessionTask | None = self._client.get_task(self.session_id, include_deleted=True)
+        except NotFound:
+            now = None
+        self._end(ended_by_others(self._last, now, self.attempt))
+
+    def _end(self, ended: TaskEnded | None) -> None:
+        with self._lock:
+            if ended is not None and self._ended is None:
+                self._ended = ended
+                self._over.set()
+
+    def _keep_alive(self) -> None:
+        """Gives signs of life until the work is done. One that fails is made good by the next."""
+        while not self._done.wait(self._options.interval):
+            try:
+                self._last = self._client.report_task_progress(
+                    self.session_id, self.task_id, timeout=self._options.heartbeat_call_timeout
+                )
+            except Refused as refusal:
+                try:
+                    self._look(refusal)
+                except Refused as again:
+                    refusal = again
+                if self.cancelled:
+                    return
+                log.warning("A heartbeat of the task %s of %s failed: %s", self.task_id, self.session_id, refusal)
+            except ValueError:  # The client was closed.
+                return
+
+
+def run_task(
+    client: Client,
+    session_id: str,
+    task_type: str,
+    work: Callable[[RunningTask], Mapping[str, Any] | None],
+    options: TaskOptions,
+) -> types.SessionTask:
+    task = client.start_task(session_id, task_type, **options.start_arguments())
+    attempt = 0
+    while True:
+        attempt += 1
+        running = RunningTask(client, task, attempt, options)
+        error, result = _run(running, work)
+        if running._ended is not None:
+            raise running._ended from (None if error is running._ended else error)
+        if error is None:
+            return _tell(
+                running,
+                lambda: client.complete_task(
+                    session_id,
+                    running.task_id,
+                    result=result or {},
+                    advance_to_stage=options.end_stage,
+                    actor=options.actor,
+                    reason=options.reason,
+                ),
+            )
+        retried = options.retries(error, running.task, attempt)
+        failure = options.failure(error, running.task, retried)
+        failed = _tell(running, lambda: client.fail_task(session_id, running.task_id, **failure))
+        if not isinstance(error, Exception):
+            raise error
+        if not (retried and failed.retryable):
+            raise TaskFailed(f"The task {task_type} failed: {error}", failed, attempt) from error
+        log.info("The task %s of %s is tried again: %s", task_type, session_id, error)
+        task = client.retry_task(session_id, actor=options.actor, reason=options.reason)
+
+
+def _run(
+    running: RunningTask, work: Callable[[RunningTask], Mapping[str, Any] | None]
+) -> tuple[BaseException | None, Mapping[str, Any] | None]:
+    keeper = threading.Thread(target=running._keep_alive, name=f"sessiond-task-{running.task_id[:8]}", daemon=True)
+    keeper.start()
+    try:
+        return None, checked_result(work(running))
+    except BaseException as error:  # Whatever it is, the daemon is told.
+        return error, None
+    finally:
+        running._done.set()
+        keeper.join()
+
+
+def _tell(running: RunningTask, call: Callable[[], types.SessionTask]) -> types.SessionTask:
+    """Tells how the work ended; it may have been wanted no more."""
+    try:
+        return call()
+    except Refused as refusal:
+        running._look(refusal)
+        if running._ended is not None:
+            raise running._ended from refusal
+        raise
+
+
+def _printable(text: str) -> str:
+    """Without what the daemon does not take in an error's texts."""
+    return "".join(each if each.isprintable() or each in "\n\t" else "�" for each in text).strip()
+
+
