@@ -21,6 +21,7 @@ type Proxy struct {
 	closed  bool
 	passed  int64 // Bytes from the daemon.
 	limit   int64 // Cut when so many have passed; 0 for never.
+	hasCut  bool  // By that.
 }
 
 // NewProxy starts a proxy to an address, which ends with the test.
@@ -62,7 +63,14 @@ func (p *Proxy) cutLocked() {
 func (p *Proxy) CutAfter(bytes int64) {
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
-	p.passed, p.limit = 0, bytes
+	p.passed, p.limit, p.hasCut = 0, bytes, false
+}
+
+// HasCut says whether CutAfter has cut.
+func (p *Proxy) HasCut() bool {
+	p.mutex.Lock()
+	defer p.mutex.Unlock()
+	return p.hasCut
 }
 
 // Refuse closes every connection there is and, until it is called with false, every new one.
@@ -142,7 +150,7 @@ func (p *Proxy) count(n int) bool {
 	if p.limit == 0 || p.passed < p.limit {
 		return true
 	}
-	p.limit = 0
+	p.limit, p.hasCut = 0, true
 	p.cutLocked()
 	return false
 }
