@@ -2,8 +2,6 @@ package sessiond
 
 import (
 	"context"
-	"regexp"
-	"slices"
 
 	"google.golang.org/protobuf/types/known/fieldmaskpb"
 
@@ -80,71 +78,41 @@ type Changes struct {
 	RequestID string
 }
 
-// Update is UpdateSession, with the update_mask that goes with the changes.
+// Update is UpdateSession, from plain maps.
 func (c *Client) Update(ctx context.Context, sessionID string, changes Changes) (*sessiondv1.Session, error) {
-	request, err := changes.request(sessionID)
+	fields, err := Struct(changes.SetContext)
 	if err != nil {
 		return nil, err
 	}
-	return c.UpdateSession(ctx, request)
-}
-
-func (c Changes) request(sessionID string) (*sessiondv1.UpdateSessionRequest, error) {
-	fields, err := Struct(c.SetContext)
-	if err != nil {
-		return nil, err
-	}
-	session := &sessiondv1.Session{
-		SessionId:  sessionID,
-		Context:    fields,
-		Labels:     c.SetLabels,
-		References: c.SetReferences,
+	request := &sessiondv1.UpdateSessionRequest{
+		Session:             &sessiondv1.Session{SessionId: sessionID},
+		SetContext:          fields,
+		RemoveContextKeys:   changes.RemoveContextKeys,
+		SetLabels:           changes.SetLabels,
+		RemoveLabelKeys:     changes.RemoveLabelKeys,
+		SetReferences:       changes.SetReferences,
+		RemoveReferenceKeys: changes.RemoveReferenceKeys,
+		CounterIncrements:   changes.Increment,
+		Etag:                changes.Etag,
+		Actor:               changes.Actor,
+		Reason:              changes.Reason,
+		RequestId:           changes.RequestID,
 	}
 	var paths []string
-	if c.OwnerID != nil {
-		session.OwnerId = *c.OwnerID
+	if changes.OwnerID != nil {
+		request.Session.OwnerId = *changes.OwnerID
 		paths = append(paths, "owner_id")
 	}
-	if c.OwnerDisplayName != nil {
-		session.OwnerDisplayName = *c.OwnerDisplayName
+	if changes.OwnerDisplayName != nil {
+		request.Session.OwnerDisplayName = *changes.OwnerDisplayName
 		paths = append(paths, "owner_display_name")
 	}
-	if c.Hold != nil {
-		session.Hold = *c.Hold
+	if changes.Hold != nil {
+		request.Session.Hold = *changes.Hold
 		paths = append(paths, "hold")
-	}
-	paths = append(paths, keyPaths("context", c.SetContext, c.RemoveContextKeys)...)
-	paths = append(paths, keyPaths("labels", c.SetLabels, c.RemoveLabelKeys)...)
-	paths = append(paths, keyPaths("references", c.SetReferences, c.RemoveReferenceKeys)...)
-	request := &sessiondv1.UpdateSessionRequest{
-		Session:           session,
-		CounterIncrements: c.Increment,
-		Etag:              c.Etag,
-		Actor:             c.Actor,
-		Reason:            c.Reason,
-		RequestId:         c.RequestID,
 	}
 	if len(paths) > 0 {
 		request.UpdateMask = &fieldmaskpb.FieldMask{Paths: paths}
 	}
-	return request, nil
-}
-
-var plainKey = regexp.MustCompile(`^[A-Za-z0-9_-]+$`)
-
-// keyPaths are the paths of a map's keys, sorted, so that the same changes are the same request.
-func keyPaths[Value any](field string, set map[string]Value, removed []string) []string {
-	keys := slices.Clone(removed)
-	for key := range set {
-		keys = append(keys, key)
-	}
-	slices.Sort(keys)
-	keys = slices.Compact(keys)
-	for i, key := range keys {
-		if !plainKey.MatchString(key) {
-			key = "`" + key + "`"
-		}
-		keys[i] = field + "." + key
-	}
-	return keys
+	return c.UpdateSession(ctx, request)
 }

@@ -951,14 +951,14 @@ const file_sessiond_v1_admin_service_proto_rawDesc = "" +
 	"\x0eschema_version\x18\x04 \x01(\x05R\rschemaVersion\x12'\n" +
 	"\x0fpartition_count\x18\x05 \x01(\x05R\x0epartitionCount\x12)\n" +
 	"\x10postgres_version\x18\x06 \x01(\tR\x0fpostgresVersion\x12\x1c\n" +
-	"\tworkflows\x18\a \x03(\tR\tworkflows2\xca\x03\n" +
+	"\tworkflows\x18\a \x03(\tR\tworkflows2\xcf\x03\n" +
 	"\fAdminService\x12M\n" +
 	"\n" +
 	"EraseOwner\x12\x1e.sessiond.v1.EraseOwnerRequest\x1a\x1f.sessiond.v1.EraseOwnerResponse\x12\\\n" +
 	"\x0fDetachReference\x12#.sessiond.v1.DetachReferenceRequest\x1a$.sessiond.v1.DetachReferenceResponse\x12V\n" +
 	"\rPurgeSessions\x12!.sessiond.v1.PurgeSessionsRequest\x1a\".sessiond.v1.PurgeSessionsResponse\x12]\n" +
-	"\x0eImportSessions\x12\".sessiond.v1.ImportSessionsRequest\x1a#.sessiond.v1.ImportSessionsResponse(\x010\x01\x12V\n" +
-	"\rGetServerInfo\x12!.sessiond.v1.GetServerInfoRequest\x1a\".sessiond.v1.GetServerInfoResponseB\xb5\x01\n" +
+	"\x0eImportSessions\x12\".sessiond.v1.ImportSessionsRequest\x1a#.sessiond.v1.ImportSessionsResponse(\x010\x01\x12[\n" +
+	"\rGetServerInfo\x12!.sessiond.v1.GetServerInfoRequest\x1a\".sessiond.v1.GetServerInfoResponse\"\x03\x90\x02\x01B\xb5\x01\n" +
 	"\x0fcom.sessiond.v1B\x11AdminServiceProtoP\x01Z<github.com/sessiond/sessiond/client/go/sessiondv1;sessiondv1\xa2\x02\x03SSD\xaa\x02\vSessiond.V1\xba\x02\x03SSD\xca\x02\vSessiond\\V1\xe2\x02\x17Sessiond\\V1\\GPBMetadata\xea\x02\fSessiond::V1b\x06proto3"
 
 var (

@@ -12,6 +12,7 @@ import (
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	durationpb "google.golang.org/protobuf/types/known/durationpb"
 	fieldmaskpb "google.golang.org/protobuf/types/known/fieldmaskpb"
+	structpb "google.golang.org/protobuf/types/known/structpb"
 	reflect "reflect"
 	sync "sync"
 	unsafe "unsafe"
@@ -685,8 +686,9 @@ type UpdateSessionRequest struct {
 	Session *Session `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
 	// What to change: owner_display_name, hold, context, references, labels, one key of those three (`context.site_name`,
 	// `labels.team`; without a value in `session` it is removed), and owner_id while the session is CREATING.
-	// Required, unless counters are incremented. A key with other characters than [A-Za-z0-9_-] is put in backticks:
-	// labels.`a.b`.
+	// Required, unless counters are incremented or one of the fields below sets or removes keys. A key with other
+	// characters than [A-Za-z0-9_-] is put in backticks: labels.`a.b`. Masks with keys do not survive the JSON of every
+	// language; the fields below do. Mask, set and removed keys are at most 256 in all.
 	UpdateMask *fieldmaskpb.FieldMask `protobuf:"bytes,2,opt,name=update_mask,json=updateMask,proto3" json:"update_mask,omitempty"`
 	// What to add to counters, by name; the sum must stay between 0 and 2147483647.
 	CounterIncrements map[string]int32 `protobuf:"bytes,3,rep,name=counter_increments,json=counterIncrements,proto3" json:"counter_increments,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
@@ -697,9 +699,22 @@ type UpdateSessionRequest struct {
 	// The end user on whose behalf the call is made, for the audit. Empty: the caller itself.
 	Actor string `protobuf:"bytes,6,opt,name=actor,proto3" json:"actor,omitempty"`
 	// Why, for the audit.
-	Reason        string `protobuf:"bytes,7,opt,name=reason,proto3" json:"reason,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Reason string `protobuf:"bytes,7,opt,name=reason,proto3" json:"reason,omitempty"`
+	// Keys of the context to set; the others stay. The same change as `context.KEY` in the mask. Refused of a key that is
+	// also removed (INVALID_FIELD), or that the mask covers too (INVALID_FIELD_MASK); so are the five that follow.
+	SetContext *structpb.Struct `protobuf:"bytes,8,opt,name=set_context,json=setContext,proto3" json:"set_context,omitempty"`
+	// Keys of the context to remove.
+	RemoveContextKeys []string `protobuf:"bytes,9,rep,name=remove_context_keys,json=removeContextKeys,proto3" json:"remove_context_keys,omitempty"`
+	// Labels to set; the others stay.
+	SetLabels map[string]string `protobuf:"bytes,10,rep,name=set_labels,json=setLabels,proto3" json:"set_labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Labels to remove.
+	RemoveLabelKeys []string `protobuf:"bytes,11,rep,name=remove_label_keys,json=removeLabelKeys,proto3" json:"remove_label_keys,omitempty"`
+	// References to set; the others stay.
+	SetReferences map[string]string `protobuf:"bytes,12,rep,name=set_references,json=setReferences,proto3" json:"set_references,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// References to remove.
+	RemoveReferenceKeys []string `protobuf:"bytes,13,rep,name=remove_reference_keys,json=removeReferenceKeys,proto3" json:"remove_reference_keys,omitempty"`
+	unknownFields       protoimpl.UnknownFields
+	sizeCache           protoimpl.SizeCache
 }
 
 func (x *UpdateSessionRequest) Reset() {
@@ -779,6 +794,48 @@ func (x *UpdateSessionRequest) GetReason() string {
 		return x.Reason
 	}
 	return ""
+}
+
+func (x *UpdateSessionRequest) GetSetContext() *structpb.Struct {
+	if x != nil {
+		return x.SetContext
+	}
+	return nil
+}
+
+func (x *UpdateSessionRequest) GetRemoveContextKeys() []string {
+	if x != nil {
+		return x.RemoveContextKeys
+	}
+	return nil
+}
+
+func (x *UpdateSessionRequest) GetSetLabels() map[string]string {
+	if x != nil {
+		return x.SetLabels
+	}
+	return nil
+}
+
+func (x *UpdateSessionRequest) GetRemoveLabelKeys() []string {
+	if x != nil {
+		return x.RemoveLabelKeys
+	}
+	return nil
+}
+
+func (x *UpdateSessionRequest) GetSetReferences() map[string]string {
+	if x != nil {
+		return x.SetReferences
+	}
+	return nil
+}
+
+func (x *UpdateSessionRequest) GetRemoveReferenceKeys() []string {
+	if x != nil {
+		return x.RemoveReferenceKeys
+	}
+	return nil
 }
 
 // Asks for CREATING → ACTIVE.
@@ -2204,7 +2261,7 @@ var File_sessiond_v1_session_service_proto protoreflect.FileDescriptor
 
 const file_sessiond_v1_session_service_proto_rawDesc = "" +
 	"\n" +
-	"!sessiond/v1/session_service.proto\x12\vsessiond.v1\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x19sessiond/v1/message.proto\x1a\x17sessiond/v1/rules.proto\x1a\x19sessiond/v1/session.proto\x1a\x1fsessiond/v1/session_event.proto\"\xe6\x01\n" +
+	"!sessiond/v1/session_service.proto\x12\vsessiond.v1\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x19sessiond/v1/message.proto\x1a\x17sessiond/v1/rules.proto\x1a\x19sessiond/v1/session.proto\x1a\x1fsessiond/v1/session_event.proto\"\xe6\x01\n" +
 	"\x14CreateSessionRequest\x12.\n" +
 	"\asession\x18\x01 \x01(\v2\x14.sessiond.v1.SessionR\asession\x12%\n" +
 	"\n" +
@@ -2260,7 +2317,7 @@ const file_sessiond_v1_session_service_proto_rawDesc = "" +
 	"\x05total\x18\x02 \x01(\x05R\x05total\x1a3\n" +
 	"\x05Group\x12\x14\n" +
 	"\x05value\x18\x01 \x01(\tR\x05value\x12\x14\n" +
-	"\x05count\x18\x02 \x01(\x05R\x05count\"\xbd\x03\n" +
+	"\x05count\x18\x02 \x01(\x05R\x05count\"\xe9\a\n" +
 	"\x14UpdateSessionRequest\x126\n" +
 	"\asession\x18\x01 \x01(\v2\x14.sessiond.v1.SessionB\x06\x8a\x82\x1c\x02X\x01R\asession\x12;\n" +
 	"\vupdate_mask\x18\x02 \x01(\v2\x1a.google.protobuf.FieldMaskR\n" +
@@ -2270,10 +2327,25 @@ const file_sessiond_v1_session_service_proto_rawDesc = "" +
 	"request_id\x18\x04 \x01(\tB\x06\x8a\x82\x1c\x02\b\x04R\trequestId\x12\x1c\n" +
 	"\x04etag\x18\x05 \x01(\tB\b\x8a\x82\x1c\x04\b\x04\x10@R\x04etag\x12\x1c\n" +
 	"\x05actor\x18\x06 \x01(\tB\x06\x8a\x82\x1c\x02\b\x02R\x05actor\x12\x16\n" +
-	"\x06reason\x18\a \x01(\tR\x06reason\x1aD\n" +
+	"\x06reason\x18\a \x01(\tR\x06reason\x128\n" +
+	"\vset_context\x18\b \x01(\v2\x17.google.protobuf.StructR\n" +
+	"setContext\x129\n" +
+	"\x13remove_context_keys\x18\t \x03(\tB\t\x8a\x82\x1c\x05\b\x020\x80\x02R\x11removeContextKeys\x12Z\n" +
+	"\n" +
+	"set_labels\x18\n" +
+	" \x03(\v20.sessiond.v1.UpdateSessionRequest.SetLabelsEntryB\t\x8a\x82\x1c\x05\x10\x80\x02\x18\x06R\tsetLabels\x124\n" +
+	"\x11remove_label_keys\x18\v \x03(\tB\b\x8a\x82\x1c\x04\b\x060@R\x0fremoveLabelKeys\x12e\n" +
+	"\x0eset_references\x18\f \x03(\v24.sessiond.v1.UpdateSessionRequest.SetReferencesEntryB\b\x8a\x82\x1c\x04\b\x03\x18\x05R\rsetReferences\x12<\n" +
+	"\x15remove_reference_keys\x18\r \x03(\tB\b\x8a\x82\x1c\x04\b\x050@R\x13removeReferenceKeys\x1aD\n" +
 	"\x16CounterIncrementsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\x05R\x05value:\x028\x01\"\xbc\x01\n" +
+	"\x05value\x18\x02 \x01(\x05R\x05value:\x028\x01\x1a<\n" +
+	"\x0eSetLabelsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a@\n" +
+	"\x12SetReferencesEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xbc\x01\n" +
 	"\x16ActivateSessionRequest\x12'\n" +
 	"\n" +
 	"session_id\x18\x01 \x01(\tB\b\x8a\x82\x1c\x04\b\n" +
@@ -2397,27 +2469,27 @@ const file_sessiond_v1_session_service_proto_rawDesc = "" +
 	"\asession\x18\x02 \x01(\v2\x14.sessiond.v1.SessionR\asession\x127\n" +
 	"\bmessages\x18\x03 \x03(\v2\x1b.sessiond.v1.SessionMessageR\bmessages\"\x0f\n" +
 	"\rWatchBookmark\"\x10\n" +
-	"\x0eWatchHeartbeat2\xc0\v\n" +
+	"\x0eWatchHeartbeat2\xe3\v\n" +
 	"\x0eSessionService\x12H\n" +
 	"\rCreateSession\x12!.sessiond.v1.CreateSessionRequest\x1a\x14.sessiond.v1.Session\x12L\n" +
-	"\x0fActivateSession\x12#.sessiond.v1.ActivateSessionRequest\x1a\x14.sessiond.v1.Session\x12B\n" +
+	"\x0fActivateSession\x12#.sessiond.v1.ActivateSessionRequest\x1a\x14.sessiond.v1.Session\x12G\n" +
 	"\n" +
-	"GetSession\x12\x1e.sessiond.v1.GetSessionRequest\x1a\x14.sessiond.v1.Session\x12Y\n" +
-	"\x0eLookupSessions\x12\".sessiond.v1.LookupSessionsRequest\x1a#.sessiond.v1.LookupSessionsResponse\x12S\n" +
-	"\fListSessions\x12 .sessiond.v1.ListSessionsRequest\x1a!.sessiond.v1.ListSessionsResponse\x12V\n" +
-	"\rCountSessions\x12!.sessiond.v1.CountSessionsRequest\x1a\".sessiond.v1.CountSessionsResponse\x12H\n" +
+	"GetSession\x12\x1e.sessiond.v1.GetSessionRequest\x1a\x14.sessiond.v1.Session\"\x03\x90\x02\x01\x12^\n" +
+	"\x0eLookupSessions\x12\".sessiond.v1.LookupSessionsRequest\x1a#.sessiond.v1.LookupSessionsResponse\"\x03\x90\x02\x01\x12X\n" +
+	"\fListSessions\x12 .sessiond.v1.ListSessionsRequest\x1a!.sessiond.v1.ListSessionsResponse\"\x03\x90\x02\x01\x12[\n" +
+	"\rCountSessions\x12!.sessiond.v1.CountSessionsRequest\x1a\".sessiond.v1.CountSessionsResponse\"\x03\x90\x02\x01\x12H\n" +
 	"\rUpdateSession\x12!.sessiond.v1.UpdateSessionRequest\x1a\x14.sessiond.v1.Session\x12J\n" +
 	"\x0eAdvanceSession\x12\".sessiond.v1.AdvanceSessionRequest\x1a\x14.sessiond.v1.Session\x12F\n" +
 	"\fPauseSession\x12 .sessiond.v1.PauseSessionRequest\x1a\x14.sessiond.v1.Session\x12H\n" +
 	"\rResumeSession\x12!.sessiond.v1.ResumeSessionRequest\x1a\x14.sessiond.v1.Session\x12D\n" +
 	"\vStopSession\x12\x1f.sessiond.v1.StopSessionRequest\x1a\x14.sessiond.v1.Session\x12D\n" +
-	"\vFailSession\x12\x1f.sessiond.v1.FailSessionRequest\x1a\x14.sessiond.v1.Session\x12t\n" +
-	"\x17ListRecoverableSessions\x12+.sessiond.v1.ListRecoverableSessionsRequest\x1a,.sessiond.v1.ListRecoverableSessionsResponse\x12J\n" +
+	"\vFailSession\x12\x1f.sessiond.v1.FailSessionRequest\x1a\x14.sessiond.v1.Session\x12y\n" +
+	"\x17ListRecoverableSessions\x12+.sessiond.v1.ListRecoverableSessionsRequest\x1a,.sessiond.v1.ListRecoverableSessionsResponse\"\x03\x90\x02\x01\x12J\n" +
 	"\x0eRecoverSession\x12\".sessiond.v1.RecoverSessionRequest\x1a\x14.sessiond.v1.Session\x12H\n" +
 	"\rDeleteSession\x12!.sessiond.v1.DeleteSessionRequest\x1a\x14.sessiond.v1.Session\x12L\n" +
-	"\x0fUndeleteSession\x12#.sessiond.v1.UndeleteSessionRequest\x1a\x14.sessiond.v1.Session\x12b\n" +
-	"\x11ListSessionEvents\x12%.sessiond.v1.ListSessionEventsRequest\x1a&.sessiond.v1.ListSessionEventsResponse\x12X\n" +
-	"\rWatchSessions\x12!.sessiond.v1.WatchSessionsRequest\x1a\".sessiond.v1.WatchSessionsResponse0\x01B\xb7\x01\n" +
+	"\x0fUndeleteSession\x12#.sessiond.v1.UndeleteSessionRequest\x1a\x14.sessiond.v1.Session\x12g\n" +
+	"\x11ListSessionEvents\x12%.sessiond.v1.ListSessionEventsRequest\x1a&.sessiond.v1.ListSessionEventsResponse\"\x03\x90\x02\x01\x12]\n" +
+	"\rWatchSessions\x12!.sessiond.v1.WatchSessionsRequest\x1a\".sessiond.v1.WatchSessionsResponse\"\x03\x90\x02\x010\x01B\xb7\x01\n" +
 	"\x0fcom.sessiond.v1B\x13SessionServiceProtoP\x01Z<github.com/sessiond/sessiond/client/go/sessiondv1;sessiondv1\xa2\x02\x03SSD\xaa\x02\vSessiond.V1\xba\x02\x03SSD\xca\x02\vSessiond\\V1\xe2\x02\x17Sessiond\\V1\\GPBMetadata\xea\x02\fSessiond::V1b\x06proto3"
 
 var (
@@ -2433,7 +2505,7 @@ func file_sessiond_v1_session_service_proto_rawDescGZIP() []byte {
 }
 
 var file_sessiond_v1_session_service_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_sessiond_v1_session_service_proto_msgTypes = make([]protoimpl.MessageInfo, 29)
+var file_sessiond_v1_session_service_proto_msgTypes = make([]protoimpl.MessageInfo, 31)
 var file_sessiond_v1_session_service_proto_goTypes = []any{
 	(GetSessionRequest_View)(0),             // 0: sessiond.v1.GetSessionRequest.View
 	(CountSessionsRequest_GroupBy)(0),       // 1: sessiond.v1.CountSessionsRequest.GroupBy
@@ -2466,76 +2538,82 @@ var file_sessiond_v1_session_service_proto_goTypes = []any{
 	(*WatchHeartbeat)(nil),                  // 28: sessiond.v1.WatchHeartbeat
 	(*CountSessionsResponse_Group)(nil),     // 29: sessiond.v1.CountSessionsResponse.Group
 	nil,                                     // 30: sessiond.v1.UpdateSessionRequest.CounterIncrementsEntry
-	(*Session)(nil),                         // 31: sessiond.v1.Session
-	(*SessionLookup)(nil),                   // 32: sessiond.v1.SessionLookup
-	(*fieldmaskpb.FieldMask)(nil),           // 33: google.protobuf.FieldMask
-	(*SessionEvent)(nil),                    // 34: sessiond.v1.SessionEvent
-	(SessionEvent_Type)(0),                  // 35: sessiond.v1.SessionEvent.Type
-	(*durationpb.Duration)(nil),             // 36: google.protobuf.Duration
-	(*SessionMessage)(nil),                  // 37: sessiond.v1.SessionMessage
+	nil,                                     // 31: sessiond.v1.UpdateSessionRequest.SetLabelsEntry
+	nil,                                     // 32: sessiond.v1.UpdateSessionRequest.SetReferencesEntry
+	(*Session)(nil),                         // 33: sessiond.v1.Session
+	(*SessionLookup)(nil),                   // 34: sessiond.v1.SessionLookup
+	(*fieldmaskpb.FieldMask)(nil),           // 35: google.protobuf.FieldMask
+	(*structpb.Struct)(nil),                 // 36: google.protobuf.Struct
+	(*SessionEvent)(nil),                    // 37: sessiond.v1.SessionEvent
+	(SessionEvent_Type)(0),                  // 38: sessiond.v1.SessionEvent.Type
+	(*durationpb.Duration)(nil),             // 39: google.protobuf.Duration
+	(*SessionMessage)(nil),                  // 40: sessiond.v1.SessionMessage
 }
 var file_sessiond_v1_session_service_proto_depIdxs = []int32{
-	31, // 0: sessiond.v1.CreateSessionRequest.session:type_name -> sessiond.v1.Session
+	33, // 0: sessiond.v1.CreateSessionRequest.session:type_name -> sessiond.v1.Session
 	0,  // 1: sessiond.v1.GetSessionRequest.view:type_name -> sessiond.v1.GetSessionRequest.View
-	32, // 2: sessiond.v1.LookupSessionsResponse.results:type_name -> sessiond.v1.SessionLookup
-	31, // 3: sessiond.v1.ListSessionsResponse.sessions:type_name -> sessiond.v1.Session
+	34, // 2: sessiond.v1.LookupSessionsResponse.results:type_name -> sessiond.v1.SessionLookup
+	33, // 3: sessiond.v1.ListSessionsResponse.sessions:type_name -> sessiond.v1.Session
 	1,  // 4: sessiond.v1.CountSessionsRequest.group_by:type_name -> sessiond.v1.CountSessionsRequest.GroupBy
 	29, // 5: sessiond.v1.CountSessionsResponse.groups:type_name -> sessiond.v1.CountSessionsResponse.Group
-	31, // 6: sessiond.v1.UpdateSessionRequest.session:type_name -> sessiond.v1.Session
-	33, // 7: sessiond.v1.UpdateSessionRequest.update_mask:type_name -> google.protobuf.FieldMask
+	33, // 6: sessiond.v1.UpdateSessionRequest.session:type_name -> sessiond.v1.Session
+	35, // 7: sessiond.v1.UpdateSessionRequest.update_mask:type_name -> google.protobuf.FieldMask
 	30, // 8: sessiond.v1.UpdateSessionRequest.counter_increments:type_name -> sessiond.v1.UpdateSessionRequest.CounterIncrementsEntry
-	31, // 9: sessiond.v1.ListRecoverableSessionsResponse.sessions:type_name -> sessiond.v1.Session
-	34, // 10: sessiond.v1.ListSessionEventsResponse.events:type_name -> sessiond.v1.SessionEvent
-	35, // 11: sessiond.v1.WatchSessionsRequest.event_types:type_name -> sessiond.v1.SessionEvent.Type
-	36, // 12: sessiond.v1.WatchSessionsRequest.heartbeat_interval:type_name -> google.protobuf.Duration
-	31, // 13: sessiond.v1.WatchSessionsResponse.session:type_name -> sessiond.v1.Session
-	26, // 14: sessiond.v1.WatchSessionsResponse.change:type_name -> sessiond.v1.SessionChange
-	27, // 15: sessiond.v1.WatchSessionsResponse.bookmark:type_name -> sessiond.v1.WatchBookmark
-	28, // 16: sessiond.v1.WatchSessionsResponse.heartbeat:type_name -> sessiond.v1.WatchHeartbeat
-	34, // 17: sessiond.v1.SessionChange.event:type_name -> sessiond.v1.SessionEvent
-	31, // 18: sessiond.v1.SessionChange.session:type_name -> sessiond.v1.Session
-	37, // 19: sessiond.v1.SessionChange.messages:type_name -> sessiond.v1.SessionMessage
-	2,  // 20: sessiond.v1.SessionService.CreateSession:input_type -> sessiond.v1.CreateSessionRequest
-	11, // 21: sessiond.v1.SessionService.ActivateSession:input_type -> sessiond.v1.ActivateSessionRequest
-	3,  // 22: sessiond.v1.SessionService.GetSession:input_type -> sessiond.v1.GetSessionRequest
-	4,  // 23: sessiond.v1.SessionService.LookupSessions:input_type -> sessiond.v1.LookupSessionsRequest
-	6,  // 24: sessiond.v1.SessionService.ListSessions:input_type -> sessiond.v1.ListSessionsRequest
-	8,  // 25: sessiond.v1.SessionService.CountSessions:input_type -> sessiond.v1.CountSessionsRequest
-	10, // 26: sessiond.v1.SessionService.UpdateSession:input_type -> sessiond.v1.UpdateSessionRequest
-	12, // 27: sessiond.v1.SessionService.AdvanceSession:input_type -> sessiond.v1.AdvanceSessionRequest
-	13, // 28: sessiond.v1.SessionService.PauseSession:input_type -> sessiond.v1.PauseSessionRequest
-	14, // 29: sessiond.v1.SessionService.ResumeSession:input_type -> sessiond.v1.ResumeSessionRequest
-	15, // 30: sessiond.v1.SessionService.StopSession:input_type -> sessiond.v1.StopSessionRequest
-	16, // 31: sessiond.v1.SessionService.FailSession:input_type -> sessiond.v1.FailSessionRequest
-	17, // 32: sessiond.v1.SessionService.ListRecoverableSessions:input_type -> sessiond.v1.ListRecoverableSessionsRequest
-	19, // 33: sessiond.v1.SessionService.RecoverSession:input_type -> sessiond.v1.RecoverSessionRequest
-	20, // 34: sessiond.v1.SessionService.DeleteSession:input_type -> sessiond.v1.DeleteSessionRequest
-	21, // 35: sessiond.v1.SessionService.UndeleteSession:input_type -> sessiond.v1.UndeleteSessionRequest
-	22, // 36: sessiond.v1.SessionService.ListSessionEvents:input_type -> sessiond.v1.ListSessionEventsRequest
-	24, // 37: sessiond.v1.SessionService.WatchSessions:input_type -> sessiond.v1.WatchSessionsRequest
-	31, // 38: sessiond.v1.SessionService.CreateSession:output_type -> sessiond.v1.Session
-	31, // 39: sessiond.v1.SessionService.ActivateSession:output_type -> sessiond.v1.Session
-	31, // 40: sessiond.v1.SessionService.GetSession:output_type -> sessiond.v1.Session
-	5,  // 41: sessiond.v1.SessionService.LookupSessions:output_type -> sessiond.v1.LookupSessionsResponse
-	7,  // 42: sessiond.v1.SessionService.ListSessions:output_type -> sessiond.v1.ListSessionsResponse
-	9,  // 43: sessiond.v1.SessionService.CountSessions:output_type -> sessiond.v1.CountSessionsResponse
-	31, // 44: sessiond.v1.SessionService.UpdateSession:output_type -> sessiond.v1.Session
-	31, // 45: sessiond.v1.SessionService.AdvanceSession:output_type -> sessiond.v1.Session
-	31, // 46: sessiond.v1.SessionService.PauseSession:output_type -> sessiond.v1.Session
-	31, // 47: sessiond.v1.SessionService.ResumeSession:output_type -> sessiond.v1.Session
-	31, // 48: sessiond.v1.SessionService.StopSession:output_type -> sessiond.v1.Session
-	31, // 49: sessiond.v1.SessionService.FailSession:output_type -> sessiond.v1.Session
-	18, // 50: sessiond.v1.SessionService.ListRecoverableSessions:output_type -> sessiond.v1.ListRecoverableSessionsResponse
-	31, // 51: sessiond.v1.SessionService.RecoverSession:output_type -> sessiond.v1.Session
-	31, // 52: sessiond.v1.SessionService.DeleteSession:output_type -> sessiond.v1.Session
-	31, // 53: sessiond.v1.SessionService.UndeleteSession:output_type -> sessiond.v1.Session
-	23, // 54: sessiond.v1.SessionService.ListSessionEvents:output_type -> sessiond.v1.ListSessionEventsResponse
-	25, // 55: sessiond.v1.SessionService.WatchSessions:output_type -> sessiond.v1.WatchSessionsResponse
-	38, // [38:56] is the sub-list for method output_type
-	20, // [20:38] is the sub-list for method input_type
-	20, // [20:20] is the sub-list for extension type_name
-	20, // [20:20] is the sub-list for extension extendee
-	0,  // [0:20] is the sub-list for field type_name
+	36, // 9: sessiond.v1.UpdateSessionRequest.set_context:type_name -> google.protobuf.Struct
+	31, // 10: sessiond.v1.UpdateSessionRequest.set_labels:type_name -> sessiond.v1.UpdateSessionRequest.SetLabelsEntry
+	32, // 11: sessiond.v1.UpdateSessionRequest.set_references:type_name -> sessiond.v1.UpdateSessionRequest.SetReferencesEntry
+	33, // 12: sessiond.v1.ListRecoverableSessionsResponse.sessions:type_name -> sessiond.v1.Session
+	37, // 13: sessiond.v1.ListSessionEventsResponse.events:type_name -> sessiond.v1.SessionEvent
+	38, // 14: sessiond.v1.WatchSessionsRequest.event_types:type_name -> sessiond.v1.SessionEvent.Type
+	39, // 15: sessiond.v1.WatchSessionsRequest.heartbeat_interval:type_name -> google.protobuf.Duration
+	33, // 16: sessiond.v1.WatchSessionsResponse.session:type_name -> sessiond.v1.Session
+	26, // 17: sessiond.v1.WatchSessionsResponse.change:type_name -> sessiond.v1.SessionChange
+	27, // 18: sessiond.v1.WatchSessionsResponse.bookmark:type_name -> sessiond.v1.WatchBookmark
+	28, // 19: sessiond.v1.WatchSessionsResponse.heartbeat:type_name -> sessiond.v1.WatchHeartbeat
+	37, // 20: sessiond.v1.SessionChange.event:type_name -> sessiond.v1.SessionEvent
+	33, // 21: sessiond.v1.SessionChange.session:type_name -> sessiond.v1.Session
+	40, // 22: sessiond.v1.SessionChange.messages:type_name -> sessiond.v1.SessionMessage
+	2,  // 23: sessiond.v1.SessionService.CreateSession:input_type -> sessiond.v1.CreateSessionRequest
+	11, // 24: sessiond.v1.SessionService.ActivateSession:input_type -> sessiond.v1.ActivateSessionRequest
+	3,  // 25: sessiond.v1.SessionService.GetSession:input_type -> sessiond.v1.GetSessionRequest
+	4,  // 26: sessiond.v1.SessionService.LookupSessions:input_type -> sessiond.v1.LookupSessionsRequest
+	6,  // 27: sessiond.v1.SessionService.ListSessions:input_type -> sessiond.v1.ListSessionsRequest
+	8,  // 28: sessiond.v1.SessionService.CountSessions:input_type -> sessiond.v1.CountSessionsRequest
+	10, // 29: sessiond.v1.SessionService.UpdateSession:input_type -> sessiond.v1.UpdateSessionRequest
+	12, // 30: sessiond.v1.SessionService.AdvanceSession:input_type -> sessiond.v1.AdvanceSessionRequest
+	13, // 31: sessiond.v1.SessionService.PauseSession:input_type -> sessiond.v1.PauseSessionRequest
+	14, // 32: sessiond.v1.SessionService.ResumeSession:input_type -> sessiond.v1.ResumeSessionRequest
+	15, // 33: sessiond.v1.SessionService.StopSession:input_type -> sessiond.v1.StopSessionRequest
+	16, // 34: sessiond.v1.SessionService.FailSession:input_type -> sessiond.v1.FailSessionRequest
+	17, // 35: sessiond.v1.SessionService.ListRecoverableSessions:input_type -> sessiond.v1.ListRecoverableSessionsRequest
+	19, // 36: sessiond.v1.SessionService.RecoverSession:input_type -> sessiond.v1.RecoverSessionRequest
+	20, // 37: sessiond.v1.SessionService.DeleteSession:input_type -> sessiond.v1.DeleteSessionRequest
+	21, // 38: sessiond.v1.SessionService.UndeleteSession:input_type -> sessiond.v1.UndeleteSessionRequest
+	22, // 39: sessiond.v1.SessionService.ListSessionEvents:input_type -> sessiond.v1.ListSessionEventsRequest
+	24, // 40: sessiond.v1.SessionService.WatchSessions:input_type -> sessiond.v1.WatchSessionsRequest
+	33, // 41: sessiond.v1.SessionService.CreateSession:output_type -> sessiond.v1.Session
+	33, // 42: sessiond.v1.SessionService.ActivateSession:output_type -> sessiond.v1.Session
+	33, // 43: sessiond.v1.SessionService.GetSession:output_type -> sessiond.v1.Session
+	5,  // 44: sessiond.v1.SessionService.LookupSessions:output_type -> sessiond.v1.LookupSessionsResponse
+	7,  // 45: sessiond.v1.SessionService.ListSessions:output_type -> sessiond.v1.ListSessionsResponse
+	9,  // 46: sessiond.v1.SessionService.CountSessions:output_type -> sessiond.v1.CountSessionsResponse
+	33, // 47: sessiond.v1.SessionService.UpdateSession:output_type -> sessiond.v1.Session
+	33, // 48: sessiond.v1.SessionService.AdvanceSession:output_type -> sessiond.v1.Session
+	33, // 49: sessiond.v1.SessionService.PauseSession:output_type -> sessiond.v1.Session
+	33, // 50: sessiond.v1.SessionService.ResumeSession:output_type -> sessiond.v1.Session
+	33, // 51: sessiond.v1.SessionService.StopSession:output_type -> sessiond.v1.Session
+	33, // 52: sessiond.v1.SessionService.FailSession:output_type -> sessiond.v1.Session
+	18, // 53: sessiond.v1.SessionService.ListRecoverableSessions:output_type -> sessiond.v1.ListRecoverableSessionsResponse
+	33, // 54: sessiond.v1.SessionService.RecoverSession:output_type -> sessiond.v1.Session
+	33, // 55: sessiond.v1.SessionService.DeleteSession:output_type -> sessiond.v1.Session
+	33, // 56: sessiond.v1.SessionService.UndeleteSession:output_type -> sessiond.v1.Session
+	23, // 57: sessiond.v1.SessionService.ListSessionEvents:output_type -> sessiond.v1.ListSessionEventsResponse
+	25, // 58: sessiond.v1.SessionService.WatchSessions:output_type -> sessiond.v1.WatchSessionsResponse
+	41, // [41:59] is the sub-list for method output_type
+	23, // [23:41] is the sub-list for method input_type
+	23, // [23:23] is the sub-list for extension type_name
+	23, // [23:23] is the sub-list for extension extendee
+	0,  // [0:23] is the sub-list for field type_name
 }
 
 func init() { file_sessiond_v1_session_service_proto_init() }
@@ -2559,7 +2637,7 @@ func file_sessiond_v1_session_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sessiond_v1_session_service_proto_rawDesc), len(file_sessiond_v1_session_service_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   29,
+			NumMessages:   31,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

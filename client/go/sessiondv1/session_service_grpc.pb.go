@@ -76,7 +76,8 @@ type SessionServiceClient interface {
 	ListSessions(ctx context.Context, in *ListSessionsRequest, opts ...grpc.CallOption) (*ListSessionsResponse, error)
 	// Counts sessions, grouped or not. INVALID_ARGUMENT: INVALID_FILTER.
 	CountSessions(ctx context.Context, in *CountSessionsRequest, opts ...grpc.CallOption) (*CountSessionsResponse, error)
-	// Changes fields named by the mask, and counters by increments; an all-or-nothing change.
+	// Changes fields named by the mask, keys of context, labels and references that are set or removed, and counters by
+	// increments; an all-or-nothing change.
 	// INVALID_ARGUMENT: INVALID_FIELD_MASK, CONTEXT_VIOLATION. FAILED_PRECONDITION: SESSION_NOT_ACTIVE,
 	// STAGE_FIELDS_MISSING (it would remove what the present stage requires).
 	UpdateSession(ctx context.Context, in *UpdateSessionRequest, opts ...grpc.CallOption) (*Session, error)
@@ -348,7 +349,8 @@ type SessionServiceServer interface {
 	ListSessions(context.Context, *ListSessionsRequest) (*ListSessionsResponse, error)
 	// Counts sessions, grouped or not. INVALID_ARGUMENT: INVALID_FILTER.
 	CountSessions(context.Context, *CountSessionsRequest) (*CountSessionsResponse, error)
-	// Changes fields named by the mask, and counters by increments; an all-or-nothing change.
+	// Changes fields named by the mask, keys of context, labels and references that are set or removed, and counters by
+	// increments; an all-or-nothing change.
 	// INVALID_ARGUMENT: INVALID_FIELD_MASK, CONTEXT_VIOLATION. FAILED_PRECONDITION: SESSION_NOT_ACTIVE,
 	// STAGE_FIELDS_MISSING (it would remove what the present stage requires).
 	UpdateSession(context.Context, *UpdateSessionRequest) (*Session, error)
