@@ -34,7 +34,13 @@ type Client struct {
 	// Another connection to the same daemons; nil for a Client made by New.
 	redial func() (*grpc.ClientConn, error)
 	close  func() error
+	// Ends with Close: what goes on by itself ends with it.
+	open context.Context
+	end  context.CancelCauseFunc
 }
+
+// ErrClosed ends the watches and tasks of a client that was closed.
+var ErrClosed = errors.New("sessiond: the client is closed")
 
 // Option says how a [Client] connects and calls.
 type Option func(*config)
@@ -190,6 +196,7 @@ func New(inner grpc.ClientConnInterface, options ...Option) *Client {
 
 func newClient(inner grpc.ClientConnInterface, c config) *Client {
 	conn := &conn{inner: inner, config: c}
+	open, end := context.WithCancelCause(context.Background())
 	return &Client{
 		SessionServiceClient:  sessiondv1.NewSessionServiceClient(conn),
 		TaskServiceClient:     sessiondv1.NewTaskServiceClient(conn),
@@ -200,6 +207,8 @@ func newClient(inner grpc.ClientConnInterface, c config) *Client {
 		AdminServiceClient:    sessiondv1.NewAdminServiceClient(conn),
 		conn:                  conn,
 		close:                 func() error { return nil },
+		open:                  open,
+		end:                   end,
 	}
 }
 
@@ -207,5 +216,18 @@ func newClient(inner grpc.ClientConnInterface, c config) *Client {
 // generated code of other services of the daemon.
 func (c *Client) Conn() grpc.ClientConnInterface { return c.conn }
 
-// Close ends the connection that [Dial] made, and the calls on it.
-func (c *Client) Close() error { return c.close() }
+// Close ends the connection that [Dial] made with the calls on it, and all watches and tasks.
+func (c *Client) Close() error {
+	c.end(ErrClosed)
+	return c.close()
+}
+
+// whileOpen is a context that ends when either ctx does or the client is closed.
+func (c *Client) whileOpen(ctx context.Context) (context.Context, context.CancelCauseFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	stop := context.AfterFunc(c.open, func() { cancel(ErrClosed) })
+	return ctx, func(cause error) {
+		stop()
+		cancel(cause)
+	}
+}

@@ -246,7 +246,7 @@ func (c *Client) startTask(ctx context.Context, spec TaskSpec) (*sessiondv1.Sess
 func (c *Client) runOnce(
 	ctx context.Context, spec TaskSpec, task *sessiondv1.SessionTask, attempt int, work Work,
 ) (*sessiondv1.SessionTask, error) {
-	workCtx, end := context.WithCancelCause(ctx)
+	workCtx, end := c.whileOpen(ctx)
 	defer end(nil)
 	run := &TaskRun{SessionID: spec.SessionID, TaskID: task.GetTaskId(), Attempt: attempt,
 		client: c, spec: spec, end: end, task: task}

@@ -79,7 +79,8 @@ func WithOnRestart(onRestart func()) WatchOption {
 	return func(w *Watcher) { w.onRestart = onRestart }
 }
 
-// Watch returns a watch of what the request asks for. It does not connect yet. It ends with the context.
+// Watch returns a watch of what the request asks for. It does not connect yet. It ends with the context, and with the
+// client.
 //
 //	watch := client.Watch(ctx, &sessiondv1.WatchSessionsRequest{InitialState: true},
 //		sessiond.WithTokens(sessiond.FileTokens("watch.token")))
@@ -113,6 +114,8 @@ func (c *Client) Watch(
 // comes again, because nobody knows whether it was dealt with. Where it was, watch anew with its own resume_token.
 func (w *Watcher) Responses() iter.Seq2[*sessiondv1.WatchSessionsResponse, error] {
 	return func(yield func(*sessiondv1.WatchSessionsResponse, error) bool) {
+		ctx, cancel := w.client.whileOpen(w.ctx)
+		defer cancel(nil)
 		defer w.closeOwn()
 		if err := w.load(); err != nil {
 			yield(nil, err)
@@ -120,12 +123,12 @@ func (w *Watcher) Responses() iter.Seq2[*sessiondv1.WatchSessionsResponse, error
 		}
 		between := pauses{next: w.client.conn.config.backoffMin, longest: w.client.conn.config.backoffMax}
 		for {
-			err := w.stream(yield, &between)
+			err := w.stream(ctx, yield, &between)
 			if err == nil {
 				return
 			}
-			if w.ctx.Err() != nil {
-				yield(nil, fmt.Errorf("sessiond: the watch was ended: %w", context.Cause(w.ctx)))
+			if ctx.Err() != nil {
+				yield(nil, fmt.Errorf("sessiond: the watch was ended: %w", context.Cause(ctx)))
 				return
 			}
 			if !passes(err) {
@@ -139,7 +142,7 @@ func (w *Watcher) Responses() iter.Seq2[*sessiondv1.WatchSessionsResponse, error
 			if w.onRetry != nil {
 				w.onRetry(err, pause)
 			}
-			sleep(w.ctx, pause)
+			sleep(ctx, pause)
 		}
 	}
 }
@@ -157,8 +160,10 @@ func (w *Watcher) ResumeToken() string {
 var errSilence = errors.New("nothing was heard")
 
 // stream goes through one stream; nil when the caller has left the loop.
-func (w *Watcher) stream(yield func(*sessiondv1.WatchSessionsResponse, error) bool, between *pauses) error {
-	if err := w.ctx.Err(); err != nil {
+func (w *Watcher) stream(
+	ctx context.Context, yield func(*sessiondv1.WatchSessionsResponse, error) bool, between *pauses,
+) error {
+	if err := ctx.Err(); err != nil {
 		return err
 	}
 	if w.taken != "" {
@@ -168,7 +173,7 @@ func (w *Watcher) stream(yield func(*sessiondv1.WatchSessionsResponse, error) bo
 			w.request.InitialState = false
 		}
 	}
-	ctx, cancel := context.WithCancelCause(w.ctx)
+	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	silence := time.AfterFunc(w.silence(), func() { cancel(errSilence) })
 	defer silence.Stop()
