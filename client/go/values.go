@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"math/big"
 	"sort"
 	"time"
 
@@ -80,8 +81,9 @@ func valueOf(value any, path string) (*structpb.Value, error) {
 			return integer(whole, path)
 		}
 		number, err := value.Float64()
-		if err != nil {
-			return nil, fmt.Errorf("%s: %q does not fit a double: send it as a string", path, value)
+		whole, isWhole := new(big.Int).SetString(value.String(), 10)
+		if exact, _ := big.NewFloat(number).Int(nil); err != nil || isWhole && whole.Cmp(exact) != 0 {
+			return nil, fmt.Errorf("%s: %s does not fit a double: send it as a string", path, value)
 		}
 		return structpb.NewNumberValue(number), nil
 	case time.Time:
