@@ -202,7 +202,9 @@ func TestThePauseIsAsLongAsTheDaemonAsksFor(t *testing.T) {
 }
 
 func TestPausesGrowAndAreDrawn(t *testing.T) {
-	f := &fake{get: func(context.Context, *sessiondv1.GetSessionRequest) (*sessiondv1.Session, error) { return nil, unavailable }}
+	f := &fake{get: func(context.Context, *sessiondv1.GetSessionRequest) (*sessiondv1.Session, error) {
+		return nil, unavailable
+	}}
 	var pauses []time.Duration
 	client := f.serve(t, sessiond.WithTimeout(400*time.Millisecond), sessiond.WithBackoff(10*time.Millisecond, 40*time.Millisecond),
 		sessiond.WithOnRetry(func(_ context.Context, retry sessiond.Retry) { pauses = append(pauses, retry.Pause) }))

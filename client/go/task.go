@@ -320,8 +320,9 @@ func (r *TaskRun) complete(ctx context.Context, result map[string]any) (*session
 	defer cancel()
 	fields, err := Struct(result)
 	if err != nil {
-		task, failing := r.fail(ctx, &TaskError{Err: err, Permanent: true}, false)
-		return task, errors.Join(&TaskFailed{task, err}, failing)
+		why := &TaskError{Err: err, Permanent: true}
+		task, failing := r.fail(ctx, why, false)
+		return task, errors.Join(&TaskFailed{task, why}, failing)
 	}
 	task, err := r.client.CompleteTask(ctx, &sessiondv1.CompleteTaskRequest{
 		SessionId:      r.SessionID,
