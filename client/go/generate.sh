@@ -4,7 +4,7 @@
 #   client/go/generate.sh           writes it
 #   client/go/generate.sh --check   says whether it is what the protos bring, and writes nothing
 #
-# It takes go and protoc. The two plugins are pinned here, and built into build/go/bin.
+# It takes go and protoc. The two plugins are pinned here, and built into build/clients/go/bin.
 set -euo pipefail
 cd "$(dirname "$0")"
 module=$PWD
@@ -14,7 +14,7 @@ readonly protoc_gen_go=google.golang.org/protobuf/cmd/protoc-gen-go@v1.36.11
 readonly protoc_gen_go_grpc=google.golang.org/grpc/cmd/protoc-gen-go-grpc@v1.6.0
 readonly package=github.com/sessiond/sessiond/client/go/sessiondv1
 
-export GOBIN=$root/build/go/bin
+export GOBIN=$root/build/clients/go/bin
 mkdir -p "$GOBIN"
 for tool in "$protoc_gen_go" "$protoc_gen_go_grpc"; do
   name=${tool##*/}

@@ -34,7 +34,7 @@ type Watcher struct {
 	ctx     context.Context
 	request *sessiondv1.WatchSessionsRequest // Only for whoever goes through the responses, like all down to mutex.
 
-	tokens     TokenStore
+	position   PositionStore
 	silenceMax time.Duration
 	onRetry    func(err error, pause time.Duration)
 	onRestart  func()
@@ -54,11 +54,11 @@ type Watcher struct {
 // WatchOption says how a [Watcher] resumes.
 type WatchOption func(*Watcher)
 
-// WithTokens keeps the watch's position in a store: it is loaded before the first stream, where it takes the place of the
+// WithPosition keeps the watch's position in a store: it is loaded before the first stream, where it takes the place of the
 // request's resume_token and initial_state, and saved behind every response. A program that is started again goes on
 // where it was.
-func WithTokens(store TokenStore) WatchOption {
-	return func(w *Watcher) { w.tokens = store }
+func WithPosition(store PositionStore) WatchOption {
+	return func(w *Watcher) { w.position = store }
 }
 
 // WithSilence is after how long without a response the connection is taken for dead, and the watch goes on over another
@@ -83,7 +83,7 @@ func WithOnRestart(onRestart func()) WatchOption {
 // client.
 //
 //	watch := client.Watch(ctx, &sessiondv1.WatchSessionsRequest{InitialState: true},
-//		sessiond.WithTokens(sessiond.FileTokens("watch.token")))
+//		sessiond.WithPosition(sessiond.PositionFile("watch.position")))
 //	for response, err := range watch.Responses() {
 //		if err != nil {
 //			return err
@@ -274,10 +274,10 @@ func (w *Watcher) moveOn(token string) error {
 	w.mutex.Lock()
 	w.token = token
 	w.mutex.Unlock()
-	if w.tokens == nil {
+	if w.position == nil {
 		return nil
 	}
-	if err := w.tokens.Save(w.ctx, token); err != nil {
+	if err := w.position.Save(w.ctx, token); err != nil {
 		return fmt.Errorf("sessiond: the watch's position cannot be saved: %w", err)
 	}
 	return nil
@@ -290,10 +290,10 @@ func (w *Watcher) load() error {
 		w.failing = true
 		return nil
 	}
-	if w.tokens == nil {
+	if w.position == nil {
 		return nil
 	}
-	token, err := w.tokens.Load(w.ctx)
+	token, err := w.position.Load(w.ctx)
 	if err != nil {
 		return fmt.Errorf("sessiond: the watch's position cannot be loaded: %w", err)
 	}

@@ -186,12 +186,12 @@ func TestWhereALoopIsLeftItGoesOn(t *testing.T) {
 	}}
 	client := f.serve(t)
 	file := filepath.Join(t.TempDir(), "token")
-	watch := client.Watch(t.Context(), &sessiondv1.WatchSessionsRequest{InitialState: true}, sessiond.WithTokens(sessiond.FileTokens(file)))
+	watch := client.Watch(t.Context(), &sessiondv1.WatchSessionsRequest{InitialState: true}, sessiond.WithPosition(sessiond.PositionFile(file)))
 	first, _ := collect(watch, 1)
 	second, _ := collect(watch, 2)
 	saved, _ := os.ReadFile(file)
 	// Another program, that starts where this one was.
-	watch = client.Watch(t.Context(), &sessiondv1.WatchSessionsRequest{InitialState: true}, sessiond.WithTokens(sessiond.FileTokens(file)))
+	watch = client.Watch(t.Context(), &sessiondv1.WatchSessionsRequest{InitialState: true}, sessiond.WithPosition(sessiond.PositionFile(file)))
 	third, _ := collect(watch, 0)
 	if got, want := [][]string{first, second, third}, [][]string{{"1=bookmark"}, {"1=bookmark", "2"}, {"2", "3", "4"}}; !reflect.DeepEqual(got, want) {
 		t.Errorf("There came %q", got)
@@ -211,7 +211,7 @@ func TestAPositionThatCannotBeSavedEndsTheWatch(t *testing.T) {
 		return nil
 	}}
 	watch := f.serve(t).Watch(t.Context(), &sessiondv1.WatchSessionsRequest{},
-		sessiond.WithTokens(sessiond.FileTokens(filepath.Join(t.TempDir(), "no", "folder"))))
+		sessiond.WithPosition(sessiond.PositionFile(filepath.Join(t.TempDir(), "no", "folder"))))
 	if tokens, err := collect(watch, 0); len(tokens) != 1 || !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("There came %q, then %v", tokens, err)
 	}
@@ -297,7 +297,7 @@ func TestAWatchMissesAndRepeatsNothingHoweverItsConnectionsAreCut(t *testing.T) 
 
 func TestWhatIsSavedIsOneLine(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "token")
-	tokens := sessiond.FileTokens(file)
+	tokens := sessiond.PositionFile(file)
 	if token, err := tokens.Load(t.Context()); token != "" || err != nil {
 		t.Errorf("Without a file: %q, %v", token, err)
 	}

@@ -9,21 +9,21 @@ import (
 	"strings"
 )
 
-// TokenStore keeps the position of a watch, best beside what the watch's responses lead to: in the same transaction of a
+// PositionStore keeps the position of a watch, best beside what the watch's responses lead to: in the same transaction of a
 // database, each change takes effect there exactly once.
-type TokenStore interface {
+type PositionStore interface {
 	// Load returns the token that was saved last; "" if there is none.
 	Load(ctx context.Context) (string, error)
 	// Save keeps it: called behind every response, heartbeats too.
 	Save(ctx context.Context, token string) error
 }
 
-// FileTokens keeps a token in a file, which is replaced as a whole, and on the disk when Save returns.
-func FileTokens(path string) TokenStore { return fileTokens(path) }
+// PositionFile keeps a token in a file, which is replaced as a whole, and on the disk when Save returns.
+func PositionFile(path string) PositionStore { return positionFile(path) }
 
-type fileTokens string
+type positionFile string
 
-func (f fileTokens) Load(context.Context) (string, error) {
+func (f positionFile) Load(context.Context) (string, error) {
 	token, err := os.ReadFile(string(f))
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", nil
@@ -31,7 +31,7 @@ func (f fileTokens) Load(context.Context) (string, error) {
 	return strings.TrimSpace(string(token)), err
 }
 
-func (f fileTokens) Save(_ context.Context, token string) (err error) {
+func (f positionFile) Save(_ context.Context, token string) (err error) {
 	file, err := os.CreateTemp(filepath.Dir(string(f)), filepath.Base(string(f))+".*")
 	if err != nil {
 		return err
