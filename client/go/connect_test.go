@@ -1,0 +1,258 @@
+package sessiond_test
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"math/big"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/status"
+
+	sessiond "github.com/sessiond/sessiond/client/go"
+	"github.com/sessiond/sessiond/client/go/sessiondv1"
+)
+
+func TestAnAddressThatCannotBeIsRefusedWithTheWayOut(t *testing.T) {
+	for address, want := range map[string]string{
+		"localhost":             "give HOST:PORT",
+		"http://localhost:7377": "without http://",
+		"https://db:7377":       "WithTLS",
+		"localhost:http":        "a number from 1 to 65535",
+		"localhost:70000":       "a number from 1 to 65535",
+		"::1:7377":              "give HOST:PORT",
+	} {
+		_, err := sessiond.Dial(sessiond.WithAddress(address))
+		if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), address) {
+			t.Errorf("%s: %v", address, err)
+		}
+	}
+	for _, address := range []string{"127.0.0.1:1", "[::1]:7377", "unix:/run/s.sock", "dns:///sessiond:7377"} {
+		client, err := sessiond.Dial(sessiond.WithAddress(address))
+		if err != nil {
+			t.Errorf("%s: %v", address, err)
+			continue
+		}
+		_ = client.Close()
+	}
+}
+
+func TestTheEnvironmentSaysWhereAndWithWhichToken(t *testing.T) {
+	f := &fake{get: inTurn()}
+	f.listen(t)
+	file := filepath.Join(t.TempDir(), "token")
+	write(t, file, []byte("first\n"))
+	t.Setenv("SESSIOND_SERVER", f.address)
+	t.Setenv("SESSIOND_TOKEN_FILE", file)
+	client, err := sessiond.Dial()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	get := func() error {
+		_, err := client.GetSession(t.Context(), &sessiondv1.GetSessionRequest{})
+		return err
+	}
+	if err := get(); err != nil {
+		t.Fatal(err)
+	}
+	write(t, file, []byte("second"))
+	if err := get(); err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []string{"Bearer first", "Bearer second"} {
+		if got := f.seen()[i].metadata.Get("authorization"); len(got) != 1 || got[0] != want {
+			t.Errorf("Call %d carried %q", i, got)
+		}
+	}
+	write(t, file, []byte(" \n"))
+	if err := get(); status.Code(err) != codes.Unauthenticated || !strings.Contains(err.Error(), file) {
+		t.Errorf("Without a token it was %v", err)
+	}
+}
+
+func TestATokenDoesNotLeaveTheMachineInPlaintext(t *testing.T) {
+	token := sessiond.WithToken("secret")
+	for address, local := range map[string]bool{
+		"127.0.0.1:7377": true, "localhost:7377": true, "[::1]:7377": true, "unix:/run/s.sock": true,
+		"10.0.0.7:7377": false, "sessiond:7377": false, "dns:///sessiond:7377": false, "localhost.example:7377": false,
+	} {
+		client, err := sessiond.Dial(sessiond.WithAddress(address), token)
+		if (err == nil) != local {
+			t.Errorf("%s: %v", address, err)
+		}
+		if err != nil && strings.Contains(err.Error(), "secret") {
+			t.Errorf("The error tells the token: %v", err)
+		}
+		if client != nil {
+			_ = client.Close()
+		}
+	}
+	client, err := sessiond.Dial(sessiond.WithAddress("sessiond:7377"), token, sessiond.WithPlaintextToken())
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = client.Close()
+}
+
+// authority issues certificates.
+type authority struct {
+	t    *testing.T
+	key  *ecdsa.PrivateKey
+	cert *x509.Certificate
+}
+
+func newAuthority(t *testing.T) *authority {
+	a := &authority{t: t}
+	a.cert, a.key = a.sign(&x509.Certificate{IsCA: true, KeyUsage: x509.KeyUsageCertSign, BasicConstraintsValid: true})
+	return a
+}
+
+func (a *authority) sign(template *x509.Certificate) (*x509.Certificate, *ecdsa.PrivateKey) {
+	a.t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	template.SerialNumber = big.NewInt(time.Now().UnixNano())
+	template.Subject = pkix.Name{CommonName: "test"}
+	template.NotBefore, template.NotAfter = time.Now().Add(-time.Hour), time.Now().Add(time.Hour)
+	parent, signer := a.cert, a.key
+	if parent == nil {
+		parent, signer = template, key
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, parent, &key.PublicKey, signer)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	return cert, key
+}
+
+// issue writes a certificate and its key, and answers with their files.
+func (a *authority) issue(folder, name string) (certFile, keyFile string) {
+	a.t.Helper()
+	cert, key := a.sign(&x509.Certificate{
+		DNSNames: []string{"localhost"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		KeyUsage:    x509.KeyUsageDigitalSignature,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+	})
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	certFile, keyFile = filepath.Join(folder, name+".pem"), filepath.Join(folder, name+".key")
+	write(a.t, certFile, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Raw}))
+	write(a.t, keyFile, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
+	return certFile, keyFile
+}
+
+func write(t *testing.T, path string, content []byte) {
+	t.Helper()
+	if err := os.WriteFile(path, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestTLSAndMutualTLS(t *testing.T) {
+	folder := t.TempDir()
+	ours, foreign := newAuthority(t), newAuthority(t)
+	caFile, foreignFile := filepath.Join(folder, "ca.pem"), filepath.Join(folder, "foreign.pem")
+	write(t, caFile, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: ours.cert.Raw}))
+	write(t, foreignFile, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: foreign.cert.Raw}))
+	serverCert, serverKey := ours.issue(folder, "server")
+	clientCert, clientKey := ours.issue(folder, "client")
+	foreignCert, foreignKey := foreign.issue(folder, "foreign-client")
+
+	pair, err := tls.LoadX509KeyPair(serverCert, serverKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	roots.AddCert(ours.cert)
+	for _, each := range []struct {
+		name      string
+		auth      tls.ClientAuthType
+		option    sessiond.Option
+		connected bool
+	}{
+		{"our authority", tls.NoClientCert, sessiond.WithTLSFiles(caFile, "", ""), true},
+		{"a configuration", tls.NoClientCert, sessiond.WithTLS(&tls.Config{RootCAs: roots}), true},
+		{"a foreign authority", tls.NoClientCert, sessiond.WithTLSFiles(foreignFile, "", ""), false},
+		{"our certificate", tls.RequireAndVerifyClientCert, sessiond.WithTLSFiles(caFile, clientCert, clientKey), true},
+		{"no certificate", tls.RequireAndVerifyClientCert, sessiond.WithTLSFiles(caFile, "", ""), false},
+		{"a foreign certificate", tls.RequireAndVerifyClientCert, sessiond.WithTLSFiles(caFile, foreignCert, foreignKey), false},
+		{"plaintext", tls.NoClientCert, sessiond.WithTimeout(300 * time.Millisecond), false},
+	} {
+		t.Run(each.name, func(t *testing.T) {
+			f := &fake{get: inTurn()}
+			f.listen(t, grpc.Creds(credentials.NewTLS(
+				&tls.Config{Certificates: []tls.Certificate{pair}, ClientAuth: each.auth, ClientCAs: roots, MinVersion: tls.VersionTLS12})))
+			client, err := sessiond.Dial(sessiond.WithTimeout(500*time.Millisecond), each.option,
+				sessiond.WithAddress(f.address), sessiond.WithToken("t"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer client.Close()
+			_, err = client.GetSession(t.Context(), &sessiondv1.GetSessionRequest{})
+			if (err == nil) != each.connected {
+				t.Error(err)
+			}
+		})
+	}
+	for _, option := range []sessiond.Option{
+		sessiond.WithTLSFiles(filepath.Join(folder, "nowhere"), "", ""), sessiond.WithTLSFiles(serverKey, "", ""),
+		sessiond.WithTLSFiles(caFile, clientCert, ""), sessiond.WithTLSFiles(caFile, clientCert, serverKey),
+	} {
+		if client, err := sessiond.Dial(option); err == nil {
+			_ = client.Close()
+			t.Error("Files that cannot be used were taken")
+		}
+	}
+}
+
+func TestATokenSourceThatFailsForAMomentIsAskedAgain(t *testing.T) {
+	f := &fake{get: inTurn()}
+	asked := 0
+	client := f.serve(t, sessiond.WithTokenSource(func(context.Context) (string, error) {
+		if asked++; asked == 1 {
+			return "", status.Error(codes.Unavailable, "the issuer is away")
+		}
+		return "t", nil
+	}))
+	if _, err := client.GetSession(t.Context(), &sessiondv1.GetSessionRequest{}); err != nil || asked != 2 {
+		t.Errorf("Asked %d times: %v", asked, err)
+	}
+}
+
+func TestAClientOverAConnectionOfOnesOwn(t *testing.T) {
+	f := &fake{get: inTurn(unavailable)}
+	f.listen(t)
+	outer := f.serve(t)
+	client := sessiond.New(outer.Conn()) // Any connection will do.
+	if _, err := client.GetSession(t.Context(), &sessiondv1.GetSessionRequest{}); err != nil {
+		t.Error(err)
+	}
+	if err := client.Close(); err != nil {
+		t.Error(err)
+	}
+	if _, err := outer.GetSession(t.Context(), &sessiondv1.GetSessionRequest{}); err != nil {
+		t.Error("The connection was closed with the client: ", err)
+	}
+}

@@ -1,0 +1,7 @@
+//go:build !linux
+
+package sessiondtest
+
+import "syscall"
+
+func attributes() *syscall.SysProcAttr { return nil }

@@ -1,0 +1,251 @@
+package sessiond_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"strings"
+	"testing"
+	"time"
+
+	sessiond "github.com/sessiond/sessiond/client/go"
+	"github.com/sessiond/sessiond/client/go/sessiondv1"
+)
+
+// inUpload is a session in the stage before the one in which tasks of type `processing` run.
+func inUpload(t *testing.T, client *sessiond.Client) string {
+	t.Helper()
+	session, err := client.Create(t.Context(), sessiond.NewSession{Workflow: "ticket_export", OwnerID: "u", OwnerDisplayName: "U"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = client.AdvanceSession(t.Context(), &sessiondv1.AdvanceSessionRequest{
+		SessionId: session.GetSessionId(), TargetStage: "upload"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return session.GetSessionId()
+}
+
+func newClient(t *testing.T, options ...sessiond.Option) *sessiond.Client {
+	t.Helper()
+	client := daemon(t).Client(options...)
+	t.Cleanup(func() { _ = client.Close() })
+	return client
+}
+
+// errorsOf are the errors of a session, the newest first.
+func errorsOf(t *testing.T, client *sessiond.Client, id string) (all []*sessiondv1.SessionError) {
+	t.Helper()
+	for each, err := range client.Errors(t.Context(), &sessiondv1.ListErrorsRequest{SessionId: id}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, each)
+	}
+	return all
+}
+
+func TestATaskThatFailsIsRunAgainAndThenCompleted(t *testing.T) {
+	client := newClient(t)
+	id := inUpload(t, client)
+	task, err := client.RunTask(t.Context(), sessiond.TaskSpec{SessionID: id, Type: "processing", StartStage: "processing",
+		EndStage: "review", Attempts: 3, Actor: "ada", Reason: "test"},
+		func(ctx context.Context, run *sessiond.TaskRun) (map[string]any, error) {
+			if err := run.Progress(ctx, map[string]any{"attempt": run.Attempt}); err != nil {
+				return nil, err
+			}
+			if run.Attempt < 3 {
+				return nil, fmt.Errorf("attempt %d: \x00 of \xff", run.Attempt)
+			}
+			return map[string]any{"tickets": []string{"A-1"}}, nil
+		})
+	if err != nil || task.GetStatus() != sessiondv1.SessionTask_COMPLETED || task.GetRetryCount() != 2 ||
+		task.GetProgress().AsMap()["attempt"] != 3. || fmt.Sprint(task.GetResult().AsMap()) != "map[tickets:[A-1]]" {
+		t.Fatalf("%v, %v", task, err)
+	}
+	session, err := client.GetSession(t.Context(), &sessiondv1.GetSessionRequest{SessionId: id})
+	if err != nil || session.GetStage() != "review" {
+		t.Errorf("It is in %s: %v", session.GetStage(), err)
+	}
+	recorded := errorsOf(t, client, id)
+	if len(recorded) != 2 || recorded[0].GetCategory() != sessiondv1.SessionError_TEMPORARY ||
+		recorded[0].GetSeverity() != sessiondv1.SessionError_WARNING || recorded[0].GetErrorCode() != "*fmt.wrapError" && recorded[0].GetErrorCode() != "*errors.errorString" ||
+		!strings.Contains(recorded[0].GetUserMessage(), "processing") {
+		t.Errorf("Recorded was %v", recorded)
+	}
+}
+
+func TestAFailureIsRecordedInTheWordsOfATaskError(t *testing.T) {
+	client := newClient(t)
+	id := inUpload(t, client)
+	cause := errors.New("401 of the tracker")
+	attempts := 0
+	task, err := client.RunTask(t.Context(), sessiond.TaskSpec{SessionID: id, Type: "processing", StartStage: "processing", Attempts: 3},
+		func(context.Context, *sessiond.TaskRun) (map[string]any, error) {
+			attempts++
+			return nil, fmt.Errorf("exporting: %w", &sessiond.TaskError{Err: cause, Category: sessiondv1.SessionError_USER_FIXABLE,
+				Severity: sessiondv1.SessionError_INFO, UserMessage: "Your key is no longer valid.", RecoveryActions: []string{"Renew it."},
+				Code: "KEY", Details: map[string]any{"status": 401}, Permanent: true})
+		})
+	var failed *sessiond.TaskFailed
+	if !errors.As(err, &failed) || !errors.Is(err, cause) || attempts != 1 || failed.Task.GetStatus() != sessiondv1.SessionTask_FAILED ||
+		task.GetFailureContext().AsMap()["message"] != "exporting: 401 of the tracker" {
+		t.Errorf("After %d attempts: %v, %v", attempts, task, err)
+	}
+	recorded := errorsOf(t, client, id)
+	if len(recorded) != 1 || recorded[0].GetCategory() != sessiondv1.SessionError_USER_FIXABLE || recorded[0].GetErrorCode() != "KEY" ||
+		recorded[0].GetSeverity() != sessiondv1.SessionError_INFO || recorded[0].GetUserMessage() != "Your key is no longer valid." ||
+		recorded[0].GetRecoveryActions()[0] != "Renew it." || recorded[0].GetTechnicalDetails().AsMap()["status"] != 401. {
+		t.Errorf("Recorded was %v", recorded)
+	}
+	// Another worker goes on with it.
+	task, err = client.RunTask(t.Context(), sessiond.TaskSpec{SessionID: id, Type: "processing"},
+		func(context.Context, *sessiond.TaskRun) (map[string]any, error) { return nil, nil })
+	if err != nil || task.GetStatus() != sessiondv1.SessionTask_COMPLETED || task.GetRetryCount() != 1 {
+		t.Errorf("%v, %v", task, err)
+	}
+}
+
+func TestAWorkerThatIsStoppedLeavesItsTaskToBeRetried(t *testing.T) {
+	client := newClient(t)
+	id := inUpload(t, client)
+	ctx, cancel := context.WithCancel(t.Context())
+	task, err := client.RunTask(ctx, sessiond.TaskSpec{SessionID: id, Type: "processing", StartStage: "processing", Attempts: 3},
+		func(ctx context.Context, _ *sessiond.TaskRun) (map[string]any, error) {
+			cancel()
+			<-ctx.Done()
+			return nil, ctx.Err()
+		})
+	if !errors.Is(err, context.Canceled) || !task.GetRetryable() {
+		t.Errorf("%v, %v", task, err)
+	}
+	recorded := errorsOf(t, client, id)
+	if len(recorded) != 1 || recorded[0].GetCategory() != sessiondv1.SessionError_TEMPORARY || !strings.Contains(recorded[0].GetUserMessage(), "interrupted") {
+		t.Errorf("Recorded was %v", recorded)
+	}
+}
+
+func TestWorkThatPanicsFailsItsTaskAndPanics(t *testing.T) {
+	client := newClient(t)
+	id := inUpload(t, client)
+	func() {
+		defer func() {
+			if recover() != "oh" {
+				t.Error("The panic did not go on")
+			}
+		}()
+		_, _ = client.RunTask(t.Context(), sessiond.TaskSpec{SessionID: id, Type: "processing", StartStage: "processing"},
+			func(context.Context, *sessiond.TaskRun) (map[string]any, error) { panic("oh") })
+	}()
+	task, err := client.GetTask(t.Context(), &sessiondv1.GetTaskRequest{SessionId: id})
+	if err != nil || task.GetStatus() != sessiondv1.SessionTask_FAILED || errorsOf(t, client, id)[0].GetErrorCode() != "panic" {
+		t.Errorf("%v, %v", task, err)
+	}
+}
+
+func TestACompletionThatCannotBeFailsTheTask(t *testing.T) {
+	for name, each := range map[string]struct {
+		endStage string
+		result   map[string]any
+		refused  bool
+	}{
+		"a stage that is not next": {"completed", nil, true},
+		"a result without a form":  {"", map[string]any{"x": math.NaN()}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			client := newClient(t)
+			id := inUpload(t, client)
+			task, err := client.RunTask(t.Context(), sessiond.TaskSpec{SessionID: id, Type: "processing", StartStage: "processing",
+				EndStage: each.endStage, Attempts: 2},
+				func(context.Context, *sessiond.TaskRun) (map[string]any, error) { return each.result, nil })
+			if err == nil || sessiond.IsReason(err, sessiond.ReasonInvalidTransition) != each.refused ||
+				task.GetStatus() != sessiondv1.SessionTask_FAILED || len(errorsOf(t, client, id)) != 1 {
+				t.Errorf("%v, %v", task, err)
+			}
+		})
+	}
+}
+
+func TestWorkIsToldThatItsTaskIsNoLongerItsOwn(t *testing.T) {
+	client := newClient(t)
+	for name, each := range map[string]struct {
+		do   func(ctx context.Context, run *sessiond.TaskRun) error
+		want error
+	}{
+		"cancelled": {func(ctx context.Context, run *sessiond.TaskRun) error {
+			_, err := client.CancelTask(ctx, &sessiondv1.CancelTaskRequest{SessionId: run.SessionID, TaskId: run.TaskID})
+			return err
+		}, sessiond.ErrTaskCancelled},
+		"its session deleted": {func(ctx context.Context, run *sessiond.TaskRun) error {
+			_, err := client.DeleteSession(ctx, &sessiondv1.DeleteSessionRequest{SessionId: run.SessionID, Force: true})
+			return err
+		}, sessiond.ErrTaskCancelled},
+		"failed by somebody": {func(ctx context.Context, run *sessiond.TaskRun) error {
+			_, err := client.FailTask(ctx, &sessiondv1.FailTaskRequest{SessionId: run.SessionID, TaskId: run.TaskID})
+			return err
+		}, sessiond.ErrTaskLost},
+		// Of the last attempt: the session fails with it, and so it is the session that refuses the heartbeat.
+		"its session failed with it": {func(ctx context.Context, run *sessiond.TaskRun) error {
+			_, err := client.FailTask(ctx, &sessiondv1.FailTaskRequest{SessionId: run.SessionID, TaskId: run.TaskID})
+			return err
+		}, sessiond.ErrTaskLost},
+	} {
+		t.Run(name, func(t *testing.T) {
+			id := inUpload(t, client)
+			task, err := client.RunTask(t.Context(), sessiond.TaskSpec{SessionID: id, Type: "processing", StartStage: "processing",
+				Attempts: 3, HeartbeatInterval: 50 * time.Millisecond},
+				func(ctx context.Context, run *sessiond.TaskRun) (map[string]any, error) {
+					if name == "its session failed with it" && run.Attempt < 3 {
+						return nil, errors.New("not yet")
+					}
+					if err := each.do(ctx, run); err != nil {
+						t.Error(err)
+					}
+					select {
+					case <-ctx.Done():
+						if !errors.Is(context.Cause(ctx), each.want) {
+							t.Errorf("The work was told %v", context.Cause(ctx))
+						}
+					case <-time.After(10 * time.Second):
+						t.Error("The work was not told")
+					}
+					return map[string]any{"late": true}, nil
+				})
+			if !errors.Is(err, each.want) || task == nil {
+				t.Errorf("%v, %v", task, err)
+			}
+		})
+	}
+}
+
+func TestATaskThatCannotBeStartedIsNotRun(t *testing.T) {
+	client := newClient(t)
+	work := func(context.Context, *sessiond.TaskRun) (map[string]any, error) {
+		t.Error("The work was run")
+		return nil, nil
+	}
+	task, err := client.RunTask(t.Context(), sessiond.TaskSpec{SessionID: "0192f3c4-9f2e-7abc-8def-0123456789ab", Type: "processing"}, work)
+	if !sessiond.IsReason(err, sessiond.ReasonNeverExisted) || task != nil {
+		t.Errorf("%v, %v", task, err)
+	}
+	if _, err := client.RunTask(t.Context(), sessiond.TaskSpec{HeartbeatTimeout: -1}, work); err == nil {
+		t.Error("A negative time was taken")
+	}
+}
+
+func TestAClientThatIsClosedEndsItsTasks(t *testing.T) {
+	client := daemon(t).Client(sessiond.WithTimeout(time.Second))
+	id := inUpload(t, client)
+	_, err := client.RunTask(t.Context(), sessiond.TaskSpec{SessionID: id, Type: "processing", StartStage: "processing",
+		FinishTimeout: time.Second},
+		func(ctx context.Context, _ *sessiond.TaskRun) (map[string]any, error) {
+			_ = client.Close()
+			<-ctx.Done()
+			return nil, context.Cause(ctx)
+		})
+	if !errors.Is(err, sessiond.ErrClosed) {
+		t.Errorf("%v", err)
+	}
+}
