@@ -15,7 +15,10 @@ import { Pages } from "./pages.js";
 import { type RunningTask, runTask, type RunTaskOptions, type TaskRun } from "./task.js";
 import { Watch, watch, type WatchOptions } from "./watch.js";
 
-type Item<O> = { [K in keyof O]: O[K] extends readonly (infer T)[] ? T : never }[keyof O];
+type Item<O> = { [K in Exclude<keyof O, "$unknown">]: O[K] extends readonly (infer T)[] ? T : never }[Exclude<
+  keyof O,
+  "$unknown"
+>];
 
 // A call answers its response; one that answers in pages, all of their items.
 type Call<I extends DescMessage, O extends DescMessage> =
