@@ -1,17 +1,14 @@
 #!/usr/bin/env bash
 # Writes src/gen: the messages and services of proto/sessiond/v1, and google.rpc's details of refusals, which the package
-# keeps to itself. PROTO says where proto/ is, if it is not two folders up.
+# keeps to itself. ROOT says where the repository is, if it is not two folders up.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-proto=$(cd "${PROTO:-../../proto}" && pwd)
-# google.rpc may lie beside the contract, or among what others have written.
-rpc=$proto
-if [ ! -d "$rpc/google/rpc" ]; then rpc=$(dirname "$(dirname "$(find "$proto/.." -path '*/google/rpc/status.proto' -not -path '*/build/*' -print -quit | xargs dirname)")"); fi
+root=$(cd "${ROOT:-../..}" && pwd)
 rm -rf src/gen
-for root in $(printf '%s\n' "$proto" "$rpc" | sort -u); do
-  npx --no-install buf generate "$root" --template '{
+for module in "$root/proto" "$root/third_party/googleapis"; do
+  npx --no-install buf generate "$module" --template '{
     "version": "v2",
     "plugins": [{"local": ["npx", "--no-install", "protoc-gen-es"], "out": "src/gen",
                  "opt": ["target=ts", "import_extension=js"]}]
-  }' --path "$root/sessiond" --path "$root/google/rpc" 
+  }'
 done

@@ -197,17 +197,18 @@ class StreamEnded extends Error {
   }
 }
 
-// One stream, from its request to its end. One response is read at a time: a slow caller slows the daemon's sending
-// down.
+// One stream, from its request to its end. One response is read ahead: a slow caller slows the daemon's sending down, and
+// what has arrived when a connection breaks is not lost.
 class Stream {
   readonly #controller = new AbortController();
   readonly #responses: Promise<AsyncIterator<WatchSessionsResponse>>;
   readonly #caller: Caller;
+  #next: Promise<IteratorResult<WatchSessionsResponse>>;
 
   constructor(caller: Caller, request: WatchSessionsRequest) {
     this.#caller = caller;
     this.#responses = caller.stream(method, only(clone(WatchSessionsRequestSchema, request)), this.#controller.signal);
-    this.#responses.catch(() => {}); // Told by `take`.
+    this.#next = this.#read();
   }
 
   cancel(): void {
@@ -216,21 +217,23 @@ class Stream {
 
   // The next response. Throws StreamEnded.
   async take(silenceMs: number): Promise<Result<WatchSessionsResponse>> {
-    const silence = new AbortController();
+    let timer: ReturnType<typeof setTimeout> | undefined;
     let off = () => {};
     const early = new Promise<never>((_, reject) => {
-      off = onAbort([this.#controller.signal, silence.signal], () => {
-        if (!silence.signal.aborted) return reject(new CancelledError({ code: "CANCELLED", message: "It was ended." }));
-        this.#caller.transport.renew?.();
-        reject(makeError({ code: "UNAVAILABLE", message: `Nothing was heard for ${silenceMs} ms.`, method: name }));
-      });
+      const cancelled = new CancelledError({ code: "CANCELLED", message: "The watch was ended.", method: name });
+      off = onAbort([this.#controller.signal], () => reject(cancelled));
+      timer = setTimeout(
+        () => {
+          this.#caller.transport.renew?.();
+          reject(makeError({ code: "UNAVAILABLE", message: `Nothing was heard for ${silenceMs} ms.`, method: name }));
+        },
+        Math.min(silenceMs, 0x7fffffff),
+      );
     });
-    const timer = setTimeout(() => silence.abort(), Math.min(silenceMs, 0x7fffffff));
     try {
-      const next = this.#responses.then((responses) => responses.next());
-      next.catch(() => {}); // When it loses the race, nobody else listens.
-      const { done, value } = await Promise.race([next, early]);
+      const { done, value } = await Promise.race([this.#next, early]);
       if (done) throw makeError({ code: "UNAVAILABLE", message: "The stream was ended.", method: name });
+      this.#next = this.#read();
       return resultFrom(WatchSessionsResponseSchema, value);
     } catch (thrown) {
       throw new StreamEnded(errorFrom(thrown, name));
@@ -238,6 +241,12 @@ class Stream {
       clearTimeout(timer);
       off();
     }
+  }
+
+  #read(): Promise<IteratorResult<WatchSessionsResponse>> {
+    const next = this.#responses.then((responses) => responses.next());
+    next.catch(() => {}); // Told when it is taken, if it ever is.
+    return next;
   }
 }
 

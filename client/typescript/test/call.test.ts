@@ -247,7 +247,7 @@ test("a hook is told of retries and of the end of each call, and cannot break on
   client.close();
 });
 
-test("a daemon that comes late is found, and without one the last answer says why", async () => {
+test("a daemon that comes late is found, and without one the last answer says why", async (t) => {
   const late = await new FakeServer().start();
   const port = Number(late.address.split(":")[1]);
   await late.stop();
@@ -256,10 +256,10 @@ test("a daemon that comes late is found, and without one the last answer says wh
   assert.match(gone.message, /ECONNREFUSED/);
   const call = client.getSession({ sessionId: "s1" });
   const again = new FakeServer();
+  t.after(() => again.stop());
   setTimeout(() => void again.start(port), 200);
   assert.equal((await call).sessionId, "s1");
   client.close();
-  await again.stop();
 });
 
 test("a list is read page after page, and no page that nobody wants", async () => {
