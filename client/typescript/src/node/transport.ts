@@ -2,7 +2,9 @@
 import * as net from "node:net";
 import * as tls from "node:tls";
 import { Code, ConnectError, type Transport } from "@connectrpc/connect";
-import { createGrpcTransport, Http2SessionManager } from "@connectrpc/connect-node";
+import type { UniversalClientFn } from "@connectrpc/connect/protocol";
+import { createTransport } from "@connectrpc/connect/protocol-grpc";
+import { createNodeHttpClient, Http2SessionManager } from "@connectrpc/connect-node";
 import type { RenewableTransport } from "../call.js";
 import type { Address } from "./address.js";
 
@@ -63,8 +65,21 @@ export class GrpcTransport implements RenewableTransport {
       { pingIntervalMs: PING_INTERVAL_MS },
       { createConnection: () => this.#connect() },
     );
-    // The daemon compresses nothing, and takes nothing compressed.
-    return [connection, createGrpcTransport({ baseUrl, sessionManager: connection, acceptCompression: [] })];
+    const transport = createTransport({
+      baseUrl,
+      httpClient: withReadableMessages(
+        createNodeHttpClient({ httpVersion: "2", sessionProvider: () => connection }),
+      ),
+      useBinaryFormat: true,
+      interceptors: [],
+      // The daemon compresses nothing, and takes nothing compressed.
+      acceptCompression: [],
+      sendCompression: null,
+      compressMinBytes: 0,
+      readMaxBytes: 0xffffffff,
+      writeMaxBytes: 0xffffffff,
+    });
+    return [connection, transport];
   }
 
   #connect(): net.Socket {
@@ -82,5 +97,40 @@ export class GrpcTransport implements RenewableTransport {
     socket.once(this.#tls === undefined ? "connect" : "secureConnect", () => clearTimeout(timer));
     socket.once("close", () => clearTimeout(timer));
     return socket;
+  }
+}
+
+// gRPC wants a message that is not encoded as it should be passed on as it is. Connect throws, and with it the code is
+// lost: proxies do send such messages.
+function withReadableMessages(client: UniversalClientFn): UniversalClientFn {
+  return async (request) => {
+    const response = await client(request);
+    makeReadable(response.header);
+    return {
+      ...response,
+      body: {
+        [Symbol.asyncIterator]() {
+          const chunks = response.body[Symbol.asyncIterator]();
+          return {
+            async next() {
+              const chunk = await chunks.next();
+              if (chunk.done === true) makeReadable(response.trailer);
+              return chunk;
+            },
+            throw: (error: unknown) => chunks.throw?.(error) ?? Promise.reject(error),
+          };
+        },
+      },
+    };
+  };
+}
+
+function makeReadable(headers: Headers): void {
+  const message = headers.get("grpc-message");
+  if (message === null) return;
+  try {
+    decodeURIComponent(message);
+  } catch {
+    headers.set("grpc-message", message.replaceAll("%", "%25"));
   }
 }
