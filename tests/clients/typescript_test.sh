@@ -44,6 +44,7 @@ if ! cmp -s package-lock.json installed.json; then
 fi
 
 ROOT=$root npm run --silent generate
+npm run --silent format
 npm run --silent build
 npm test --silent
 

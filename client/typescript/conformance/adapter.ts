@@ -106,7 +106,11 @@ function connect({ args = {}, client = "main" }: Request): Fields {
   return {};
 }
 
-async function call(client: sessiond.Client, method: DescMethod, { args = {}, options = {} }: Request): Promise<unknown> {
+async function call(
+  client: sessiond.Client,
+  method: DescMethod,
+  { args = {}, options = {} }: Request,
+): Promise<unknown> {
   const request = parse(method.input, args);
   const how = { timeoutMs: ms(options.timeout_s) };
   const made = (client as unknown as Record<string, (request: unknown, how: unknown) => unknown>)[method.localName]?.(
@@ -212,7 +216,8 @@ async function runTask(client: sessiond.Client, { args = {} }: Request): Promise
     if (error instanceof sessiond.TaskFailedError) {
       return end("failed", error.task, error.attempts, (error.cause as Error).message);
     }
-    if (error instanceof sessiond.TaskCancelledError) return end("cancelled", error.task, error.attempts, error.message);
+    if (error instanceof sessiond.TaskCancelledError)
+      return end("cancelled", error.task, error.attempts, error.message);
     if (error instanceof sessiond.TaskLostError) return end("lost", error.task, error.attempts, error.message);
     throw error;
   }
@@ -233,7 +238,7 @@ async function answer(request: Request): Promise<unknown> {
   if (request.op === "connect") return connect(request);
   const client = clients.get(request.client ?? "main");
   if (client === undefined) throw new Unsupported(`there is no client ${request.client}`);
-  if (request.op === "disconnect") return client.close(), {};
+  if (request.op === "disconnect") return (client.close(), {});
   if (request.op === "run_task") return runTask(client, request);
   if (request.op.startsWith("watch_")) return watch(client, request);
   const method = methods.get(request.op);

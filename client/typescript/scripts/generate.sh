@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Writes src/gen: the messages and services of proto/sessiond/v1, and google.rpc's details of refusals, which the package
-# keeps to itself. ROOT says where the repository is, if it is not two folders up.
+# Writes src/gen: the messages and services of proto/sessiond/v1, and google.rpc's details of refusals, which the
+# package keeps to itself. ROOT says where the repository is, if it is not two folders up.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 root=$(cd "${ROOT:-../..}" && pwd)

@@ -1,4 +1,4 @@
-// Type-checks and runs the TypeScript of a page, as it stands there, where the package is installed and nothing else is:
+// Type-checks and runs the TypeScript of a page, as it stands there, where nothing but the package is installed:
 //
 //   node run_examples.mjs FOLDER TSC PAGE.md…
 //

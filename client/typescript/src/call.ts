@@ -100,7 +100,7 @@ export class Caller {
     options: CallOptions = {},
   ): Promise<MessageShape<O>> {
     const fields = request as { requestId?: string; sessionId?: string; session?: { sessionId?: string } };
-    if (fields.requestId === "") fields.requestId = crypto.randomUUID();
+    if (fields.requestId === "") fields.requestId = newRequestId();
     const name = nameOf(method);
     const timeoutMs = options.timeoutMs ?? this.options.timeoutMs ?? TIMEOUT_MS;
     const begun = performance.now();
@@ -167,7 +167,8 @@ export class Caller {
     if (!headers.has("user-agent")) headers.set("user-agent", `sessiond-typescript/${version}`);
     if (traceparent !== undefined && !headers.has("traceparent")) headers.set("traceparent", traceparent);
     const { token } = this.options;
-    if (token !== undefined) headers.set("authorization", `Bearer ${typeof token === "string" ? token : await token()}`);
+    if (token !== undefined)
+      headers.set("authorization", `Bearer ${typeof token === "string" ? token : await token()}`);
     return headers;
   }
 
@@ -185,7 +186,12 @@ export class Caller {
 
   #cancelled(method: string, signal: AbortSignal | undefined): SessiondError | undefined {
     if (signal?.aborted) {
-      return makeError({ code: "CANCELLED", message: "The call was cancelled by its caller.", method, cause: signal.reason });
+      return makeError({
+        code: "CANCELLED",
+        message: "The call was cancelled by its caller.",
+        method,
+        cause: signal.reason,
+      });
     }
     if (this.closed.aborted) return makeError({ code: "CANCELLED", message: "The client is closed.", method });
     return undefined;
@@ -194,4 +200,14 @@ export class Caller {
 
 export function nameOf(method: { readonly name: string; readonly parent: { readonly typeName: string } }): string {
   return `${method.parent.typeName}/${method.name}`;
+}
+
+/** A random UUID (version 4). */
+export function newRequestId(): string {
+  // Browsers have randomUUID on encrypted pages only.
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  bytes[6] = ((bytes[6] ?? 0) & 0x0f) | 0x40;
+  bytes[8] = ((bytes[8] ?? 0) & 0x3f) | 0x80;
+  const hex = [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+  return hex.replace(/^(.{8})(.{4})(.{4})(.{4})/, "$1-$2-$3-$4-");
 }

@@ -50,9 +50,9 @@ export interface Client
   /** Watches sessions; see Watch. */
   watch(request?: Init<WatchSessionsRequest>, options?: WatchOptions): Watch;
   /**
-   * Runs a task: starts it, keeps it alive while `work` runs, and completes it with what `work` returns, or fails it with
-   * what it throws. Rejects with TaskFailedError, TaskCancelledError or TaskLostError; with a SessiondError when the
-   * daemon refuses the start or the completion.
+   * Runs a task: starts it, keeps it alive while `work` runs, and completes it with what `work` returns, or fails it
+   * with what it throws. Rejects with TaskFailedError, TaskCancelledError or TaskLostError; with a SessiondError when
+   * the daemon refuses the start or the completion.
    */
   runTask(
     options: RunTaskOptions,
@@ -104,10 +104,8 @@ export function createClient(options: ClientOptions): Client {
     watch: (request: Init<WatchSessionsRequest> = {}, options: WatchOptions = {}) => watch(caller, request, options),
     runTask: (options: RunTaskOptions, work: (task: RunningTask) => Promise<JsonObject | void> | JsonObject | void) =>
       runTask(client, caller, options, work),
-    importSessions: (
-      sessions: AsyncIterable<ImportRequest> | Iterable<ImportRequest>,
-      options: ImportOptions = {},
-    ) => importSessions(caller, sessions, options),
+    importSessions: (sessions: AsyncIterable<ImportRequest> | Iterable<ImportRequest>, options: ImportOptions = {}) =>
+      importSessions(caller, sessions, options),
     with: (other: CallerOptions) => createClient({ ...options, ...other }),
     close,
   });

@@ -28,8 +28,8 @@ const name = nameOf(method);
 type Request = MessageShape<typeof ImportSessionsRequestSchema>;
 
 /**
- * Takes sessions in, and tells what became of each, in their order. What a lost connection left unanswered is sent again:
- * a session that is there already is left as it is.
+ * Takes sessions in, and tells what became of each, in their order. What a lost connection left unanswered is sent
+ * again: a session that is there already is left as it is.
  */
 export async function* importSessions(
   caller: Caller,

@@ -140,7 +140,13 @@ class Run implements RunningTask {
   /** The work is done, and its completion under way. */
   completing = false;
 
-  constructor(client: Client, caller: Caller, options: RunTaskOptions, task: SessionTask, readonly attempt: number) {
+  constructor(
+    client: Client,
+    caller: Caller,
+    options: RunTaskOptions,
+    task: SessionTask,
+    readonly attempt: number,
+  ) {
     this.#client = client;
     this.#caller = caller;
     this.#options = options;
@@ -197,7 +203,10 @@ class Run implements RunningTask {
       this.#heard = performance.now();
       try {
         // Whoever does not answer within an interval is asked anew. The end of the work does not wait for an answer.
-        this.#task = await this.#client.reportTaskProgress(ids, { timeoutMs: Math.max(intervalMs, 1000), signal: ended });
+        this.#task = await this.#client.reportTaskProgress(ids, {
+          timeoutMs: Math.max(intervalMs, 1000),
+          signal: ended,
+        });
       } catch (refusal) {
         if (ended.aborted) return;
         await this.throwIfGone(refusal).catch((gone: unknown) => this.#gone.abort(gone));

@@ -197,8 +197,8 @@ class StreamEnded extends Error {
   }
 }
 
-// One stream, from its request to its end. One response is read ahead: a slow caller slows the daemon's sending down, and
-// what has arrived when a connection breaks is not lost.
+// One stream, from its request to its end. One response is read ahead: a slow caller slows the daemon's sending down,
+// and what has arrived when a connection breaks is not lost.
 class Stream {
   readonly #controller = new AbortController();
   readonly #responses: Promise<AsyncIterator<WatchSessionsResponse>>;
@@ -254,10 +254,6 @@ async function* only<T>(item: T): AsyncGenerator<T> {
   yield item;
 }
 
-export function watch(
-  caller: Caller,
-  request: Init<WatchSessionsRequest>,
-  options: WatchOptions,
-): Watch {
+export function watch(caller: Caller, request: Init<WatchSessionsRequest>, options: WatchOptions): Watch {
   return new Watch(caller, requestFrom(WatchSessionsRequestSchema, request), options);
 }

@@ -19,7 +19,17 @@ test("an address is HOST:PORT, [IPV6]:PORT or a unix socket", () => {
   assert.equal(parseAddress("unix:///run/s.sock", "server").path, "/run/s.sock");
 });
 
-for (const bad of ["", "localhost", "localhost:", ":7377", "localhost:0", "localhost:65536", "::1:7377", "[x]:1", "unix:"]) {
+for (const bad of [
+  "",
+  "localhost",
+  "localhost:",
+  ":7377",
+  "localhost:0",
+  "localhost:65536",
+  "::1:7377",
+  "[x]:1",
+  "unix:",
+]) {
   test(`"${bad}" is no address, and what is wanted is said`, () => {
     assert.throws(() => parseAddress(bad, "server"), /server is ".*HOST:PORT, for example 127\.0\.0\.1:7377/);
   });

@@ -42,7 +42,10 @@ async function forever(signal: AbortSignal): Promise<never> {
   throw signal.reason;
 }
 
-async function rejection<T extends Error>(promise: Promise<unknown>, type: abstract new (...args: never[]) => T): Promise<T> {
+async function rejection<T extends Error>(
+  promise: Promise<unknown>,
+  type: abstract new (...args: never[]) => T,
+): Promise<T> {
   const error = await promise.then(
     () => assert.fail("It was not rejected."),
     (thrown: unknown) => thrown,

@@ -5,11 +5,7 @@ import type { AddressInfo, Socket } from "node:net";
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { Code, ConnectError, type ConnectRouter, type HandlerContext } from "@connectrpc/connect";
 import { connectNodeAdapter } from "@connectrpc/connect-node";
-import {
-  BadRequestSchema,
-  ErrorInfoSchema,
-  RetryInfoSchema,
-} from "../src/gen/google/rpc/error_details_pb.js";
+import { BadRequestSchema, ErrorInfoSchema, RetryInfoSchema } from "../src/gen/google/rpc/error_details_pb.js";
 import {
   type ListSessionsResponse,
   ListSessionsResponseSchema,
@@ -27,14 +23,18 @@ export function refusal(
   code: Code,
   reason: string,
   category: string,
-  more: { metadata?: Record<string, string>; retryMs?: number; field?: string; headers?: HeadersInit; domain?: string } = {},
+  more: {
+    metadata?: Record<string, string>;
+    retryMs?: number;
+    field?: string;
+    headers?: HeadersInit;
+    domain?: string;
+  } = {},
 ): ConnectError {
   const { metadata, retryMs, field, headers, domain = "sessiond" } = more;
   return new ConnectError(`It is refused: ${reason}.`, code, headers, [
     { desc: ErrorInfoSchema, value: { reason, domain, metadata: { ...metadata, category } } },
-    ...(retryMs === undefined
-      ? []
-      : [{ desc: RetryInfoSchema, value: { retryDelay: durationFrom(retryMs) } }]),
+    ...(retryMs === undefined ? [] : [{ desc: RetryInfoSchema, value: { retryDelay: durationFrom(retryMs) } }]),
     ...(field === undefined
       ? []
       : [{ desc: BadRequestSchema, value: { fieldViolations: [{ field, description: "It is wrong." }] } }]),

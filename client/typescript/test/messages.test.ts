@@ -43,7 +43,10 @@ test("a request takes Dates, RFC 3339 text, milliseconds and lists of paths", ()
   assert.equal(timestampFrom(new Date(-1)).toISOString(), "1969-12-31T23:59:59.999000Z");
   assert.throws(() => timestampFrom("yesterday"), /"yesterday" is no time; write it as RFC 3339/);
   assert.throws(() => timestampFrom(new Date(Number.NaN)), RangeError);
-  const session = requestFrom(SessionSchema, { createTime: new Date(1500), files: [{ createTime: "1970-01-01T00:00:02Z" }] });
+  const session = requestFrom(SessionSchema, {
+    createTime: new Date(1500),
+    files: [{ createTime: "1970-01-01T00:00:02Z" }],
+  });
   assert.deepEqual([session.createTime?.seconds, session.createTime?.nanos], [1n, 500_000_000]);
   assert.equal(session.files[0]?.createTime?.seconds, 2n);
 
@@ -52,13 +55,18 @@ test("a request takes Dates, RFC 3339 text, milliseconds and lists of paths", ()
   assert.equal(milliseconds(durationFrom(-1500)), -1500);
   assert.throws(() => durationFrom(Number.NaN), RangeError);
 
-  const update = requestFrom(UpdateSessionRequestSchema, { updateMask: ["labels.My_Key", "context.a_1", "labels.`a.b`"] });
+  const update = requestFrom(UpdateSessionRequestSchema, {
+    updateMask: ["labels.My_Key", "context.a_1", "labels.`a.b`"],
+  });
   const sent = fromBinary(UpdateSessionRequestSchema, toBinary(UpdateSessionRequestSchema, update));
   assert.deepEqual(sent.updateMask?.paths, ["labels.My_Key", "context.a_1", "labels.`a.b`"]);
 });
 
 test("a field that does not exist is refused, and those that do are named", () => {
-  assert.throws(() => requestFrom(StartTaskRequestSchema, { session_id: "s1" }), /has no field session_id; it has: sessionId/);
+  assert.throws(
+    () => requestFrom(StartTaskRequestSchema, { session_id: "s1" }),
+    /has no field session_id; it has: sessionId/,
+  );
 });
 
 test("the version is package.json's", () => {

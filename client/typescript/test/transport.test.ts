@@ -1,6 +1,7 @@
 // The same layer on other transports: in memory, and the ones that browsers use, over fetch.
 import assert from "node:assert/strict";
 import { once } from "node:events";
+import { readFileSync } from "node:fs";
 import * as http from "node:http";
 import type { AddressInfo } from "node:net";
 import { after, test } from "node:test";
@@ -22,7 +23,9 @@ const routes = (router: ConnectRouter) =>
       }
       return { sessionId, context: { deep: { list: [1, "a", null] } }, updateTime: { seconds: 1n, nanos: 2000 } };
     },
-    updateSession: ({ updateMask }) => ({ labels: Object.fromEntries((updateMask?.paths ?? []).map((path) => [path, ""])) }),
+    updateSession: ({ updateMask }) => ({
+      labels: Object.fromEntries((updateMask?.paths ?? []).map((path) => [path, ""])),
+    }),
     watchSessions: async function* ({ resumeToken }): AsyncGenerator<WatchResponse> {
       yield { kind: { case: "bookmark", value: {} }, resumeToken: "t1" };
       if (resumeToken === "") throw draining();
@@ -82,4 +85,18 @@ test("a server that is not there is UNAVAILABLE over fetch, too", async () => {
     const client = createClient({ transport: make({ baseUrl: `http://127.0.0.1:${port}` }), timeoutMs: 200 });
     await assert.rejects(client.pauseSession({ sessionId: "s1" }), UnavailableError);
   }
+});
+
+test("the browser's entry reaches no module of Node", () => {
+  const reached = new Set<string>();
+  const reach = (url: URL) => {
+    if (reached.has(url.href)) return;
+    reached.add(url.href);
+    for (const [, name = ""] of readFileSync(url, "utf8").matchAll(/^(?:import|export|\}).* from "([^"]+)";/gm)) {
+      if (name.startsWith(".")) reach(new URL(name, url));
+      else assert.match(name, /^@(bufbuild\/protobuf|connectrpc\/connect)(\/|$)/, `${url.href} imports ${name}`);
+    }
+  };
+  reach(new URL("../src/browser.js", import.meta.url));
+  assert.ok(reached.size > 20);
 });

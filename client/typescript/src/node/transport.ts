@@ -67,9 +67,7 @@ export class GrpcTransport implements RenewableTransport {
     );
     const transport = createTransport({
       baseUrl,
-      httpClient: withReadableMessages(
-        createNodeHttpClient({ httpVersion: "2", sessionProvider: () => connection }),
-      ),
+      httpClient: withReadableMessages(createNodeHttpClient({ httpVersion: "2", sessionProvider: () => connection })),
       useBinaryFormat: true,
       interceptors: [],
       // The daemon compresses nothing, and takes nothing compressed.
