@@ -1,0 +1,281 @@
+// Calls against a fake daemon: what is sent, what is tried again, and what is told of it.
+import assert from "node:assert/strict";
+import { after, beforeEach, test } from "node:test";
+import { Code, ConnectError } from "@connectrpc/connect";
+import {
+  CancelledError,
+  type ClientEvent,
+  connect,
+  DeadlineExceededError,
+  ErrorReason,
+  FailedPreconditionError,
+  InvalidArgumentError,
+  NotFoundError,
+  SessiondError,
+  UnavailableError,
+} from "../src/index.js";
+import { draining, FakeServer, refusal } from "./fake.js";
+
+const server = await new FakeServer().start();
+after(() => server.stop());
+beforeEach(() => {
+  server.next.length = 0;
+  server.asked.length = 0;
+});
+
+async function refused<T extends SessiondError>(
+  call: Promise<unknown>,
+  type: abstract new (...args: never[]) => T,
+): Promise<T> {
+  const error = await call.then(
+    () => assert.fail("It was not refused."),
+    (thrown: unknown) => thrown,
+  );
+  assert.ok(error instanceof type, String(error));
+  return error;
+}
+
+test("one request_id is drawn for a change and kept through its retries", async () => {
+  const client = server.client();
+  server.next.push(draining(), draining());
+  await client.pauseSession({ sessionId: "s1" });
+  await client.pauseSession({ sessionId: "s1" });
+  const ids = server.asked.map(({ requestId }) => requestId);
+  assert.equal(ids.length, 4);
+  assert.match(ids[0] ?? "", /^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/);
+  assert.equal(new Set(ids.slice(0, 3)).size, 1);
+  assert.notEqual(ids[3], ids[0]);
+  client.close();
+});
+
+test("the caller's request_id is sent as it is, and the caller's request is left as it was", async () => {
+  const client = server.client();
+  const request = { sessionId: "s1" };
+  await client.pauseSession({ ...request, requestId: "mine" });
+  await client.pauseSession(request);
+  assert.equal(server.asked[0]?.requestId, "mine");
+  assert.deepEqual(request, { sessionId: "s1" });
+  client.close();
+});
+
+test("a connection that is cut before the answer is no end: the change is sent again", async () => {
+  const client = server.client();
+  server.next.push("cut");
+  const session = await client.pauseSession({ sessionId: "s1" });
+  assert.equal(session.sessionId, "s1");
+  assert.equal(server.asked.length, 2);
+  assert.equal(server.asked[0]?.requestId, server.asked[1]?.requestId);
+  client.close();
+});
+
+test("nothing but UNAVAILABLE is tried again", async () => {
+  const client = server.client();
+  for (const code of [Code.Internal, Code.Aborted, Code.ResourceExhausted, Code.DeadlineExceeded, Code.Canceled]) {
+    server.asked.length = 0;
+    server.next.push(new ConnectError("no", code));
+    await refused(client.pauseSession({ sessionId: "s1" }), SessiondError);
+    assert.equal(server.asked.length, 1, Code[code]);
+  }
+  client.close();
+});
+
+test("pauses are as long as RetryInfo says, and as the server's pushback says", async () => {
+  const client = server.client();
+  const pauses = () => server.asked.slice(1).map(({ at }, index) => at - (server.asked[index]?.at ?? 0));
+  server.next.push(refusal(Code.Unavailable, "DRAINING", "TEMPORARY", { retryMs: 120 }));
+  await client.getSession({ sessionId: "s1" });
+  assert.ok((pauses()[0] ?? 0) >= 119, String(pauses()));
+
+  server.asked.length = 0;
+  server.next.push(new ConnectError("later", Code.Unavailable, { "grpc-retry-pushback-ms": "130" }));
+  await client.getSession({ sessionId: "s1" });
+  assert.ok((pauses()[0] ?? 0) >= 129, String(pauses()));
+  client.close();
+});
+
+test("a negative pushback means no retry, and so does one that cannot be read", async () => {
+  const client = server.client();
+  for (const pushback of ["-1", "soon"]) {
+    server.asked.length = 0;
+    server.next.push(new ConnectError("never", Code.Unavailable, { "grpc-retry-pushback-ms": pushback }));
+    await refused(client.getSession({ sessionId: "s1" }), UnavailableError);
+    assert.equal(server.asked.length, 1);
+  }
+  client.close();
+});
+
+test("a call ends with its deadline, whatever it waits for", async () => {
+  const client = server.client({ timeoutMs: 150 });
+  server.next.push("hang");
+  await refused(client.getSession({ sessionId: "s1" }), DeadlineExceededError);
+  const timeout = server.asked[0]?.headers.get("grpc-timeout") ?? "";
+  assert.match(timeout, /^\d+m$/);
+  assert.ok(Number.parseInt(timeout, 10) <= 150, timeout);
+
+  server.next.push(...Array.from({ length: 1000 }, draining));
+  const begun = performance.now();
+  const error = await refused(client.getSession({ sessionId: "s1" }), SessiondError);
+  assert.ok(performance.now() - begun < 1000);
+  assert.ok(error instanceof UnavailableError || error instanceof DeadlineExceededError);
+  client.close();
+});
+
+test("a pause beyond the deadline is not begun", async () => {
+  const client = server.client({ timeoutMs: 200 });
+  server.next.push(refusal(Code.Unavailable, "DATABASE_UNAVAILABLE", "TEMPORARY", { retryMs: 900 }));
+  const begun = performance.now();
+  const error = await refused(client.getSession({ sessionId: "s1" }), UnavailableError);
+  assert.ok(performance.now() - begun < 150);
+  assert.equal(error.reason, ErrorReason.DATABASE_UNAVAILABLE);
+  assert.equal(error.retryAfterMs, 900);
+  client.close();
+});
+
+test("an AbortSignal ends a call and a pause, and the client's end does", async () => {
+  const client = server.client();
+  server.next.push("hang");
+  const error = await refused(
+    client.getSession({ sessionId: "s1" }, { signal: AbortSignal.timeout(30) }),
+    CancelledError,
+  );
+  assert.equal((error.cause as Error).name, "TimeoutError");
+
+  server.next.push(refusal(Code.Unavailable, "DRAINING", "TEMPORARY", { retryMs: 5000 }));
+  server.asked.length = 0;
+  await refused(client.getSession({ sessionId: "s1" }, { signal: AbortSignal.timeout(50) }), SessiondError);
+  assert.equal(server.asked.length, 1);
+
+  server.next.push("hang");
+  const waiting = refused(client.getSession({ sessionId: "s1" }), CancelledError);
+  setTimeout(() => client.close(), 30);
+  assert.match((await waiting).message, /closed/);
+  await refused(client.getSession({ sessionId: "s1" }), CancelledError);
+});
+
+test("a refusal tells reason, category, metadata and details", async () => {
+  const client = server.client();
+  const metadata = { from: "upload", to: "review", allowed: "processing" };
+  server.next.push(refusal(Code.FailedPrecondition, "INVALID_TRANSITION", "USER_FIXABLE", { metadata }));
+  const error = await refused(client.pauseSession({ sessionId: "s1" }), FailedPreconditionError);
+  assert.equal(error.code, "FAILED_PRECONDITION");
+  assert.equal(error.reason, ErrorReason.INVALID_TRANSITION);
+  assert.equal(error.reasonName, "INVALID_TRANSITION");
+  assert.equal(error.category, "USER_FIXABLE");
+  assert.deepEqual(error.metadata, metadata);
+  assert.equal(error.message, "It is refused: INVALID_TRANSITION.");
+  assert.equal(error.name, "FailedPreconditionError");
+  assert.equal(error.method, "sessiond.v1.SessionService/PauseSession");
+  assert.match(error.whoCanFixIt, /whoever sent the request/);
+  assert.ok(error.fromDaemon);
+
+  server.next.push(refusal(Code.InvalidArgument, "INVALID_FIELD", "USER_FIXABLE", { field: "actor" }));
+  const invalid = await refused(client.pauseSession({ sessionId: "s1" }), InvalidArgumentError);
+  assert.deepEqual(invalid.fieldViolations, [{ field: "actor", description: "It is wrong." }]);
+  client.close();
+});
+
+test("a miss says why, and since when", async () => {
+  const client = server.client();
+  const metadata = { session_id: "s1", delete_time: "2026-01-02T03:04:05.000006Z" };
+  server.next.push(refusal(Code.NotFound, "DELETED", "USER_FIXABLE", { metadata }));
+  const error = await refused(client.getSession({ sessionId: "s1" }), NotFoundError);
+  assert.equal(error.why, "DELETED");
+  assert.equal(error.since?.toISOString(), "2026-01-02T03:04:05.000006Z");
+
+  server.next.push(refusal(Code.NotFound, "NEVER_EXISTED", "USER_FIXABLE"));
+  assert.equal((await refused(client.getSession({ sessionId: "s1" }), NotFoundError)).since, undefined);
+  client.close();
+});
+
+test("a status that no daemon made has no reason; a reason newer than this client keeps its name", async () => {
+  const client = server.client();
+  server.next.push(refusal(Code.Internal, "INVALID_FIELD", "USER_FIXABLE", { domain: "elsewhere" }));
+  const foreign = await refused(client.getSession({ sessionId: "s1" }), SessiondError);
+  assert.deepEqual(
+    [foreign.reason, foreign.reasonName, foreign.category, foreign.fromDaemon],
+    [ErrorReason.ERROR_REASON_UNSPECIFIED, "", "", false],
+  );
+  server.next.push(refusal(Code.FailedPrecondition, "BRAND_NEW", "TEMPORARY"));
+  const newer = await refused(client.getSession({ sessionId: "s1" }), FailedPreconditionError);
+  assert.deepEqual(
+    [newer.reason, newer.reasonName, newer.category],
+    [ErrorReason.ERROR_REASON_UNSPECIFIED, "BRAND_NEW", "TEMPORARY"],
+  );
+  client.close();
+});
+
+test("metadata: who calls, a token for each attempt, the trace, and the caller's own", async () => {
+  let tokens = 0;
+  const traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+  const client = server.client({
+    token: async () => `token-${++tokens}`,
+    traceparent: () => traceparent,
+    headers: { "x-team": "a" },
+  });
+  server.next.push(draining());
+  await client.getSession({ sessionId: "s1" }, { headers: { "x-call": "b" } });
+  assert.deepEqual(
+    server.asked.map(({ headers }) => headers.get("authorization")),
+    ["Bearer token-1", "Bearer token-2"],
+  );
+  const headers = server.asked[1]?.headers;
+  assert.equal(headers?.get("traceparent"), traceparent);
+  assert.equal(headers?.get("x-team"), "a");
+  assert.equal(headers?.get("x-call"), "b");
+  assert.match(headers?.get("user-agent") ?? "", /^sessiond-typescript\/\d+\.\d+\.\d+$/);
+  client.close();
+});
+
+test("a hook is told of retries and of the end of each call, and cannot break one", async () => {
+  const events: ClientEvent[] = [];
+  const client = server.client({
+    onEvent: (event) => {
+      events.push(event);
+      throw new Error("a broken hook");
+    },
+  });
+  server.next.push(draining());
+  await client.pauseSession({ sessionId: "s1" });
+  assert.deepEqual(
+    events.map(({ type }) => type),
+    ["retry", "call"],
+  );
+  const call = events[1];
+  assert.ok(call?.type === "call");
+  assert.deepEqual([call.attempts, call.sessionId, call.error], [2, "s1", undefined]);
+  assert.equal(call.requestId, server.asked[0]?.requestId);
+  client.close();
+});
+
+test("a daemon that comes late is found, and without one the last answer says why", async (t) => {
+  const late = await new FakeServer().start();
+  const port = Number(late.address.split(":")[1]);
+  await late.stop();
+  const client = connect({ server: late.address, timeoutMs: 5000 });
+  const gone = await refused(client.getSession({ sessionId: "s1" }, { timeoutMs: 100 }), UnavailableError);
+  assert.match(gone.message, /ECONNREFUSED/);
+  const call = client.getSession({ sessionId: "s1" });
+  const again = new FakeServer();
+  t.after(() => again.stop());
+  setTimeout(() => void again.start(port), 200);
+  assert.equal((await call).sessionId, "s1");
+  client.close();
+});
+
+test("a list is read page after page, and no page that nobody wants", async () => {
+  const client = server.client();
+  server.hold("", ["a", "b"], "p2");
+  server.hold("p2", [], "p3");
+  server.hold("p3", ["c"], "");
+  const seen: string[] = [];
+  for await (const session of client.listSessions({ filter: 'owner_id = "ada"' })) seen.push(session.sessionId);
+  assert.deepEqual(seen, ["a", "b", "c"]);
+  const pages: number[] = [];
+  for await (const page of client.listSessions().pages()) pages.push(page.items.length);
+  assert.deepEqual(pages, [2, 0, 1]);
+
+  server.pages.set("p2", refusal(Code.InvalidArgument, "INVALID_PAGE_TOKEN", "USER_FIXABLE"));
+  assert.equal((await client.listSessions().toArray(2)).length, 2);
+  await refused(client.listSessions().toArray(), InvalidArgumentError);
+  client.close();
+});

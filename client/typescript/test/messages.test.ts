@@ -1,0 +1,75 @@
+// Requests as plain objects, times as Dates that keep their microseconds.
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { test } from "node:test";
+import { create, fromBinary, toBinary, toJson } from "@bufbuild/protobuf";
+import { SessionSchema, StartTaskRequestSchema, Time, UpdateSessionRequestSchema, version } from "../src/index.js";
+import { requestFrom, resultFrom } from "../src/messages.js";
+import { durationFrom, milliseconds, timestampFrom } from "../src/time.js";
+
+test("a time is a Date, keeps its microseconds, and is a Timestamp to Protobuf", () => {
+  for (const [seconds, nanos, text] of [
+    [1_767_323_045n, 6_000, "2026-01-02T03:04:05.000006Z"],
+    [1_767_323_045n, 999_999_000, "2026-01-02T03:04:05.999999Z"],
+    [0n, 0, "1970-01-01T00:00:00.000000Z"],
+    [-1n, 999_999_000, "1969-12-31T23:59:59.999999Z"],
+  ] as const) {
+    const bytes = toBinary(SessionSchema, create(SessionSchema, { createTime: { seconds, nanos } }));
+    const session = resultFrom(SessionSchema, fromBinary(SessionSchema, bytes));
+    const time = session.createTime;
+    assert.ok(time instanceof Date && time instanceof Time);
+    assert.equal(time.toISOString(), text);
+    assert.equal(JSON.stringify({ time }), `{"time":"${text}"}`);
+    assert.equal(time.getTime(), Math.floor(Number(seconds) * 1000 + nanos / 1e6));
+    assert.deepEqual([time.seconds, time.nanos], [seconds, nanos]);
+    assert.deepEqual(toBinary(SessionSchema, session), bytes);
+    assert.ok(JSON.stringify(toJson(SessionSchema, session)).includes(text.slice(0, 19)));
+  }
+});
+
+test("times inside lists, maps and messages are Dates, too", () => {
+  const session = create(SessionSchema, {
+    currentTask: { startTime: { seconds: 1n, nanos: 0 } },
+    files: [{ createTime: { seconds: 2n, nanos: 0 } }],
+  });
+  const result = resultFrom(SessionSchema, session);
+  assert.equal(result.currentTask?.startTime?.getTime(), 1000);
+  assert.equal(result.files[0]?.createTime?.getTime(), 2000);
+});
+
+test("a request takes Dates, RFC 3339 text, milliseconds and lists of paths", () => {
+  assert.equal(timestampFrom("2026-01-02T04:04:05.000006+01:00").toISOString(), "2026-01-02T03:04:05.000006Z");
+  assert.equal(timestampFrom("2026-01-02T03:04:05Z").nanos, 0);
+  assert.equal(timestampFrom(new Date(-1)).toISOString(), "1969-12-31T23:59:59.999000Z");
+  assert.throws(() => timestampFrom("yesterday"), /"yesterday" is no time; write it as RFC 3339/);
+  assert.throws(() => timestampFrom(new Date(Number.NaN)), RangeError);
+  const session = requestFrom(SessionSchema, {
+    createTime: new Date(1500),
+    files: [{ createTime: "1970-01-01T00:00:02Z" }],
+  });
+  assert.deepEqual([session.createTime?.seconds, session.createTime?.nanos], [1n, 500_000_000]);
+  assert.equal(session.files[0]?.createTime?.seconds, 2n);
+
+  const start = requestFrom(StartTaskRequestSchema, { heartbeatTimeout: 2500.5 });
+  assert.deepEqual([start.heartbeatTimeout?.seconds, start.heartbeatTimeout?.nanos], [2n, 500_500_000]);
+  assert.equal(milliseconds(durationFrom(-1500)), -1500);
+  assert.throws(() => durationFrom(Number.NaN), RangeError);
+
+  const update = requestFrom(UpdateSessionRequestSchema, {
+    updateMask: ["labels.My_Key", "context.a_1", "labels.`a.b`"],
+  });
+  const sent = fromBinary(UpdateSessionRequestSchema, toBinary(UpdateSessionRequestSchema, update));
+  assert.deepEqual(sent.updateMask?.paths, ["labels.My_Key", "context.a_1", "labels.`a.b`"]);
+});
+
+test("a field that does not exist is refused, and those that do are named", () => {
+  assert.throws(
+    () => requestFrom(StartTaskRequestSchema, { session_id: "s1" }),
+    /has no field session_id; it has: sessionId/,
+  );
+});
+
+test("the version is package.json's", () => {
+  const { version: packaged } = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8"));
+  assert.equal(version, packaged);
+});
