@@ -162,7 +162,7 @@ class WatchScreen final : public WatchView {
     return columns;
   }
 
-  void Apply(const Response::Change& change, bool matches) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+  void Apply(const v1::SessionChange& change, bool matches) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     ++changes_;
     const v1::SessionEvent& event = change.event();
     const auto known = lines_.find(event.session_id());

@@ -137,7 +137,7 @@ const std::string& Change::wire() const {
   absl::call_once(serialized_, [this] {
     // Lent, not copied: serializing it does not change it.
     v1::WatchSessionsResponse response;
-    v1::WatchSessionsResponse::Change& change = *response.mutable_change();
+    v1::SessionChange& change = *response.mutable_change();
     change.unsafe_arena_set_allocated_event(const_cast<v1::SessionEvent*>(&event));
     change.unsafe_arena_set_allocated_session(const_cast<v1::Session*>(session.get()));
     for (const v1::SessionMessage& message : messages) *change.add_messages() = message;

@@ -189,7 +189,7 @@ class Watches {
     if (FieldOf(response, Response::kBookmarkFieldNumber)) ++bookmarks_;
     const auto change = FieldOf(response, Response::kChangeFieldNumber);
     if (!change || !file_.is_open()) return;
-    const auto bytes = FieldOf(*change, Response::Change::kEventFieldNumber);
+    const auto bytes = FieldOf(*change, v1::SessionChange::kEventFieldNumber);
     v1::SessionEvent event;
     if (!bytes || !event.ParseFromArray(bytes->data(), static_cast<int>(bytes->size())))
       throw std::runtime_error("a watch was told something that is no change");
