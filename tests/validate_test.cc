@@ -369,14 +369,16 @@ TEST(Rules, TextsAreWhatWasPublished) {
     int32_t bytes_max;
   };
   std::map<std::string, Text> published = {
-      {"session_id", {R::SESSION_ID, 64}},      {"session_ids", {R::ANY, 4 << 20}},
-      {"namespace", {R::NAMESPACES, 63}},       {"Session.namespace", {R::NAMESPACE, 63}},
-      {"request_id", {R::PRINTABLE, 128}},      {"etag", {R::PRINTABLE, 64}},
-      {"page_token", {R::PRINTABLE, 1024}},     {"resume_token", {R::PRINTABLE, 16384}},
-      {"order_by", {R::TEXT_UNSPECIFIED, 256}}, {"content", {R::TEXT_UNSPECIFIED, 1 << 20}},
-      {"labels", {R::TEXT_UNSPECIFIED, 256}},   {"references", {R::VALUE, 256}},
-      {"user_message", {R::NOT_BLANK, 4096}},   {"recovery_actions", {R::NOT_BLANK, 1024}},
-      {"textproto", {R::ANY, 1 << 20}},
+      {"session_id", {R::SESSION_ID, 64}},        {"session_ids", {R::ANY, 4 << 20}},
+      {"namespace", {R::NAMESPACES, 63}},         {"Session.namespace", {R::NAMESPACE, 63}},
+      {"request_id", {R::PRINTABLE, 128}},        {"etag", {R::PRINTABLE, 64}},
+      {"page_token", {R::PRINTABLE, 1024}},       {"resume_token", {R::PRINTABLE, 16384}},
+      {"order_by", {R::TEXT_UNSPECIFIED, 256}},   {"content", {R::TEXT_UNSPECIFIED, 1 << 20}},
+      {"labels", {R::TEXT_UNSPECIFIED, 256}},     {"references", {R::VALUE, 256}},
+      {"user_message", {R::NOT_BLANK, 4096}},     {"recovery_actions", {R::NOT_BLANK, 1024}},
+      {"textproto", {R::ANY, 1 << 20}},           {"remove_context_keys", {R::NAME, 256}},
+      {"set_labels", {R::TEXT_UNSPECIFIED, 256}}, {"remove_label_keys", {R::LABEL_KEY, 63}},
+      {"set_references", {R::VALUE, 256}},        {"remove_reference_keys", {R::IDENTIFIER, 63}},
   };
   for (const char* name : {"actor", "owner_id", "owner_display_name", "artifact_id",
                            "related_file_id", "related_ticket_id", "author", "resolver",
@@ -434,7 +436,9 @@ std::vector<std::unique_ptr<Message>> Seeds() {
   add(v1::UpdateSessionRequest(),
       session + common +
           "update_mask { paths: 'labels.`a.b`' paths: 'hold' } counter_increments { key: 'n' "
-          "value: -3 } etag: 'r1'");
+          "value: -3 } etag: 'r1' set_context { fields { key: 'x' value { bool_value: true } } } "
+          "remove_context_keys: 'l' set_labels { key: 'b' value: 'c' } remove_label_keys: 'd' "
+          "set_references { key: 'r' value: 's' } remove_reference_keys: 't'");
   add(v1::ActivateSessionRequest(), id + common + "etag: 'r1'");
   add(v1::AdvanceSessionRequest(), id + common + "target_stage: 'upload'");
   add(v1::PauseSessionRequest(), id + common);

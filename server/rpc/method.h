@@ -1,5 +1,5 @@
 // A method as the server sees it: bytes in, bytes out. The steps that all methods share are here:
-// parse, validate, drop output-only fields, handle, serialize.
+// parse, validate, drop output-only fields, make one form of what has two, handle, serialize.
 #pragma once
 
 #include <cassert>
@@ -14,6 +14,7 @@
 #include "server/rpc/call.h"
 #include "server/rpc/output_only.h"
 #include "server/rpc/parse.h"
+#include "server/rpc/plain_fields.h"
 #include "server/rpc/stream.h"
 #include "server/rpc/validate.h"
 
@@ -50,6 +51,7 @@ Awaitable<Bytes> HandleBytes(Service& service,
   if (auto parsed = ParseRequest(bytes, &request); !parsed.ok()) co_return parsed;
   if (auto valid = Validate(request); !valid.ok()) co_return valid;
   DropOutputOnly(request);
+  TakePlainFields(request);
   const absl::StatusOr<Reply> reply =
       co_await (service.*method)(std::move(call), std::move(request));
   if (!reply.ok()) co_return reply.status();

@@ -13,6 +13,7 @@
 #include "google/protobuf/struct.pb.h"
 #include "google/protobuf/timestamp.pb.h"
 #include "server/rpc/field_rules.h"
+#include "server/rpc/plain_fields.h"
 #include "server/rpc/text_rules.h"
 #include "sessiond/v1/admin_service.pb.h"
 #include "sessiond/v1/artifact_service.pb.h"
@@ -308,14 +309,21 @@ absl::Status CheckUpdate(const v1::UpdateSessionRequest& request, Walker& walker
       request.etag() != request.session().etag()) {
     walker.Add("etag", "is not the same as session.etag; send one of them");
   }
-  if (request.update_mask().paths().empty() && request.counter_increments().empty()) {
+  const std::vector<PlainKey> keys = PlainKeysOf(request);
+  if (request.update_mask().paths().empty() && request.counter_increments().empty() &&
+      keys.empty()) {
     return Refusal(v1::INVALID_FIELD_MASK,
-                   "update_mask is empty and no counter is incremented: nothing would change. "
-                   "Name the fields to change, for example labels.team.")
+                   "update_mask is empty, no key is set or removed and no counter is incremented: "
+                   "nothing would change. Name the fields to change, for example labels.team, or "
+                   "give keys, for example in set_labels.")
         .With("path", "")
         .Violation("update_mask", "must name the fields to change");
   }
-  return ParseUpdateMask(request.update_mask()).status();
+  const auto problems = ProblemsOf(keys, request.update_mask().paths_size());
+  for (const auto& [place, wrong] : problems) walker.Add(place, wrong);
+  const absl::StatusOr<std::vector<UpdatePath>> mask = ParseUpdateMask(request.update_mask());
+  if (!mask.ok()) return mask.status();
+  return problems.empty() ? CheckBeside(*mask, keys) : absl::OkStatus();
 }
 
 void CheckDefinition(const v1::ValidateWorkflowRequest& request, Walker& walker) {
