@@ -15,7 +15,8 @@ import java.util.function.Consumer;
 /**
  * What those who look after the data do with many sessions at once.
  *
- * <p>A method has its RPC's name; {@code sessiond/v1/admin_service.proto} says what each is refused for. It takes a request, or
+ * <p>A method has its RPC's name; {@code sessiond/v1/admin_service.proto} says what each is refused for. It takes a
+ * request, or
  * what fills one in. A change without a request_id gets one, the same for all its retries. Thread-safe.
  */
 public final class AdminClient {
@@ -47,7 +48,8 @@ public final class AdminClient {
 
   /** Takes a reference off every session that has it: one batch a call. */
   public DetachReferenceResponse detachReference(Consumer<DetachReferenceRequest.Builder> request) {
-    return detachReference(Calls.build(DetachReferenceRequest.newBuilder(), request, DetachReferenceRequest.Builder::build));
+    return detachReference(
+        Calls.build(DetachReferenceRequest.newBuilder(), request, DetachReferenceRequest.Builder::build));
   }
 
   /** Tells which sessions are due, or, with execute, removes one batch of them. */

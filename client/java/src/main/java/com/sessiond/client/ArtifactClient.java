@@ -14,7 +14,8 @@ import java.util.function.Consumer;
 /**
  * Adds, lists and deletes artifacts.
  *
- * <p>A method has its RPC's name; {@code sessiond/v1/artifact_service.proto} says what each is refused for. It takes a request, or
+ * <p>A method has its RPC's name; {@code sessiond/v1/artifact_service.proto} says what each is refused for. It takes
+ * a request, or
  * what fills one in. A change without a request_id gets one, the same for all its retries. Thread-safe.
  */
 public final class ArtifactClient {
@@ -45,7 +46,8 @@ public final class ArtifactClient {
         request.getPageToken(),
         token -> {
           ListArtifactsResponse page =
-              calls.unary(ArtifactServiceGrpc.getListArtifactsMethod(), request.toBuilder().setPageToken(token).build());
+              calls.unary(
+                  ArtifactServiceGrpc.getListArtifactsMethod(), request.toBuilder().setPageToken(token).build());
           return new Pages.Page<>(page.getArtifactsList(), page.getNextPageToken());
         });
   }
@@ -62,6 +64,7 @@ public final class ArtifactClient {
 
   /** Deletes an artifact. */
   public DeleteArtifactResponse deleteArtifact(Consumer<DeleteArtifactRequest.Builder> request) {
-    return deleteArtifact(Calls.build(DeleteArtifactRequest.newBuilder(), request, DeleteArtifactRequest.Builder::build));
+    return deleteArtifact(
+        Calls.build(DeleteArtifactRequest.newBuilder(), request, DeleteArtifactRequest.Builder::build));
   }
 }

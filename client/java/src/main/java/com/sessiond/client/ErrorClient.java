@@ -15,7 +15,8 @@ import java.util.function.Consumer;
 /**
  * Records, finds, counts and resolves errors.
  *
- * <p>A method has its RPC's name; {@code sessiond/v1/error_service.proto} says what each is refused for. It takes a request, or
+ * <p>A method has its RPC's name; {@code sessiond/v1/error_service.proto} says what each is refused for. It takes a
+ * request, or
  * what fills one in. A change without a request_id gets one, the same for all its retries. Thread-safe.
  */
 public final class ErrorClient {
@@ -83,6 +84,7 @@ public final class ErrorClient {
 
   /** Counts errors, and finds the patterns among them. */
   public SummarizeErrorsResponse summarizeErrors(Consumer<SummarizeErrorsRequest.Builder> request) {
-    return summarizeErrors(Calls.build(SummarizeErrorsRequest.newBuilder(), request, SummarizeErrorsRequest.Builder::build));
+    return summarizeErrors(
+        Calls.build(SummarizeErrorsRequest.newBuilder(), request, SummarizeErrorsRequest.Builder::build));
   }
 }

@@ -12,7 +12,8 @@ import java.util.function.Consumer;
 /**
  * Appends and lists messages.
  *
- * <p>A method has its RPC's name; {@code sessiond/v1/message_service.proto} says what each is refused for. It takes a request, or
+ * <p>A method has its RPC's name; {@code sessiond/v1/message_service.proto} says what each is refused for. It takes a
+ * request, or
  * what fills one in. A change without a request_id gets one, the same for all its retries. Thread-safe.
  */
 public final class MessageClient {
@@ -34,7 +35,8 @@ public final class MessageClient {
 
   /** Appends 1 to 500 messages, all or none. */
   public AppendMessagesResponse appendMessages(Consumer<AppendMessagesRequest.Builder> request) {
-    return appendMessages(Calls.build(AppendMessagesRequest.newBuilder(), request, AppendMessagesRequest.Builder::build));
+    return appendMessages(
+        Calls.build(AppendMessagesRequest.newBuilder(), request, AppendMessagesRequest.Builder::build));
   }
 
   /** Every message of a session, in the order asked for. */

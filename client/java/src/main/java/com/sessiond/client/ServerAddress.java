@@ -26,7 +26,7 @@ record ServerAddress(String target, boolean local) {
     int scheme = text.indexOf("://");
     if (scheme >= 0) {
       throw refusal(
-          where, given, "has a scheme; write " + text.substring(scheme + 3) + ", and tls() for an encrypted connection");
+          where, given, "has a scheme; write " + text.substring(scheme + 3) + ", and tls() for encryption");
     }
     Matcher matcher = HOST_AND_PORT.matcher(text);
     if (!matcher.matches()) {

@@ -31,7 +31,8 @@ import java.util.function.Consumer;
 /**
  * Creates sessions, moves, changes, finds and explains them, and tells of their changes.
  *
- * <p>A method has its RPC's name; {@code sessiond/v1/session_service.proto} says what each is refused for. It takes a request, or
+ * <p>A method has its RPC's name; {@code sessiond/v1/session_service.proto} says what each is refused for. It takes a
+ * request, or
  * what fills one in. A change without a request_id gets one, the same for all its retries. Thread-safe.
  */
 public final class SessionClient {
@@ -63,7 +64,8 @@ public final class SessionClient {
 
   /** CREATING becomes ACTIVE. */
   public Session activateSession(Consumer<ActivateSessionRequest.Builder> request) {
-    return activateSession(Calls.build(ActivateSessionRequest.newBuilder(), request, ActivateSessionRequest.Builder::build));
+    return activateSession(
+        Calls.build(ActivateSessionRequest.newBuilder(), request, ActivateSessionRequest.Builder::build));
   }
 
   /** Answers one session; in the FULL view with its newest files and open errors. */
@@ -83,7 +85,8 @@ public final class SessionClient {
 
   /** Answers for each of up to 1,000 ids, in the order asked: a miss says why. */
   public LookupSessionsResponse lookupSessions(Consumer<LookupSessionsRequest.Builder> request) {
-    return lookupSessions(Calls.build(LookupSessionsRequest.newBuilder(), request, LookupSessionsRequest.Builder::build));
+    return lookupSessions(
+        Calls.build(LookupSessionsRequest.newBuilder(), request, LookupSessionsRequest.Builder::build));
   }
 
   /** Every session that matches, newest first unless asked otherwise. */
@@ -122,6 +125,13 @@ public final class SessionClient {
     return updateSession(Calls.build(UpdateSessionRequest.newBuilder(), request, UpdateSessionRequest.Builder::build));
   }
 
+  /** Changes keys of the context, labels, references, counters and the like, each by its name. */
+  public Session updateSession(String sessionId, Consumer<SessionUpdate> update) {
+    SessionUpdate changes = new SessionUpdate(sessionId);
+    update.accept(changes);
+    return updateSession(changes.build());
+  }
+
   /** Moves to the next stage; at the last one the session is completed. */
   public Session advanceSession(AdvanceSessionRequest request) {
     return calls.unary(SessionServiceGrpc.getAdvanceSessionMethod(), request);
@@ -129,7 +139,8 @@ public final class SessionClient {
 
   /** Moves to the next stage; at the last one the session is completed. */
   public Session advanceSession(Consumer<AdvanceSessionRequest.Builder> request) {
-    return advanceSession(Calls.build(AdvanceSessionRequest.newBuilder(), request, AdvanceSessionRequest.Builder::build));
+    return advanceSession(
+        Calls.build(AdvanceSessionRequest.newBuilder(), request, AdvanceSessionRequest.Builder::build));
   }
 
   /** ACTIVE becomes PAUSED. */
@@ -178,8 +189,11 @@ public final class SessionClient {
   }
 
   /** An owner's sessions that can be recovered, newest first. */
-  public ListRecoverableSessionsResponse listRecoverableSessions(Consumer<ListRecoverableSessionsRequest.Builder> request) {
-    return listRecoverableSessions(Calls.build(ListRecoverableSessionsRequest.newBuilder(), request, ListRecoverableSessionsRequest.Builder::build));
+  public ListRecoverableSessionsResponse listRecoverableSessions(
+      Consumer<ListRecoverableSessionsRequest.Builder> request) {
+    return listRecoverableSessions(
+        Calls.build(
+            ListRecoverableSessionsRequest.newBuilder(), request, ListRecoverableSessionsRequest.Builder::build));
   }
 
   /** Makes a session ACTIVE again, and takes off its mark of failure. */
@@ -189,7 +203,8 @@ public final class SessionClient {
 
   /** Makes a session ACTIVE again, and takes off its mark of failure. */
   public Session recoverSession(Consumer<RecoverSessionRequest.Builder> request) {
-    return recoverSession(Calls.build(RecoverSessionRequest.newBuilder(), request, RecoverSessionRequest.Builder::build));
+    return recoverSession(
+        Calls.build(RecoverSessionRequest.newBuilder(), request, RecoverSessionRequest.Builder::build));
   }
 
   /** Soft-deletes a session. */
@@ -209,7 +224,8 @@ public final class SessionClient {
 
   /** DELETED becomes STOPPED. */
   public Session undeleteSession(Consumer<UndeleteSessionRequest.Builder> request) {
-    return undeleteSession(Calls.build(UndeleteSessionRequest.newBuilder(), request, UndeleteSessionRequest.Builder::build));
+    return undeleteSession(
+        Calls.build(UndeleteSessionRequest.newBuilder(), request, UndeleteSessionRequest.Builder::build));
   }
 
   /** Every event of a session, oldest first. */
@@ -218,13 +234,15 @@ public final class SessionClient {
         request.getPageToken(),
         token -> {
           ListSessionEventsResponse page =
-              calls.unary(SessionServiceGrpc.getListSessionEventsMethod(), request.toBuilder().setPageToken(token).build());
+              calls.unary(
+                  SessionServiceGrpc.getListSessionEventsMethod(), request.toBuilder().setPageToken(token).build());
           return new Pages.Page<>(page.getEventsList(), page.getNextPageToken());
         });
   }
 
   /** Every event of a session, oldest first. */
   public Pages<SessionEvent> listSessionEvents(Consumer<ListSessionEventsRequest.Builder> request) {
-    return listSessionEvents(Calls.build(ListSessionEventsRequest.newBuilder(), request, ListSessionEventsRequest.Builder::build));
+    return listSessionEvents(
+        Calls.build(ListSessionEventsRequest.newBuilder(), request, ListSessionEventsRequest.Builder::build));
   }
 }

@@ -40,7 +40,8 @@ import java.util.function.Supplier;
  * }
  * }</pre>
  *
- * <p>Calls block, at most for the builder's timeout, and throw {@link SessiondException}. Every change has a request_id,
+ * <p>Calls block, at most for the builder's timeout, and throw {@link SessiondException}. Every change has a
+ * request_id,
  * the same for all its retries, so that it takes effect once. What is answered UNAVAILABLE is tried again by itself.
  */
 public final class SessiondClient implements AutoCloseable {
@@ -333,7 +334,7 @@ public final class SessiondClient implements AutoCloseable {
         if (trusted != null) builder.trustManager(trusted.toFile());
         if (certificate != null) builder.keyManager(certificate.toFile(), key.toFile());
       } catch (IOException e) {
-        throw new IllegalArgumentException("A file of tls() or clientCertificate() cannot be read: " + e.getMessage(), e);
+        throw new IllegalArgumentException("A file for TLS cannot be read: " + e.getMessage(), e);
       }
       return builder.build();
     }

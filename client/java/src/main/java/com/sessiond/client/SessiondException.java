@@ -331,7 +331,9 @@ public class SessiondException extends RuntimeException {
   }
 
   static SessiondException of(String method, Throwable thrown) {
-    return of(method, Status.fromThrowable(thrown), trailersOf(thrown), thrown);
+    Status status = Status.fromThrowable(thrown);
+    // gRPC's own exception has nothing that this one does not have, and cannot be serialized.
+    return of(method, status, trailersOf(thrown), status.getCause());
   }
 
   static SessiondException of(String method, Status status, Metadata trailers, Throwable cause) {
@@ -345,7 +347,7 @@ public class SessiondException extends RuntimeException {
             message,
             details == null ? com.google.rpc.Status.getDefaultInstance() : details,
             trailers == null ? null : trailers.get(PUSHBACK),
-            cause == null ? status.getCause() : cause);
+            cause);
     return switch (status.getCode()) {
       case INVALID_ARGUMENT -> new InvalidArgument(parts);
       case NOT_FOUND -> new NotFound(parts);

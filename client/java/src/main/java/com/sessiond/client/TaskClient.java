@@ -17,7 +17,8 @@ import java.util.function.Consumer;
 /**
  * Tracks the background task of a session. {@link SessiondClient#task} does all of it around work of yours.
  *
- * <p>A method has its RPC's name; {@code sessiond/v1/task_service.proto} says what each is refused for. It takes a request, or
+ * <p>A method has its RPC's name; {@code sessiond/v1/task_service.proto} says what each is refused for. It takes a
+ * request, or
  * what fills one in. A change without a request_id gets one, the same for all its retries. Thread-safe.
  */
 public final class TaskClient {
@@ -59,7 +60,8 @@ public final class TaskClient {
 
   /** Says how far it has come, or only that its worker is alive. */
   public SessionTask reportTaskProgress(Consumer<ReportTaskProgressRequest.Builder> request) {
-    return reportTaskProgress(Calls.build(ReportTaskProgressRequest.newBuilder(), request, ReportTaskProgressRequest.Builder::build));
+    return reportTaskProgress(
+        Calls.build(ReportTaskProgressRequest.newBuilder(), request, ReportTaskProgressRequest.Builder::build));
   }
 
   /** Ends it well. */

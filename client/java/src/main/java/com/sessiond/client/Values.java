@@ -20,8 +20,8 @@ public final class Values {
   private Values() {}
 
   /**
-   * A Struct of a map: of null, booleans, numbers, strings, enums (by name), maps, and iterables of those. Anything else
-   * is refused, and so is an integer that a double cannot hold: send it as a string.
+   * A Struct of a map: of null, booleans, numbers, strings, enums (by name), maps, and iterables of those. Anything
+   * else is refused, and so is an integer that a double cannot hold: send it as a string.
    */
   public static Struct struct(Map<String, ?> map) {
     return struct(map, "");

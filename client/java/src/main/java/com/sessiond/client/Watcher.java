@@ -136,7 +136,7 @@ public final class Watcher implements Iterable<WatchItem>, AutoCloseable {
       } else if (isClosed()) {
         return Optional.empty();
       } else if (taken.status() != null) {
-        breakOff(SessiondException.of(METHOD, taken.status(), taken.trailers(), null));
+        breakOff(SessiondException.of(METHOD, taken.status(), taken.trailers(), taken.status().getCause()));
       } else if (System.nanoTime() - heardAt >= silenceMax().toNanos()) {
         calls.leaveConnection();
         Status silence = Status.UNAVAILABLE.withDescription("Nothing was heard for " + silenceMax());
@@ -148,8 +148,8 @@ public final class Watcher implements Iterable<WatchItem>, AutoCloseable {
   }
 
   /**
-   * The position behind the last item that was given: a watch with this resume_token misses nothing and repeats nothing.
-   * A token from before the bookmark starts the initial state again. Until the first response it is the request's own.
+   * The position behind the last item that was given: a watch with this resume_token misses nothing and repeats
+   * nothing. A token from before the bookmark starts the initial state again. Until the first response it is the request's own.
    */
   public String resumeToken() {
     lock.lock();

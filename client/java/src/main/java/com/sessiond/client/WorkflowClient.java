@@ -14,7 +14,8 @@ import java.util.function.Consumer;
 /**
  * Lists, checks and creates workflow definitions.
  *
- * <p>A method has its RPC's name; {@code sessiond/v1/workflow_service.proto} says what each is refused for. It takes a request, or
+ * <p>A method has its RPC's name; {@code sessiond/v1/workflow_service.proto} says what each is refused for. It takes
+ * a request, or
  * what fills one in. A change without a request_id gets one, the same for all its retries. Thread-safe.
  */
 public final class WorkflowClient {
@@ -35,7 +36,8 @@ public final class WorkflowClient {
         request.getPageToken(),
         token -> {
           ListWorkflowsResponse page =
-              calls.unary(WorkflowServiceGrpc.getListWorkflowsMethod(), request.toBuilder().setPageToken(token).build());
+              calls.unary(
+                  WorkflowServiceGrpc.getListWorkflowsMethod(), request.toBuilder().setPageToken(token).build());
           return new Pages.Page<>(page.getWorkflowsList(), page.getNextPageToken());
         });
   }
@@ -62,7 +64,8 @@ public final class WorkflowClient {
 
   /** Creates the next revision of a workflow. */
   public Workflow createWorkflow(Consumer<CreateWorkflowRequest.Builder> request) {
-    return createWorkflow(Calls.build(CreateWorkflowRequest.newBuilder(), request, CreateWorkflowRequest.Builder::build));
+    return createWorkflow(
+        Calls.build(CreateWorkflowRequest.newBuilder(), request, CreateWorkflowRequest.Builder::build));
   }
 
   /** Says everything that is wrong with a definition; creates nothing. */
@@ -72,6 +75,7 @@ public final class WorkflowClient {
 
   /** Says everything that is wrong with a definition; creates nothing. */
   public ValidateWorkflowResponse validateWorkflow(Consumer<ValidateWorkflowRequest.Builder> request) {
-    return validateWorkflow(Calls.build(ValidateWorkflowRequest.newBuilder(), request, ValidateWorkflowRequest.Builder::build));
+    return validateWorkflow(
+        Calls.build(ValidateWorkflowRequest.newBuilder(), request, ValidateWorkflowRequest.Builder::build));
   }
 }

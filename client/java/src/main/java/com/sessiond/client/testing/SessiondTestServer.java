@@ -37,8 +37,8 @@ import java.util.regex.Pattern;
  * }
  * }</pre>
  *
- * <p>The binary is the one that SESSIOND_BINARY names, else {@code sessiond} of the PATH. Tests that share a server keep
- * apart by their sessions' namespaces.
+ * <p>The binary is the one that SESSIOND_BINARY names, else {@code sessiond} of the PATH. Tests that share a server
+ * keep apart by their sessions' namespaces.
  */
 public final class SessiondTestServer implements AutoCloseable {
   // A first start makes a database; on a busy machine that takes its time.
