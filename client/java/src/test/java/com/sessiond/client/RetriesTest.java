@@ -153,7 +153,7 @@ class RetriesTest {
 
   @Test
   void anInterruptedThreadDoesNotWait() {
-    daemon.answers(refusal(Status.Code.UNAVAILABLE, "DRAINING", "TEMPORARY", retryAfter(Duration.ofSeconds(5))), PAUSED);
+    daemon.answers(refusal(Status.Code.UNAVAILABLE, "DRAINING", "TEMPORARY", retryAfter(Duration.ofSeconds(5))));
     Thread caller = Thread.currentThread();
     ClientListener interrupting =
         new ClientListener() {
