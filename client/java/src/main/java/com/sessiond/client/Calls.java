@@ -40,13 +40,17 @@ final class Calls {
   }
 
   Calls withTimeout(Duration timeout) {
-    if (timeout.isNegative() || timeout.isZero()) {
-      throw new IllegalArgumentException("timeout is " + timeout + "; it has to be longer than nothing");
-    }
+    requireTimeout(timeout);
     return new Calls(
         connection,
         channel,
         new Settings(timeout, settings.backoffInitial, settings.backoffMax, settings.listener));
+  }
+
+  static void requireTimeout(Duration timeout) {
+    if (timeout.isNegative() || timeout.isZero()) {
+      throw new IllegalArgumentException("timeout is " + timeout + "; it has to be longer than nothing");
+    }
   }
 
   Settings settings() {

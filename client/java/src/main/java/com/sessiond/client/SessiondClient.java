@@ -309,6 +309,7 @@ public final class SessiondClient implements AutoCloseable {
         throw new IllegalArgumentException(
             "backoff is " + backoffInitial + " to " + backoffMax + "; it has to grow from more than nothing");
       }
+      Calls.requireTimeout(timeout);
       builder
           .userAgent("sessiond-java/" + VERSION)
           // 30 s: finds a dead peer behind a NAT; the daemon accepts a ping a second.
@@ -322,9 +323,7 @@ public final class SessiondClient implements AutoCloseable {
       all.add(new TraceHeader(traceparent));
       all.addAll(interceptors);
       Calls.Settings settings = new Calls.Settings(timeout, backoffInitial, backoffMax, listener);
-      SessiondClient client = new SessiondClient(connection, ClientInterceptors.intercept(connection, all), settings);
-      client.calls.withTimeout(timeout); // Refuses what is no timeout.
-      return client;
+      return new SessiondClient(connection, ClientInterceptors.intercept(connection, all), settings);
     }
 
     private ChannelCredentials credentials() {

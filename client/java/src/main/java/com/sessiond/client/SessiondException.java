@@ -12,6 +12,7 @@ import io.grpc.Status;
 import io.grpc.StatusException;
 import io.grpc.StatusRuntimeException;
 import io.grpc.protobuf.StatusProto;
+import java.nio.channels.ClosedChannelException;
 import java.time.Duration;
 import java.time.Instant;
 import java.time.format.DateTimeParseException;
@@ -336,7 +337,8 @@ public class SessiondException extends RuntimeException {
     return of(method, status, trailersOf(thrown), status.getCause());
   }
 
-  static SessiondException of(String method, Status status, Metadata trailers, Throwable cause) {
+  static SessiondException of(String method, Status given, Metadata trailers, Throwable cause) {
+    Status status = isLostConnection(given) ? Status.UNAVAILABLE.withDescription("The connection was lost") : given;
     com.google.rpc.Status details =
         trailers == null ? null : StatusProto.fromStatusAndTrailers(status, trailers);
     String message = status.getDescription() == null ? status.getCode().name() : status.getDescription();
@@ -366,6 +368,11 @@ public class SessiondException extends RuntimeException {
       case UNKNOWN -> new Unknown(parts);
       case OK -> throw new IllegalArgumentException("OK is no refusal");
     };
+  }
+
+  /** gRPC calls it UNKNOWN where a connection ends at an unlucky moment. */
+  private static boolean isLostConnection(Status status) {
+    return status.getCode() == Status.Code.UNKNOWN && status.getCause() instanceof ClosedChannelException;
   }
 
   private static Metadata trailersOf(Throwable thrown) {

@@ -72,7 +72,7 @@ final class FakeDaemon implements AutoCloseable {
   }
 
   SessiondClient client(SessiondClient.Builder builder) {
-    return builder.build(InProcessChannelBuilder.forName(name));
+    return builder.build(InProcessChannelBuilder.forName(name).propagateCauseWithStatus(true));
   }
 
   SessiondClient client() {

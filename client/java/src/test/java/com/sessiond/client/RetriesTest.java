@@ -14,6 +14,7 @@ import com.sessiond.v1.Session;
 import io.grpc.Context;
 import io.grpc.Status;
 import io.grpc.StatusRuntimeException;
+import java.nio.channels.ClosedChannelException;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
@@ -68,6 +69,14 @@ class RetriesTest {
         assertThrows(SessiondException.class, () -> client.sessions().pauseSession(r -> r.setSessionId("s")));
     assertEquals(code, thrown.code());
     assertEquals(1, daemon.requests.size());
+  }
+
+  @Test
+  void aLostConnectionIsUnavailableWhateverGrpcCallsIt() {
+    daemon.answers(Status.UNKNOWN.withCause(new ClosedChannelException()).asRuntimeException(), PAUSED);
+    client.sessions().pauseSession(r -> r.setSessionId("s"));
+    assertEquals(1, requestIds().stream().distinct().count());
+    assertEquals(2, daemon.requests.size());
   }
 
   @Test
