@@ -15,8 +15,8 @@ import java.util.function.Consumer;
  * Adds, lists and deletes artifacts.
  *
  * <p>A method has its RPC's name; {@code sessiond/v1/artifact_service.proto} says what each is refused for. It takes
- * a request, or
- * what fills one in. A change without a request_id gets one, the same for all its retries. Thread-safe.
+ * a request, or what fills one in. A change without a request_id gets one, the same for all its retries.
+ * Thread-safe.
  */
 public final class ArtifactClient {
   private final Calls calls;

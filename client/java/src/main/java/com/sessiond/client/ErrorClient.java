@@ -16,8 +16,7 @@ import java.util.function.Consumer;
  * Records, finds, counts and resolves errors.
  *
  * <p>A method has its RPC's name; {@code sessiond/v1/error_service.proto} says what each is refused for. It takes a
- * request, or
- * what fills one in. A change without a request_id gets one, the same for all its retries. Thread-safe.
+ * request, or what fills one in. A change without a request_id gets one, the same for all its retries. Thread-safe.
  */
 public final class ErrorClient {
   private final Calls calls;

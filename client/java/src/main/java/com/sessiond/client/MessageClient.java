@@ -12,9 +12,9 @@ import java.util.function.Consumer;
 /**
  * Appends and lists messages.
  *
- * <p>A method has its RPC's name; {@code sessiond/v1/message_service.proto} says what each is refused for. It takes a
- * request, or
- * what fills one in. A change without a request_id gets one, the same for all its retries. Thread-safe.
+ * <p>A method has its RPC's name; {@code sessiond/v1/message_service.proto} says what each is refused for. It takes
+ * a request, or what fills one in. A change without a request_id gets one, the same for all its retries.
+ * Thread-safe.
  */
 public final class MessageClient {
   private final Calls calls;

@@ -31,9 +31,9 @@ import java.util.function.Consumer;
 /**
  * Creates sessions, moves, changes, finds and explains them, and tells of their changes.
  *
- * <p>A method has its RPC's name; {@code sessiond/v1/session_service.proto} says what each is refused for. It takes a
- * request, or
- * what fills one in. A change without a request_id gets one, the same for all its retries. Thread-safe.
+ * <p>A method has its RPC's name; {@code sessiond/v1/session_service.proto} says what each is refused for. It takes
+ * a request, or what fills one in. A change without a request_id gets one, the same for all its retries.
+ * Thread-safe.
  */
 public final class SessionClient {
   private final Calls calls;

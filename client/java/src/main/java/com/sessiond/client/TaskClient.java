@@ -18,8 +18,7 @@ import java.util.function.Consumer;
  * Tracks the background task of a session. {@link SessiondClient#task} does all of it around work of yours.
  *
  * <p>A method has its RPC's name; {@code sessiond/v1/task_service.proto} says what each is refused for. It takes a
- * request, or
- * what fills one in. A change without a request_id gets one, the same for all its retries. Thread-safe.
+ * request, or what fills one in. A change without a request_id gets one, the same for all its retries. Thread-safe.
  */
 public final class TaskClient {
   private final Calls calls;

@@ -15,8 +15,8 @@ import java.util.function.Consumer;
  * Lists, checks and creates workflow definitions.
  *
  * <p>A method has its RPC's name; {@code sessiond/v1/workflow_service.proto} says what each is refused for. It takes
- * a request, or
- * what fills one in. A change without a request_id gets one, the same for all its retries. Thread-safe.
+ * a request, or what fills one in. A change without a request_id gets one, the same for all its retries.
+ * Thread-safe.
  */
 public final class WorkflowClient {
   private final Calls calls;

@@ -1,18 +1,24 @@
 package com.sessiond.client;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertSame;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import com.sessiond.client.SessiondException.NotFound;
 import com.sessiond.v1.ErrorReason;
+import com.sessiond.v1.ImportSessionsRequest;
+import com.sessiond.v1.ImportSessionsResponse;
 import com.sessiond.v1.Session;
 import com.sessiond.v1.SessionEvent;
 import java.time.Duration;
 import java.time.Instant;
 import java.util.ArrayList;
+import java.util.Iterator;
 import java.util.List;
 import java.util.Map;
+import java.util.UUID;
+import java.util.stream.IntStream;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
@@ -125,6 +131,75 @@ class DaemonTest {
           List.of(SessionEvent.Type.PAUSED, SessionEvent.Type.RESUMED, SessionEvent.Type.PAUSED), told);
       assertTrue(proxy.cuts() >= 2, "" + proxy.cuts());
     }
+  }
+
+  @Test
+  void anImportThatIsCutGoesOn() {
+    int count = 1000;
+    Iterator<ImportSessionsRequest> sessions =
+        IntStream.rangeClosed(1, count).mapToObj(line -> imported("import", line, UUID.randomUUID().toString())).iterator();
+    List<Integer> lines = new ArrayList<>();
+    try (CuttableProxy proxy = new CuttableProxy(RealDaemon.get().address());
+        SessiondClient importing = SessiondClient.builder(Map.of()).address(proxy.address()).build()) {
+      importing
+          .admin()
+          .importSessions(
+              sessions,
+              answer -> {
+                lines.add(answer.getLine());
+                if (lines.size() % 300 == 0) proxy.cut();
+                boolean there =
+                    answer.getResult() == ImportSessionsResponse.Result.IMPORTED
+                        || answer.getResult() == ImportSessionsResponse.Result.ALREADY_THERE;
+                assertTrue(there, answer.toString());
+              });
+      assertTrue(proxy.cuts() >= 2, "" + proxy.cuts());
+    }
+    assertEquals(IntStream.rangeClosed(1, count).boxed().toList(), lines);
+    assertEquals(count, client.sessions().countSessions(r -> r.setNamespace("import")).getTotal());
+  }
+
+  @Test
+  void whatCannotBeImportedIsAnswered() {
+    List<ImportSessionsResponse> answers = new ArrayList<>();
+    client
+        .admin()
+        .importSessions(
+            List.of(imported("odd", 1, "nonsense"), imported("odd", 2, UUID.randomUUID().toString())).iterator(),
+            answers::add);
+    assertEquals(ImportSessionsResponse.Result.REFUSED, answers.get(0).getResult());
+    assertEquals("INVALID_FORMAT", answers.get(0).getReason());
+    assertEquals(ImportSessionsResponse.Result.IMPORTED, answers.get(1).getResult());
+  }
+
+  @Test
+  void whatTheCallersOwnCodeThrowsEndsAnImport() {
+    IllegalStateException own = new IllegalStateException("mine");
+    Iterator<ImportSessionsRequest> one =
+        List.of(imported("own", 1, UUID.randomUUID().toString())).iterator();
+    assertSame(
+        own,
+        assertThrows(
+            IllegalStateException.class,
+            () ->
+                client
+                    .admin()
+                    .importSessions(
+                        one,
+                        answer -> {
+                          throw own;
+                        })));
+  }
+
+  private static ImportSessionsRequest imported(String namespace, int line, String id) {
+    ImportSessionsRequest.Builder request = ImportSessionsRequest.newBuilder().setLine(line);
+    request
+        .getSessionBuilder()
+        .setSessionId(id)
+        .setNamespace(namespace)
+        .setWorkflow("interview")
+        .setOwnerId("u");
+    return request.build();
   }
 
   private Session create(String namespace) {
