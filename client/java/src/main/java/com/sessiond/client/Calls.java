@@ -12,7 +12,9 @@ import io.grpc.StatusRuntimeException;
 import io.grpc.stub.ClientCalls;
 import java.lang.System.Logger.Level;
 import java.time.Duration;
+import java.util.Set;
 import java.util.UUID;
+import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.TimeUnit;
 import java.util.function.Consumer;
 import java.util.function.Function;
@@ -32,11 +34,18 @@ final class Calls {
   // The connection, behind its interceptors.
   private final Channel channel;
   private final Settings settings;
+  // What ends with the client: watches, and work that runs.
+  private final Set<Runnable> endings;
 
   Calls(ManagedChannel connection, Channel channel, Settings settings) {
+    this(connection, channel, settings, ConcurrentHashMap.newKeySet());
+  }
+
+  private Calls(ManagedChannel connection, Channel channel, Settings settings, Set<Runnable> endings) {
     this.connection = connection;
     this.channel = channel;
     this.settings = settings;
+    this.endings = endings;
   }
 
   Calls withTimeout(Duration timeout) {
@@ -44,7 +53,8 @@ final class Calls {
     return new Calls(
         connection,
         channel,
-        new Settings(timeout, settings.backoffInitial, settings.backoffMax, settings.listener));
+        new Settings(timeout, settings.backoffInitial, settings.backoffMax, settings.listener),
+        endings);
   }
 
   static void requireTimeout(Duration timeout) {
@@ -79,7 +89,7 @@ final class Calls {
       } catch (StatusRuntimeException e) {
         refusal = SessiondException.of(method.getFullMethodName(), e);
       }
-      if (!(refusal instanceof SessiondException.Unavailable)) throw refusal;
+      if (!(refusal instanceof SessiondException.Unavailable) || isClosed()) throw refusal;
       if (refusal.pushback().map(Duration::isNegative).orElse(false)) throw refusal;
       Duration pause = backoff.next(refusal);
       if (pause.toNanos() >= deadline.timeRemaining(TimeUnit.NANOSECONDS)) throw refusal;
@@ -94,6 +104,27 @@ final class Calls {
         throw refusal;
       }
     }
+  }
+
+  /** Calls this when the client is closed. */
+  void atClose(Runnable ending) {
+    endings.add(ending);
+  }
+
+  /** Takes it back. */
+  void notAtClose(Runnable ending) {
+    endings.remove(ending);
+  }
+
+  /** The client is being closed. */
+  void close() {
+    endings.forEach(Runnable::run);
+    connection.shutdown();
+  }
+
+  /** Whether nothing can be called any more. */
+  boolean isClosed() {
+    return connection.isShutdown();
   }
 
   /** Connects at once, if there is no connection: gRPC's own pauses grow to two minutes. */

@@ -85,7 +85,7 @@ final class ImportStream {
   }
 
   private void pauseOrThrow(SessiondException why) {
-    if (!Calls.passesByItself(why)) throw why;
+    if (!Calls.passesByItself(why) || calls.isClosed()) throw why;
     if (!failing) answeredAt = System.nanoTime(); // Since the errors began.
     failing = true;
     Duration pause = backoff.next(why);

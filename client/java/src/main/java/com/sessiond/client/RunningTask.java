@@ -21,7 +21,7 @@ public final class RunningTask {
   }
 
   private final TaskClient tasks;
-  private final Calls.Settings settings;
+  private final Calls calls;
   private final int attempt;
 
   private final ReentrantLock lock = new ReentrantLock();
@@ -35,9 +35,9 @@ public final class RunningTask {
   private boolean interrupted;
   private boolean over;
 
-  RunningTask(TaskClient tasks, Calls.Settings settings, SessionTask started, int attempt) {
+  RunningTask(TaskClient tasks, Calls calls, SessionTask started, int attempt) {
     this.tasks = tasks;
-    this.settings = settings;
+    this.calls = calls;
     this.seen = started;
     this.attempt = attempt;
   }
@@ -116,10 +116,13 @@ public final class RunningTask {
     lock.lock();
     worker = Thread.currentThread();
     lock.unlock();
+    Runnable closing = this::lose;
+    calls.atClose(closing);
     heart.start();
     try {
       return work.run(this);
     } finally {
+      calls.notAtClose(closing);
       lock.lock();
       worker = null;
       over = true;
@@ -148,6 +151,11 @@ public final class RunningTask {
       decide(Fate.LOST, found, why);
     }
     return isCancelled();
+  }
+
+  /** The client is closed: nothing can be reported any more. */
+  private void lose() {
+    decide(Fate.LOST, null, null);
   }
 
   private void decide(Fate decided, SessionTask found, SessiondException why) {
@@ -183,7 +191,7 @@ public final class RunningTask {
         report(null);
       } catch (SessiondException e) {
         Calls.LOG.log(Level.WARNING, "A heartbeat of task {0} failed: {1}", taskId(), e.getMessage());
-        settings.listener().onHeartbeatMissed(sessionId(), taskId(), e);
+        calls.settings().listener().onHeartbeatMissed(sessionId(), taskId(), e);
       }
     }
   }

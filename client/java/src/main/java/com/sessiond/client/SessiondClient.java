@@ -21,12 +21,9 @@ import java.io.UncheckedIOException;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayList;
-import java.util.Collections;
 import java.util.List;
 import java.util.Map;
 import java.util.Properties;
-import java.util.Set;
-import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.TimeUnit;
 import java.util.function.Consumer;
 import java.util.function.Supplier;
@@ -62,8 +59,6 @@ public final class SessiondClient implements AutoCloseable {
 
   private final ManagedChannel connection;
   private final Calls calls;
-  // What ends with the client.
-  private final Set<Watcher> watchers = Collections.newSetFromMap(new ConcurrentHashMap<>());
 
   private SessiondClient(ManagedChannel connection, Channel channel, Calls.Settings settings) {
     this.connection = connection;
@@ -138,9 +133,7 @@ public final class SessiondClient implements AutoCloseable {
 
   /** A watch of changes that resumes by itself. It does not connect before it is read. */
   public Watcher watch(WatchSessionsRequest request, WatchOptions options) {
-    Watcher watcher = new Watcher(calls, request, options, watchers::remove);
-    watchers.add(watcher);
-    return watcher;
+    return new Watcher(calls, request, options);
   }
 
   /** A run of a session's task around work of yours: start, heartbeats, end. */
@@ -153,11 +146,10 @@ public final class SessiondClient implements AutoCloseable {
     return calls.channel();
   }
 
-  /** Ends the watches and, after at most five seconds, the calls under way. */
+  /** Ends the watches, interrupts the work of tasks, and ends the calls under way after at most five seconds. */
   @Override
   public void close() {
-    watchers.forEach(Watcher::close);
-    connection.shutdown();
+    calls.close();
     try {
       if (connection.awaitTermination(CLOSE_MAX.toMillis(), TimeUnit.MILLISECONDS)) return;
     } catch (InterruptedException e) {

@@ -34,7 +34,7 @@ public final class TaskRunner {
   private static final int FRAMES_MAX = 20;
 
   private final TaskClient tasks;
-  private final Calls.Settings settings;
+  private final Calls calls;
   private final String sessionId;
   private final String taskType;
   private Duration heartbeatTimeout = Duration.ofMinutes(1);
@@ -47,7 +47,7 @@ public final class TaskRunner {
 
   TaskRunner(Calls calls, String sessionId, String taskType) {
     this.tasks = new TaskClient(calls);
-    this.settings = calls.settings();
+    this.calls = calls;
     this.sessionId = sessionId;
     this.taskType = taskType;
   }
@@ -113,7 +113,7 @@ public final class TaskRunner {
     }
     SessionTask started = continueFailed ? retry() : start();
     for (int attempt = 1; ; attempt++) {
-      RunningTask running = new RunningTask(tasks, settings, started, attempt);
+      RunningTask running = new RunningTask(tasks, calls, started, attempt);
       Struct result;
       try {
         Map<String, ?> brought = running.run(work, interval);

@@ -17,7 +17,6 @@ import java.util.Optional;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.locks.Condition;
 import java.util.concurrent.locks.ReentrantLock;
-import java.util.function.Consumer;
 
 /**
  * A watch that resumes by itself, after lost connections and restarts of the daemon: the initial state, if it was asked
@@ -49,7 +48,7 @@ public final class Watcher implements Iterable<WatchItem>, AutoCloseable {
 
   private final Calls calls;
   private final WatchOptions options;
-  private final Consumer<Watcher> closing;
+  private final Runnable closing = this::close;
   // The reader's trace and the like, also for the streams that come later.
   private final Context context = Context.current().fork();
 
@@ -73,16 +72,16 @@ public final class Watcher implements Iterable<WatchItem>, AutoCloseable {
   private String resumeToken;
   private boolean closed;
 
-  Watcher(Calls calls, WatchSessionsRequest request, WatchOptions options, Consumer<Watcher> closing) {
+  Watcher(Calls calls, WatchSessionsRequest request, WatchOptions options) {
     this.calls = calls;
     this.options = options;
-    this.closing = closing;
     this.backoff = calls.settings().backoff();
     String token = options.tokens().flatMap(TokenStore::load).orElse("");
     this.request =
         token.isEmpty() ? request : request.toBuilder().setResumeToken(token).setInitialState(false).build();
     this.resumeToken = this.request.getResumeToken();
     this.saved = resumeToken;
+    calls.atClose(closing);
   }
 
   /** The items, from where the watch stands; there is no beginning to go back to. */
@@ -149,7 +148,8 @@ public final class Watcher implements Iterable<WatchItem>, AutoCloseable {
 
   /**
    * The position behind the last item that was given: a watch with this resume_token misses nothing and repeats
-   * nothing. A token from before the bookmark starts the initial state again. Until the first response it is the request's own.
+   * nothing. A token from before the bookmark starts the initial state again. Until the first response it is the
+   * request's own.
    */
   public String resumeToken() {
     lock.lock();
@@ -185,7 +185,7 @@ public final class Watcher implements Iterable<WatchItem>, AutoCloseable {
     } finally {
       lock.unlock();
     }
-    closing.accept(this);
+    calls.notAtClose(closing);
   }
 
   /** Says that the last item was dealt with, and saves its token. The next item says so, too. */
@@ -290,7 +290,7 @@ public final class Watcher implements Iterable<WatchItem>, AutoCloseable {
     } finally {
       lock.unlock();
     }
-    if (!Calls.passesByItself(why)) {
+    if (!Calls.passesByItself(why) || calls.isClosed()) {
       close();
       throw why;
     }

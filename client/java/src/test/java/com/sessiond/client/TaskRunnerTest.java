@@ -6,6 +6,7 @@ import static org.junit.jupiter.api.Assertions.assertInstanceOf;
 import static org.junit.jupiter.api.Assertions.assertNotEquals;
 import static org.junit.jupiter.api.Assertions.assertSame;
 import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTimeout;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import com.sessiond.v1.ErrorReason;
@@ -17,6 +18,7 @@ import java.time.Duration;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.CancellationException;
+import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
 import org.junit.jupiter.api.AfterEach;
@@ -241,6 +243,29 @@ class TaskRunnerTest {
     SessionTask now = session().getCurrentTask();
     assertNotEquals(lost.task().getTaskId(), now.getTaskId());
     assertEquals(SessionTask.Status.RUNNING, now.getStatus());
+  }
+
+  @Test
+  void closingTheClientInterruptsTheWork() {
+    SessiondClient closed = RealDaemon.get().client();
+    TaskException.Lost lost =
+        assertThrows(
+            TaskException.Lost.class,
+            () ->
+                closed
+                    .task(id, "processing")
+                    .startStage("processing")
+                    .run(
+                        task -> {
+                          CompletableFuture.runAsync(closed::close);
+                          Thread.sleep(60_000);
+                          return null;
+                        }));
+    assertInstanceOf(InterruptedException.class, lost.getCause());
+    assertThrows(
+        SessiondException.Unavailable.class,
+        () ->
+            assertTimeout(Duration.ofSeconds(5), () -> closed.sessions().getSession(r -> r.setSessionId(id))));
   }
 
   @Test

@@ -162,6 +162,13 @@ class WatcherTest {
   }
 
   @Test
+  void aWatchOfAClosedClientSaysSo() {
+    SessiondClient closed = daemon.client();
+    closed.close();
+    assertThrows(SessiondException.Unavailable.class, () -> next(closed.watch(r -> {})));
+  }
+
+  @Test
   void anItemThatCameWhileNobodyLookedIsNotLost() {
     daemon.answers(stream(bookmark("t1")));
     try (Watcher watcher = client.watch(r -> {})) {
