@@ -1,49 +1,37 @@
 #!/usr/bin/env bash
-# The Java client: built and tested, played the conformance suite, and used from its jar by a project of its own.
-# Takes the daemon that SESSIOND_BINARY and SESSIONCTL_BINARY name, else that of build/release. Writes to build/ and to
-# Maven's own ~/.m2. Exits with 77 where Java or Maven is missing.
-set -euo pipefail
-cd "$(dirname "$0")/../.."
+# The Java client: built with every warning an error, tested, played the conformance suite, and used from its jar by a
+# project of its own, which runs the README's first example. Writes to build/ and to Maven's own ~/.m2.
+. "$(dirname "$0")/lib.sh"
 
-skip() {
-  echo "The Java client is not tested: $1"
-  exit 77
-}
-command -v java javac > /dev/null || skip "there is no JDK (openjdk-17-jdk)"
-command -v mvn > /dev/null || skip "there is no Maven (maven)"
+command -v javac >/dev/null || skip 'it takes a JDK (package openjdk-17-jdk-headless).'
+command -v mvn >/dev/null || skip 'it takes Maven (package maven).'
 release=$(javac -version 2>&1 | sed -E 's/^javac ([0-9]+).*/\1/')
-[ "$release" -ge 17 ] || skip "javac is of version $release; it has to be 17 or later"
+[ "$release" -ge 17 ] || skip "its javac is of version $release; it takes 17 or later."
 
-programs=${SESSIOND_BUILD:-$PWD/build/release}
-export SESSIOND_BINARY=${SESSIOND_BINARY:-$programs/server/sessiond}
-export SESSIONCTL_BINARY=${SESSIONCTL_BINARY:-$programs/client/sessionctl}
-for program in "$SESSIOND_BINARY" "$SESSIONCTL_BINARY"; do
-  [ -x "$program" ] && continue
-  echo "There is no $program: build it, or name one in SESSIOND_BINARY and SESSIONCTL_BINARY"
-  exit 1
-done
-
-out=$PWD/build/clients/java
-maven=(mvn -B -ntp)
-
-echo "== build and test"
-rm -rf "$out/repository" "$out/consumer"
-"${maven[@]}" -f client/java/pom.xml verify deploy:deploy "-DaltDeploymentRepository=folder::file:$out/repository"
 version=$(sed -nE 's|^  <version>(.*)</version>|\1|p' client/java/pom.xml)
+jar=$work/sessiond-client-$version.jar
+repository=$work/repository
+project=$work/project
+rm -rf "$repository" "$project" "$work/surefire-reports"
 
-echo "== conformance"
-tests/conformance/run --junit "$out/conformance.xml" \
-  java -XX:+UseSerialGC -cp "$out/sessiond-client-$version.jar:$out/test-classes:$(cat "$out/test-classpath")" \
+# Into a repository that is a folder: what is published is what is tried below.
+tests mvn -B -ntp -f client/java/pom.xml verify deploy:deploy "-DaltDeploymentRepository=folder::file:$repository"
+cp "$work"/surefire-reports/TEST-*.xml "$reports" 2>/dev/null || true
+[ -f "$jar" ] && [ -d "$repository" ] || exit 1
+
+conformance java java -XX:+UseSerialGC -cp "$jar:$work/test-classes:$(cat "$work/test-classpath")" \
   com.sessiond.conformance.Adapter
 
-echo "== a project of its own"
-# With a local repository of its own: in ~/.m2 another build of the same version may be.
-mkdir -p "$out/consumer/src/main/java" "$out/consumer/m2"
-cp -al ~/.m2/repository/. "$out/consumer/m2" 2> /dev/null || cp -a ~/.m2/repository/. "$out/consumer/m2"
-rm -rf "$out/consumer/m2/com/sessiond"
+# code LANGUAGE: the first piece of code in that language in the README.
 code() { sed -n "/^\`\`\`$1\$/,/^\`\`\`\$/{//!p; /^\`\`\`\$/q}" client/java/README.md; }
-code java > "$out/consumer/src/main/java/Example.java"
-cat > "$out/consumer/pom.xml" << POM
+
+# An empty folder, the two pieces of code, and the repository. In ~/.m2 there may be another build of the same version:
+# so the project has a local repository of its own, with what Maven has fetched already linked into it.
+mkdir -p "$project/src/main/java" "$project/m2"
+cp -al ~/.m2/repository/. "$project/m2" 2>/dev/null || cp -a ~/.m2/repository/. "$project/m2"
+rm -rf "$project/m2/com/sessiond"
+code java >"$project/src/main/java/Example.java"
+cat >"$project/pom.xml" <<POM
 <project xmlns="http://maven.apache.org/POM/4.0.0">
   <modelVersion>4.0.0</modelVersion>
   <groupId>example</groupId>
@@ -54,7 +42,7 @@ cat > "$out/consumer/pom.xml" << POM
     <project.build.sourceEncoding>UTF-8</project.build.sourceEncoding>
   </properties>
   <repositories>
-    <repository><id>folder</id><url>file:$out/repository</url></repository>
+    <repository><id>folder</id><url>file:$repository</url></repository>
   </repositories>
   <dependencies>
 $(code xml)
@@ -68,18 +56,24 @@ $(code xml)
   </build>
 </project>
 POM
-"${maven[@]}" -q -f "$out/consumer/pom.xml" "-Dmaven.repo.local=$out/consumer/m2" \
-  compile dependency:build-classpath "-Dmdep.outputFile=$out/consumer/classpath"
+mvn -B -ntp -q -f "$project/pom.xml" "-Dmaven.repo.local=$project/m2" \
+  compile dependency:build-classpath "-Dmdep.outputFile=$project/classpath"
 
-exec {log}< <(exec "$SESSIOND_BINARY" serve --ephemeral --log-format=json --grpc-listen=127.0.0.1:0 \
-  --admin-listen=127.0.0.1:0 2>&1 > /dev/null)
-daemon=$!
-trap 'kill "$daemon"; wait "$daemon" 2> /dev/null || true' EXIT
-address=
-while [ -z "$address" ] && read -r line <&"$log"; do
-  address=$(sed -nE 's/.*"msg":"ready".*"grpc":"([^"]+)".*/\1/p' <<< "$line")
-done
-[ -n "$address" ] || { echo "The daemon did not become ready: $line"; exit 1; }
-SESSIOND_SERVER=$address java -cp "$out/consumer/target/classes:$(cat "$out/consumer/classpath")" Example |
-  tee "$out/consumer/output"
-grep -q '^COMPLETED in the second attempt: {tickets=12}$' "$out/consumer/output"
+# run_example: with a daemon of its own, which ends behind it.
+run_example() {
+  local line='' address='' log daemon status=0
+  exec {log}< <(exec "$SESSIOND_BINARY" serve --ephemeral --log-format=json --grpc-listen=127.0.0.1:0 \
+    --admin-listen=127.0.0.1:0 2>&1 >/dev/null)
+  daemon=$!
+  while [ -z "$address" ] && read -r line <&"$log"; do
+    address=$(sed -nE 's/.*"msg":"ready".*"grpc":"([^"]+)".*/\1/p' <<<"$line")
+  done
+  SESSIOND_SERVER=${address:?"The daemon did not become ready: $line"} \
+    java -cp "$project/target/classes:$(cat "$project/classpath")" Example >"$project/output" || status=$?
+  kill "$daemon"
+  wait "$daemon" || true
+  cat "$project/output"
+  grep -q '^COMPLETED in the second attempt: {tickets=12}$' "$project/output" && return "$status"
+}
+tests run_example
+exit "$failed"

@@ -114,10 +114,10 @@ class RetriesTest {
             () ->
                 client
                     .sessions()
-                    .withTimeout(Duration.ofMillis(500))
+                    .withTimeout(Duration.ofSeconds(2))
                     .pauseSession(r -> r.setSessionId("s")));
     assertEquals(ErrorReason.LOCK_TIMEOUT, thrown.reason());
-    assertTrue(System.nanoTime() - start < 5e9);
+    assertTrue(System.nanoTime() - start < 10e9);
     assertTrue(daemon.requests.size() >= 3, daemon.requests.toString());
   }
 

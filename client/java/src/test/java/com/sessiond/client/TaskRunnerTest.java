@@ -179,10 +179,10 @@ class TaskRunnerTest {
   void heartbeatsKeepItAlive() {
     SessionTask done =
         runner()
-            .heartbeatTimeout(Duration.ofSeconds(1))
+            .heartbeatTimeout(Duration.ofSeconds(2))
             .run(
                 task -> {
-                  Thread.sleep(3500);
+                  Thread.sleep(6000);
                   return null;
                 });
     assertEquals(SessionTask.Status.COMPLETED, done.getStatus());

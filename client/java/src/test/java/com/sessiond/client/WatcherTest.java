@@ -81,12 +81,12 @@ class WatcherTest {
   @Test
   void silenceIsNoticed() {
     daemon.answers(stream(bookmark("t1")), stream(change("t2", 2)));
-    try (Watcher watcher = client.watch(r -> {}, new WatchOptions().silence(Duration.ofMillis(300)))) {
+    try (Watcher watcher = client.watch(r -> {}, new WatchOptions().silence(Duration.ofSeconds(1)))) {
       next(watcher);
       assertInstanceOf(WatchItem.Change.class, next(watcher));
     }
     assertEquals("t1", request(1).getResumeToken());
-    assertTrue(daemon.pause(0).toMillis() >= 300, daemon.pause(0).toString());
+    assertTrue(daemon.pause(0).toMillis() >= 1000, daemon.pause(0).toString());
   }
 
   @Test
