@@ -1,0 +1,239 @@
+package com.sessiond.client;
+
+import com.google.protobuf.Struct;
+import com.sessiond.v1.CompleteTaskRequest;
+import com.sessiond.v1.FailTaskRequest;
+import com.sessiond.v1.RetryTaskRequest;
+import com.sessiond.v1.SessionError;
+import com.sessiond.v1.SessionTask;
+import com.sessiond.v1.StartTaskRequest;
+import java.time.Duration;
+import java.util.Arrays;
+import java.util.List;
+import java.util.Map;
+import java.util.stream.Collectors;
+
+/**
+ * Runs work as the task of a session: starts the task, sends heartbeats while the work runs, and completes it, or fails
+ * it with the error recorded.
+ *
+ * <pre>{@code
+ * SessionTask done = client.task(sessionId, "export").attempts(3).run(task -> {
+ *   for (Ticket ticket : tickets) export(ticket);
+ *   return Map.of("exported", tickets.size());
+ * });
+ * }</pre>
+ *
+ * <p>Not thread-safe; one run at a time.
+ */
+public final class TaskRunner {
+  private static final int HEARTBEATS_A_TIMEOUT = 3;
+  // What FailTask takes is 64 KiB as JSON; a message is a sentence.
+  private static final int MESSAGE_CHARS_MAX = 1000;
+  private static final int CODE_CHARS_MAX = 256;
+  private static final int FRAMES_MAX = 20;
+
+  private final TaskClient tasks;
+  private final Calls calls;
+  private final String sessionId;
+  private final String taskType;
+  private Duration heartbeatTimeout = Duration.ofMinutes(1);
+  private Duration heartbeatInterval;
+  private String startStage = "";
+  private String endStage = "";
+  private int attemptsMax = 1;
+  private boolean continueFailed;
+  private String actor = "";
+
+  TaskRunner(Calls calls, String sessionId, String taskType) {
+    this.tasks = new TaskClient(calls);
+    this.calls = calls;
+    this.sessionId = sessionId;
+    this.taskType = taskType;
+  }
+
+  /** How long the daemon lets this worker be silent before it fails the task. Default: a minute. */
+  public TaskRunner heartbeatTimeout(Duration timeout) {
+    this.heartbeatTimeout = timeout;
+    return this;
+  }
+
+  /**
+   * How often a heartbeat is sent; a cancellation is noticed as fast. Default: three times in the timeout.
+   */
+  public TaskRunner heartbeatInterval(Duration interval) {
+    this.heartbeatInterval = interval;
+    return this;
+  }
+
+  /** The session's next stage, to be entered with the start. */
+  public TaskRunner startStage(String stage) {
+    this.startStage = stage;
+    return this;
+  }
+
+  /** The session's next stage, to be entered when the task is completed. */
+  public TaskRunner endStage(String stage) {
+    this.endStage = stage;
+    return this;
+  }
+
+  /** How often to run the work at most: again after a failure, while the task has retries left. Default: 1. */
+  public TaskRunner attempts(int attemptsMax) {
+    if (attemptsMax < 1) throw new IllegalArgumentException("attempts is " + attemptsMax + "; the least is 1");
+    this.attemptsMax = attemptsMax;
+    return this;
+  }
+
+  /** Continues a task that has failed before (RetryTask), instead of starting one. */
+  public TaskRunner continueFailed() {
+    this.continueFailed = true;
+    return this;
+  }
+
+  /** The end user on whose behalf the work is done, for the audit. */
+  public TaskRunner actor(String actor) {
+    this.actor = actor;
+    return this;
+  }
+
+  /**
+   * Runs the work on this thread. Returns the completed task.
+   *
+   * @throws SessiondException when the task cannot be started, or its end is refused: it is failed then
+   * @throws TaskException.Failed when the work failed as often as it may
+   * @throws TaskException.Cancelled when the task was cancelled meanwhile; the work was interrupted
+   * @throws TaskException.Lost when the task is no longer this worker's; the work was interrupted
+   */
+  public SessionTask run(TaskWork work) {
+    Duration interval =
+        heartbeatInterval == null ? heartbeatTimeout.dividedBy(HEARTBEATS_A_TIMEOUT) : heartbeatInterval;
+    if (interval.isNegative() || interval.isZero()) {
+      throw new IllegalArgumentException("heartbeatInterval is " + interval + "; it has to be longer than nothing");
+    }
+    SessionTask started = continueFailed ? retry() : start();
+    for (int attempt = 1; ; attempt++) {
+      RunningTask running = new RunningTask(tasks, calls, started, attempt);
+      Struct result;
+      try {
+        Map<String, ?> brought = running.run(work, interval);
+        result = Values.struct(brought == null ? Map.of() : brought);
+      } catch (Throwable thrown) { // Whatever it is, the task must not be left running.
+        SessionTask failed = fail(running, thrown, attempt < attemptsMax);
+        if (thrown instanceof Error error) throw error;
+        if (attempt == attemptsMax || !failed.getRetryable() || Thread.currentThread().isInterrupted()) {
+          throw new TaskException.Failed(failed, attempt, thrown);
+        }
+        started = retry();
+        continue;
+      }
+      return complete(running, result);
+    }
+  }
+
+  private SessionTask start() {
+    return tasks.startTask(
+        StartTaskRequest.newBuilder()
+            .setSessionId(sessionId)
+            .setTaskType(taskType)
+            .setHeartbeatTimeout(Values.duration(heartbeatTimeout))
+            .setAdvanceToStage(startStage)
+            .setActor(actor)
+            .build());
+  }
+
+  private SessionTask retry() {
+    return tasks.retryTask(RetryTaskRequest.newBuilder().setSessionId(sessionId).setActor(actor).build());
+  }
+
+  private SessionTask complete(RunningTask running, Struct result) {
+    throwIfNotOurs(running, null);
+    CompleteTaskRequest.Builder request =
+        CompleteTaskRequest.newBuilder()
+            .setSessionId(sessionId)
+            .setTaskId(running.taskId())
+            .setAdvanceToStage(endStage)
+            .setActor(actor);
+    if (result.getFieldsCount() > 0) request.setResult(result);
+    try {
+      return tasks.completeTask(request.build());
+    } catch (SessiondException e) {
+      // What may have taken effect, or may yet, is nobody's failure.
+      if (Calls.passesByItself(e)) throw e;
+      throwIfNotOurs(running, e);
+      fail(running, e, false);
+      throw e;
+    }
+  }
+
+  /** Fails the task. Returns it. */
+  private SessionTask fail(RunningTask running, Throwable thrown, boolean attemptsLeft) {
+    // An interrupted thread cannot call.
+    boolean interrupted = Thread.interrupted() || thrown instanceof InterruptedException;
+    try {
+      throwIfNotOurs(running, thrown);
+      SessionTask task = running.task();
+      boolean retried =
+          attemptsLeft && !interrupted && !(thrown instanceof Error) && task.getRetryCount() + 1 < task.getMaxRetries();
+      FailTaskRequest request =
+          FailTaskRequest.newBuilder()
+              .setSessionId(sessionId)
+              .setTaskId(running.taskId())
+              .setFailureContext(Values.struct(Map.of("message", messageOf(thrown), "type", typeOf(thrown))))
+              .setError(errorOf(thrown, retried))
+              .setActor(actor)
+              .build();
+      try {
+        return tasks.failTask(request);
+      } catch (SessiondException e) {
+        e.addSuppressed(thrown);
+        throwIfNotOurs(running, e);
+        throw e;
+      }
+    } finally {
+      if (interrupted && running.fate() == RunningTask.Fate.OURS) Thread.currentThread().interrupt();
+    }
+  }
+
+  /** Looks the task up if it was refused; throws if it is no longer ours. */
+  private void throwIfNotOurs(RunningTask running, Throwable thrown) {
+    boolean refused =
+        thrown instanceof SessiondException.FailedPrecondition || thrown instanceof SessiondException.NotFound;
+    if (refused) running.lookUp((SessiondException) thrown);
+    Throwable cause = thrown == null ? running.fateCause() : thrown;
+    switch (running.fate()) {
+      case CANCELLED -> throw new TaskException.Cancelled(running.task(), running.attempt(), cause);
+      case LOST -> throw new TaskException.Lost(running.task(), running.attempt(), cause);
+      case OURS -> {}
+    }
+  }
+
+  private SessionError errorOf(Throwable thrown, boolean retried) {
+    if (thrown instanceof TaskFailure failure) return failure.error();
+    List<String> frames =
+        Arrays.stream(thrown.getStackTrace()).limit(FRAMES_MAX).map(Object::toString).collect(Collectors.toList());
+    return SessionError.newBuilder()
+        .setCategory(retried ? SessionError.Category.TEMPORARY : SessionError.Category.ADMIN_REQUIRED)
+        .setSeverity(SessionError.Severity.WARNING)
+        .setUserMessage("The " + taskType + " task failed" + (retried ? ", and is tried again." : "."))
+        .setErrorCode(cut(typeOf(thrown), CODE_CHARS_MAX))
+        .setTechnicalDetails(
+            Values.struct(Map.of("message", messageOf(thrown), "type", typeOf(thrown), "stack", frames)))
+        .build();
+  }
+
+  private static String messageOf(Throwable thrown) {
+    String message = thrown.getMessage() == null ? thrown.toString() : thrown.getMessage();
+    return cut(message.replace("\0", ""), MESSAGE_CHARS_MAX);
+  }
+
+  private static String typeOf(Throwable thrown) {
+    return thrown.getClass().getName();
+  }
+
+  private static String cut(String text, int charsMax) {
+    if (text.length() <= charsMax) return text;
+    // Not through the middle of a character.
+    return text.substring(0, Character.isHighSurrogate(text.charAt(charsMax - 1)) ? charsMax - 1 : charsMax);
+  }
+}

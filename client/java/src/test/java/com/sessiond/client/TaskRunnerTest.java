@@ -1,0 +1,315 @@
+package com.sessiond.client;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertInstanceOf;
+import static org.junit.jupiter.api.Assertions.assertNotEquals;
+import static org.junit.jupiter.api.Assertions.assertSame;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTimeout;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import com.sessiond.v1.ErrorReason;
+import com.sessiond.v1.Session;
+import com.sessiond.v1.SessionError;
+import com.sessiond.v1.SessionTask;
+import java.io.IOException;
+import java.time.Duration;
+import java.util.List;
+import java.util.Map;
+import java.util.concurrent.CancellationException;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.TimeUnit;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
+
+/** On a real daemon. */
+@Timeout(120)
+class TaskRunnerTest {
+  private SessiondClient client;
+  private String id;
+
+  @BeforeEach
+  void createSession() {
+    client = RealDaemon.get().client();
+    Session session =
+        client
+            .sessions()
+            .createSession(
+                r -> r.getSessionBuilder().setWorkflow("ticket_export").setOwnerId("u").setOwnerDisplayName("U"));
+    id = session.getSessionId();
+    client.sessions().advanceSession(r -> r.setSessionId(id).setTargetStage("upload"));
+  }
+
+  @AfterEach
+  void close() {
+    if (client != null) client.close();
+  }
+
+  private TaskRunner runner() {
+    return client.task(id, "processing").startStage("processing");
+  }
+
+  private Session session() {
+    return client.sessions().getSession(r -> r.setSessionId(id));
+  }
+
+  private List<SessionError> errors() {
+    return client.errors().listErrors(r -> r.setSessionId(id)).stream().toList();
+  }
+
+  @Test
+  void workIsStartedAndCompleted() {
+    SessionTask done =
+        runner()
+            .endStage("review")
+            .run(
+                task -> {
+                  task.progress(Map.of("files", List.of("a", "b")));
+                  assertEquals(id, task.sessionId());
+                  return Map.of("tickets", 2);
+                });
+    assertEquals(SessionTask.Status.COMPLETED, done.getStatus());
+    assertEquals(Map.of("tickets", 2L), Values.map(done.getResult()));
+    assertEquals(Map.of("files", List.of("a", "b")), Values.map(done.getProgress()));
+    assertEquals("review", session().getStage());
+    assertTrue(errors().isEmpty());
+  }
+
+  @Test
+  void aFailureIsRecordedAndTriedAgain() {
+    SessionTask done =
+        runner()
+            .attempts(2)
+            .run(
+                task -> {
+                  if (task.attempt() == 1) throw new IOException("disk full");
+                  return null;
+                });
+    assertEquals(1, done.getRetryCount());
+    SessionError error = errors().get(0);
+    assertEquals(SessionError.Category.TEMPORARY, error.getCategory());
+    assertEquals(SessionError.Severity.WARNING, error.getSeverity());
+    assertEquals("java.io.IOException", error.getErrorCode());
+    assertEquals("The processing task failed, and is tried again.", error.getUserMessage());
+    assertEquals("disk full", Values.map(error.getTechnicalDetails()).get("message"));
+  }
+
+  @Test
+  void aFailureForGoodIsThrown() {
+    IOException thrown = new IOException("disk \0full " + "x".repeat(100_000));
+    TaskException.Failed failed =
+        assertThrows(
+            TaskException.Failed.class,
+            () ->
+                runner()
+                    .run(
+                        task -> {
+                          throw thrown;
+                        }));
+    assertSame(thrown, failed.getCause());
+    assertEquals(1, failed.attempts());
+    assertEquals(SessionTask.Status.FAILED, failed.task().getStatus());
+    Map<String, Object> context = Values.map(failed.task().getFailureContext());
+    assertEquals("java.io.IOException", context.get("type"));
+    assertTrue(context.get("message").toString().startsWith("disk full xxx"), context.toString());
+    assertEquals(SessionError.Category.ADMIN_REQUIRED, errors().get(0).getCategory());
+  }
+
+  @Test
+  void workCanSayWhatToRecord() {
+    SessionError error =
+        SessionError.newBuilder()
+            .setCategory(SessionError.Category.USER_FIXABLE)
+            .setSeverity(SessionError.Severity.BLOCKING)
+            .setUserMessage("The key of the project is wrong.")
+            .addRecoveryActions("Correct it.")
+            .build();
+    assertThrows(
+        TaskException.Failed.class,
+        () ->
+            runner()
+                .run(
+                    task -> {
+                      throw new TaskFailure(error);
+                    }));
+    assertEquals(List.of("Correct it."), errors().get(0).getRecoveryActionsList());
+    assertEquals("The key of the project is wrong.", errors().get(0).getUserMessage());
+    assertTrue(session().getHasBlockingErrors());
+  }
+
+  @Test
+  void anErrorOfTheJvmFailsTheTaskAndIsThrown() {
+    AssertionError error = new AssertionError("impossible");
+    assertSame(
+        error,
+        assertThrows(
+            AssertionError.class,
+            () ->
+                runner()
+                    .attempts(3)
+                    .run(
+                        task -> {
+                          throw error;
+                        })));
+    assertEquals(SessionTask.Status.FAILED, session().getCurrentTask().getStatus());
+  }
+
+  @Test
+  void aFailedTaskIsContinued() {
+    assertThrows(
+        TaskException.Failed.class,
+        () ->
+            runner()
+                .run(
+                    task -> {
+                      throw new IOException("once");
+                    }));
+    SessiondException refused =
+        assertThrows(SessiondException.class, () -> client.task(id, "processing").run(task -> null));
+    assertEquals(ErrorReason.TASK_FAILED, refused.reason());
+    SessionTask done = client.task(id, "processing").continueFailed().run(task -> null);
+    assertEquals(SessionTask.Status.COMPLETED, done.getStatus());
+  }
+
+  @Test
+  void heartbeatsKeepItAlive() {
+    SessionTask done =
+        runner()
+            .heartbeatTimeout(Duration.ofSeconds(2))
+            .run(
+                task -> {
+                  Thread.sleep(6000);
+                  return null;
+                });
+    assertEquals(SessionTask.Status.COMPLETED, done.getStatus());
+  }
+
+  @Test
+  void aCancellationInterruptsTheWork() {
+    CountDownLatch never = new CountDownLatch(1);
+    TaskException.Cancelled cancelled =
+        assertThrows(
+            TaskException.Cancelled.class,
+            () ->
+                runner()
+                    .heartbeatInterval(Duration.ofMillis(100))
+                    .run(
+                        task -> {
+                          client.tasks().cancelTask(r -> r.setSessionId(id).setTaskId(task.taskId()));
+                          assertThrows(InterruptedException.class, () -> never.await(30, TimeUnit.SECONDS));
+                          assertTrue(task.isCancelled());
+                          assertThrows(CancellationException.class, () -> task.progress(Map.of()));
+                          return Map.of("late", true);
+                        }));
+    assertEquals(SessionTask.Status.CANCELLED, cancelled.task().getStatus());
+    assertFalse(Thread.currentThread().isInterrupted());
+    assertTrue(errors().isEmpty());
+  }
+
+  @Test
+  void aCancellationBehindTheLastHeartbeatIsNoticedToo() {
+    TaskException.Cancelled cancelled =
+        assertThrows(
+            TaskException.Cancelled.class,
+            () ->
+                runner()
+                    .run(
+                        task -> {
+                          client.sessions().stopSession(r -> r.setSessionId(id));
+                          return Map.of();
+                        }));
+    assertInstanceOf(SessiondException.FailedPrecondition.class, cancelled.getCause());
+  }
+
+  @Test
+  void aTaskThatAnotherRunReplacedIsLost() {
+    TaskException.Lost lost =
+        assertThrows(
+            TaskException.Lost.class,
+            () ->
+                runner()
+                    .attempts(3)
+                    .run(
+                        task -> {
+                          client.tasks().failTask(r -> r.setSessionId(id).setTaskId(task.taskId()));
+                          client.tasks().retryTask(r -> r.setSessionId(id));
+                          throw new IOException("too late");
+                        }));
+    assertEquals(1, lost.attempts());
+    SessionTask now = session().getCurrentTask();
+    assertNotEquals(lost.task().getTaskId(), now.getTaskId());
+    assertEquals(SessionTask.Status.RUNNING, now.getStatus());
+  }
+
+  @Test
+  void closingTheClientInterruptsTheWork() {
+    SessiondClient closed = RealDaemon.get().client();
+    TaskException.Lost lost =
+        assertThrows(
+            TaskException.Lost.class,
+            () ->
+                closed
+                    .task(id, "processing")
+                    .startStage("processing")
+                    .run(
+                        task -> {
+                          CompletableFuture.runAsync(closed::close);
+                          Thread.sleep(60_000);
+                          return null;
+                        }));
+    assertInstanceOf(InterruptedException.class, lost.getCause());
+    assertThrows(
+        SessiondException.Unavailable.class,
+        () ->
+            assertTimeout(Duration.ofSeconds(5), () -> closed.sessions().getSession(r -> r.setSessionId(id))));
+  }
+
+  @Test
+  void anEndThatIsRefusedFailsTheTask() {
+    SessiondException refused =
+        assertThrows(
+            SessiondException.FailedPrecondition.class, () -> runner().endStage("completed").run(task -> Map.of()));
+    assertEquals(ErrorReason.INVALID_TRANSITION, refused.reason());
+    assertEquals(SessionTask.Status.FAILED, session().getCurrentTask().getStatus());
+    assertEquals(SessionError.Category.ADMIN_REQUIRED, errors().get(0).getCategory());
+  }
+
+  @Test
+  void anInterruptOfTheCallerFailsTheTaskAndStays() {
+    TaskException.Failed failed =
+        assertThrows(
+            TaskException.Failed.class,
+            () ->
+                runner()
+                    .attempts(3)
+                    .run(
+                        task -> {
+                          Thread.currentThread().interrupt();
+                          Thread.sleep(1);
+                          return null;
+                        }));
+    assertTrue(Thread.interrupted());
+    assertInstanceOf(InterruptedException.class, failed.getCause());
+    assertEquals(1, failed.attempts());
+    assertEquals(SessionTask.Status.FAILED, session().getCurrentTask().getStatus());
+  }
+
+  @Test
+  void aStartThatIsRefusedRunsNothing() {
+    SessiondException refused =
+        assertThrows(
+            SessiondException.class,
+            () ->
+                client
+                    .task(id, "processing")
+                    .run(
+                        task -> {
+                          throw new AssertionError("It ran");
+                        }));
+    assertEquals(ErrorReason.INVALID_TRANSITION, refused.reason());
+  }
+}
