@@ -232,7 +232,16 @@ TEST_F(ConnectionTest, WhoIsNotKnownAndWhoMayNotIsToldWhatToDo) {
   ExpectRefused(Run(get + " --token-file " + token_file_), 80,
                 {"next  put a new token into " + token_file_});
   server.sessions.RefuseNext(absl::PermissionDeniedError("reader may not"));
-  ExpectRefused(Run(get), 71, {"code  PERMISSION_DENIED", "next  "});
+  ExpectRefused(Run(get), 71, {"code  PERMISSION_DENIED", "sessionctl whoami"});
+}
+
+TEST_F(ConnectionTest, WhoamiAsksTheDaemon) {
+  FakeServer server;
+  v1::GetServerInfoResponse info;
+  info.set_version("9.8.7");
+  server.calls.Hold(info);
+  EXPECT_THAT(Run("whoami --server " + server.Address()).out,
+              HasSubstr("sessiond 9.8.7 at " + server.Address()));
 }
 
 TEST_F(ConnectionTest, TheNextStepGoesTheSameWay) {

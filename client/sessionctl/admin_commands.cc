@@ -104,6 +104,39 @@ absl::Status Info(Run& run) {
   return absl::OkStatus();
 }
 
+// ---- whoami
+
+// What the daemon says about the caller, where its contract has it.
+template <class Info>
+void AddCaller(Card& card, const Info& info) {
+  if constexpr (requires { info.caller(); }) card.Add("Caller", info.caller(), color::kBold);
+  if constexpr (requires { info.roles(); }) card.Add("Roles", absl::StrJoin(info.roles(), ", "));
+  if constexpr (requires { info.namespaces(); }) {
+    card.Add("Namespaces", absl::StrJoin(info.namespaces(), ", "));
+  }
+  if constexpr (requires { info.owner_id(); }) card.Add("Owner", info.owner_id());
+  if constexpr (requires { info.methods(); }) {
+    Text label = "Methods";
+    for (const Text& method : info.methods()) card.Add(std::exchange(label, ""), method);
+  }
+}
+
+template <class Info>
+Text CallerOf(const Info& info) {
+  if constexpr (requires { info.caller(); }) return info.caller();
+  return "";
+}
+
+absl::Status Whoami(Run& run) {
+  const auto info = Ask(run, v1::GetServerInfoRequest(), &AdminClient::GetServerInfo);
+  if (!info.ok()) return info.status();
+  Card card;
+  AddCaller(card, *info);
+  card.Add("Server", absl::StrCat("sessiond ", info->version(), " at ", run.server));
+  PrintOne(run.format, *info, card, CallerOf(*info));
+  return absl::OkStatus();
+}
+
 // ---- erase-owner
 
 struct Erase {
@@ -262,6 +295,10 @@ void AddPurge(CLI::App& group, Run& run) {
 }
 
 }  // namespace
+
+void AddWhoamiCommand(CLI::App& app, Run& run) {
+  AddCommand(app, run, "whoami", "Say who the daemon takes you for, and what you may do", Whoami);
+}
 
 void AddAdminCommands(CLI::App& app, Run& run) {
   CLI::App& group = *app.add_subcommand("admin", "Look after the data of many sessions at once");

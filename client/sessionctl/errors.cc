@@ -324,7 +324,8 @@ std::vector<std::string> AfterCode(const Run& run, absl::StatusCode code) {
     case absl::StatusCode::kUnauthenticated:
       return AfterUnauthenticated(run);
     case absl::StatusCode::kPermissionDenied:
-      return {"ask whoever runs the daemon for a role that may: its access file has them"};
+      return {Typed(run, "whoami") + "  # who the daemon takes you for, and what you may do",
+              "ask whoever runs the daemon for a role that may: its access file has them"};
     default:
       return {};
   }

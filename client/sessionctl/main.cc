@@ -198,6 +198,7 @@ int Main(int argc, char** argv) {
   AddAdminCommands(app, run);
   AddImportCommand(app, run);
   AddContextCommands(app, run);
+  AddWhoamiCommand(app, run);
   AddCallCommand(app, run);
   AddHealthCommand(app, run);
   AddVersionCommand(app, run);

@@ -74,6 +74,9 @@ void AddWatchCommand(CLI::App& group, Run& run);
 // `sessionctl context …`.
 void AddContextCommands(CLI::App& app, Run& run);
 
+// `sessionctl whoami`.
+void AddWhoamiCommand(CLI::App& app, Run& run);
+
 // `import`, of `sessionctl` and of `sessionctl admin`.
 void AddImportCommand(CLI::App& parent, Run& run);
 
