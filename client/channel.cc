@@ -200,9 +200,9 @@ absl::StatusOr<std::shared_ptr<grpc::Channel>> MakeChannel(const std::string& se
 Credentials CredentialsFromEnvironment() {
   Credentials credentials;
   TlsOptions tls;
-  tls.ca_file = Variable("SESSIOND_TLS_CA");
-  tls.cert_file = Variable("SESSIOND_TLS_CERT");
-  tls.key_file = Variable("SESSIOND_TLS_KEY");
+  tls.ca_file = Variable("SESSIOND_CA_FILE");
+  tls.cert_file = Variable("SESSIOND_CERT_FILE");
+  tls.key_file = Variable("SESSIOND_KEY_FILE");
   if (!tls.ca_file.empty() || !tls.cert_file.empty() || !tls.key_file.empty()) {
     credentials.tls = std::move(tls);
   }

@@ -99,8 +99,8 @@ struct ListeningPlace {
 // The table of options has validated them.
 std::vector<ListeningPlace> ListeningPlaces(const Config& config) {
   std::vector<ListeningPlace> places;
-  for (Address& address : ParseAddresses(config.grpc_listen).value())
-    places.push_back({std::move(address), "grpc-listen"});
+  const std::vector<Address> of_grpc = ParseAddresses(config.grpc_listen).value();
+  for (const Address& address : of_grpc) places.push_back({address, "grpc-listen"});
   if (config.admin_listen != "off")
     places.push_back({ParseAddress(config.admin_listen).value(), "admin-listen"});
   return places;

@@ -376,22 +376,22 @@ TEST_F(CredentialsTest, ATokenFileThatHoldsNoneIsRefusedByItsNameAndNotQuoted) {
 // ---- the environment
 
 TEST_F(CredentialsTest, TheEnvironmentNamesFilesAndAnyOfTlsAsksForIt) {
-  const std::vector<const char*> names = {"SESSIOND_TLS_CA", "SESSIOND_TLS_CERT",
-                                          "SESSIOND_TLS_KEY", "SESSIOND_TOKEN_FILE"};
+  const std::vector<const char*> names = {"SESSIOND_CA_FILE", "SESSIOND_CERT_FILE",
+                                          "SESSIOND_KEY_FILE", "SESSIOND_TOKEN_FILE"};
   for (const char* name : names) setenv(name, "", 1);
   EXPECT_FALSE(CredentialsFromEnvironment().tls.has_value());
   EXPECT_EQ(CredentialsFromEnvironment().token_file, "");
   for (const char* name : names) setenv(name, name, 1);
   const Credentials all = CredentialsFromEnvironment();
   ASSERT_TRUE(all.tls.has_value());
-  EXPECT_EQ(all.tls->ca_file, "SESSIOND_TLS_CA");
-  EXPECT_EQ(all.tls->cert_file, "SESSIOND_TLS_CERT");
-  EXPECT_EQ(all.tls->key_file, "SESSIOND_TLS_KEY");
+  EXPECT_EQ(all.tls->ca_file, "SESSIOND_CA_FILE");
+  EXPECT_EQ(all.tls->cert_file, "SESSIOND_CERT_FILE");
+  EXPECT_EQ(all.tls->key_file, "SESSIOND_KEY_FILE");
   EXPECT_EQ(all.token_file, "SESSIOND_TOKEN_FILE");
   for (const char* name : names) unsetenv(name);
-  setenv("SESSIOND_TLS_CA", authority_.file().c_str(), 1);
+  setenv("SESSIOND_CA_FILE", authority_.file().c_str(), 1);
   EXPECT_TRUE(CredentialsFromEnvironment().tls.has_value());
-  unsetenv("SESSIOND_TLS_CA");
+  unsetenv("SESSIOND_CA_FILE");
 }
 
 }  // namespace

@@ -72,7 +72,7 @@ TEST_F(ConnectionTest, FlagsVariablesAndTheSchemeAskForTlsAndForTheToken) {
   FakeServer server("127.0.0.1:0", Serving(authority_.Issue({})));
   const std::string address = server.Address();
   const std::string token = " --token-file " + token_file_;
-  const std::string in_env = "SESSIOND_TLS_CA=" + authority_.file();
+  const std::string in_env = "SESSIOND_CA_FILE=" + authority_.file();
   const std::string system = "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH=" + authority_.file();
   const std::string get = "session get s1 -o name --server ";
   EXPECT_EQ(Run(get + address + ca_ + token).out, "s1\n");
@@ -82,7 +82,7 @@ TEST_F(ConnectionTest, FlagsVariablesAndTheSchemeAskForTlsAndForTheToken) {
   EXPECT_EQ(Run(get + "https://" + address + token, system).out, "s1\n");
   EXPECT_EQ(Run(get + address + ca_, "SESSIOND_TOKEN_FILE=" + token_file_).out, "s1\n");
   // A flag wins.
-  EXPECT_EQ(Run(get + address + ca_ + token, "SESSIOND_TLS_CA=/nonexistent").out, "s1\n");
+  EXPECT_EQ(Run(get + address + ca_ + token, "SESSIOND_CA_FILE=/nonexistent").out, "s1\n");
   EXPECT_THAT(server.door.Authorizations(),
               AllOf(SizeIs(7), Each(absl::StrCat("Bearer ", kToken))));
 }
@@ -123,8 +123,8 @@ TEST_F(ConnectionTest, WhatIsWrongWithAFileIsSaidWithWhatNamedItAndNothingIsSent
   const Issued mine = authority_.Issue({});
   ExpectRefused(Run(get + " --tls-ca /nonexistent"), 2,
                 {"--tls-ca: The CA file /nonexistent cannot be read"});
-  ExpectRefused(Run(get, "SESSIOND_TLS_CA=" + bad), 2,
-                {"SESSIOND_TLS_CA: The CA file " + bad + " holds no certificate"});
+  ExpectRefused(Run(get, "SESSIOND_CA_FILE=" + bad), 2,
+                {"SESSIOND_CA_FILE: The CA file " + bad + " holds no certificate"});
   ExpectRefused(Run(get + " --token-file /nonexistent"), 2,
                 {"--token-file: The token file /nonexistent cannot be read"});
   ExpectRefused(Run(get + " --tls-cert " + mine.cert_file), 2,
@@ -157,7 +157,7 @@ TEST_F(ConnectionTest, ATokenOnTheCommandLineIsNeitherTakenNorShown) {
 TEST_F(ConnectionTest, HttpIsPlaintextWhateverElseAsksForTls) {
   FakeServer server;
   EXPECT_EQ(Run("session get s1 -o name --server http://" + server.Address(),
-                "SESSIOND_TLS_CA=" + authority_.file())
+                "SESSIOND_CA_FILE=" + authority_.file())
                 .out,
             "s1\n");
 }
@@ -305,7 +305,7 @@ TEST_F(ConnectionTest, AFlagWinsOverAVariableAVariableOverTheContextAndShowSaysW
   Run("context set prod --server h:1 --tls-ca /of-context --tls-server-name n --token-file /c");
   Run("context use prod");
   const Outcome shown =
-      Run("context show --tls-ca /of-flag", "SESSIOND_TLS_CA=/of-env SESSIOND_TOKEN_FILE=/of-env");
+      Run("context show --tls-ca /of-flag", "SESSIOND_CA_FILE=/of-env SESSIOND_TOKEN_FILE=/of-env");
   EXPECT_EQ(shown.exit_code, 0) << shown.err;
   EXPECT_THAT(shown.out, AllOf(HasSubstr("prod (in use)"), HasSubstr("h:1  (context prod)"),
                                HasSubstr("/of-flag  (--tls-ca)"), HasSubstr("n  (context prod)"),

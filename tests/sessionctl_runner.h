@@ -19,7 +19,7 @@ namespace sessiond {
 
 inline const bool kNothingOfTheirs = [] {
   for (const char* name : {"SESSIOND_SERVER", "SESSIOND_CONTEXT", "SESSIOND_TOKEN_FILE",
-                           "SESSIOND_TLS_CA", "SESSIOND_TLS_CERT", "SESSIOND_TLS_KEY"}) {
+                           "SESSIOND_CA_FILE", "SESSIOND_CERT_FILE", "SESSIOND_KEY_FILE"}) {
     unsetenv(name);
   }
   return setenv("XDG_CONFIG_HOME", "/nonexistent", 1) == 0;

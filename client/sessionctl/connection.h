@@ -23,7 +23,7 @@ struct TypedSettings {
 
 struct Setting {
   std::string value;
-  std::string origin;  // `--tls-ca`, `SESSIOND_TLS_CA`, `context prod`, `default`.
+  std::string origin;  // `--tls-ca`, `SESSIOND_CA_FILE`, `context prod`, `default`.
 };
 
 struct Connection {

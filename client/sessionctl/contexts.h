@@ -36,9 +36,9 @@ struct SettingKind {
 inline constexpr SettingKind kSettings[] = {
     {"server",          "SESSIOND_SERVER",     "HOST:PORT|unix:PATH", false, "Where the daemon listens; https://HOST:PORT for TLS (default: $SESSIOND_SERVER, else 127.0.0.1:7377)"},
     {"tls",             "",                    "",                    false, "Use TLS, and trust the authorities that this system trusts"},
-    {"tls-ca",          "SESSIOND_TLS_CA",     "FILE",                true,  "Use TLS, and trust the authorities of this PEM file (default: $SESSIOND_TLS_CA)"},
-    {"tls-cert",        "SESSIOND_TLS_CERT",   "FILE",                true,  "The certificate to show to the daemon (default: $SESSIOND_TLS_CERT)"},
-    {"tls-key",         "SESSIOND_TLS_KEY",    "FILE",                true,  "Its key (default: $SESSIOND_TLS_KEY)"},
+    {"tls-ca",          "SESSIOND_CA_FILE",     "FILE",                true,  "Use TLS, and trust the authorities of this PEM file (default: $SESSIOND_CA_FILE)"},
+    {"tls-cert",        "SESSIOND_CERT_FILE",   "FILE",                true,  "The certificate to show to the daemon (default: $SESSIOND_CERT_FILE)"},
+    {"tls-key",         "SESSIOND_KEY_FILE",    "FILE",                true,  "Its key (default: $SESSIOND_KEY_FILE)"},
     {"tls-server-name", "",                    "NAME",                false, "The name that the daemon's certificate must have (default: the host of --server)"},
     {"token-file",      "SESSIOND_TOKEN_FILE", "FILE",                true,  "The file with the token to send (default: $SESSIOND_TOKEN_FILE)"},
 };

@@ -54,7 +54,7 @@ struct Credentials {
 absl::StatusOr<std::shared_ptr<grpc::Channel>> MakeChannel(const std::string& server,
                                                            const Credentials& credentials);
 
-// What the environment says: SESSIOND_TLS_CA, SESSIOND_TLS_CERT and SESSIOND_TLS_KEY, any of which
+// What the environment says: SESSIOND_CA_FILE, SESSIOND_CERT_FILE and SESSIOND_KEY_FILE, any of which
 // asks for TLS, and SESSIOND_TOKEN_FILE. A variable that is set but empty counts as not set.
 Credentials CredentialsFromEnvironment();
 

@@ -82,7 +82,7 @@ bool ArePgSettings(const Config& config) { return ParsePgSettings(config.pg_sett
 // and for the tests.
 constexpr absl::string_view kOtherVariables[] = {
     "SESSIOND_CONFIG", "SESSIOND_SERVER",    "SESSIOND_CONTEXT",      "SESSIOND_TOKEN_FILE",
-    "SESSIOND_TLS_CA", "SESSIOND_TLS_CERT",  "SESSIOND_TLS_KEY",      "SESSIOND_BUILD",
+    "SESSIOND_CA_FILE", "SESSIOND_CERT_FILE",  "SESSIOND_KEY_FILE",      "SESSIOND_BUILD",
     "SESSIOND_SOAK",   "SESSIOND_TEST_SEED", "SESSIOND_UPDATE_GOLDEN"};
 
 // The prefix of the variables' names.
