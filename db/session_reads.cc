@@ -229,15 +229,13 @@ Answer<Page<typename Selection::Row>> SessionStore::List(Selection selection, Pa
 template Answer<Page<v1::Session>> SessionStore::List(SessionSelection, PageRequest, Asker);
 template Answer<Page<v1::SessionTask>> SessionStore::List(TaskSelection, PageRequest, Asker);
 template Answer<Page<v1::SessionError>> SessionStore::List(ErrorSelection, PageRequest, Asker);
-template Answer<Page<v1::SessionMessage>> SessionStore::List(MessageSelection, PageRequest,
-                                                             Asker);
+template Answer<Page<v1::SessionMessage>> SessionStore::List(MessageSelection, PageRequest, Asker);
 template Answer<Page<v1::SessionArtifact>> SessionStore::List(ArtifactSelection, PageRequest,
                                                               Asker);
 template Answer<Page<v1::SessionEvent>> SessionStore::List(EventSelection, PageRequest, Asker);
 
 Answer<Page<v1::Session>> SessionStore::ListRecoverableSessions(std::string namespace_name,
-                                                                std::string owner_id,
-                                                                Asker asker) {
+                                                                std::string owner_id, Asker asker) {
   auto page = co_await queries_->Ask(RecoverableSessions(namespace_name, owner_id, asker.scope),
                                      asker.deadline);
   if (!page.ok()) co_return page.status();
@@ -264,7 +262,8 @@ Answer<v1::SessionError> SessionStore::GetError(ErrorSelection of_session, std::
 Answer<v1::CountSessionsResponse> SessionStore::CountSessions(
     SessionSelection selection, v1::CountSessionsRequest::GroupBy group_by, Asker asker) {
   selection.scope = asker.scope;
-  co_return co_await counts_->Ask(SessionCounts(selection, partition_count_, group_by), asker.deadline);
+  co_return co_await counts_->Ask(SessionCounts(selection, partition_count_, group_by),
+                                  asker.deadline);
 }
 
 Answer<v1::SummarizeErrorsResponse> SessionStore::SummarizeErrors(ErrorSelection selection,
@@ -280,22 +279,26 @@ Answer<v1::SummarizeErrorsResponse> SessionStore::SummarizeErrors(ErrorSelection
 
 Answer<Batch> SessionStore::FindOwnedSessions(std::string namespace_name, std::string owner_id,
                                               Asker asker) {
-  co_return co_await counts_->Ask(OwnedSessions(namespace_name, owner_id, asker.scope), asker.deadline);
+  co_return co_await counts_->Ask(OwnedSessions(namespace_name, owner_id, asker.scope),
+                                  asker.deadline);
 }
 
 Answer<Batch> SessionStore::FindReferencingSessions(std::string namespace_name, std::string name,
                                                     std::string value, Asker asker) {
-  co_return co_await counts_->Ask(ReferencingSessions(namespace_name, name, value, asker.scope), asker.deadline);
+  co_return co_await counts_->Ask(ReferencingSessions(namespace_name, name, value, asker.scope),
+                                  asker.deadline);
 }
 
 Answer<Batch> SessionStore::FindDueSessions(std::string namespace_name, std::string workflow,
                                             Asker asker) {
-  co_return co_await counts_->Ask(DueSessions(namespace_name, workflow, asker.scope), asker.deadline);
+  co_return co_await counts_->Ask(DueSessions(namespace_name, workflow, asker.scope),
+                                  asker.deadline);
 }
 
 Answer<int64_t> SessionStore::ForgetOwner(std::string namespace_name, std::string owner_id,
                                           Asker asker) {
-  co_return co_await writes_->Ask(db::ForgetOwner(namespace_name, owner_id, asker.scope), asker.deadline);
+  co_return co_await writes_->Ask(db::ForgetOwner(namespace_name, owner_id, asker.scope),
+                                  asker.deadline);
 }
 
 Answer<DatabaseInfo> SessionStore::GetDatabaseInfo(Deadline deadline) {

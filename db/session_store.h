@@ -78,14 +78,12 @@ class SessionStore {
   // One page of the selected sessions, tasks, errors, messages, artifacts or events.
   // INVALID_PAGE_TOKEN: the token belongs to another query.
   template <class Selection>
-  Answer<Page<typename Selection::Row>> List(Selection selection, PageRequest request,
-                                             Asker asker);
+  Answer<Page<typename Selection::Row>> List(Selection selection, PageRequest request, Asker asker);
   // The newest kPageSizeMax.
   Answer<Page<v1::Session>> ListRecoverableSessions(std::string namespace_name,
                                                     std::string owner_id, Asker asker);
   // ERROR_NOT_FOUND.
-  Answer<v1::SessionError> GetError(ErrorSelection of_session, std::string error_id,
-                                    Asker asker);
+  Answer<v1::SessionError> GetError(ErrorSelection of_session, std::string error_id, Asker asker);
 
   Answer<v1::CountSessionsResponse> CountSessions(SessionSelection selection,
                                                   v1::CountSessionsRequest::GroupBy group_by,
@@ -94,12 +92,10 @@ class SessionStore {
 
   // A batch of sessions for an administrator's work: an owner's, those with a reference, those
   // whose purge_time has passed. `-` for all namespaces in scope, an empty workflow for any.
-  Answer<Batch> FindOwnedSessions(std::string namespace_name, std::string owner_id,
-                                  Asker asker);
+  Answer<Batch> FindOwnedSessions(std::string namespace_name, std::string owner_id, Asker asker);
   Answer<Batch> FindReferencingSessions(std::string namespace_name, std::string name,
                                         std::string value, Asker asker);
-  Answer<Batch> FindDueSessions(std::string namespace_name, std::string workflow,
-                                Asker asker);
+  Answer<Batch> FindDueSessions(std::string namespace_name, std::string workflow, Asker asker);
   // Removes the owner's name from the tombstones of archived sessions. Returns how many.
   Answer<int64_t> ForgetOwner(std::string namespace_name, std::string owner_id, Asker asker);
   Answer<DatabaseInfo> GetDatabaseInfo(Deadline deadline);

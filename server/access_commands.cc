@@ -62,7 +62,8 @@ PrincipalPtr OfSubject(const Policy& policy, absl::string_view name) {
     std::map<std::string, std::string, std::less<>> claims;
     for (const auto& each : issuer.subjects) {
       if (const auto& claim = each.grant.owner; claim.has_value())
-        claims[*claim] = *claim == "sub" ? std::string(subject) : absl::StrCat("(its ", *claim, ")");
+        claims[*claim] =
+            *claim == "sub" ? std::string(subject) : absl::StrCat("(its ", *claim, ")");
     }
     return policy.OfToken(issuer, subject, claims);
   }
@@ -77,10 +78,10 @@ absl::Status NoSuchPrincipal(const Policy& policy, const std::string& name) {
       known.push_back(absl::StrCat(issuer.issuer, "#", subject.pattern));
   }
   const std::string near = Nearest(name, known);
-  return absl::NotFoundError(absl::StrCat(
-      "nobody is `", name, "` in the access file",
-      near.empty() ? absl::StrCat("; there are: ", absl::StrJoin(known, ", "))
-                   : absl::StrCat("; did you mean `", near, "`?")));
+  return absl::NotFoundError(
+      absl::StrCat("nobody is `", name, "` in the access file",
+                   near.empty() ? absl::StrCat("; there are: ", absl::StrJoin(known, ", "))
+                                : absl::StrCat("; did you mean `", near, "`?")));
 }
 
 // By service: `SessionService   GetSession, …`.
@@ -119,21 +120,20 @@ absl::StatusOr<std::string> CheckAccess(const std::string& path) {
   if (!file.ok()) return file.status();
   std::string text = absl::StrCat(path, " is sound\n");
   for (const PrincipalPtr& each : file->policy->principals()) {
-    absl::StrAppend(&text, absl::StrFormat("  %-30s %s in %s, owner %s\n", each->name,
-                                           absl::StrJoin(each->roles, "+"),
-                                           absl::StrJoin(each->scope.Namespaces(), ", "),
-                                           OwnerOf(*each)));
+    absl::StrAppend(
+        &text,
+        absl::StrFormat("  %-30s %s in %s, owner %s\n", each->name, absl::StrJoin(each->roles, "+"),
+                        absl::StrJoin(each->scope.Namespaces(), ", "), OwnerOf(*each)));
   }
   for (const access::Issuer& issuer : file->policy->issuers()) {
     for (const auto& subject : issuer.subjects) {
       const access::Grant& grant = subject.grant;
       absl::StrAppend(
-          &text, absl::StrFormat("  %-30s %s in %s, owner %s\n",
-                                 absl::StrCat(issuer.issuer, "#", subject.pattern),
-                                 absl::StrJoin(grant.roles, "+"),
-                                 absl::StrJoin(grant.namespaces, ", "),
-                                 grant.owner.has_value() ? absl::StrCat("by claim ", *grant.owner)
-                                                         : "any"));
+          &text,
+          absl::StrFormat(
+              "  %-30s %s in %s, owner %s\n", absl::StrCat(issuer.issuer, "#", subject.pattern),
+              absl::StrJoin(grant.roles, "+"), absl::StrJoin(grant.namespaces, ", "),
+              grant.owner.has_value() ? absl::StrCat("by claim ", *grant.owner) : "any"));
     }
   }
   return text;
@@ -151,10 +151,10 @@ absl::StatusOr<std::pair<std::string, bool>> ExplainAccess(const std::string& pa
   const MethodDescriptor* asked = file->methods.Find(method);
   if (asked == nullptr) {
     const std::string near = Nearest(method, file->methods.Names());
-    return absl::NotFoundError(absl::StrCat(
-        "there is no method `", method, "`",
-        near.empty() ? "; write, for example, SessionService/GetSession"
-                     : absl::StrCat("; did you mean `", near, "`?")));
+    return absl::NotFoundError(absl::StrCat("there is no method `", method, "`",
+                                            near.empty()
+                                                ? "; write, for example, SessionService/GetSession"
+                                                : absl::StrCat("; did you mean `", near, "`?")));
   }
   const std::string name = access::NameOf(*asked);
   if (!who->May(asked)) {
@@ -162,23 +162,21 @@ absl::StatusOr<std::pair<std::string, bool>> ExplainAccess(const std::string& pa
                                   absl::StrJoin(who->roles, ", "), "\n"),
                      false);
   }
-  return std::pair(absl::StrCat(who->name, " may call ", name, ", for sessions in ",
-                                absl::StrJoin(who->scope.Namespaces(), ", "), " of owner ",
-                                OwnerOf(*who),
-                                who->MaySetAll(asked)
-                                    ? ""
-                                    : ", but not set fields that take the role `writer`",
-                                "\n"),
-                   true);
+  return std::pair(
+      absl::StrCat(who->name, " may call ", name, ", for sessions in ",
+                   absl::StrJoin(who->scope.Namespaces(), ", "), " of owner ", OwnerOf(*who),
+                   who->MaySetAll(asked) ? "" : ", but not set fields that take the role `writer`",
+                   "\n"),
+      true);
 }
 
 std::string DrawToken() {
   unsigned char bytes[kTokenBytes];
   if (RAND_bytes(bytes, sizeof(bytes)) != 1) return "";
   // What it is for can be seen, also by those who look for lost secrets.
-  const std::string token = absl::StrCat(
-      "sessiond_", absl::WebSafeBase64Escape(absl::string_view(
-                       reinterpret_cast<const char*>(bytes), sizeof(bytes))));
+  const std::string token =
+      absl::StrCat("sessiond_", absl::WebSafeBase64Escape(absl::string_view(
+                                    reinterpret_cast<const char*>(bytes), sizeof(bytes))));
   return absl::StrCat(token, "\nsha256:", db::Sha256Hex(token), "\n");
 }
 

@@ -12,8 +12,8 @@ namespace sessiond {
 // A summary of the file. INVALID_ARGUMENT: the first thing that is wrong with it, and where.
 absl::StatusOr<std::string> CheckAccess(const std::string& path);
 
-// What a principal may do: a name of the file, or ISSUER#SUBJECT. With a method: whether it may call
-// that, which is the second of the pair.
+// What a principal may do: a name of the file, or ISSUER#SUBJECT. With a method: whether it may
+// call that, which is the second of the pair.
 absl::StatusOr<std::pair<std::string, bool>> ExplainAccess(const std::string& path,
                                                            const std::string& principal,
                                                            const std::string& method);

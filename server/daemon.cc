@@ -108,9 +108,9 @@ std::vector<ListeningPlace> ListeningPlaces(const Config& config) {
 
 absl::Status CheckTlsOptions(const Config& config) {
   if (config.tls_cert.empty() != config.tls_key.empty()) {
-    return absl::FailedPreconditionError(
-        absl::StrCat(config.tls_key.empty() ? "--tls-cert without --tls-key" : "--tls-key without --tls-cert",
-                     ": a certificate is of no use without its key; give both"));
+    return absl::FailedPreconditionError(absl::StrCat(
+        config.tls_key.empty() ? "--tls-cert without --tls-key" : "--tls-key without --tls-cert",
+        ": a certificate is of no use without its key; give both"));
   }
   if (!config.tls_client_ca.empty() && config.tls_cert.empty()) {
     return absl::FailedPreconditionError(
@@ -140,10 +140,9 @@ absl::Status CheckOptions(const Config& config) {
     const auto [at, is_new] = taken.emplace(ToString(address), option);
     if (is_new) continue;
     return absl::FailedPreconditionError(
-        at->second == option
-            ? absl::StrCat("--", option, " has ", ToString(address), " twice")
-            : absl::StrCat("--", at->second, " and --", option, " are both ", ToString(address),
-                           ": give them two ports"));
+        at->second == option ? absl::StrCat("--", option, " has ", ToString(address), " twice")
+                             : absl::StrCat("--", at->second, " and --", option, " are both ",
+                                            ToString(address), ": give them two ports"));
   }
   return WorkflowsAtStart(config.workflows_dir).status();
 }
@@ -257,7 +256,9 @@ std::string ServerFlag(const Address& address) {
   const bool default_host = address.host == "127.0.0.1" || address.host == "localhost" ||
                             address.host == "0.0.0.0" || address.host == "::";
   const char* variable = std::getenv("SESSIOND_SERVER");
-  if (default_host && !address.is_unix() && address.port == 7377 && (variable == nullptr || *variable == '\0')) return "";
+  if (default_host && !address.is_unix() && address.port == 7377 &&
+      (variable == nullptr || *variable == '\0'))
+    return "";
   return absl::StrCat("--server ", Reachable(address), " ");
 }
 
@@ -474,17 +475,17 @@ absl::Status Daemon::StartRpc() {
 
 absl::Status Daemon::StartAdmin() {
   if (config_.admin_listen == "off") return absl::OkStatus();
-  auto admin = AdminHttp::Start({.listen = ParseAddress(config_.admin_listen).value(),
-                                 .readiness = &readiness_,
-                                 .metrics = [this] { return metrics_.Text(); },
-                                 .tls = security_->tls(),
-                                 .may_look = [this](const access::Credentials& credentials) {
-                                   std::string why;
-                                   return security_->authenticator().Authenticate(credentials, &why).ok();
-                                 },
-                                 .open_metrics = [this] {
-                                   return security_->authenticator().policy()->open_metrics();
-                                 }});
+  auto admin = AdminHttp::Start(
+      {.listen = ParseAddress(config_.admin_listen).value(),
+       .readiness = &readiness_,
+       .metrics = [this] { return metrics_.Text(); },
+       .tls = security_->tls(),
+       .may_look =
+           [this](const access::Credentials& credentials) {
+             std::string why;
+             return security_->authenticator().Authenticate(credentials, &why).ok();
+           },
+       .open_metrics = [this] { return security_->authenticator().policy()->open_metrics(); }});
   if (!admin.ok()) return admin.status();
   admin_ = *std::move(admin);
   return absl::OkStatus();
@@ -704,16 +705,16 @@ std::string Daemon::Banner() const {
   const std::string grpc = Reachable(first);
   const bool tls = security_->tls() != nullptr;
   const bool loopback = std::all_of(grpc_addresses_.begin(), grpc_addresses_.end(), IsLoopback);
-  std::string text = absl::StrCat(
-      "sessiond ", SESSIOND_VERSION, tls ? "  TLS" : "  plaintext",
-      !config_.access_file.empty()     ? ", callers by the access file"
-      : !config_.tls_client_ca.empty() ? ", every client certificate is admin (see --access-file)"
-                                       : ", no authentication",
-      loopback ? ", loopback only" : "", "\n");
+  std::string text = absl::StrCat("sessiond ", SESSIOND_VERSION, tls ? "  TLS" : "  plaintext",
+                                  !config_.access_file.empty() ? ", callers by the access file"
+                                  : !config_.tls_client_ca.empty()
+                                      ? ", every client certificate is admin (see --access-file)"
+                                      : ", no authentication",
+                                  loopback ? ", loopback only" : "", "\n");
   absl::StrAppend(&text, "  gRPC      ", ToString(grpc_addresses_), "\n");
   if (admin_ != nullptr) {
-    absl::StrAppend(&text, "  Admin     ", tls ? "https://" : "http://", Reachable(admin_->address()),
-                    "/readyz?verbose  /livez  /metrics\n");
+    absl::StrAppend(&text, "  Admin     ", tls ? "https://" : "http://",
+                    Reachable(admin_->address()), "/readyz?verbose  /livez  /metrics\n");
   }
   if (database_.embedded == nullptr) {
     absl::StrAppend(&text, "  Database  the one of --db-url\n");
@@ -725,14 +726,14 @@ std::string Daemon::Banner() const {
         config_.ephemeral ? " (thrown away at the end)\n" : " (kept across restarts)\n");
   }
   if (tls || security_->knows_callers()) {
-    absl::StrAppend(&text, "  Try       sessionctl --server ", grpc,
-                    tls ? " --tls-ca CA.pem" : "", " --token-file FILE whoami\n");
+    absl::StrAppend(&text, "  Try       sessionctl --server ", grpc, tls ? " --tls-ca CA.pem" : "",
+                    " --token-file FILE whoami\n");
   } else {
-  absl::StrAppend(&text, "  Try       sessionctl ", ServerFlag(first),
-                  "session create --workflow interview --owner ada\n",
-                  "            grpcurl -plaintext -d "
-                  "'{\"session\":{\"workflow\":\"interview\",\"owner_id\":\"ada\"}}' ",
-                  grpc, " ", rpc::ServiceNames().front(), "/CreateSession\n");
+    absl::StrAppend(&text, "  Try       sessionctl ", ServerFlag(first),
+                    "session create --workflow interview --owner ada\n",
+                    "            grpcurl -plaintext -d "
+                    "'{\"session\":{\"workflow\":\"interview\",\"owner_id\":\"ada\"}}' ",
+                    grpc, " ", rpc::ServiceNames().front(), "/CreateSession\n");
   }
   absl::StrAppend(
       &text, "Ready in ",

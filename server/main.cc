@@ -333,12 +333,15 @@ int Main(int argc, char** argv) {
              ShowConfig, false);
   AddCommand(app, line, "doctor",
              "Look at everything that serve needs, and say what is in the way.", Doctor, true);
-  CLI::App* access = app.add_subcommand("access", "Look at an access file: who may call, and what.");
+  CLI::App* access =
+      app.add_subcommand("access", "Look at an access file: who may call, and what.");
   access->require_subcommand(1);
-  CLI::App* check = access->add_subcommand("check", "Say whether a file is sound, and what it grants.");
+  CLI::App* check =
+      access->add_subcommand("check", "Say whether a file is sound, and what it grants.");
   check->add_option("FILE", line.access_file, "The access file.")->required();
-  CLI::App* explain = AddCommand(*access, line, "explain", "Say what somebody may do.",
-                                 [](const Context&) { return kOk; }, false);
+  CLI::App* explain = AddCommand(
+      *access, line, "explain", "Say what somebody may do.", [](const Context&) { return kOk; },
+      false);
   explain->add_option("PRINCIPAL", line.principal, "A name in the file, or ISSUER#SUBJECT.")
       ->required();
   explain->add_option("METHOD", line.method, "For example SessionService/GetSession.");

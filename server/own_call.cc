@@ -51,8 +51,8 @@ absl::Status Failed(absl::string_view what) {
 absl::Status ShakeHands(const Address& address, absl::Duration time_max) {
   const addrinfo hints = {.ai_socktype = SOCK_STREAM};
   addrinfo* found = nullptr;
-  if (const int failure = getaddrinfo(address.host.c_str(), absl::StrCat(address.port).c_str(),
-                                      &hints, &found);
+  if (const int failure =
+          getaddrinfo(address.host.c_str(), absl::StrCat(address.port).c_str(), &hints, &found);
       failure != 0) {
     return absl::UnavailableError(gai_strerror(failure));
   }

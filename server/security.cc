@@ -73,8 +73,7 @@ std::string Security::trouble() const {
   std::vector<std::string> troubles = authenticator_.Troubles();
   const absl::MutexLock lock(&mutex_);
   if (!loaded_.ok()) {
-    troubles.push_back(
-        absl::StrCat("what was loaded last serves on, because ", loaded_.message()));
+    troubles.push_back(absl::StrCat("what was loaded last serves on, because ", loaded_.message()));
   }
   return absl::StrJoin(troubles, "; ");
 }
@@ -83,7 +82,9 @@ absl::Time Security::not_after() const {
   return tls_ == nullptr ? absl::InfiniteFuture() : tls_->Get()->not_after;
 }
 
-bool Security::knows_callers() const { return !access_file_.empty() || !tls_files_.client_ca.empty(); }
+bool Security::knows_callers() const {
+  return !access_file_.empty() || !tls_files_.client_ca.empty();
+}
 
 std::string Security::Fingerprint() const {
   std::string fingerprint;

@@ -1,5 +1,5 @@
-// The daemon's TLS and its access file: loaded at start, and again when the files change. A set that
-// is not sound as a whole is left aside, and what was loaded last serves on.
+// The daemon's TLS and its access file: loaded at start, and again when the files change. A set
+// that is not sound as a whole is left aside, and what was loaded last serves on.
 #pragma once
 
 #include <atomic>

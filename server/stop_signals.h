@@ -1,7 +1,7 @@
 // SIGTERM and SIGINT, at any moment of the process's life: the first asks the work in progress to
 // end, the second exits at once. A thread of its own receives them; all other threads block them,
-// from before main() on, so that none is lost and none interrupts anything. SIGHUP asks a daemon that
-// serves to load its files again; before that it ends the process, as elsewhere.
+// from before main() on, so that none is lost and none interrupts anything. SIGHUP asks a daemon
+// that serves to load its files again; before that it ends the process, as elsewhere.
 #pragma once
 
 #include <atomic>

@@ -18,11 +18,12 @@ using v1::SessionTask;
 absl::StatusOr<Decision> Decide(const Workflow& workflow, const Aggregate& aggregate,
                                 const Command& command, absl::Time now) {
   const Context context{workflow, aggregate, command, now};
-  auto decision = std::visit([&](const auto& request) { return Decide(context, request); },
-                             command.request);
+  auto decision =
+      std::visit([&](const auto& request) { return Decide(context, request); }, command.request);
   // Nobody moves a session to where they cannot see it.
   if (decision.ok() && decision->end == Decision::End::kNone) {
-    if (auto allowed = CheckInScope(command.scope, decision->session); !allowed.ok()) return allowed;
+    if (auto allowed = CheckInScope(command.scope, decision->session); !allowed.ok())
+      return allowed;
   }
   return decision;
 }

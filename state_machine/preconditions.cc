@@ -172,10 +172,10 @@ absl::Status CheckInScope(const Scope& scope, const Session& session) {
   const std::string name = session.namespace_().empty() ? "default" : session.namespace_();
   if (scope.Has(name, session.owner_id())) return absl::OkStatus();
   if (!scope.HasNamespace(name)) {
-    return Refusal(v1::NOT_ALLOWED, absl::StrCat("You may not have sessions in the namespace \"",
-                                                 name, "\": yours are ",
-                                                 absl::StrJoin(scope.Namespaces(), ", "),
-                                                 ". Whoever runs the service can change that."))
+    return Refusal(v1::NOT_ALLOWED,
+                   absl::StrCat("You may not have sessions in the namespace \"", name,
+                                "\": yours are ", absl::StrJoin(scope.Namespaces(), ", "),
+                                ". Whoever runs the service can change that."))
         .With("namespace", name);
   }
   return Refusal(v1::NOT_ALLOWED,

@@ -34,9 +34,8 @@ Scope::Scope(const std::vector<std::string>& namespaces, std::optional<std::stri
 bool Scope::HasNamespace(absl::string_view name) const {
   if (everything() || all_namespaces()) return true;
   return std::binary_search(names().begin(), names().end(), name) ||
-         std::any_of(prefixes().begin(), prefixes().end(), [name](const std::string& prefix) {
-           return absl::StartsWith(name, prefix);
-         });
+         std::any_of(prefixes().begin(), prefixes().end(),
+                     [name](const std::string& prefix) { return absl::StartsWith(name, prefix); });
 }
 
 bool Scope::Has(absl::string_view namespace_name, absl::string_view owner_id) const {

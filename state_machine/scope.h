@@ -17,8 +17,8 @@ class Scope {
  public:
   // Everything.
   Scope() = default;
-  // The sessions of these namespaces (`billing`, `team-*`, `*` for all), if `owner_id` is given only
-  // those of this owner.
+  // The sessions of these namespaces (`billing`, `team-*`, `*` for all), if `owner_id` is given
+  // only those of this owner.
   Scope(const std::vector<std::string>& namespaces, std::optional<std::string> owner_id);
 
   bool everything() const { return bounds_ == nullptr; }

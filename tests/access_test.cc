@@ -165,24 +165,29 @@ namespaces = ["shop"]
   const BadFile files[] = {
       {"", "access.toml: nobody could call"},
       {"[[principals]", "access.toml:1: "},
-      {"principles = 1", "access.toml:1: `principles` is no key of the access file; did you mean "
-                         "`principals`?"},
+      {"principles = 1",
+       "access.toml:1: `principles` is no key of the access file; did you mean "
+       "`principals`?"},
       {"open_metrics = 1", "access.toml:1: open_metrics must be true or false"},
-      {Shop("namespace = [\"a\"]"), "access.toml:7: `namespace` is no key of [[principals]]; did you "
-                                    "mean `namespaces`?"},
+      {Shop("namespace = [\"a\"]"),
+       "access.toml:7: `namespace` is no key of [[principals]]; did you "
+       "mean `namespaces`?"},
       {absl::StrCat(kShop, kShop), "access.toml:8: there are two principals with the name `shop`"},
       {absl::StrCat(kShop, absl::StrReplaceAll(kShop, {{"\"shop\"\ncert", "\"b\"\ncert"}})),
        "access.toml:10: two principals have the certificate spiffe://example.org/shop"},
       {Shop("roles = [\"redaer\"]", "roles = [\"reader\"]"),
        "access.toml:5: there is no role `redaer`; did you mean `reader`?"},
-      {Shop("roles = []", "roles = [\"reader\"]"), "access.toml:2: the principal `shop` has no roles"},
+      {Shop("roles = []", "roles = [\"reader\"]"),
+       "access.toml:2: the principal `shop` has no roles"},
       {Shop("roles = [\"reader\", \"reader\"]", "roles = [\"reader\"]"),
        "access.toml:5: roles has `reader` twice"},
       {Shop("roles = \"reader\"", "roles = [\"reader\"]"), "access.toml:5: roles must be a list"},
-      {Shop("", "namespaces = [\"shop\"]"), "access.toml:2: the principal `shop` has no namespaces"},
+      {Shop("", "namespaces = [\"shop\"]"),
+       "access.toml:2: the principal `shop` has no namespaces"},
       {Shop("namespaces = [\"Shop\"]", "namespaces = [\"shop\"]"),
        "access.toml:6: `Shop` is neither a namespace"},
-      {Shop("namespaces = [\"sh*op\"]", "namespaces = [\"shop\"]"), "`sh*op` is neither a namespace"},
+      {Shop("namespaces = [\"sh*op\"]", "namespaces = [\"shop\"]"),
+       "`sh*op` is neither a namespace"},
       {Shop("", "certificates = [\"spiffe://example.org/shop\"]"),
        "access.toml:2: nobody can be `shop`"},
       {Shop("certificates = [\"shop\"]", "certificates = [\"spiffe://example.org/shop\"]"),
@@ -193,8 +198,10 @@ namespaces = ["shop"]
             "[\"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855\"]"),
        "access.toml:7: this is the hash of an empty token"},
       {Shop("limits = { calls = 1 }"), "access.toml:7: `calls` is no key of limits"},
-      {Shop("limits = { watches = 0 }"), "access.toml:7: watches must be a whole number, 1 or more"},
-      {Shop("name = \"system\"", "name = \"shop\""), "access.toml:2: `system` is a name of the daemon"},
+      {Shop("limits = { watches = 0 }"),
+       "access.toml:7: watches must be a whole number, 1 or more"},
+      {Shop("name = \"system\"", "name = \"shop\""),
+       "access.toml:2: `system` is a name of the daemon"},
       {absl::StrCat("[roles.reader]\nmethods = [\"SessionService\"]\n", kShop),
        "access.toml:1: `reader` is a built-in role"},
       {absl::StrCat("[roles.a]\nextends = [\"b\"]\n[roles.b]\nextends = [\"a\"]\n", kShop),
@@ -203,21 +210,26 @@ namespaces = ["shop"]
       {absl::StrCat("[roles.a]\nmethods = [\"SessionService/GetSesion\"]\n", kShop),
        "access.toml:2: `SessionService/GetSesion` matches no method; did you mean "
        "`SessionService/GetSession`?"},
-      {absl::StrCat("[roles.a]\nextends = []\n", kShop), "access.toml:1: the role `a` may do nothing"},
+      {absl::StrCat("[roles.a]\nextends = []\n", kShop),
+       "access.toml:1: the role `a` may do nothing"},
       {in_issuer("audiences = [\"sessiond\"]", ""), "access.toml:2: an issuer without audiences"},
-      {in_issuer("jwks_file = \"keys.json\"", ""), "access.toml:2: an issuer's keys come from one of"},
+      {in_issuer("jwks_file = \"keys.json\"", ""),
+       "access.toml:2: an issuer's keys come from one of"},
       {in_issuer("jwks_file = \"keys.json\"", "jwks_url = \"http://login.example/\""),
        "access.toml:2: jwks_url must begin with https://"},
       {in_issuer("subject = \"*\"", "subject = \"a*b\""), "a `*` stands for the rest of a subject"},
       {absl::StrCat(issuer, issuer), "there are two issuers with the name https://login.example"},
-      {in_issuer("subject = \"*\"", "subjects = \"*\""), "`subjects` is no key of [[issuers.subjects]]"},
+      {in_issuer("subject = \"*\"", "subjects = \"*\""),
+       "`subjects` is no key of [[issuers.subjects]]"},
   };
   for (const BadFile& file : files) {
-    EXPECT_THAT(std::string(Parse(file.text).status().message()), HasSubstr(file.said)) << file.text;
+    EXPECT_THAT(std::string(Parse(file.text).status().message()), HasSubstr(file.said))
+        << file.text;
   }
   EXPECT_TRUE(Parse(kShop).ok()) << Parse(kShop).status();
   EXPECT_TRUE(Parse(issuer).ok()) << Parse(issuer).status();
-  EXPECT_TRUE(Parse(absl::StrCat("\xEF\xBB\xBF", kShop)).ok()) << "A byte-order mark is no mistake.";
+  EXPECT_TRUE(Parse(absl::StrCat("\xEF\xBB\xBF", kShop)).ok())
+      << "A byte-order mark is no mistake.";
 }
 
 TEST(AccessFile, TheMostSpecificSubjectCounts) {

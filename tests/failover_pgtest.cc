@@ -87,8 +87,8 @@ struct Parts {
     watch::Hub& hub = feed->hub();
     const auto from = watch::Positions(static_cast<std::size_t>(store->partition_count()));
     const auto subscription =
-        hub.Subscribe(watch::Interest::Of(request, {}, store->partition_count()).value(), from, from,
-                      SteadyTime::Now(), absl::Hours(1), [] {});
+        hub.Subscribe(watch::Interest::Of(request, {}, store->partition_count()).value(), from,
+                      from, SteadyTime::Now(), absl::Hours(1), [] {});
     const bool heard = Eventually([&] {
       const watch::Taken taken = hub.Take(*subscription);
       return std::any_of(taken.deliveries.begin(), taken.deliveries.end(), [&](const auto& one) {

@@ -54,8 +54,8 @@ struct Credentials {
 absl::StatusOr<std::shared_ptr<grpc::Channel>> MakeChannel(const std::string& server,
                                                            const Credentials& credentials);
 
-// What the environment says: SESSIOND_CA_FILE, SESSIOND_CERT_FILE and SESSIOND_KEY_FILE, any of which
-// asks for TLS, and SESSIOND_TOKEN_FILE. A variable that is set but empty counts as not set.
+// What the environment says: SESSIOND_CA_FILE, SESSIOND_CERT_FILE and SESSIOND_KEY_FILE, any of
+// which asks for TLS, and SESSIOND_TOKEN_FILE. A variable that is set but empty counts as not set.
 Credentials CredentialsFromEnvironment();
 
 }  // namespace sessiond

@@ -162,8 +162,9 @@ std::string OfSessionSql(absl::string_view alias, absl::string_view session_id, 
 
 std::string SessionOfSql(absl::string_view alias) {
   return absl::StrCat(
-      "CROSS JOIN LATERAL (SELECT s.namespace, s.owner_id, s.state FROM sessions s WHERE s.partition = ", alias,
-      ".partition AND s.id = ", alias, ".session_id LIMIT 1) s");
+      "CROSS JOIN LATERAL (SELECT s.namespace, s.owner_id, s.state FROM sessions s WHERE "
+      "s.partition = ",
+      alias, ".partition AND s.id = ", alias, ".session_id LIMIT 1) s");
 }
 
 std::string InScopeSql(absl::string_view namespace_name, const Scope& scope,
@@ -174,10 +175,9 @@ std::string InScopeSql(absl::string_view namespace_name, const Scope& scope,
     sql = absl::StrCat("s.namespace = ", parameters->Text(namespace_name));
   } else if (!scope.everything() && !scope.all_namespaces()) {
     // No namespace has a character that means something in an array.
-    sql = absl::StrCat("(s.namespace = ANY(",
-                       parameters->Add(absl::StrCat("{", absl::StrJoin(scope.names(), ","), "}"),
-                                       "text[]"),
-                       ")");
+    sql = absl::StrCat(
+        "(s.namespace = ANY(",
+        parameters->Add(absl::StrCat("{", absl::StrJoin(scope.names(), ","), "}"), "text[]"), ")");
     for (const std::string& prefix : scope.prefixes())
       absl::StrAppend(&sql, " OR starts_with(s.namespace, ", parameters->Text(prefix), ")");
     absl::StrAppend(&sql, ")");

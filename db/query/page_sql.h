@@ -120,8 +120,9 @@ ListQuestion<Message> PageQuestion(const PageParts& parts, const KeyValues& afte
 std::string OfSessionSql(absl::string_view alias, absl::string_view session_id, int partition_count,
                          Parameters* parameters);
 
-// The session `s` of rows of `alias`, for conditions: its namespace, owner and state. LIMIT makes it a
-// look-up for each row, so that the order's index is scanned, and all sessions are never joined.
+// The session `s` of rows of `alias`, for conditions: its namespace, owner and state. LIMIT makes
+// it a look-up for each row, so that the order's index is scanned, and all sessions are never
+// joined.
 std::string SessionOfSql(absl::string_view alias);
 
 // The condition that a session `s` is in scope and in this namespace; `-`: in any.

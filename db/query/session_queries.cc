@@ -143,7 +143,8 @@ Question<Page<v1::Session>> RecoverableSessions(absl::string_view namespace_name
   Parameters parameters;
   PageParts parts = Parts({.field = OrderField::kCreateTime, .descending = true});
   parts.far_apart = OfOwner(owner_id, &parameters);
-  parts.where = absl::StrCat(InScopeSql(namespace_name, scope, &parameters), " AND ", kRecoverableSql);
+  parts.where =
+      absl::StrCat(InScopeSql(namespace_name, scope, &parameters), " AND ", kRecoverableSql);
   return *PageQuestion(parts, {}, kPageSizeMax, std::move(parameters), ReadSession);
 }
 
@@ -164,8 +165,7 @@ Question<Aggregate> FullSession(absl::string_view session_id, int partition_coun
       *session.mutable_files() = files(results.subspan(2, 1)).rows;
       *session.mutable_open_errors() = errors(results.subspan(3, 1)).rows;
     }
-    if (results[1].rows() > 0)
-      aggregate.tombstone = ReadTombstone(results[1], 0, 0);
+    if (results[1].rows() > 0) aggregate.tombstone = ReadTombstone(results[1], 0, 0);
     return aggregate;
   };
   return question;

@@ -22,8 +22,8 @@ ListQuestion<v1::SessionTask> ListPage(const TaskSelection& selection, int parti
                       " + COALESCE(octet_length(t.result::text), 0)"
                       " + COALESCE(octet_length(t.failure_context::text), 0)"};
   parts.where = absl::StrCat(
-      "s.state <> 5 AND ", InScopeSql(selection.namespace_name, selection.scope, &parameters), " AND ",
-      FilterSql(selection.filter, FilterResource::kTasks, partition_count, &parameters));
+      "s.state <> 5 AND ", InScopeSql(selection.namespace_name, selection.scope, &parameters),
+      " AND ", FilterSql(selection.filter, FilterResource::kTasks, partition_count, &parameters));
   return PageQuestion(parts, after, page_size, std::move(parameters), ReadTask);
 }
 

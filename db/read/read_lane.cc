@@ -77,7 +77,8 @@ Aggregate FoundSession::ToAggregate() const {
 
 void FoundSession::Hide(const Scope& scope) {
   if (scope.everything()) return;
-  if (session != nullptr && !scope.Has(session->namespace_name, session->owner_id)) session = nullptr;
+  if (session != nullptr && !scope.Has(session->namespace_name, session->owner_id))
+    session = nullptr;
   if (tombstone.has_value() && !scope.Has(tombstone->namespace_name, tombstone->owner_id))
     tombstone.reset();
 }

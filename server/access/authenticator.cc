@@ -108,7 +108,8 @@ absl::StatusOr<PrincipalPtr> Authenticator::Authenticate(const Credentials& cred
     const absl::StatusOr<std::string>& identity = *credentials.certificate;
     if (!identity.ok()) return refused(identity.status().message());
     by_certificate = policy.OfCertificate(*identity);
-    if (by_certificate == nullptr) return refused(absl::StrCat("nobody has the certificate ", *identity));
+    if (by_certificate == nullptr)
+      return refused(absl::StrCat("nobody has the certificate ", *identity));
   }
   // Without a file there is nothing to compare a token with.
   if (!credentials.authorization.empty() && policy.from_file()) {

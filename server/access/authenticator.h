@@ -5,8 +5,8 @@
 //   token ─▶ its hash, or its signature ─▶ a principal, or a subject of an issuer
 //   nothing, and there is no file ───────▶ `anonymous`
 //
-// A token names the caller, and then a certificate only has to be somebody's. Whatever is wrong, the
-// caller learns one sentence; the log learns which.
+// A token names the caller, and then a certificate only has to be somebody's. Whatever is wrong,
+// the caller learns one sentence; the log learns which.
 #pragma once
 
 #include <memory>

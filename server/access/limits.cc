@@ -17,9 +17,10 @@ constexpr absl::Duration kTryWatchAgain = absl::Seconds(5);
 
 absl::Status RateLimited(absl::string_view limit, int64_t value, absl::string_view sentence,
                          absl::Duration wait) {
-  return Refusal(v1::RATE_LIMITED,
-                 absl::StrCat("You may have ", value, " ", sentence,
-                              ". Wait as RetryInfo says, or ask whoever runs the service for more."))
+  return Refusal(
+             v1::RATE_LIMITED,
+             absl::StrCat("You may have ", value, " ", sentence,
+                          ". Wait as RetryInfo says, or ask whoever runs the service for more."))
       .With("limit", limit)
       .With("value", absl::StrCat(value))
       .RetryAfter(wait);

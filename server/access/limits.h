@@ -59,8 +59,8 @@ class Usage : public std::enable_shared_from_this<Usage> {
 
   absl::Mutex mutex_;
   Limits limits_ ABSL_GUARDED_BY(mutex_);
-  // When the calls so far would all have come, at exactly the rate that is allowed: the generic cell
-  // rate algorithm (ITU-T I.371).
+  // When the calls so far would all have come, at exactly the rate that is allowed: the generic
+  // cell rate algorithm (ITU-T I.371).
   SteadyTime due_ ABSL_GUARDED_BY(mutex_);
   int64_t calls_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t watches_ ABSL_GUARDED_BY(mutex_) = 0;

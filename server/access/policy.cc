@@ -39,7 +39,8 @@ bool IsNamespacePattern(absl::string_view text) {
 // Like the names in events: something that can be read, on one line.
 bool IsName(absl::string_view text) {
   return !text.empty() && text.size() <= 256 &&
-         std::none_of(text.begin(), text.end(), [](unsigned char c) { return absl::ascii_iscntrl(c); });
+         std::none_of(text.begin(), text.end(),
+                      [](unsigned char c) { return absl::ascii_iscntrl(c); });
 }
 
 }  // namespace
@@ -65,9 +66,10 @@ class PolicyReader {
     for (const auto& [table, line] : Tables(file, "issuers")) ReadIssuer(*table, line);
     if (!status_.ok()) return status_;
     if (policy_->principals_.empty() && policy_->issuers_.empty()) {
-      return absl::InvalidArgumentError(absl::StrCat(
-          path_, ": nobody could call: add [[principals]] or [[issuers]], as in "
-                 "deploy/access.example.toml"));
+      return absl::InvalidArgumentError(
+          absl::StrCat(path_,
+                       ": nobody could call: add [[principals]] or [[issuers]], as in "
+                       "deploy/access.example.toml"));
     }
     if (policy_->local_ == nullptr) policy_->local_ = policy_->Make("local", Everything(), {});
     return std::shared_ptr<const Policy>(std::move(policy_));
@@ -140,8 +142,9 @@ class PolicyReader {
     for (const toml::node& element : *array) {
       const auto text = element.value_exact<std::string>();
       if (!text.has_value() || text->empty()) {
-        Fail(LineOf(element), absl::StrCat(key, " has something in it that is "
-                                                                   "not text, or empty"));
+        Fail(LineOf(element), absl::StrCat(key,
+                                           " has something in it that is "
+                                           "not text, or empty"));
       } else if (!seen.insert(*text).second) {
         Fail(LineOf(element), absl::StrCat(key, " has `", *text, "` twice"));
       } else {
@@ -241,14 +244,16 @@ class PolicyReader {
       Fail(line, absl::StrCat(whom, " has no roles: write, for example, roles = [\"reader\"]"));
     for (const auto& [name, name_line] : Texts(table, "namespaces")) {
       if (!IsNamespacePattern(name)) {
-        Fail(name_line, absl::StrCat("`", name, "` is neither a namespace, nor the beginning of one "
-                                                "with a `*` behind it"));
+        Fail(name_line, absl::StrCat("`", name,
+                                     "` is neither a namespace, nor the beginning of one "
+                                     "with a `*` behind it"));
       }
       grant.namespaces.push_back(name);
     }
     if (grant.namespaces.empty()) {
-      Fail(line, absl::StrCat(whom, " has no namespaces: write, for example, namespaces = "
-                                    "[\"default\"], or [\"*\"] for all"));
+      Fail(line, absl::StrCat(whom,
+                              " has no namespaces: write, for example, namespaces = "
+                              "[\"default\"], or [\"*\"] for all"));
     }
     if (table.contains("owner")) grant.owner = Text(table, "owner");
     grant.permissions = std::make_shared<const Permissions>(std::move(permissions));
@@ -289,12 +294,14 @@ class PolicyReader {
   // ---- principals
 
   void ReadPrincipal(const toml::table& table, int line) {
-    CheckKeys(table, {"name", "certificates", "token_hashes", "roles", "namespaces", "owner", "limits"},
+    CheckKeys(table,
+              {"name", "certificates", "token_hashes", "roles", "namespaces", "owner", "limits"},
               "[[principals]]");
     const std::string name = Text(table, "name");
     if (!IsName(name))
-      return Fail(line, "a principal has no name, or one with control characters: write name = "
-                        "\"…\"");
+      return Fail(line,
+                  "a principal has no name, or one with control characters: write name = "
+                  "\"…\"");
     if (name == "anonymous" || name == "system")
       return Fail(line, absl::StrCat("`", name, "` is a name of the daemon's own: choose another"));
     if (!names_.insert(name).second)
@@ -304,8 +311,9 @@ class PolicyReader {
     const PrincipalPtr principal = policy_->Make(name, grant, grant.owner);
     for (const auto& [identity, identity_line] : Texts(table, "certificates")) {
       if (!absl::StartsWith(identity, "spiffe://") && !absl::StartsWith(identity, "dns:")) {
-        Fail(identity_line, absl::StrCat("`", identity, "` is no certificate's identity: write "
-                                                        "spiffe://DOMAIN/PATH, or dns:HOST"));
+        Fail(identity_line, absl::StrCat("`", identity,
+                                         "` is no certificate's identity: write "
+                                         "spiffe://DOMAIN/PATH, or dns:HOST"));
       }
       if (!policy_->by_certificate_.emplace(identity, principal).second)
         Fail(identity_line, absl::StrCat("two principals have the certificate ", identity));
@@ -328,8 +336,9 @@ class PolicyReader {
       return absl::ascii_isdigit(c) || (c >= 'a' && c <= 'f');
     });
     if (hash.size() != 64 || !hex) {
-      return Fail(line, "a token's hash is sha256: and 64 digits of hex, in lower case; `sessiond "
-                        "access token` makes a token and its hash");
+      return Fail(line,
+                  "a token's hash is sha256: and 64 digits of hex, in lower case; `sessiond "
+                  "access token` makes a token and its hash");
     }
     if (hash == kHashOfNothing)
       return Fail(line, "this is the hash of an empty token: the script that made it had none");
@@ -353,8 +362,9 @@ class PolicyReader {
     if (!issuer_names_.insert(issuer.issuer).second)
       Fail(line, absl::StrCat("there are two issuers with the name ", issuer.issuer));
     if (issuer.audiences.empty()) {
-      Fail(line, "an issuer without audiences: write audiences = [\"sessiond\"], or tokens that "
-                 "were made for others would be taken");
+      Fail(line,
+           "an issuer without audiences: write audiences = [\"sessiond\"], or tokens that "
+           "were made for others would be taken");
     }
     if (issuer.jwks_file.empty() == issuer.jwks_url.empty())
       Fail(line, "an issuer's keys come from one of jwks_file and jwks_url");
@@ -364,8 +374,7 @@ class PolicyReader {
       Fail(line, "ca_file is for jwks_url, and there is none");
     for (const auto& [subject, subject_line] : Tables(table, "subjects"))
       ReadSubject(*subject, subject_line, &issuer);
-    if (issuer.subjects.empty())
-      Fail(line, "nobody is granted anything: add [[issuers.subjects]]");
+    if (issuer.subjects.empty()) Fail(line, "nobody is granted anything: add [[issuers.subjects]]");
     policy_->issuers_.push_back(std::move(issuer));
   }
 
@@ -425,13 +434,13 @@ absl::StatusOr<std::shared_ptr<const Policy>> Policy::Read(const std::string& pa
   std::ifstream file(path, std::ios::binary);
   std::stringstream content;
   if (!file || stat(path.c_str(), &status) != 0 || !S_ISREG(status.st_mode)) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        path, ": the access file cannot be read (", errno == 0 ? "no file" : std::strerror(errno),
-        "): check --access-file"));
+    return absl::InvalidArgumentError(absl::StrCat(path, ": the access file cannot be read (",
+                                                   errno == 0 ? "no file" : std::strerror(errno),
+                                                   "): check --access-file"));
   }
   if ((status.st_mode & S_IWOTH) != 0) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(path, ": everybody on this machine may write the access file: chmod o-w ", path));
+    return absl::InvalidArgumentError(absl::StrCat(
+        path, ": everybody on this machine may write the access file: chmod o-w ", path));
   }
   if (static_cast<std::size_t>(status.st_size) > kFileBytesMax)
     return absl::InvalidArgumentError(absl::StrCat(path, ": this is too long for an access file"));
@@ -494,7 +503,8 @@ PrincipalPtr Policy::Named(absl::string_view name) const {
   return name == "local" ? local_ : name == "anonymous" ? anonymous_ : nullptr;
 }
 
-PrincipalPtr Policy::Make(std::string name, const Grant& grant, std::optional<std::string> owner) const {
+PrincipalPtr Policy::Make(std::string name, const Grant& grant,
+                          std::optional<std::string> owner) const {
   auto principal = std::make_shared<Principal>();
   principal->usage = usages_.Of(name, grant.limits);
   principal->name = std::move(name);

@@ -81,9 +81,9 @@ bool ArePgSettings(const Config& config) { return ParsePgSettings(config.pg_sett
 // Variables that begin like ours and are not options of the daemon: for its file, for sessionctl,
 // and for the tests.
 constexpr absl::string_view kOtherVariables[] = {
-    "SESSIOND_CONFIG", "SESSIOND_SERVER",    "SESSIOND_CONTEXT",      "SESSIOND_TOKEN_FILE",
-    "SESSIOND_CA_FILE", "SESSIOND_CERT_FILE",  "SESSIOND_KEY_FILE",      "SESSIOND_BUILD",
-    "SESSIOND_SOAK",   "SESSIOND_TEST_SEED", "SESSIOND_UPDATE_GOLDEN"};
+    "SESSIOND_CONFIG",  "SESSIOND_SERVER",    "SESSIOND_CONTEXT",      "SESSIOND_TOKEN_FILE",
+    "SESSIOND_CA_FILE", "SESSIOND_CERT_FILE", "SESSIOND_KEY_FILE",     "SESSIOND_BUILD",
+    "SESSIOND_SOAK",    "SESSIOND_TEST_SEED", "SESSIOND_UPDATE_GOLDEN"};
 
 // The prefix of the variables' names.
 constexpr absl::string_view kPrefix = "SESSIOND_";

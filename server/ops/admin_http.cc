@@ -252,10 +252,10 @@ class AdminHttp::Server {
     co_await http::async_read_header(stream, buffer, parser, Into(error));
     if (error && !IsUnreadable(error)) co_return;  // It has gone, or was too slow.
 
-    Response response =
-        error ? AnswerUnreadable(error)
-              : sessiond::Answer(options_, parser.get(),
-                                 CredentialsOf(parser.get(), CertificateOf(stream)));
+    Response response = error
+                            ? AnswerUnreadable(error)
+                            : sessiond::Answer(options_, parser.get(),
+                                               CredentialsOf(parser.get(), CertificateOf(stream)));
     response.keep_alive(false);
     response.prepare_payload();
     http::response_serializer<http::string_body> serializer(response);

@@ -98,12 +98,11 @@ Readiness::Check Readiness::DurabilityCheck() const {
 
 std::vector<Readiness::Check> Readiness::Checks(SteadyTime now) const {
   absl::MutexLock lock(&mutex_);
-  std::vector<Check> checks = {
-      DatabaseCheck(now),
-      ConnectionsCheck(now),
-      PortCheck(now),
-      DurabilityCheck(),
-      {"serving", !draining_, draining_ ? "draining" : "not draining"}};
+  std::vector<Check> checks = {DatabaseCheck(now),
+                               ConnectionsCheck(now),
+                               PortCheck(now),
+                               DurabilityCheck(),
+                               {"serving", !draining_, draining_ ? "draining" : "not draining"}};
   if (!security_trouble_.empty()) checks.push_back({"security", false, security_trouble_});
   return checks;
 }

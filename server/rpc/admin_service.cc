@@ -46,8 +46,7 @@ void DescribeCaller(const CallInfo& call, v1::GetServerInfoResponse* response) {
   if (call.principal == nullptr) return;
   for (const std::string& role : call.principal->roles) response->add_roles(role);
   for (const auto* method : call.principal->permissions->methods)
-    response->add_methods(
-        absl::StrCat(method->service()->full_name(), "/", method->name()));
+    response->add_methods(absl::StrCat(method->service()->full_name(), "/", method->name()));
   std::sort(response->mutable_methods()->begin(), response->mutable_methods()->end());
   for (std::string& name : call.principal->scope.Namespaces())
     response->add_namespaces(std::move(name));

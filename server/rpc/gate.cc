@@ -75,8 +75,7 @@ absl::Status Gate::Check(const access::Credentials& credentials,
       .RetryAfter(absl::Milliseconds(500));
 }
 
-absl::Status CheckFields(const access::Principal& principal,
-                         const access::MethodDescriptor* method,
+absl::Status CheckFields(const access::Principal& principal, const access::MethodDescriptor* method,
                          const google::protobuf::Message& request) {
   if (principal.MaySetAll(method)) return absl::OkStatus();
   const auto* field = access::GuardedField(request);

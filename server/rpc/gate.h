@@ -47,8 +47,7 @@ class Gate {
 };
 
 // NOT_ALLOWED, if the request sets a field that the caller's roles do not reach.
-absl::Status CheckFields(const access::Principal& principal,
-                         const access::MethodDescriptor* method,
+absl::Status CheckFields(const access::Principal& principal, const access::MethodDescriptor* method,
                          const google::protobuf::Message& request);
 
 }  // namespace sessiond::rpc

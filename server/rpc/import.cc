@@ -122,7 +122,8 @@ absl::Status CannotBeCompleted(const std::string& id, const ImportCompletion& co
 
 Detached Item::Complete() {
   db::SessionStore& store = import->store;
-  const auto found = co_await store.GetImportedSession(command.session_id, {deadline, command.scope});
+  const auto found =
+      co_await store.GetImportedSession(command.session_id, {deadline, command.scope});
   if (!found.ok()) {
     outcome = found.status();
     co_return Done();

@@ -186,8 +186,7 @@ class ReflectionService {
     if (!co_await accepted) co_return;  // Shutting down.
     Serve(queue);
 
-    const absl::Status let_in =
-        gate_ == nullptr ? absl::OkStatus() : gate_->AdmitAnybody(context);
+    const absl::Status let_in = gate_ == nullptr ? absl::OkStatus() : gate_->AdmitAnybody(context);
     Join(&context);
     Request request;
     while (let_in.ok()) {

@@ -94,8 +94,8 @@ Answer<v1::Session> SessionService::CreateSession(CallInfo call, v1::CreateSessi
 Answer<Serialized<v1::Session>> SessionService::GetSession(CallInfo call,
                                                            v1::GetSessionRequest request) {
   if (request.view() == v1::GetSessionRequest::FULL) {
-    const auto full = co_await store_.GetFullSession(request.session_id(),
-                                                     request.include_deleted(), call.asker);
+    const auto full =
+        co_await store_.GetFullSession(request.session_id(), request.include_deleted(), call.asker);
     if (!full.ok()) co_return full.status();
     co_return Serialized<v1::Session>::Of(*full);
   }

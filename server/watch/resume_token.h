@@ -1,7 +1,8 @@
 // Resume tokens: the position of a watch. The caller carries the token, and it is accepted only if
 // this database's daemons made it, and only for the same watch.
 //
-//   token = base64url( version | salt | encrypted: what the watch is doing, and the position of each
+//   token = base64url( version | salt | encrypted: what the watch is doing, and the position of
+//   each
 //                      partition it watches, as a varint | seal )
 //
 // The seal is the first 16 bytes of an HMAC-SHA-256 over all of it in the clear, and over what is
