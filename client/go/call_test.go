@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
@@ -73,7 +74,7 @@ func TestACallWithoutADeadlineGetsTheClients(t *testing.T) {
 	}
 }
 
-func TestAPassedDeadlineIsTheContextsError(t *testing.T) {
+func TestACallThatItsContextEndsSaysSo(t *testing.T) {
 	f := &fake{get: func(ctx context.Context, _ *sessiondv1.GetSessionRequest) (*sessiondv1.Session, error) {
 		<-ctx.Done()
 		return nil, ctx.Err()
@@ -87,7 +88,13 @@ func TestAPassedDeadlineIsTheContextsError(t *testing.T) {
 	cause := errors.New("nobody wants it")
 	time.AfterFunc(30*time.Millisecond, func() { cancel(cause) })
 	_, err = client.GetSession(ctx, &sessiondv1.GetSessionRequest{})
-	if !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
+	if !errors.Is(err, context.Canceled) || !errors.Is(err, cause) || status.Code(err) != codes.Canceled {
+		t.Errorf("It was %v", err)
+	}
+	// A daemon that cancels is not the caller.
+	hurried := &fake{get: inTurn(status.Error(codes.Canceled, "in a hurry"))}
+	_, err = hurried.serve(t).GetSession(t.Context(), &sessiondv1.GetSessionRequest{})
+	if errors.Is(err, context.Canceled) || status.Code(err) != codes.Canceled {
 		t.Errorf("It was %v", err)
 	}
 	if n := len(f.seen()); n != 2 {
@@ -229,13 +236,19 @@ func TestPausesGrowAndAreDrawn(t *testing.T) {
 }
 
 func TestARefusalHasItsReason(t *testing.T) {
+	proxy, err := status.New(codes.NotFound, "a proxy's").WithDetails(
+		&errdetails.ErrorInfo{Reason: "DELETED", Domain: "proxy.example", Metadata: map[string]string{"category": "USER_FIXABLE"}})
+	if err != nil {
+		t.Fatal(err)
+	}
 	f := &fake{get: inTurn(
 		refusal(codes.NotFound, "DELETED", "USER_FIXABLE"),
 		refusal(codes.Internal, "SOMETHING_NEW", "ADMIN_REQUIRED"),
 		status.Error(codes.NotFound, "a proxy's"),
+		proxy.Err(),
 	)}
 	client := f.serve(t)
-	_, err := client.GetSession(t.Context(), &sessiondv1.GetSessionRequest{})
+	_, err = client.GetSession(t.Context(), &sessiondv1.GetSessionRequest{})
 	var missing *sessiond.NotFound
 	var refused *sessiond.Refusal
 	if !errors.As(err, &missing) || !errors.As(err, &refused) || missing.Reason != sessiond.ReasonDeleted || missing.SessionID != "s1" {
@@ -259,9 +272,11 @@ func TestARefusalHasItsReason(t *testing.T) {
 		t.Errorf("It was %#v", err)
 	}
 
-	_, err = client.GetSession(t.Context(), &sessiondv1.GetSessionRequest{})
-	if errors.As(err, &refused) || errors.As(err, &missing) || status.Code(err) != codes.NotFound {
-		t.Errorf("What did not come from the daemon is taken for its refusal: %v", err)
+	for range 2 {
+		_, err = client.GetSession(t.Context(), &sessiondv1.GetSessionRequest{})
+		if errors.As(err, &refused) || errors.As(err, &missing) || status.Code(err) != codes.NotFound {
+			t.Errorf("What did not come from the daemon is taken for its refusal: %v", err)
+		}
 	}
 }
 
@@ -343,7 +358,7 @@ func TestAListIsReadPageByPageAsItIsNeeded(t *testing.T) {
 		got, last = append(got, session.GetSessionId()), err
 	}
 	if !reflect.DeepEqual(got, []string{"a0", "b0", "a2", "b2", ""}) || !sessiond.IsReason(last, sessiond.ReasonInvalidPageToken) ||
-		!reflect.DeepEqual(asked, []string{"/f", "1/f", "2/f", "3/f"}) {
+		!reflect.DeepEqual(asked, []string{"/f", "1/f", "2/f", "3/f"}) || request.GetPageToken() != "" {
 		t.Errorf("%q came, then %v, of the pages %q", got, last, asked)
 	}
 }
