@@ -123,8 +123,8 @@ func (s *typedStream) typed(err error) error {
 	return asError(s.ctx, s.method, 1, err)
 }
 
-// withRequestID returns the request, or a copy of it with a request_id where it takes one and has none. The caller's own
-// is left alone: sent a second time, it is a second request.
+// withRequestID returns the request, or a copy of it with a request_id where it takes one and has none. The
+// caller's own is left alone: sent a second time, it is a second request.
 func withRequestID(args any) any {
 	request, ok := args.(interface {
 		proto.Message

@@ -14,8 +14,8 @@ import (
 	"github.com/sessiond/sessiond/client/go/sessiondv1"
 )
 
-// Reason is why the daemon refused. The constants are named Reason…; each value's comment in sessiondv1 says when it is
-// given, with which metadata, and what to do.
+// Reason is why the daemon refused. The constants are named Reason…; each value's comment in sessiondv1 says when
+// it is given, with which metadata, and what to do.
 type Reason = sessiondv1.ErrorReason
 
 // Category is who can fix a refusal.
