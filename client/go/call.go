@@ -102,12 +102,13 @@ func newStream(
 	if err != nil {
 		return nil, asError(ctx, method, 1, err)
 	}
-	return &typedStream{stream, method}, nil
+	return &typedStream{stream, ctx, method}, nil
 }
 
 // typedStream gives a stream's errors their types.
 type typedStream struct {
 	grpc.ClientStream
+	ctx    context.Context // The caller's: the stream's own ends with the stream, whatever ended it.
 	method string
 }
 
@@ -119,11 +120,11 @@ func (s *typedStream) typed(err error) error {
 	if err == nil || err == io.EOF {
 		return err
 	}
-	return asError(s.Context(), s.method, 1, err)
+	return asError(s.ctx, s.method, 1, err)
 }
 
-// withRequestID returns the request, or a copy of it with a request_id where it takes one and has none. The caller's own
-// is left alone: sent a second time, it is a second request.
+// withRequestID returns the request, or a copy of it with a request_id where it takes one and has none. The
+// caller's own is left alone: sent a second time, it is a second request.
 func withRequestID(args any) any {
 	request, ok := args.(interface {
 		proto.Message

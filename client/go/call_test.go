@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
@@ -73,7 +74,7 @@ func TestACallWithoutADeadlineGetsTheClients(t *testing.T) {
 	}
 }
 
-func TestAPassedDeadlineIsTheContextsError(t *testing.T) {
+func TestACallThatItsContextEndsSaysSo(t *testing.T) {
 	f := &fake{get: func(ctx context.Context, _ *sessiondv1.GetSessionRequest) (*sessiondv1.Session, error) {
 		<-ctx.Done()
 		return nil, ctx.Err()
@@ -87,7 +88,13 @@ func TestAPassedDeadlineIsTheContextsError(t *testing.T) {
 	cause := errors.New("nobody wants it")
 	time.AfterFunc(30*time.Millisecond, func() { cancel(cause) })
 	_, err = client.GetSession(ctx, &sessiondv1.GetSessionRequest{})
-	if !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
+	if !errors.Is(err, context.Canceled) || !errors.Is(err, cause) || status.Code(err) != codes.Canceled {
+		t.Errorf("It was %v", err)
+	}
+	// A daemon that cancels is not the caller.
+	hurried := &fake{get: inTurn(status.Error(codes.Canceled, "in a hurry"))}
+	_, err = hurried.serve(t).GetSession(t.Context(), &sessiondv1.GetSessionRequest{})
+	if errors.Is(err, context.Canceled) || status.Code(err) != codes.Canceled {
 		t.Errorf("It was %v", err)
 	}
 	if n := len(f.seen()); n != 2 {
@@ -206,7 +213,8 @@ func TestPausesGrowAndAreDrawn(t *testing.T) {
 		return nil, unavailable
 	}}
 	var pauses []time.Duration
-	client := f.serve(t, sessiond.WithTimeout(400*time.Millisecond), sessiond.WithBackoff(10*time.Millisecond, 40*time.Millisecond),
+	client := f.serve(t, sessiond.WithTimeout(400*time.Millisecond), sessiond.WithBackoff(10*time.Millisecond,
+		40*time.Millisecond),
 		sessiond.WithOnRetry(func(_ context.Context, retry sessiond.Retry) { pauses = append(pauses, retry.Pause) }))
 	if _, err := client.GetSession(t.Context(), &sessiondv1.GetSessionRequest{}); !errors.Is(err, sessiond.ErrTemporary) ||
 		!strings.Contains(err.Error(), "attempts") {
@@ -229,26 +237,37 @@ func TestPausesGrowAndAreDrawn(t *testing.T) {
 }
 
 func TestARefusalHasItsReason(t *testing.T) {
+	proxy, err := status.New(codes.NotFound, "a proxy's").WithDetails(
+		&errdetails.ErrorInfo{Reason: "DELETED", Domain: "proxy.example",
+			Metadata: map[string]string{"category": "USER_FIXABLE"}})
+	if err != nil {
+		t.Fatal(err)
+	}
 	f := &fake{get: inTurn(
 		refusal(codes.NotFound, "DELETED", "USER_FIXABLE"),
 		refusal(codes.Internal, "SOMETHING_NEW", "ADMIN_REQUIRED"),
 		status.Error(codes.NotFound, "a proxy's"),
+		proxy.Err(),
 	)}
 	client := f.serve(t)
-	_, err := client.GetSession(t.Context(), &sessiondv1.GetSessionRequest{})
+	_, err = client.GetSession(t.Context(), &sessiondv1.GetSessionRequest{})
 	var missing *sessiond.NotFound
 	var refused *sessiond.Refusal
-	if !errors.As(err, &missing) || !errors.As(err, &refused) || missing.Reason != sessiond.ReasonDeleted || missing.SessionID != "s1" {
+	if !errors.As(err, &missing) || !errors.As(err, &refused) || missing.Reason != sessiond.ReasonDeleted ||
+		missing.SessionID != "s1" {
 		t.Fatalf("It was %#v", err)
 	}
-	if !sessiond.IsReason(err, sessiond.ReasonArchived, sessiond.ReasonDeleted) || sessiond.IsReason(err, sessiond.ReasonArchived) ||
+	if !sessiond.IsReason(err, sessiond.ReasonArchived, sessiond.ReasonDeleted) ||
+		sessiond.IsReason(err, sessiond.ReasonArchived) ||
 		sessiond.ReasonOf(err) != sessiond.ReasonDeleted {
 		t.Error("Its reason is not told")
 	}
-	if !errors.Is(err, sessiond.ErrUserFixable) || errors.Is(err, sessiond.ErrTemporary) || status.Code(err) != codes.NotFound {
+	if !errors.Is(err, sessiond.ErrUserFixable) || errors.Is(err, sessiond.ErrTemporary) ||
+		status.Code(err) != codes.NotFound {
 		t.Error("Its category or code is not told")
 	}
-	if refused.Error() != "sessiond: GetSession: DELETED: A sentence." || refused.FixableBy() != "whoever sent the request" ||
+	if refused.Error() != "sessiond: GetSession: DELETED: A sentence." ||
+		refused.FixableBy() != "whoever sent the request" ||
 		refused.Metadata["category"] != "" {
 		t.Errorf("It says %v", refused)
 	}
@@ -259,9 +278,11 @@ func TestARefusalHasItsReason(t *testing.T) {
 		t.Errorf("It was %#v", err)
 	}
 
-	_, err = client.GetSession(t.Context(), &sessiondv1.GetSessionRequest{})
-	if errors.As(err, &refused) || errors.As(err, &missing) || status.Code(err) != codes.NotFound {
-		t.Errorf("What did not come from the daemon is taken for its refusal: %v", err)
+	for range 2 {
+		_, err = client.GetSession(t.Context(), &sessiondv1.GetSessionRequest{})
+		if errors.As(err, &refused) || errors.As(err, &missing) || status.Code(err) != codes.NotFound {
+			t.Errorf("What did not come from the daemon is taken for its refusal: %v", err)
+		}
 	}
 }
 
@@ -283,7 +304,8 @@ func TestATraceIsPassedOn(t *testing.T) {
 			t.Fatal(err)
 		}
 		md := f.seen()[i].metadata
-		if got := append(md.Get("traceparent"), md.Get("tracestate")...); !reflect.DeepEqual(got, each.want) && len(got)+len(each.want) > 0 {
+		if got := append(md.Get("traceparent"), md.Get("tracestate")...); !reflect.DeepEqual(got, each.want) &&
+			len(got)+len(each.want) > 0 {
 			t.Errorf("%d: %q was sent instead of %q", i, got, each.want)
 		}
 		if len(md.Get("authorization")) != 0 {
@@ -342,8 +364,9 @@ func TestAListIsReadPageByPageAsItIsNeeded(t *testing.T) {
 	for session, err := range client.Sessions(t.Context(), request) {
 		got, last = append(got, session.GetSessionId()), err
 	}
-	if !reflect.DeepEqual(got, []string{"a0", "b0", "a2", "b2", ""}) || !sessiond.IsReason(last, sessiond.ReasonInvalidPageToken) ||
-		!reflect.DeepEqual(asked, []string{"/f", "1/f", "2/f", "3/f"}) {
+	if !reflect.DeepEqual(got, []string{"a0", "b0", "a2", "b2", ""}) ||
+		!sessiond.IsReason(last, sessiond.ReasonInvalidPageToken) ||
+		!reflect.DeepEqual(asked, []string{"/f", "1/f", "2/f", "3/f"}) || request.GetPageToken() != "" {
 		t.Errorf("%q came, then %v, of the pages %q", got, last, asked)
 	}
 }

@@ -39,18 +39,22 @@ func TestASessionIsCreatedAndChangedFromPlainMaps(t *testing.T) {
 		t.Errorf("It is %v", session)
 	}
 	stale := "r1"
-	if _, err = client.Update(t.Context(), session.GetSessionId(), sessiond.Changes{Hold: new(bool), Etag: stale}); !sessiond.IsReason(err, sessiond.ReasonEtagMismatch) {
+	if _, err = client.Update(t.Context(), session.GetSessionId(), sessiond.Changes{Hold: new(bool),
+		Etag: stale}); !sessiond.IsReason(err, sessiond.ReasonEtagMismatch) {
 		t.Errorf("%v", err)
 	}
-	if _, err = client.Update(t.Context(), session.GetSessionId(), sessiond.Changes{}); !sessiond.IsReason(err, sessiond.ReasonInvalidFieldMask) {
+	if _, err = client.Update(t.Context(), session.GetSessionId(), sessiond.Changes{}); !sessiond.IsReason(err,
+		sessiond.ReasonInvalidFieldMask) {
 		t.Errorf("No change at all: %v", err)
 	}
 
-	other, err := client.Create(t.Context(), sessiond.NewSession{Workflow: "interview", OwnerID: "u1", References: map[string]string{"job_posting": "j1"}})
+	other, err := client.Create(t.Context(), sessiond.NewSession{Workflow: "interview", OwnerID: "u1",
+		References: map[string]string{"job_posting": "j1"}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	other, err = client.Update(t.Context(), other.GetSessionId(), sessiond.Changes{RemoveReferenceKeys: []string{"job_posting"}})
+	other, err = client.Update(t.Context(), other.GetSessionId(),
+		sessiond.Changes{RemoveReferenceKeys: []string{"job_posting"}})
 	if err != nil || len(other.GetReferences()) != 0 {
 		t.Errorf("%v, %v", other, err)
 	}
@@ -69,7 +73,8 @@ func TestARefusalOfTheDaemonSaysSinceWhen(t *testing.T) {
 	}
 	_, err = client.GetSession(t.Context(), &sessiondv1.GetSessionRequest{SessionId: id})
 	missing, ok := err.(*sessiond.NotFound)
-	if !ok || missing.Reason != sessiond.ReasonDeleted || missing.SessionID != id || !missing.Since.Equal(deleted.GetDeleteTime().AsTime()) {
+	if !ok || missing.Reason != sessiond.ReasonDeleted || missing.SessionID != id ||
+		!missing.Since.Equal(deleted.GetDeleteTime().AsTime()) {
 		t.Errorf("%#v", err)
 	}
 }

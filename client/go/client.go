@@ -19,8 +19,8 @@ import (
 // Client makes calls to the daemon. It has every RPC as a method: those of the embedded interfaces, whose comments say
 // what they answer. It is safe for concurrent use, and one is enough for a program.
 //
-// To test without a daemon, put an implementation of your own into one of the embedded interfaces; to test with one, see
-// package sessiondtest.
+// To test without a daemon, put an implementation of your own into one of the embedded interfaces; to test with
+// one, see package sessiondtest.
 type Client struct {
 	sessiondv1.SessionServiceClient
 	sessiondv1.TaskServiceClient
@@ -72,9 +72,9 @@ func WithTimeout(timeout time.Duration) Option {
 	return func(c *config) { c.timeout = timeout }
 }
 
-// WithBackoff is the pause before the first retry and the longest one. Pauses double, and each is drawn between half and
-// the whole of that, so that many clients do not return at the same time; if the daemon asks for a longer one, it gets
-// it. Without it, 50 milliseconds and 2 seconds.
+// WithBackoff is the pause before the first retry and the longest one. Pauses double, and each is drawn between
+// half and the whole of that, so that many clients do not return at the same time; if the daemon asks for a longer
+// one, it gets it. Without it, 50 milliseconds and 2 seconds.
 func WithBackoff(first, longest time.Duration) Option {
 	return func(c *config) { c.backoffMin, c.backoffMax = first, longest }
 }
@@ -167,7 +167,8 @@ func Dial(options ...Option) (*Client, error) {
 		grpc.WithDisableRetry(),
 		// Back soon after the daemon was restarted.
 		grpc.WithConnectParams(grpc.ConnectParams{
-			Backoff:           backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 2 * time.Second},
+			Backoff: backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2,
+				MaxDelay: 2 * time.Second},
 			MinConnectTimeout: time.Second,
 		}),
 		// Finds a peer that died without a word; the daemon accepts a ping a second.

@@ -197,13 +197,15 @@ func TestTLSAndMutualTLS(t *testing.T) {
 		{"a foreign authority", tls.NoClientCert, sessiond.WithTLSFiles(foreignFile, "", ""), false},
 		{"our certificate", tls.RequireAndVerifyClientCert, sessiond.WithTLSFiles(caFile, clientCert, clientKey), true},
 		{"no certificate", tls.RequireAndVerifyClientCert, sessiond.WithTLSFiles(caFile, "", ""), false},
-		{"a foreign certificate", tls.RequireAndVerifyClientCert, sessiond.WithTLSFiles(caFile, foreignCert, foreignKey), false},
+		{"a foreign certificate", tls.RequireAndVerifyClientCert, sessiond.WithTLSFiles(caFile, foreignCert, foreignKey),
+			false},
 		{"plaintext", tls.NoClientCert, sessiond.WithTimeout(300 * time.Millisecond), false},
 	} {
 		t.Run(each.name, func(t *testing.T) {
 			f := &fake{get: inTurn()}
 			f.listen(t, grpc.Creds(credentials.NewTLS(
-				&tls.Config{Certificates: []tls.Certificate{pair}, ClientAuth: each.auth, ClientCAs: roots, MinVersion: tls.VersionTLS12})))
+				&tls.Config{Certificates: []tls.Certificate{pair}, ClientAuth: each.auth, ClientCAs: roots,
+					MinVersion: tls.VersionTLS12})))
 			client, err := sessiond.Dial(sessiond.WithTimeout(500*time.Millisecond), each.option,
 				sessiond.WithAddress(f.address), sessiond.WithToken("t"))
 			if err != nil {

@@ -13,8 +13,8 @@ import (
 	"github.com/sessiond/sessiond/client/go/sessiondv1"
 )
 
-// BenchmarkCost is what a call costs beside one of the bare generated stub, in turns of 100 calls: `ratio` is the median
-// over all pairs of turns. Against a server of this process that does nothing, and against the daemon.
+// BenchmarkCost is what a call costs beside one of the bare generated stub, in turns of 100 calls: `ratio` is the
+// median over all pairs of turns. Against a server of this process that does nothing, and against the daemon.
 //
 //	go test -run '^$' -bench Cost -benchtime 200x .
 func BenchmarkCost(b *testing.B) {

@@ -11,9 +11,9 @@ import (
 	"google.golang.org/grpc/credentials"
 )
 
-// TokenSource returns the bearer token of a call. It is asked for every attempt, from several goroutines at once, and
-// has to cache what is dear. Its error ends the call as UNAUTHENTICATED; one that is a status of gRPC is taken as it is, so
-// that UNAVAILABLE is tried again.
+// TokenSource returns the bearer token of a call. It is asked for every attempt, from several goroutines at once,
+// and has to cache what is dear. Its error ends the call as UNAUTHENTICATED; one that is a status of gRPC is taken
+// as it is, so that UNAVAILABLE is tried again.
 type TokenSource func(ctx context.Context) (string, error)
 
 // WithToken sends a bearer token with every call.

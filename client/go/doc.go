@@ -8,8 +8,8 @@
 // package adds to the generated code:
 //
 //   - Every call has a deadline: that of its context, else [WithTimeout]'s.
-//   - Every change has a request_id, the same for all its attempts, so that it takes effect once. UNAVAILABLE is retried,
-//     and nothing else, with pauses that are drawn at random and as long as the daemon asks for.
+//   - Every change has a request_id, the same for all its attempts, so that it takes effect once. UNAVAILABLE is
+//     retried, and nothing else, with pauses that are drawn at random and as long as the daemon asks for.
 //   - Refusals are a [*Refusal], with reason, category and metadata; [*NotFound] says why something is not there.
 //   - Lists are iterators: [Client.Sessions], [Client.Events], [Client.Tasks] and so on.
 //   - [Client.Watch] resumes by itself; [Client.RunTask] keeps a task alive while its work runs; [Client.Create] and

@@ -25,7 +25,8 @@ type fake struct {
 	get    func(ctx context.Context, request *sessiondv1.GetSessionRequest) (*sessiondv1.Session, error)
 	create func(ctx context.Context, request *sessiondv1.CreateSessionRequest) (*sessiondv1.Session, error)
 	list   func(request *sessiondv1.ListSessionsRequest) (*sessiondv1.ListSessionsResponse, error)
-	watch  func(request *sessiondv1.WatchSessionsRequest, stream grpc.ServerStreamingServer[sessiondv1.WatchSessionsResponse]) error
+	watch  func(request *sessiondv1.WatchSessionsRequest,
+		stream grpc.ServerStreamingServer[sessiondv1.WatchSessionsResponse]) error
 
 	quiet bool // Remembers nothing.
 
@@ -66,12 +67,14 @@ func (f *fake) GetSession(ctx context.Context, request *sessiondv1.GetSessionReq
 	return f.get(ctx, request)
 }
 
-func (f *fake) CreateSession(ctx context.Context, request *sessiondv1.CreateSessionRequest) (*sessiondv1.Session, error) {
+func (f *fake) CreateSession(ctx context.Context, request *sessiondv1.CreateSessionRequest) (*sessiondv1.Session,
+	error) {
 	f.note(ctx, request.GetRequestId())
 	return f.create(ctx, request)
 }
 
-func (f *fake) ListSessions(ctx context.Context, request *sessiondv1.ListSessionsRequest) (*sessiondv1.ListSessionsResponse, error) {
+func (f *fake) ListSessions(ctx context.Context,
+	request *sessiondv1.ListSessionsRequest) (*sessiondv1.ListSessionsResponse, error) {
 	f.note(ctx, "")
 	return f.list(request)
 }

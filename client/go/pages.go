@@ -11,8 +11,9 @@ import (
 	"github.com/sessiond/sessiond/client/go/sessiondv1"
 )
 
-// Sessions is every session that matches, page after page, from the request's page_token on. Pages are read as they are
-// needed, each with the deadline and the retries of a call. A page that cannot be read ends the sequence with its error.
+// Sessions is every session that matches, page after page, from the request's page_token on. Pages are read as they
+// are needed, each with the deadline and the retries of a call. A page that cannot be read ends the sequence with
+// its error.
 //
 //	for session, err := range client.Sessions(ctx, request) {
 //		if err != nil {

@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// PositionStore keeps the position of a watch, best beside what the watch's responses lead to: in the same transaction of a
-// database, each change takes effect there exactly once.
+// PositionStore keeps the position of a watch, best beside what the watch's responses lead to: in the same
+// transaction of a database, each change takes effect there exactly once.
 type PositionStore interface {
 	// Load returns the token that was saved last; "" if there is none.
 	Load(ctx context.Context) (string, error)

@@ -14,8 +14,8 @@ import (
 	"github.com/sessiond/sessiond/client/go/sessiondv1"
 )
 
-// Reason is why the daemon refused. The constants are named Reason…; each value's comment in sessiondv1 says when it is
-// given, with which metadata, and what to do.
+// Reason is why the daemon refused. The constants are named Reason…; each value's comment in sessiondv1 says when
+// it is given, with which metadata, and what to do.
 type Reason = sessiondv1.ErrorReason
 
 // Category is who can fix a refusal.
@@ -154,7 +154,7 @@ type callError struct {
 	method   string
 	attempts int
 	status   *status.Status
-	cause    error // Of the call's context, if that ended it.
+	causes   []error // Of the call's context, if that ended it.
 }
 
 func (e *callError) Error() string {
@@ -167,7 +167,7 @@ func (e *callError) Error() string {
 
 func (e *callError) GRPCStatus() *status.Status { return e.status }
 
-func (e *callError) Unwrap() error { return e.cause }
+func (e *callError) Unwrap() []error { return e.causes }
 
 func (e *callError) Is(target error) bool {
 	switch e.status.Code() {
@@ -175,8 +175,6 @@ func (e *callError) Is(target error) bool {
 		return target == ErrTemporary
 	case codes.DeadlineExceeded:
 		return target == context.DeadlineExceeded
-	case codes.Canceled:
-		return target == context.Canceled
 	}
 	return false
 }
@@ -236,7 +234,13 @@ func asError(ctx context.Context, method string, attempts int, err error) error 
 		}
 	}
 	if !fromDaemon {
-		return &callError{method: method, attempts: attempts, status: answer, cause: context.Cause(ctx)}
+		failed := &callError{method: method, attempts: attempts, status: answer}
+		if code := answer.Code(); code == codes.Canceled || code == codes.DeadlineExceeded {
+			if ctx.Err() != nil {
+				failed.causes = []error{ctx.Err(), context.Cause(ctx)}
+			}
+		}
+		return failed
 	}
 	if refusal.Code != codes.NotFound {
 		return refusal

@@ -39,9 +39,9 @@ type TaskSpec struct {
 	Actor, Reason string
 }
 
-// Work is what a task does. It returns the task's result; or an error, which is recorded, in words of its own if it is a
-// [*TaskError]. Its context ends when RunTask's does, and when the task is no longer this worker's: context.Cause tells
-// ErrTaskCancelled or ErrTaskLost.
+// Work is what a task does. It returns the task's result; or an error, which is recorded, in words of its own if it
+// is a [*TaskError]. Its context ends when RunTask's does, and when the task is no longer this worker's:
+// context.Cause tells ErrTaskCancelled or ErrTaskLost.
 type Work func(ctx context.Context, run *TaskRun) (map[string]any, error)
 
 var (
@@ -166,8 +166,8 @@ func (r *TaskRun) heartbeats(ctx context.Context) {
 	}
 }
 
-// RunTask starts a task, or another run of it if it has failed before; runs its work in this goroutine, while another one
-// reports that the worker is alive; and completes the task, or fails it with the work's error recorded.
+// RunTask starts a task, or another run of it if it has failed before; runs its work in this goroutine, while
+// another one reports that the worker is alive; and completes the task, or fails it with the work's error recorded.
 //
 //	task, err := client.RunTask(ctx, sessiond.TaskSpec{SessionID: id, Type: "export", Attempts: 3},
 //		func(ctx context.Context, run *sessiond.TaskRun) (map[string]any, error) {
@@ -175,10 +175,10 @@ func (r *TaskRun) heartbeats(ctx context.Context) {
 //			return map[string]any{"tickets": count}, err
 //		})
 //
-// Errors: the refusal of the start; [*TaskFailed]; [ErrTaskCancelled] and [ErrTaskLost]; the error of the completion,
-// when that was refused (the task is failed with it) or did not come through. The task is as it was last seen, and nil if
-// none was started. When the context ends and the work returns an error, the task is failed, so that another worker can
-// retry it. If the work panics, the task is failed, and the panic goes on.
+// Errors: the refusal of the start; [*TaskFailed]; [ErrTaskCancelled] and [ErrTaskLost]; the error of the
+// completion, when that was refused (the task is failed with it) or did not come through. The task is as it was
+// last seen, and nil if none was started. When the context ends and the work returns an error, the task is failed,
+// so that another worker can retry it. If the work panics, the task is failed, and the panic goes on.
 func (c *Client) RunTask(ctx context.Context, spec TaskSpec, work Work) (*sessiondv1.SessionTask, error) {
 	if spec.HeartbeatTimeout == 0 {
 		spec.HeartbeatTimeout = 30 * time.Second

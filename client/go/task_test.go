@@ -16,7 +16,8 @@ import (
 // inUpload is a session in the stage before the one in which tasks of type `processing` run.
 func inUpload(t *testing.T, client *sessiond.Client) string {
 	t.Helper()
-	session, err := client.Create(t.Context(), sessiond.NewSession{Workflow: "ticket_export", OwnerID: "u", OwnerDisplayName: "U"})
+	session, err := client.Create(t.Context(), sessiond.NewSession{Workflow: "ticket_export", OwnerID: "u",
+		OwnerDisplayName: "U"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -71,7 +72,8 @@ func TestATaskThatFailsIsRunAgainAndThenCompleted(t *testing.T) {
 	}
 	recorded := errorsOf(t, client, id)
 	if len(recorded) != 2 || recorded[0].GetCategory() != sessiondv1.SessionError_TEMPORARY ||
-		recorded[0].GetSeverity() != sessiondv1.SessionError_WARNING || recorded[0].GetErrorCode() != "*fmt.wrapError" && recorded[0].GetErrorCode() != "*errors.errorString" ||
+		recorded[0].GetSeverity() != sessiondv1.SessionError_WARNING ||
+		recorded[0].GetErrorCode() != "*fmt.wrapError" && recorded[0].GetErrorCode() != "*errors.errorString" ||
 		!strings.Contains(recorded[0].GetUserMessage(), "processing") {
 		t.Errorf("Recorded was %v", recorded)
 	}
@@ -82,21 +84,27 @@ func TestAFailureIsRecordedInTheWordsOfATaskError(t *testing.T) {
 	id := inUpload(t, client)
 	cause := errors.New("401 of the tracker")
 	attempts := 0
-	task, err := client.RunTask(t.Context(), sessiond.TaskSpec{SessionID: id, Type: "processing", StartStage: "processing", Attempts: 3},
+	task, err := client.RunTask(t.Context(), sessiond.TaskSpec{SessionID: id, Type: "processing",
+		StartStage: "processing", Attempts: 3},
 		func(context.Context, *sessiond.TaskRun) (map[string]any, error) {
 			attempts++
-			return nil, fmt.Errorf("exporting: %w", &sessiond.TaskError{Err: cause, Category: sessiondv1.SessionError_USER_FIXABLE,
-				Severity: sessiondv1.SessionError_INFO, UserMessage: "Your key is no longer valid.", RecoveryActions: []string{"Renew it."},
-				Code: "KEY", Details: map[string]any{"status": 401}, Permanent: true})
+			return nil, fmt.Errorf("exporting: %w", &sessiond.TaskError{Err: cause,
+				Category: sessiondv1.SessionError_USER_FIXABLE,
+				Severity: sessiondv1.SessionError_INFO, UserMessage: "Your key is no longer valid.",
+				RecoveryActions: []string{"Renew it."},
+				Code:            "KEY", Details: map[string]any{"status": 401}, Permanent: true})
 		})
 	var failed *sessiond.TaskFailed
-	if !errors.As(err, &failed) || !errors.Is(err, cause) || attempts != 1 || failed.Task.GetStatus() != sessiondv1.SessionTask_FAILED ||
+	if !errors.As(err, &failed) || !errors.Is(err, cause) || attempts != 1 ||
+		failed.Task.GetStatus() != sessiondv1.SessionTask_FAILED ||
 		task.GetFailureContext().AsMap()["message"] != "exporting: 401 of the tracker" {
 		t.Errorf("After %d attempts: %v, %v", attempts, task, err)
 	}
 	recorded := errorsOf(t, client, id)
-	if len(recorded) != 1 || recorded[0].GetCategory() != sessiondv1.SessionError_USER_FIXABLE || recorded[0].GetErrorCode() != "KEY" ||
-		recorded[0].GetSeverity() != sessiondv1.SessionError_INFO || recorded[0].GetUserMessage() != "Your key is no longer valid." ||
+	if len(recorded) != 1 || recorded[0].GetCategory() != sessiondv1.SessionError_USER_FIXABLE ||
+		recorded[0].GetErrorCode() != "KEY" ||
+		recorded[0].GetSeverity() != sessiondv1.SessionError_INFO ||
+		recorded[0].GetUserMessage() != "Your key is no longer valid." ||
 		recorded[0].GetRecoveryActions()[0] != "Renew it." || recorded[0].GetTechnicalDetails().AsMap()["status"] != 401. {
 		t.Errorf("Recorded was %v", recorded)
 	}
@@ -112,7 +120,8 @@ func TestAWorkerThatIsStoppedLeavesItsTaskToBeRetried(t *testing.T) {
 	client := newClient(t)
 	id := inUpload(t, client)
 	ctx, cancel := context.WithCancel(t.Context())
-	task, err := client.RunTask(ctx, sessiond.TaskSpec{SessionID: id, Type: "processing", StartStage: "processing", Attempts: 3},
+	task, err := client.RunTask(ctx, sessiond.TaskSpec{SessionID: id, Type: "processing", StartStage: "processing",
+		Attempts: 3},
 		func(ctx context.Context, _ *sessiond.TaskRun) (map[string]any, error) {
 			cancel()
 			<-ctx.Done()
@@ -122,7 +131,8 @@ func TestAWorkerThatIsStoppedLeavesItsTaskToBeRetried(t *testing.T) {
 		t.Errorf("%v, %v", task, err)
 	}
 	recorded := errorsOf(t, client, id)
-	if len(recorded) != 1 || recorded[0].GetCategory() != sessiondv1.SessionError_TEMPORARY || !strings.Contains(recorded[0].GetUserMessage(), "interrupted") {
+	if len(recorded) != 1 || recorded[0].GetCategory() != sessiondv1.SessionError_TEMPORARY ||
+		!strings.Contains(recorded[0].GetUserMessage(), "interrupted") {
 		t.Errorf("Recorded was %v", recorded)
 	}
 }
@@ -140,7 +150,8 @@ func TestWorkThatPanicsFailsItsTaskAndPanics(t *testing.T) {
 			func(context.Context, *sessiond.TaskRun) (map[string]any, error) { panic("oh") })
 	}()
 	task, err := client.GetTask(t.Context(), &sessiondv1.GetTaskRequest{SessionId: id})
-	if err != nil || task.GetStatus() != sessiondv1.SessionTask_FAILED || errorsOf(t, client, id)[0].GetErrorCode() != "panic" {
+	if err != nil || task.GetStatus() != sessiondv1.SessionTask_FAILED ||
+		errorsOf(t, client, id)[0].GetErrorCode() != "panic" {
 		t.Errorf("%v, %v", task, err)
 	}
 }
@@ -157,8 +168,9 @@ func TestACompletionThatCannotBeFailsTheTask(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			client := newClient(t)
 			id := inUpload(t, client)
-			task, err := client.RunTask(t.Context(), sessiond.TaskSpec{SessionID: id, Type: "processing", StartStage: "processing",
-				EndStage: each.endStage, Attempts: 2},
+			task, err := client.RunTask(t.Context(), sessiond.TaskSpec{SessionID: id, Type: "processing",
+				StartStage: "processing",
+				EndStage:   each.endStage, Attempts: 2},
 				func(context.Context, *sessiond.TaskRun) (map[string]any, error) { return each.result, nil })
 			if err == nil || sessiond.IsReason(err, sessiond.ReasonInvalidTransition) != each.refused ||
 				task.GetStatus() != sessiondv1.SessionTask_FAILED || len(errorsOf(t, client, id)) != 1 {
@@ -194,8 +206,9 @@ func TestWorkIsToldThatItsTaskIsNoLongerItsOwn(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			id := inUpload(t, client)
-			task, err := client.RunTask(t.Context(), sessiond.TaskSpec{SessionID: id, Type: "processing", StartStage: "processing",
-				Attempts: 3, HeartbeatInterval: 50 * time.Millisecond},
+			task, err := client.RunTask(t.Context(), sessiond.TaskSpec{SessionID: id, Type: "processing",
+				StartStage: "processing",
+				Attempts:   3, HeartbeatInterval: 50 * time.Millisecond},
 				func(ctx context.Context, run *sessiond.TaskRun) (map[string]any, error) {
 					if name == "its session failed with it" && run.Attempt < 3 {
 						return nil, errors.New("not yet")
@@ -226,7 +239,8 @@ func TestATaskThatCannotBeStartedIsNotRun(t *testing.T) {
 		t.Error("The work was run")
 		return nil, nil
 	}
-	task, err := client.RunTask(t.Context(), sessiond.TaskSpec{SessionID: "0192f3c4-9f2e-7abc-8def-0123456789ab", Type: "processing"}, work)
+	task, err := client.RunTask(t.Context(), sessiond.TaskSpec{SessionID: "0192f3c4-9f2e-7abc-8def-0123456789ab",
+		Type: "processing"}, work)
 	if !sessiond.IsReason(err, sessiond.ReasonNeverExisted) || task != nil {
 		t.Errorf("%v, %v", task, err)
 	}

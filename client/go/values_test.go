@@ -21,17 +21,20 @@ func TestAStructIsMadeOfWhatJSONTakes(t *testing.T) {
 	made, err := sessiond.Struct(map[string]any{
 		"text": "ü", "whole": 3, "big": int64(1) << 53, "part": 0.5, "yes": true, "none": nil, "list": []any{1, "a", nil},
 		"strings": []string{"a", "b"}, "deep": map[string]any{"x": map[string]any{"y": 1}}, "tickets": []ticket{{"A-1", 2}},
-		"huge": []float64{1e20, 1e300}, "at": time.Date(2026, 1, 2, 3, 4, 5, 600, time.FixedZone("", 3600)), "number": json.Number("12"),
+		"huge": []float64{1e20, 1e300}, "at": time.Date(2026, 1, 2, 3, 4, 5, 600, time.FixedZone("", 3600)),
+		"number":   json.Number("12"),
 		"counters": map[string]int32{"a": 1},
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := map[string]any{
-		"text": "ü", "whole": 3., "big": float64(1 << 53), "part": 0.5, "yes": true, "none": nil, "list": []any{1., "a", nil},
+		"text": "ü", "whole": 3., "big": float64(1 << 53), "part": 0.5, "yes": true, "none": nil, "list": []any{1., "a",
+			nil},
 		"strings": []any{"a", "b"}, "deep": map[string]any{"x": map[string]any{"y": 1.}},
 		"tickets": []any{map[string]any{"key": "A-1", "count": 2.}},
-		"huge":    []any{1e20, 1e300}, "at": "2026-01-02T02:04:05.0000006Z", "number": 12., "counters": map[string]any{"a": 1.},
+		"huge":    []any{1e20, 1e300}, "at": "2026-01-02T02:04:05.0000006Z", "number": 12.,
+		"counters": map[string]any{"a": 1.},
 	}
 	if got := made.AsMap(); !reflect.DeepEqual(got, want) {
 		t.Errorf("It became %v", got)
@@ -61,7 +64,8 @@ func TestTheVersionIsTheDaemons(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if found := regexp.MustCompile(`project\(sessiond VERSION (\S+)`).FindSubmatch(cmake); found == nil || string(found[1]) != sessiond.Version {
+	if found := regexp.MustCompile(`project\(sessiond VERSION (\S+)`).FindSubmatch(cmake); found == nil ||
+		string(found[1]) != sessiond.Version {
 		t.Errorf("The daemon is %s, this client %s", found, sessiond.Version)
 	}
 }

@@ -27,8 +27,8 @@ const (
 	silenceAtFirst = 40 * time.Second
 )
 
-// Watcher is a watch that resumes by itself, after lost connections and restarts of the daemon. Its methods are safe for
-// concurrent use, but only one goroutine at a time may go through its responses.
+// Watcher is a watch that resumes by itself, after lost connections and restarts of the daemon. Its methods are
+// safe for concurrent use, but only one goroutine at a time may go through its responses.
 type Watcher struct {
 	client  *Client
 	ctx     context.Context
@@ -54,16 +54,16 @@ type Watcher struct {
 // WatchOption says how a [Watcher] resumes.
 type WatchOption func(*Watcher)
 
-// WithPosition keeps the watch's position in a store: it is loaded before the first stream, where it takes the place of the
-// request's resume_token and initial_state, and saved behind every response. A program that is started again goes on
-// where it was.
+// WithPosition keeps the watch's position in a store: it is loaded before the first stream, where it takes the
+// place of the request's resume_token and initial_state, and saved behind every response. A program that is started
+// again goes on where it was.
 func WithPosition(store PositionStore) WatchOption {
 	return func(w *Watcher) { w.position = store }
 }
 
-// WithSilence is after how long without a response the connection is taken for dead, and the watch goes on over another
-// one. Without it, three heartbeat intervals; at least 40 seconds before a stream's bookmark, because the daemon may read
-// for 30 before it sends anything.
+// WithSilence is after how long without a response the connection is taken for dead, and the watch goes on over
+// another one. Without it, three heartbeat intervals; at least 40 seconds before a stream's bookmark, because the
+// daemon may read for 30 before it sends anything.
 func WithSilence(longest time.Duration) WatchOption {
 	return func(w *Watcher) { w.silenceMax = longest }
 }
@@ -73,8 +73,9 @@ func WithOnWatchRetry(onRetry func(err error, pause time.Duration)) WatchOption 
 	return func(w *Watcher) { w.onRetry = onRetry }
 }
 
-// WithOnRestart is called when a stream has ended before its bookmark: the initial state comes again from its start, and
-// what came of it is to be forgotten. It is called by whoever goes through the responses, between two of them.
+// WithOnRestart is called when a stream has ended before its bookmark: the initial state comes again from its
+// start, and what came of it is to be forgotten. It is called by whoever goes through the responses, between two of
+// them.
 func WithOnRestart(onRestart func()) WatchOption {
 	return func(w *Watcher) { w.onRestart = onRestart }
 }
@@ -103,15 +104,17 @@ func (c *Client) Watch(
 }
 
 // Responses is the initial state, if it was asked for; then one bookmark; and then every change, once and in order,
-// however often the stream breaks off. Heartbeats are left out. A step waits until there is a response: for ever, if need
-// be.
+// however often the stream breaks off. Heartbeats are left out. A step waits until there is a response: for ever,
+// if need be.
 //
 // It ends with an error that waiting does not mend: the context's; a refusal of the request (INVALID_FILTER,
-// INVALID_RESUME_TOKEN, …); or RESUME_TOKEN_EXPIRED, behind which a new watch is needed, with initial_state and without
-// a token. UNAVAILABLE, INTERNAL and UNKNOWN that are no such refusals, ends without an error, and silence are mended.
+// INVALID_RESUME_TOKEN, …); or RESUME_TOKEN_EXPIRED, behind which a new watch is needed, with initial_state and
+// without a token. UNAVAILABLE, INTERNAL and UNKNOWN that are no such refusals, ends without an error, and silence
+// are mended.
 //
-// Leaving the loop ends the stream. The next Responses goes on behind ResumeToken: the response at which the loop was left
-// comes again, because nobody knows whether it was dealt with. Where it was, watch anew with its own resume_token.
+// Leaving the loop ends the stream. The next Responses goes on behind ResumeToken: the response at which the loop
+// was left comes again, because nobody knows whether it was dealt with. Where it was, watch anew with its own
+// resume_token.
 func (w *Watcher) Responses() iter.Seq2[*sessiondv1.WatchSessionsResponse, error] {
 	return func(yield func(*sessiondv1.WatchSessionsResponse, error) bool) {
 		ctx, cancel := w.client.whileOpen(w.ctx)
@@ -147,9 +150,9 @@ func (w *Watcher) Responses() iter.Seq2[*sessiondv1.WatchSessionsResponse, error
 	}
 }
 
-// ResumeToken is the position of the watch: one with this resume_token misses nothing. A response is covered by it once
-// the loop has gone on to the next, so it may be stored at any time. A token from before the bookmark starts the initial
-// state again: forget what came of it before.
+// ResumeToken is the position of the watch: one with this resume_token misses nothing. A response is covered by it
+// once the loop has gone on to the next, so it may be stored at any time. A token from before the bookmark starts
+// the initial state again: forget what came of it before.
 func (w *Watcher) ResumeToken() string {
 	w.mutex.Lock()
 	defer w.mutex.Unlock()

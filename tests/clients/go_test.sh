@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The Go client: what is generated is what the protos bring; it builds, is vetted, passes its tests with the race detector
-# and the conformance suite; and it can be installed from its zip into an empty folder.
+# The Go client: what is generated is what the protos bring; it builds, is vetted, passes its tests with the race
+# detector and the conformance suite; and it can be installed from its zip into an empty folder.
 #
 #   tests/clients/go_test.sh [BUILD [REPORT]]
 #
@@ -27,7 +27,10 @@ command -v go >/dev/null || skip 'it takes Go 1.24 or later, which is not here.'
 read -r major minor < <(go env GOVERSION | sed -E 's/^go([0-9]+)\.([0-9]+).*/\1 \2/')
 [ "$major" -gt 1 ] || [ "$minor" -ge 24 ] || skip "it takes Go 1.24 or later; this is $(go env GOVERSION)."
 command -v protoc >/dev/null || skip 'it takes protoc (package protobuf-compiler).'
-[ -x "$SESSIOND_BINARY" ] || { echo "There is no $SESSIOND_BINARY: build it, or name another in SESSIOND_BINARY."; exit 1; }
+if [ ! -x "$SESSIOND_BINARY" ]; then
+  echo "There is no $SESSIOND_BINARY: build it, or name another in SESSIOND_BINARY."
+  exit 1
+fi
 
 rm -rf "$work/reports" "$work/proxy"
 mkdir -p "$work/reports" "$GOBIN"
@@ -82,7 +85,8 @@ for (package, test), (result, seconds) in results.items():
         continue
     case = ElementTree.SubElement(suite, "testcase", classname=package, name=test or "(builds)", time=str(seconds))
     if broken:
-        ElementTree.SubElement(case, "failure").text = "".join(c for c in outputs[package, test] if c.isprintable() or c == "\n")
+        said = "".join(c for c in outputs[package, test] if c.isprintable() or c == "\n")
+        ElementTree.SubElement(case, "failure").text = said
     if result == "skip":
         ElementTree.SubElement(case, "skipped")
     passed += result == "pass"

@@ -1,5 +1,5 @@
-// Command conformance is the adapter of this client for the conformance suite: it answers requests on stdin, JSON lines,
-// on stdout. docs/conformance.md of the project says what they are.
+// Command conformance is the adapter of this client for the conformance suite: it answers requests on stdin, JSON
+// lines, on stdout. docs/conformance.md of the project says what they are.
 package main
 
 import (

@@ -5,9 +5,9 @@
 //		…
 //	}
 //
-// Each daemon has a PostgreSQL of its own and throws its data away. It is the program that SESSIOND_BINARY names, else
-// `sessiond` on the PATH; where there is none, the test is skipped, or fails if CI=true. Starting one takes seconds: share
-// it among tests, in sessions and namespaces of their own (see [Run]).
+// Each daemon has a PostgreSQL of its own and throws its data away. It is the program that SESSIOND_BINARY names,
+// else `sessiond` on the PATH; where there is none, the test is skipped, or fails if CI=true. Starting one takes
+// seconds: share it among tests, in sessions and namespaces of their own (see [Run]).
 package sessiondtest
 
 import (

@@ -46,13 +46,15 @@ func TestADaemonIsStartedAndEnded(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer client.Close()
-	if _, err := client.GetServerInfo(t.Context(), &sessiondv1.GetServerInfoRequest{}); !errors.Is(err, sessiond.ErrTemporary) {
+	if _, err := client.GetServerInfo(t.Context(), &sessiondv1.GetServerInfoRequest{}); !errors.Is(err,
+		sessiond.ErrTemporary) {
 		t.Errorf("It still answers: %v", err)
 	}
 }
 
 func TestADaemonThatCannotStartSaysWhy(t *testing.T) {
-	if _, err := sessiondtest.Run(t.Context(), "--no-such-option"); err == nil || errors.Is(err, sessiondtest.ErrNoBinary) {
+	if _, err := sessiondtest.Run(t.Context(), "--no-such-option"); err == nil ||
+		errors.Is(err, sessiondtest.ErrNoBinary) {
 		t.Errorf("It was %v", err)
 	} else if !strings.Contains(err.Error(), "no-such-option") {
 		t.Errorf("It does not say why: %v", err)

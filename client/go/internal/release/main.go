@@ -1,5 +1,5 @@
-// Command release lays this module down as a proxy of modules serves it: its zip, its go.mod and its version. A proxy of
-// one's own takes the folder as it is, and so does GOPROXY=file://FOLDER.
+// Command release lays this module down as a proxy of modules serves it: its zip, its go.mod and its version. A
+// proxy of one's own takes the folder as it is, and so does GOPROXY=file://FOLDER.
 //
 //	go run ./internal/release FOLDER      in the module's folder, of a checkout
 package main
