@@ -279,3 +279,17 @@ test("a list is read page after page, and no page that nobody wants", async () =
   await refused(client.listSessions().toArray(), InvalidArgumentError);
   client.close();
 });
+
+test("a client with other options shares the connection, and its end", async () => {
+  const client = server.client({ headers: { "x-team": "a" } });
+  const hasty = client.with({ timeoutMs: 50 });
+  const others = new Set(server.sockets);
+  await client.getSession({ sessionId: "s1" });
+  await hasty.getSession({ sessionId: "s1" });
+  assert.equal(server.asked[1]?.headers.get("x-team"), "a");
+  assert.equal([...server.sockets].filter((socket) => !others.has(socket)).length, 1);
+  server.next.push("hang");
+  await refused(hasty.getSession({ sessionId: "s1" }), DeadlineExceededError);
+  hasty.close();
+  await refused(client.getSession({ sessionId: "s1" }), CancelledError);
+});
