@@ -225,6 +225,7 @@ async function runTask(client: sessiond.Client, { args = {} }: Request): Promise
 
 function sleep(timeMs: number, signal: AbortSignal): Promise<void> {
   return new Promise((resolve, reject) => {
+    if (signal.aborted) return reject(signal.reason as Error);
     const timer = setTimeout(resolve, timeMs);
     signal.addEventListener("abort", () => {
       clearTimeout(timer);

@@ -62,12 +62,21 @@ const BACKOFF_INITIAL_MS = 50;
 const BACKOFF_MAX_MS = 2_000;
 
 export class Caller {
-  readonly #closing = new AbortController();
+  readonly #closing: AbortController;
 
+  // `closing` is another Caller's, when both are to end together.
   constructor(
     readonly transport: RenewableTransport,
     readonly options: CallerOptions,
-  ) {}
+    closing = new AbortController(),
+  ) {
+    this.#closing = closing;
+  }
+
+  /** The same with other options; the end of one is the other's. */
+  with(options: CallerOptions): Caller {
+    return new Caller(this.transport, { ...this.options, ...options }, this.#closing);
+  }
 
   /** Aborted when the client is closed. */
   get closed(): AbortSignal {

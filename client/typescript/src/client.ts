@@ -63,7 +63,7 @@ export interface Client
     sessions: AsyncIterable<ImportRequest> | Iterable<ImportRequest>,
     options?: ImportOptions,
   ): AsyncGenerator<ImportResult, void, undefined>;
-  /** The same client with other options, on the same connection. */
+  /** The same client with other options: on the same connection, and closed together with it. */
   with(options: CallerOptions): Client;
   /** Ends all that is under way, and the connection. */
   close(): void;
@@ -89,7 +89,10 @@ const services: readonly DescService[] = [
 /** A client on a transport of Connect's. On Node, `connect` makes the transport, too. */
 export function createClient(options: ClientOptions): Client {
   const { transport, onClose, ...rest } = options;
-  const caller = new Caller(transport, rest);
+  return clientOf(new Caller(transport, rest), onClose);
+}
+
+function clientOf(caller: Caller, onClose: (() => void) | undefined): Client {
   const calls: Record<string, unknown> = {};
   for (const service of services) {
     for (const method of service.methods) {
@@ -106,7 +109,7 @@ export function createClient(options: ClientOptions): Client {
       runTask(client, caller, options, work),
     importSessions: (sessions: AsyncIterable<ImportRequest> | Iterable<ImportRequest>, options: ImportOptions = {}) =>
       importSessions(caller, sessions, options),
-    with: (other: CallerOptions) => createClient({ ...options, ...other }),
+    with: (other: CallerOptions) => clientOf(caller.with(other), onClose),
     close,
   });
   return client;

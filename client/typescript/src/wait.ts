@@ -25,12 +25,13 @@ export function onAbort(signals: readonly (AbortSignal | undefined)[], then: (re
 /** Waits that long, or until one of the signals is aborted. */
 export function pause(ms: number, ...signals: (AbortSignal | undefined)[]): Promise<void> {
   return new Promise((resolve) => {
-    const timer = setTimeout(done, Math.min(ms, 0x7fffffff));
-    const off = onAbort(signals, done);
-    function done() {
+    let off = () => {};
+    const done = () => {
       clearTimeout(timer);
-      off?.();
+      off();
       resolve();
-    }
+    };
+    const timer = setTimeout(done, Math.min(ms, 0x7fffffff));
+    off = onAbort(signals, done); // At once, if one is aborted already.
   });
 }

@@ -138,8 +138,8 @@ test("a task that somebody else failed or runs anew is lost, also to work that n
 });
 
 test("heartbeats keep a silent task alive", async () => {
-  const options = await processing({ heartbeatTimeoutMs: 1000, heartbeatIntervalMs: 300 });
-  const run = await client.runTask(options, () => new Promise((resolve) => setTimeout(resolve, 2500)));
+  const options = await processing({ heartbeatTimeoutMs: 3000, heartbeatIntervalMs: 500 });
+  const run = await client.runTask(options, () => new Promise((resolve) => setTimeout(resolve, 6000)));
   assert.equal(run.task.status, SessionTask_Status.COMPLETED);
 });
 

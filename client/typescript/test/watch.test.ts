@@ -109,8 +109,8 @@ test("a daemon that falls silent is left, on another connection", async () => {
   server.watches.push({ responses: [bookmark("t1")] }); // And then nothing.
   server.watches.push({ responses: [bookmark("t1"), change("a", 2, "t2")] });
   const begun = performance.now();
-  assert.deepEqual(await follow(client.watch({}, { silenceMs: 150 }), "a#2"), ["bookmark", "a#2"]);
-  assert.ok(performance.now() - begun >= 149);
+  assert.deepEqual(await follow(client.watch({}, { silenceMs: 1500 }), "a#2"), ["bookmark", "a#2"]);
+  assert.ok(performance.now() - begun >= 1499);
   assert.equal(new Set(server.streamSockets).size, 2);
 });
 
@@ -135,12 +135,18 @@ test("close and an AbortSignal end a watch at once, without an error", async () 
     setTimeout(() => watch.close(), 20);
   }
   assert.deepEqual(all, ["bookmark"]);
-  assert.deepEqual(await follow(client.watch({}, { signal: AbortSignal.timeout(50) })), ["bookmark"]);
+  const abort = new AbortController();
+  const types: string[] = [];
+  for await (const item of client.watch({}, { signal: abort.signal })) {
+    types.push(item.type);
+    setTimeout(() => abort.abort(), 20);
+  }
+  assert.deepEqual(types, ["bookmark"]);
 
-  server.watches.push({ responses: [], end: refusal(Code.Unavailable, "DRAINING", "TEMPORARY", { retryMs: 900 }) });
+  server.watches.push({ responses: [], end: refusal(Code.Unavailable, "DRAINING", "TEMPORARY", { retryMs: 20_000 }) });
   const begun = performance.now();
-  assert.deepEqual(await follow(client.watch({}, { signal: AbortSignal.timeout(50) })), []);
-  assert.ok(performance.now() - begun < 800);
+  assert.deepEqual(await follow(client.watch({}, { signal: AbortSignal.timeout(300) })), []);
+  assert.ok(performance.now() - begun < 15_000);
 });
 
 test("a store keeps the place: what was handled is not told again, what was not is", async () => {
