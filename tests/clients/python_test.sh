@@ -46,10 +46,14 @@ test_with() {
 }
 
 test_with main "$python" grpcio protobuf
+default=$("$python" -c 'import sys; print(sys.version_info[1])')
 for minor in 9 10 11 12 13 14; do
-  with=$(command -v "python3.$minor") && "$with" -c 'import venv, ensurepip' 2>/dev/null || continue
-  [ "$("$with" -c 'import sys; print(sys.version_info[1])')" = "$("$python" -c 'import sys; print(sys.version_info[1])')" ] ||
+  [ "$minor" = "$default" ] && continue
+  for with in "$(command -v "python3.$minor")" "${PYENV_ROOT:-$HOME/.pyenv}/versions/3.$minor."*/bin/python3; do
+    "$with" -c 'import venv, ensurepip' 2>/dev/null || continue
     test_with "python3.$minor" "$with" grpcio protobuf
+    break
+  done
 done
 PIP_CONSTRAINT=$root/tests/clients/python_oldest.txt test_with oldest "$python" grpcio protobuf
 

@@ -18,6 +18,7 @@ _STATIC = [
 assert len(_STATIC) == 61
 
 # How long the code of each byte is (appendix B). The code is canonical: its bits follow from the lengths.
+# fmt: off
 _CODE_LENGTHS = [
     13, 23, 28, 28, 28, 28, 28, 28, 28, 24, 30, 28, 28, 30, 28, 28, 28, 28, 28, 28, 28, 28, 30, 28, 28,
     28, 28, 28, 28, 28, 28, 28, 6, 10, 10, 12, 13, 6, 8, 11, 10, 10, 8, 11, 8, 6, 6, 6, 5, 5, 5, 6, 6,
@@ -30,6 +31,7 @@ _CODE_LENGTHS = [
     26, 26, 28, 27, 27, 27, 20, 24, 20, 21, 22, 21, 21, 23, 22, 22, 25, 25, 24, 24, 26, 23, 26, 27, 26,
     26, 27, 27, 27, 27, 27, 28, 27, 27, 27, 27, 27, 26,
 ]
+# fmt: on
 
 
 def _codes():

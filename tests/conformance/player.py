@@ -96,7 +96,7 @@ class Player:
         if "op" in step:
             self._op(step)
         elif "awaits" in step:
-            begun, earlier, answers = self._background.pop(step["awaits"])
+            begun, answers = self._background.pop(step["awaits"])
             self._judge(step, self._adapter.answer(answers), time.monotonic() - begun)
         elif "other" in step:
             self._until(step, lambda: {"ok": self._daemon.call(step["other"], step.get("args", {}))})
@@ -124,7 +124,7 @@ class Player:
             self._clients.remove(client)
         if "background" in step:
             answers = self._adapter.send(step["op"], client, step.get("args"), step.get("options"))
-            self._background[step["background"]] = (time.monotonic(), step, answers)
+            self._background[step["background"]] = (time.monotonic(), answers)
             return
 
         def ask():

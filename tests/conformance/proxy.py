@@ -194,7 +194,10 @@ class Connection:
     def _refuse(self, number, stream, fault):
         """Answers in the daemon's place."""
         request = stream.request
-        headers = [("grpc-status", str(CODES[fault["code"]])), ("grpc-message", fault.get("message", "The proxy refuses."))]
+        headers = [
+            ("grpc-status", str(CODES[fault["code"]])),
+            ("grpc-message", fault.get("message", "The proxy refuses.")),
+        ]
         if not stream.answered:
             headers = [(":status", "200"), ("content-type", "application/grpc"), *headers]
         if "reason" in fault or "retry_delay_s" in fault:

@@ -105,7 +105,14 @@ def test_a_mask_names_what_is_set_and_what_is_removed():
         with pytest.raises(ValueError, match="backtick"):
             client.update_session("x", remove_label_keys=["a`b"])
     request = fake.requests[0][1]
-    assert list(request.update_mask.paths) == ["context.a", "context.c", "labels.`x.y`", "labels.z", "references", "hold"]
+    assert list(request.update_mask.paths) == [
+        "context.a",
+        "context.c",
+        "labels.`x.y`",
+        "labels.z",
+        "references",
+        "hold",
+    ]
     assert dict(request.session.labels) == {"x.y": "1", "z": "2"} and request.counter_increments["n"] == 2
 
 

@@ -30,7 +30,15 @@ def test_the_first_example_prints_the_same_when_connections_are_cut(sessiond_tes
     readme = ROOT / "client/python/README.md"
     proxy = Proxy(Contract(), lambda: sessiond_test_server.address)
     try:
-        for method in ("CreateSession", "StartTask", "FailTask", "RetryTask", "CompleteTask", "StopSession", "ListErrors"):
+        for method in (
+            "CreateSession",
+            "StartTask",
+            "FailTask",
+            "RetryTask",
+            "CompleteTask",
+            "StopSession",
+            "ListErrors",
+        ):
             proxy.fault({"kind": "cut", "when": "after", "method": method})
         # The change behind the bookmark is held back, and the connection cut while the watch is open.
         proxy.fault({"kind": "hold", "messages": 2, "method": "WatchSessions"})

@@ -81,6 +81,7 @@ def test_check_and_report_raise_when_the_task_was_cancelled(client, session_id):
 
 def test_a_paused_session_does_not_end_its_task(client, session_id):
     """The daemon refuses reports while it is paused; the task still runs."""
+
     def work(task):
         client.pause_session(session_id)
         task.sleep(0.5)

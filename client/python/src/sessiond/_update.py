@@ -66,9 +66,7 @@ def update_request(
     for field, all_of_it in (("context", context), ("labels", labels), ("references", references)):
         if all_of_it is not None:
             if any(each.startswith(f"{field}.") for each in paths):
-                raise ValueError(
-                    f"Give either {field}, which replaces all of it, or what to set and to remove of it."
-                )
+                raise ValueError(f"Give either {field}, which replaces all of it, or what to set and to remove of it.")
             paths.append(field)
     if set_context or context:
         _convert.to_struct(context or set_context, session.context)

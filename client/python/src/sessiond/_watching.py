@@ -1,8 +1,8 @@
 """What watches have in common, with threads or asyncio: the request, and what becomes of a response or a refusal.
 
-    open ─▶ request with the token ─▶ responses ─▶ note ─▶ an item, or nothing (heartbeat, second bookmark)
-      ▲                                   └─ refusal, silence, end ─▶ passes by itself? ─▶ pause ─┐
-      └──────────────────────────────────────────────────────────────────────────────────────────┘
+open ─▶ request with the token ─▶ responses ─▶ note ─▶ an item, or nothing (heartbeat, second bookmark)
+  ▲                                   └─ refusal, silence, end ─▶ passes by itself? ─▶ pause ─┐
+  └──────────────────────────────────────────────────────────────────────────────────────────┘
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
 """The client, for asyncio.
 
-    async with sessiond.aio.connect() as client:
-        session = await client.get_session(session_id)
-        async for each in client.list_sessions(filter='owner_id = "ada"'):
+async with sessiond.aio.connect() as client:
+    session = await client.get_session(session_id)
+    async for each in client.list_sessions(filter='owner_id = "ada"'):
+        ...
+    async with client.watch(session_id) as watch:
+        async for item in watch:
             ...
-        async with client.watch(session_id) as watch:
-            async for item in watch:
-                ...
 """
 
 from __future__ import annotations
@@ -147,7 +147,15 @@ class Client(AioCalls):
         timeout: float | None = None,
     ) -> types.Session:
         request = update_request(
-            *(session_id, set_context, remove_context_keys, set_labels, remove_label_keys, set_references, remove_reference_keys),
+            *(
+                session_id,
+                set_context,
+                remove_context_keys,
+                set_labels,
+                remove_label_keys,
+                set_references,
+                remove_reference_keys,
+            ),
             *(context, labels, references, owner_display_name, owner_id, hold, counter_increments),
             *(request_id, etag, actor, reason),
         )
@@ -200,7 +208,9 @@ class Client(AioCalls):
         )
         return await _run_task(self, session_id, task_type, work, options)
 
-    async def _call(self, method: Method[RequestT, ResponseT, ViewT], request: RequestT, timeout: float | None) -> ViewT:
+    async def _call(
+        self, method: Method[RequestT, ResponseT, ViewT], request: RequestT, timeout: float | None
+    ) -> ViewT:
         settings = self._settings
         begun = time.monotonic()
         deadline = begun + (settings.timeout if timeout is None else timeout)

@@ -52,7 +52,9 @@ class Client(Calls):
     def __enter__(self) -> Client:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     @property
@@ -89,7 +91,15 @@ class Client(Calls):
         timeout: float | None = None,
     ) -> types.Session:
         request = update_request(
-            *(session_id, set_context, remove_context_keys, set_labels, remove_label_keys, set_references, remove_reference_keys),
+            *(
+                session_id,
+                set_context,
+                remove_context_keys,
+                set_labels,
+                remove_label_keys,
+                set_references,
+                remove_reference_keys,
+            ),
             *(context, labels, references, owner_display_name, owner_id, hold, counter_increments),
             *(request_id, etag, actor, reason),
         )
@@ -160,7 +170,7 @@ class Client(Calls):
             end_stage: The stage to enter with the end.
             heartbeat_timeout: After how many seconds of silence the daemon gives the worker up.
             heartbeat_interval: How often to give a sign of life; a third of heartbeat_timeout if not given.
-            describe: Fields of the error to record for an exception (`user_message`, `category`, `recovery_actions`, …),
+            describe: Fields of the error to record for an exception (`user_message`, `category`, …),
                 in place of the defaults.
 
         Returns the completed task. Raises `sessiond.TaskFailed` with the exception of `work` as its cause,

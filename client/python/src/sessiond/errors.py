@@ -1,12 +1,12 @@
 """What a call raises when it is refused, or not answered.
 
-    try:
-        client.advance_session(session_id, "review")
-    except sessiond.NotFound as refusal:
-        ...                      # refusal.reason: NEVER_EXISTED, DELETED (refusal.since), ARCHIVED
-    except sessiond.Refused as refusal:
-        if refusal.reason is ErrorReason.INVALID_TRANSITION:
-            print(refusal, refusal.metadata["allowed"])
+try:
+    client.advance_session(session_id, "review")
+except sessiond.NotFound as refusal:
+    ...                      # refusal.reason: NEVER_EXISTED, DELETED (refusal.since), ARCHIVED
+except sessiond.Refused as refusal:
+    if refusal.reason is ErrorReason.INVALID_TRANSITION:
+        print(refusal, refusal.metadata["allowed"])
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
 """The task runner: a task is started, kept alive while the work runs, and ended as the work ended.
 
-    def work(task):
-        for n, page in enumerate(pages):
-            task.report({"done": n})    # Raises TaskCancelled when nobody wants it any more.
-            export(page)
-        return {"pages": len(pages)}
+def work(task):
+    for n, page in enumerate(pages):
+        task.report({"done": n})    # Raises TaskCancelled when nobody wants it any more.
+        export(page)
+    return {"pages": len(pages)}
 
-    client.run_task(session_id, "export", work, attempts=3)
+client.run_task(session_id, "export", work, attempts=3)
 """
 
 from __future__ import annotations
@@ -294,5 +294,3 @@ def _tell(running: RunningTask, call: Callable[[], types.SessionTask]) -> types.
 def _printable(text: str) -> str:
     """Without what the daemon does not take in an error's texts."""
     return "".join(each if each.isprintable() or each in "\n\t" else "�" for each in text).strip()
-
-

@@ -7,8 +7,8 @@
     with sessiond.testing.TestServer() as server:      # without pytest
         ...
 
-One server serves a whole run of pytest; a namespace for each test keeps them apart. The program is SESSIOND_BINARY, else
-`sessiond` on the PATH.
+One server serves a whole run of pytest; a namespace for each test keeps them apart. The program is SESSIOND_BINARY,
+else `sessiond` on the PATH.
 """
 
 from __future__ import annotations
@@ -78,7 +78,9 @@ class TestServer:
     def __enter__(self) -> TestServer:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.stop()
 
     def _await_ready(self) -> str:

@@ -1,9 +1,9 @@
 """A watch that resumes by itself, after lost connections and restarts of the daemon.
 
-    with client.watch(filter='owner_id = "ada"', initial_state=True) as watch:
-        for item in watch:
-            if item.kind == "change":
-                print(item.event.type.name, item.session)
+with client.watch(filter='owner_id = "ada"', initial_state=True) as watch:
+    for item in watch:
+        if item.kind == "change":
+            print(item.event.type.name, item.session)
 """
 
 from __future__ import annotations
@@ -142,7 +142,9 @@ class Watch:
     def __enter__(self) -> Watch:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if error is None:
             self._done_with_given()
         self.close()
