@@ -42,8 +42,11 @@ const (
 	ReasonRetryLimitExceeded  = sessiondv1.ErrorReason_RETRY_LIMIT_EXCEEDED
 	ReasonEtagMismatch        = sessiondv1.ErrorReason_ETAG_MISMATCH
 	ReasonConflict            = sessiondv1.ErrorReason_CONFLICT
+	ReasonCredentialsInvalid  = sessiondv1.ErrorReason_CREDENTIALS_INVALID
+	ReasonNotAllowed          = sessiondv1.ErrorReason_NOT_ALLOWED
 	ReasonResumeTokenExpired  = sessiondv1.ErrorReason_RESUME_TOKEN_EXPIRED
 	ReasonPayloadTooLarge     = sessiondv1.ErrorReason_PAYLOAD_TOO_LARGE
+	ReasonRateLimited         = sessiondv1.ErrorReason_RATE_LIMITED
 	ReasonOverloaded          = sessiondv1.ErrorReason_OVERLOADED
 	ReasonDatabaseUnavailable = sessiondv1.ErrorReason_DATABASE_UNAVAILABLE
 	ReasonLockTimeout         = sessiondv1.ErrorReason_LOCK_TIMEOUT

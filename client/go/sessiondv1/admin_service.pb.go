@@ -739,7 +739,7 @@ func (x *ImportSessionsResponse) GetDescription() string {
 	return ""
 }
 
-// Asks what this daemon is.
+// Asks what this daemon is, and who is asking.
 type GetServerInfoRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -776,7 +776,7 @@ func (*GetServerInfoRequest) Descriptor() ([]byte, []int) {
 	return file_sessiond_v1_admin_service_proto_rawDescGZIP(), []int{8}
 }
 
-// What this daemon is.
+// What this daemon is, and what the caller is to it.
 type GetServerInfoResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Its version.
@@ -792,7 +792,17 @@ type GetServerInfoResponse struct {
 	// PostgreSQL's version, for example `15.14`.
 	PostgresVersion string `protobuf:"bytes,6,opt,name=postgres_version,json=postgresVersion,proto3" json:"postgres_version,omitempty"`
 	// Names of the workflows it knows.
-	Workflows     []string `protobuf:"bytes,7,rep,name=workflows,proto3" json:"workflows,omitempty"`
+	Workflows []string `protobuf:"bytes,7,rep,name=workflows,proto3" json:"workflows,omitempty"`
+	// Who the caller is, as events name it.
+	Caller string `protobuf:"bytes,8,opt,name=caller,proto3" json:"caller,omitempty"`
+	// Its roles.
+	Roles []string `protobuf:"bytes,9,rep,name=roles,proto3" json:"roles,omitempty"`
+	// The methods that it may call, for example `sessiond.v1.SessionService/GetSession`.
+	Methods []string `protobuf:"bytes,10,rep,name=methods,proto3" json:"methods,omitempty"`
+	// The namespaces of which it may see sessions: names, and prefixes with a `*` behind them.
+	Namespaces []string `protobuf:"bytes,11,rep,name=namespaces,proto3" json:"namespaces,omitempty"`
+	// Not empty: it sees the sessions of this owner only.
+	OwnerId       string `protobuf:"bytes,12,opt,name=owner_id,json=ownerId,proto3" json:"owner_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -876,6 +886,41 @@ func (x *GetServerInfoResponse) GetWorkflows() []string {
 	return nil
 }
 
+func (x *GetServerInfoResponse) GetCaller() string {
+	if x != nil {
+		return x.Caller
+	}
+	return ""
+}
+
+func (x *GetServerInfoResponse) GetRoles() []string {
+	if x != nil {
+		return x.Roles
+	}
+	return nil
+}
+
+func (x *GetServerInfoResponse) GetMethods() []string {
+	if x != nil {
+		return x.Methods
+	}
+	return nil
+}
+
+func (x *GetServerInfoResponse) GetNamespaces() []string {
+	if x != nil {
+		return x.Namespaces
+	}
+	return nil
+}
+
+func (x *GetServerInfoResponse) GetOwnerId() string {
+	if x != nil {
+		return x.OwnerId
+	}
+	return ""
+}
+
 var File_sessiond_v1_admin_service_proto protoreflect.FileDescriptor
 
 const file_sessiond_v1_admin_service_proto_rawDesc = "" +
@@ -941,7 +986,7 @@ const file_sessiond_v1_admin_service_proto_rawDesc = "" +
 	"\rALREADY_THERE\x10\x02\x12\v\n" +
 	"\aREFUSED\x10\x03\x12\r\n" +
 	"\tCOMPLETED\x10\x04\"\x16\n" +
-	"\x14GetServerInfoRequest\"\xa6\x02\n" +
+	"\x14GetServerInfoRequest\"\xa9\x03\n" +
 	"\x15GetServerInfoResponse\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x129\n" +
 	"\n" +
@@ -951,14 +996,22 @@ const file_sessiond_v1_admin_service_proto_rawDesc = "" +
 	"\x0eschema_version\x18\x04 \x01(\x05R\rschemaVersion\x12'\n" +
 	"\x0fpartition_count\x18\x05 \x01(\x05R\x0epartitionCount\x12)\n" +
 	"\x10postgres_version\x18\x06 \x01(\tR\x0fpostgresVersion\x12\x1c\n" +
-	"\tworkflows\x18\a \x03(\tR\tworkflows2\xcf\x03\n" +
-	"\fAdminService\x12M\n" +
+	"\tworkflows\x18\a \x03(\tR\tworkflows\x12\x16\n" +
+	"\x06caller\x18\b \x01(\tR\x06caller\x12\x14\n" +
+	"\x05roles\x18\t \x03(\tR\x05roles\x12\x18\n" +
+	"\amethods\x18\n" +
+	" \x03(\tR\amethods\x12\x1e\n" +
 	"\n" +
-	"EraseOwner\x12\x1e.sessiond.v1.EraseOwnerRequest\x1a\x1f.sessiond.v1.EraseOwnerResponse\x12\\\n" +
-	"\x0fDetachReference\x12#.sessiond.v1.DetachReferenceRequest\x1a$.sessiond.v1.DetachReferenceResponse\x12V\n" +
-	"\rPurgeSessions\x12!.sessiond.v1.PurgeSessionsRequest\x1a\".sessiond.v1.PurgeSessionsResponse\x12]\n" +
-	"\x0eImportSessions\x12\".sessiond.v1.ImportSessionsRequest\x1a#.sessiond.v1.ImportSessionsResponse(\x010\x01\x12[\n" +
-	"\rGetServerInfo\x12!.sessiond.v1.GetServerInfoRequest\x1a\".sessiond.v1.GetServerInfoResponse\"\x03\x90\x02\x01B\xb5\x01\n" +
+	"namespaces\x18\v \x03(\tR\n" +
+	"namespaces\x12\x19\n" +
+	"\bowner_id\x18\f \x01(\tR\aownerId2\xf5\x03\n" +
+	"\fAdminService\x12U\n" +
+	"\n" +
+	"EraseOwner\x12\x1e.sessiond.v1.EraseOwnerRequest\x1a\x1f.sessiond.v1.EraseOwnerResponse\"\x06\x92\x82\x1c\x02\b\x05\x12d\n" +
+	"\x0fDetachReference\x12#.sessiond.v1.DetachReferenceRequest\x1a$.sessiond.v1.DetachReferenceResponse\"\x06\x92\x82\x1c\x02\b\x05\x12^\n" +
+	"\rPurgeSessions\x12!.sessiond.v1.PurgeSessionsRequest\x1a\".sessiond.v1.PurgeSessionsResponse\"\x06\x92\x82\x1c\x02\b\x05\x12e\n" +
+	"\x0eImportSessions\x12\".sessiond.v1.ImportSessionsRequest\x1a#.sessiond.v1.ImportSessionsResponse\"\x06\x92\x82\x1c\x02\b\x05(\x010\x01\x12a\n" +
+	"\rGetServerInfo\x12!.sessiond.v1.GetServerInfoRequest\x1a\".sessiond.v1.GetServerInfoResponse\"\t\x92\x82\x1c\x02\b\x01\x90\x02\x01B\xb5\x01\n" +
 	"\x0fcom.sessiond.v1B\x11AdminServiceProtoP\x01Z<github.com/sessiond/sessiond/client/go/sessiondv1;sessiondv1\xa2\x02\x03SSD\xaa\x02\vSessiond.V1\xba\x02\x03SSD\xca\x02\vSessiond\\V1\xe2\x02\x17Sessiond\\V1\\GPBMetadata\xea\x02\fSessiond::V1b\x06proto3"
 
 var (

@@ -47,7 +47,7 @@ type AdminServiceClient interface {
 	// is left as it is, but for parts that an earlier import had left out, which are added: an import that broke off, or
 	// saw but some of what there was, is simply run again.
 	ImportSessions(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[ImportSessionsRequest, ImportSessionsResponse], error)
-	// Says what this daemon is and what it runs on.
+	// Says what this daemon is, what it runs on, who the caller is and what it may do.
 	GetServerInfo(ctx context.Context, in *GetServerInfoRequest, opts ...grpc.CallOption) (*GetServerInfoResponse, error)
 }
 
@@ -132,7 +132,7 @@ type AdminServiceServer interface {
 	// is left as it is, but for parts that an earlier import had left out, which are added: an import that broke off, or
 	// saw but some of what there was, is simply run again.
 	ImportSessions(grpc.BidiStreamingServer[ImportSessionsRequest, ImportSessionsResponse]) error
-	// Says what this daemon is and what it runs on.
+	// Says what this daemon is, what it runs on, who the caller is and what it may do.
 	GetServerInfo(context.Context, *GetServerInfoRequest) (*GetServerInfoResponse, error)
 	mustEmbedUnimplementedAdminServiceServer()
 }

@@ -474,11 +474,11 @@ const file_sessiond_v1_artifact_service_proto_rawDesc = "" +
 	"\vartifact_id\x18\x06 \x01(\tB\b\x8a\x82\x1c\x04\b\x02 \x01R\n" +
 	"artifactId\"H\n" +
 	"\x16DeleteArtifactResponse\x12.\n" +
-	"\asession\x18\x01 \x01(\v2\x14.sessiond.v1.SessionR\asession2\x9e\x02\n" +
-	"\x0fArtifactService\x12S\n" +
-	"\fAddArtifacts\x12 .sessiond.v1.AddArtifactsRequest\x1a!.sessiond.v1.AddArtifactsResponse\x12[\n" +
-	"\rListArtifacts\x12!.sessiond.v1.ListArtifactsRequest\x1a\".sessiond.v1.ListArtifactsResponse\"\x03\x90\x02\x01\x12Y\n" +
-	"\x0eDeleteArtifact\x12\".sessiond.v1.DeleteArtifactRequest\x1a#.sessiond.v1.DeleteArtifactResponseB\xb8\x01\n" +
+	"\asession\x18\x01 \x01(\v2\x14.sessiond.v1.SessionR\asession2\xb4\x02\n" +
+	"\x0fArtifactService\x12[\n" +
+	"\fAddArtifacts\x12 .sessiond.v1.AddArtifactsRequest\x1a!.sessiond.v1.AddArtifactsResponse\"\x06\x92\x82\x1c\x02\b\x03\x12a\n" +
+	"\rListArtifacts\x12!.sessiond.v1.ListArtifactsRequest\x1a\".sessiond.v1.ListArtifactsResponse\"\t\x92\x82\x1c\x02\b\x02\x90\x02\x01\x12a\n" +
+	"\x0eDeleteArtifact\x12\".sessiond.v1.DeleteArtifactRequest\x1a#.sessiond.v1.DeleteArtifactResponse\"\x06\x92\x82\x1c\x02\b\x03B\xb8\x01\n" +
 	"\x0fcom.sessiond.v1B\x14ArtifactServiceProtoP\x01Z<github.com/sessiond/sessiond/client/go/sessiondv1;sessiondv1\xa2\x02\x03SSD\xaa\x02\vSessiond.V1\xba\x02\x03SSD\xca\x02\vSessiond\\V1\xe2\x02\x17Sessiond\\V1\\GPBMetadata\xea\x02\fSessiond::V1b\x06proto3"
 
 var (

@@ -123,11 +123,21 @@ const (
 	ErrorReason_ETAG_MISMATCH ErrorReason = 60
 	// ABORTED, TEMPORARY. A race was lost five times in a row. Try again.
 	ErrorReason_CONFLICT ErrorReason = 61
+	// UNAUTHENTICATED, ADMIN_REQUIRED. The call's credentials (certificate, token) are missing, unknown, expired or
+	// malformed; which of them is in the daemon's log only. Get new ones from whoever runs the service.
+	ErrorReason_CREDENTIALS_INVALID ErrorReason = 66
+	// PERMISSION_DENIED, ADMIN_REQUIRED. The caller may not do this: call the method, create sessions in this namespace,
+	// or of this owner. Metadata: method, or namespace, or owner_id; caller. GetServerInfo says what the caller may do.
+	ErrorReason_NOT_ALLOWED ErrorReason = 67
 	// OUT_OF_RANGE, USER_FIXABLE. The token points at changes that were removed since. Metadata: oldest (the time of the
 	// oldest change that a watch can still resume behind). Read the present state and watch from there (initial_state).
 	ErrorReason_RESUME_TOKEN_EXPIRED ErrorReason = 65
 	// RESOURCE_EXHAUSTED, USER_FIXABLE. The request or its reply is larger than the limit. Metadata: size, limit (bytes).
 	ErrorReason_PAYLOAD_TOO_LARGE ErrorReason = 70
+	// RESOURCE_EXHAUSTED, TEMPORARY. The caller is beyond one of its limits: calls a second, calls in flight, watches, or
+	// bytes in flight. Metadata: limit (calls_per_second, calls_in_flight, watches, bytes_in_flight), value. Wait as
+	// RetryInfo says.
+	ErrorReason_RATE_LIMITED ErrorReason = 71
 	// RESOURCE_EXHAUSTED, TEMPORARY. More is waiting than the daemon takes on. Wait as RetryInfo says.
 	ErrorReason_OVERLOADED ErrorReason = 72
 	// UNAVAILABLE, TEMPORARY. The database cannot be reached or cannot take more. Retry with the same request_id:
@@ -182,8 +192,11 @@ var (
 		52: "RETRY_LIMIT_EXCEEDED",
 		60: "ETAG_MISMATCH",
 		61: "CONFLICT",
+		66: "CREDENTIALS_INVALID",
+		67: "NOT_ALLOWED",
 		65: "RESUME_TOKEN_EXPIRED",
 		70: "PAYLOAD_TOO_LARGE",
+		71: "RATE_LIMITED",
 		72: "OVERLOADED",
 		80: "DATABASE_UNAVAILABLE",
 		81: "LOCK_TIMEOUT",
@@ -227,8 +240,11 @@ var (
 		"RETRY_LIMIT_EXCEEDED":     52,
 		"ETAG_MISMATCH":            60,
 		"CONFLICT":                 61,
+		"CREDENTIALS_INVALID":      66,
+		"NOT_ALLOWED":              67,
 		"RESUME_TOKEN_EXPIRED":     65,
 		"PAYLOAD_TOO_LARGE":        70,
+		"RATE_LIMITED":             71,
 		"OVERLOADED":               72,
 		"DATABASE_UNAVAILABLE":     80,
 		"LOCK_TIMEOUT":             81,
@@ -269,7 +285,7 @@ var File_sessiond_v1_error_reason_proto protoreflect.FileDescriptor
 
 const file_sessiond_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
-	"\x1esessiond/v1/error_reason.proto\x12\vsessiond.v1*\x9b\a\n" +
+	"\x1esessiond/v1/error_reason.proto\x12\vsessiond.v1*\xd7\a\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eINVALID_FORMAT\x10\x01\x12\x11\n" +
@@ -307,9 +323,12 @@ const file_sessiond_v1_error_reason_proto_rawDesc = "" +
 	"STALE_TASK\x102\x12\x18\n" +
 	"\x14RETRY_LIMIT_EXCEEDED\x104\x12\x11\n" +
 	"\rETAG_MISMATCH\x10<\x12\f\n" +
-	"\bCONFLICT\x10=\x12\x18\n" +
+	"\bCONFLICT\x10=\x12\x17\n" +
+	"\x13CREDENTIALS_INVALID\x10B\x12\x0f\n" +
+	"\vNOT_ALLOWED\x10C\x12\x18\n" +
 	"\x14RESUME_TOKEN_EXPIRED\x10A\x12\x15\n" +
-	"\x11PAYLOAD_TOO_LARGE\x10F\x12\x0e\n" +
+	"\x11PAYLOAD_TOO_LARGE\x10F\x12\x10\n" +
+	"\fRATE_LIMITED\x10G\x12\x0e\n" +
 	"\n" +
 	"OVERLOADED\x10H\x12\x18\n" +
 	"\x14DATABASE_UNAVAILABLE\x10P\x12\x10\n" +

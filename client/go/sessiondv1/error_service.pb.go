@@ -808,14 +808,14 @@ const file_sessiond_v1_error_service_proto_rawDesc = "" +
 	"\n" +
 	"error_code\x18\x04 \x01(\tR\terrorCode\x12\x14\n" +
 	"\x05count\x18\x05 \x01(\x05R\x05count\x12#\n" +
-	"\rsession_count\x18\x06 \x01(\x05R\fsessionCount2\xa7\x03\n" +
-	"\fErrorService\x12I\n" +
-	"\vRecordError\x12\x1f.sessiond.v1.RecordErrorRequest\x1a\x19.sessiond.v1.SessionError\x12H\n" +
-	"\bGetError\x12\x1c.sessiond.v1.GetErrorRequest\x1a\x19.sessiond.v1.SessionError\"\x03\x90\x02\x01\x12R\n" +
+	"\rsession_count\x18\x06 \x01(\x05R\fsessionCount2\xc9\x03\n" +
+	"\fErrorService\x12Q\n" +
+	"\vRecordError\x12\x1f.sessiond.v1.RecordErrorRequest\x1a\x19.sessiond.v1.SessionError\"\x06\x92\x82\x1c\x02\b\x03\x12N\n" +
+	"\bGetError\x12\x1c.sessiond.v1.GetErrorRequest\x1a\x19.sessiond.v1.SessionError\"\t\x92\x82\x1c\x02\b\x02\x90\x02\x01\x12X\n" +
 	"\n" +
-	"ListErrors\x12\x1e.sessiond.v1.ListErrorsRequest\x1a\x1f.sessiond.v1.ListErrorsResponse\"\x03\x90\x02\x01\x12K\n" +
-	"\fResolveError\x12 .sessiond.v1.ResolveErrorRequest\x1a\x19.sessiond.v1.SessionError\x12a\n" +
-	"\x0fSummarizeErrors\x12#.sessiond.v1.SummarizeErrorsRequest\x1a$.sessiond.v1.SummarizeErrorsResponse\"\x03\x90\x02\x01B\xb5\x01\n" +
+	"ListErrors\x12\x1e.sessiond.v1.ListErrorsRequest\x1a\x1f.sessiond.v1.ListErrorsResponse\"\t\x92\x82\x1c\x02\b\x02\x90\x02\x01\x12S\n" +
+	"\fResolveError\x12 .sessiond.v1.ResolveErrorRequest\x1a\x19.sessiond.v1.SessionError\"\x06\x92\x82\x1c\x02\b\x03\x12g\n" +
+	"\x0fSummarizeErrors\x12#.sessiond.v1.SummarizeErrorsRequest\x1a$.sessiond.v1.SummarizeErrorsResponse\"\t\x92\x82\x1c\x02\b\x02\x90\x02\x01B\xb5\x01\n" +
 	"\x0fcom.sessiond.v1B\x11ErrorServiceProtoP\x01Z<github.com/sessiond/sessiond/client/go/sessiondv1;sessiondv1\xa2\x02\x03SSD\xaa\x02\vSessiond.V1\xba\x02\x03SSD\xca\x02\vSessiond\\V1\xe2\x02\x17Sessiond\\V1\\GPBMetadata\xea\x02\fSessiond::V1b\x06proto3"
 
 var (

@@ -355,10 +355,10 @@ const file_sessiond_v1_message_service_proto_rawDesc = "" +
 	"\x0finclude_deleted\x18\x06 \x01(\bR\x0eincludeDeleted\"w\n" +
 	"\x14ListMessagesResponse\x127\n" +
 	"\bmessages\x18\x01 \x03(\v2\x1b.sessiond.v1.SessionMessageR\bmessages\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\xc5\x01\n" +
-	"\x0eMessageService\x12Y\n" +
-	"\x0eAppendMessages\x12\".sessiond.v1.AppendMessagesRequest\x1a#.sessiond.v1.AppendMessagesResponse\x12X\n" +
-	"\fListMessages\x12 .sessiond.v1.ListMessagesRequest\x1a!.sessiond.v1.ListMessagesResponse\"\x03\x90\x02\x01B\xb7\x01\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\xd3\x01\n" +
+	"\x0eMessageService\x12a\n" +
+	"\x0eAppendMessages\x12\".sessiond.v1.AppendMessagesRequest\x1a#.sessiond.v1.AppendMessagesResponse\"\x06\x92\x82\x1c\x02\b\x03\x12^\n" +
+	"\fListMessages\x12 .sessiond.v1.ListMessagesRequest\x1a!.sessiond.v1.ListMessagesResponse\"\t\x92\x82\x1c\x02\b\x02\x90\x02\x01B\xb7\x01\n" +
 	"\x0fcom.sessiond.v1B\x13MessageServiceProtoP\x01Z<github.com/sessiond/sessiond/client/go/sessiondv1;sessiondv1\xa2\x02\x03SSD\xaa\x02\vSessiond.V1\xba\x02\x03SSD\xca\x02\vSessiond\\V1\xe2\x02\x17Sessiond\\V1\\GPBMetadata\xea\x02\fSessiond::V1b\x06proto3"
 
 var (

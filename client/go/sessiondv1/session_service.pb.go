@@ -2317,26 +2317,29 @@ const file_sessiond_v1_session_service_proto_rawDesc = "" +
 	"\x05total\x18\x02 \x01(\x05R\x05total\x1a3\n" +
 	"\x05Group\x12\x14\n" +
 	"\x05value\x18\x01 \x01(\tR\x05value\x12\x14\n" +
-	"\x05count\x18\x02 \x01(\x05R\x05count\"\xe9\a\n" +
+	"\x05count\x18\x02 \x01(\x05R\x05count\"\x83\b\n" +
 	"\x14UpdateSessionRequest\x126\n" +
-	"\asession\x18\x01 \x01(\v2\x14.sessiond.v1.SessionB\x06\x8a\x82\x1c\x02X\x01R\asession\x12;\n" +
-	"\vupdate_mask\x18\x02 \x01(\v2\x1a.google.protobuf.FieldMaskR\n" +
+	"\asession\x18\x01 \x01(\v2\x14.sessiond.v1.SessionB\x06\x8a\x82\x1c\x02X\x01R\asession\x12C\n" +
+	"\vupdate_mask\x18\x02 \x01(\v2\x1a.google.protobuf.FieldMaskB\x06\x8a\x82\x1c\x02h\x04R\n" +
 	"updateMask\x12o\n" +
 	"\x12counter_increments\x18\x03 \x03(\v28.sessiond.v1.UpdateSessionRequest.CounterIncrementsEntryB\x06\x8a\x82\x1c\x02\x18\x05R\x11counterIncrements\x12%\n" +
 	"\n" +
 	"request_id\x18\x04 \x01(\tB\x06\x8a\x82\x1c\x02\b\x04R\trequestId\x12\x1c\n" +
 	"\x04etag\x18\x05 \x01(\tB\b\x8a\x82\x1c\x04\b\x04\x10@R\x04etag\x12\x1c\n" +
 	"\x05actor\x18\x06 \x01(\tB\x06\x8a\x82\x1c\x02\b\x02R\x05actor\x12\x16\n" +
-	"\x06reason\x18\a \x01(\tR\x06reason\x128\n" +
-	"\vset_context\x18\b \x01(\v2\x17.google.protobuf.StructR\n" +
-	"setContext\x129\n" +
-	"\x13remove_context_keys\x18\t \x03(\tB\t\x8a\x82\x1c\x05\b\x020\x80\x02R\x11removeContextKeys\x12Z\n" +
+	"\x06reason\x18\a \x01(\tR\x06reason\x12@\n" +
+	"\vset_context\x18\b \x01(\v2\x17.google.protobuf.StructB\x06\x8a\x82\x1c\x02h\x04R\n" +
+	"setContext\x12;\n" +
+	"\x13remove_context_keys\x18\t \x03(\tB\v\x8a\x82\x1c\a\b\x020\x80\x02h\x04R\x11removeContextKeys\x12\\\n" +
 	"\n" +
 	"set_labels\x18\n" +
-	" \x03(\v20.sessiond.v1.UpdateSessionRequest.SetLabelsEntryB\t\x8a\x82\x1c\x05\x10\x80\x02\x18\x06R\tsetLabels\x124\n" +
-	"\x11remove_label_keys\x18\v \x03(\tB\b\x8a\x82\x1c\x04\b\x060@R\x0fremoveLabelKeys\x12e\n" +
-	"\x0eset_references\x18\f \x03(\v24.sessiond.v1.UpdateSessionRequest.SetReferencesEntryB\b\x8a\x82\x1c\x04\b\x03\x18\x05R\rsetReferences\x12<\n" +
-	"\x15remove_reference_keys\x18\r \x03(\tB\b\x8a\x82\x1c\x04\b\x050@R\x13removeReferenceKeys\x1aD\n" +
+	" \x03(\v20.sessiond.v1.UpdateSessionRequest.SetLabelsEntryB\v\x8a\x82\x1c\a\x10\x80\x02\x18\x06h\x04R\tsetLabels\x126\n" +
+	"\x11remove_label_keys\x18\v \x03(\tB\n" +
+	"\x8a\x82\x1c\x06\b\x060@h\x04R\x0fremoveLabelKeys\x12g\n" +
+	"\x0eset_references\x18\f \x03(\v24.sessiond.v1.UpdateSessionRequest.SetReferencesEntryB\n" +
+	"\x8a\x82\x1c\x06\b\x03\x18\x05h\x04R\rsetReferences\x12>\n" +
+	"\x15remove_reference_keys\x18\r \x03(\tB\n" +
+	"\x8a\x82\x1c\x06\b\x050@h\x04R\x13removeReferenceKeys\x1aD\n" +
 	"\x16CounterIncrementsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\x05R\x05value:\x028\x01\x1a<\n" +
@@ -2469,27 +2472,27 @@ const file_sessiond_v1_session_service_proto_rawDesc = "" +
 	"\asession\x18\x02 \x01(\v2\x14.sessiond.v1.SessionR\asession\x127\n" +
 	"\bmessages\x18\x03 \x03(\v2\x1b.sessiond.v1.SessionMessageR\bmessages\"\x0f\n" +
 	"\rWatchBookmark\"\x10\n" +
-	"\x0eWatchHeartbeat2\xe3\v\n" +
-	"\x0eSessionService\x12H\n" +
-	"\rCreateSession\x12!.sessiond.v1.CreateSessionRequest\x1a\x14.sessiond.v1.Session\x12L\n" +
-	"\x0fActivateSession\x12#.sessiond.v1.ActivateSessionRequest\x1a\x14.sessiond.v1.Session\x12G\n" +
+	"\x0eWatchHeartbeat2\xe5\f\n" +
+	"\x0eSessionService\x12P\n" +
+	"\rCreateSession\x12!.sessiond.v1.CreateSessionRequest\x1a\x14.sessiond.v1.Session\"\x06\x92\x82\x1c\x02\b\x04\x12T\n" +
+	"\x0fActivateSession\x12#.sessiond.v1.ActivateSessionRequest\x1a\x14.sessiond.v1.Session\"\x06\x92\x82\x1c\x02\b\x04\x12M\n" +
 	"\n" +
-	"GetSession\x12\x1e.sessiond.v1.GetSessionRequest\x1a\x14.sessiond.v1.Session\"\x03\x90\x02\x01\x12^\n" +
-	"\x0eLookupSessions\x12\".sessiond.v1.LookupSessionsRequest\x1a#.sessiond.v1.LookupSessionsResponse\"\x03\x90\x02\x01\x12X\n" +
-	"\fListSessions\x12 .sessiond.v1.ListSessionsRequest\x1a!.sessiond.v1.ListSessionsResponse\"\x03\x90\x02\x01\x12[\n" +
-	"\rCountSessions\x12!.sessiond.v1.CountSessionsRequest\x1a\".sessiond.v1.CountSessionsResponse\"\x03\x90\x02\x01\x12H\n" +
-	"\rUpdateSession\x12!.sessiond.v1.UpdateSessionRequest\x1a\x14.sessiond.v1.Session\x12J\n" +
-	"\x0eAdvanceSession\x12\".sessiond.v1.AdvanceSessionRequest\x1a\x14.sessiond.v1.Session\x12F\n" +
-	"\fPauseSession\x12 .sessiond.v1.PauseSessionRequest\x1a\x14.sessiond.v1.Session\x12H\n" +
-	"\rResumeSession\x12!.sessiond.v1.ResumeSessionRequest\x1a\x14.sessiond.v1.Session\x12D\n" +
-	"\vStopSession\x12\x1f.sessiond.v1.StopSessionRequest\x1a\x14.sessiond.v1.Session\x12D\n" +
-	"\vFailSession\x12\x1f.sessiond.v1.FailSessionRequest\x1a\x14.sessiond.v1.Session\x12y\n" +
-	"\x17ListRecoverableSessions\x12+.sessiond.v1.ListRecoverableSessionsRequest\x1a,.sessiond.v1.ListRecoverableSessionsResponse\"\x03\x90\x02\x01\x12J\n" +
-	"\x0eRecoverSession\x12\".sessiond.v1.RecoverSessionRequest\x1a\x14.sessiond.v1.Session\x12H\n" +
-	"\rDeleteSession\x12!.sessiond.v1.DeleteSessionRequest\x1a\x14.sessiond.v1.Session\x12L\n" +
-	"\x0fUndeleteSession\x12#.sessiond.v1.UndeleteSessionRequest\x1a\x14.sessiond.v1.Session\x12g\n" +
-	"\x11ListSessionEvents\x12%.sessiond.v1.ListSessionEventsRequest\x1a&.sessiond.v1.ListSessionEventsResponse\"\x03\x90\x02\x01\x12]\n" +
-	"\rWatchSessions\x12!.sessiond.v1.WatchSessionsRequest\x1a\".sessiond.v1.WatchSessionsResponse\"\x03\x90\x02\x010\x01B\xb7\x01\n" +
+	"GetSession\x12\x1e.sessiond.v1.GetSessionRequest\x1a\x14.sessiond.v1.Session\"\t\x92\x82\x1c\x02\b\x02\x90\x02\x01\x12d\n" +
+	"\x0eLookupSessions\x12\".sessiond.v1.LookupSessionsRequest\x1a#.sessiond.v1.LookupSessionsResponse\"\t\x92\x82\x1c\x02\b\x02\x90\x02\x01\x12^\n" +
+	"\fListSessions\x12 .sessiond.v1.ListSessionsRequest\x1a!.sessiond.v1.ListSessionsResponse\"\t\x92\x82\x1c\x02\b\x02\x90\x02\x01\x12a\n" +
+	"\rCountSessions\x12!.sessiond.v1.CountSessionsRequest\x1a\".sessiond.v1.CountSessionsResponse\"\t\x92\x82\x1c\x02\b\x02\x90\x02\x01\x12P\n" +
+	"\rUpdateSession\x12!.sessiond.v1.UpdateSessionRequest\x1a\x14.sessiond.v1.Session\"\x06\x92\x82\x1c\x02\b\x03\x12R\n" +
+	"\x0eAdvanceSession\x12\".sessiond.v1.AdvanceSessionRequest\x1a\x14.sessiond.v1.Session\"\x06\x92\x82\x1c\x02\b\x04\x12N\n" +
+	"\fPauseSession\x12 .sessiond.v1.PauseSessionRequest\x1a\x14.sessiond.v1.Session\"\x06\x92\x82\x1c\x02\b\x04\x12P\n" +
+	"\rResumeSession\x12!.sessiond.v1.ResumeSessionRequest\x1a\x14.sessiond.v1.Session\"\x06\x92\x82\x1c\x02\b\x04\x12L\n" +
+	"\vStopSession\x12\x1f.sessiond.v1.StopSessionRequest\x1a\x14.sessiond.v1.Session\"\x06\x92\x82\x1c\x02\b\x04\x12L\n" +
+	"\vFailSession\x12\x1f.sessiond.v1.FailSessionRequest\x1a\x14.sessiond.v1.Session\"\x06\x92\x82\x1c\x02\b\x04\x12\x7f\n" +
+	"\x17ListRecoverableSessions\x12+.sessiond.v1.ListRecoverableSessionsRequest\x1a,.sessiond.v1.ListRecoverableSessionsResponse\"\t\x92\x82\x1c\x02\b\x02\x90\x02\x01\x12R\n" +
+	"\x0eRecoverSession\x12\".sessiond.v1.RecoverSessionRequest\x1a\x14.sessiond.v1.Session\"\x06\x92\x82\x1c\x02\b\x04\x12P\n" +
+	"\rDeleteSession\x12!.sessiond.v1.DeleteSessionRequest\x1a\x14.sessiond.v1.Session\"\x06\x92\x82\x1c\x02\b\x04\x12T\n" +
+	"\x0fUndeleteSession\x12#.sessiond.v1.UndeleteSessionRequest\x1a\x14.sessiond.v1.Session\"\x06\x92\x82\x1c\x02\b\x04\x12m\n" +
+	"\x11ListSessionEvents\x12%.sessiond.v1.ListSessionEventsRequest\x1a&.sessiond.v1.ListSessionEventsResponse\"\t\x92\x82\x1c\x02\b\x02\x90\x02\x01\x12c\n" +
+	"\rWatchSessions\x12!.sessiond.v1.WatchSessionsRequest\x1a\".sessiond.v1.WatchSessionsResponse\"\t\x92\x82\x1c\x02\b\x02\x90\x02\x010\x01B\xb7\x01\n" +
 	"\x0fcom.sessiond.v1B\x13SessionServiceProtoP\x01Z<github.com/sessiond/sessiond/client/go/sessiondv1;sessiondv1\xa2\x02\x03SSD\xaa\x02\vSessiond.V1\xba\x02\x03SSD\xca\x02\vSessiond\\V1\xe2\x02\x17Sessiond\\V1\\GPBMetadata\xea\x02\fSessiond::V1b\x06proto3"
 
 var (

@@ -913,17 +913,17 @@ const file_sessiond_v1_task_service_proto_rawDesc = "" +
 	"page_token\x18\x04 \x01(\tB\t\x8a\x82\x1c\x05\b\x04\x10\x80\bR\tpageToken\"k\n" +
 	"\x11ListTasksResponse\x12.\n" +
 	"\x05tasks\x18\x01 \x03(\v2\x18.sessiond.v1.SessionTaskR\x05tasks\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\xe1\x04\n" +
-	"\vTaskService\x12D\n" +
-	"\tStartTask\x12\x1d.sessiond.v1.StartTaskRequest\x1a\x18.sessiond.v1.SessionTask\x12E\n" +
-	"\aGetTask\x12\x1b.sessiond.v1.GetTaskRequest\x1a\x18.sessiond.v1.SessionTask\"\x03\x90\x02\x01\x12V\n" +
-	"\x12ReportTaskProgress\x12&.sessiond.v1.ReportTaskProgressRequest\x1a\x18.sessiond.v1.SessionTask\x12J\n" +
-	"\fCompleteTask\x12 .sessiond.v1.CompleteTaskRequest\x1a\x18.sessiond.v1.SessionTask\x12B\n" +
-	"\bFailTask\x12\x1c.sessiond.v1.FailTaskRequest\x1a\x18.sessiond.v1.SessionTask\x12F\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\x9d\x05\n" +
+	"\vTaskService\x12L\n" +
+	"\tStartTask\x12\x1d.sessiond.v1.StartTaskRequest\x1a\x18.sessiond.v1.SessionTask\"\x06\x92\x82\x1c\x02\b\x03\x12K\n" +
+	"\aGetTask\x12\x1b.sessiond.v1.GetTaskRequest\x1a\x18.sessiond.v1.SessionTask\"\t\x92\x82\x1c\x02\b\x02\x90\x02\x01\x12^\n" +
+	"\x12ReportTaskProgress\x12&.sessiond.v1.ReportTaskProgressRequest\x1a\x18.sessiond.v1.SessionTask\"\x06\x92\x82\x1c\x02\b\x03\x12R\n" +
+	"\fCompleteTask\x12 .sessiond.v1.CompleteTaskRequest\x1a\x18.sessiond.v1.SessionTask\"\x06\x92\x82\x1c\x02\b\x03\x12J\n" +
+	"\bFailTask\x12\x1c.sessiond.v1.FailTaskRequest\x1a\x18.sessiond.v1.SessionTask\"\x06\x92\x82\x1c\x02\b\x03\x12N\n" +
 	"\n" +
-	"CancelTask\x12\x1e.sessiond.v1.CancelTaskRequest\x1a\x18.sessiond.v1.SessionTask\x12D\n" +
-	"\tRetryTask\x12\x1d.sessiond.v1.RetryTaskRequest\x1a\x18.sessiond.v1.SessionTask\x12O\n" +
-	"\tListTasks\x12\x1d.sessiond.v1.ListTasksRequest\x1a\x1e.sessiond.v1.ListTasksResponse\"\x03\x90\x02\x01B\xb4\x01\n" +
+	"CancelTask\x12\x1e.sessiond.v1.CancelTaskRequest\x1a\x18.sessiond.v1.SessionTask\"\x06\x92\x82\x1c\x02\b\x03\x12L\n" +
+	"\tRetryTask\x12\x1d.sessiond.v1.RetryTaskRequest\x1a\x18.sessiond.v1.SessionTask\"\x06\x92\x82\x1c\x02\b\x03\x12U\n" +
+	"\tListTasks\x12\x1d.sessiond.v1.ListTasksRequest\x1a\x1e.sessiond.v1.ListTasksResponse\"\t\x92\x82\x1c\x02\b\x02\x90\x02\x01B\xb4\x01\n" +
 	"\x0fcom.sessiond.v1B\x10TaskServiceProtoP\x01Z<github.com/sessiond/sessiond/client/go/sessiondv1;sessiondv1\xa2\x02\x03SSD\xaa\x02\vSessiond.V1\xba\x02\x03SSD\xca\x02\vSessiond\\V1\xe2\x02\x17Sessiond\\V1\\GPBMetadata\xea\x02\fSessiond::V1b\x06proto3"
 
 var (

@@ -519,12 +519,12 @@ const file_sessiond_v1_workflow_service_proto_rawDesc = "" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12\x12\n" +
 	"\x04line\x18\x02 \x01(\x05R\x04line\x12\x16\n" +
 	"\x06column\x18\x03 \x01(\x05R\x06column\x12 \n" +
-	"\vdescription\x18\x04 \x01(\tR\vdescription2\xed\x02\n" +
-	"\x0fWorkflowService\x12[\n" +
-	"\rListWorkflows\x12!.sessiond.v1.ListWorkflowsRequest\x1a\".sessiond.v1.ListWorkflowsResponse\"\x03\x90\x02\x01\x12J\n" +
-	"\vGetWorkflow\x12\x1f.sessiond.v1.GetWorkflowRequest\x1a\x15.sessiond.v1.Workflow\"\x03\x90\x02\x01\x12K\n" +
-	"\x0eCreateWorkflow\x12\".sessiond.v1.CreateWorkflowRequest\x1a\x15.sessiond.v1.Workflow\x12d\n" +
-	"\x10ValidateWorkflow\x12$.sessiond.v1.ValidateWorkflowRequest\x1a%.sessiond.v1.ValidateWorkflowResponse\"\x03\x90\x02\x01B\xb8\x01\n" +
+	"\vdescription\x18\x04 \x01(\tR\vdescription2\x87\x03\n" +
+	"\x0fWorkflowService\x12a\n" +
+	"\rListWorkflows\x12!.sessiond.v1.ListWorkflowsRequest\x1a\".sessiond.v1.ListWorkflowsResponse\"\t\x92\x82\x1c\x02\b\x02\x90\x02\x01\x12P\n" +
+	"\vGetWorkflow\x12\x1f.sessiond.v1.GetWorkflowRequest\x1a\x15.sessiond.v1.Workflow\"\t\x92\x82\x1c\x02\b\x02\x90\x02\x01\x12S\n" +
+	"\x0eCreateWorkflow\x12\".sessiond.v1.CreateWorkflowRequest\x1a\x15.sessiond.v1.Workflow\"\x06\x92\x82\x1c\x02\b\x05\x12j\n" +
+	"\x10ValidateWorkflow\x12$.sessiond.v1.ValidateWorkflowRequest\x1a%.sessiond.v1.ValidateWorkflowResponse\"\t\x92\x82\x1c\x02\b\x02\x90\x02\x01B\xb8\x01\n" +
 	"\x0fcom.sessiond.v1B\x14WorkflowServiceProtoP\x01Z<github.com/sessiond/sessiond/client/go/sessiondv1;sessiondv1\xa2\x02\x03SSD\xaa\x02\vSessiond.V1\xba\x02\x03SSD\xca\x02\vSessiond\\V1\xe2\x02\x17Sessiond\\V1\\GPBMetadata\xea\x02\fSessiond::V1b\x06proto3"
 
 var (
