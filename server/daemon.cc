@@ -442,6 +442,7 @@ absl::Status Daemon::OpenStore() {
   metrics_.OnScrape([this] {
     metrics_.SetLaneInbox(store_->waiting());
     metrics_.SetWatches(watches_->hub().subscriptions());
+    metrics_.SetSecurity(!security_->trouble().empty(), security_->not_after());
   });
   return absl::OkStatus();
 }

@@ -844,14 +844,14 @@ TEST(ListQueries, AnOwnersRecoverableSessionsComeNewestFirst) {
   }
   ASSERT_GT(expected.size(), 3u);
   std::vector<std::string> ids;
-  const auto page = world.Ask(RecoverableSessions("default", "u3"));
+  const auto page = world.Ask(RecoverableSessions("default", "u3", {}));
   for (const v1::Session& session : page.rows) {
     EXPECT_TRUE(IsRecoverable(session, absl::Now()));
     ids.push_back(session.session_id());
   }
   EXPECT_EQ(ids, expected);
-  EXPECT_TRUE(world.Ask(RecoverableSessions("none", "u3")).rows.empty());
-  EXPECT_TRUE(world.Ask(RecoverableSessions("-", "nobody")).rows.empty());
+  EXPECT_TRUE(world.Ask(RecoverableSessions("none", "u3", {})).rows.empty());
+  EXPECT_TRUE(world.Ask(RecoverableSessions("-", "nobody", {})).rows.empty());
 }
 
 TEST(ListQueries, TheFullViewHasTheNewestFilesAndOpenErrors) {
@@ -966,7 +966,7 @@ TEST(ListQueries, NoPlanScansATable) {
     return ListPage(selection, 1, after, page_size)->statements.front();
   };
   const auto recoverable_of = [](const char* name) {
-    return RecoverableSessions(name, "u3").statements.front();
+    return RecoverableSessions(name, "u3", {}).statements.front();
   };
   // As a young database is, before anybody has counted; and as it is later.
   for (const bool analyzed : {false, true}) {

@@ -28,7 +28,7 @@ constexpr char kDeleted[] = "00000000-0000-7000-8000-000000000003";
 constexpr char kArchived[] = "00000000-0000-7000-8000-000000000004";
 constexpr char kNever[] = "00000000-0000-7000-8000-000000000005";
 
-CallInfo Call() { return {.deadline = TestDeadline()}; }
+CallInfo Call() { return {.asker = TestDeadline()}; }
 
 // Some sessions, put there behind everybody's back, and all services above them.
 class Services {

@@ -107,7 +107,7 @@ TEST(Sockets, AreFoundWhenNoMoreFilesCanBeOpened) {
   EXPECT_TRUE(server.IsEnded());
 }
 
-TEST(Sockets, OfAPortThatNobodyListensOnNothingIsFound) { EXPECT_FALSE(Sockets(1).Find()); }
+TEST(Sockets, OfAPortThatNobodyListensOnNothingIsFound) { EXPECT_FALSE(Sockets({1}).Find()); }
 
 }  // namespace
 }  // namespace sessiond::rpc

@@ -68,6 +68,9 @@ class Metrics {
   // Commands that wait in the lanes' inboxes.
   void SetLaneInbox(std::size_t commands) { lane_inbox_->Set(static_cast<double>(commands)); }
 
+  // Whether something of certificates and access cannot be loaded; when the certificate expires.
+  void SetSecurity(bool trouble, absl::Time tls_not_after);
+
   // Watches that are open.
   void SetWatches(std::size_t watches) { watches_->Set(static_cast<double>(watches)); }
   // A change reached the watches of this daemon: from memory, or read from the database.
@@ -98,6 +101,7 @@ class Metrics {
   prometheus::Histogram* group_seconds_ = nullptr;
   prometheus::Gauge* lane_inbox_ = nullptr;
   prometheus::Gauge* watches_ = nullptr;
+  prometheus::Gauge* security_trouble_ = nullptr;
   std::array<prometheus::Histogram*, 2> watch_lag_ = {};
   std::vector<std::function<void()>> updates_;
 
