@@ -118,10 +118,13 @@ class WatcherTest {
   void aTokenIsSavedWhenItsItemWasDealtWith(@TempDir Path folder) throws Exception {
     Path file = folder.resolve("token");
     WatchOptions options = new WatchOptions().tokens(TokenStore.file(file));
-    daemon.answers(stream(bookmark("t1"), change("t2", 2), change("t3", 3)), stream(change("t3", 3)));
+    daemon.answers(
+        stream(state("t0", "a"), bookmark("t1"), change("t2", 2), change("t3", 3)), stream(change("t3", 3)));
     try (Watcher watcher = client.watch(r -> r.setInitialState(true), options)) {
       next(watcher);
       assertFalse(Files.exists(file));
+      next(watcher);
+      assertEquals("t0", Files.readString(file).strip());
       next(watcher);
       assertEquals("t1", Files.readString(file).strip());
       next(watcher);
