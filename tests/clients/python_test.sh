@@ -15,8 +15,7 @@ environment() {
   stamp=$(cat tests/clients/python_*.txt; "$with" --version; echo "$@")
   [ "$(cat "$work/$name/stamp" 2>/dev/null)" = "$stamp" ] && return
   rm -rf "${work:?}/$name"
-  "$with" -m venv "$work/$name"
-  "$work/$name/bin/pip" install --quiet "$@"
+  "$with" -m venv "$work/$name" && "$work/$name/bin/pip" install --quiet "$@" || return
   echo "$stamp" >"$work/$name/stamp"
 }
 

@@ -23,6 +23,8 @@ PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = range(10)
 END_STREAM, END_HEADERS, PADDED, HAS_PRIORITY = 1, 4, 8, 0x20
 CANCEL = 8
+# How long a daemon may take to say hello.
+GREETING_SECONDS = 10
 UNITS = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
 
 
@@ -80,6 +82,7 @@ class Connection:
         self.stalled = False
         self._lock = threading.RLock()
         self._closed = False
+        self._greeted = threading.Event()  # The daemon's first frame has gone to the client.
         self._from_client = hpack.Decoder()
         self._from_server = hpack.Decoder()
         self.threads = [
@@ -135,6 +138,9 @@ class Connection:
             kind, flags, number, payload = self._frame(self.client)
             if self.stalled:
                 continue
+            if kind == HEADERS:
+                # A server's first frame is its SETTINGS (RFC 9113, 3.4): nothing is answered before the daemon's are sent.
+                self._greeted.wait(GREETING_SECONDS)
             with self._lock:
                 self._request_frame(kind, flags, number, payload)
 
@@ -251,6 +257,7 @@ class Connection:
             if kind == DATA and (self.proxy.sabotage or stream.messages_left is not None):
                 payload, flags = self._messages(stream, _unpadded(flags, payload)), flags & END_STREAM
         self._to_client(kind, flags, number, payload)
+        self._greeted.set()
         if flags & END_STREAM and kind in (HEADERS, DATA):
             self.streams.pop(number, None)
 

@@ -33,6 +33,7 @@ class Fake(grpc.GenericRpcHandler):
     def __init__(self, **answers):
         self.answers = {name: list(each) for name, each in answers.items()}
         self.requests = []
+        self.peers = []  # By request, the connection it came on.
         self._server = grpc.server(concurrent.futures.ThreadPoolExecutor(8), handlers=[self])
         self.address = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
         self._server.start()
@@ -60,6 +61,7 @@ class Fake(grpc.GenericRpcHandler):
 
     def _answer(self, name, request, context):
         self.requests.append((name, request, dict(context.invocation_metadata())))
+        self.peers.append(context.peer())
         answers = self.answers[name]
         answer = answers.pop(0) if len(answers) > 1 else answers[0]
         if callable(answer):

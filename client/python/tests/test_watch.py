@@ -114,6 +114,7 @@ def test_silence_is_noticed_and_another_connection_taken():
             begun = time.monotonic()
             assert watch.next().kind == "change"
             assert time.monotonic() - begun >= 0.25
+    assert len(fake.peers) == 2 == len(set(fake.peers))
 
 
 def test_a_slow_reader_is_not_taken_for_silence():
@@ -145,7 +146,7 @@ def test_asyncio_notices_silence():
 
     with Fake(WatchSessions=[stream(bookmark("1")), stream(bookmark("1"), change("2", 1))]) as fake:
         asyncio.run(main(fake.address))
-    assert len(fake.requests) == 2
+    assert len(fake.peers) == 2 == len(set(fake.peers))
 
 
 def test_another_thread_can_end_it():
