@@ -54,6 +54,8 @@ export class FakeServer {
   readonly next: (ConnectError | "hang" | "cut")[] = [];
   /** What PauseSession and GetSession were asked. */
   readonly asked: Asked[] = [];
+  /** Called when something was asked. */
+  onAsked: (() => void) | undefined;
   /** What ListSessions answers with, by its page token. */
   readonly pages = new Map<string, ListSessionsResponse | ConnectError>();
   /** What the next streams send, and end with; without an end they stay open. */
@@ -106,6 +108,7 @@ export class FakeServer {
 
   async #answer(requestId: string, context: HandlerContext): Promise<void> {
     this.asked.push({ requestId, headers: context.requestHeader, at: performance.now() });
+    this.onAsked?.();
     const next = this.next.shift();
     if (next === undefined) return;
     if (next instanceof ConnectError) throw next;
