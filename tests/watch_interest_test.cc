@@ -205,7 +205,7 @@ TEST(ResumeTokens, OfOneSessionAreShort) {
   const auto interest = In(request);
   const ResumeTokens mine(tokens, *interest, kPartitions);
   ResumePoint point{.positions = Positions(kPartitions, 1'000'000)};
-  EXPECT_EQ(mine.Make(point).size(), 28u);
+  EXPECT_LE(mine.Make(point).size(), 40u);
   const auto opened = mine.Open(mine.Make(point));
   ASSERT_TRUE(opened.ok());
   EXPECT_EQ(opened->positions[interest->partitions()[0]], 1'000'000);

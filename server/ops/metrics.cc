@@ -45,7 +45,7 @@ constexpr Description kDescriptions[] = {
     {"sessiond_watch_lag_seconds",       "histogram", "source",                                          "From an event's own time to its reaching this daemon's watches, in seconds, by the clocks of the database and the daemon: source is memory or database."},
     {"sessiond_log_lines_waiting",       "gauge",     "",                                                "Log lines that wait for the reader of stderr."},
     {"sessiond_log_lines_dropped_total", "counter",   "",                                                "Log lines that were dropped, because nobody read them in time."},
-    {"sessiond_tls_not_after_seconds",   "gauge",     "",                                                "When the daemon's certificate expires, in seconds since 1970; not there without TLS."},
+    {"sessiond_tls_not_after_seconds",   "gauge",     "",                                                "When the daemon's certificate expires, in seconds since 1970; 0 without TLS."},
     {"sessiond_security_trouble",        "gauge",     "",                                                "1 while certificates, access file or keys of issuers cannot be loaded, and what was loaded last serves on; else 0."},
     {"sessiond_build_info",              "gauge",     "version",                                         "Always 1; the label says what runs."},
     {"process_cpu_seconds_total",        "counter",   "",                                                "CPU time of the daemon itself, user and system, in seconds."},
@@ -175,6 +175,7 @@ Metrics::Metrics(absl::Span<const std::string> services)
   lane_inbox_ = &Gauges("sessiond_lane_inbox", registry_).Add({});
   watches_ = &Gauges("sessiond_watches", registry_).Add({});
   security_trouble_ = &Gauges("sessiond_security_trouble", registry_).Add({});
+  tls_not_after_ = &Gauges("sessiond_tls_not_after_seconds", registry_).Add({});
   auto& watch_lag = Histograms("sessiond_watch_lag_seconds", registry_);
   watch_lag_ = {&watch_lag.Add({{"source", "memory"}}, kSeconds),
                 &watch_lag.Add({{"source", "database"}}, kSeconds)};
@@ -226,10 +227,8 @@ void Metrics::Refused(v1::ErrorReason reason) {
 
 void Metrics::SetSecurity(bool trouble, absl::Time tls_not_after) {
   security_trouble_->Set(trouble ? 1 : 0);
-  if (tls_not_after == absl::InfiniteFuture()) return;
-  Gauges("sessiond_tls_not_after_seconds", registry_)
-      .Add({})
-      .Set(static_cast<double>(absl::ToUnixSeconds(tls_not_after)));
+  if (tls_not_after != absl::InfiniteFuture())
+    tls_not_after_->Set(static_cast<double>(absl::ToUnixSeconds(tls_not_after)));
 }
 
 void Metrics::Group(int commands, bool from_memory, absl::Duration duration) {

@@ -102,6 +102,7 @@ class Metrics {
   prometheus::Gauge* lane_inbox_ = nullptr;
   prometheus::Gauge* watches_ = nullptr;
   prometheus::Gauge* security_trouble_ = nullptr;
+  prometheus::Gauge* tls_not_after_ = nullptr;
   std::array<prometheus::Histogram*, 2> watch_lag_ = {};
   std::vector<std::function<void()>> updates_;
 
