@@ -64,8 +64,8 @@ constexpr absl::Duration kOwnCallTimeout = absl::Seconds(2);
 // How often files are looked at, and streams: of what has changed, callers notice within ten
 // seconds, and one whose reader has stopped is cut off by then.
 constexpr absl::Duration kGuardPeriod = absl::Seconds(3);
-// Of unix sockets: the daemon's user and group.
-constexpr mode_t kSocketMode = 0660;
+// Of unix sockets, which are for the daemon's user and group: 0660.
+constexpr mode_t kSocketMask = 0117;
 
 std::vector<std::string> ServedServices() {
   std::vector<std::string> services = rpc::ServiceNames();
@@ -116,6 +116,12 @@ absl::Status CheckTlsOptions(const Config& config) {
     return absl::FailedPreconditionError(
         "--tls-client-ca without --tls-cert: clients show certificates only to a server that has "
         "one");
+  }
+  if (!config.tls_client_ca.empty() && config.tls_client_auth == "none") {
+    return absl::FailedPreconditionError(
+        "--tls-client-auth none with --tls-client-ca: nobody would be asked for a certificate; "
+        "leave "
+        "one of them out");
   }
   if (config.tls_client_ca.empty() &&
       (config.tls_client_auth == "optional" || config.tls_client_auth == "required")) {
@@ -463,13 +469,15 @@ absl::Status Daemon::StartRpc() {
     options.listeners.push_back(std::move(listener));
   }
   grpc::EnableDefaultHealthCheckService(false);
+  // Unix sockets are made with the rights that they keep: at no moment may others open them.
+  const mode_t mask = umask(kSocketMask);
   auto server = rpc::Server::Start(std::move(options), metrics_, journal_);
+  umask(mask);
   if (!server.ok()) return server.status();
   rpc_ = *std::move(server);
   for (std::size_t i = 0; i < grpc_addresses_.size(); ++i) {
     Address& address = grpc_addresses_[i];
     address.port = rpc_->ports()[i];
-    if (address.is_unix()) chmod(address.path.c_str(), kSocketMode);
   }
   return absl::OkStatus();
 }
@@ -484,7 +492,11 @@ absl::Status Daemon::StartAdmin() {
        .may_look =
            [this](const access::Credentials& credentials) {
              std::string why;
-             return security_->authenticator().Authenticate(credentials, &why).ok();
+             const bool known = security_->authenticator().Authenticate(credentials, &why).ok();
+             if (!known && !why.empty()) {
+               Log(LogLevel::kInfo, "access", "not let in by HTTP", {{"why", why}});
+             }
+             return known;
            },
        .open_metrics = [this] { return security_->authenticator().policy()->open_metrics(); }});
   if (!admin.ok()) return admin.status();
@@ -528,7 +540,10 @@ void Daemon::WarnOfOpenDoors() const {
   const std::string missing = WhatIsMissing(config_);
   for (const auto& [address, option] : ListeningPlaces(config_)) {
     if (missing.empty() || IsLoopback(address)) continue;
-    Log(LogLevel::kWarn, "daemon", "whoever reaches this address can do everything: --insecure",
+    Log(LogLevel::kWarn, "daemon",
+        security_->knows_callers()
+            ? "whoever is on the way can read calls and their tokens: --insecure"
+            : "whoever reaches this address can do everything: --insecure",
         {{"address", ToString(address)}, {"why", missing}});
   }
 }
@@ -653,7 +668,11 @@ class LastResort {
 
 }  // namespace
 
-void Daemon::Reload() { reload_asked_ = true; }
+bool Daemon::Reload() {
+  if (config_.tls_cert.empty() && config_.access_file.empty()) return false;
+  reload_asked_ = true;
+  return true;
+}
 
 void Daemon::Drain() {
   Log(LogLevel::kInfo, "daemon", "draining");

@@ -79,8 +79,8 @@ class Daemon {
   // What a person needs to know first: where it listens, where the data is, what to type.
   std::string Banner() const;
 
-  // Has certificates and access loaded again, soon. Any thread.
-  void Reload();
+  // Has certificates and access loaded again, soon. False: there are none. Any thread.
+  bool Reload();
 
   // Reports that it is not ready, serves on for drain_delay, lets calls finish for shutdown_grace,
   // ends streams, and stops everything. Once.

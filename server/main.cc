@@ -82,7 +82,7 @@ int Serve(const Context& context) {
   signals.TakeTime();
   TellWithin(STDOUT_FILENO, (*daemon)->Banner());
   sd_notify(0, "READY=1\nSTATUS=serving");
-  signals.Await([&daemon] { (*daemon)->Reload(); });
+  signals.Await([&daemon] { return (*daemon)->Reload(); });
   sd_notify(0, "STOPPING=1\nSTATUS=draining");
   (*daemon)->Drain();
   return (*daemon)->database_lost() ? kInTheWay : kOk;

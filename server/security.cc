@@ -23,7 +23,7 @@ Security::Security(const Config& config, access::MethodTable methods)
     : tls_files_{config.tls_cert, config.tls_key, config.tls_client_ca},
       access_file_(config.access_file),
       methods_(std::move(methods)),
-      authenticator_(config.access_file, methods_, usages_),
+      authenticator_(config.access_file, !config.tls_client_ca.empty(), methods_, usages_),
       gate_(authenticator_) {}
 
 absl::StatusOr<std::unique_ptr<Security>> Security::Load(const Config& config,
@@ -54,9 +54,14 @@ absl::Status Security::LoadAll() {
 
 bool Security::Refresh(bool asked) {
   std::string fingerprint = Fingerprint();
-  if (!asked && fingerprint == fingerprint_) return false;
+  const bool changed = fingerprint != fingerprint_;
   fingerprint_ = std::move(fingerprint);
+  // What was refused may be sound by now, without a change: a certificate that was not valid yet.
+  const bool refused_before = !trouble_.ok();
+  if (!asked && !changed && !refused_before) return false;
   absl::Status loaded = LoadAll();
+  if (!loaded.ok() && !asked && !changed && loaded == trouble_) return false;
+  trouble_ = loaded;
   if (loaded.ok()) {
     Log(LogLevel::kInfo, "security", "certificates and access were loaded again");
   } else {
@@ -94,7 +99,7 @@ std::string Security::Fingerprint() const {
     if (path.empty()) continue;
     if (stat(path.c_str(), &status) != 0) absl::StrAppend(&fingerprint, "none");
     absl::StrAppend(&fingerprint, status.st_dev, ":", status.st_ino, ":", status.st_size, ":",
-                    status.st_mtim.tv_sec, ".", status.st_mtim.tv_nsec, "\n");
+                    status.st_ctim.tv_sec, ".", status.st_ctim.tv_nsec, "\n");
   }
   return fingerprint;
 }

@@ -50,7 +50,7 @@ class Security {
  private:
   Security(const Config& config, access::MethodTable methods);
   absl::Status LoadAll();
-  // Of all files: when each was changed, and which it is.
+  // Of all files: when each was changed, its rights included, and which it is.
   std::string Fingerprint() const;
 
   const identity::TlsFiles tls_files_;
@@ -60,7 +60,9 @@ class Security {
   access::Authenticator authenticator_;
   rpc::Gate gate_;
   std::shared_ptr<identity::TlsSource> tls_;
+  // Of the last load; for the thread that refreshes.
   std::string fingerprint_;
+  absl::Status trouble_;
 
   mutable absl::Mutex mutex_;
   absl::Status loaded_ ABSL_GUARDED_BY(mutex_);

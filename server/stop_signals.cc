@@ -87,11 +87,10 @@ void StopSignals::Run() {
 
 bool StopSignals::Reload() {
   const absl::MutexLock lock(&mutex_);
-  if (reload_ != nullptr) reload_();
-  return reload_ != nullptr;
+  return reload_ != nullptr && reload_();
 }
 
-void StopSignals::Await(std::function<void()> reload) {
+void StopSignals::Await(std::function<bool()> reload) {
   {
     const absl::MutexLock lock(&mutex_);
     reload_ = std::move(reload);
@@ -99,6 +98,10 @@ void StopSignals::Await(std::function<void()> reload) {
   absl::Notification asked;
   const std::stop_callback notify(source_.get_token(), [&asked] { asked.Notify(); });
   asked.WaitForNotification();
+  const absl::MutexLock lock(&mutex_);
+  // What it reloads ends. Whoever asks for that once more is in no hurry.
+  const bool reloads = reload_();
+  reload_ = [reloads] { return reloads; };
 }
 
 void LeaveInitDuties() {

@@ -28,13 +28,14 @@ class StopSignals {
   void LeaveWith(int code) { code_ = code; }
   // From here on there is no time limit.
   void TakeTime() { takes_time_ = true; }
-  // Waits for the first signal. From here on SIGHUP calls `reload`, on any thread.
-  void Await(std::function<void()> reload);
+  // Waits for the first signal. Meanwhile SIGHUP calls `reload`, on another thread; if that is
+  // false, it is a signal like the others.
+  void Await(std::function<bool()> reload);
 
  private:
   StopSignals() = default;
   [[noreturn]] void Run();
-  // Whether there was somebody to ask.
+  // Whether SIGHUP was taken for what it asks.
   bool Reload();
 
   std::stop_source source_;
@@ -42,7 +43,7 @@ class StopSignals {
   std::atomic<int> code_ = -1;
   std::atomic<bool> takes_time_ = false;
   absl::Mutex mutex_;
-  std::function<void()> reload_ ABSL_GUARDED_BY(mutex_);
+  std::function<bool()> reload_ ABSL_GUARDED_BY(mutex_);
 };
 
 // As the first process of a container, PID 1, a process has two duties that a daemon does not

@@ -117,6 +117,7 @@ limits = { calls_per_second = 5, watches = 2 }
   EXPECT_TRUE(ops->May(Method("StartTask")));
   EXPECT_TRUE(ops->May(Method("CountSessions")));
   EXPECT_FALSE(ops->May(Method("GetSession")));
+  EXPECT_TRUE(ops->May(Method("GetServerInfo"))) << "it comes with every role";
   EXPECT_TRUE(ops->scope.Has("team-a", "ada"));
   EXPECT_FALSE(ops->scope.Has("team-a", "bob"));
   EXPECT_FALSE(ops->scope.Has("shopping", "ada"));
@@ -125,12 +126,21 @@ limits = { calls_per_second = 5, watches = 2 }
 }
 
 TEST(AccessFile, WithoutOneWhoeverComesIsAdmin) {
-  const auto policy = Policy::WithoutFile(Methods(), Usages());
+  const auto policy = Policy::WithoutFile(/*certificates=*/false, Methods(), Usages());
   ASSERT_NE(policy->anonymous(), nullptr);
   EXPECT_EQ(policy->anonymous()->name, "anonymous");
   EXPECT_TRUE(policy->anonymous()->May(Method("EraseOwner")));
   EXPECT_TRUE(policy->anonymous()->scope.everything());
   EXPECT_EQ(policy->OfCertificate("dns:any.example")->name, "dns:any.example");
+  EXPECT_FALSE(policy->from_file());
+}
+
+TEST(AccessFile, WithoutOneACertificateIsEnoughWhereThereIsAnAuthority) {
+  const auto policy = Policy::WithoutFile(/*certificates=*/true, Methods(), Usages());
+  EXPECT_EQ(policy->anonymous(), nullptr);
+  EXPECT_FALSE(policy->open_metrics());
+  EXPECT_TRUE(policy->OfCertificate("dns:any.example")->May(Method("EraseOwner")));
+  EXPECT_TRUE(policy->local()->May(Method("EraseOwner")));
 }
 
 // One that is wrong, and what is said about it.
@@ -192,6 +202,14 @@ namespaces = ["shop"]
        "access.toml:2: nobody can be `shop`"},
       {Shop("certificates = [\"shop\"]", "certificates = [\"spiffe://example.org/shop\"]"),
        "access.toml:4: `shop` is no certificate's identity"},
+      {Shop("certificates = [\"dns:Shop.Internal\"]",
+            "certificates = [\"spiffe://example.org/shop\"]"),
+       "access.toml:4: `dns:Shop.Internal` is no certificate's identity"},
+      {Shop("certificates = [\"spiffe://example.org/a b\"]",
+            "certificates = [\"spiffe://example.org/shop\"]"),
+       "access.toml:4: `spiffe://example.org/a b` is no certificate's identity"},
+      {Shop("certificates = []", "certificates = [\"spiffe://example.org/shop\"]"),
+       "access.toml:2: nobody can be `shop`"},
       {Shop("token_hashes = [\"sha256:12\"]"), "access.toml:7: a token's hash is sha256: and 64"},
       {Shop("token_hashes = [\"\"]"), "access.toml:7: token_hashes has something in it"},
       {Shop("token_hashes = "
@@ -271,36 +289,48 @@ owner = "team"
 // limits
 
 TEST(Limits, LetThroughWhatASecondBringsAndThenSayHowLongToWait) {
-  const auto usage = std::make_shared<Usage>(Limits{.calls_per_second = 10});
+  const auto usage = std::make_shared<Usage>();
+  const Limits limits{.calls_per_second = 10};
   SteadyTime now = SteadyTime::Now();
   int admitted = 0;
   absl::Status refused;
-  for (; refused.ok() && admitted < 100; ++admitted) refused = usage->Admit(false, 1, now).status();
+  for (; refused.ok() && admitted < 100; ++admitted)
+    refused = usage->Admit(limits, false, 1, now).status();
   EXPECT_EQ(admitted, 12) << "a second's, the one on its way, and the refused one";
   EXPECT_EQ(ReasonOf(refused), v1::RATE_LIMITED);
   ASSERT_TRUE(RetryDelayOf(refused).has_value());
-  EXPECT_FALSE(usage->Admit(false, 1, now).ok());
-  EXPECT_TRUE(usage->Admit(false, 1, now + *RetryDelayOf(refused)).ok());
+  EXPECT_FALSE(usage->Admit(limits, false, 1, now).ok());
+  EXPECT_TRUE(usage->Admit(limits, false, 1, now + *RetryDelayOf(refused)).ok());
+}
+
+TEST(Limits, OutliveTheTokensThatNamedTheirCaller) {
+  UsageBook book;
+  const Limits limits{.calls_per_second = 1};
+  int admitted = 0;
+  // Each call's token makes a principal of its own.
+  while (admitted < 10 && book.Of("issuer#user")->Admit(limits, false, 1, SteadyTime::Now()).ok())
+    ++admitted;
+  EXPECT_EQ(admitted, 2);
 }
 
 TEST(Limits, CountWhatIsInFlight) {
-  const auto usage =
-      std::make_shared<Usage>(Limits{.calls_in_flight = 2, .watches = 1, .bytes_in_flight = 100});
+  const auto usage = std::make_shared<Usage>();
+  const Limits limits{.calls_in_flight = 2, .watches = 1, .bytes_in_flight = 100};
   const SteadyTime now = SteadyTime::Now();
   const auto limit_of = [](const absl::Status& status) {
     return ErrorInfoOf(status).metadata().at("limit");
   };
-  auto first = usage->Admit(false, 60, now);
+  auto first = usage->Admit(limits, false, 60, now);
   ASSERT_TRUE(first.ok());
-  EXPECT_EQ(limit_of(usage->Admit(false, 41, now).status()), "bytes_in_flight");
-  auto second = usage->Admit(false, 40, now);
+  EXPECT_EQ(limit_of(usage->Admit(limits, false, 41, now).status()), "bytes_in_flight");
+  auto second = usage->Admit(limits, false, 40, now);
   ASSERT_TRUE(second.ok());
-  EXPECT_EQ(limit_of(usage->Admit(false, 0, now).status()), "calls_in_flight");
-  auto watch = usage->Admit(true, 0, now);
+  EXPECT_EQ(limit_of(usage->Admit(limits, false, 0, now).status()), "calls_in_flight");
+  auto watch = usage->Admit(limits, true, 0, now);
   ASSERT_TRUE(watch.ok());
-  EXPECT_EQ(limit_of(usage->Admit(true, 0, now).status()), "watches");
+  EXPECT_EQ(limit_of(usage->Admit(limits, true, 0, now).status()), "watches");
   first = absl::UnknownError("over");
-  EXPECT_TRUE(usage->Admit(false, 60, now).ok()) << "what has ended no longer counts";
+  EXPECT_TRUE(usage->Admit(limits, false, 60, now).ok()) << "what has ended no longer counts";
 }
 
 // -------------------------------------------------------------------------------------------------

@@ -791,5 +791,17 @@ TEST_F(JwksTest, KeysForSomethingElseAreSkipped) {
   EXPECT_EQ(parsed->keys[2].kid, "");
 }
 
+TEST(Jwt, SaysUnverifiedWhoseKeysItWants) {
+  const auto token = [](absl::string_view claims) {
+    return absl::StrCat("e30.", absl::WebSafeBase64Escape(claims), ".e30");
+  };
+  EXPECT_EQ(UnverifiedIssuer(token(R"({"iss":"https://a"})")), "https://a");
+  EXPECT_EQ(UnverifiedIssuer(token(R"({"iss":1})")), std::nullopt);
+  EXPECT_EQ(UnverifiedIssuer(token(R"({"iss":"a","iss":"b"})")), std::nullopt);
+  EXPECT_EQ(UnverifiedIssuer(token("[]")), std::nullopt);
+  EXPECT_EQ(UnverifiedIssuer("a.b"), std::nullopt);
+  EXPECT_EQ(UnverifiedIssuer(""), std::nullopt);
+}
+
 }  // namespace
 }  // namespace sessiond::identity

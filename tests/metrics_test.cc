@@ -67,6 +67,20 @@ TEST_F(MetricsTest, AReasonOfANewerContractIsCountedAsNone) {
               HasSubstr("sessiond_refusals_total{reason=\"ERROR_REASON_UNSPECIFIED\"} 1\n"));
 }
 
+TEST_F(MetricsTest, RefusalsAreCountedForSoManyCallersAndNoMore) {
+  for (int i = 0; i < 1002; ++i)
+    metrics_.RefusedCaller(absl::StrCat("caller-", i), v1::NOT_ALLOWED);
+  metrics_.RefusedCaller("caller-0", v1::NOT_ALLOWED);
+  const std::string page = metrics_.Text();
+  const auto line = [](absl::string_view caller, int count) {
+    return absl::StrCat("sessiond_caller_refusals_total{caller=\"", caller,
+                        "\",reason=\"NOT_ALLOWED\"} ", count, "\n");
+  };
+  EXPECT_THAT(page, HasSubstr(line("caller-0", 2)));
+  EXPECT_THAT(page, HasSubstr(line("caller-999", 1)));
+  EXPECT_THAT(page, HasSubstr(line("others", 2)));
+}
+
 TEST_F(MetricsTest, WhatIsAskedIsAskedAtEveryScrape) {
   int waiting = 0;
   metrics_.OnScrape([&] { metrics_.SetLaneInbox(++waiting); });
@@ -76,6 +90,7 @@ TEST_F(MetricsTest, WhatIsAskedIsAskedAtEveryScrape) {
 
 TEST_F(MetricsTest, EveryMetricOfTheReferenceIsServed) {
   metrics_.Transition("state", "", "active");
+  metrics_.RefusedCaller("shop", v1::NOT_ALLOWED);
   const std::string page = metrics_.Text();
   const std::string reference = MetricsReference();
   int documented = 0;

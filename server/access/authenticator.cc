@@ -5,7 +5,6 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
 #include "absl/time/clock.h"
 #include "db/base/sha256.h"
 #include "server/identity/jwt.h"
@@ -15,6 +14,8 @@ namespace sessiond::access {
 namespace {
 
 constexpr absl::string_view kBearer = "Bearer ";
+// Until the keys of an issuer have been looked for.
+constexpr absl::Duration kKeysPatience = absl::Seconds(5);
 
 }  // namespace
 
@@ -24,10 +25,11 @@ absl::Status CredentialsInvalid() {
                  "service can give you others.");
 }
 
-Authenticator::Authenticator(std::string path, const MethodTable& methods, UsageBook& usages)
+Authenticator::Authenticator(std::string path, bool certificates, const MethodTable& methods,
+                             UsageBook& usages)
     : path_(std::move(path)), methods_(methods), usages_(usages) {
   auto state = std::make_shared<State>();
-  state->policy = Policy::WithoutFile(methods, usages);
+  state->policy = Policy::WithoutFile(certificates, methods, usages);
   state_ = std::move(state);
 }
 
@@ -39,17 +41,7 @@ absl::Status Authenticator::Reload() {
   auto state = std::make_shared<State>();
   state->policy = *std::move(policy);
   for (const Issuer& issuer : state->policy->issuers()) {
-    const auto same = [&issuer](const std::shared_ptr<IssuerKeys>& known) {
-      return known->issuer.issuer == issuer.issuer && known->issuer.audiences == issuer.audiences &&
-             known->issuer.jwks_file == issuer.jwks_file &&
-             known->issuer.jwks_url == issuer.jwks_url && known->issuer.ca_file == issuer.ca_file;
-    };
-    const auto known = std::find_if(before->keys.begin(), before->keys.end(), same);
-    if (known != before->keys.end()) {
-      state->keys.push_back(*known);
-      continue;
-    }
-    auto keys = KeysOf(issuer);
+    auto keys = KeysOf(issuer, *before);
     if (!keys.ok()) {
       return absl::InvalidArgumentError(
           absl::StrCat(path_, ": the keys of ", issuer.issuer, ": ", keys.status().message()));
@@ -62,14 +54,24 @@ absl::Status Authenticator::Reload() {
 }
 
 absl::StatusOr<std::shared_ptr<Authenticator::IssuerKeys>> Authenticator::KeysOf(
-    const Issuer& issuer) {
-  auto source = identity::JwksSource::Start(
-      {.location = issuer.jwks_url.empty() ? issuer.jwks_file : issuer.jwks_url,
-       .ca_file = issuer.ca_file});
-  if (!source.ok()) return source.status();
+    const Issuer& issuer, const State& before) {
   auto keys = std::make_shared<IssuerKeys>();
   keys->issuer = issuer;
-  keys->source = *std::move(source);
+  for (const std::shared_ptr<IssuerKeys>& known : before.keys) {
+    if (known->issuer.jwks_file == issuer.jwks_file && known->issuer.jwks_url == issuer.jwks_url &&
+        known->issuer.ca_file == issuer.ca_file) {
+      keys->source = known->source;
+    }
+  }
+  if (keys->source == nullptr) {
+    auto source = identity::JwksSource::Start(
+        {.location = issuer.jwks_url.empty() ? issuer.jwks_file : issuer.jwks_url,
+         .ca_file = issuer.ca_file});
+    if (!source.ok()) return source.status();
+    keys->source = *std::move(source);
+    // Tokens are good from the first call on, if their keys can be had.
+    keys->source->AwaitAttempts(1, kKeysPatience);
+  }
   keys->verifier = std::make_unique<identity::JwtVerifier>(identity::JwtVerifier::Options{
       .rules = {.issuer = issuer.issuer, .audiences = issuer.audiences},
       .source = keys->source.get()});
@@ -142,21 +144,26 @@ PrincipalPtr Authenticator::OfToken(const State& state, absl::string_view token,
 }
 
 PrincipalPtr Authenticator::OfJwt(const State& state, absl::string_view token, std::string* why) {
-  std::vector<std::string> reasons;
-  for (std::size_t i = 0; i < state.keys.size(); ++i) {
-    const Issuer& issuer = state.policy->issuers()[i];
-    const auto claims = state.keys[i]->verifier->Verify(token, absl::Now());
-    if (!claims.ok()) {
-      reasons.push_back(absl::StrCat(issuer.issuer, ": ", claims.status().message()));
-      continue;
-    }
-    PrincipalPtr principal = state.policy->OfToken(issuer, (*claims)->subject, (*claims)->texts);
-    if (principal != nullptr) return principal;
-    reasons.push_back(absl::StrCat(issuer.issuer, ": nothing is granted to ", (*claims)->subject,
-                                   ", or its token lacks the claim that names its owner"));
+  // What the token says of its issuer only selects whose keys it has to be signed with.
+  const std::optional<std::string> named = identity::UnverifiedIssuer(token);
+  const absl::Span<const Issuer> issuers = state.policy->issuers();
+  const auto issuer = std::find_if(issuers.begin(), issuers.end(),
+                                   [&named](const Issuer& each) { return named == each.issuer; });
+  if (issuer == issuers.end()) {
+    *why = "the token is of no issuer in the access file";
+    return nullptr;
   }
-  *why = absl::StrJoin(reasons, "; ");
-  return nullptr;
+  const auto claims = state.keys[issuer - issuers.begin()]->verifier->Verify(token, absl::Now());
+  if (!claims.ok()) {
+    *why = absl::StrCat(issuer->issuer, ": ", claims.status().message());
+    return nullptr;
+  }
+  PrincipalPtr principal = state.policy->OfToken(*issuer, (*claims)->subject, (*claims)->texts);
+  if (principal == nullptr) {
+    *why = absl::StrCat(issuer->issuer, ": nothing is granted to ", (*claims)->subject,
+                        ", or its token lacks the claim that names its owner");
+  }
+  return principal;
 }
 
 }  // namespace sessiond::access

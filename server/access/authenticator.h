@@ -38,8 +38,9 @@ struct Credentials {
 // Thread-safe.
 class Authenticator {
  public:
-  // REQUIRES: `methods` and `usages` outlive this. `path`: the access file, empty for none.
-  Authenticator(std::string path, const MethodTable& methods, UsageBook& usages);
+  // REQUIRES: `methods` and `usages` outlive this. `path`: the access file, empty for none; then
+  // `certificates` says whether it takes a certificate to be let in.
+  Authenticator(std::string path, bool certificates, const MethodTable& methods, UsageBook& usages);
 
   // Reads the file again. An error is a sentence, and changes nothing.
   absl::Status Reload();
@@ -56,7 +57,8 @@ class Authenticator {
   // An issuer's keys, and the tokens that were verified with them.
   struct IssuerKeys {
     Issuer issuer;
-    std::unique_ptr<identity::JwksSource> source;
+    // Shared with those of the file before, if they come from the same place.
+    std::shared_ptr<identity::JwksSource> source;
     std::unique_ptr<identity::JwtVerifier> verifier;
   };
   // What one file grants, and the keys of its issuers.
@@ -68,7 +70,8 @@ class Authenticator {
 
   static PrincipalPtr OfToken(const State& state, absl::string_view token, std::string* why);
   static PrincipalPtr OfJwt(const State& state, absl::string_view token, std::string* why);
-  static absl::StatusOr<std::shared_ptr<IssuerKeys>> KeysOf(const Issuer& issuer);
+  static absl::StatusOr<std::shared_ptr<IssuerKeys>> KeysOf(const Issuer& issuer,
+                                                            const State& before);
   std::shared_ptr<const State> state() const;
 
   const std::string path_;

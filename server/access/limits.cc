@@ -28,20 +28,21 @@ absl::Status RateLimited(absl::string_view limit, int64_t value, absl::string_vi
 
 }  // namespace
 
-absl::StatusOr<Usage::Held> Usage::Admit(bool watch, int64_t bytes, SteadyTime now) {
+absl::StatusOr<Usage::Held> Usage::Admit(const Limits& limits, bool watch, int64_t bytes,
+                                         SteadyTime now) {
   const absl::MutexLock lock(&mutex_);
-  if (watch && watches_ >= limits_.watches)
-    return RateLimited("watches", limits_.watches, "watches at a time", kTryWatchAgain);
-  if (!watch && calls_ >= limits_.calls_in_flight)
-    return RateLimited("calls_in_flight", limits_.calls_in_flight, "calls in flight", kTryAgain);
-  if (bytes > 0 && bytes_ + bytes > limits_.bytes_in_flight) {
-    return RateLimited("bytes_in_flight", limits_.bytes_in_flight, "bytes of requests in flight",
+  if (watch && watches_ >= limits.watches)
+    return RateLimited("watches", limits.watches, "watches at a time", kTryWatchAgain);
+  if (!watch && calls_ >= limits.calls_in_flight)
+    return RateLimited("calls_in_flight", limits.calls_in_flight, "calls in flight", kTryAgain);
+  if (bytes > 0 && bytes_ + bytes > limits.bytes_in_flight) {
+    return RateLimited("bytes_in_flight", limits.bytes_in_flight, "bytes of requests in flight",
                        kTryAgain);
   }
-  const absl::Duration interval = absl::Seconds(1) / limits_.calls_per_second;
+  const absl::Duration interval = absl::Seconds(1) / limits.calls_per_second;
   const SteadyTime due = std::max(due_, now) + interval;
   if (due - now > kBurst + interval) {
-    return RateLimited("calls_per_second", limits_.calls_per_second, "calls a second",
+    return RateLimited("calls_per_second", limits.calls_per_second, "calls a second",
                        due - now - kBurst);
   }
   due_ = due;
@@ -50,9 +51,9 @@ absl::StatusOr<Usage::Held> Usage::Admit(bool watch, int64_t bytes, SteadyTime n
   return Held(shared_from_this(), watch, bytes);
 }
 
-void Usage::Set(Limits limits) {
+bool Usage::idle(SteadyTime now) const {
   const absl::MutexLock lock(&mutex_);
-  limits_ = limits;
+  return calls_ == 0 && watches_ == 0 && bytes_ == 0 && due_ <= now;
 }
 
 void Usage::Release(bool watch, int64_t bytes) {

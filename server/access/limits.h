@@ -24,17 +24,26 @@ struct Limits {
   int64_t bytes_in_flight = 128 << 20;
 };
 
+// For those who are nobody in particular.
+inline constexpr Limits kNoLimits = {.calls_per_second = 1'000'000'000'000,
+                                     .calls_in_flight = 1'000'000'000'000,
+                                     .watches = 1'000'000'000'000,
+                                     .bytes_in_flight = 1'000'000'000'000};
+
 // What a caller uses at this moment. Thread-safe.
 class Usage : public std::enable_shared_from_this<Usage> {
  public:
-  explicit Usage(Limits limits) : limits_(limits) {}
-
   // A call that is counted until this is destroyed.
   class Held {
    public:
     Held() = default;
     Held(Held&& other) = default;
-    Held& operator=(Held&& other) = default;
+    Held& operator=(Held&& other) {
+      std::swap(usage_, other.usage_);
+      std::swap(watch_, other.watch_);
+      std::swap(bytes_, other.bytes_);
+      return *this;
+    }
     ~Held() {
       if (usage_ != nullptr) usage_->Release(watch_, bytes_);
     }
@@ -50,15 +59,14 @@ class Usage : public std::enable_shared_from_this<Usage> {
   };
 
   // RATE_LIMITED: it would be one too many.
-  absl::StatusOr<Held> Admit(bool watch, int64_t bytes, SteadyTime now);
-  // For calls from now on.
-  void Set(Limits limits);
+  absl::StatusOr<Held> Admit(const Limits& limits, bool watch, int64_t bytes, SteadyTime now);
+  // Whether nothing is in flight, and no limit remembers a call.
+  bool idle(SteadyTime now) const;
 
  private:
   void Release(bool watch, int64_t bytes);
 
-  absl::Mutex mutex_;
-  Limits limits_ ABSL_GUARDED_BY(mutex_);
+  mutable absl::Mutex mutex_;
   // When the calls so far would all have come, at exactly the rate that is allowed: the generic
   // cell rate algorithm (ITU-T I.371).
   SteadyTime due_ ABSL_GUARDED_BY(mutex_);

@@ -4,11 +4,7 @@
 #include <toml++/toml.h>
 
 #include <algorithm>
-#include <cerrno>
-#include <cstring>
-#include <fstream>
 #include <set>
-#include <sstream>
 #include <utility>
 
 #include "absl/strings/ascii.h"
@@ -17,6 +13,8 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/strip.h"
 #include "server/config/config.h"
+#include "server/identity/certificate_identity.h"
+#include "server/identity/small_file.h"
 
 namespace sessiond::access {
 namespace {
@@ -34,6 +32,15 @@ bool IsNamespacePattern(absl::string_view text) {
   return std::all_of(text.begin(), text.end(), [](unsigned char c) {
     return absl::ascii_islower(c) || absl::ascii_isdigit(c) || c == '-';
   });
+}
+
+// Whether a certificate can say that.
+bool IsIdentity(const std::string& text) {
+  absl::string_view host = text;
+  const auto said = absl::ConsumePrefix(&host, "dns:")
+                        ? identity::CertificateIdentity({}, {std::string(host)})
+                        : identity::CertificateIdentity({text}, {});
+  return said.ok() && *said == text;
 }
 
 // Like the names in events: something that can be read, on one line.
@@ -78,7 +85,8 @@ class PolicyReader {
   Grant Everything() const {
     return {.roles = {"admin"},
             .permissions = std::make_shared<Permissions>(methods_.Of("admin")),
-            .namespaces = {"*"}};
+            .namespaces = {"*"},
+            .limits = kNoLimits};
   }
   std::unique_ptr<Policy> TakePolicy() { return std::move(policy_); }
 
@@ -240,6 +248,7 @@ class PolicyReader {
       permissions.Add(known->second);
       grant.roles.push_back(role);
     }
+    permissions.Add(methods_.OfAnyRole());
     if (grant.roles.empty())
       Fail(line, absl::StrCat(whom, " has no roles: write, for example, roles = [\"reader\"]"));
     for (const auto& [name, name_line] : Texts(table, "namespaces")) {
@@ -310,10 +319,12 @@ class PolicyReader {
     if (!status_.ok()) return;
     const PrincipalPtr principal = policy_->Make(name, grant, grant.owner);
     for (const auto& [identity, identity_line] : Texts(table, "certificates")) {
-      if (!absl::StartsWith(identity, "spiffe://") && !absl::StartsWith(identity, "dns:")) {
-        Fail(identity_line, absl::StrCat("`", identity,
-                                         "` is no certificate's identity: write "
-                                         "spiffe://DOMAIN/PATH, or dns:HOST"));
+      if (!IsIdentity(identity)) {
+        Fail(
+            identity_line,
+            absl::StrCat("`", identity,
+                         "` is no certificate's identity: write spiffe://DOMAIN/PATH, or dns:HOST, "
+                         "in lower case"));
       }
       if (!policy_->by_certificate_.emplace(identity, principal).second)
         Fail(identity_line, absl::StrCat("two principals have the certificate ", identity));
@@ -322,7 +333,8 @@ class PolicyReader {
       AddToken(hash, hash_line, principal);
     const bool by_socket = name == "local";
     if (by_socket) policy_->local_ = principal;
-    if (!by_socket && !table.contains("certificates") && !table.contains("token_hashes")) {
+    if (!by_socket && Texts(table, "certificates").empty() &&
+        Texts(table, "token_hashes").empty()) {
       Fail(line, absl::StrCat("nobody can be `", name,
                               "`: give it certificates or token_hashes (`sessiond access token` "
                               "makes a token)"));
@@ -402,20 +414,17 @@ class PolicyReader {
   std::set<std::string> names_, issuer_names_;
 };
 
-std::shared_ptr<Usage> UsageBook::Of(const std::string& name, Limits limits) {
+std::shared_ptr<Usage> UsageBook::Of(const std::string& name) {
   const absl::MutexLock lock(&mutex_);
   if (usages_.size() >= sweep_at_) {
-    absl::erase_if(usages_, [](const auto& each) { return each.second.expired(); });
+    const SteadyTime now = SteadyTime::Now();
+    absl::erase_if(usages_, [now](const auto& each) {
+      return each.second.use_count() == 1 && each.second->idle(now);
+    });
     sweep_at_ = 2 * usages_.size() + 1024;
   }
-  std::weak_ptr<Usage>& known = usages_[name];
-  std::shared_ptr<Usage> usage = known.lock();
-  if (usage == nullptr) {
-    usage = std::make_shared<Usage>(limits);
-    known = usage;
-  } else {
-    usage->Set(limits);
-  }
+  std::shared_ptr<Usage>& usage = usages_[name];
+  if (usage == nullptr) usage = std::make_shared<Usage>();
   return usage;
 }
 
@@ -430,33 +439,26 @@ absl::StatusOr<std::shared_ptr<const Policy>> Policy::Parse(absl::string_view te
 absl::StatusOr<std::shared_ptr<const Policy>> Policy::Read(const std::string& path,
                                                            const MethodTable& methods,
                                                            UsageBook& usages) {
-  struct stat status = {};
-  std::ifstream file(path, std::ios::binary);
-  std::stringstream content;
-  if (!file || stat(path.c_str(), &status) != 0 || !S_ISREG(status.st_mode)) {
-    return absl::InvalidArgumentError(absl::StrCat(path, ": the access file cannot be read (",
-                                                   errno == 0 ? "no file" : std::strerror(errno),
-                                                   "): check --access-file"));
-  }
-  if ((status.st_mode & S_IWOTH) != 0) {
+  const auto file = identity::ReadSmallFile("The access file", path, kFileBytesMax);
+  if (!file.ok()) return file.status();
+  if ((file->stat.st_mode & S_IWOTH) != 0) {
     return absl::InvalidArgumentError(absl::StrCat(
         path, ": everybody on this machine may write the access file: chmod o-w ", path));
   }
-  if (static_cast<std::size_t>(status.st_size) > kFileBytesMax)
-    return absl::InvalidArgumentError(absl::StrCat(path, ": this is too long for an access file"));
-  content << file.rdbuf();
-  return Parse(content.str(), path, methods, usages);
+  return Parse(file->text, path, methods, usages);
 }
 
-std::shared_ptr<const Policy> Policy::WithoutFile(const MethodTable& methods, UsageBook& usages) {
+std::shared_ptr<const Policy> Policy::WithoutFile(bool certificates, const MethodTable& methods,
+                                                  UsageBook& usages) {
   const std::string no_path;
   PolicyReader reader(no_path, methods, usages);
   const Grant everything = reader.Everything();
   std::unique_ptr<Policy> policy = reader.TakePolicy();
-  policy->anonymous_ = policy->Make("anonymous", everything, {});
+  policy->from_file_ = false;
+  if (!certificates) policy->anonymous_ = policy->Make("anonymous", everything, {});
   policy->local_ = policy->Make("local", everything, {});
   policy->any_certificate_ = everything;
-  policy->open_metrics_ = true;
+  policy->open_metrics_ = !certificates;
   return std::shared_ptr<const Policy>(std::move(policy));
 }
 
@@ -491,7 +493,8 @@ PrincipalPtr Policy::OfToken(const Issuer& issuer, absl::string_view subject,
     if (claim == claims.end() || claim->second.empty()) return nullptr;
     owner = claim->second;
   }
-  return Make(absl::StrCat(issuer.issuer, "#", subject), best->grant, std::move(owner));
+  return Make(absl::StrCat(issuer.issuer, "#", subject), best->grant, std::move(owner),
+              issuer.issuer);
 }
 
 std::vector<PrincipalPtr> Policy::principals() const { return principals_; }
@@ -503,10 +506,12 @@ PrincipalPtr Policy::Named(absl::string_view name) const {
   return name == "local" ? local_ : name == "anonymous" ? anonymous_ : nullptr;
 }
 
-PrincipalPtr Policy::Make(std::string name, const Grant& grant,
-                          std::optional<std::string> owner) const {
+PrincipalPtr Policy::Make(std::string name, const Grant& grant, std::optional<std::string> owner,
+                          std::string counted_as) const {
   auto principal = std::make_shared<Principal>();
-  principal->usage = usages_.Of(name, grant.limits);
+  principal->usage = usages_.Of(name);
+  principal->limits = grant.limits;
+  principal->counted_as = counted_as.empty() ? name : std::move(counted_as);
   principal->name = std::move(name);
   principal->roles = grant.roles;
   principal->permissions = grant.permissions;

@@ -18,16 +18,15 @@
 
 namespace sessiond::access {
 
-// The counters of every caller, by name; they outlive the files that named it. Thread-safe.
+// What every caller uses, by name; it outlives the files and tokens that named it. Thread-safe.
 class UsageBook {
  public:
-  // That caller's, with these limits from now on.
-  std::shared_ptr<Usage> Of(const std::string& name, Limits limits);
+  std::shared_ptr<Usage> Of(const std::string& name);
 
  private:
   absl::Mutex mutex_;
-  absl::flat_hash_map<std::string, std::weak_ptr<Usage>> usages_ ABSL_GUARDED_BY(mutex_);
-  // How many there may be before those of callers who have gone are looked for.
+  absl::flat_hash_map<std::string, std::shared_ptr<Usage>> usages_ ABSL_GUARDED_BY(mutex_);
+  // How many there may be before those that are idle are looked for.
   std::size_t sweep_at_ ABSL_GUARDED_BY(mutex_) = 1024;
 };
 
@@ -67,15 +66,16 @@ class Policy {
   static absl::StatusOr<std::shared_ptr<const Policy>> Read(const std::string& path,
                                                             const MethodTable& methods,
                                                             UsageBook& usages);
-  // Without a file: whoever comes is admin.
-  static std::shared_ptr<const Policy> WithoutFile(const MethodTable& methods, UsageBook& usages);
+  // Without a file whoever comes is admin; with `certificates`, whoever has one.
+  static std::shared_ptr<const Policy> WithoutFile(bool certificates, const MethodTable& methods,
+                                                   UsageBook& usages);
 
   // Null: nobody.
   PrincipalPtr OfCertificate(const std::string& identity) const;
   PrincipalPtr OfTokenHash(const std::string& sha256_hex) const;
   // Of whoever reaches the unix socket: what the file grants to `local`, else admin.
   PrincipalPtr local() const { return local_; }
-  // Of whoever comes without credentials; null with a file.
+  // Of whoever comes without credentials; null where it takes some.
   PrincipalPtr anonymous() const { return anonymous_; }
   // By the subject and the claims of one of its tokens; null: nobody.
   PrincipalPtr OfToken(const Issuer& issuer, absl::string_view subject,
@@ -84,7 +84,7 @@ class Policy {
   absl::Span<const Issuer> issuers() const { return issuers_; }
   // Whether anybody may read the metrics.
   bool open_metrics() const { return open_metrics_; }
-  bool from_file() const { return anonymous_ == nullptr; }
+  bool from_file() const { return from_file_; }
   // Every principal that the file names.
   std::vector<PrincipalPtr> principals() const;
   PrincipalPtr Named(absl::string_view name) const;
@@ -92,9 +92,11 @@ class Policy {
  private:
   friend class PolicyReader;
   explicit Policy(UsageBook& usages) : usages_(usages) {}
-  PrincipalPtr Make(std::string name, const Grant& grant, std::optional<std::string> owner) const;
+  PrincipalPtr Make(std::string name, const Grant& grant, std::optional<std::string> owner,
+                    std::string counted_as = "") const;
 
   UsageBook& usages_;
+  bool from_file_ = true;
   bool open_metrics_ = false;
   PrincipalPtr local_, anonymous_;
   std::vector<PrincipalPtr> principals_;

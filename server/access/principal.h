@@ -15,9 +15,12 @@ namespace sessiond::access {
 struct Principal {
   // As events, logs and refusals name it.
   std::string name;
+  // As metrics count it: its name, or that of its tokens' issuer.
+  std::string counted_as;
   std::vector<std::string> roles;
   std::shared_ptr<const Permissions> permissions;
   Scope scope;
+  Limits limits;
   // Never null; the same for all calls of the same name.
   std::shared_ptr<Usage> usage;
 

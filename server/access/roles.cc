@@ -82,6 +82,16 @@ Permissions MethodTable::Of(absl::string_view role) const {
   return permissions;
 }
 
+Permissions MethodTable::OfAnyRole() const {
+  Permissions permissions;
+  for (const MethodDescriptor* method : methods_) {
+    if (LeastRole(*method) != MethodAccess::ANY) continue;
+    permissions.methods.insert(method);
+    permissions.whole.insert(method);
+  }
+  return permissions;
+}
+
 Permissions MethodTable::Matching(absl::string_view pattern) const {
   absl::ConsumeSuffix(&pattern, "/*");
   Permissions permissions;

@@ -37,6 +37,8 @@ class MethodTable {
   static std::vector<std::string> BuiltInRoles();
   // REQUIRES: a built-in role.
   Permissions Of(absl::string_view role) const;
+  // What comes with every role, those of one's own too.
+  Permissions OfAnyRole() const;
   // `SessionService/GetSession`, `SessionService/*` or `SessionService`; the package may be written
   // before it. Empty: it names no method.
   Permissions Matching(absl::string_view pattern) const;

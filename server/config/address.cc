@@ -105,6 +105,7 @@ absl::StatusOr<Address> ParseAddress(absl::string_view text) {
   if (absl::string_view path = text; absl::ConsumePrefix(&path, "unix:")) {
     // The kernel's limit, with the zero behind it.
     if (path.empty() || path.size() >= sizeof(sockaddr_un::sun_path)) return bad;
+    while (absl::StartsWith(path, "//")) path.remove_prefix(1);  // gRPC's unix:///PATH
     return Address{.path = std::string(path)};
   }
   const std::size_t colon = text.rfind(':');
@@ -166,13 +167,15 @@ absl::Status ProbeUnixSocket(const std::string& path, absl::string_view option) 
     return absl::AlreadyExistsError(
         absl::StrCat(path, " is no socket: choose another path with ", option));
   }
-  const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
   if (fd < 0) return absl::OkStatus();
   const absl::Cleanup close_fd = [fd] { close(fd); };
   sockaddr_un address = {.sun_family = AF_UNIX};
   path.copy(address.sun_path, sizeof(address.sun_path) - 1);
-  if (connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0)
-    return absl::OkStatus();
+  const bool stale =
+      connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0 &&
+      errno == ECONNREFUSED;
+  if (stale) return absl::OkStatus();
   return absl::AlreadyExistsError(absl::StrCat("another process listens at ", path,
                                                ": stop it, or choose another path with ", option));
 }

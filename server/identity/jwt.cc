@@ -180,4 +180,13 @@ absl::StatusOr<JwtClaims> VerifyJwt(absl::string_view token, absl::Span<const Ve
   return CheckClaims(*claims, rules, now);
 }
 
+std::optional<std::string> UnverifiedIssuer(absl::string_view token) {
+  const std::vector<absl::string_view> parts = absl::StrSplit(token, '.');
+  if (token.size() > kTokenBytesMax || parts.size() != 3) return std::nullopt;
+  const absl::StatusOr<rapidjson::Document> claims = DecodeObject(parts[1], "body");
+  if (!claims.ok()) return std::nullopt;
+  const std::optional<absl::string_view> issuer = FindString(*claims, "iss");
+  return issuer.has_value() ? std::optional(std::string(*issuer)) : std::nullopt;
+}
+
 }  // namespace sessiond::identity

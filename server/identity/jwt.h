@@ -12,6 +12,7 @@
 #pragma once
 
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -50,6 +51,9 @@ struct JwtClaims {
 // the token in it.
 absl::StatusOr<JwtClaims> VerifyJwt(absl::string_view token, absl::Span<const VerificationKey> keys,
                                     const JwtRules& rules, absl::Time now);
+
+// Who the token says has issued it, unverified: to know whose keys it has to be verified with.
+std::optional<std::string> UnverifiedIssuer(absl::string_view token);
 
 // Whether the key has signed that: `signature` as tokens have it, which for ES256 is r and s.
 bool VerifySignature(const VerificationKey& key, absl::string_view signed_text,

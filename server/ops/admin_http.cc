@@ -211,10 +211,14 @@ class AdminHttp::Server {
       co_await Answer(stream, stream);
       co_return;
     }
-    const std::shared_ptr<asio::ssl::context> context = TlsContext();
-    if (context == nullptr) co_return;
-    beast::ssl_stream<beast::tcp_stream> stream(std::move(socket), *context);
-    co_await Answer(stream, beast::get_lowest_layer(stream));
+    try {
+      const std::shared_ptr<asio::ssl::context> context = TlsContext();
+      if (context == nullptr) co_return;
+      beast::ssl_stream<beast::tcp_stream> stream(std::move(socket), *context);
+      co_await Answer(stream, beast::get_lowest_layer(stream));
+    } catch (const std::exception&) {
+      // Out of memory: there is not even a handshake.
+    }
   }
 
   // `connection`: what is below the stream, or the stream itself.

@@ -187,10 +187,11 @@ void Journal::Purged(int sessions, int held) {
   Log(LogLevel::kInfo, "audit", "Sessions were purged", {{"sessions", sessions}, {"held", held}});
 }
 
-void Journal::Refused(absl::string_view method, absl::string_view caller,
+void Journal::Refused(absl::string_view method, const access::Principal* caller,
                       const absl::Status& status) {
   const v1::ErrorReason reason = ReasonOf(status);
   metrics_.Refused(reason);
+  if (caller != nullptr) metrics_.RefusedCaller(caller->counted_as, reason);
   if (reason == v1::INVALID_FORMAT) metrics_.InvalidId();
   if (method == "ResolveError") {
     const auto info = ErrorInfoOf(status);
@@ -202,7 +203,7 @@ void Journal::Refused(absl::string_view method, absl::string_view caller,
   }
   Log(LevelOf(reason), "rpc", "refused",
       {{"grpc.method", method},
-       {"caller", FreeText(caller)},
+       {"caller", caller == nullptr ? "" : FreeText(caller->name)},
        {"grpc.code", absl::StatusCodeToString(status.code())},
        {"error.reason", v1::ErrorReason_Name(reason)},
        {"message", status.message()}});

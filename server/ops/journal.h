@@ -5,6 +5,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "db/write/submission.h"
+#include "server/access/principal.h"
 #include "server/ops/metrics.h"
 
 namespace sessiond {
@@ -20,8 +21,9 @@ class Journal {
   // A batch of an erasure, or of a purge, is done.
   void Erased(int sessions, bool done);
   void Purged(int sessions, int held);
-  // A call of `caller` ended with a status other than OK; empty: it is not known who called.
-  void Refused(absl::string_view method, absl::string_view caller, const absl::Status& status);
+  // A call ended with a status other than OK. `caller`: null when it is not known who called.
+  void Refused(absl::string_view method, const access::Principal* caller,
+               const absl::Status& status);
 
  private:
   void Told(const v1::SessionEvent& event, const db::Outcome& outcome);

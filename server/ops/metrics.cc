@@ -35,6 +35,7 @@ constexpr Description kDescriptions[] = {
     {"grpc_server_handling_seconds",     "histogram", "grpc_type, grpc_service, grpc_method",            "How long RPCs took, in seconds."},
     {"sessiond_transitions_total",       "counter",   "kind, from, to",                                  "Accepted moves of sessions: kind is state, stage or status; from is empty for creations."},
     {"sessiond_refusals_total",          "counter",   "reason",                                          "Refused calls, by published reason."},
+    {"sessiond_caller_refusals_total",   "counter",   "caller, reason",                                  "Refused calls, by who called: a principal of the access file, or the issuer of its token; beyond 1,000 of them, others."},
     {"sessiond_invalid_ids_total",       "counter",   "",                                                "Calls that named a session in neither id format."},
     {"sessiond_groups_total",            "counter",   "source",                                          "Groups of commands that were committed: source is memory where all of their sessions were cached, database where some had to be loaded."},
     {"sessiond_group_conflicts_total",   "counter",   "",                                                "Groups that ran again in locked mode, because another daemon or an earlier request had been there."},
@@ -70,6 +71,9 @@ static_assert(std::size(kCodes) ==
 const prometheus::Histogram::BucketBoundaries kSeconds = {
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10};
 const prometheus::Histogram::BucketBoundaries kCommands = {1, 2, 4, 8, 16, 32, 64, 128, 256, 512};
+
+// Series for more callers than this help nobody.
+constexpr std::size_t kCallersMax = 1000;
 
 std::string HelpOf(absl::string_view name) {
   const auto found = std::find_if(std::begin(kDescriptions), std::end(kDescriptions),
@@ -158,7 +162,8 @@ void AppendProcess(std::vector<prometheus::MetricFamily>& families) {
 }  // namespace
 
 Metrics::Metrics(absl::Span<const std::string> services)
-    : transitions_family_(Counters("sessiond_transitions_total", registry_)) {
+    : transitions_family_(Counters("sessiond_transitions_total", registry_)),
+      caller_refusals_family_(Counters("sessiond_caller_refusals_total", registry_)) {
   AddMethods(services);
   auto& refusals = Counters("sessiond_refusals_total", registry_);
   for (int reason = 0; reason < v1::ErrorReason_ARRAYSIZE; ++reason) {
@@ -223,6 +228,15 @@ void Metrics::Transition(absl::string_view kind, absl::string_view from, absl::s
 
 void Metrics::Refused(v1::ErrorReason reason) {
   refusals_[v1::ErrorReason_IsValid(reason) ? reason : v1::ERROR_REASON_UNSPECIFIED]->Increment();
+}
+
+void Metrics::RefusedCaller(const std::string& caller, v1::ErrorReason reason) {
+  const absl::MutexLock lock(&mutex_);
+  if (callers_.size() < kCallersMax) callers_.insert(caller);
+  caller_refusals_family_
+      .Add({{"caller", callers_.contains(caller) ? caller : "others"},
+            {"reason", v1::ErrorReason_Name(reason)}})
+      .Increment();
 }
 
 void Metrics::SetSecurity(bool trouble, absl::Time tls_not_after) {

@@ -16,6 +16,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
 #include "absl/strings/string_view.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
@@ -59,6 +60,7 @@ class Metrics {
   void Transition(absl::string_view kind, absl::string_view from, absl::string_view to);
   // A call was refused. UNSPECIFIED: for none of our reasons.
   void Refused(v1::ErrorReason reason);
+  void RefusedCaller(const std::string& caller, v1::ErrorReason reason);
   // A call named a session in neither id format.
   void InvalidId() { invalid_ids_->Increment(); }
   // A lane committed a group; its sessions were cached, or loaded from the database.
@@ -91,6 +93,7 @@ class Metrics {
 
   prometheus::Registry registry_;
   prometheus::Family<prometheus::Counter>& transitions_family_;
+  prometheus::Family<prometheus::Counter>& caller_refusals_family_;
   absl::flat_hash_map<std::pair<std::string, std::string>, MethodMetrics> methods_;
   std::array<prometheus::Counter*, v1::ErrorReason_ARRAYSIZE> refusals_ = {};
   prometheus::Counter* invalid_ids_ = nullptr;
@@ -110,6 +113,7 @@ class Metrics {
   // The text of transitions_' keys: a deque never moves its elements.
   std::deque<std::string> names_ ABSL_GUARDED_BY(mutex_);
   absl::flat_hash_map<TransitionKey, prometheus::Counter*> transitions_ ABSL_GUARDED_BY(mutex_);
+  absl::flat_hash_set<std::string> callers_ ABSL_GUARDED_BY(mutex_);
 };
 
 // docs/metrics.md.

@@ -8,7 +8,6 @@
 #include "absl/time/clock.h"
 #include "server/identity/certificate_identity.h"
 #include "server/ops/log.h"
-#include "server/rpc/raw_service.h"
 #include "state_machine/refusal.h"
 
 namespace sessiond::rpc {
@@ -24,6 +23,11 @@ absl::Status NotAllowed(const access::Principal& principal, const access::Method
                               ". GetServerInfo says what they let you do."))
       .With("caller", principal.name)
       .With("method", access::NameOf(*method));
+}
+
+// A stream that goes on until its caller leaves. An import ends like a call.
+bool IsWatch(const access::MethodDescriptor& method) {
+  return method.server_streaming() && !method.client_streaming();
 }
 
 }  // namespace
@@ -48,15 +52,27 @@ absl::StatusOr<access::PrincipalPtr> Gate::Authenticate(const grpc::ServerContex
   return principal;
 }
 
-absl::StatusOr<Gate::Admitted> Gate::Admit(const grpc::ServerContext& context,
-                                           const access::MethodDescriptor* method, int64_t bytes) {
+Gate::Admission Gate::Admit(const grpc::ServerContext& context,
+                            const access::MethodDescriptor* method, int64_t bytes) {
+  Admission admission;
   auto principal = Authenticate(context);
-  if (!principal.ok()) return principal.status();
-  if (!(*principal)->May(method))
-    return NotAllowed(**principal, method, absl::StrCat("call ", access::NameOf(*method)));
-  auto held = (*principal)->usage->Admit(RawService::IsStream(*method), bytes, SteadyTime::Now());
-  if (!held.ok()) return held.status();
-  return Admitted{*std::move(principal), *std::move(held)};
+  if (!principal.ok()) {
+    admission.status = principal.status();
+    return admission;
+  }
+  admission.principal = *std::move(principal);
+  const access::Principal& caller = *admission.principal;
+  if (!caller.May(method)) {
+    admission.status = NotAllowed(caller, method, absl::StrCat("call ", access::NameOf(*method)));
+    return admission;
+  }
+  auto held = caller.usage->Admit(caller.limits, IsWatch(*method), bytes, SteadyTime::Now());
+  if (held.ok()) {
+    admission.held = *std::move(held);
+  } else {
+    admission.status = held.status();
+  }
+  return admission;
 }
 
 absl::Status Gate::AdmitAnybody(const grpc::ServerContext& context) {
@@ -67,12 +83,14 @@ absl::Status Gate::Check(const access::Credentials& credentials,
                          const access::Principal& principal) {
   std::string why;
   const auto now = authenticator_.Authenticate(credentials, &why);
-  if (!now.ok()) return now.status();
+  if (!now.ok()) {
+    Log(LogLevel::kInfo, "access", "a stream ends", {{"caller", principal.name}, {"why", why}});
+    return now.status();
+  }
   if (access::SameRights(**now, principal)) return absl::OkStatus();
-  return Refusal(v1::DRAINING,
-                 "What you may see has changed since this stream began. Begin it anew, without a "
-                 "resume_token.")
-      .RetryAfter(absl::Milliseconds(500));
+  return Refusal(v1::RESUME_TOKEN_EXPIRED,
+                 "What you may see has changed since this stream began. Read the present state and "
+                 "watch from there: set initial_state, and no resume_token.");
 }
 
 absl::Status CheckFields(const access::Principal& principal, const access::MethodDescriptor* method,

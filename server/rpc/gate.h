@@ -23,21 +23,24 @@ class Gate {
   // REQUIRES: it outlives the gate.
   explicit Gate(access::Authenticator& authenticator) : authenticator_(authenticator) {}
 
-  // A call that was let in; it counts for its caller's limits until this is destroyed.
-  struct Admitted {
+  struct Admission {
+    // UNAUTHENTICATED (CREDENTIALS_INVALID), PERMISSION_DENIED (NOT_ALLOWED), RESOURCE_EXHAUSTED
+    // (RATE_LIMITED).
+    absl::Status status;
+    // Null: it is not known who calls.
     access::PrincipalPtr principal;
+    // A call that was let in counts for its caller's limits until this is destroyed.
     access::Usage::Held held;
   };
-  // UNAUTHENTICATED (CREDENTIALS_INVALID), PERMISSION_DENIED (NOT_ALLOWED), RESOURCE_EXHAUSTED
-  // (RATE_LIMITED). `bytes`: of the request, unparsed.
-  absl::StatusOr<Admitted> Admit(const grpc::ServerContext& context,
-                                 const access::MethodDescriptor* method, int64_t bytes);
+  // `bytes`: of the request, unparsed.
+  Admission Admit(const grpc::ServerContext& context, const access::MethodDescriptor* method,
+                  int64_t bytes);
 
   // For what any role may do, such as reflection.
   absl::Status AdmitAnybody(const grpc::ServerContext& context);
 
   // Whether a stream that was let in may go on: nothing of its caller's rights has changed, and its
-  // token is not over. UNAUTHENTICATED or UNAVAILABLE, with what to do.
+  // token is not over. UNAUTHENTICATED, or OUT_OF_RANGE (RESUME_TOKEN_EXPIRED).
   absl::Status Check(const access::Credentials& credentials, const access::Principal& principal);
 
  private:

@@ -186,12 +186,13 @@ class ReflectionService {
     if (!co_await accepted) co_return;  // Shutting down.
     Serve(queue);
 
-    const absl::Status let_in = gate_ == nullptr ? absl::OkStatus() : gate_->AdmitAnybody(context);
+    absl::Status let_in = LetIn(context);
     Join(&context);
     Request request;
     while (let_in.ok()) {
       Completion read([&](void* tag) { stream.Read(&request, tag); });
       if (!co_await read) break;
+      if (let_in = LetIn(context); !let_in.ok()) break;
       const Response response = answerer_.Answer(request);
       Completion written([&](void* tag) { stream.Write(response, tag); });
       if (!co_await written) break;
@@ -208,6 +209,10 @@ class ReflectionService {
   }
 
  private:
+  absl::Status LetIn(const grpc::ServerContext& context) const {
+    return gate_ == nullptr ? absl::OkStatus() : gate_->AdmitAnybody(context);
+  }
+
   void Join(grpc::ServerContext* stream) {
     absl::MutexLock lock(&mutex_);
     streams_.insert(stream);

@@ -61,10 +61,6 @@ gpr_timespec MonotonicDeadline(absl::Duration grace) {
 
 absl::Status StreamDraining() { return Draining("Go on at another one, behind the last answer."); }
 
-std::string CallerOf(const Gate::Admitted& admitted) {
-  return admitted.principal == nullptr ? "" : admitted.principal->name;
-}
-
 // What gRPC's own retries wait for (gRFC A6), beside RetryInfo.
 void AddPushback(const absl::Status& status, grpc::ServerContext& context) {
   if (!absl::IsResourceExhausted(status)) return;
@@ -142,24 +138,24 @@ struct Server::Calls {
     const SteadyTime begin = SteadyTime::Now();
     served.metrics->Started();
     CallInfo call{.asker = db::Deadline(DeadlineOf(context), over.flag())};
-    absl::StatusOr<Gate::Admitted> admitted = server.Admit(context, served, request.bytes.Length());
-    const std::string caller = admitted.ok() ? CallerOf(*admitted) : "";
+    const Gate::Admission admission = server.Admit(context, served, request.bytes.Length());
     Bytes reply;
     if (call.asker.deadline.time <= begin) {
       reply = absl::DeadlineExceededError("The deadline had passed when the call arrived.");
     } else if (server.draining_) {
       reply = Draining();
-    } else if (!admitted.ok()) {
-      reply = admitted.status();
+    } else if (!admission.status.ok()) {
+      reply = admission.status;
     } else if (request.missing) {
       reply = MissingMessage();
     } else {
-      call.TakePrincipal(std::move(admitted->principal));
+      call.TakePrincipal(admission.principal);
       Awaitable<Bytes> handling = served.method->handle(std::move(call), request.bytes);
       reply = co_await handling;
     }
     if (!reply.ok())
-      server.journal_.Refused(served.method->descriptor->name(), caller, reply.status());
+      server.journal_.Refused(served.method->descriptor->name(), admission.principal.get(),
+                              reply.status());
     const grpc::Status status = ToGrpcStatus(reply.status());
     AddPushback(reply.status(), context);
     served.metrics->Handled(status.error_code(), SteadyTime::Now() - begin);
@@ -189,13 +185,12 @@ struct Server::Calls {
     const SteadyTime begin = SteadyTime::Now();
     served.metrics->Started();
     CallInfo call{.asker = db::Deadline(SteadyTime::InfiniteFuture(), &stream.news()->over)};
-    absl::StatusOr<Gate::Admitted> admitted = server.Admit(context, served, 0);
-    const std::string caller = admitted.ok() ? CallerOf(*admitted) : "";
-    absl::Status status = admitted.status();
-    if (status.ok() && !server.streams_.Join(stream, server.MayGoOn(context, admitted->principal)))
+    const Gate::Admission admission = server.Admit(context, served, 0);
+    absl::Status status = admission.status;
+    if (status.ok() && !server.streams_.Join(stream, server.MayGoOn(context, admission.principal)))
       status = StreamDraining();
     if (status.ok()) {
-      call.TakePrincipal(std::move(admitted->principal));
+      call.TakePrincipal(admission.principal);
       Awaitable<absl::Status> handling = served.method->stream(std::move(call), stream);
       status = co_await handling;
       absl::Status end = server.streams_.EndOf(stream);
@@ -209,7 +204,7 @@ struct Server::Calls {
     }
     if (stream.over()) status = absl::CancelledError("The client has left.");
     if (!status.ok() && !stream.over())
-      server.journal_.Refused(served.method->descriptor->name(), caller, status);
+      server.journal_.Refused(served.method->descriptor->name(), admission.principal.get(), status);
     const grpc::Status ended = ToGrpcStatus(status);
     served.metrics->Handled(ended.error_code(), SteadyTime::Now() - begin);
     AddPushback(status, context);
@@ -284,9 +279,9 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(ServerOptions options, Met
 
 Server::~Server() { Stop(absl::ZeroDuration()); }
 
-absl::StatusOr<Gate::Admitted> Server::Admit(const grpc::ServerContext& context,
-                                             const Served& served, std::size_t bytes) {
-  if (options_.gate == nullptr) return Gate::Admitted();
+Gate::Admission Server::Admit(const grpc::ServerContext& context, const Served& served,
+                              std::size_t bytes) {
+  if (options_.gate == nullptr) return {};
   return options_.gate->Admit(context, served.method->descriptor, static_cast<int64_t>(bytes));
 }
 

@@ -76,8 +76,8 @@ class Server {
   // Held by a call from when it is accepted until it ends.
   class Running;
 
-  absl::StatusOr<Gate::Admitted> Admit(const grpc::ServerContext& context, const Served& served,
-                                       std::size_t bytes);
+  Gate::Admission Admit(const grpc::ServerContext& context, const Served& served,
+                        std::size_t bytes);
   StreamSet::Check MayGoOn(const grpc::ServerContext& context,
                            access::PrincipalPtr principal) const;
 

@@ -52,7 +52,8 @@ Awaitable<bool> RawStream::Finish(const grpc::Status& status) {
 bool StreamSet::Join(RawStream& stream, Check check) {
   const std::lock_guard<std::mutex> lock(mutex_);
   if (draining_) return false;
-  streams_.emplace(&stream, Joined{std::move(check), absl::OkStatus()});
+  streams_.emplace(&stream,
+                   Joined{std::make_shared<const Check>(std::move(check)), absl::OkStatus()});
   return true;
 }
 
@@ -68,22 +69,34 @@ void StreamSet::Leave(RawStream& stream) {
 }
 
 void StreamSet::CheckAll() {
-  std::vector<std::shared_ptr<StreamNews>> ending;
+  struct Checked {
+    RawStream* stream;
+    std::shared_ptr<StreamNews> news;
+    std::shared_ptr<const Check> check;
+  };
+  std::vector<Checked> all;
   {
     const std::lock_guard<std::mutex> lock(mutex_);
     for (auto& [stream, joined] : streams_) {
-      if (!joined.end.ok()) {
+      if (joined.end.ok()) {
+        all.push_back({stream, stream->news(), joined.check});
+      } else {
         stream->Cancel();
-        continue;
       }
-      joined.end = joined.check();
-      if (!joined.end.ok()) ending.push_back(stream->news());
     }
   }
-  // Without the lock, because a stream may leave while it is notified.
-  for (const auto& news : ending) {
-    news->draining = true;
-    news->signal.Set();
+  // Without the lock, because a check takes a while, and a stream may leave meanwhile.
+  for (const Checked& each : all) {
+    absl::Status end = (*each.check)();
+    if (end.ok()) continue;
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      const auto joined = streams_.find(each.stream);
+      if (joined == streams_.end() || joined->second.check != each.check) continue;
+      joined->second.end = std::move(end);
+    }
+    each.news->draining = true;
+    each.news->signal.Set();
   }
 }
 

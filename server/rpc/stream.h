@@ -138,7 +138,7 @@ class StreamSet {
   // Guarded by the mutex.
   bool draining_ = false;
   struct Joined {
-    Check check;
+    std::shared_ptr<const Check> check;
     // The status to end with.
     absl::Status end;
   };

@@ -407,6 +407,13 @@ def test_a_changed_file_counts_and_a_bad_one_does_not(contract, tmp_path):
         assert "nonsense" in last_log()
         guarded.call("reader", "GetServerInfo")  # The last good one serves on.
 
+        guarded.file.write_text(whole.replace("calls_per_second = 2", "calls_per_second = 1000"))
+        guarded.file.chmod(0o646)
+        eventually(lambda: "everybody on this machine may write" in last_log())
+        loaded = last_log().count("were loaded again")
+        guarded.file.chmod(0o644)  # That alone mends it.
+        eventually(lambda: last_log().count("were loaded again") > loaded)
+
         without_reader = whole.replace(hash_of("reader"), hash_of("reader's next"))
         guarded.file.write_text(without_reader)
         eventually(lambda: refused(guarded, "reader"))

@@ -110,6 +110,21 @@ def test_without_an_access_file_every_certificate_is_admin(contract, own_daemon,
         assert client.call("GetServerInfo")["roles"] == ["admin"]
 
 
+def test_an_optional_certificate_is_not_one_that_does_not_matter(contract, own_daemon, authority):
+    own_daemon.start(*authority.daemon_options(), "--tls-client-auth=optional")
+    with client_of(contract, own_daemon, authority) as client:
+        assert client.refusal("GetServerInfo", {}).reason == "CREDENTIALS_INVALID"
+        assert client.refusal("GetServerInfo", {}, metadata=bearer("any")).reason == "CREDENTIALS_INVALID"
+    with client_of(contract, own_daemon, authority, authority.client("any")) as client:
+        assert client.call("GetServerInfo")["caller"] == "spiffe://test/any"
+
+
+def test_hanging_up_ends_a_daemon_that_has_no_files_to_read(own_daemon):
+    own_daemon.start()
+    own_daemon.process.send_signal(1)  # SIGHUP, as when a terminal is closed
+    assert own_daemon.process.wait(timeout=60) == 0
+
+
 def test_a_unix_socket_is_for_those_who_may_open_it(contract, own_daemon, authority, access, tmp_path):
     socket = tmp_path / "sessiond.sock"
     own_daemon.start(
@@ -223,6 +238,7 @@ def test_a_bad_certificate_never_takes_the_place_of_a_good_one(contract, own_dae
         (["--tls-cert=cert.pem"], "--tls-cert without --tls-key"),
         (["--tls-key=key.pem"], "--tls-key without --tls-cert"),
         (["--tls-client-ca=ca.pem"], "--tls-client-ca without --tls-cert"),
+        (["TLS", "CA", "--tls-client-auth=none"], "--tls-client-auth none with --tls-client-ca"),
         (["TLS", "--tls-client-auth=required"], "--tls-client-auth required without --tls-client-ca"),
         (["--tls-cert=/nowhere.pem", "--tls-key=/nowhere.key"], "/nowhere.pem"),
         (["--access-file=/nowhere.toml"], "/nowhere.toml"),
@@ -231,7 +247,8 @@ def test_a_bad_certificate_never_takes_the_place_of_a_good_one(contract, own_dae
 )
 def test_doors_that_do_not_close_are_not_opened(authority, options, said):
     tls = [f"--tls-cert={authority.server.cert}", f"--tls-key={authority.server.key}"]
-    words = [word for option in options for word in (tls if option == "TLS" else [option])]
+    known = {"TLS": tls, "CA": [f"--tls-client-ca={authority.ca}"]}
+    words = [word for option in options for word in known.get(option, [option])]
     start = subprocess.run(
         [BUILD / "server/sessiond", "serve", "--ephemeral", "--admin-listen=off", *words],
         capture_output=True,
