@@ -239,9 +239,20 @@ TEST_F(ConnectionTest, WhoamiAsksTheDaemon) {
   FakeServer server;
   v1::GetServerInfoResponse info;
   info.set_version("9.8.7");
+  info.set_caller("shop");
+  info.add_roles("reader");
+  info.add_namespaces("shop-*");
+  info.add_methods("sessiond.v1.SessionService/CountSessions");
+  info.add_methods("sessiond.v1.SessionService/GetSession");
+  info.add_methods("sessiond.v1.TaskService/GetTask");
   server.calls.Hold(info);
-  EXPECT_THAT(Run("whoami --server " + server.Address()).out,
-              HasSubstr("sessiond 9.8.7 at " + server.Address()));
+  const std::string said = Run("whoami --server " + server.Address()).out;
+  for (const std::string& part :
+       {std::string("shop"), std::string("shop-*"),
+        std::string("SessionService: CountSessions, GetSession\n"),
+        std::string("TaskService: GetTask\n"), "sessiond 9.8.7 at " + server.Address()})
+    EXPECT_THAT(said, HasSubstr(part));
+  EXPECT_EQ(Run("whoami -o name --server " + server.Address()).out, "shop\n");
 }
 
 TEST_F(ConnectionTest, TheNextStepGoesTheSameWay) {

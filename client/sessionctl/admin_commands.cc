@@ -1,8 +1,12 @@
 // `sessionctl admin …`: changes of many sessions at once, and information about the daemon.
 // Commands that remove or change something only say what they would do, unless --execute is given;
 // then they run batch after batch, until all is done.
+#include <map>
 #include <memory>
+#include <utility>
+#include <vector>
 
+#include "absl/strings/str_split.h"
 #include "absl/time/clock.h"
 #include "client/sessionctl/flags.h"
 #include "client/sessionctl/progress.h"
@@ -106,34 +110,31 @@ absl::Status Info(Run& run) {
 
 // ---- whoami
 
-// What the daemon says about the caller, where its contract has it.
-template <class Info>
-void AddCaller(Card& card, const Info& info) {
-  if constexpr (requires { info.caller(); }) card.Add("Caller", info.caller(), color::kBold);
-  if constexpr (requires { info.roles(); }) card.Add("Roles", absl::StrJoin(info.roles(), ", "));
-  if constexpr (requires { info.namespaces(); }) {
-    card.Add("Namespaces", absl::StrJoin(info.namespaces(), ", "));
+// By service: `SessionService: GetSession, …`.
+std::vector<Text> Grouped(const google::protobuf::RepeatedPtrField<Text>& methods) {
+  std::map<Text, std::vector<Text>> by_service;
+  for (const Text& method : methods) {
+    const std::pair<Text, Text> parts = absl::StrSplit(method, absl::MaxSplits('/', 1));
+    by_service[parts.first.substr(parts.first.rfind('.') + 1)].push_back(parts.second);
   }
-  if constexpr (requires { info.owner_id(); }) card.Add("Owner", info.owner_id());
-  if constexpr (requires { info.methods(); }) {
-    Text label = "Methods";
-    for (const Text& method : info.methods()) card.Add(std::exchange(label, ""), method);
-  }
-}
-
-template <class Info>
-Text CallerOf(const Info& info) {
-  if constexpr (requires { info.caller(); }) return info.caller();
-  return "";
+  std::vector<Text> lines;
+  for (const auto& [service, names] : by_service)
+    lines.push_back(absl::StrCat(service, ": ", absl::StrJoin(names, ", ")));
+  return lines;
 }
 
 absl::Status Whoami(Run& run) {
   const auto info = Ask(run, v1::GetServerInfoRequest(), &AdminClient::GetServerInfo);
   if (!info.ok()) return info.status();
   Card card;
-  AddCaller(card, *info);
+  card.Add("Caller", info->caller(), color::kBold);
+  card.Add("Roles", absl::StrJoin(info->roles(), ", "));
+  card.Add("Namespaces", absl::StrJoin(info->namespaces(), ", "));
+  card.Add("Owner", info->owner_id());
+  Text label = "Methods";
+  for (const Text& line : Grouped(info->methods())) card.Add(std::exchange(label, ""), line);
   card.Add("Server", absl::StrCat("sessiond ", info->version(), " at ", run.server));
-  PrintOne(run.format, *info, card, CallerOf(*info));
+  PrintOne(run.format, *info, card, info->caller());
   return absl::OkStatus();
 }
 
