@@ -40,7 +40,7 @@ absl::StatusOr<AccessFile> Read(const std::string& path) {
   auto methods = MethodTable::Of(rpc::ServiceNames());
   if (!methods.ok()) return methods.status();
   AccessFile file{*std::move(methods), std::make_unique<access::UsageBook>(), nullptr};
-  auto policy = Policy::Read(path, file.methods, *file.usages);
+  auto policy = ReadAccessFile(path, file.methods, *file.usages);
   if (!policy.ok()) return policy.status();
   file.policy = *std::move(policy);
   return file;

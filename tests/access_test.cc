@@ -6,6 +6,7 @@
 #include "absl/strings/str_replace.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "server/access/access_file.h"
 #include "server/access/authenticator.h"
 #include "server/access/limits.h"
 #include "server/access/policy.h"
@@ -38,7 +39,7 @@ UsageBook& Usages() {
 }
 
 absl::StatusOr<std::shared_ptr<const Policy>> Parse(const std::string& text) {
-  return Policy::Parse(text, "access.toml", Methods(), Usages());
+  return ParseAccessFile(text, "access.toml", Methods(), Usages());
 }
 
 constexpr char kShop[] = R"(

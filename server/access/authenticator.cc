@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "db/base/sha256.h"
+#include "server/access/access_file.h"
 #include "server/identity/jwt.h"
 #include "state_machine/refusal.h"
 
@@ -35,7 +36,7 @@ Authenticator::Authenticator(std::string path, bool certificates, const MethodTa
 
 absl::Status Authenticator::Reload() {
   if (path_.empty()) return absl::OkStatus();
-  auto policy = Policy::Read(path_, methods_, usages_);
+  auto policy = ReadAccessFile(path_, methods_, usages_);
   if (!policy.ok()) return policy.status();
   const std::shared_ptr<const State> before = this->state();
   auto state = std::make_shared<State>();

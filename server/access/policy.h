@@ -1,5 +1,5 @@
-// The access file: who may call, and what. docs/security.md describes it, and
-// deploy/access.example.toml is one with comments.
+// A policy: who may call, and what. It comes from an access file (access_file.h), or there is none
+// and whoever may come is admin.
 #pragma once
 
 #include <map>
@@ -40,6 +40,9 @@ struct Grant {
   Limits limits;
 };
 
+// The role admin, everywhere, without limits.
+Grant EverythingOf(const MethodTable& methods);
+
 // Somebody who issues tokens (JWT).
 struct Issuer {
   struct Subject {
@@ -58,14 +61,6 @@ struct Issuer {
 
 class Policy {
  public:
-  // INVALID_ARGUMENT: one sentence for the first thing that is wrong: `FILE:LINE: …`.
-  static absl::StatusOr<std::shared_ptr<const Policy>> Parse(absl::string_view text,
-                                                             const std::string& path,
-                                                             const MethodTable& methods,
-                                                             UsageBook& usages);
-  static absl::StatusOr<std::shared_ptr<const Policy>> Read(const std::string& path,
-                                                            const MethodTable& methods,
-                                                            UsageBook& usages);
   // Without a file whoever comes is admin; with `certificates`, whoever has one.
   static std::shared_ptr<const Policy> WithoutFile(bool certificates, const MethodTable& methods,
                                                    UsageBook& usages);
@@ -90,7 +85,7 @@ class Policy {
   PrincipalPtr Named(absl::string_view name) const;
 
  private:
-  friend class PolicyReader;
+  friend class PolicyReader;  // access_file.cc
   explicit Policy(UsageBook& usages) : usages_(usages) {}
   PrincipalPtr Make(std::string name, const Grant& grant, std::optional<std::string> owner,
                     std::string counted_as = "") const;
