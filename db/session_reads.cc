@@ -29,11 +29,13 @@ constexpr int kRoundsMax = 5;
 // the inbox: it lives in the awaiting coroutine's frame, and nothing is allocated for it.
 class Looking : public Lookup {
  public:
-  Looking(ReadLane& lane, std::vector<std::string> session_ids, int partition_count, Deadline until)
+  Looking(ReadLane& lane, std::vector<std::string> session_ids, int partition_count,
+          const Asker& asker)
       : lane_(lane) {
     ids = std::move(session_ids);
     for (const std::string& id : ids) partitions.push_back(PartitionOf(id, partition_count));
-    deadline = until;
+    deadline = asker.deadline;
+    scope = asker.scope;
   }
   Looking(const Looking&) = delete;
 
@@ -141,10 +143,9 @@ Page<v1::Workflow> PageOf(const std::vector<WorkflowCatalog::Entry>& entries,
 
 Answer<std::vector<FoundSession>> SessionStore::LookupSessions(std::vector<std::string> ids,
                                                                Asker asker) {
-  Looking looking(*reads_, std::move(ids), partition_count_, asker.deadline);
+  Looking looking(*reads_, std::move(ids), partition_count_, asker);
   auto found = co_await looking;
-  if (found.ok() && !AllKnown(*found))
-    found = co_await LookUpAgain(std::move(looking.ids), asker.deadline);
+  if (found.ok() && !AllKnown(*found)) found = co_await LookUpAgain(std::move(looking.ids), asker);
   if (!found.ok()) co_return found.status();
   for (FoundSession& each : *found) each.Hide(asker.scope);
   co_return found;
@@ -152,20 +153,19 @@ Answer<std::vector<FoundSession>> SessionStore::LookupSessions(std::vector<std::
 
 // The same, after a refresh of the workflows.
 Answer<std::vector<FoundSession>> SessionStore::LookUpAgain(std::vector<std::string> ids,
-                                                            Deadline deadline) {
-  const absl::Status refreshed = co_await RefreshWorkflows(deadline);
+                                                            Asker asker) {
+  const absl::Status refreshed = co_await RefreshWorkflows(asker.deadline);
   if (!refreshed.ok()) co_return refreshed;
-  Looking looking(*reads_, std::move(ids), partition_count_, deadline);
+  Looking looking(*reads_, std::move(ids), partition_count_, asker);
   co_return co_await looking;
 }
 
 Answer<std::shared_ptr<const PresentedSession>> SessionStore::GetSession(std::string id,
                                                                          bool include_deleted,
                                                                          Asker asker) {
-  Looking looking(*reads_, std::vector<std::string>(1, id), partition_count_, asker.deadline);
+  Looking looking(*reads_, std::vector<std::string>(1, id), partition_count_, asker);
   auto found = co_await looking;
-  if (found.ok() && !AllKnown(*found))
-    found = co_await LookUpAgain(std::move(looking.ids), asker.deadline);
+  if (found.ok() && !AllKnown(*found)) found = co_await LookUpAgain(std::move(looking.ids), asker);
   if (!found.ok()) co_return found.status();
   found->front().Hide(asker.scope);
   const absl::Status exists = found->front().Check(id, include_deleted);
@@ -175,6 +175,11 @@ Answer<std::shared_ptr<const PresentedSession>> SessionStore::GetSession(std::st
 
 Answer<v1::Session> SessionStore::GetFullSession(std::string id, bool include_deleted,
                                                  Asker asker) {
+  if (!asker.scope.everything()) {
+    // What is out of scope is not loaded.
+    const auto seen = co_await GetSession(id, include_deleted, asker);
+    if (!seen.ok()) co_return seen.status();
+  }
   auto found = co_await queries_->Ask(FullSession(id, partition_count_), asker.deadline);
   if (!found.ok()) co_return found.status();
   const absl::Status exists = CheckExists(id, *found, asker.scope, include_deleted);

@@ -139,7 +139,7 @@ class SessionStore {
  private:
   explicit SessionStore(SessionStoreOptions options) : options_(std::move(options)) {}
   absl::Status Load(SteadyTime deadline);
-  Answer<std::vector<FoundSession>> LookUpAgain(std::vector<std::string> ids, Deadline deadline);
+  Answer<std::vector<FoundSession>> LookUpAgain(std::vector<std::string> ids, Asker asker);
   void Address(Submission* submission) const;
 
   const SessionStoreOptions options_;

@@ -12,6 +12,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "db/base/sha256.h"
+#include "server/access/access_file.h"
 #include "server/access/policy.h"
 #include "server/access/roles.h"
 #include "server/config/config.h"
@@ -40,7 +41,7 @@ absl::StatusOr<AccessFile> Read(const std::string& path) {
   auto methods = MethodTable::Of(rpc::ServiceNames());
   if (!methods.ok()) return methods.status();
   AccessFile file{*std::move(methods), std::make_unique<access::UsageBook>(), nullptr};
-  auto policy = ReadAccessFile(path, file.methods, *file.usages);
+  auto policy = access::ReadAccessFile(path, file.methods, *file.usages);
   if (!policy.ok()) return policy.status();
   file.policy = *std::move(policy);
   return file;

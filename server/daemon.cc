@@ -492,11 +492,10 @@ absl::Status Daemon::StartAdmin() {
        .may_look =
            [this](const access::Credentials& credentials) {
              std::string why;
-             const bool known = security_->authenticator().Authenticate(credentials, &why).ok();
-             if (!known && !why.empty()) {
-               Log(LogLevel::kInfo, "access", "not let in by HTTP", {{"why", why}});
-             }
-             return known;
+             const auto caller = security_->authenticator().Authenticate(credentials, &why);
+             if (!caller.ok()) Log(LogLevel::kInfo, "access", "not let in by HTTP", {{"why", why}});
+             // Totals are of all namespaces.
+             return caller.ok() && (*caller)->scope.everything();
            },
        .open_metrics = [this] { return security_->authenticator().policy()->open_metrics(); }});
   if (!admin.ok()) return admin.status();

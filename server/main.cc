@@ -189,6 +189,7 @@ int NewToken() {
   const std::vector<std::string> lines = absl::StrSplit(DrawToken(), '\n');
   if (lines.size() < 2) return Complain(absl::InternalError("there are no random numbers"));
   absl::PrintF("%s\n", lines[0]);
+  if (std::fflush(stdout) != 0) return Complain(absl::DataLossError("the token cannot be written"));
   absl::FPrintF(stderr, "In the access file: token_hashes = [\"%s\"]\n", lines[1]);
   return kOk;
 }

@@ -216,6 +216,8 @@ namespaces = ["shop"]
       {Shop("token_hashes = "
             "[\"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855\"]"),
        "access.toml:7: this is the hash of an empty token"},
+      {absl::StrCat("a", std::string(100'000, '.'), "a = 1\n"),
+       "access.toml:1: the line has 100006 bytes"},
       {Shop("limits = { calls = 1 }"), "access.toml:7: `calls` is no key of limits"},
       {Shop("limits = { watches = 0 }"),
        "access.toml:7: watches must be a whole number, 1 or more"},

@@ -211,6 +211,19 @@ TEST(ResumeTokens, OfOneSessionAreShort) {
   EXPECT_EQ(opened->positions[interest->partitions()[0]], 1'000'000);
 }
 
+TEST(ResumeTokens, OfAScopeHaveOneLengthWhateverHappensOutsideIt) {
+  const PageTokens tokens("key");
+  const auto interest =
+      Interest::Of(v1::WatchSessionsRequest(), Scope({"a"}, std::nullopt), kPartitions).value();
+  const ResumeTokens mine(tokens, *interest, kPartitions);
+  const ResumePoint early{.positions = Positions(kPartitions, 1)};
+  const ResumePoint late{.positions = Positions(kPartitions, int64_t{1} << 40)};
+  EXPECT_EQ(mine.Make(early).size(), mine.Make(late).size());
+  EXPECT_NE(mine.Make(early), mine.Make(early)) << "nor do they tell whether nothing happened";
+  ASSERT_TRUE(mine.Open(mine.Make(late)).ok());
+  EXPECT_EQ(mine.Open(mine.Make(late))->positions, late.positions);
+}
+
 TEST(ResumeTokens, BelongToOneWatchOfOneDatabase) {
   const PageTokens tokens("key"), foreign("other key");
   const auto interest = In("owner_id = \"ada\""), other = In("owner_id = \"bob\"");

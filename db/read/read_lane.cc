@@ -18,7 +18,8 @@ namespace sessiond::db {
 namespace {
 
 constexpr const Statement* kReadStatements[] = {&kFindChangedSessions, &kFindMovedSessions,
-                                                &kFindTombstones, &kReadPositions};
+                                                &kFindSessionScopes, &kFindTombstones,
+                                                &kReadPositions};
 
 // Looking up fewer sessions than this costs less than asking for their partitions' positions.
 constexpr std::size_t kManyMin = 16;
@@ -106,6 +107,11 @@ class ReadLane::Reader {
  private:
   absl::Status ReadGroup(const std::vector<Lookup*>& group);
   absl::Status ReadOnce(const std::vector<Lookup*>& group);
+  // Of the keys those whose sessions may be loaded: they are in the scope of who asked for them.
+  absl::StatusOr<std::vector<SessionKey>> FindInScope(std::vector<SessionKey> keys,
+                                                      absl::Span<const Scope* const> scopes);
+  // For each key, by its `ix`, the session that is there.
+  absl::Status FindSessions(std::vector<SessionKey> keys, std::vector<FoundSession>* found);
   PresentedSession Presented(v1::Session session) const;
   // For each key, by its `ix`, whose session was not found.
   absl::Status FindTombstones(const std::vector<SessionKey>& keys,
@@ -214,17 +220,75 @@ absl::StatusOr<std::vector<Result>> ReadLane::Reader::Trip() {
 }
 
 absl::Status ReadLane::Reader::ReadOnce(const std::vector<Lookup*>& group) {
-  const absl::Time now = clock_.Estimate();
-  std::vector<absl::string_view> ids;
   std::vector<SessionKey> keys;
+  std::vector<const Scope*> scopes;
   for (const Lookup* lookup : group) {
     for (std::size_t i = 0; i < lookup->ids.size(); ++i) {
       const auto ix = static_cast<int32_t>(keys.size());
       keys.push_back({lookup->partitions[i], lookup->ids[i], ix});
-      ids.push_back(lookup->ids[i]);
+      scopes.push_back(&lookup->scope);
     }
   }
-  // Like all that follows, by the `ix` of keys.
+  std::vector<FoundSession> found(keys.size());
+  auto in_scope = FindInScope(keys, scopes);
+  if (!in_scope.ok()) return in_scope.status();
+  absl::Status status = FindSessions(*std::move(in_scope), &found);
+  if (status.ok()) status = FindTombstones(keys, &found);
+  if (!status.ok()) return status;
+  auto next = std::make_move_iterator(found.begin());
+  for (Lookup* lookup : group) {
+    const auto begin = next;
+    next += static_cast<std::ptrdiff_t>(lookup->ids.size());
+    lookup->found.emplace(begin, next);
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<SessionKey>> ReadLane::Reader::FindInScope(
+    std::vector<SessionKey> keys, absl::Span<const Scope* const> scopes) {
+  std::vector<absl::string_view> restricted;
+  for (const SessionKey& key : keys) {
+    if (!scopes[key.ix]->everything()) restricted.push_back(key.id);
+  }
+  if (restricted.empty()) return keys;
+  // Of a cached session it is known whose it is. What is out of scope goes the same way as what is
+  // not there.
+  const std::vector<KeptSession> cached = memory_.Recall(restricted, clock_.Estimate(), openings_);
+  std::vector<bool> visible(keys.size(), true);
+  std::vector<SessionKey> unknown;
+  std::size_t next = 0;
+  for (const SessionKey& key : keys) {
+    if (scopes[key.ix]->everything()) continue;
+    const auto& session = cached[next++].session;
+    if (session != nullptr && scopes[key.ix]->Has(session->namespace_name, session->owner_id))
+      continue;
+    visible[key.ix] = false;
+    unknown.push_back(key);
+  }
+  if (unknown.empty()) return keys;
+  link_->Queue(kFindSessionScopes, SetParams(PartitionsOf(unknown), unknown, WriteSessionKey));
+  const auto results = Trip();
+  if (!results.ok()) return results.status();
+  const Result& rows = results->front();
+  for (int row = 0; row < rows.rows(); ++row) {
+    const int32_t ix = rows.Int4(row, 0);
+    visible[ix] = scopes[ix]->Has(rows.Text(row, 1), rows.Text(row, 2));
+  }
+  std::erase_if(keys, [&visible](const SessionKey& key) { return !visible[key.ix]; });
+  return keys;
+}
+
+absl::Status ReadLane::Reader::FindSessions(std::vector<SessionKey> keys,
+                                            std::vector<FoundSession>* found) {
+  if (keys.empty()) return absl::OkStatus();
+  const absl::Time now = clock_.Estimate();
+  // Here an `ix` is a place in `keys`.
+  std::vector<int32_t> places;
+  std::vector<absl::string_view> ids;
+  for (SessionKey& key : keys) {
+    places.push_back(std::exchange(key.ix, static_cast<int32_t>(places.size())));
+    ids.push_back(key.id);
+  }
   const int openings = memory_.openings();
   std::vector<KeptSession> sessions = memory_.Recall(ids, now, openings_);
   std::vector<int64_t> known_at;
@@ -252,12 +316,12 @@ absl::Status ReadLane::Reader::ReadOnce(const std::vector<Lookup*>& group) {
 
   const Result& rows = results->back();
   for (int row = 0; row < rows.rows(); ++row) {
-    std::shared_ptr<const PresentedSession>& found = sessions[rows.Int4(row, 0)].session;
-    found = nullptr;
+    std::shared_ptr<const PresentedSession>& session = sessions[rows.Int4(row, 0)].session;
+    session = nullptr;
     if (rows.IsNull(row, 1)) continue;
-    v1::Session session;
-    ReadSession(rows, row, 1, &session);
-    found = std::make_shared<const PresentedSession>(Presented(std::move(session)));
+    v1::Session read;
+    ReadSession(rows, row, 1, &read);
+    session = std::make_shared<const PresentedSession>(Presented(std::move(read)));
   }
   absl::flat_hash_map<int16_t, int64_t> positions;
   if (many) {
@@ -269,16 +333,8 @@ absl::Status ReadLane::Reader::ReadOnce(const std::vector<Lookup*>& group) {
     sessions[key.ix].position = position == positions.end() ? kNowhere : position->second;
   }
   memory_.Keep(ids, sessions, now, openings);
-
-  std::vector<FoundSession> found(keys.size());
-  for (std::size_t i = 0; i < found.size(); ++i) found[i].session = std::move(sessions[i].session);
-  if (const absl::Status status = FindTombstones(keys, &found); !status.ok()) return status;
-  auto next = std::make_move_iterator(found.begin());
-  for (Lookup* lookup : group) {
-    const auto begin = next;
-    next += static_cast<std::ptrdiff_t>(lookup->ids.size());
-    lookup->found.emplace(begin, next);
-  }
+  for (std::size_t i = 0; i < places.size(); ++i)
+    (*found)[places[i]].session = std::move(sessions[i].session);
   return absl::OkStatus();
 }
 

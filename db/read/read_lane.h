@@ -25,6 +25,7 @@
 #include "db/connection/lane_settings.h"
 #include "db/read/read_cache.h"
 #include "state_machine/decide.h"
+#include "state_machine/scope.h"
 #include "state_machine/workflow_catalog.h"
 
 namespace sessiond::db {
@@ -47,6 +48,8 @@ struct Lookup {
   std::vector<std::string> ids;
   std::vector<int16_t> partitions;
   Deadline deadline;
+  // What is out of it is not even loaded: neither time nor memory shows whether it is there.
+  Scope scope;
   // The lane's: not for the overflow readers, because they could not connect.
   bool stays = false;
 

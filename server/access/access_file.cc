@@ -16,6 +16,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/strip.h"
 #include "server/config/config.h"
+#include "server/config/toml_text.h"
 #include "server/identity/certificate_identity.h"
 #include "server/identity/small_file.h"
 
@@ -27,6 +28,7 @@ constexpr absl::string_view kHashOfNothing =
     "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 constexpr absl::string_view kHashPrefix = "sha256:";
 constexpr std::size_t kFileBytesMax = 4 << 20;
+constexpr std::size_t kRolesMax = 256;
 
 bool IsNamespacePattern(absl::string_view text) {
   const bool prefix = absl::ConsumeSuffix(&text, "*");
@@ -62,6 +64,7 @@ class PolicyReader {
       : path_(path), methods_(methods), policy_(new Policy(usages)) {}
 
   absl::StatusOr<std::shared_ptr<const Policy>> Read(absl::string_view text) {
+    if (absl::Status lines = CheckTomlLines(text, path_); !lines.ok()) return lines;
     toml::table file;
     try {
       file = toml::parse(std::string_view(text.data(), text.size()), path_);
@@ -190,6 +193,10 @@ class PolicyReader {
       } else {
         own_roles_[name] = {role.as_table(), line};
       }
+    }
+    if (own_roles_.size() > kRolesMax) {
+      return Fail(LineOf(*node),
+                  absl::StrCat("there are ", own_roles_.size(), " roles, and may be ", kRolesMax));
     }
     for (const auto& [name, table] : own_roles_) Resolve(name, {});
   }

@@ -20,6 +20,7 @@
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "server/config/address.h"
+#include "server/config/toml_text.h"
 
 namespace sessiond {
 namespace {
@@ -350,9 +351,28 @@ absl::Status Flatten(const toml::table& table, const std::string& prefix, const 
   return absl::OkStatus();
 }
 
+}  // namespace
+
+absl::Status CheckTomlLines(absl::string_view text, const std::string& path) {
+  constexpr std::size_t kLineBytesMax = 16 << 10;
+  int number = 1;
+  for (const absl::string_view line : absl::StrSplit(text, '\n')) {
+    if (line.size() > kLineBytesMax) {
+      return absl::InvalidArgumentError(absl::StrCat(path, ":", number, ": the line has ",
+                                                     line.size(), " bytes, and may have ",
+                                                     kLineBytesMax));
+    }
+    ++number;
+  }
+  return absl::OkStatus();
+}
+
+namespace {
+
 absl::StatusOr<Values> ReadConfigFile(const std::string& path) {
   auto content = ReadFile(path, "the configuration file");
   if (!content.ok()) return content.status();
+  if (absl::Status lines = CheckTomlLines(*content, path); !lines.ok()) return lines;
   Values values;
   try {
     const toml::table table = toml::parse(*content, path);

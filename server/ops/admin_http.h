@@ -1,7 +1,8 @@
 // The daemon's HTTP side, for orchestrators and Prometheus: /livez, /readyz?verbose and /metrics.
 // It changes nothing. /livez and /readyz are open; details, and the metrics unless they are open,
-// are for whoever has any role, by the same certificates and tokens as gRPC. With a TLS source it
-// speaks TLS, and asks for a client's certificate without requiring one, because probes have none.
+// are for whoever may see everything, by the same certificates and tokens as gRPC. With a TLS
+// source it speaks TLS, and asks for a client's certificate without requiring one, because probes
+// have none.
 //
 // Boost.Beast on one thread: slow peers, or many that only connect, delay no other peer, and use a
 // bounded number of descriptors.

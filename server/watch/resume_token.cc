@@ -57,6 +57,25 @@ std::optional<int64_t> TakeVarint(absl::string_view* rest) {
   return std::nullopt;
 }
 
+// Positions of a watch that does not see everything have one length, whatever they are.
+constexpr std::size_t kPositionBytes = 8;
+
+void AppendPosition(int64_t position, bool hide_size, std::string* out) {
+  if (!hide_size) return AppendVarint(static_cast<uint64_t>(position), out);
+  for (std::size_t i = 0; i < kPositionBytes; ++i)
+    out->push_back(static_cast<char>(static_cast<uint64_t>(position) >> (8 * i)));
+}
+
+std::optional<int64_t> TakePosition(bool hides_size, absl::string_view* rest) {
+  if (!hides_size) return TakeVarint(rest);
+  if (rest->size() < kPositionBytes) return std::nullopt;
+  uint64_t position = 0;
+  for (std::size_t i = 0; i < kPositionBytes; ++i)
+    position |= uint64_t{static_cast<unsigned char>((*rest)[i])} << (8 * i);
+  rest->remove_prefix(kPositionBytes);
+  return static_cast<int64_t>(position);
+}
+
 absl::Status Refused() {
   return Refusal(v1::INVALID_RESUME_TOKEN,
                  "The resume token was not made for this watch: start again without one, and "
@@ -79,7 +98,7 @@ std::string ResumeTokens::Seal(absl::string_view clear) const {
 std::string ResumeTokens::Make(const ResumePoint& point) const {
   std::string body = {point.in_initial_state ? kInitialState : kChanges};
   for (const int16_t partition : interest_.partitions())
-    AppendVarint(static_cast<uint64_t>(point.positions[partition]), &body);
+    AppendPosition(point.positions[partition], !interest_.scope().everything(), &body);
   const std::string head = absl::StrCat(std::string(1, kVersion), DrawSalt());
   const std::string seal = Seal(absl::StrCat(head, body));
   return absl::WebSafeBase64Escape(absl::StrCat(head, Crypt(key_, seal, body), seal));
@@ -103,7 +122,7 @@ absl::StatusOr<ResumePoint> ResumeTokens::Open(absl::string_view token) const {
                     .in_initial_state = body[0] == kInitialState};
   absl::string_view rest = absl::string_view(body).substr(1);
   for (const int16_t partition : interest_.partitions()) {
-    const std::optional<int64_t> position = TakeVarint(&rest);
+    const std::optional<int64_t> position = TakePosition(!interest_.scope().everything(), &rest);
     if (!position.has_value()) return Refused();
     point.positions[partition] = *position;
   }

@@ -65,6 +65,12 @@ namespaces = ["*"]
 owner = "bob"
 
 [[principals]]
+name = "monitor"
+token_hashes = ["{hash_of('monitor')}"]
+roles = ["reader"]
+namespaces = ["*"]
+
+[[principals]]
 name = "slow"
 token_hashes = ["{hash_of('slow')}"]
 roles = ["reader"]
@@ -373,12 +379,15 @@ def test_the_http_port_is_for_callers_too(guarded):
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()
 
-    token = ("Authorization", "Bearer reader")
+    token = ("Authorization", "Bearer monitor")
     assert get("/livez")[0] == 200
     assert get("/readyz") == (200, "ready\n")
     assert get("/readyz?verbose")[0] == 401
     assert get("/metrics")[0] == 401
-    assert get("/metrics", ("Authorization", "Bearer wrong"))[0] == 401
+    # Totals are of all namespaces.
+    for other in ("wrong", "reader", "somebody else"):
+        assert get("/metrics", ("Authorization", f"Bearer {other}"))[0] == 401
+        assert get("/readyz?verbose", ("Authorization", f"Bearer {other}"))[0] == 401
     assert "database" in get("/readyz?verbose", token)[1]
     assert "sessiond_refusals_total" in get("/metrics", token)[1]
 

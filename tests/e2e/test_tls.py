@@ -29,6 +29,13 @@ name = "script"
 token_hashes = ["{hash_of('a token')}"]
 roles = ["reader"]
 namespaces = ["shop"]
+
+[[principals]]
+name = "monitor"
+certificates = ["spiffe://test/monitor"]
+token_hashes = ["{hash_of('monitor')}"]
+roles = ["reader"]
+namespaces = ["*"]
 """
 
 
@@ -178,9 +185,10 @@ def test_the_http_port_speaks_tls(own_daemon, authority, access):
     assert get("/livez", context) == 200
     assert get("/readyz", context) == 200
     assert get("/metrics", context) == 401
-    assert get("/metrics", context, Authorization="Bearer a token") == 200
-    shop = authority.client("shop", "spiffe://test/shop")
-    context.load_cert_chain(shop.cert, shop.key)
+    assert get("/metrics", context, Authorization="Bearer a token") == 401
+    assert get("/metrics", context, Authorization="Bearer monitor") == 200
+    monitor = authority.client("monitor")
+    context.load_cert_chain(monitor.cert, monitor.key)
     assert get("/readyz?verbose", context) == 200
 
 
