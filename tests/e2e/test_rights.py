@@ -146,8 +146,8 @@ def test_grant_to_refuses_whom_rights_do_not_bind_before_it_migrates(database): 
         (superuser, "is a superuser"),
         (database.app.upper(), f"did you mean --grant-to {database.app}?"),
     ]:
-        refused = migrate_up(database, f"--grant-to={role}")
-        assert refused.returncode == 1 and why in refused.stderr, refused.stderr
+        outcome = migrate_up(database, f"--grant-to={role}")
+        assert outcome.returncode == 1 and why in outcome.stderr, outcome.stderr
     assert database.psql("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'") == "0\n"
     migrated = migrate_up(database)
     assert re.fullmatch(r"schema 0 → \d+\n", migrated.stdout), "nothing else is done, or said"
