@@ -248,6 +248,8 @@ class TaskRunnerTest {
   @Test
   void closingTheClientInterruptsTheWork() {
     SessiondClient closed = RealDaemon.get().client();
+    CompletableFuture<Void> working = new CompletableFuture<>();
+    CompletableFuture<Void> closing = working.thenRunAsync(closed::close);
     TaskException.Lost lost =
         assertThrows(
             TaskException.Lost.class,
@@ -257,11 +259,12 @@ class TaskRunnerTest {
                     .startStage("processing")
                     .run(
                         task -> {
-                          CompletableFuture.runAsync(closed::close);
+                          working.complete(null);
                           Thread.sleep(60_000);
                           return null;
                         }));
     assertInstanceOf(InterruptedException.class, lost.getCause());
+    closing.join();  // The work is interrupted before the connection is closed.
     assertThrows(
         SessiondException.Unavailable.class,
         () ->
