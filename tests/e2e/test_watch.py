@@ -169,7 +169,10 @@ def test_a_resumed_watch_judges_sessions_as_they_were(client, watch, create):
     assert [told(response) for response in live.changes(6)] == expected
     resumed = watch(resumeToken=token, **request).bookmarked()
     assert [told(response) for response in resumed.changes(6)] == expected
-    assert resumed.token == live.token
+    # Both tokens lead to the same place: what comes next is the next change.
+    update("labels", labels={"team": "a"})
+    going_on = [watch(resumeToken=each.token, **request).bookmarked() for each in (live, resumed)]
+    assert [told(each.change()) for each in going_on] == [(10, "UPDATED", True)] * 2
 
 
 def test_named_sessions_of_some_types_of_events(client, watch, create):
