@@ -138,13 +138,14 @@ struct Server::Calls {
     const SteadyTime begin = SteadyTime::Now();
     served.metrics->Started();
     CallInfo call{.asker = db::Deadline(DeadlineOf(context), over.flag())};
-    const Gate::Admission admission = server.Admit(context, served, request.bytes.Length());
+    Gate::Admission admission;
     Bytes reply;
     if (call.asker.deadline.time <= begin) {
       reply = absl::DeadlineExceededError("The deadline had passed when the call arrived.");
     } else if (server.draining_) {
       reply = Draining();
-    } else if (!admission.status.ok()) {
+    } else if (admission = server.Admit(context, served, request.bytes.Length());
+               !admission.status.ok()) {
       reply = admission.status;
     } else if (request.missing) {
       reply = MissingMessage();
