@@ -191,6 +191,12 @@ Answer<v1::Session> SessionStore::GetFullSession(std::string id, bool include_de
 }
 
 Answer<ImportedSession> SessionStore::GetImportedSession(std::string id, Asker asker) {
+  if (!asker.scope.everything()) {
+    // What is out of scope is not loaded.
+    const auto seen = co_await LookupSessions(std::vector<std::string>(1, id), asker);
+    if (!seen.ok()) co_return seen.status();
+    if (seen->front().session == nullptr) co_return ImportedSession();
+  }
   auto found = co_await queries_->Ask(FindImported(id, partition_count_), asker.deadline);
   if (!found.ok()) co_return found.status();
   auto& session = found->aggregate.session;

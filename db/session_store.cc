@@ -8,6 +8,7 @@
 #include "db/connection/link.h"
 #include "db/rows/workflow_rows.h"
 #include "db/sql/statements.h"
+#include "db/write/request_seed.h"
 #include "google/protobuf/io/coded_stream.h"
 #include "google/protobuf/io/zero_copy_stream_impl_lite.h"
 #include "state_machine/session_id.h"
@@ -112,16 +113,25 @@ absl::Status SessionStore::Submit(Submission* submission) {
   return lanes_[submission->partition % lanes_.size()]->Submit(submission);
 }
 
+absl::Status SessionStore::CheckCapacity(SteadyTime deadline) {
+  absl::Status refused;
+  for (const auto& lane : lanes_) {
+    refused = lane->Check(deadline);
+    if (refused.ok()) break;
+  }
+  return refused;
+}
+
 void SessionStore::Address(Submission* submission) const {
   Command& command = submission->command;
   const bool brings_request_id = BringsRequestId(command);
   const absl::Time now = Now();
   if (command.request_id.empty())
     command.request_id = MakeSessionId(v1::Workflow::UUID, now, Random()(), Random()());
-  command.seed = {Random()(), Random()()};
   const auto* creation = std::get_if<v1::CreateSessionRequest>(&command.request);
   const absl::string_view scope = creation != nullptr ? "" : absl::string_view(command.session_id);
   submission->request_key = Digest({command.caller, scope, command.request_id});
+  command.seed = SeedOf(submission->request_key);
   submission->fingerprint = std::visit(
       [](const auto& request) {
         return Digest({request.GetTypeName(), Canonical(request)});

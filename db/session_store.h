@@ -59,6 +59,8 @@ class SessionStore {
   // its partitions, and puts it into its lane. A refusal (OVERLOADED, DRAINING) means that it was
   // not accepted.
   absl::Status Submit(Submission* submission);
+  // OVERLOADED: no lane would accept a change with this deadline now, whatever its session.
+  absl::Status CheckCapacity(SteadyTime deadline);
 
   // ---- Reads. A task runs once it is awaited, on whichever thread answers; the store outlives it.
   // In addition to the errors listed, all return those of QueryPool::Run: OVERLOADED, DRAINING,

@@ -43,9 +43,10 @@ Answer<StoredEvents> WatchReader::GetEvents(std::vector<PositionRange> ranges, R
 }
 
 Answer<AsOf<Page<v1::Session>>> WatchReader::GetSessions(SessionSelection selection,
-                                                         KeyValues after, int page_size) {
+                                                         KeyValues after, int page_size,
+                                                         std::size_t bytes_max) {
   const int partition_count = store_.partition_count();
-  auto page = ListPage(selection, partition_count, after, page_size);
+  auto page = ListPage(selection, partition_count, after, page_size, bytes_max);
   if (!page.ok()) co_return page.status();
   auto found = co_await pool_.Ask(AskAsOf(partition_count, *std::move(page)), Until());
   if (!found.ok()) co_return found.status();
@@ -57,10 +58,10 @@ Answer<AsOf<Page<v1::Session>>> WatchReader::GetSessions(SessionSelection select
 }
 
 Answer<AsOf<std::vector<v1::Session>>> WatchReader::GetNamedSessions(
-    std::vector<std::string> session_ids) {
+    std::vector<std::string> session_ids, Scope scope) {
   const int partition_count = store_.partition_count();
   auto found = co_await pool_.Ask(
-      AskAsOf(partition_count, FindNamedSessions(session_ids, partition_count)), Until());
+      AskAsOf(partition_count, FindNamedSessions(session_ids, scope, partition_count)), Until());
   if (!found.ok()) co_return found.status();
   std::vector<v1::Session*> sessions;
   for (v1::Session& session : found->found) sessions.push_back(&session);

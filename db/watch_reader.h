@@ -40,11 +40,13 @@ class WatchReader {
   // kStoredEventsMax positions.
   Answer<StoredEvents> GetEvents(std::vector<PositionRange> ranges, Rewinding rewinding,
                                  std::size_t message_bytes_max);
-  // One page of sessions, from the beginning or after these key values.
+  // One page of sessions, from the beginning or after these key values, of at most so many bytes if
+  // it is more than one.
   Answer<AsOf<Page<v1::Session>>> GetSessions(SessionSelection selection, KeyValues after,
-                                              int page_size);
-  // Those of these sessions that exist, in the order of ids.
-  Answer<AsOf<std::vector<v1::Session>>> GetNamedSessions(std::vector<std::string> session_ids);
+                                              int page_size, std::size_t bytes_max);
+  // Those of these sessions that exist and are in scope, in the order of ids.
+  Answer<AsOf<std::vector<v1::Session>>> GetNamedSessions(std::vector<std::string> session_ids,
+                                                          Scope scope);
 
   // Refuses all from now on, including those that wait.
   void Shutdown() { pool_.Shutdown(); }

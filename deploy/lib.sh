@@ -54,8 +54,9 @@ show_end_of() {
   echo "    (all of it: $1)"
 }
 
-# Brings in the packages of deploy/packages.txt that are missing, and does not touch apt when none
-# is. Exits with 2 and the line to type where it may not install them itself.
+# install_packages [LIST…]: brings in the packages of deploy/packages.txt, and of other lists, that
+# are missing, and does not touch apt when none is. Exits with 2 and the line to type where it may
+# not install them itself.
 install_packages() {
   step packages
   if ! command -v apt-get >/dev/null || ! command -v dpkg-query >/dev/null; then
@@ -66,7 +67,7 @@ install_packages() {
     exit 2
   fi
   local wanted missing
-  wanted=$(awk '!/^#/ && NF { print $1 }' deploy/packages.txt | sort)
+  wanted=$(awk '!/^#/ && NF { print $1 }' deploy/packages.txt "$@" | sort)
   # shellcheck disable=SC2086 # a list of words
   missing=$(dpkg-query -W -f '${db:Status-Status} ${Package}\n' $wanted 2>/dev/null |
     awk '$1 == "installed" { print $2 }' | sort -u | comm -23 <(echo "$wanted") - | tr '\n' ' ')

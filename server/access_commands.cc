@@ -108,8 +108,8 @@ std::string Everything(const access::Principal& who, const MethodTable& table) {
   if (!may_not.empty()) absl::StrAppend(&text, "  may not call\n", Grouped(may_not));
   for (const MethodDescriptor* method : may) {
     if (who.MaySetAll(method)) continue;
-    absl::StrAppend(&text, "  in ", method->name(),
-                    " it may not set fields that take the role `writer`\n");
+    absl::StrAppend(&text, "  in ", method->name(), " it may not set fields that take the role `",
+                    access::RoleForAllFields(*method), "`\n");
   }
   return text;
 }
@@ -166,7 +166,9 @@ absl::StatusOr<std::pair<std::string, bool>> ExplainAccess(const std::string& pa
   return std::pair(
       absl::StrCat(who->name, " may call ", name, ", for sessions in ",
                    absl::StrJoin(who->scope.Namespaces(), ", "), " of owner ", OwnerOf(*who),
-                   who->MaySetAll(asked) ? "" : ", but not set fields that take the role `writer`",
+                   who->MaySetAll(asked) ? ""
+                                         : absl::StrCat(", but not set fields that take the role `",
+                                                        access::RoleForAllFields(*asked), "`"),
                    "\n"),
       true);
 }

@@ -27,6 +27,7 @@
 #include "db/postgres/pooling.h"
 #include "db/postgres/rights.h"
 #include "proto/embedded.h"
+#include "server/http/openapi.h"
 #include "server/identity/server_credentials.h"
 #include "server/ops/log.h"
 #include "server/own_call.h"
@@ -73,6 +74,20 @@ std::vector<std::string> ServedServices() {
   return services;
 }
 
+front_door::ConnectionLimits ConnectionsThatFit(const Config& config) {
+  const auto wanted = static_cast<std::size_t>(config.connections_max);
+  const front_door::ConnectionLimits limits = front_door::WhatFits(
+      {.in_all = wanted,
+       .per_address = static_cast<std::size_t>(config.connections_per_address_max)});
+  if (limits.in_all < wanted) {
+    Log(LogLevel::kInfo, "daemon",
+        "the limit of open files leaves fewer connections than --connections-max: raise "
+        "LimitNOFILE for more",
+        {{"connections_max", limits.in_all}});
+  }
+  return limits;
+}
+
 // What is missing for calls from other machines; nothing, if nothing is.
 std::string WhatIsMissing(const Config& config) {
   if (config.tls_cert.empty()) return "calls are not encrypted (--tls-cert)";
@@ -101,8 +116,8 @@ std::vector<ListeningPlace> ListeningPlaces(const Config& config) {
   std::vector<ListeningPlace> places;
   const std::vector<Address> of_grpc = ParseAddresses(config.grpc_listen).value();
   for (const Address& address : of_grpc) places.push_back({address, "grpc-listen"});
-  if (config.admin_listen != "off")
-    places.push_back({ParseAddress(config.admin_listen).value(), "admin-listen"});
+  if (config.http_listen != "off")
+    places.push_back({ParseAddress(config.http_listen).value(), "http-listen"});
   return places;
 }
 
@@ -140,6 +155,12 @@ absl::Status CheckOptions(const Config& config) {
   if (!config.db_url.empty() && config.ephemeral) return other_postgres("--ephemeral");
   if (!config.db_url.empty() && !config.pg_settings.empty()) return other_postgres("--pg-settings");
   if (absl::Status status = CheckTlsOptions(config); !status.ok()) return status;
+  if (http::Cors(config.http_allow_origins).any() && config.access_file.empty() &&
+      config.tls_client_ca.empty()) {
+    return absl::FailedPreconditionError(
+        "--http-allow-origins * without --access-file: every page that somebody opens in a browser "
+        "here could change sessions; name the origins, or say who may call");
+  }
   std::map<std::string, absl::string_view> taken;
   for (const auto& [address, option] : ListeningPlaces(config)) {
     if (!address.is_unix() && address.port == 0) continue;
@@ -199,6 +220,13 @@ absl::Status CheckReachable(const std::string& dsn) {
       "the database of --db-url does not let us in (", db::TroubleOf(status),
       "): check the URL with `psql`, and that PostgreSQL runs",
       variables.empty() ? "" : absl::StrCat("; beside it count ", absl::StrJoin(variables, ", "))));
+}
+
+std::string DescribeCalls(const rpc::Dispatcher& dispatcher) {
+  std::vector<const google::protobuf::MethodDescriptor*> methods;
+  for (const rpc::Dispatcher::Row& row : dispatcher.rows())
+    methods.push_back(row.method->descriptor);
+  return http::OpenApi(methods, DescriptorSet());
 }
 
 // The result of one of db/'s checks on a connection of its own.
@@ -305,7 +333,7 @@ std::vector<Finding> Examine(const Config& config, db::PostgresSupervisor* super
   std::vector<Finding> findings;
   findings.push_back({"options fit together", CheckOptions(config)});
   for (const ListeningPlace& place : ListeningPlaces(config)) {
-    findings.push_back({absl::StrCat(place.option == "grpc-listen" ? "gRPC" : "admin HTTP",
+    findings.push_back({absl::StrCat(place.option == "grpc-listen" ? "gRPC" : "HTTP",
                                      " can listen on ", ToString(place.address)),
                         CheckPlace(place, config)});
   }
@@ -373,7 +401,7 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(Config config,
   if (absl::Status status = CheckRights(daemon->database_.dsn); !status.ok()) return status;
   if (absl::Status status = CheckIntegrity(daemon->database_.dsn); !status.ok()) return status;
   daemon->TellPrivileges();
-  for (const auto step : {&Daemon::OpenStore, &Daemon::StartRpc, &Daemon::StartAdmin}) {
+  for (const auto step : {&Daemon::OpenStore, &Daemon::StartRpc, &Daemon::StartHttp}) {
     if (stop.stop_requested()) return absl::CancelledError("asked to stop");
     if (absl::Status status = (daemon.get()->*step)(); !status.ok()) return status;
   }
@@ -385,7 +413,7 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(Config config,
   Log(LogLevel::kInfo, "daemon", "ready",
       {{"version", SESSIOND_VERSION},
        {"grpc", ToString(daemon->grpc_addresses_)},
-       {"admin", daemon->admin_ == nullptr ? "" : ToString(daemon->admin_->address())},
+       {"http", daemon->http_ == nullptr ? "" : ToString(daemon->http_->address())},
        {"database", daemon->database_.embedded == nullptr ? "--db-url"
                                                           : daemon->database_.embedded->data_dir()},
        {"seconds", absl::ToDoubleSeconds(SteadyTime::Now() - daemon->started_at_)}});
@@ -455,9 +483,14 @@ absl::Status Daemon::OpenStore() {
 
 absl::Status Daemon::StartRpc() {
   services_ = std::make_unique<rpc::Services>(*store_, *watches_, journal_, started_);
-  rpc::ServerOptions options{.methods = services_->Methods(),
-                             .standard_services = {&health_, &reflection_},
-                             .gate = &security_->gate()};
+  dispatcher_ = std::make_unique<rpc::Dispatcher>(
+      services_->Methods(), &security_->gate(), metrics_, journal_,
+      [this](SteadyTime deadline) { return store_->CheckCapacity(deadline); });
+  rpc::ServerOptions options{.connections = ConnectionsThatFit(config_),
+                             .connection_age_max = config_.connection_age_max,
+                             .connection_idle_max = config_.connection_idle_max,
+                             .dispatcher = dispatcher_.get(),
+                             .standard_services = {&health_, &reflection_}};
   grpc_addresses_ = ParseAddresses(config_.grpc_listen).value();
   for (const Address& address : grpc_addresses_) {
     rpc::Listener listener{ToString(address)};
@@ -471,10 +504,11 @@ absl::Status Daemon::StartRpc() {
   grpc::EnableDefaultHealthCheckService(false);
   // Unix sockets are made with the rights that they keep: at no moment may others open them.
   const mode_t mask = umask(kSocketMask);
-  auto server = rpc::Server::Start(std::move(options), metrics_, journal_);
+  auto server = rpc::Server::Start(std::move(options), metrics_);
   umask(mask);
   if (!server.ok()) return server.status();
   rpc_ = *std::move(server);
+  metrics_.OnScrape([this] { metrics_.SetConnections(rpc_->door().connections().Count()); });
   for (std::size_t i = 0; i < grpc_addresses_.size(); ++i) {
     Address& address = grpc_addresses_[i];
     address.port = rpc_->ports()[i];
@@ -482,24 +516,34 @@ absl::Status Daemon::StartRpc() {
   return absl::OkStatus();
 }
 
-absl::Status Daemon::StartAdmin() {
-  if (config_.admin_listen == "off") return absl::OkStatus();
-  auto admin = AdminHttp::Start(
-      {.listen = ParseAddress(config_.admin_listen).value(),
-       .readiness = &readiness_,
-       .metrics = [this] { return metrics_.Text(); },
+absl::Status Daemon::StartHttp() {
+  if (config_.http_listen == "off") return absl::OkStatus();
+  http::Probes probes{
+      .readiness = &readiness_,
+      .metrics = [this] { return metrics_.Text(); },
+      .asker =
+          [this](const access::Credentials& credentials) {
+            std::string why;
+            const auto caller = security_->authenticator().Authenticate(credentials, &why);
+            if (!caller.ok()) {
+              Log(LogLevel::kInfo, "access", "not let in by HTTP", {{"why", why}});
+              return http::Asker::kUnknown;
+            }
+            return (*caller)->scope.everything() ? http::Asker::kSeesEverything
+                                                 : http::Asker::kKnown;
+          },
+      .open_metrics = [this] { return security_->authenticator().policy()->open_metrics(); },
+      .open_api = DescribeCalls(*dispatcher_)};
+  auto started = http::HttpServer::Start(
+      {.listen = ParseAddress(config_.http_listen).value(),
+       .probes = std::move(probes),
+       .dispatcher = dispatcher_.get(),
+       .cors = http::Cors(config_.http_allow_origins),
        .tls = security_->tls(),
-       .may_look =
-           [this](const access::Credentials& credentials) {
-             std::string why;
-             const auto caller = security_->authenticator().Authenticate(credentials, &why);
-             if (!caller.ok()) Log(LogLevel::kInfo, "access", "not let in by HTTP", {{"why", why}});
-             // Totals are of all namespaces.
-             return caller.ok() && (*caller)->scope.everything();
-           },
-       .open_metrics = [this] { return security_->authenticator().policy()->open_metrics(); }});
-  if (!admin.ok()) return admin.status();
-  admin_ = *std::move(admin);
+       .connections_per_address_max = static_cast<std::size_t>(config_.connections_per_address_max),
+       .metrics = &metrics_});
+  if (!started.ok()) return started.status();
+  http_ = *std::move(started);
   return absl::OkStatus();
 }
 
@@ -523,15 +567,24 @@ void Daemon::StartMonitor() {
     while (!stop_monitor_.WaitAtMost(kGuardPeriod)) {
       security_->Refresh(reload_asked_.exchange(false));
       readiness_.ObserveSecurity(security_->trouble());
-      rpc_->CheckStreams();
+      dispatcher_->CheckStreams();
     }
   });
 }
 
 void Daemon::GoRound() {
-  readiness_.ObserveOwnCall(
-      CallOneself(grpc_addresses_.front(), security_->tls() != nullptr, kOwnCallTimeout),
-      SteadyTime::Now());
+  front_door::FrontDoor& door = rpc_->door();
+  const int64_t refused = door.refused_of_address();
+  absl::Status outcome =
+      CallOneself(grpc_addresses_.front(), security_->tls() != nullptr, kOwnCallTimeout);
+  if (!outcome.ok()) {
+    if (absl::Status full = door.LetsIn(); !full.ok()) {
+      outcome = std::move(full);
+    } else if (door.refused_of_address() > refused) {
+      outcome = absl::OkStatus();  // Others of this machine have used up its connections.
+    }
+  }
+  readiness_.ObserveOwnCall(outcome, SteadyTime::Now());
   TellReadiness();
 }
 
@@ -688,15 +741,17 @@ void Daemon::Drain() {
   auto last_resort = std::make_unique<LastResort>(config_.shutdown_grace + kOverrunMax);
   sweeper_->Stop();
   rpc_->Stop(config_.shutdown_grace);
+  if (http_ != nullptr) http_->EndCalls();
   sweeper_.reset();
   store_->Drain();
-  admin_.reset();
+  http_.reset();
   stop_monitor_.Notify();
   monitor_.join();
   rounds_.join();
   guard_.join();
   probe_.reset();
   rpc_.reset();
+  dispatcher_.reset();
   services_.reset();
   watches_.reset();
   store_.reset();
@@ -731,9 +786,10 @@ std::string Daemon::Banner() const {
                                       : ", no authentication",
                                   loopback ? ", loopback only" : "", "\n");
   absl::StrAppend(&text, "  gRPC      ", ToString(grpc_addresses_), "\n");
-  if (admin_ != nullptr) {
-    absl::StrAppend(&text, "  Admin     ", tls ? "https://" : "http://",
-                    Reachable(admin_->address()), "/readyz?verbose  /livez  /metrics\n");
+  if (http_ != nullptr) {
+    absl::StrAppend(&text, "  HTTP      ", tls ? "https://" : "http://",
+                    Reachable(http_->address()),
+                    "/readyz?verbose  /livez  /metrics  /openapi.json\n");
   }
   if (database_.embedded == nullptr) {
     absl::StrAppend(&text, "  Database  the one of --db-url\n");

@@ -1,6 +1,6 @@
 // The daemon: owns every part, starts them in order, and ends them in reverse.
 //
-//   embedded PostgreSQL ─▶ schema ─▶ SessionStore ─▶ RPC server ─▶ admin HTTP ─▶ monitor ─▶ ready
+//   embedded PostgreSQL ─▶ schema ─▶ SessionStore ─▶ gRPC ─▶ HTTP ─▶ monitor ─▶ ready
 //   stop it             ◀─            drain it    ◀─ finish calls ◀─ stop ◀─ stop ◀─ not ready
 #pragma once
 
@@ -23,10 +23,12 @@
 #include "db/session_store.h"
 #include "server/config/address.h"
 #include "server/config/config.h"
-#include "server/ops/admin_http.h"
+#include "server/front_door/front_door.h"
+#include "server/http/http_server.h"
 #include "server/ops/journal.h"
 #include "server/ops/metrics.h"
 #include "server/ops/readiness.h"
+#include "server/rpc/dispatcher.h"
 #include "server/rpc/health_service.h"
 #include "server/rpc/reflection.h"
 #include "server/rpc/server.h"
@@ -97,7 +99,7 @@ class Daemon {
   void TellPrivileges();
   absl::Status OpenStore();
   absl::Status StartRpc();
-  absl::Status StartAdmin();
+  absl::Status StartHttp();
   void StartMonitor();
 
   // Asks the database whether lanes can work; the result is for Readiness.
@@ -133,8 +135,9 @@ class Daemon {
   std::unique_ptr<watch::Feed> watches_;
   std::unique_ptr<Sweeper> sweeper_;
   std::unique_ptr<rpc::Services> services_;
+  std::unique_ptr<rpc::Dispatcher> dispatcher_;
   std::unique_ptr<rpc::Server> rpc_;
-  std::unique_ptr<AdminHttp> admin_;
+  std::unique_ptr<http::HttpServer> http_;
 
   SteadyEvent stop_monitor_;
   absl::Mutex telling_;

@@ -236,6 +236,13 @@ void AddFlag(CLI::App& app, const Option& option, ConfigSources& sources) {
   } else {
     app.add_option_function<std::string>("--" + name, take, help)->type_name(MetavarOf(option));
   }
+  if (!option.old_name.empty()) {
+    const std::string old_name(option.old_name);
+    const auto take_old = [&sources, old_name](const std::string& value) {
+      sources.flags[old_name] = value;
+    };
+    app.add_option_function<std::string>("--" + old_name, take_old)->group("");  // Not in the help.
+  }
   if (!option.secret) return;
   const auto take_file = [&sources, name](const std::string& path) {
     sources.flags[name + "-file"] = path;

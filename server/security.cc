@@ -57,11 +57,10 @@ bool Security::Refresh(bool asked) {
   const bool changed = fingerprint != fingerprint_;
   fingerprint_ = std::move(fingerprint);
   // What was refused may be sound by now, without a change: a certificate that was not valid yet.
-  const bool refused_before = !trouble_.ok();
-  if (!asked && !changed && !refused_before) return false;
+  const absl::Status before = last_load();
+  if (!asked && !changed && before.ok()) return false;
   absl::Status loaded = LoadAll();
-  if (!loaded.ok() && !asked && !changed && loaded == trouble_) return false;
-  trouble_ = loaded;
+  if (!loaded.ok() && !asked && !changed && loaded == before) return false;
   if (loaded.ok()) {
     Log(LogLevel::kInfo, "security", "certificates and access were loaded again");
   } else {
@@ -74,11 +73,16 @@ bool Security::Refresh(bool asked) {
   return loaded_.ok();
 }
 
+absl::Status Security::last_load() const {
+  const absl::MutexLock lock(&mutex_);
+  return loaded_;
+}
+
 std::string Security::trouble() const {
   std::vector<std::string> troubles = authenticator_.Troubles();
-  const absl::MutexLock lock(&mutex_);
-  if (!loaded_.ok()) {
-    troubles.push_back(absl::StrCat("what was loaded last serves on, because ", loaded_.message()));
+  const absl::Status loaded = last_load();
+  if (!loaded.ok()) {
+    troubles.push_back(absl::StrCat("what was loaded last serves on, because ", loaded.message()));
   }
   return absl::StrJoin(troubles, "; ");
 }

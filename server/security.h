@@ -50,6 +50,7 @@ class Security {
  private:
   Security(const Config& config, access::MethodTable methods);
   absl::Status LoadAll();
+  absl::Status last_load() const;
   // Of all files: when each was changed, its rights included, and which it is.
   std::string Fingerprint() const;
 
@@ -62,9 +63,9 @@ class Security {
   std::shared_ptr<identity::TlsSource> tls_;
   // Of the last load; for the thread that refreshes.
   std::string fingerprint_;
-  absl::Status trouble_;
 
   mutable absl::Mutex mutex_;
+  // What came of the last load.
   absl::Status loaded_ ABSL_GUARDED_BY(mutex_);
 };
 

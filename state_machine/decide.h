@@ -63,7 +63,7 @@ struct Command {
   int32_t completes = 0;
   // Sent by the daemon itself because a timeout has passed.
   bool by_timeout = false;
-  // The source of the ids that a decision draws; random, and never used twice.
+  // The source of the ids that a decision draws: a request's own, wherever it is carried out.
   std::array<uint64_t, 2> seed = {0, 0};
 };
 

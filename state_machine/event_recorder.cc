@@ -64,11 +64,12 @@ EventRecorder::EventRecorder(const Workflow& workflow, const Aggregate& aggregat
 }
 
 std::string EventRecorder::DrawId() {
-  ++draws_;
+  // A request id may be used again after a day, and with it the seed: then the sequence is another.
+  const uint64_t draw = (static_cast<uint64_t>(decision_.session.sequence()) << 32) + ++draws_;
   // The twelve bits after the time are a counter (RFC 9562, section 6.2), so that ids sort in the
   // order in which they were drawn.
-  const uint64_t high = (Spread(command_.seed[0] + draws_) & ~uint64_t{0xFFF}) | (draws_ & 0xFFF);
-  return MakeSessionId(v1::Workflow::UUID, now_, high, Spread(command_.seed[1] + draws_));
+  const uint64_t high = (Spread(command_.seed[0] + draw) & ~uint64_t{0xFFF}) | (draws_ & 0xFFF);
+  return MakeSessionId(v1::Workflow::UUID, now_, high, Spread(command_.seed[1] + draw));
 }
 
 void EventRecorder::Record(SessionEvent::Type type, Changes changes) {

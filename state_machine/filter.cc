@@ -14,6 +14,7 @@
 #include "absl/strings/str_split.h"
 #include "absl/types/span.h"
 #include "google/protobuf/descriptor.h"
+#include "state_machine/readable.h"
 #include "state_machine/refusal.h"
 
 namespace sessiond {
@@ -196,39 +197,11 @@ std::string FieldList(Fields fields) {
 
 // ---- Text
 
-// Printable and short, for use in error messages.
-std::string Shown(absl::string_view text) {
-  constexpr std::size_t kShownBytesMax = 40;
-  const bool cut = text.size() > kShownBytesMax;
-  std::size_t end = cut ? kShownBytesMax : text.size();
-  while (cut && end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0) == 0x80) --end;
-  return absl::StrCat("`", absl::Utf8SafeCEscape(text.substr(0, end)), cut ? "…`" : "`");
-}
+// For use in error messages.
+std::string Shown(absl::string_view text) { return absl::StrCat("`", Readable(text, 40), "`"); }
 
 bool IsKeyword(absl::string_view word) { return word == "AND" || word == "OR" || word == "NOT"; }
 bool IsSpace(char c) { return c == ' ' || c == '\t' || c == '\n' || c == '\r'; }
-bool IsControl(char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7F; }
-
-// The length of the well-formed UTF-8 sequence (RFC 3629) that `text` begins with; 0 if it does not
-// begin with one.
-std::size_t Utf8SequenceLength(absl::string_view text) {
-  const auto byte = [&](std::size_t i) {
-    return i < text.size() ? static_cast<unsigned char>(text[i]) : 0u;
-  };
-  const auto continues = [&](std::size_t i) { return (byte(i) & 0xC0) == 0x80; };
-  const unsigned lead = byte(0);
-  if (lead < 0x80) return 1;
-  if (lead >= 0xC2 && lead <= 0xDF) return continues(1) ? 2 : 0;
-  if (lead >= 0xE0 && lead <= 0xEF) {
-    if ((lead == 0xE0 && byte(1) < 0xA0) || (lead == 0xED && byte(1) > 0x9F)) return 0;
-    return continues(1) && continues(2) ? 3 : 0;
-  }
-  if (lead >= 0xF0 && lead <= 0xF4) {
-    if ((lead == 0xF0 && byte(1) < 0x90) || (lead == 0xF4 && byte(1) > 0x8F)) return 0;
-    return continues(1) && continues(2) && continues(3) ? 4 : 0;
-  }
-  return 0;
-}
 
 // Characters that word processors, web pages and other keyboards write instead of a quote.
 constexpr absl::string_view kQuoteLookalikes[] = {"‘",  "’",  "‚",  "‛",  "“", "”", "„",  "‟",
@@ -412,10 +385,10 @@ bool Parser::CheckCharacters() {
                                               kFilterBytesMax, "; split the query"));
   }
   for (std::size_t i = 0; i < text_.size();) {
-    if (IsControl(text_[i]) && !IsSpace(text_[i]))
-      return Fail(i, "control characters are not allowed");
     const std::size_t length = Utf8SequenceLength(text_.substr(i));
     if (length == 0) return Fail(i, "it is not UTF-8");
+    if (IsControlCharacter(text_.substr(i, length)) && !IsSpace(text_[i]))
+      return Fail(i, "control characters are not allowed");
     i += length;
   }
   return true;
@@ -609,7 +582,8 @@ bool Parser::Quoted(std::string* text) {
   const char quote = text_[position_++];
   for (; !AtEnd(); ++position_) {
     const char c = Peek();
-    if (IsControl(c)) return Fail(position_, "control characters are not allowed within quotes");
+    if (IsControlCharacter(text_.substr(position_, 1)))
+      return Fail(position_, "control characters are not allowed within quotes");
     if (c == quote) {
       ++position_;
       return true;

@@ -181,11 +181,11 @@ google::rpc::ErrorInfo ErrorInfoOf(const absl::Status& status) {
   return info;
 }
 
-absl::Status Overloaded(absl::string_view items) {
+absl::Status Overloaded(absl::string_view items, absl::Duration retry_after) {
   return Refusal(v1::OVERLOADED, absl::StrCat("More ", items,
                                               " are waiting than the daemon takes on. Wait, then "
                                               "retry."))
-      .RetryAfter(absl::Milliseconds(500));
+      .RetryAfter(retry_after);
 }
 
 absl::Status Draining(absl::string_view elsewhere) {

@@ -63,8 +63,10 @@ class Refusal {
   google::rpc::RetryInfo retry_;
 };
 
-// OVERLOADED: more of these are waiting than the daemon accepts.
-absl::Status Overloaded(absl::string_view items);
+// OVERLOADED: more of these are waiting than the daemon accepts. `retry_after`: when some will be
+// done.
+absl::Status Overloaded(absl::string_view items,
+                        absl::Duration retry_after = absl::Milliseconds(500));
 // DRAINING: the daemon is shutting down; `elsewhere` is a sentence that says where to call instead.
 inline constexpr absl::string_view kRetryElsewhere =
     "Retry at another one, with the same request_id.";

@@ -38,6 +38,10 @@ class Scope {
   std::optional<std::string> owner_id() const;
   // The namespaces, as they are written.
   std::vector<std::string> Namespaces() const;
+  friend bool operator==(const Scope& one, const Scope& other) {
+    return one.bounds_ == other.bounds_ ||
+           (one.bounds_ != nullptr && other.bounds_ != nullptr && *one.bounds_ == *other.bounds_);
+  }
   // Equal for equal scopes, and only for those; empty for everything.
   std::string Canonical() const;
 
@@ -47,6 +51,8 @@ class Scope {
     // Ascending.
     std::vector<std::string> names, prefixes;
     std::optional<std::string> owner_id;
+
+    bool operator==(const Bounds&) const = default;
   };
   std::shared_ptr<const Bounds> bounds_;
 };

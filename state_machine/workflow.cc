@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "state_machine/readable.h"
 #include "state_machine/workflow_check.h"
 #include "state_machine/workflow_text.h"
 
@@ -148,7 +149,8 @@ bool Workflow::HasReference(absl::string_view name) const {
 
 Workflow::Violations Workflow::CheckContext(const Struct& context) const {
   Violations violations;
-  for (const auto& [name, value] : context.fields()) {
+  for (const auto& [key, value] : context.fields()) {
+    const std::string& name = key;  // clang 14 captures no part of a pair.
     const auto spec = std::find_if(definition_.fields().begin(), definition_.fields().end(),
                                    [&](const auto& field) { return field.name() == name; });
     const std::string wrong =
@@ -160,7 +162,8 @@ Workflow::Violations Workflow::CheckContext(const Struct& context) const {
                                            out->append(field.name());
                                          }))
             : WhatIsWrong(*spec, value);
-    if (!wrong.empty()) violations.emplace_back(absl::StrCat("context.", name), wrong);
+    if (!wrong.empty())
+      violations.emplace_back(absl::StrCat("context.", Readable(name, 64)), wrong);
   }
   std::sort(violations.begin(), violations.end());
   return violations;

@@ -179,6 +179,7 @@ namespaces = ["shop"]
       {"principles = 1",
        "access.toml:1: `principles` is no key of the access file; did you mean "
        "`principals`?"},
+      {"\"\\u001b[2J\" = 1", "access.toml:1: `\\x1b[2J` is no key of the access file"},
       {"open_metrics = 1", "access.toml:1: open_metrics must be true or false"},
       {Shop("namespace = [\"a\"]"),
        "access.toml:7: `namespace` is no key of [[principals]]; did you "
@@ -251,6 +252,19 @@ namespaces = ["shop"]
   EXPECT_TRUE(Parse(issuer).ok()) << Parse(issuer).status();
   EXPECT_TRUE(Parse(absl::StrCat("\xEF\xBB\xBF", kShop)).ok())
       << "A byte-order mark is no mistake.";
+}
+
+TEST(AccessFile, ANameIsALine) {
+  for (const char* name :
+       {"a\\u0085b", "\\u009b31m", "a\\tb", "a\\u007fb", "\\u2028", "a\\u2029b"}) {
+    const auto policy = Parse(Shop(absl::StrCat("name = \"", name, "\""), "name = \"shop\""));
+    EXPECT_THAT(
+        std::string(policy.status().message()),
+        HasSubstr("access.toml:2: a principal has no name, or one that is more than a line"))
+        << name;
+  }
+  for (const char* name : {"caf\\u00e9", "\\u00a0", "\\u0142\\u2026"})
+    EXPECT_TRUE(Parse(Shop(absl::StrCat("name = \"", name, "\""), "name = \"shop\"")).ok()) << name;
 }
 
 TEST(AccessFile, TheMostSpecificSubjectCounts) {
@@ -334,6 +348,24 @@ TEST(Limits, CountWhatIsInFlight) {
   EXPECT_EQ(limit_of(usage->Admit(limits, true, 0, now).status()), "watches");
   first = absl::UnknownError("over");
   EXPECT_TRUE(usage->Admit(limits, false, 60, now).ok()) << "what has ended no longer counts";
+}
+
+TEST(Limits, CountMessagesOfCallsByTheirBytesAlone) {
+  const auto usage = std::make_shared<Usage>();
+  const Limits limits{.calls_in_flight = 1, .bytes_in_flight = 100};
+  const SteadyTime now = SteadyTime::Now();
+  auto call = usage->Admit(limits, false, 0, now);
+  ASSERT_TRUE(call.ok());
+  auto message = usage->AdmitMessage(limits, 60);
+  ASSERT_TRUE(message.ok());
+  const absl::Status refused = usage->AdmitMessage(limits, 41).status();
+  EXPECT_EQ(ReasonOf(refused), v1::RATE_LIMITED);
+  EXPECT_EQ(ErrorInfoOf(refused).metadata().at("limit"), "bytes_in_flight");
+  EXPECT_TRUE(usage->AdmitMessage(limits, 40).ok());
+  *message = {};
+  EXPECT_TRUE(usage->AdmitMessage(limits, 100).ok()) << "what was answered no longer counts";
+  *call = {};
+  EXPECT_TRUE(usage->idle(now + absl::Seconds(2)));
 }
 
 // -------------------------------------------------------------------------------------------------

@@ -12,7 +12,9 @@
 //
 // `here` and `there` are two daemons, each with a cache of its own, on one database, which is a few
 // maps. `unheard: …` is committed by `here`, which does not hear of it, and runs again; `unsent: …`
-// never gets to the database. `a` to `i` are sessions in partitions 1 to 9.
+// never gets to the database, and what is done `meanwhile: …`, before it runs again, is done by
+// `there`. `clock: back` sets the database's clock an hour back. `a` to `i` are sessions in
+// partitions 1 to 9.
 #include "db/write/commit_group.h"
 
 #include <gtest/gtest.h>
@@ -20,6 +22,7 @@
 #include <algorithm>
 #include <deque>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <set>
 #include <string>
@@ -30,6 +33,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
+#include "db/write/request_seed.h"
+#include "google/protobuf/util/message_differencer.h"
 #include "state_machine/refusal.h"
 #include "state_machine/timestamps.h"
 #include "tests/commands.h"
@@ -56,8 +61,16 @@ class FakeDatabase {
     for (const int16_t partition : lookups.lock ? lookups.partitions : lookups.positions)
       finds.positions.push_back({partition, positions_[partition]});
     for (const SessionKey& key : lookups.sessions) {
-      if (const auto session = sessions_.find(std::string(key.id)); session != sessions_.end())
+      const auto session = sessions_.find(std::string(key.id));
+      if (session == sessions_.end()) continue;
+      if (key.ix == 0 || lookups.scopes[key.ix - 1]->Has(session->second))
         finds.sessions.push_back({session->second, {}});
+    }
+    for (const SessionKey& key : lookups.owners) {
+      const auto session = sessions_.find(std::string(key.id));
+      if (session == sessions_.end()) continue;
+      finds.owners.push_back(
+          {session->first, session->second.namespace_(), session->second.owner_id()});
     }
     for (const SessionKey& key : lookups.tombstones) {
       if (tombstones_.contains(std::string(key.id)))
@@ -65,7 +78,8 @@ class FakeDatabase {
     }
     for (const auto& key : lookups.requests) {
       if (const auto done = requests_.find(std::string(key.key)); done != requests_.end())
-        finds.requests.push_back({key.ix, done->second.fingerprint, done->second.session_id, ""});
+        finds.requests.push_back(
+            {key.ix, done->second.fingerprint, done->second.session_id, done->second.answer});
     }
     for (const SessionKey& key : lookups.events) {
       const auto found = events_.find({std::string(key.id), key.sequence});
@@ -99,17 +113,31 @@ class FakeDatabase {
       });
     }
     for (const RequestRow& row : rows.requests) {
-      requests_[std::string(row.request_key)] = {std::string(row.fingerprint),
-                                                 std::string(row.session_id)};
+      requests_[std::string(row.request_key)] = {
+          std::string(row.fingerprint), std::string(row.session_id), std::string(row.answer)};
     }
     return true;
   }
 
+  // Whether these events were written as they are.
+  bool Has(const std::vector<v1::SessionEvent>& events) const {
+    return std::all_of(events.begin(), events.end(), [this](const v1::SessionEvent& event) {
+      const auto found = events_.find({event.session_id(), event.sequence()});
+      return found != events_.end() &&
+             google::protobuf::util::MessageDifferencer::Equals(found->second, event);
+    });
+  }
+
+  absl::Time began() const { return began_; }
+  void SetBack() { began_ -= absl::Hours(1); }
+
  private:
   struct Request {
-    std::string fingerprint, session_id;
+    std::string fingerprint, session_id, answer;
   };
-  absl::Time Now() { return absl::FromUnixSeconds(1'700'000'000) + absl::Milliseconds(++reads_); }
+  absl::Time Now() { return began_ + absl::Milliseconds(++reads_); }
+
+  absl::Time began_ = absl::FromUnixSeconds(1'700'000'000);
 
   int reads_ = 0;
   std::map<int16_t, int64_t> positions_;
@@ -133,9 +161,19 @@ std::string Told(const GroupLookups& lookups) {
   for (const auto& key : lookups.requests) requests.emplace_back(key.key);
   for (std::string& request : requests) request.erase(request.find_last_not_of('.') + 1);
   if (lookups.lock) parts.push_back("lock " + absl::StrJoin(lookups.partitions, " "));
-  add("session", ids(lookups.sessions));
+  std::vector<std::string> sessions;
+  for (const SessionKey& key : lookups.sessions) {
+    sessions.emplace_back(key.id);
+    if (key.ix > 0)
+      absl::StrAppend(&sessions.back(), " in ", lookups.scopes[key.ix - 1]->Canonical());
+  }
+  add("session", sessions);
+  add("owner of", ids(lookups.owners));
   add("tombstone", ids(lookups.tombstones));
   add("request", requests);
+  std::vector<std::string> artifacts;
+  for (const NamedKey& key : lookups.artifacts) artifacts.push_back(key.session_id + "/" + key.id);
+  add("artifact", artifacts);
   add("event of", ids(lookups.events));
   if (!lookups.positions.empty())
     parts.push_back("position " + absl::StrJoin(lookups.positions, " "));
@@ -184,11 +222,17 @@ class Daemon {
     for (int16_t partition = 1; partition <= 9; ++partition) {
       for (int i = 0; i < 9; ++i) cache_.Observe(partition, 0);
     }
-    clock_.Read(absl::FromUnixSeconds(1'700'000'000));
+    ReadClock();
+  }
+
+  void ReadClock() {
+    clock_.Forget();
+    clock_.Read(database_.began());
   }
 
   enum class Commit { kHeard, kUnheard, kUnsent };
-  void Run(const std::vector<Submission*>& group, Commit commit, std::string* told) {
+  void Run(const std::vector<Submission*>& group, Commit commit, std::string* told,
+           const std::function<void()>& meanwhile) {
     for (const CommitMode mode : {CommitMode::kOptimistic, CommitMode::kLocked}) {
       absl::StrAppend(told, mode == CommitMode::kOptimistic ? "optimistic\n" : "locked\n");
       CommitGroup run(group, catalog_, cache_, clock_, mode);
@@ -204,9 +248,10 @@ class Daemon {
         run.LeftInDoubt();
         cache_.Clear();  // As when the connection is lost.
         absl::StrAppend(told, "connection lost\n");
-        return Run(group, Commit::kHeard, told);
+        meanwhile();
+        return Run(group, Commit::kHeard, told, {});
       }
-      if (written) return run.Committed(absl::FromUnixSeconds(1'700'000'000));
+      if (written) return run.Committed(database_.began());
       absl::StrAppend(told, "  conflict\n");
     }
   }
@@ -220,34 +265,52 @@ class Daemon {
 
 class Script {
  public:
-  Script() { catalog_.Add(BuiltinWorkflow("interview")); }
+  Script() {
+    catalog_.Add(BuiltinWorkflow("interview"));
+    catalog_.Add(BuiltinWorkflow("ticket_export"));
+  }
 
   // Runs the commands of one block.
   std::string Run(const std::vector<std::string>& lines) {
+    if (lines.front() == "clock: back") {
+      database_.SetBack();
+      here_.ReadClock();
+      there_.ReadClock();
+      return "";
+    }
     std::deque<Item> items;
-    std::vector<Submission*> group;
+    std::vector<Submission*> group, others;
     Daemon* daemon = &here_;
     auto commit = Daemon::Commit::kHeard;
     for (std::string line : lines) {
+      std::vector<Submission*>* to = &group;
       if (const auto colon = line.find(": "); colon != std::string::npos) {
         const std::string where = line.substr(0, colon);
-        daemon = where == "there" ? &there_ : &here_;
+        if (where == "there") daemon = &there_;
         if (where == "unheard") commit = Daemon::Commit::kUnheard;
         if (where == "unsent") commit = Daemon::Commit::kUnsent;
+        if (where == "meanwhile") to = &others;
         line.erase(0, colon + 2);
       }
-      group.push_back(&items.emplace_back());
+      to->push_back(&items.emplace_back());
       Address(line, &items.back());
     }
     std::string told;
-    daemon->Run(group, commit, &told);
-    for (const Item& item : items)
-      absl::StrAppend(&told, item.line, ": ", Told(item.outcome), "\n");
+    daemon->Run(group, commit, &told, [&] {
+      if (others.empty()) return;
+      there_.Run(others, Daemon::Commit::kHeard, &told, {});
+      absl::StrAppend(&told, "here again\n");
+    });
+    for (const Item& item : items) {
+      const bool stored = !item.outcome.ok() || database_.Has(item.outcome->events);
+      absl::StrAppend(&told, item.line, ": ", Told(item.outcome),
+                      stored ? "" : ", which is not what is stored", "\n");
+    }
     return told;
   }
 
  private:
-  // `increment a request=r1 by=2`
+  // `increment a request=r1 owner=owner-1`; who has an `owner` sees the sessions of that one only.
   void Address(const std::string& line, Item* item) {
     const std::vector<std::string> words = absl::StrSplit(line, ' ');
     std::map<std::string, std::string> options = {{"request", absl::StrCat("r", ++drawn_)}};
@@ -256,11 +319,21 @@ class Script {
                                words[i].substr(words[i].find('=') + 1));
     const std::string &verb = words[0], id = words[1];
     if (verb == "create") {
-      v1::CreateSessionRequest request = NewSession("interview");
+      const std::string workflow =
+          options.contains("workflow") ? options["workflow"] : std::string("interview");
+      v1::CreateSessionRequest request = NewSession(workflow);
       request.set_session_id(id);
-      item->command = Create(catalog_.Newest("interview"), request);
+      if (options.contains("owner")) request.mutable_session()->set_owner_id(options["owner"]);
+      item->command = Create(catalog_.Newest(workflow), request);
     } else if (verb == "increment") {
       item->command = Increment(id, "current_question_number", 1);
+    } else if (verb == "advance") {
+      item->command = Advance(id, options["to"]);
+    } else if (verb == "start") {
+      item->command = StartTask(id, "processing", "run", "processing");
+    } else if (verb == "fail") {
+      const v1::SessionError error = AnError(v1::SessionError::WARNING);
+      item->command = FailTask(id, "run", &error);
     } else if (verb == "pause") {
       item->command = About<v1::PauseSessionRequest>(id);
     } else if (verb == "delete") {
@@ -270,14 +343,19 @@ class Script {
       request.set_owner_id("owner-1");
       item->command.session_id = id;
       item->command.request = request;
+    } else if (verb == "link") {
+      v1::RecordErrorRequest request;
+      request.mutable_error()->set_related_file_id("file");
+      item->command = About(id, request);
     } else {
       ADD_FAILURE() << "no verb " << verb;
     }
     item->line = line;
+    if (options.contains("owner")) item->command.scope = Scope({"*"}, options["owner"]);
     item->command.request_id = options["request"];
-    item->command.seed = {static_cast<uint64_t>(drawn_), 1};
     item->request_key = options["request"];
     item->request_key.resize(16, '.');
+    item->command.seed = SeedOf(item->request_key);
     item->fingerprint = absl::StrCat(verb, " ", id);
     item->fingerprint.resize(16, '.');
     item->partition = item->request_partition = PartitionOf(id);

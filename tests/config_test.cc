@@ -210,6 +210,34 @@ TEST_F(ConfigTest, AVariableThatIsSetButEmptyCountsAsNotSet) {
   EXPECT_EQ(Resolved().db_url, "postgresql://u@h/d");
 }
 
+TEST_F(ConfigTest, AnOldNameStillCountsWhereverItIsGiven) {
+  sources_.file = Write("old.toml", "[admin]\nlisten = 'off'\n");
+  EXPECT_EQ(Resolved().http_listen, "off");
+  environment_["SESSIOND_ADMIN_LISTEN"] = "127.0.0.1:1";
+  EXPECT_EQ(Resolved().http_listen, "127.0.0.1:1");
+  sources_.flags["admin-listen"] = "127.0.0.1:2";
+  EXPECT_EQ(Resolved().http_listen, "127.0.0.1:2");
+  sources_.flags["http-listen"] = "127.0.0.1:3";
+  EXPECT_THAT(Complaint(), HasSubstr("given twice, by --http-listen and by --admin-listen"));
+}
+
+TEST_F(ConfigTest, OriginsOfPagesAreSchemeAndHost) {
+  for (const char* good : {"", "*", "https://app.example", "http://127.0.0.1:8080,https://b.c"}) {
+    sources_.flags["http-allow-origins"] = good;
+    EXPECT_EQ(Resolved().http_allow_origins, good);
+  }
+  for (const char* bad : {"app.example", "https://", "https://a/b", "https://A.b", "https://*.b",
+                          "https://bücher.example", "https://a\u0085b", "https://\xff"}) {
+    sources_.flags["http-allow-origins"] = bad;
+    EXPECT_THAT(Complaint(), HasSubstr("http-allow-origins cannot be")) << bad;
+  }
+}
+
+TEST_F(ConfigTest, WhatIsWrongIsShownOnOneLine) {
+  sources_.flags["log-level"] = "\x1b[2J\n\u009b";
+  EXPECT_THAT(Complaint(), HasSubstr("log-level cannot be `\\x1b[2J\\x0a\\xc2\\x9b` (from"));
+}
+
 TEST_F(ConfigTest, AnEmptyDirectoryIsNoneAndAnEmptySecretIsMissing) {
   sources_.flags["data-dir"] = "";
   EXPECT_THAT(Complaint(),

@@ -708,6 +708,16 @@ TEST(Fields, OfTheContextAreHeldAgainstTheWorkflowWhicheverCallBringsThem) {
   }
 }
 
+TEST(Fields, AreShownWithoutWhatATerminalObeys) {
+  v1::CreateSessionRequest creation = NewSession("kinds");
+  creation.set_session_id(kUuid);
+  auto& context = *creation.mutable_session()->mutable_context()->mutable_fields();
+  context["must"] = StringValue("x");
+  context["\x1b[2J\u009b"] = StringValue("x");
+  const absl::Status refused = Life(Kinds(), kUuid).Try(Create(Kinds(), creation)).status();
+  EXPECT_THAT(Violations(refused), ElementsAre("context.\\x1b[2J\\xc2\\x9b"));
+}
+
 TEST(Fields, ThatDoNotFitAreAllListed) {
   const auto decision = NewKinds().Try(Update(R"pb(
     session {

@@ -7,8 +7,6 @@
 
 #include <atomic>
 #include <condition_variable>
-#include <coroutine>
-#include <deque>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -18,6 +16,7 @@
 
 #include "db/base/steady_time.h"
 #include "server/rpc/server.h"
+#include "server/rpc/worker.h"
 #include "sessiond/v1/session_service.grpc.pb.h"
 
 namespace sessiond::rpc {
@@ -26,55 +25,12 @@ namespace {
 // More than anything here takes, on a machine that has other things to do.
 constexpr absl::Duration kPatience = absl::Seconds(20);
 
-// Resumes who waits on a thread of its own, as a lane does.
-class OtherThread {
- public:
-  OtherThread() : thread_([this] { Run(); }) {}
-  ~OtherThread() {
-    Push(nullptr);
-    thread_.join();
-  }
-
-  auto Await() {
-    struct Awaiter {
-      OtherThread& other;
-      bool await_ready() const noexcept { return false; }
-      void await_suspend(std::coroutine_handle<> waiter) { other.Push(waiter); }
-      void await_resume() const noexcept {}
-    };
-    return Awaiter{*this};
-  }
-
- private:
-  void Push(std::coroutine_handle<> waiter) {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    waiters_.push_back(waiter);
-    pushed_.notify_one();
-  }
-  void Run() {
-    for (;;) {
-      std::unique_lock<std::mutex> lock(mutex_);
-      pushed_.wait(lock, [this] { return !waiters_.empty(); });
-      const std::coroutine_handle<> waiter = waiters_.front();
-      waiters_.pop_front();
-      lock.unlock();
-      if (!waiter) return;
-      waiter.resume();
-    }
-  }
-
-  std::mutex mutex_;
-  std::condition_variable pushed_;
-  std::deque<std::coroutine_handle<>> waiters_;
-  std::thread thread_;
-};
-
 class FakeService {
  public:
   using Watch = Stream<v1::WatchSessionsRequest, v1::WatchSessionsResponse>;
 
   Awaitable<absl::StatusOr<v1::Session>> GetSession(CallInfo, v1::GetSessionRequest) {
-    co_await lane_.Await();
+    co_await lane_.Enter();
     v1::Session session;
     session.set_owner_id(std::string(500, 'x'));
     co_return session;
@@ -88,7 +44,8 @@ class FakeService {
   }
 
  private:
-  OtherThread lane_;
+  // Resumes who waits on a thread of its own, as a lane does.
+  Worker lane_;
 };
 
 // Calls the server from many places until it is told to stop, and counts what it is told.
@@ -154,9 +111,13 @@ class DrainTest : public testing::Test {
   // On the same port, from the second time on.
   void Restart() {
     ServerOptions options{.listeners = {{absl::StrCat("127.0.0.1:", port_)}}};
-    options.methods = {Bind(service_, &FakeService::GetSession),
-                       Bind(service_, &FakeService::WatchSessions)};
-    server_ = Server::Start(std::move(options), metrics_, journal_).value();
+    server_.reset();
+    dispatcher_ = std::make_unique<Dispatcher>(
+        std::vector<Method>{Bind(service_, &FakeService::GetSession),
+                            Bind(service_, &FakeService::WatchSessions)},
+        nullptr, metrics_, journal_);
+    options.dispatcher = dispatcher_.get();
+    server_ = Server::Start(std::move(options), metrics_).value();
     port_ = server_->ports().front();
   }
   std::string target() const { return absl::StrCat("127.0.0.1:", port_); }
@@ -171,6 +132,7 @@ class DrainTest : public testing::Test {
   FakeService service_;
   Metrics metrics_;
   Journal journal_;
+  std::unique_ptr<Dispatcher> dispatcher_;
   std::unique_ptr<Server> server_;
   int port_ = 0;
 };

@@ -300,6 +300,11 @@ TEST(Filter, AFieldTakesTheComparatorsOfItsTypeAndNoOthers) {
   }
 }
 
+TEST(Filter, AnOrderIsShownWithoutWhatATerminalObeys) {
+  const absl::Status refused = ParseOrder("\u009b2J").status();
+  EXPECT_NE(refused.message().find("`\\xc2\\x9b2J` is not one of"), std::string::npos) << refused;
+}
+
 struct Refused {
   std::string text;
   int position;
@@ -336,7 +341,7 @@ TEST(Filter, WhatIsNotUnderstoodIsRefusedWithItsPositionAndWhatWasExpected) {
       {"stage = a)", 9, "expected AND, OR or the end, found `)`"},
       {"()", 1, "expected a field's name, found `)`"},
       {"stage = a, status = b", 9, "expected a field's name, found `,`"},
-      {"\"stage\" = a", 0, "expected a field's name, found `\\\"`"},
+      {"\"stage\" = a", 0, "expected a field's name, found `\"`"},
       {"stage = \"a", 8, "the quote \" is never closed"},
       {"stage = 'a\"", 8, "the quote ' is never closed"},
       {"stage = \"a\\n\"", 10, "a backslash stands only before a quote"},
@@ -345,6 +350,8 @@ TEST(Filter, WhatIsNotUnderstoodIsRefusedWithItsPositionAndWhatWasExpected) {
       {std::string("stage = \"a\0b\"", 13), 10, "control characters"},
       {std::string("\0", 1), 0, "control characters"},
       {"stage = a\x7f", 9, "control characters"},
+      {"stage = a\u009b", 9, "control characters"},
+      {"stage = \"\u0085\"", 9, "control characters"},
       {"stage = \"\xff\"", 9, "not UTF-8"},
       {"stage = \"\xc0\xaf\"", 9, "not UTF-8"},
       {"stage = \"\xed\xa0\x80\"", 9, "not UTF-8"},

@@ -5,7 +5,7 @@
 #   tests/generate_test.sh           every language whose tools are here
 #   tests/generate_test.sh go java   these
 #
-# Go by `buf generate`, Python by grpcio-tools, Java by protoc. Compilers are whichever are here; what is fetched is
+# Go by `buf generate`, Python by grpcio-tools, Java by protoc, and the reference in HTML by protoc-gen-doc. Compilers are whichever are here; what is fetched is
 # pinned below. 77: some language's tools are not here, or cannot be fetched; the others passed.
 set -uo pipefail
 cd "$(dirname "$0")/.."
@@ -15,6 +15,7 @@ readonly protoc_gen_go_version=v1.36.11 protoc_gen_go_grpc_version=v1.5.1
 readonly go_grpc_version=v1.75.0 go_genproto_version=v0.0.0-20250707201910-8d1bb00bc6a7
 readonly grpcio_version=1.71.0
 readonly grpc_java_version=1.68.2
+readonly protoc_gen_doc_version=v1.5.1
 
 work=$(mktemp -d)
 trap 'chmod -R u+w "$work"; rm -rf "$work"' EXIT
@@ -152,6 +153,20 @@ PY
   echo "python: generated, imported and run."
 }
 
+try_reference() {
+  need reference go protoc || return
+  export GOBIN=$PWD/bin
+  fetch reference go install "github.com/pseudomuto/protoc-gen-doc/cmd/protoc-gen-doc@$protoc_gen_doc_version" || return
+  try reference protoc -Iproto --plugin=bin/protoc-gen-doc --doc_out=. --doc_opt=html,reference.html \
+    $(find proto -name '*.proto') || return
+  # Every method is there, in the words of its comment.
+  local method
+  for method in $(sed -n 's/^  rpc \([A-Za-z]*\)(.*/\1/p' proto/sessiond/v1/*.proto); do
+    grep -q "<td>$method</td>" reference.html || { echo "reference: $method is not in it."; failed+=(reference); return; }
+  done
+  echo "reference: generated."
+}
+
 try_java() {
   need java protoc javac java mvn || return
   local jars
@@ -214,9 +229,9 @@ JAVA
 
 languages=()
 for language in "$@"; do
-  if [[ $language =~ ^(go|python|java)$ ]]; then languages+=("$language"); fi
+  if [[ $language =~ ^(go|python|java|reference)$ ]]; then languages+=("$language"); fi
 done
-[ ${#languages[@]} -gt 0 ] || languages=(go python java)
+[ ${#languages[@]} -gt 0 ] || languages=(go python java reference)
 for language in "${languages[@]}"; do "try_$language"; done
 [ ${#failed[@]} -eq 0 ] || { echo "Failed: ${failed[*]}."; exit 1; }
 [ ${#missing[@]} -eq 0 ] || { echo "Not tried: ${missing[*]}."; exit 77; }

@@ -1,20 +1,14 @@
 // grpc.health.v1 as clients see it, and what makes the daemon ready.
-#include <arpa/inet.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <httplib.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include <atomic>
-#include <chrono>
-#include <list>
 #include <memory>
 #include <string>
 
 #include "db/postgres/database_probe.h"
+#include "grpc/health/v1/health.grpc.pb.h"
 #include "grpcpp/grpcpp.h"
-#include "server/ops/admin_http.h"
 #include "server/ops/readiness.h"
 #include "server/rpc/health_service.h"
 #include "tests/service_host.h"
@@ -222,6 +216,22 @@ TEST_F(ReadinessTest, APortThatDoesNotAnswerIsNotReadyAndInTheEndNotAlive) {
   EXPECT_TRUE(readiness_.ready(At(62)));
 }
 
+TEST_F(ReadinessTest, APortThatLetsNobodyInForNowIsNotReadyButAlive) {
+  const absl::Status full = absl::ResourceExhaustedError("20 connections are open");
+  readiness_.Observe(1, At(0));
+  readiness_.ObserveOwnCall(absl::OkStatus(), At(0));
+  for (int second = 2; second <= 120; second += 2) {
+    readiness_.Observe(1, At(second));
+    readiness_.ObserveOwnCall(full, At(second));
+  }
+  EXPECT_FALSE(readiness_.ready(At(120)));
+  EXPECT_TRUE(readiness_.alive(At(120)));
+  EXPECT_EQ(readiness_.Checks(At(120))[2].detail, "lets nobody in for 2m: 20 connections are open");
+  readiness_.ObserveOwnCall(absl::OkStatus(), At(122));
+  readiness_.Observe(1, At(122));
+  EXPECT_TRUE(readiness_.ready(At(122)));
+}
+
 TEST_F(ReadinessTest, ADaemonThatGoesRoundNoMoreIsNotAlive) {
   EXPECT_TRUE(readiness_.alive(At(0)));  // It has not begun to.
   readiness_.ObserveOwnCall(absl::OkStatus(), At(0));
@@ -295,144 +305,6 @@ TEST_F(ReadinessTest, ADrainingDaemonIsNeverReadyAgain) {
   readiness_.StartDraining();
   readiness_.Observe(1, At(1));
   EXPECT_FALSE(readiness_.ready(At(1)));
-}
-
-TEST(AdminHttp, AnswersProbesAndScrapes) {
-  Readiness readiness;
-  const auto admin =
-      AdminHttp::Start({.listen = {"127.0.0.1", 0}, .readiness = &readiness, .metrics = [] {
-                          return std::string("up 1\n");
-                        }});
-  ASSERT_TRUE(admin.ok()) << admin.status();
-  httplib::Client client((*admin)->address().host, (*admin)->address().port);
-  EXPECT_EQ(client.Get("/livez")->status, 200);
-  EXPECT_EQ(client.Get("/readyz")->status, 503);
-  EXPECT_EQ(client.Get("/readyz")->body, "[-] database: never reached: not asked yet\nnot ready\n");
-  readiness.Observe(1, SteadyTime::Now());
-  EXPECT_EQ(client.Get("/readyz")->status, 200);
-  EXPECT_EQ(client.Get("/readyz")->body, "ready\n");
-  EXPECT_EQ(client.Get("/readyz?verbose")->body,
-            "[+] database: takes changes, schema 1\n[+] connections: enough\n"
-            "[+] port: answers\n[+] durability: nothing is to be kept\n"
-            "[+] serving: not draining\nready\n");
-  EXPECT_EQ(client.Get("/metrics")->body, "up 1\n");
-  EXPECT_EQ(client.Get("/nothing")->status, 404);
-  EXPECT_EQ(client.Get("/readyz?a=b&verbose=1")->body, client.Get("/readyz?verbose")->body);
-  EXPECT_EQ(client.Get("/readyz?verbosely")->body, "ready\n");
-  EXPECT_EQ(client.Post("/livez", "", "text/plain")->status, 405);
-  EXPECT_EQ(client.Head("/livez")->status, 200);
-  EXPECT_EQ(client.Head("/livez")->body, "");
-  EXPECT_EQ(client.Get("/livez", {{"a", std::string(10'000, 'x')}})->status, 431);
-}
-
-// A peer that says of a request what it is told to, and no more.
-class Peer {
- public:
-  explicit Peer(const Address& address) {
-    sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(address.port), .sin_addr = {}};
-    inet_pton(AF_INET, address.host.c_str(), &to.sin_addr);
-    EXPECT_EQ(connect(fd_, reinterpret_cast<sockaddr*>(&to), sizeof(to)), 0);
-  }
-  ~Peer() { close(fd_); }
-  Peer(const Peer&) = delete;
-
-  bool Say(absl::string_view text) { return send(fd_, text.data(), text.size(), MSG_NOSIGNAL) > 0; }
-  // All that is answered, until the connection is closed.
-  std::string Hear() {
-    std::string heard;
-    for (char c; recv(fd_, &c, 1, 0) == 1;) heard += c;
-    return heard;
-  }
-
- private:
-  const int fd_ = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-};
-
-class AdminHttpAmongPeersTest : public testing::Test {
- protected:
-  // How long a probe takes.
-  absl::Duration Probe() {
-    httplib::Client client(admin_->address().host, admin_->address().port);
-    const absl::Time begin = absl::Now();
-    const auto answer = client.Get("/livez");
-    EXPECT_TRUE(answer && answer->status == 200);
-    return absl::Now() - begin;
-  }
-
-  Readiness readiness_;
-  std::unique_ptr<AdminHttp> admin_ =
-      AdminHttp::Start({.listen = {"127.0.0.1", 0},
-                        .readiness = &readiness_,
-                        .metrics = [] { return std::string(1 << 20, '#'); }})
-          .value();
-};
-
-TEST_F(AdminHttpAmongPeersTest, PeersThatDawdleKeepNobodyWaiting) {
-  std::list<Peer> slow;
-  for (int i = 0; i < 50; ++i) {
-    slow.emplace_back(admin_->address()).Say("GET /livez HTTP/1.1\r\nHost: ");
-  }
-  // And some that ask for much, and read nothing.
-  for (int i = 0; i < 20; ++i)
-    slow.emplace_back(admin_->address()).Say("GET /metrics HTTP/1.1\r\n\r\n");
-  for (int i = 0; i < 20; ++i) {
-    for (Peer& peer : slow) peer.Say("x");
-    EXPECT_LT(Probe(), absl::Seconds(1));
-  }
-  // The slow are answered, too, once they have said all.
-  ASSERT_TRUE(slow.front().Say("\r\n\r\n"));
-  EXPECT_EQ(slow.front().Hear().substr(0, 15), "HTTP/1.1 200 OK");
-}
-
-TEST_F(AdminHttpAmongPeersTest, ManyThatOnlyConnectKeepNobodyWaiting) {
-  std::list<Peer> idle;
-  for (int i = 0; i < 500; ++i) idle.emplace_back(admin_->address());
-  EXPECT_LT(Probe(), absl::Seconds(1));
-  // Whoever has been there longest made room.
-  EXPECT_EQ(idle.front().Hear(), "");
-}
-
-TEST_F(AdminHttpAmongPeersTest, AConnectionEndsInTimeWhateverItDoes) {
-  admin_ = AdminHttp::Start({.listen = {"127.0.0.1", 0},
-                             .readiness = &readiness_,
-                             .time_max = std::chrono::milliseconds(300)})
-               .value();
-  Peer idle(admin_->address());
-  Peer trickles(admin_->address());
-  const absl::Time begin = absl::Now();
-  while (trickles.Say("x") && absl::Now() - begin < absl::Seconds(15))
-    absl::SleepFor(absl::Milliseconds(10));
-  EXPECT_LT(absl::Now() - begin, absl::Seconds(10));
-  EXPECT_EQ(idle.Hear(), "");
-}
-
-TEST_F(AdminHttpAmongPeersTest, ItEndsWhoeverIsThere) {
-  Peer idle(admin_->address());
-  Peer unread(admin_->address());
-  unread.Say("GET /metrics HTTP/1.1\r\n\r\n");
-  Probe();  // So that both were seen.
-  admin_ = nullptr;
-  EXPECT_EQ(idle.Hear(), "");
-}
-
-TEST_F(AdminHttpAmongPeersTest, WhatIsNoRequestIsToldSo) {
-  for (const char* bad : {"GET /\r\n\r\n", "GET / HTTP/2\r\n\r\n", "PRI * HTTP/2.0\r\n\r\n",
-                          "\x16\x03\x01\r\n\r\n"}) {
-    Peer peer(admin_->address());
-    peer.Say(bad);
-    EXPECT_EQ(peer.Hear().substr(0, 12), "HTTP/1.1 400") << bad;
-  }
-  Probe();
-}
-
-TEST(AdminHttp, RefusesAPortThatIsTaken) {
-  Readiness readiness;
-  const auto first = AdminHttp::Start({.listen = {"127.0.0.1", 0}, .readiness = &readiness});
-  ASSERT_TRUE(first.ok()) << first.status();
-  const auto second = AdminHttp::Start({.listen = (*first)->address(), .readiness = &readiness});
-  EXPECT_EQ(second.status().code(), absl::StatusCode::kUnavailable);
-  EXPECT_EQ(ProbeAddress((*first)->address(), "--admin-listen").code(),
-            absl::StatusCode::kAlreadyExists);
 }
 
 }  // namespace

@@ -1,7 +1,9 @@
 // An issuer's keys, from files and from a real https server that does all that servers do.
+#include <dlfcn.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <httplib.h>
+#include <netdb.h>
 #include <openssl/pem.h>
 
 #include <atomic>
@@ -16,9 +18,50 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/notification.h"
 #include "server/identity/jwks_source.h"
 #include "server/identity/openssl.h"
 #include "test_ca.h"
+
+namespace sessiond::identity {
+namespace {
+
+constexpr absl::string_view kSlowName = "slow.example";
+
+// While it lives, kSlowName is being resolved until Answer; then there is no such name.
+class SlowName {
+ public:
+  SlowName() { now = this; }
+  ~SlowName() { now = nullptr; }
+  void AwaitAsked() { asked_.WaitForNotification(); }
+  void Answer() { answered_.Notify(); }
+  void Resolve() {
+    asked_.Notify();
+    answered_.WaitForNotification();
+  }
+
+  static std::atomic<SlowName*> now;
+
+ private:
+  absl::Notification asked_, answered_;
+};
+std::atomic<SlowName*> SlowName::now = nullptr;
+
+}  // namespace
+}  // namespace sessiond::identity
+
+// In place of the C library's, for all of this program.
+extern "C" int getaddrinfo(const char* name, const char* service, const addrinfo* hints,
+                           addrinfo** found) {
+  using sessiond::identity::SlowName;
+  static const auto real =
+      reinterpret_cast<decltype(&getaddrinfo)>(dlsym(RTLD_NEXT, "getaddrinfo"));
+  if (name != nullptr && name == sessiond::identity::kSlowName) {
+    if (SlowName* slow = SlowName::now; slow != nullptr) slow->Resolve();
+    return EAI_NONAME;
+  }
+  return real(name, service, hints, found);
+}
 
 namespace sessiond::identity {
 namespace {
@@ -299,6 +342,18 @@ TEST_F(JwksSourceTest, WhatIsNotThereIsNamed) {
               HasSubstr("https://127.0.0.1:1/jwks cannot be read: it cannot be connected to"));
 }
 
+// A name is resolved for as long as the test wants.
+TEST_F(JwksSourceTest, ASourceThatGoesAwayDoesNotWaitForANameToBeResolved) {
+  SlowName slow;
+  {
+    const auto source = Start({.location = "https://" + std::string(kSlowName) + "/jwks.json"});
+    slow.AwaitAsked();
+  }  // It would never return.
+  EXPECT_FALSE(JwksSource::AwaitEnded(absl::ZeroDuration()));
+  slow.Answer();
+  EXPECT_TRUE(JwksSource::AwaitEnded(kPatience));
+}
+
 TEST_F(JwksSourceTest, AnAnswerUnderWayIsBrokenOff) {
   Issuer issuer(ca_.IssueServer());
   std::atomic<bool> over = false;
@@ -311,6 +366,7 @@ TEST_F(JwksSourceTest, AnAnswerUnderWayIsBrokenOff) {
     while (issuer.requests() == 0) std::this_thread::yield();
     EXPECT_EQ(Kids(*source), "");
   }
+  EXPECT_TRUE(JwksSource::AwaitEnded(kPatience));
   EXPECT_LT(SteadyTime::Now() - begin, kPatience);
   over = true;
 }

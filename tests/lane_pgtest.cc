@@ -314,7 +314,10 @@ class CommitsUnanswered {
             pid);
       } while (state == "active");
       waits = state == "waits";
+      // Gone before anybody looks for who waits.
       database_.Ask("SELECT pg_terminate_backend(" + pid + ")::text");
+      while (database_.Ask("SELECT count(*)::text FROM pg_stat_activity WHERE pid = " + pid) != "0")
+        ASSERT_LT(SteadyTime::Now(), give_up);
     }
   }
   static std::string Pid(Connection& connection) {
@@ -350,10 +353,11 @@ TEST(Lane, AGroupThatCommittedBeforeItsConnectionDiedAnswersAsItsChangesLeftTheS
   submit(SetLabel(id, "a", "1"));
   pending.back()->Wait();
   {
-    // What comes while the lane waits for a lock makes one group; who waits with it gives up.
+    // What comes while the lane waits for a lock makes one group; who waits with it gives up. The
+    // lock is of a row: a partition may have sessions of the group, too.
     const auto lock = database.Connect();
-    ASSERT_TRUE(lock->Execute(absl::StrCat("BEGIN; SELECT FROM partitions WHERE partition = ",
-                                           PartitionOf(decoy.session_id(), 64), " FOR UPDATE"),
+    ASSERT_TRUE(lock->Execute("BEGIN; SELECT FROM sessions WHERE id = '" + decoy.session_id() +
+                                  "' FOR UPDATE",
                               TestDeadline())
                     .ok());
     Pending gives_up(*store, SetLabel(decoy.session_id(), "decoy", "x"),
@@ -800,6 +804,7 @@ TEST(Lane, BackendsKilledAtRandomLoseNothingAndDoubleNothing) {
           if (outcome.ok()) continue;
           ++refused;
           EXPECT_EQ(ReasonOf(outcome.status()), v1::DATABASE_UNAVAILABLE) << outcome.status();
+          absl::SleepFor(absl::Milliseconds(1));  // As callers do, so that the lanes can connect.
         }
       }
       --at_work;
@@ -808,8 +813,9 @@ TEST(Lane, BackendsKilledAtRandomLoseNothingAndDoubleNothing) {
   std::mt19937_64 random(seed);
   int kills = 0;
   const auto connection = database.Connect();
-  while (at_work > 0) {
-    absl::SleepFor(absl::Microseconds(random() % 60'000));
+  // Ever more rarely, so that on a machine of any speed something gets done between two of them.
+  for (uint64_t pause_max = 60'000; at_work > 0; pause_max += 1'000) {
+    absl::SleepFor(absl::Microseconds(random() % pause_max));
     TerminateLanes(*connection);
     ++kills;
   }

@@ -299,6 +299,17 @@ TEST_F(HostsTest, WhyEachWasNotReachedIsSaid) {
   EXPECT_TRUE(absl::StrContains(why, "/nonexistent:5432: ")) << why;
 }
 
+// As is one whose processor is busy, above all with all who connect to it again at the same time.
+TEST_F(HostsTest, OneThatIsSlowIsReachedInTheEnd) {
+  answers_.Delay(absl::Milliseconds(100));
+  Link link({.connection = {.dsn = Via(database_, {&answers_})},
+             .primary = std::make_shared<Primary>(),
+             .connect_timeout = absl::Milliseconds(150)});
+  EXPECT_FALSE(link.Connect().ok());
+  const SteadyTime give_up = TestDeadline();
+  while (!link.Connect().ok()) ASSERT_LT(SteadyTime::Now(), give_up);
+}
+
 TEST_F(HostsTest, ConnectTimeoutIsHonoured) {
   const SteadyTime begin = SteadyTime::Now();
   const auto connection = Connection::Open(

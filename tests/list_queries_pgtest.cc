@@ -389,15 +389,19 @@ TEST(Rows, ALoadedSessionNamesItsBlockingErrorsOldestFirst) {
                    ($2, 'uncounted', 1, '2026-01-01Z', NULL))
            AS e (session_id, error_id, severity, created_at, resolved_at))sql",
              {SessionId(3), SessionId(2)}});
-  const Result result = world.Ask({kLoadSessions.sql,
-                                   {"{0}", absl::StrFormat(R"sql({"(0,%s,0,0)","(0,%s,1,0)"})sql",
-                                                           SessionId(2), SessionId(3))}});
+  const Result result = world.Ask(
+      {kLoadSessions.sql,
+       {"{0}", absl::StrFormat(R"sql({"(0,%s,0,0)","(0,%s,0,0)"})sql", SessionId(2), SessionId(3)),
+        "{}", "{}", "{}"}});
   ASSERT_EQ(result.rows(), 2);
-  std::map<int, std::string> ids;
-  for (int row = 0; row < 2; ++row)
-    ids[result.Int4(row, 0)] = std::string(result.Text(row, 1 + kSessionColumnCount));
-  EXPECT_EQ(ids[0], "");
-  EXPECT_EQ(ids[1], "c,a,b");
+  std::map<std::string, std::string> ids;
+  for (int row = 0; row < 2; ++row) {
+    v1::Session session;
+    ReadSession(result, row, 1, &session);
+    ids[session.session_id()] = std::string(result.Text(row, 1 + kSessionColumnCount));
+  }
+  EXPECT_EQ(ids[SessionId(2)], "");
+  EXPECT_EQ(ids[SessionId(3)], "c,a,b");
 }
 
 // ---- Filters

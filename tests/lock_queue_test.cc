@@ -30,6 +30,7 @@ TEST(LockQueue, ACreationWhoseRequestIsLockedDoesNotOvertakeThoseOfItsSession) {
   Item locked("other", 7), first("one", 1), free("two", 1), second("one", 7), third("one", 1);
   std::vector<Submission*> group = {&first, &free, &second, &third};
   LockQueue queue(options, catalog, clock);
+  queue.Start();
   queue.Add({{&locked, Blocked::By::kPartition, 7}});
   queue.TakeOver(&group);
   EXPECT_EQ(group, std::vector<Submission*>{&free});

@@ -32,6 +32,14 @@ absl::Status Parse(const std::string& bytes, Request* request) {
   return ParseRequest(buffer, request);
 }
 
+// Of the first violation.
+std::string FieldOf(const absl::Status& status) {
+  google::rpc::BadRequest bad;
+  const auto payload = status.GetPayload("type.googleapis.com/google.rpc.BadRequest");
+  if (payload.has_value()) bad.ParseFromString(std::string(*payload));
+  return bad.field_violations().empty() ? "" : bad.field_violations(0).field();
+}
+
 v1::UpdateSessionRequest Sample() {
   v1::UpdateSessionRequest request;
   EXPECT_TRUE(google::protobuf::TextFormat::ParseFromString(
@@ -159,6 +167,30 @@ TEST(ParseRequest, RefusesBottomlessNesting) {
     EXPECT_EQ(ReasonOf(status), v1::INVALID_FIELD);
     EXPECT_NE(status.message().find("nested too deeply"), absl::string_view::npos) << status;
   }
+}
+
+// What takes much more memory than it has bytes.
+TEST(ParseRequest, RefusesTooManyFieldsUnparsed) {
+  const auto with_values = [](int values) {
+    v1::CreateSessionRequest request;
+    auto* list =
+        (*request.mutable_session()->mutable_context()->mutable_fields())["k"].mutable_list_value();
+    for (int i = 0; i < values; ++i) list->add_values();
+    return request.SerializeAsString();
+  };
+  // Session, context, entry, key, value and list are counted, too.
+  v1::CreateSessionRequest request;
+  EXPECT_TRUE(Parse(with_values(500'000 - 6), &request).ok());
+  EXPECT_EQ(request.session().context().fields().at("k").list_value().values_size(), 500'000 - 6);
+  v1::CreateSessionRequest refused;
+  const absl::Status status = Parse(with_values(500'000 - 5), &refused);
+  EXPECT_EQ(ReasonOf(status), v1::INVALID_FIELD) << status;
+  EXPECT_EQ(FieldOf(status), "session.context") << status;
+  EXPECT_FALSE(refused.has_session());
+  v1::LookupSessionsRequest ids;
+  for (int i = 0; i <= 500'000; ++i) ids.add_session_ids();
+  EXPECT_EQ(FieldOf(Parse(ids.SerializeAsString(), &ids)), "session_ids");
+  EXPECT_EQ(ReasonOf(Parse(std::string(1'100'000, '\x0a'), &refused)), v1::INVALID_FIELD);
 }
 
 TEST(SerializeReply, RefusesWhatIsTooLarge) {

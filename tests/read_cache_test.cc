@@ -43,6 +43,13 @@ TEST(ReadCache, RecallsWhatWasFoundAndForgetsWhatWasNot) {
   EXPECT_FALSE(memory.Knows({"one"}));
 }
 
+TEST(ReadCache, DoesNotKnowWhatTheAskerMayNotSee) {
+  ReadCache memory(kPlenty);
+  memory.Keep({"one"}, {{ASession(), 7}}, kNow, 1);
+  EXPECT_TRUE(memory.Knows({"one"}, Scope()));
+  EXPECT_FALSE(memory.Knows({"one"}, Scope({"other"}, std::nullopt)));
+}
+
 TEST(ReadCache, KeepsASessionAsLongAsItLooksTheSame) {
   ReadCache memory(kPlenty);
   const absl::Time until = kNow + absl::Seconds(5);

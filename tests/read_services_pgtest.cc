@@ -7,7 +7,9 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
 #include "server/rpc/artifact_service.h"
 #include "server/rpc/error_service.h"
@@ -155,6 +157,52 @@ TEST(ReadServices, WhatASessionHasNoneOfIsAnEmptyPageOrNotFound) {
   ASSERT_TRUE(page.ok());
   EXPECT_EQ(page->messages_size(), 0);
   EXPECT_EQ(page->next_page_token(), "");
+}
+
+TEST(ReadServices, ALookUpAnswersInTheOrderAskedHoweverManyAreReadAtATime) {
+  Services services;
+  v1::LookupSessionsRequest request;
+  request.add_session_ids(kLive);
+  // More than are read at a time.
+  for (int i = 0; i < 300; ++i)
+    request.add_session_ids(absl::StrFormat("00000000-0000-7000-9000-%012d", i * 7919 % 300));
+  for (const char* id : {"no id", kArchived, kDeleted, kEmpty, kLive}) request.add_session_ids(id);
+  const auto found = Wait(services.sessions.LookupSessions(Call(), request));
+  ASSERT_TRUE(found.ok()) << found.status();
+  ASSERT_EQ(found->results_size(), request.session_ids_size());
+  for (int i = 0; i < found->results_size(); ++i) {
+    const v1::SessionLookup& result = found->results(i);
+    const std::string& id = request.session_ids(i);
+    ASSERT_EQ(result.session_id(), id);
+    const bool is_there = id == kLive || id == kEmpty;
+    EXPECT_EQ(result.found(), is_there) << id;
+    EXPECT_EQ(result.session().session_id(), is_there ? id : "");
+  }
+  const auto reason = [&](int from_end) {
+    return found->results(found->results_size() - from_end).reason();
+  };
+  EXPECT_EQ(reason(5), v1::SessionLookup::INVALID_FORMAT);
+  EXPECT_EQ(reason(4), v1::SessionLookup::ARCHIVED);
+  EXPECT_EQ(reason(3), v1::SessionLookup::DELETED);
+}
+
+TEST(ReadServices, ALookUpOfMoreThanAReplyHoldsIsRefused) {
+  Services services;
+  services.Execute(absl::StrCat(
+      "UPDATE sessions SET context = jsonb_build_object('k', repeat('x', 60000)) WHERE id = '",
+      kLive, "'"));
+  v1::LookupSessionsRequest request;
+  for (int i = 0; i < 69; ++i) request.add_session_ids(kLive);
+  auto found = Wait(services.sessions.LookupSessions(Call(), request));
+  ASSERT_TRUE(found.ok()) << found.status();
+  EXPECT_EQ(found->results_size(), 69);
+  // It stops where it is clear, long before it has made a thousand.
+  for (int i = 0; i < 900; ++i) request.add_session_ids(kLive);
+  found = Wait(services.sessions.LookupSessions(Call(), request));
+  EXPECT_EQ(ReasonOf(found.status()), v1::PAYLOAD_TOO_LARGE) << found.status();
+  int64_t size = 0;
+  ASSERT_TRUE(absl::SimpleAtoi(ErrorInfoOf(found.status()).metadata().at("size"), &size));
+  EXPECT_LT(size, 4'300'000);
 }
 
 TEST(ReadServices, ReadersGetWhatIsDerivedForThem) {

@@ -13,7 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "proto/embedded.h"
-#include "server/rpc/grpc_status.h"
+#include "server/rpc/status.h"
 
 namespace sessiond {
 namespace {

@@ -20,7 +20,7 @@ class ServiceHost {
     }
     queue_ = std::make_unique<rpc::CallQueue>(builder.AddCompletionQueue());
     server_ = builder.BuildAndStart();
-    for (rpc::StandardService* standard : services) standard->Accept(*queue_);
+    for (rpc::StandardService* standard : services) standard->Accept(*queue_, shared_);
     queue_->Start();
     channel_ = server_->InProcessChannel({});
   }
@@ -33,6 +33,7 @@ class ServiceHost {
   const std::shared_ptr<grpc::Channel>& channel() const { return channel_; }
 
  private:
+  rpc::GrpcStream::Shared shared_;
   std::unique_ptr<rpc::CallQueue> queue_;
   std::unique_ptr<grpc::Server> server_;
   std::shared_ptr<grpc::Channel> channel_;

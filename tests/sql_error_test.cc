@@ -3,7 +3,11 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <spdlog/sinks/ostream_sink.h>
+#include <spdlog/spdlog.h>
 
+#include <memory>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -61,6 +65,23 @@ TEST(SqlError, PostgresWordsAboutThingsAreKeptAndThoseAboutValuesAreNot) {
   const absl::Status value =
       SqlError("22P02", "a trip", "ERROR:  invalid input syntax for type uuid: \"secret\"", true);
   EXPECT_EQ(TroubleOf(value), "");
+}
+
+TEST(SqlError, NoLogHasTheWordsThatQuoteValues) {
+  std::ostringstream said;
+  const auto before = spdlog::default_logger();
+  auto logger = std::make_shared<spdlog::logger>(
+      "test", std::make_shared<spdlog::sinks::ostream_sink_mt>(said));
+  logger->set_level(spdlog::level::debug);
+  spdlog::set_default_logger(logger);
+  SqlError("22P02", "a trip", "ERROR:  invalid input syntax for type uuid: \"secret\"", false)
+      .IgnoreError();
+  SqlError("23514", "a trip", "ERROR:  new row violates check constraint \"c\"", true)
+      .IgnoreError();
+  spdlog::set_default_logger(before);
+  EXPECT_THAT(said.str(), HasSubstr("sqlstate 22P02 in a trip"));
+  EXPECT_THAT(said.str(), Not(HasSubstr("secret")));
+  EXPECT_THAT(said.str(), HasSubstr("check constraint \"c\""));
 }
 
 TEST(ConnectionRefused, TellsTheServersCodeWhereItHasSpoken) {

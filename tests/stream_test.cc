@@ -15,6 +15,7 @@
 #include "server/rpc/server.h"
 #include "sessiond/v1/admin_service.grpc.pb.h"
 #include "sessiond/v1/session_service.grpc.pb.h"
+#include "state_machine/refusal.h"
 
 namespace sessiond::rpc {
 namespace {
@@ -61,6 +62,8 @@ class FakeService {
     co_return absl::OkStatus();
   }
 
+  // A request with this line may not be sent.
+  int refused_line = 0;
   // When not 0, watchers are written to without end.
   std::size_t flood_bytes = 0;
   std::atomic<int> written = 0;
@@ -71,12 +74,26 @@ class StreamTest : public testing::Test {
  protected:
   StreamTest() : metrics_(Services()), journal_(metrics_) {
     ServerOptions options{.listeners = {{"127.0.0.1:0"}}};
-    options.methods = {Bind(service_, &FakeService::ImportSessions),
-                       Bind(service_, &FakeService::WatchSessions)};
-    server_ = Server::Start(std::move(options), metrics_, journal_).value();
+    options.dispatcher = &dispatcher_;
+    server_ = Server::Start(std::move(options), metrics_).value();
     channel_ = grpc::CreateChannel(absl::StrCat("127.0.0.1:", server_->ports().front()),
                                    grpc::InsecureChannelCredentials());
     context_.set_deadline(absl::ToChronoTime(absl::Now() + kPatience));
+  }
+
+  // As Bind makes it, with a check of the test's own in place of the caller's roles.
+  Method Checked() {
+    return {MethodOf<v1::ImportSessionsRequest>(), {}, [this](CallInfo, RawStream& raw) {
+              return HandleChecked(service_, raw);
+            }};
+  }
+  static Awaitable<absl::Status> HandleChecked(FakeService& service, RawStream& raw) {
+    FakeService::Imports stream(raw, [&service](const v1::ImportSessionsRequest& request) {
+      if (request.line() != service.refused_line) return absl::OkStatus();
+      return absl::Status(Refusal(v1::NOT_ALLOWED, "Not this one."));
+    });
+    const absl::Status status = co_await service.ImportSessions({}, stream);
+    co_return stream.refusal().ok() ? status : stream.refusal();
   }
 
   static std::vector<std::string> Services() {
@@ -102,6 +119,8 @@ class StreamTest : public testing::Test {
   FakeService service_;
   Metrics metrics_;
   Journal journal_;
+  Dispatcher dispatcher_{
+      {Checked(), Bind(service_, &FakeService::WatchSessions)}, nullptr, metrics_, journal_};
   std::unique_ptr<Server> server_;
   std::shared_ptr<grpc::Channel> channel_;
   grpc::ClientContext context_;
@@ -129,6 +148,17 @@ TEST_F(StreamTest, ARefusedMessageEndsTheStreamWithItsReason) {
   const grpc::Status status = stream->Finish();
   EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
   EXPECT_EQ(ReasonOf(status), "INVALID_FIELD");
+}
+
+TEST_F(StreamTest, AMessageThatItsCallerMayNotSendIsRefused) {
+  service_.refused_line = 2;
+  const auto stream = Import();
+  v1::ImportSessionsResponse response;
+  ASSERT_TRUE(stream->Write(Imported(1)) && stream->Read(&response));
+  ASSERT_TRUE(stream->Write(Imported(2)));
+  EXPECT_FALSE(stream->Read(&response));
+  const grpc::Status status = stream->Finish();
+  EXPECT_EQ(ReasonOf(status), "NOT_ALLOWED") << status.error_message();
 }
 
 TEST_F(StreamTest, AHandlerThatWaitsHearsThatItsClientLeft) {

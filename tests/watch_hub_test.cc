@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "server/watch/hub.h"
+#include "server/watch/watching.h"
 
 namespace sessiond::watch {
 namespace {
@@ -23,6 +24,20 @@ constexpr int kPartitions = 4;
 const SteadyTime kNow = SteadyTime::Now();
 
 using Place = std::pair<int16_t, int64_t>;
+
+// What is stored is sent in parts, of which none is left out and none comes twice.
+TEST(TakeFirst, TakesSoManyPositionsAndLeavesTheRest) {
+  std::vector<Range> ranges = {{0, 10, 15}, {1, 0, 1}, {3, 7, 20}};
+  std::vector<std::vector<std::string>> parts;
+  while (!ranges.empty()) {
+    std::vector<std::string>& part = parts.emplace_back();
+    for (const Range& range : TakeFirst(4, &ranges))
+      part.push_back(absl::StrCat(range.partition, ": ", range.after, "-", range.upto));
+  }
+  EXPECT_THAT(
+      parts, ElementsAre(ElementsAre("0: 10-14"), ElementsAre("0: 14-15", "1: 0-1", "3: 7-9"),
+                         ElementsAre("3: 9-13"), ElementsAre("3: 13-17"), ElementsAre("3: 17-20")));
+}
 
 ChangePtr MakeChange(int16_t partition, int64_t position, const std::string& owner = "ada") {
   auto session = std::make_shared<v1::Session>();

@@ -221,6 +221,38 @@ TEST_F(WatcherTest, ADaemonThatFallsSilentIsLeft) {
   EXPECT_EQ(troubles_[0].message(), "Nothing was heard for 100ms");
 }
 
+TEST_F(WatcherTest, AfterASilenceTheStreamGoesOnThroughAnotherChannel) {
+  options_.silence_max = absl::Milliseconds(150);
+  FakeServer other;
+  other.sessions.NextWatch({Bookmark("a"), Change("s1", 2, "b")});
+  options_.reconnect = [&other] { return MakeChannel(other.Address()); };
+  server_.sessions.NextWatch({Bookmark("a")});
+  Watch("s1#2");
+  EXPECT_THAT(heard_, ElementsAre("bookmark", "(resumed)", "s1#2"));
+  EXPECT_THAT(Requests(), SizeIs(1));
+  EXPECT_THAT(other.sessions.Requests(), ElementsAre("resume_token: \"a\""));
+}
+
+TEST_F(WatcherTest, ATokenFileKeepsThePosition) {
+  std::string folder = testing::TempDir() + "watch.XXXXXX";
+  ASSERT_NE(mkdtemp(folder.data()), nullptr);
+  options_.token_file = folder + "/position";
+  v1::WatchSessionsRequest request;
+  request.set_initial_state(true);
+  server_.sessions.NextWatch({Bookmark("a"), Change("s1", 2, "b"), Change("s1", 3, "c")});
+  Watch("s1#3", request);
+  server_.sessions.NextWatch({Bookmark("c"), Change("s1", 4, "d")});
+  Watch("s1#4", request);
+  EXPECT_THAT(heard_, ElementsAre("bookmark", "s1#2", "s1#3", "bookmark", "s1#4"));
+  EXPECT_THAT(Requests(), ElementsAre("initial_state: true", "resume_token: \"c\""));
+
+  options_.token_file = folder + "/missing/position";
+  server_.sessions.NextWatch({Bookmark("e"), Change("s1", 5, "f")});
+  Watch("s1#5", request);
+  EXPECT_EQ(heard_.back(), "NOT_FOUND");
+  EXPECT_THAT(std::string(status_.message()), HasSubstr(options_.token_file));
+}
+
 TEST_F(WatcherTest, ADaemonWhoseHeartBeatsIsNot) {
   options_.silence_max = absl::Seconds(2);
   server_.sessions.NextWatch({Bookmark("a")});
@@ -267,12 +299,13 @@ TEST_F(WatcherTest, RefusalsThatPassByThemselvesDoNot) {
     server_.sessions.RefuseNext(Refusal(reason, "not now"));
   }
   server_.sessions.RefuseNext(absl::CancelledError("in a hurry"));
-  server_.sessions.RefuseNext(absl::InternalError("Received RST_STREAM with error code 2"));
+  server_.sessions.RefuseNext(absl::InternalError("A proxy's time has passed"));
+  server_.sessions.RefuseNext(absl::UnknownError("A proxy was restarted"));
   server_.sessions.NextWatch({}, absl::OkStatus());
   server_.sessions.NextWatch({Bookmark("a")});
   Watch("bookmark");
   EXPECT_THAT(heard_, ElementsAre("(resumed)", "bookmark"));
-  EXPECT_THAT(troubles_, SizeIs(6));
+  EXPECT_THAT(troubles_, SizeIs(7));
 }
 
 TEST_F(WatcherTest, AnExpiredTokenIsHandedToTheCallerWithTheOldest) {

@@ -197,10 +197,12 @@ func TestThePauseIsAsLongAsTheDaemonAsksFor(t *testing.T) {
 				t.Errorf("The hook was called %d times", len(retries))
 			}
 			if each.attempts == 2 {
-				if gap := calls[1].at.Sub(calls[0].at); gap < each.least || gap > each.most {
+				// How much longer it was than it was to be is the machine's doing.
+				if gap := calls[1].at.Sub(calls[0].at); gap < each.least {
 					t.Errorf("The pause was %v", gap)
 				}
-				if retries[0].Attempt != 1 || retries[0].Pause < each.least || !errors.Is(retries[0].Err, sessiond.ErrTemporary) {
+				if retries[0].Attempt != 1 || retries[0].Pause < each.least || retries[0].Pause > each.most ||
+					!errors.Is(retries[0].Err, sessiond.ErrTemporary) {
 					t.Errorf("The hook was told %+v", retries[0])
 				}
 			}
@@ -213,10 +215,12 @@ func TestPausesGrowAndAreDrawn(t *testing.T) {
 		return nil, unavailable
 	}}
 	var pauses []time.Duration
-	client := f.serve(t, sessiond.WithTimeout(400*time.Millisecond), sessiond.WithBackoff(10*time.Millisecond,
+	client := f.serve(t, sessiond.WithTimeout(time.Second), sessiond.WithBackoff(10*time.Millisecond,
 		40*time.Millisecond),
 		sessiond.WithOnRetry(func(_ context.Context, retry sessiond.Retry) { pauses = append(pauses, retry.Pause) }))
-	if _, err := client.GetSession(t.Context(), &sessiondv1.GetSessionRequest{}); !errors.Is(err, sessiond.ErrTemporary) ||
+	// The deadline may end the last attempt, or come before the next.
+	_, err := client.GetSession(t.Context(), &sessiondv1.GetSessionRequest{})
+	if !(errors.Is(err, sessiond.ErrTemporary) || errors.Is(err, context.DeadlineExceeded)) ||
 		!strings.Contains(err.Error(), "attempts") {
 		t.Errorf("It was %v", err)
 	}

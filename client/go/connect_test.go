@@ -206,7 +206,11 @@ func TestTLSAndMutualTLS(t *testing.T) {
 			f.listen(t, grpc.Creds(credentials.NewTLS(
 				&tls.Config{Certificates: []tls.Certificate{pair}, ClientAuth: each.auth, ClientCAs: roots,
 					MinVersion: tls.VersionTLS12})))
-			client, err := sessiond.Dial(sessiond.WithTimeout(500*time.Millisecond), each.option,
+			patience := 500 * time.Millisecond // For what will not come.
+			if each.connected {
+				patience = 10 * time.Second
+			}
+			client, err := sessiond.Dial(sessiond.WithTimeout(patience), each.option,
 				sessiond.WithAddress(f.address), sessiond.WithToken("t"))
 			if err != nil {
 				t.Fatal(err)

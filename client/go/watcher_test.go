@@ -166,8 +166,8 @@ func TestALoopThatTakesItsTimeIsNoSilence(t *testing.T) {
 	}}
 	client := f.serve(t)
 	for range client.Watch(t.Context(), &sessiondv1.WatchSessionsRequest{},
-		sessiond.WithSilence(50*time.Millisecond)).Responses() {
-		time.Sleep(120 * time.Millisecond) // Longer than the silence that is borne: the loop's own time, not the daemon's.
+		sessiond.WithSilence(500*time.Millisecond)).Responses() {
+		time.Sleep(700 * time.Millisecond) // Longer than the silence that is borne: the loop's own time, not the daemon's.
 	}
 	if streams != 1 {
 		t.Errorf("There were %d streams", streams)

@@ -4,7 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "client/credential_files.h"
+#include "client/cpp/credential_files.h"
 #include "client/sessionctl/contexts.h"
 #include "client/sessionctl/server_address.h"
 

@@ -4,7 +4,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/strip.h"
-#include "client/credential_files.h"
+#include "client/cpp/credential_files.h"
 #include "client/sessionctl/contexts.h"
 #include "client/sessionctl/flags.h"
 #include "client/sessionctl/printable.h"

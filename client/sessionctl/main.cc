@@ -11,11 +11,11 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
+#include "client/cpp/steady_time.h"
 #include "client/sessionctl/contexts.h"
 #include "client/sessionctl/errors.h"
 #include "client/sessionctl/printable.h"
 #include "client/sessionctl/run.h"
-#include "client/steady_time.h"
 
 namespace sessiond::ctl {
 namespace {

@@ -8,8 +8,8 @@
 #include <string>
 
 #include "absl/strings/string_view.h"
+#include "client/cpp/steady_time.h"
 #include "client/sessionctl/output.h"
-#include "client/steady_time.h"
 
 namespace sessiond::ctl {
 

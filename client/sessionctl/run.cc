@@ -9,10 +9,10 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_split.h"
+#include "client/cpp/steady_time.h"
 #include "client/sessionctl/contexts.h"
 #include "client/sessionctl/printable.h"
 #include "client/sessionctl/tls_trouble.h"
-#include "client/steady_time.h"
 #include "grpc/health/v1/health.grpc.pb.h"
 
 namespace sessiond::ctl {

@@ -14,6 +14,7 @@
 #include "client/sessionctl/printable.h"
 #include "client/sessionctl/run.h"
 #include "client/sessionctl/watch_view.h"
+#include "sessiond/credentials.h"
 #include "sessiond/watcher.h"
 
 namespace sessiond::ctl {
@@ -112,6 +113,9 @@ absl::Status Watch(Run& run, WatchFlags& flags) {
   WatchOptions options;
   options.on_retry = [&](const absl::Status& why, absl::Duration) { view->Lost(why); };
   options.on_resume = [&](bool anew) { view->Resumed(anew); };
+  options.reconnect = [&run] {
+    return MakeChannel(run.connection.server, run.connection.credentials());
+  };
   Watcher watcher(*channel, flags.request, std::move(options));
   absl::Status status;
   {

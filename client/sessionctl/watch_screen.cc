@@ -24,11 +24,11 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "absl/synchronization/mutex.h"
+#include "client/cpp/steady_time.h"
 #include "client/sessionctl/printable.h"
 #include "client/sessionctl/progress.h"
 #include "client/sessionctl/views.h"
 #include "client/sessionctl/watch_view.h"
-#include "client/steady_time.h"
 
 namespace sessiond::ctl {
 namespace {

@@ -2,8 +2,11 @@
 // time all there are, up to a group's limits. What is not accepted is refused here.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
+#include <cstdint>
 #include <deque>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -13,6 +16,7 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "db/base/queue_delay.h"
 #include "db/base/steady_time.h"
 #include "state_machine/refusal.h"
 
@@ -25,10 +29,15 @@ struct InboxOptions {
   // The most taken out at once.
   std::size_t group_items_max = 256;
   std::size_t group_bytes_max = 1 << 20;
+  // One thread takes groups out, and how long they take decides who is let in (queue_delay.h).
+  bool sheds = false;
   // What waits, and what the caller can do instead of waiting: words for refusals.
   absl::string_view items = "changes";
   absl::string_view elsewhere = kRetryElsewhere;
 };
+
+// Who is let in for how long, while more comes than can be done.
+enum class Importance { kLow, kNormal, kHigh };
 
 // `Item` is cheap to copy: a pointer to what waits.
 template <class Item>
@@ -36,12 +45,16 @@ class Inbox {
  public:
   explicit Inbox(InboxOptions options) : options_(options) {}
 
-  // OVERLOADED: too many items wait already. DRAINING: it is closed.
-  absl::Status Push(Item item, std::size_t bytes) {
+  // OVERLOADED: too many items wait already, or it would wait in vain. DRAINING: it is closed.
+  absl::Status Push(Item item, std::size_t bytes,
+                    SteadyTime deadline = SteadyTime::InfiniteFuture(),
+                    Importance importance = Importance::kNormal) {
     absl::MutexLock lock(&mutex_);
     if (closed_) return Draining(options_.elsewhere);
     if (waiting_.size() >= options_.items_max || bytes_ + bytes > options_.bytes_max)
       return Overloaded(options_.items);
+    if (const auto delay = Refuses(deadline, importance); delay.has_value())
+      return Overloaded(options_.items, Spread(*delay));
     waiting_.push_back({item, bytes});
     bytes_ += bytes;
     if (waiting_.size() == 1) arrived_.Signal();
@@ -52,8 +65,10 @@ class Inbox {
   // and no more once group_bytes_max is reached. False when the inbox is closed and empty.
   bool Take(std::vector<Item>* group) {
     absl::MutexLock lock(&mutex_);
+    if (options_.sheds) delay_.Ended(SteadyTime::Now());
     while (waiting_.empty() && !closed_) arrived_.Wait(&mutex_);
     const bool taken = TakeLocked(group);
+    if (options_.sheds) delay_.Began(!waiting_.empty(), SteadyTime::Now());
     if (!waiting_.empty()) arrived_.Signal();  // Another thread takes the rest.
     return taken;
   }
@@ -68,6 +83,13 @@ class Inbox {
   std::size_t size() const {
     absl::MutexLock lock(&mutex_);
     return waiting_.size();
+  }
+
+  // OVERLOADED: an item of this deadline would not be let in now.
+  absl::Status Check(SteadyTime deadline) {
+    absl::MutexLock lock(&mutex_);
+    const auto delay = Refuses(deadline, Importance::kHigh);
+    return delay.has_value() ? Overloaded(options_.items, Spread(*delay)) : absl::OkStatus();
   }
 
  private:
@@ -89,11 +111,31 @@ class Inbox {
     return !group->empty();
   }
 
+  // Nothing, or when to come back.
+  std::optional<absl::Duration> Refuses(SteadyTime deadline, Importance importance) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    if (!options_.sheds) return std::nullopt;
+    const double groups_ahead =
+        std::max(static_cast<double>(waiting_.size()) / options_.group_items_max,
+                 static_cast<double>(bytes_) / options_.group_bytes_max);
+    constexpr double kShares[] = {0.5, 1, 2};
+    return delay_.Refuses(groups_ahead, deadline, kShares[static_cast<int>(importance)],
+                          SteadyTime::Now());
+  }
+
+  // Up to half of it more or less, so that those who are refused do not all come back at once. By
+  // the golden ratio successive numbers are spread evenly (Knuth, TAOCP 3, 6.4).
+  absl::Duration Spread(absl::Duration delay) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    return delay * (0.5 + (++refused_ * 2654435769u >> 16) / 65536.0);
+  }
+
   const InboxOptions options_;
   mutable absl::Mutex mutex_;
   absl::CondVar arrived_;
   std::deque<Entry> waiting_ ABSL_GUARDED_BY(mutex_);
   std::size_t bytes_ ABSL_GUARDED_BY(mutex_) = 0;
+  QueueDelay delay_ ABSL_GUARDED_BY(mutex_);
+  uint32_t refused_ ABSL_GUARDED_BY(mutex_) = 0;
   bool closed_ ABSL_GUARDED_BY(mutex_) = false;
 };
 

@@ -149,6 +149,14 @@ void Params::AddInt8Array(absl::Span<const int64_t> values) {
   }
   End();
 }
+void Params::AddTextArray(absl::Span<const std::optional<std::string>> values) {
+  BeginArray(kTextOid, values.size());
+  for (const std::optional<std::string>& value : values) {
+    Append4(buffer_, value.has_value() ? static_cast<int32_t>(value->size()) : -1);
+    buffer_.append(value.value_or(""));
+  }
+  End();
+}
 void Params::BeginRows(std::size_t size) {
   assert(!row_oid_at_.has_value());
   row_oid_at_ = buffer_.size() + 8;  // See BeginArray.
@@ -459,7 +467,13 @@ absl::Status Connection::WaitReadable(SteadyTime deadline) {
 absl::Status Connection::SessionError(const pg_result* result) const {
   const char* sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
   if (sqlstate == nullptr) sqlstate = "08006";
-  return SqlError(sqlstate, "a trip", Trimmed(PQresultErrorMessage(result)),
+  // Without the details, which quote the values of rows.
+  const auto field = [result](int code) {
+    const char* text = PQresultErrorField(result, code);
+    return absl::string_view(text == nullptr ? "" : text);
+  };
+  return SqlError(sqlstate, "a trip",
+                  absl::StrCat(field(PG_DIAG_SEVERITY), ":  ", field(PG_DIAG_MESSAGE_PRIMARY)),
                   expects_conflicts_ && absl::StartsWith(sqlstate, "23"));
 }
 

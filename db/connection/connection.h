@@ -40,6 +40,8 @@ class Params {
   void AddTimestamp(absl::Time value);
   void AddInt2Array(absl::Span<const int16_t> values);
   void AddInt8Array(absl::Span<const int64_t> values);
+  // Nothing is NULL.
+  void AddTextArray(absl::Span<const std::optional<std::string>> values);
   // One array of all rows, of the statement's row type: `write(row, out)` puts the fields of each
   // into a RowWriter, in the type's order. REQUIRES: called once for each statement.
   template <class Row, class Write>

@@ -201,7 +201,9 @@ class Attempt {
 
  private:
   enum class Stage { kConnecting, kAsking, kReached, kFailed };
-  static absl::Status TimedOut() { return ConnectionLost("connecting: timed out", "08001"); }
+  absl::Status TimedOut() const {
+    return ConnectingTimedOut("connecting: timed out", PQstatus(conn_) > CONNECTION_STARTED);
+  }
 
   // Goes to the next address.
   void Next() {
@@ -346,7 +348,11 @@ absl::Status WhyNone(const Attempts& attempts) {
     const std::string trouble = TroubleOf(attempt->why());
     whys.push_back(absl::StrCat(attempt->name(), ": ", absl::StripPrefix(trouble, "connecting: ")));
   }
-  return ConnectionLost(absl::StrCat("connecting: ", absl::StrJoin(whys, "; ")), sqlstate);
+  const std::string why = absl::StrCat("connecting: ", absl::StrJoin(whys, "; "));
+  if (sqlstate != "08001") return ConnectionLost(why, sqlstate);
+  return ConnectingTimedOut(why,
+                            std::any_of(attempts.begin(), attempts.end(),
+                                        [](const auto& each) { return WasAccepted(each->why()); }));
 }
 
 // Whether one that was reached is a primary that may be chosen. With `newer`, its timeline must be

@@ -19,6 +19,9 @@ namespace {
 constexpr absl::Duration kPauseMin = absl::Milliseconds(50);
 constexpr absl::Duration kPauseMax = absl::Milliseconds(400);
 
+// By how much an attempt may take longer, where servers are slow.
+constexpr int kSlowerMax = 8;
+
 // How often a connection in use is asked what it leads to.
 constexpr absl::Duration kAskPeriod = absl::Seconds(1);
 
@@ -33,7 +36,10 @@ constexpr absl::Duration kFindOutTime = absl::Seconds(1);
 }  // namespace
 
 Link::Link(LinkOptions options)
-    : options_(std::move(options)), primary_(*options_.primary), pause_(kPauseMin) {}
+    : options_(std::move(options)),
+      primary_(*options_.primary),
+      pause_(kPauseMin),
+      attempt_max_(options_.connect_timeout) {}
 
 absl::Status Link::Connect(SteadyTime deadline) {
   // Another link has seen a newer primary than the one that this leads to.
@@ -49,7 +55,7 @@ absl::Status Link::Connect(SteadyTime deadline) {
   successor_ = {};
   if (opened->connection == nullptr || !opened->connection->alive()) {
     if (now < next_attempt_ && openings_of_all_ == primary_.openings()) return why_;
-    opened = Open(std::min(deadline, now + options_.connect_timeout));
+    opened = Open(std::min(deadline, now + attempt_max_));
   }
   if (!opened.ok()) {
     Lost(opened.status());
@@ -57,12 +63,18 @@ absl::Status Link::Connect(SteadyTime deadline) {
     openings_of_all_ = primary_.openings();
     next_attempt_ = SteadyTime::Now() + pause_;
     pause_ = std::min(2 * pause_, kPauseMax);
+    // Its time has run out, and not because nobody was there.
+    const bool slow = SteadyTime::Now() >= now + attempt_max_ &&
+                      (WasAccepted(opened.status()) || SqlStateOf(opened.status()) != "08001");
+    attempt_max_ = slow ? std::min(2 * attempt_max_, kSlowerMax * options_.connect_timeout)
+                        : options_.connect_timeout;
     return opened.status();
   }
   held_ = *std::move(opened);
   held_.connection->OnSilence([this] { return StillHears(); });
   why_ = absl::OkStatus();
   pause_ = kPauseMin;
+  attempt_max_ = options_.connect_timeout;
   next_attempt_ = SteadyTime::InfinitePast();
   primary_.Opened();
   ++openings_;

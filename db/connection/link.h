@@ -38,7 +38,8 @@ struct LinkOptions {
   // True if the owner logs the link's state itself.
   bool quiet = false;
   // The longest an attempt to connect may take: a second for a host that hangs, and another for one
-  // that does not.
+  // that does not. After one that a server took on and did not finish in time, the next may take
+  // twice as long, up to eight times: it may be slow, and all links together keep it busy.
   absl::Duration connect_timeout = absl::Seconds(2);
 };
 
@@ -106,6 +107,7 @@ class Link {
   absl::Status why_;
   SteadyTime next_attempt_ = SteadyTime::InfinitePast();
   absl::Duration pause_;
+  absl::Duration attempt_max_;
   // How many links had connected when the last attempt failed.
   int64_t openings_of_all_ = 0;
 };

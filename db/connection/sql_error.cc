@@ -19,6 +19,7 @@ namespace {
 
 constexpr absl::string_view kSqlStatePayload = "sessiond/sqlstate";
 constexpr absl::string_view kTroublePayload = "sessiond/trouble";
+constexpr absl::string_view kAcceptedPayload = "sessiond/accepted";
 
 // How long a caller should wait before it retries: PostgreSQL restarts in about half a second.
 constexpr absl::Duration kRetryDelay = absl::Milliseconds(500);
@@ -87,8 +88,8 @@ absl::Status SqlError(absl::string_view sqlstate, absl::string_view statement,
   if (CategoryOf(row->reason) == Category::kTemporary) refusal.RetryAfter(kRetryDelay);
   absl::Status status = refusal;
   status.SetPayload(kSqlStatePayload, absl::Cord(sqlstate));
-  // If PostgreSQL's text quotes values, it goes only to the debug log; what failed, and where, is
-  // logged as an error.
+  // What failed, and where, is logged as an error; PostgreSQL's text, without details, at level
+  // debug. That of data exceptions (class 22) quotes values, and is in no log of ours.
   const std::string trouble = row->names_things ? FirstLine(message) : "";
   if (!trouble.empty()) status.SetPayload(kTroublePayload, absl::Cord(trouble));
   if (CategoryOf(row->reason) == Category::kAdminRequired && !expected) {
@@ -96,7 +97,7 @@ absl::Status SqlError(absl::string_view sqlstate, absl::string_view statement,
                   trouble.empty() ? "" : ": ", trouble);
   }
   spdlog::debug("sqlstate {} in {}: {}", std::string(sqlstate), std::string(statement),
-                std::string(message));
+                absl::StartsWith(sqlstate, "22") ? "about a value" : std::string(message));
   return status;
 }
 
@@ -114,6 +115,16 @@ absl::Status ConnectionLost(absl::string_view what, absl::string_view sqlstate) 
   absl::Status status = SqlError(sqlstate, "connection", what);
   status.SetPayload(kTroublePayload, absl::Cord(what));
   return status;
+}
+
+absl::Status ConnectingTimedOut(absl::string_view what, bool accepted) {
+  absl::Status status = ConnectionLost(what, "08001");
+  if (accepted) status.SetPayload(kAcceptedPayload, absl::Cord());
+  return status;
+}
+
+bool WasAccepted(const absl::Status& status) {
+  return status.GetPayload(kAcceptedPayload).has_value();
 }
 
 absl::Status CommitInDoubt() {

@@ -27,6 +27,11 @@ std::string TroubleOf(const absl::Status& status);
 // For a connection that was lost or not made: 08001 if no server answered, 25006 if read-only.
 absl::Status ConnectionLost(absl::string_view what, absl::string_view sqlstate = "08006");
 
+// For a connection that was not made in time; `accepted`: though its server took it on, and so may
+// only be slow. SQLSTATE 08001.
+absl::Status ConnectingTimedOut(absl::string_view what, bool accepted);
+bool WasAccepted(const absl::Status& status);
+
 // For a commit of which it is unknown whether it is everywhere that it must be: SQLSTATE 08007.
 absl::Status CommitInDoubt();
 

@@ -540,6 +540,8 @@ absl::Status EmbeddedPostgres::Launch() {
       {"jit", "off"},
       {"logging_collector", "off"},
       {"log_checkpoints", "off"},
+      // Without the values of the rows that it refuses.
+      {"log_error_verbosity", "terse"},
       {"log_line_prefix", "%m [%p] "},
       {"log_timezone", "UTC"},
       {"timezone", "UTC"},

@@ -122,9 +122,10 @@ void Append(Question<Answered>& more, std::vector<Sql>* statements) {
 }  // namespace
 
 ListQuestion<v1::Session> ListPage(const SessionSelection& selection, int partition_count,
-                                   const KeyValues& after, int page_size) {
+                                   const KeyValues& after, int page_size, std::size_t bytes_max) {
   Parameters parameters;
   PageParts parts = Parts(selection.order);
+  parts.bytes_max = bytes_max;
   Filter filter = selection.filter;
   if (selection.order.field == OrderField::kCreateTime) {
     std::optional<std::string> owner = selection.scope.owner_id();

@@ -3,6 +3,8 @@
 // into the text. page_sql.h says how pages work.
 #pragma once
 
+#include <cstddef>
+
 #include "absl/strings/string_view.h"
 #include "db/base/answers.h"
 #include "db/base/selection.h"
@@ -13,9 +15,10 @@
 
 namespace sessiond::db {
 
-// One page.
+// One page of at most so many sessions and, if it is more than one, bytes.
 ListQuestion<v1::Session> ListPage(const SessionSelection& selection, int partition_count,
-                                   const KeyValues& after, int page_size);
+                                   const KeyValues& after, int page_size,
+                                   std::size_t bytes_max = kPageBytesMax);
 
 // An owner's recoverable sessions, newest first: one page of kPageSizeMax, by sessions_by_owner.
 Question<Page<v1::Session>> RecoverableSessions(absl::string_view namespace_name,

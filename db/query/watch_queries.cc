@@ -6,6 +6,8 @@
 #include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "db/query/page_sql.h"
+#include "db/query/sql_parameters.h"
 #include "db/rows/event_rows.h"
 #include "db/rows/message_rows.h"
 #include "db/rows/session_rows.h"
@@ -209,13 +211,17 @@ Question<bool> FindRestOf(StoredEvents* stored, Rewinding rewinding,
 }
 
 Question<std::vector<v1::Session>> FindNamedSessions(absl::Span<const std::string> session_ids,
-                                                     int partition_count) {
+                                                     const Scope& scope, int partition_count) {
   std::vector<std::string> partitions;
   for (const std::string& id : session_ids)
     partitions.push_back(absl::StrCat(PartitionOf(id, partition_count)));
-  return {.statements = {{kFindNamedSessions.sql,
-                          {ArrayText(partitions),
-                           ArrayText({session_ids.begin(), session_ids.end()})}}},
+  Parameters parameters;  // The statement's own come first.
+  parameters.Add(ArrayText(partitions), "smallint[]");
+  parameters.Add(ArrayText({session_ids.begin(), session_ids.end()}), "text[]");
+  std::string text =
+      absl::StrCat(kFindNamedSessions.sql, "WHERE ",
+                   InScopeSql(/*namespace_name=*/"-", scope, &parameters), "\nORDER BY s.id");
+  return {.statements = {{std::move(text), parameters.Take()}},
           .read = [](absl::Span<const Result> results) {
             const Result& result = results.front();
             std::vector<v1::Session> sessions(result.rows());

@@ -13,6 +13,7 @@
 #include "db/base/stored_events.h"
 #include "db/query/question.h"
 #include "sessiond/v1/session.pb.h"
+#include "state_machine/scope.h"
 
 namespace sessiond::db {
 
@@ -44,8 +45,8 @@ Question<StoredEvents> FindStoredEvents(absl::Span<const PositionRange> ranges,
 // removed between the two, and both must be asked again. REQUIRES: `stored` outlives it.
 Question<bool> FindRestOf(StoredEvents* stored, Rewinding rewinding, std::size_t message_bytes_max);
 
-// Those of these sessions that exist, in the order of ids.
+// Those of these sessions that exist and are in scope, in the order of ids.
 Question<std::vector<v1::Session>> FindNamedSessions(absl::Span<const std::string> session_ids,
-                                                     int partition_count);
+                                                     const Scope& scope, int partition_count);
 
 }  // namespace sessiond::db

@@ -14,10 +14,13 @@ int ReadCache::openings() const {
   return openings_;
 }
 
-bool ReadCache::Knows(const std::vector<std::string>& session_ids) const {
+bool ReadCache::Knows(const std::vector<std::string>& session_ids, const Scope& scope) const {
   absl::MutexLock lock(&mutex_);
   for (const std::string& id : session_ids) {
-    if (sessions_.Peek(id) == nullptr) return false;
+    const Entry* entry = sessions_.Peek(id);
+    if (entry == nullptr) return false;
+    const PresentedSession& session = *entry->kept.session;
+    if (!scope.Has(session.namespace_name, session.owner_id)) return false;
   }
   return true;
 }

@@ -14,6 +14,7 @@
 #include "absl/time/time.h"
 #include "absl/types/span.h"
 #include "db/base/two_queues.h"
+#include "state_machine/scope.h"
 
 namespace sessiond::db {
 
@@ -52,8 +53,9 @@ class ReadCache {
   int Opened();
   int openings() const;
 
-  // Whether all of them are cached, however old.
-  bool Knows(const std::vector<std::string>& session_ids) const;
+  // Whether all of them are cached, however old, and in scope. What is hidden counts as never
+  // existed: otherwise the way that a look-up goes would tell, by the time that it takes.
+  bool Knows(const std::vector<std::string>& session_ids, const Scope& scope = {}) const;
   // What is cached for each, if it is valid at `now`, and was read since there were `openings`.
   std::vector<KeptSession> Recall(absl::Span<const absl::string_view> session_ids, absl::Time now,
                                   int openings);

@@ -40,11 +40,13 @@ LinkOptions LinkOf(const LaneSettings& settings) {
 InboxOptions InboxOfReads(InboxOptions inbox) {
   inbox.items = "reads";
   inbox.elsewhere = "Retry at another one.";
+  inbox.sheds = true;
   return inbox;
 }
 
 InboxOptions InboxBeside(InboxOptions inbox) {
   inbox.group_items_max = kGroupBesideMax;
+  inbox.sheds = false;  // Several threads take from it.
   return inbox;
 }
 
@@ -53,7 +55,9 @@ std::size_t BytesOf(const Lookup& lookup) { return lookup.ids.size() << 10; }
 
 // Moves the lookup into `inbox`, or answers it with the refusal.
 void PushOrAnswer(Lookup* lookup, Inbox<Lookup*>& inbox) {
-  absl::Status pushed = inbox.Push(lookup, BytesOf(*lookup));
+  // It was let in already.
+  absl::Status pushed =
+      inbox.Push(lookup, BytesOf(*lookup), SteadyTime::InfiniteFuture(), Importance::kHigh);
   if (pushed.ok()) return;
   lookup->found = std::move(pushed);
   lookup->Done();
@@ -141,7 +145,9 @@ ReadLane::ReadLane(LaneSettings settings, InboxOptions inbox, std::size_t kept_b
 
 ReadLane::~ReadLane() { Drain(); }
 
-absl::Status ReadLane::Submit(Lookup* lookup) { return inbox_.Push(lookup, BytesOf(*lookup)); }
+absl::Status ReadLane::Submit(Lookup* lookup) {
+  return inbox_.Push(lookup, BytesOf(*lookup), lookup->deadline.time);
+}
 
 void ReadLane::Drain() {
   inbox_.Close();
@@ -183,7 +189,7 @@ void ReadLane::ReadBeside() {
 
 void ReadLane::PassOn(std::vector<Lookup*>* group) {
   std::erase_if(*group, [this](Lookup* lookup) {
-    if (lookup->stays || memory_.Knows(lookup->ids)) return false;
+    if (lookup->stays || memory_.Knows(lookup->ids, lookup->scope)) return false;
     PushOrAnswer(lookup, beside_);
     return true;
   });

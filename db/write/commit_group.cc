@@ -101,7 +101,8 @@ std::optional<GroupLookups> CommitGroup::Next() {
         step_ = Step::kComplete;
         break;
       case Step::kComplete:
-        if (mode_ == CommitMode::kLocked) lookups = MissingLookups();
+        lookups = BelowLookups();
+        if (mode_ == CommitMode::kLocked) AddMissing(&lookups);
         step_ = Step::kDecide;
         break;
       case Step::kDecide:
@@ -124,24 +125,36 @@ Decided CommitGroup::decided() const {
   return accepted_.empty() ? Decided::kNothingToWrite : Decided::kToBeWritten;
 }
 
+// Most groups have no caller who does not see everything.
+void CommitGroup::NoteScopes() {
+  const auto limited = [](const Submission* submission) {
+    return !submission->command.scope.everything();
+  };
+  if (std::none_of(submissions_.begin(), submissions_.end(), limited)) return;
+  for (const Submission* submission : submissions_) {
+    if (!limited(submission)) continue;
+    const Scope& scope = submission->command.scope;
+    std::vector<const Scope*>& scopes = scopes_[submission->command.session_id];
+    if (std::none_of(scopes.begin(), scopes.end(),
+                     [&scope](const Scope* each) { return *each == scope; })) {
+      scopes.push_back(&scope);
+    }
+  }
+  for (const Submission* submission : submissions_) {
+    if (!limited(submission)) scopes_.erase(submission->command.session_id);
+  }
+}
+
 GroupLookups CommitGroup::FirstLookups() {
   const bool locked = mode_ == CommitMode::kLocked;
   GroupLookups lookups{.lock = locked};
+  NoteScopes();
   int32_t ix = 0;
   for (const Submission* submission : submissions_) {
     const Command& command = submission->command;
+    const auto [at, first] = entries_.try_emplace(command.session_id);
     // A session named by several commands is loaded once.
-    if (const auto [at, first] = entries_.try_emplace(command.session_id); first) {
-      Entry& entry = at->second;
-      entry.partition = submission->partition;
-      if (!WasFoundInDatabase(command))
-        entry.aggregate.session = cache_.Get(entry.partition, command.session_id);
-      entry.from_cache = entry.aggregate.session.has_value();
-      // An id drawn just now is unused, unless an earlier commit of unknown outcome wrote it.
-      const bool is_new = command.session_id_drawn && !locked;
-      if (!entry.from_cache && !is_new)
-        lookups.sessions.push_back({entry.partition, command.session_id});
-    }
+    if (first) LookUpSession(*submission, at->second, &lookups);
     if (BringsSessionId(command) && !locked)
       lookups.AddTombstone(submission->partition, command.session_id);
     if (locked || IsBareHeartbeat(command))
@@ -150,10 +163,33 @@ GroupLookups CommitGroup::FirstLookups() {
       lookups.events.push_back(
           {submission->partition, command.session_id, ix, sent.events.back().sequence()});
     }
-    LookUpNamed(*submission, &lookups);
+    const auto& session = at->second.aggregate.session;
+    if (command.scope.everything() || (session.has_value() && command.scope.Has(*session))) {
+      LookUpNamed(*submission, &lookups);
+    } else {
+      below_later_.push_back(submission);
+    }
     ++ix;
   }
   return lookups;
+}
+
+void CommitGroup::LookUpSession(const Submission& submission, Entry& entry, GroupLookups* lookups) {
+  const Command& command = submission.command;
+  entry.partition = submission.partition;
+  absl::Span<const Scope* const> in;
+  if (const auto scopes = scopes_.find(command.session_id); scopes != scopes_.end())
+    in = scopes->second;
+  if (!WasFoundInDatabase(command))
+    entry.aggregate.session = cache_.Get(entry.partition, command.session_id, in);
+  entry.from_cache = entry.aggregate.session.has_value();
+  // An id drawn just now is unused, unless an earlier commit of unknown outcome wrote it.
+  const bool is_new = command.session_id_drawn && mode_ == CommitMode::kOptimistic;
+  if (entry.from_cache || is_new) return;
+  lookups->AddSession(entry.partition, command.session_id, in);
+  // That an id is taken shows even if the session that has it does not.
+  if (!in.empty() && command.workflow != nullptr)
+    lookups->AddOwner(entry.partition, command.session_id);
 }
 
 void CommitGroup::LookUpNamed(const Submission& submission, GroupLookups* lookups) const {
@@ -168,28 +204,49 @@ void CommitGroup::LookUpNamed(const Submission& submission, GroupLookups* lookup
   look_up(std::move(ids.tasks), &lookups->task_ids);
 }
 
-// What the first round trip has shown to be needed; under locks, so that nothing changes.
-GroupLookups CommitGroup::MissingLookups() {
+// What is below sessions that may have been out of scope, and are not. (Void ones are loaded only
+// now.)
+GroupLookups CommitGroup::BelowLookups() {
   GroupLookups lookups;
-  for (const std::string& id : void_sessions_)
-    lookups.sessions.push_back({entries_[id].partition, id});
+  for (const Submission* submission : below_later_) {
+    const Command& command = submission->command;
+    const auto& session = entries_.at(command.session_id).aggregate.session;
+    const bool is_void =
+        std::count(void_sessions_.begin(), void_sessions_.end(), command.session_id) > 0;
+    if (is_void || (session.has_value() && command.scope.Has(*session)))
+      LookUpNamed(*submission, &lookups);
+  }
+  return lookups;
+}
+
+// What the first round trip has shown to be needed; under locks, so that nothing changes.
+void CommitGroup::AddMissing(GroupLookups* lookups) {
+  for (const std::string& id : void_sessions_) {
+    const int16_t partition = entries_[id].partition;
+    const auto scopes = scopes_.find(id);
+    if (scopes == scopes_.end()) {
+      lookups->AddSession(partition, id);
+    } else {
+      lookups->AddSession(partition, id, scopes->second);
+      lookups->AddOwner(partition, id);
+    }
+  }
   for (const Submission* submission : submissions_) {
     if (done_.contains(submission)) continue;
     const std::string& id = submission->command.session_id;
     const auto request = requests_.find(submission->request_key);
     if (request != requests_.end()) {
-      LookUpAnswer(*submission, request->second, &lookups);
+      LookUpAnswer(*submission, request->second, lookups);
     } else if (!submission->command.session_id_drawn &&
                !entries_[id].aggregate.session.has_value()) {
-      lookups.AddTombstone(submission->partition, id);
+      lookups->AddTombstone(submission->partition, id);
     }
   }
-  lookups.workflows = std::any_of(entries_.begin(), entries_.end(), [&](const auto& item) {
+  lookups->workflows = std::any_of(entries_.begin(), entries_.end(), [&](const auto& item) {
     const auto& session = item.second.aggregate.session;
-    return session.has_value() &&
+    return session.has_value() && !session->workflow().empty() &&
            catalog_.Find(session->workflow(), session->workflow_revision()) == nullptr;
   });
-  return lookups;
 }
 
 // What is needed to answer a repeated request.
@@ -201,7 +258,9 @@ void CommitGroup::LookUpAnswer(const Submission& submission, const DoneRequest& 
   // A creation whose id was drawn: the retry has drawn another id.
   if (first) {
     entry.partition = submission.request_partition;
-    lookups->sessions.push_back({entry.partition, id});
+    std::vector<const Scope*> in;
+    if (!submission.command.scope.everything()) in.push_back(&submission.command.scope);
+    lookups->AddSession(entry.partition, id, in);
   }
   // It may have been archived since.
   if (!entry.aggregate.session.has_value()) lookups->AddTombstone(entry.partition, id);
@@ -240,6 +299,14 @@ void CommitGroup::Take(GroupFinds finds) {
     Aggregate& aggregate = entries_[session.session_id()].aggregate;
     aggregate.blocking = std::move(blocking);
     aggregate.session = std::move(session);
+  }
+  for (auto& [id, namespace_name, owner_id] : finds.owners) {
+    // Out of everybody's scope: of the session there is no more than that.
+    auto& session = entries_[id].aggregate.session;
+    if (session.has_value()) continue;
+    session.emplace().set_session_id(id);
+    session->set_namespace_(std::move(namespace_name));
+    session->set_owner_id(std::move(owner_id));
   }
   for (auto& [id, tombstone] : finds.tombstones)
     entries_[id].aggregate.tombstone = std::move(tombstone);
@@ -282,9 +349,12 @@ void CommitGroup::TakePositions(const GroupFinds& finds) {
   }
 }
 
-// An event of this sequence, time and request is the one that was sent: the state before it was the
-// same then, and so is all that was decided. (Except drawn ids, if another daemon sent the same
-// request in the same microsecond; the request row, which is gone if the session is, shows that.)
+// An event of this sequence, time and request is the one that was sent, or what another daemon made
+// of the same request: of the same state, at the same time and with the same seed it decided the
+// same. Equal times are no coincidence: if the database's clock was set back, both are the
+// session's last. Only the request row, which is gone if the session is, shows whether it was
+// another request with the same id, and whether the other daemon was of a version that drew its ids
+// at random.
 void CommitGroup::TakeEvent(const GroupFinds::FoundEvent& found) {
   const Submission& submission = *submissions_[found.ix];
   const auto request = requests_.find(submission.request_key);
@@ -294,7 +364,8 @@ void CommitGroup::TakeEvent(const GroupFinds::FoundEvent& found) {
                       FromProto(event.event_time()) == found.event_time &&
                       event.caller() == found.caller && event.request_id() == found.request_id;
     const bool answers = request == requests_.end() ||
-                         request->second.answer == WriteAnswer(submission.command.request, sent);
+                         (request->second.fingerprint == submission.fingerprint &&
+                          request->second.answer == WriteAnswer(submission.command.request, sent));
     if (same && answers) done_[&submission] = &sent;
   }
 }

@@ -107,8 +107,11 @@ class CommitGroup {
   };
 
   bool BeginOptimistic();
+  void NoteScopes();
   GroupLookups FirstLookups();
-  GroupLookups MissingLookups();
+  void LookUpSession(const Submission& submission, Entry& entry, GroupLookups* lookups);
+  GroupLookups BelowLookups();
+  void AddMissing(GroupLookups* lookups);
   GroupLookups UncheckedLookups() const;
   void LookUpNamed(const Submission& submission, GroupLookups* lookups) const;
   void LookUpAnswer(const Submission& submission, const DoneRequest& request,
@@ -147,6 +150,11 @@ class CommitGroup {
   absl::Time now_;
   // By session id.
   absl::flat_hash_map<std::string, Entry> entries_;
+  // Of sessions that nobody names who sees everything: the scopes of those who name them. What is
+  // in none of them is not loaded.
+  absl::flat_hash_map<std::string, std::vector<const Scope*>> scopes_;
+  // What these name below their sessions is looked up once the session is known to be in scope.
+  std::vector<const Submission*> below_later_;
   // By request key: requests done before, in earlier groups and in this one.
   absl::flat_hash_map<std::string, DoneRequest> requests_;
   // Submissions that were sent before, and turned out to be committed: their outcomes.

@@ -1,14 +1,13 @@
 #include "db/write/committer.h"
 
 #include <algorithm>
+#include <optional>
 #include <string>
 #include <utility>
 
 #include "absl/container/flat_hash_set.h"
-#include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
 #include "db/connection/sql_error.h"
-#include "db/sql/statements.h"
+#include "db/write/link_trips.h"
 
 namespace sessiond::db {
 namespace {
@@ -17,18 +16,6 @@ namespace {
 constexpr absl::Duration kPatience = absl::Seconds(2);
 constexpr absl::Duration kReconnectPause = absl::Milliseconds(50);
 
-LinkOptions LinkOf(const CommitterOptions& options) {
-  LinkOptions link{.connection = LaneConnection(options.settings, options.application_name),
-                   .primary = options.settings.primary};
-  link.connection.expects_conflicts = true;
-  // The last value counts. Readers wait for all of it.
-  const absl::Duration moment =
-      std::min(options.settings.lock_moment, options.settings.lock_timeout);
-  link.connection.settings.emplace_back("lock_timeout",
-                                        absl::StrCat(absl::ToInt64Milliseconds(moment)));
-  return link;
-}
-
 // Conflicts of an optimistic group with others: a position that has moved, a request that was
 // carried out.
 bool IsConflict(const absl::Status& status) {
@@ -36,20 +23,32 @@ bool IsConflict(const absl::Status& status) {
   return sqlstate == "23502" || sqlstate == "23505";
 }
 
+// When the last caller of the group stops waiting.
+SteadyTime LastDeadline(Group group) {
+  SteadyTime last = SteadyTime::InfinitePast();
+  for (const Submission* submission : group) last = std::max(last, submission->deadline.time);
+  return last;
+}
+
 }  // namespace
 
 Committer::Committer(CommitterOptions options, WorkflowCatalog& catalog, DatabaseClock& clock)
+    : Committer(options,
+                std::make_unique<LinkTrips>(options.settings, options.application_name, catalog),
+                catalog, clock) {}
+
+Committer::Committer(CommitterOptions options, std::unique_ptr<RoundTrips> trips,
+                     WorkflowCatalog& catalog, DatabaseClock& clock)
     : options_(std::move(options)),
+      trips_(std::move(trips)),
       catalog_(catalog),
       clock_(clock),
-      link_(LinkOf(options_)),
       cache_(options_.cached_bytes_max) {}
 
 absl::Status Committer::Connect() {
-  const int openings = link_.openings();
-  if (auto connected = link_.Connect(); !connected.ok()) return connected;
-  if (link_.openings() == openings) return absl::OkStatus();
-  timeout_queued_ = false;
+  const int openings = trips_->openings();
+  if (auto connected = trips_->Connect(); !connected.ok()) return connected;
+  if (trips_->openings() == openings) return absl::OkStatus();
   // What was on the wire may or may not have been committed, and the database may be another one.
   cache_.Clear();
   clock_.Forget();
@@ -58,8 +57,8 @@ absl::Status Committer::Connect() {
 
 bool Committer::AwaitConnection(SteadyTime begun) {
   const SteadyTime too_long_ago = SteadyTime::Now() - kPatience;
-  if (begun <= too_long_ago || link_.lost_since() <= too_long_ago) return false;
-  absl::SleepFor(kReconnectPause);
+  if (begun <= too_long_ago || trips_->lost_since() <= too_long_ago) return false;
+  trips_->Pause(kReconnectPause);
   return true;
 }
 
@@ -93,11 +92,9 @@ absl::StatusOr<Decided> Committer::RunGroup(CommitGroup& group, Group submission
                                             GroupReport* report) {
   while (const std::optional<GroupLookups> lookups = group.Next()) {
     report->looked_up = true;
-    QueueTimeout(submissions);
-    const LookupReaders readers = QueueLookups(*lookups, catalog_, *link_);
-    const auto results = RoundTrip();
-    if (!results.ok()) return results.status();
-    group.Take(ReadFinds(readers, *results));
+    auto finds = trips_->LookUp(*lookups, LastDeadline(submissions));
+    if (!finds.ok()) return finds.status();
+    group.Take(*std::move(finds));
   }
   const Decided decided = group.decided();
   absl::Status ended;
@@ -112,18 +109,11 @@ absl::StatusOr<Decided> Committer::RunGroup(CommitGroup& group, Group submission
 // No caller may be answered that its request was done before while that commit is not yet
 // everywhere that it must be: because of the locks, this commit waits for all before it.
 absl::Status Committer::EndLocked(const CommitGroup& group) {
-  const bool confirms = group.AnyAccepted();
-  link_->Queue(confirms ? kCommit : kRollback);
-  const auto ended = RoundTrip();
-  if (!ended.ok()) return ended.status();
-  return !confirms || IsCommitted(ended->front()) ? absl::OkStatus() : CommitInDoubt();
+  return trips_->End(/*commit=*/group.AnyAccepted());
 }
 
 absl::Status Committer::Write(CommitGroup& group, Group submissions) {
-  QueueTimeout(submissions);
-  const std::vector<ExpectedResult> expected = QueueRows(group.Rows(), *link_);
-  const auto results = RoundTrip();
-  const auto written = results.ok() ? ReadWritten(expected, *results) : results.status();
+  const auto written = trips_->Write(group.Rows(), LastDeadline(submissions));
   if (!written.ok()) {
     if (ConnectionIsGone(written.status())) group.LeftInDoubt();
     return written.status();
@@ -141,10 +131,9 @@ absl::Status Committer::Write(CommitGroup& group, Group submissions) {
 
 void Committer::RollBack(const absl::Status& status) {
   // Its cache is lost with it.
-  if (ConnectionIsGone(status)) return link_.Close();
+  if (ConnectionIsGone(status)) return trips_->Close();
   // The sync ended the skipping of statements, not the transaction.
-  link_->Queue(kRollback);
-  if (!link_.Trip(SteadyTime::Now() + options_.settings.statement_timeout).ok()) link_.Close();
+  if (!trips_->RollBack().ok()) trips_->Close();
 }
 
 absl::StatusOr<std::vector<Blocked>> Committer::FindBlocked(Group group) {
@@ -156,49 +145,14 @@ absl::StatusOr<std::vector<Blocked>> Committer::FindBlocked(Group group) {
     if (seen.insert(submission->command.session_id).second)
       sessions.push_back({submission->partition, submission->command.session_id, ix});
   }
-  const std::vector<int16_t> partitions = PartitionsOf(group);
-  Params of_partitions;
-  of_partitions.AddInt2Array(partitions);
-  // Rows that are free get locked by the check. Rolled back, since a commit would hold the locks
-  // until it is on the disk.
-  link_->Queue(kBegin);
-  link_->Queue(kFindLockedPartitions, std::move(of_partitions));
-  link_->Queue(kFindLockedSessions, SetParams(partitions, sessions, WriteSessionKey));
-  link_->Queue(kRollback);
-  const auto found = RoundTrip();
+  const auto found = trips_->FindLocked(PartitionsOf(group), sessions);
   if (!found.ok()) {
     RollBack(found.status());
     return found.status();
   }
-  absl::flat_hash_set<int16_t> locked_partitions;
-  for (int row = 0; row < (*found)[1].rows(); ++row)
-    locked_partitions.insert((*found)[1].Int2(row, 0));
   absl::flat_hash_set<absl::string_view> locked_sessions;
-  for (int row = 0; row < (*found)[2].rows(); ++row)
-    locked_sessions.insert(sessions[(*found)[2].Int4(row, 0)].id);
-  return BlockedBy(group, locked_partitions, locked_sessions);
-}
-
-// Nothing runs on for callers that have gone: if the last of their deadlines is sooner than the
-// statement timeout, it becomes the statement timeout.
-void Committer::QueueTimeout(Group group) {
-  SteadyTime last = SteadyTime::InfinitePast();
-  for (const Submission* submission : group) last = std::max(last, submission->deadline.time);
-  const absl::Duration left = last - SteadyTime::Now();
-  if (left >= options_.settings.statement_timeout) return;
-  Params timeout;
-  timeout.AddText(absl::StrCat(std::max<int64_t>(1, absl::ToInt64Milliseconds(left))));
-  link_->Queue(kLimitStatements, std::move(timeout));
-  timeout_queued_ = true;
-}
-
-// Each round trip waits for at most one lock and some statements; the margin lets PostgreSQL's own
-// timeouts fire first.
-absl::StatusOr<std::vector<Result>> Committer::RoundTrip() {
-  auto results = link_.Trip(SteadyTime::Now() + options_.settings.lock_timeout +
-                            2 * options_.settings.statement_timeout);
-  if (std::exchange(timeout_queued_, false) && results.ok()) results->erase(results->begin());
-  return results;
+  for (const int32_t ix : found->sessions) locked_sessions.insert(sessions[ix].id);
+  return BlockedBy(group, found->partitions, locked_sessions);
 }
 
 }  // namespace sessiond::db

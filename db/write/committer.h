@@ -1,9 +1,11 @@
-// Runs groups on a connection of its own: makes the round trips that a CommitGroup asks for, in
-// optimistic mode if possible, else in locked mode. It caches what it wrote last, so that it need
-// not be looked up again (lane_cache.h). A lane has one, and its lock queue another.
+// Runs groups on a connection of its own: makes the round trips that a CommitGroup asks for
+// (round_trips.h), in optimistic mode if possible, else in locked mode. It caches what it wrote
+// last, so that it need not be looked up again (lane_cache.h). A lane has one, and its lock queue
+// another.
 #pragma once
 
 #include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -12,10 +14,10 @@
 #include "db/base/committed.h"
 #include "db/base/steady_time.h"
 #include "db/connection/lane_settings.h"
-#include "db/connection/link.h"
 #include "db/write/commit_group.h"
 #include "db/write/group_retry.h"
 #include "db/write/lane_cache.h"
+#include "db/write/round_trips.h"
 #include "state_machine/workflow_catalog.h"
 
 namespace sessiond::db {
@@ -51,10 +53,12 @@ class Committer : public GroupRunner {
  public:
   // REQUIRES: `catalog` and `clock` outlive it.
   Committer(CommitterOptions options, WorkflowCatalog& catalog, DatabaseClock& clock);
+  Committer(CommitterOptions options, std::unique_ptr<RoundTrips> trips, WorkflowCatalog& catalog,
+            DatabaseClock& clock);
 
   // Does nothing if already connected.
   absl::Status Connect();
-  void Disconnect() { link_.Close(); }
+  void Disconnect() { trips_->Close(); }
 
   absl::Status Run(Group group) override;
   absl::StatusOr<std::vector<Blocked>> FindBlocked(Group group) override;
@@ -66,16 +70,12 @@ class Committer : public GroupRunner {
   absl::Status EndLocked(const CommitGroup& group);
   absl::Status Write(CommitGroup& group, Group submissions);
   void RollBack(const absl::Status& status);
-  void QueueTimeout(Group group);
-  absl::StatusOr<std::vector<Result>> RoundTrip();
 
   const CommitterOptions options_;
+  const std::unique_ptr<RoundTrips> trips_;
   WorkflowCatalog& catalog_;
   DatabaseClock& clock_;
-  Link link_;
   LaneCache cache_;
-  // The next round trip begins with a statement that belongs to no group.
-  bool timeout_queued_ = false;
 };
 
 }  // namespace sessiond::db

@@ -1,5 +1,7 @@
 #include "db/write/group_lookups.h"
 
+#include <algorithm>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/str_split.h"
@@ -55,18 +57,50 @@ void WriteRequestKey(const GroupLookups::RequestKey& key, RowWriter& out) {
   out.Int4(key.ix);
 }
 
+// The scopes' numbers, namespaces and owners: $3, $4 and $5 of load_sessions.sql.
+void AddScopes(const std::vector<const Scope*>& scopes, Params* params) {
+  std::vector<int16_t> numbers;
+  std::vector<std::optional<std::string>> namespaces, owners;
+  for (std::size_t i = 0; i < scopes.size(); ++i) {
+    for (std::string& name : scopes[i]->Namespaces()) {
+      numbers.push_back(static_cast<int16_t>(i + 1));
+      namespaces.emplace_back(std::move(name));
+      owners.push_back(scopes[i]->owner_id());
+    }
+  }
+  params->AddInt2Array(numbers);
+  params->AddTextArray(namespaces);
+  params->AddTextArray(owners);
+}
+
 using ReadRow = std::function<void(const Result& result, int row, GroupFinds* finds)>;
 
 }  // namespace
+
+void GroupLookups::AddSession(int16_t partition, absl::string_view session_id,
+                              absl::Span<const Scope* const> in) {
+  if (in.empty()) sessions.push_back({partition, session_id});
+  for (const Scope* scope : in) {
+    const auto same = std::find_if(scopes.begin(), scopes.end(),
+                                   [scope](const Scope* each) { return *each == *scope; });
+    const auto number = static_cast<int32_t>(same - scopes.begin()) + 1;
+    if (same == scopes.end()) scopes.push_back(scope);
+    sessions.push_back({partition, session_id, number});
+  }
+}
+
+void GroupLookups::AddOwner(int16_t partition, absl::string_view session_id) {
+  owners.push_back({partition, session_id, static_cast<int32_t>(owners.size())});
+}
 
 void GroupLookups::AddTombstone(int16_t partition, absl::string_view session_id) {
   tombstones.push_back({partition, session_id, static_cast<int32_t>(tombstones.size())});
 }
 
 bool GroupLookups::empty() const {
-  return !lock && !workflows && positions.empty() && sessions.empty() && tombstones.empty() &&
-         requests.empty() && events.empty() && errors.empty() && artifacts.empty() &&
-         message_ids.empty() && task_ids.empty();
+  return !lock && !workflows && positions.empty() && sessions.empty() && owners.empty() &&
+         tombstones.empty() && requests.empty() && events.empty() && errors.empty() &&
+         artifacts.empty() && message_ids.empty() && task_ids.empty();
 }
 
 LookupReaders QueueLookups(const GroupLookups& lookups, WorkflowCatalog& catalog,
@@ -93,7 +127,17 @@ LookupReaders QueueLookups(const GroupLookups& lookups, WorkflowCatalog& catalog
     queue(kBegin, {}, nullptr);
     position(kLockPartitions, lookups.partitions);
   }
-  look_up(kLoadSessions, lookups.sessions, WriteSessionKey, ReadLoadedSession);
+  if (!lookups.sessions.empty()) {
+    Params params = SetParams(lookups.partitions, lookups.sessions, WriteSessionKey);
+    AddScopes(lookups.scopes, &params);
+    queue(kLoadSessions, std::move(params), ReadLoadedSession);
+  }
+  look_up(kFindSessionScopes, lookups.owners, WriteSessionKey,
+          [&lookups](const Result& result, int row, GroupFinds* finds) {
+            const SessionKey& key = lookups.owners[result.Int4(row, 0)];
+            finds->owners.push_back({std::string(key.id), std::string(result.Text(row, 1)),
+                                     std::string(result.Text(row, 2))});
+          });
   look_up(kFindTombstones, lookups.tombstones, WriteSessionKey,
           [&lookups](const Result& result, int row, GroupFinds* finds) {
             const SessionKey& key = lookups.tombstones[result.Int4(row, 0)];

@@ -9,9 +9,11 @@
 
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "absl/types/span.h"
 #include "db/connection/connection.h"
 #include "db/rows/set_params.h"
 #include "state_machine/decide.h"
+#include "state_machine/scope.h"
 #include "state_machine/workflow_catalog.h"
 
 namespace sessiond::db {
@@ -30,7 +32,12 @@ struct GroupLookups {
   bool lock = false;
   // Partitions whose position is read without a lock.
   std::vector<int16_t> positions;
+  // A session's `ix` is the number of the scope, in `scopes`, in which it is loaded.
   std::vector<SessionKey> sessions, tombstones;
+  // From 1 on; 0 is everything.
+  std::vector<const Scope*> scopes;
+  // Whose these are, without loading them.
+  std::vector<SessionKey> owners;
   std::vector<RequestKey> requests;
   // The event with the key's sequence.
   std::vector<SessionKey> events;
@@ -40,6 +47,10 @@ struct GroupLookups {
   // All revisions of all workflows.
   bool workflows = false;
 
+  // Loads the session if it is in one of these scopes; in any, if there are none.
+  void AddSession(int16_t partition, absl::string_view session_id,
+                  absl::Span<const Scope* const> in = {});
+  void AddOwner(int16_t partition, absl::string_view session_id);
   void AddTombstone(int16_t partition, absl::string_view session_id);
   bool empty() const;
 };
@@ -53,6 +64,9 @@ struct GroupFinds {
   struct LoadedSession {
     v1::Session session;
     BlockingErrors blocking;
+  };
+  struct FoundOwner {
+    std::string session_id, namespace_name, owner_id;
   };
   struct FoundTombstone {
     std::string session_id;
@@ -75,6 +89,7 @@ struct GroupFinds {
   std::vector<Position> positions;
   absl::Time now;
   std::vector<LoadedSession> sessions;
+  std::vector<FoundOwner> owners;
   std::vector<FoundTombstone> tombstones;
   std::vector<FoundRequest> requests;
   std::vector<FoundEvent> events;

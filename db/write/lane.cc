@@ -18,6 +18,25 @@ CommitterOptions CommitterOf(const LaneOptions& options) {
           .listener = options.listener};
 }
 
+InboxOptions InboxOf(InboxOptions inbox) {
+  inbox.sheds = true;
+  return inbox;
+}
+
+// Ends of tasks and sessions are let in when nothing else is, and messages last.
+struct ImportanceOf {
+  Importance operator()(const v1::CompleteTaskRequest&) const { return Importance::kHigh; }
+  Importance operator()(const v1::FailTaskRequest&) const { return Importance::kHigh; }
+  Importance operator()(const v1::CancelTaskRequest&) const { return Importance::kHigh; }
+  Importance operator()(const v1::StopSessionRequest&) const { return Importance::kHigh; }
+  Importance operator()(const v1::FailSessionRequest&) const { return Importance::kHigh; }
+  Importance operator()(const v1::AppendMessagesRequest&) const { return Importance::kLow; }
+  template <class Request>
+  Importance operator()(const Request&) const {
+    return Importance::kNormal;
+  }
+};
+
 // It caches nothing: it seldom gets the same session twice.
 LockQueueOptions LockQueueOf(const LaneOptions& options) {
   CommitterOptions committer = CommitterOf(options);
@@ -31,17 +50,20 @@ LockQueueOptions LockQueueOf(const LaneOptions& options) {
 }  // namespace
 
 Lane::Lane(const LaneOptions& options, WorkflowCatalog& catalog, DatabaseClock& clock)
-    : inbox_(options.inbox),
+    : inbox_(InboxOf(options.inbox)),
       lock_queue_(LockQueueOf(options), catalog, clock),
-      committer_(CommitterOf(options), catalog, clock),
-      thread_([this] { Run(); }) {}
+      committer_(CommitterOf(options), catalog, clock) {
+  lock_queue_.Start();
+  thread_ = std::thread([this] { Run(); });
+}
 
 Lane::~Lane() { Drain(); }
 
 absl::Status Lane::Submit(Submission* submission) {
   const std::size_t bytes = std::visit([](const auto& request) { return request.ByteSizeLong(); },
                                        submission->command.request);
-  return inbox_.Push(submission, bytes);
+  return inbox_.Push(submission, bytes, submission->deadline.time,
+                     std::visit(ImportanceOf(), submission->command.request));
 }
 
 void Lane::Drain() {
@@ -55,17 +77,19 @@ void Lane::Run() {
     spdlog::warn("lane: {}", std::string(connected.message()));
   }
   std::vector<Submission*> group;
-  while (inbox_.Take(&group)) {
-    AnswerExpired(&group, [](Submission* late, absl::Status why) { late->outcome = why; });
-    lock_queue_.TakeOver(&group);
-    if (const std::vector<Blocked> blocked = Settle(committer_, group); !blocked.empty()) {
-      absl::flat_hash_set<const Submission*> left;
-      for (const Blocked& one : blocked) left.insert(one.submission);
-      std::erase_if(group, [&](const Submission* one) { return left.contains(one); });
-      lock_queue_.Add(blocked);
-    }
-    for (Submission* submission : group) submission->Done();
+  while (inbox_.Take(&group)) Serve(&group, lock_queue_, committer_);
+}
+
+void Serve(std::vector<Submission*>* group, LockQueue& lock_queue, Committer& committer) {
+  AnswerExpired(group, [](Submission* late, absl::Status why) { late->outcome = why; });
+  lock_queue.TakeOver(group);
+  if (const std::vector<Blocked> blocked = Settle(committer, *group); !blocked.empty()) {
+    absl::flat_hash_set<const Submission*> left;
+    for (const Blocked& one : blocked) left.insert(one.submission);
+    std::erase_if(*group, [&](const Submission* one) { return left.contains(one); });
+    lock_queue.Add(blocked);
   }
+  for (Submission* submission : *group) submission->Done();
 }
 
 }  // namespace sessiond::db

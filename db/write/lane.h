@@ -36,6 +36,10 @@ struct LaneOptions {
   CommittedListener* listener = nullptr;
 };
 
+// A group's way through a lane: what must wait leaves the group for the lock queue, the rest is
+// committed and answered. REQUIRES: called on the lane's thread, or on one in its place.
+void Serve(std::vector<Submission*>* group, LockQueue& lock_queue, Committer& committer);
+
 class Lane {
  public:
   // REQUIRES: `catalog` and `clock` outlive the lane.
@@ -46,6 +50,9 @@ class Lane {
   // Accepts a submission; its Done is called later, on one of the lane's threads. A refusal
   // (OVERLOADED, DRAINING) means that it was not accepted.
   absl::Status Submit(Submission* submission);
+
+  // OVERLOADED: nothing with this deadline would be accepted now.
+  absl::Status Check(SteadyTime deadline) { return inbox_.Check(deadline); }
 
   // Accepts no more, and waits until all that waited are done.
   void Drain();

@@ -58,16 +58,22 @@ void LaneCache::Clear() {
 void LaneCache::Put(int16_t partition, const v1::Session& session, bool blocking_errors) {
   if (blocking_errors || session.current_task().status() == v1::SessionTask::RUNNING)
     return Erase(session.session_id());
-  Cached cached{session.SerializeAsString(), partitions_[partition].generation};
+  Cached cached{session.SerializeAsString(), session.namespace_(), session.owner_id(),
+                partitions_[partition].generation};
   const std::size_t bytes = cached.session.size();
   sessions_.Keep(session.session_id(), std::move(cached), bytes);
 }
 
 void LaneCache::Erase(absl::string_view session_id) { sessions_.Drop(session_id); }
 
-std::optional<v1::Session> LaneCache::Get(int16_t partition, absl::string_view session_id) {
+std::optional<v1::Session> LaneCache::Get(int16_t partition, absl::string_view session_id,
+                                          absl::Span<const Scope* const> in) {
   const Cached* cached = sessions_.Find(session_id);
   if (cached == nullptr) return std::nullopt;
+  const auto has = [cached](const Scope* scope) {
+    return scope->Has(cached->namespace_name, cached->owner_id);
+  };
+  if (!in.empty() && std::none_of(in.begin(), in.end(), has)) return std::nullopt;
   v1::Session session;
   if (cached->generation == partitions_.at(partition).generation &&
       session.ParseFromString(cached->session)) {

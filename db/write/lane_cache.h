@@ -20,8 +20,10 @@
 #include "absl/container/flat_hash_set.h"
 #include "absl/numeric/int128.h"
 #include "absl/strings/string_view.h"
+#include "absl/types/span.h"
 #include "db/base/two_queues.h"
 #include "sessiond/v1/session.pb.h"
+#include "state_machine/scope.h"
 
 namespace sessiond::db {
 
@@ -43,7 +45,9 @@ class LaneCache {
   // REQUIRES: after Advance. Caches the session, or erases it if it must not be cached.
   void Put(int16_t partition, const v1::Session& session, bool blocking_errors);
   void Erase(absl::string_view session_id);
-  std::optional<v1::Session> Get(int16_t partition, absl::string_view session_id);
+  // Nothing, too, if there are scopes and it is in none of them.
+  std::optional<v1::Session> Get(int16_t partition, absl::string_view session_id,
+                                 absl::Span<const Scope* const> in = {});
 
   // Thousands of requests that were carried out lately: the answer of a repeated one has to be
   // looked up. The database has all of them.
@@ -61,6 +65,8 @@ class LaneCache {
   struct Cached {
     // As Protobuf.
     std::string session;
+    // So that a session that is out of scope is not even parsed.
+    std::string namespace_name, owner_id;
     int64_t generation;
   };
 

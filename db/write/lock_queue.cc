@@ -36,9 +36,13 @@ void Forget(Map& map, SteadyTime now) {
 }  // namespace
 
 LockQueue::LockQueue(LockQueueOptions options, WorkflowCatalog& catalog, DatabaseClock& clock)
-    : options_(std::move(options)), catalog_(catalog), clock_(clock), thread_([this] { Run(); }) {}
+    : options_(std::move(options)), catalog_(catalog), clock_(clock) {}
 
 LockQueue::~LockQueue() { Drain(); }
+
+void LockQueue::Start() {
+  thread_ = std::thread([this] { Run(); });
+}
 
 std::size_t LockQueue::waiting() const {
   const std::lock_guard lock(mutex_);

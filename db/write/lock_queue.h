@@ -45,6 +45,9 @@ class LockQueue {
   LockQueue(LockQueueOptions options, WorkflowCatalog& catalog, DatabaseClock& clock);
   ~LockQueue();
 
+  // Starts the thread that tries those who wait.
+  void Start();
+
   // Takes the commands out of the group that must wait here. Each is done later, on this thread or
   // on the queue's.
   void TakeOver(std::vector<Submission*>* group);
@@ -55,6 +58,10 @@ class LockQueue {
   void Drain();
 
   std::size_t waiting() const;
+
+  // One attempt at all that wait; whether any command was done. REQUIRES: called on the queue's
+  // thread or, before Start, on a thread in its place.
+  bool Try(Committer& committer);
 
  private:
   struct Waiting {
@@ -71,8 +78,6 @@ class LockQueue {
     std::vector<std::vector<Submission*>> doubtful;
   };
   void Run();
-  // Whether any command was done.
-  bool Try(Committer& committer);
   bool AnswerLate(std::vector<Waiting>* waiting);
   Due Sort(Committer& committer, const std::vector<Waiting>& waiting);
   std::vector<Submission*> InTurn(absl::Span<Submission* const> asked);

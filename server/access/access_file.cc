@@ -18,7 +18,9 @@
 #include "server/config/config.h"
 #include "server/config/toml_text.h"
 #include "server/identity/certificate_identity.h"
+#include "server/identity/one_line.h"
 #include "server/identity/small_file.h"
+#include "state_machine/readable.h"
 
 namespace sessiond::access {
 namespace {
@@ -50,9 +52,7 @@ bool IsIdentity(const std::string& text) {
 
 // Like the names in events: something that can be read, on one line.
 bool IsName(absl::string_view text) {
-  return !text.empty() && text.size() <= 256 &&
-         std::none_of(text.begin(), text.end(),
-                      [](unsigned char c) { return absl::ascii_iscntrl(c); });
+  return !text.empty() && text.size() <= 256 && identity::IsOneLine(text);
 }
 
 }  // namespace
@@ -69,8 +69,8 @@ class PolicyReader {
     try {
       file = toml::parse(std::string_view(text.data(), text.size()), path_);
     } catch (const toml::parse_error& error) {
-      return absl::InvalidArgumentError(absl::StrCat(path_, ":", error.source().begin.line, ": ",
-                                                     std::string(error.description())));
+      Fail(static_cast<int>(error.source().begin.line), std::string(error.description()));
+      return status_;
     }
     CheckKeys(file, {"open_metrics", "roles", "principals", "issuers"}, "the access file");
     policy_->open_metrics_ = Flag(file, "open_metrics");
@@ -97,9 +97,11 @@ class PolicyReader {
   }
   static int LineOf(const toml::node& node) { return static_cast<int>(node.source().begin.line); }
 
+  // The sentence may quote whatever is in the file.
   void Fail(int line, absl::string_view sentence) {
     if (status_.ok())
-      status_ = absl::InvalidArgumentError(absl::StrCat(path_, ":", line, ": ", sentence));
+      status_ =
+          absl::InvalidArgumentError(absl::StrCat(path_, ":", line, ": ", Readable(sentence)));
   }
 
   static std::string DidYouMean(absl::string_view word, const std::vector<std::string>& known) {
@@ -312,7 +314,7 @@ class PolicyReader {
     const std::string name = Text(table, "name");
     if (!IsName(name))
       return Fail(line,
-                  "a principal has no name, or one with control characters: write name = "
+                  "a principal has no name, or one that is more than a line: write name = "
                   "\"…\"");
     if (name == "anonymous" || name == "system")
       return Fail(line, absl::StrCat("`", name, "` is a name of the daemon's own: choose another"));

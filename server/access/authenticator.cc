@@ -3,11 +3,12 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
-#include "db/base/sha256.h"
 #include "server/access/access_file.h"
+#include "server/identity/jwks_source.h"
 #include "server/identity/jwt.h"
 #include "state_machine/refusal.h"
 
@@ -17,6 +18,8 @@ namespace {
 constexpr absl::string_view kBearer = "Bearer ";
 // Until the keys of an issuer have been looked for.
 constexpr absl::Duration kKeysPatience = absl::Seconds(5);
+// What is under way is broken off in less, unless it cannot be.
+constexpr absl::Duration kEndPatience = absl::Seconds(1);
 
 }  // namespace
 
@@ -32,6 +35,16 @@ Authenticator::Authenticator(std::string path, bool certificates, const MethodTa
   auto state = std::make_shared<State>();
   state->policy = Policy::WithoutFile(certificates, methods, usages);
   state_ = std::move(state);
+}
+
+// The process is about to end, and what its threads use with it. A name that is still being
+// resolved after that is left behind.
+Authenticator::~Authenticator() {
+  {
+    const absl::MutexLock lock(&mutex_);
+    state_ = nullptr;
+  }
+  identity::JwksSource::AwaitEnded(kEndPatience);
 }
 
 absl::Status Authenticator::Reload() {
@@ -135,33 +148,47 @@ PrincipalPtr Authenticator::OfToken(const State& state, absl::string_view token,
     *why = "an empty token, or one of more than 4 KiB";
     return nullptr;
   }
-  const std::string hash = db::Sha256Hex(token);
+  const auto digest = identity::JwtVerifier::DigestOf(token);
+  const std::string hash = absl::BytesToHexString(
+      absl::string_view(reinterpret_cast<const char*>(digest.data()), digest.size()));
   if (PrincipalPtr known = state.policy->OfTokenHash(hash); known != nullptr) return known;
   if (!absl::StrContains(token, '.') || state.keys.empty()) {
     *why = "nobody has this token";
     return nullptr;
   }
-  return OfJwt(state, token, why);
+  return OfJwt(state, token, digest, why);
 }
 
-PrincipalPtr Authenticator::OfJwt(const State& state, absl::string_view token, std::string* why) {
+PrincipalPtr Authenticator::OfJwt(const State& state, absl::string_view token,
+                                  const identity::JwtVerifier::Digest& digest, std::string* why) {
+  const absl::Span<const Issuer> issuers = state.policy->issuers();
+  const absl::Time now = absl::Now();
+  // A token that comes again, as almost all do, is not even parsed.
+  for (std::size_t i = 0; i < issuers.size(); ++i) {
+    if (const auto claims = state.keys[i]->verifier->Recall(digest, now); claims != nullptr)
+      return OfClaims(state, issuers[i], *claims, why);
+  }
   // What the token says of its issuer only selects whose keys it has to be signed with.
   const std::optional<std::string> named = identity::UnverifiedIssuer(token);
-  const absl::Span<const Issuer> issuers = state.policy->issuers();
   const auto issuer = std::find_if(issuers.begin(), issuers.end(),
                                    [&named](const Issuer& each) { return named == each.issuer; });
   if (issuer == issuers.end()) {
     *why = "the token is of no issuer in the access file";
     return nullptr;
   }
-  const auto claims = state.keys[issuer - issuers.begin()]->verifier->Verify(token, absl::Now());
+  const auto claims = state.keys[issuer - issuers.begin()]->verifier->Verify(token, digest, now);
   if (!claims.ok()) {
     *why = absl::StrCat(issuer->issuer, ": ", claims.status().message());
     return nullptr;
   }
-  PrincipalPtr principal = state.policy->OfToken(*issuer, (*claims)->subject, (*claims)->texts);
+  return OfClaims(state, *issuer, **claims, why);
+}
+
+PrincipalPtr Authenticator::OfClaims(const State& state, const Issuer& issuer,
+                                     const identity::JwtClaims& claims, std::string* why) {
+  PrincipalPtr principal = state.policy->OfToken(issuer, claims.subject, claims.texts);
   if (principal == nullptr) {
-    *why = absl::StrCat(issuer->issuer, ": nothing is granted to ", (*claims)->subject,
+    *why = absl::StrCat(issuer.issuer, ": nothing is granted to ", claims.subject,
                         ", or its token lacks the claim that names its owner");
   }
   return principal;

@@ -42,6 +42,8 @@ class Authenticator {
   // `certificates` says whether it takes a certificate to be let in.
   Authenticator(std::string path, bool certificates, const MethodTable& methods, UsageBook& usages);
 
+  ~Authenticator();
+
   // Reads the file again. An error is a sentence, and changes nothing.
   absl::Status Reload();
 
@@ -69,7 +71,10 @@ class Authenticator {
   };
 
   static PrincipalPtr OfToken(const State& state, absl::string_view token, std::string* why);
-  static PrincipalPtr OfJwt(const State& state, absl::string_view token, std::string* why);
+  static PrincipalPtr OfJwt(const State& state, absl::string_view token,
+                            const identity::JwtVerifier::Digest& digest, std::string* why);
+  static PrincipalPtr OfClaims(const State& state, const Issuer& issuer,
+                               const identity::JwtClaims& claims, std::string* why);
   static absl::StatusOr<std::shared_ptr<IssuerKeys>> KeysOf(const Issuer& issuer,
                                                             const State& before);
   std::shared_ptr<const State> state() const;

@@ -26,6 +26,11 @@ absl::Status RateLimited(absl::string_view limit, int64_t value, absl::string_vi
       .RetryAfter(wait);
 }
 
+absl::Status TooManyBytes(const Limits& limits) {
+  return RateLimited("bytes_in_flight", limits.bytes_in_flight, "bytes of requests in flight",
+                     kTryAgain);
+}
+
 }  // namespace
 
 absl::StatusOr<Usage::Held> Usage::Admit(const Limits& limits, bool watch, int64_t bytes,
@@ -35,10 +40,7 @@ absl::StatusOr<Usage::Held> Usage::Admit(const Limits& limits, bool watch, int64
     return RateLimited("watches", limits.watches, "watches at a time", kTryWatchAgain);
   if (!watch && calls_ >= limits.calls_in_flight)
     return RateLimited("calls_in_flight", limits.calls_in_flight, "calls in flight", kTryAgain);
-  if (bytes > 0 && bytes_ + bytes > limits.bytes_in_flight) {
-    return RateLimited("bytes_in_flight", limits.bytes_in_flight, "bytes of requests in flight",
-                       kTryAgain);
-  }
+  if (bytes > 0 && bytes_ + bytes > limits.bytes_in_flight) return TooManyBytes(limits);
   const absl::Duration interval = absl::Seconds(1) / limits.calls_per_second;
   const SteadyTime due = std::max(due_, now) + interval;
   if (due - now > kBurst + interval) {
@@ -48,7 +50,14 @@ absl::StatusOr<Usage::Held> Usage::Admit(const Limits& limits, bool watch, int64
   due_ = due;
   ++(watch ? watches_ : calls_);
   bytes_ += bytes;
-  return Held(shared_from_this(), watch, bytes);
+  return Held(shared_from_this(), watch ? 0 : 1, watch ? 1 : 0, bytes);
+}
+
+absl::StatusOr<Usage::Held> Usage::AdmitMessage(const Limits& limits, int64_t bytes) {
+  const absl::MutexLock lock(&mutex_);
+  if (bytes_ + bytes > limits.bytes_in_flight) return TooManyBytes(limits);
+  bytes_ += bytes;
+  return Held(shared_from_this(), 0, 0, bytes);
 }
 
 bool Usage::idle(SteadyTime now) const {
@@ -56,10 +65,11 @@ bool Usage::idle(SteadyTime now) const {
   return calls_ == 0 && watches_ == 0 && bytes_ == 0 && due_ <= now;
 }
 
-void Usage::Release(bool watch, int64_t bytes) {
+void Usage::Release(const Held& held) {
   const absl::MutexLock lock(&mutex_);
-  --(watch ? watches_ : calls_);
-  bytes_ -= bytes;
+  calls_ -= held.calls_;
+  watches_ -= held.watches_;
+  bytes_ -= held.bytes_;
 }
 
 }  // namespace sessiond::access

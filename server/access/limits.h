@@ -33,38 +33,41 @@ inline constexpr Limits kNoLimits = {.calls_per_second = 1'000'000'000'000,
 // What a caller uses at this moment. Thread-safe.
 class Usage : public std::enable_shared_from_this<Usage> {
  public:
-  // A call that is counted until this is destroyed.
+  // A call, or a message, that is counted until this is destroyed.
   class Held {
    public:
     Held() = default;
     Held(Held&& other) = default;
     Held& operator=(Held&& other) {
       std::swap(usage_, other.usage_);
-      std::swap(watch_, other.watch_);
+      std::swap(calls_, other.calls_);
+      std::swap(watches_, other.watches_);
       std::swap(bytes_, other.bytes_);
       return *this;
     }
     ~Held() {
-      if (usage_ != nullptr) usage_->Release(watch_, bytes_);
+      if (usage_ != nullptr) usage_->Release(*this);
     }
 
    private:
     friend class Usage;
-    Held(std::shared_ptr<Usage> usage, bool watch, int64_t bytes)
-        : usage_(std::move(usage)), watch_(watch), bytes_(bytes) {}
+    Held(std::shared_ptr<Usage> usage, int calls, int watches, int64_t bytes)
+        : usage_(std::move(usage)), calls_(calls), watches_(watches), bytes_(bytes) {}
 
     std::shared_ptr<Usage> usage_;
-    bool watch_ = false;
+    int calls_ = 0, watches_ = 0;
     int64_t bytes_ = 0;
   };
 
   // RATE_LIMITED: it would be one too many.
   absl::StatusOr<Held> Admit(const Limits& limits, bool watch, int64_t bytes, SteadyTime now);
+  // The same for a message of a call that was let in: only its bytes count.
+  absl::StatusOr<Held> AdmitMessage(const Limits& limits, int64_t bytes);
   // Whether nothing is in flight, and no limit remembers a call.
   bool idle(SteadyTime now) const;
 
  private:
-  void Release(bool watch, int64_t bytes);
+  void Release(const Held& held);
 
   mutable absl::Mutex mutex_;
   // When the calls so far would all have come, at exactly the rate that is allowed: the generic

@@ -29,8 +29,7 @@ MethodAccess::Role LeastRole(const FieldDescriptor& field) {
   return field.options().GetExtension(v1::rules).role();
 }
 
-// The least role that may set every field of the method's request.
-MethodAccess::Role RoleForAllFields(const MethodDescriptor& method) {
+MethodAccess::Role LeastRoleForAllFields(const MethodDescriptor& method) {
   MethodAccess::Role role = LeastRole(method);
   for (int i = 0; i < method.input_type()->field_count(); ++i)
     role = std::max(role, LeastRole(*method.input_type()->field(i)));
@@ -77,7 +76,7 @@ Permissions MethodTable::Of(absl::string_view role) const {
   if (named == kBuiltIn.end()) return permissions;
   for (const MethodDescriptor* method : methods_) {
     if (LeastRole(*method) <= named->second) permissions.methods.insert(method);
-    if (RoleForAllFields(*method) <= named->second) permissions.whole.insert(method);
+    if (LeastRoleForAllFields(*method) <= named->second) permissions.whole.insert(method);
   }
   return permissions;
 }
@@ -130,6 +129,13 @@ const MethodDescriptor* MethodTable::Find(absl::string_view name) const {
 
 std::string NameOf(const MethodDescriptor& method) {
   return absl::StrCat(method.service()->name(), "/", method.name());
+}
+
+std::string RoleForAllFields(const MethodDescriptor& method) {
+  const MethodAccess::Role role = LeastRoleForAllFields(method);
+  const auto named = std::find_if(kBuiltIn.begin(), kBuiltIn.end(),
+                                  [role](const auto& each) { return each.second == role; });
+  return std::string(named->first);
 }
 
 const FieldDescriptor* GuardedField(const google::protobuf::Message& request) {

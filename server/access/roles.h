@@ -58,6 +58,9 @@ class MethodTable {
 // `SessionService/GetSession`
 std::string NameOf(const MethodDescriptor& method);
 
+// The least built-in role that may set every field of the method's request.
+std::string RoleForAllFields(const MethodDescriptor& method);
+
 // The first field of the request that is set and takes a role of its own; null: none.
 const google::protobuf::FieldDescriptor* GuardedField(const google::protobuf::Message& request);
 

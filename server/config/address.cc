@@ -26,6 +26,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
+#include "state_machine/readable.h"
 
 namespace sessiond {
 namespace {
@@ -100,8 +101,8 @@ int TryListen(const Address& address, int* failure) {
 }  // namespace
 
 absl::StatusOr<Address> ParseAddress(absl::string_view text) {
-  const absl::Status bad =
-      absl::InvalidArgumentError(absl::StrCat("`", text, "` is neither HOST:PORT nor unix:PATH"));
+  const absl::Status bad = absl::InvalidArgumentError(
+      absl::StrCat("`", Readable(text), "` is neither HOST:PORT nor unix:PATH"));
   if (absl::string_view path = text; absl::ConsumePrefix(&path, "unix:")) {
     // The kernel's limit, with the zero behind it.
     if (path.empty() || path.size() >= sizeof(sockaddr_un::sun_path)) return bad;
@@ -207,6 +208,19 @@ absl::Status ProbeAddress(const Address& address, absl::string_view option, int 
   return absl::AlreadyExistsError(
       absl::StrCat("port ", address.port, " is in use by ", OwnerOf(address.port),
                    ": stop it, or choose another with ", option, " ", ToString(next)));
+}
+
+bool IsOrigin(absl::string_view text) {
+  const std::size_t scheme = text.find("://");
+  if (scheme == absl::string_view::npos || scheme == 0) return false;
+  const absl::string_view host = text.substr(scheme + 3);
+  if (host.empty()) return false;
+  // Browsers write hosts in ASCII, `xn--…`, and in lower case.
+  for (const char c : text) {
+    if (!absl::ascii_isgraph(c) || absl::ascii_isupper(c)) return false;
+  }
+  return !absl::StrContains(host, '/') && !absl::StrContains(host, '*') &&
+         !absl::StrContains(host, '@');
 }
 
 }  // namespace sessiond

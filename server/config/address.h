@@ -41,4 +41,8 @@ bool IsLoopback(const Address& address);
 // not `reserved`, which is for something else. UNAVAILABLE: it cannot be bound.
 absl::Status ProbeAddress(const Address& address, absl::string_view option, int reserved = 0);
 
+// Whether it is the origin of web pages (RFC 6454) as browsers write it: a scheme, a host, perhaps
+// a port, and nothing behind it.
+bool IsOrigin(absl::string_view text);
+
 }  // namespace sessiond

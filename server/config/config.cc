@@ -21,6 +21,7 @@
 #include "absl/strings/strip.h"
 #include "server/config/address.h"
 #include "server/config/toml_text.h"
+#include "state_machine/readable.h"
 
 namespace sessiond {
 namespace {
@@ -41,6 +42,14 @@ bool IsAddress(const Config& config) {
 template <std::string Config::*member>
 bool AreAddresses(const Config& config) {
   return ParseAddresses(config.*member).ok();
+}
+
+bool AreOrigins(const Config& config) {
+  for (const absl::string_view origin :
+       absl::StrSplit(config.http_allow_origins, ',', absl::SkipEmpty())) {
+    if (origin != "*" && !IsOrigin(origin)) return false;
+  }
+  return true;
 }
 
 bool IsClientAuth(const Config& config) {
@@ -111,8 +120,23 @@ constexpr Option kOptions[] = {
      "one, for its probes."},
     {"access-file", &Config::access_file, "", "a TOML file", Anything,
      "Who may call, and what: see docs/security.md. Without it, whoever may come is admin."},
-    {"admin-listen", &Config::admin_listen, "127.0.0.1:8377", "HOST:PORT, or off", IsAddressOrOff<&Config::admin_listen>,
-     "Where /livez, /readyz and /metrics are served over HTTP."},
+    {"http-listen", &Config::http_listen, "127.0.0.1:8377", "HOST:PORT, or off", IsAddressOrOff<&Config::http_listen>,
+     "Where HTTP is served: every call in the Connect protocol (docs/http.md), /livez, /readyz, /metrics and /openapi.json. "
+     "It was called admin-listen before, which still counts.", /*secret=*/false, /*old_name=*/"admin-listen"},
+    {"http-allow-origins", &Config::http_allow_origins, "", "origins such as https://app.example, with commas, or *", AreOrigins,
+     "The web pages that may call over HTTP, by their origins; by default none. * is for all pages, and takes callers who are "
+     "known."},
+    {"connections-max", &Config::connections_max, "10000", "a number from 1 to 1000000", IsBetween<&Config::connections_max, 1, 1'000'000>,
+     "The most connections that gRPC keeps open; further ones are closed at once. Fewer, where the limit of open files "
+     "(LimitNOFILE) leaves fewer: 256 of those are for other things."},
+    {"connections-per-address-max", &Config::connections_per_address_max, "1000", "a number from 1 to 1000000", IsBetween<&Config::connections_per_address_max, 1, 1'000'000>,
+     "The most of them from one address: an IPv4 address, the /64 of an IPv6 address, or all unix sockets together. Callers "
+     "behind one NAT or one proxy share theirs. At the HTTP port as many again."},
+    {"connection-age-max", &Config::connection_age_max, "30m", "a duration of at most 1h, for example 30m; 0s for no maximum", IsUpToAnHour<&Config::connection_age_max>,
+     "After so long, give or take a tenth, clients of gRPC are asked to open a new connection, so that a balancer can send them "
+     "elsewhere. Calls and watches of the old one go on until they end."},
+    {"connection-idle-max", &Config::connection_idle_max, "10m", "a duration of at most 1h, for example 10m; 0s for no maximum", IsUpToAnHour<&Config::connection_idle_max>,
+     "A connection of gRPC without a call for so long is closed; a client opens one again for its next call."},
     {"data-dir", &Config::data_dir, kDataDirDefault, "a directory", IsGiven<&Config::data_dir>,
      "Where the embedded PostgreSQL keeps its data. By default $STATE_DIRECTORY, else $XDG_DATA_HOME/sessiond, else "
      "/var/lib/sessiond for root and ~/.local/share/sessiond for others."},
@@ -236,6 +260,11 @@ Stop the daemons before a backup is restored. One that runs refuses a database t
 it has seen ([failovers](failover.md#what-it-refuses)).
 )";
 
+// What is quoted of a file, a variable or a flag may be anything.
+absl::Status Wrong(absl::string_view sentence) {
+  return absl::InvalidArgumentError(Readable(sentence));
+}
+
 // Sets an option's member from text. False: not of its type.
 struct Parse {
   Config& config;
@@ -261,14 +290,15 @@ absl::Status Set(const Option& option, const std::string& text, const std::strin
                  Config& config) {
   if (std::visit(Parse{config, text}, option.member) && option.accepts(config))
     return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat(option.name, " cannot be `", Show(option, text),
-                                                 "` (from ", origin, "): expected ",
-                                                 option.expected));
+  return Wrong(absl::StrCat(option.name, " cannot be `", Show(option, text), "` (from ", origin,
+                            "): expected ", option.expected));
 }
 
 const Option* FindOption(absl::string_view name) {
-  const auto found = std::find_if(std::begin(kOptions), std::end(kOptions),
-                                  [name](const Option& option) { return option.name == name; });
+  const auto found =
+      std::find_if(std::begin(kOptions), std::end(kOptions), [name](const Option& option) {
+        return option.name == name || (!name.empty() && option.old_name == name);
+      });
   return found == std::end(kOptions) ? nullptr : found;
 }
 
@@ -297,7 +327,7 @@ absl::StatusOr<std::string> ReadFile(const std::string& path, absl::string_view 
   content << file.rdbuf();
   if (!file)
     return absl::NotFoundError(
-        absl::StrCat("cannot read ", what, " ", path, ": ", std::strerror(errno)));
+        Readable(absl::StrCat("cannot read ", what, " ", path, ": ", std::strerror(errno))));
   return content.str();
 }
 
@@ -328,10 +358,9 @@ absl::Status Flatten(const toml::table& table, const std::string& prefix, const 
     }
     if (!IsKnown(name)) {
       const std::string near = Nearest(name, KnownNames());
-      return absl::InvalidArgumentError(
-          absl::StrCat(origin, ": there is no option `", name, "`",
-                       near.empty() ? "; `sessiond config` lists them all"
-                                    : absl::StrCat("; did you mean `", near, "`?")));
+      return Wrong(absl::StrCat(origin, ": there is no option `", name, "`",
+                                near.empty() ? "; `sessiond config` lists them all"
+                                             : absl::StrCat("; did you mean `", near, "`?")));
     }
     Value value{"", origin};
     if (const auto text = node.value_exact<std::string>()) {
@@ -341,11 +370,11 @@ absl::Status Flatten(const toml::table& table, const std::string& prefix, const 
     } else if (const auto flag = node.value_exact<bool>()) {
       value.text = *flag ? "true" : "false";
     } else {
-      return absl::InvalidArgumentError(
+      return Wrong(
           absl::StrCat(origin, ": ", name, " must be text, a whole number, or true or false"));
     }
     if (!values.emplace(name, std::move(value)).second) {
-      return absl::InvalidArgumentError(absl::StrCat(origin, ": ", name, " is given twice"));
+      return Wrong(absl::StrCat(origin, ": ", name, " is given twice"));
     }
   }
   return absl::OkStatus();
@@ -358,9 +387,8 @@ absl::Status CheckTomlLines(absl::string_view text, const std::string& path) {
   int number = 1;
   for (const absl::string_view line : absl::StrSplit(text, '\n')) {
     if (line.size() > kLineBytesMax) {
-      return absl::InvalidArgumentError(absl::StrCat(path, ":", number, ": the line has ",
-                                                     line.size(), " bytes, and may have ",
-                                                     kLineBytesMax));
+      return Wrong(absl::StrCat(path, ":", number, ": the line has ", line.size(),
+                                " bytes, and may have ", kLineBytesMax));
     }
     ++number;
   }
@@ -378,7 +406,7 @@ absl::StatusOr<Values> ReadConfigFile(const std::string& path) {
     const toml::table table = toml::parse(*content, path);
     if (absl::Status status = Flatten(table, "", path, values); !status.ok()) return status;
   } catch (const toml::parse_error& error) {
-    return absl::InvalidArgumentError(
+    return Wrong(
         absl::StrCat(path, ":", error.source().begin.line, ": ", std::string(error.description())));
   }
   return values;
@@ -389,21 +417,27 @@ absl::StatusOr<Values> ReadConfigFile(const std::string& path) {
 absl::StatusOr<std::optional<Value>> Ask(
     const Option& option, const std::function<std::optional<Value>(const std::string&)>& layer) {
   std::optional<Value> direct = layer(std::string(option.name));
+  if (!option.old_name.empty()) {
+    std::optional<Value> old = layer(std::string(option.old_name));
+    if (direct.has_value() && old.has_value()) {
+      return Wrong(absl::StrCat(option.name, " is given twice, by ", direct->origin, " and by ",
+                                old->origin, ": give one"));
+    }
+    if (!direct.has_value()) direct = std::move(old);
+  }
   const std::optional<Value> named = option.secret ? layer(FileNameOf(option)) : std::nullopt;
   if (!named.has_value()) return direct;
   if (direct.has_value()) {
-    return absl::InvalidArgumentError(absl::StrCat(option.name, " is given twice, by ",
-                                                   direct->origin, " and by ", named->origin,
-                                                   ": give one"));
+    return Wrong(absl::StrCat(option.name, " is given twice, by ", direct->origin, " and by ",
+                              named->origin, ": give one"));
   }
   auto content = ReadFile(named->text, absl::StrCat("the file of ", named->origin, ","));
   if (!content.ok()) return content.status();
   Value value{OnlyValueOf(*content), absl::StrCat(named->origin, " ", named->text)};
   // An empty file is a secret that was not put in place yet, not a choice of none.
   if (value.text.empty()) {
-    return absl::InvalidArgumentError(absl::StrCat("the file of ", named->origin, ", ", named->text,
-                                                   ", is empty: put the ", option.name,
-                                                   " into it, or do not name it"));
+    return Wrong(absl::StrCat("the file of ", named->origin, ", ", named->text,
+                              ", is empty: put the ", option.name, " into it, or do not name it"));
   }
   return value;
 }
@@ -420,6 +454,9 @@ bool IsOfKubernetes(absl::string_view name, absl::string_view value) {
 std::vector<std::string> UnknownVariables(const ConfigSources& sources) {
   std::set<std::string> known(std::begin(kOtherVariables), std::end(kOtherVariables));
   std::vector<std::string> meant = {"CONFIG"};  // What may have been meant, without the prefix.
+  for (const Option& option : kOptions) {
+    if (!option.old_name.empty()) known.insert(EnvironmentName(option.old_name));
+  }
   for (const std::string& name : KnownNames()) {
     known.insert(EnvironmentName(name));
     meant.push_back(EnvironmentName(name).substr(kPrefix.size()));

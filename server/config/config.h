@@ -34,7 +34,12 @@ struct Config {
   std::string tls_client_ca;
   std::string tls_client_auth;
   std::string access_file;
-  std::string admin_listen;
+  std::string http_listen;
+  std::string http_allow_origins;
+  int connections_max = 0;
+  int connections_per_address_max = 0;
+  absl::Duration connection_age_max;
+  absl::Duration connection_idle_max;
   std::string data_dir;
   bool ephemeral = false;
   std::string db_url;
@@ -74,6 +79,8 @@ struct Option {
   // Never printed; also read from a file: --NAME-file, SESSIOND_NAME_FILE, or
   // $CREDENTIALS_DIRECTORY/NAME.
   bool secret = false;
+  // What it was called before, which still counts; empty: nothing else.
+  absl::string_view old_name = "";
 };
 
 absl::Span<const Option> Options();

@@ -1,16 +1,26 @@
 #include "server/identity/jwks_source.h"
 
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <httplib.h>
 #include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
+#include <condition_variable>
+#include <mutex>
+#include <optional>
+#include <thread>
 #include <utility>
 
+#include "absl/status/status.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
 #include "server/identity/openssl.h"
 #include "server/identity/small_file.h"
@@ -50,12 +60,43 @@ bool IsIp(const std::string& host) {
          inet_pton(AF_INET6, host.c_str(), &address) == 1;
 }
 
-}  // namespace
+struct Address {
+  std::string host;
+  int port = 0;
+  std::string path;
+};
+
+// The threads that have not ended yet. Never destroyed, because they may outlive everything else.
+class Threads {
+ public:
+  static Threads& All() {
+    static Threads& all = *new Threads;
+    return all;
+  }
+  void Begin() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    ++running_;
+  }
+  void End() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    --running_;
+    ended_.notify_all();
+  }
+  bool Await(absl::Duration patience) {
+    std::unique_lock<std::mutex> lock(mutex_);
+    return WaitAtMost(patience, ended_, lock, [this] { return running_ == 0; });
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable ended_;
+  int running_ = 0;
+};
 
 // One request, which another thread may break off.
-class JwksSource::Fetch {
+class Fetch {
  public:
-  Fetch(const Options& options, const Address& address)
+  Fetch(const JwksSource::Options& options, const Address& address)
       : options_(options), path_(address.path), client_(address.host, address.port) {
     const auto timeout = absl::ToChronoMicroseconds(options.timeout);
     client_.set_connection_timeout(timeout);
@@ -65,6 +106,7 @@ class JwksSource::Fetch {
     client_.set_decompress(false);
     client_.enable_server_certificate_verification(true);
     if (!options.ca_file.empty()) client_.set_ca_cert_path(options.ca_file);
+    client_.set_socket_options([this](socket_t socket) { TakeSocket(socket); });
     SSL_CTX* const context = client_.ssl_context();
     if (context == nullptr) return;
     SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION);
@@ -78,6 +120,11 @@ class JwksSource::Fetch {
     }
   }
 
+  ~Fetch() {
+    if (socket_ >= 0) close(socket_);
+  }
+  Fetch(const Fetch&) = delete;
+
   // The answer's body; else what is wrong, in words that follow a colon.
   absl::StatusOr<std::string> Run() {
     const SteadyTime end = SteadyTime::Now() + options_.answer_timeout;
@@ -89,7 +136,7 @@ class JwksSource::Fetch {
         {{"Accept", "application/jwk-set+json, application/json"}, {"Accept-Encoding", "identity"}},
         [&](const httplib::Response& response) {
           status = response.status;
-          return status == kOk;
+          return status == kOk && !broken_off_;
         },
         [&](const char* data, std::size_t size) {
           too_large = body.size() + size > options_.bytes_max;
@@ -114,17 +161,31 @@ class JwksSource::Fetch {
     return body;
   }
 
-  // Any thread.
-  void BreakOff() { client_.stop(); }
+  // Any thread, never waits, as the client's own stop does.
+  void BreakOff() {
+    broken_off_ = true;
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (socket_ >= 0) shutdown(socket_, SHUT_RD);
+  }
 
  private:
-  const Options& options_;
+  // A descriptor of our own, which names this socket and no other for as long as we like.
+  void TakeSocket(int socket) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (socket_ >= 0) close(socket_);
+    socket_ = fcntl(socket, F_DUPFD_CLOEXEC, 0);
+  }
+
+  const JwksSource::Options& options_;
   const std::string path_;
+  std::atomic<bool> broken_off_ = false;
+  std::mutex mutex_;
+  int socket_ = -1;
   httplib::SSLClient client_;
 };
 
 // Nothing: it is no such address.
-std::optional<JwksSource::Address> JwksSource::ParseAddress(absl::string_view url) {
+std::optional<Address> ParseAddress(absl::string_view url) {
   url = absl::StripPrefix(url, kHttps);
   const bool is_plain = std::all_of(url.begin(), url.end(), [](char c) {
     return absl::ascii_isgraph(c) && c != '@' && c != '#' && c != '\\';
@@ -150,6 +211,55 @@ std::optional<JwksSource::Address> JwksSource::ParseAddress(absl::string_view ur
   return address;
 }
 
+}  // namespace
+
+class JwksSource::Reader {
+ public:
+  Reader(Options options, std::optional<Address> address)
+      : options_(std::move(options)), address_(std::move(address)) {}
+
+  // On a thread of its own, until the end.
+  void Run();
+  void End();
+
+  std::shared_ptr<const Jwks> Get() const;
+  void LookForNewKeys();
+  void Refresh();
+  std::string Trouble() const;
+  SteadyTime last_good() const;
+  int64_t attempts() const;
+  bool AwaitAttempts(int64_t times, absl::Duration patience) const;
+
+ private:
+  // Until the next attempt is due, or the end; returns whether it is due.
+  bool AwaitNext();
+  // REQUIRES: in the mutex.
+  SteadyTime Due() const;
+  // The text of the keys; else a sentence.
+  absl::StatusOr<std::string> Read();
+  absl::StatusOr<std::string> ReadAddress();
+  absl::Status Take(const std::string& text);
+
+  const Options options_;
+  // None: the location is a file.
+  const std::optional<Address> address_;
+
+  // Its thread only: what the keys were parsed from.
+  std::string text_;
+
+  mutable std::mutex mutex_;
+  mutable std::condition_variable changed_;
+  std::shared_ptr<const Jwks> jwks_ = std::make_shared<const Jwks>();
+  std::string trouble_;
+  SteadyTime last_good_;
+  SteadyTime last_attempt_;
+  int64_t attempts_ = 0;
+  bool ends_ = false;
+  bool wanted_now_ = true;
+  bool key_looked_for_ = false;
+  std::shared_ptr<Fetch> fetch_;
+};
+
 absl::StatusOr<std::unique_ptr<JwksSource>> JwksSource::Start(Options options) {
   const std::string& location = options.location;
   const bool is_url = absl::StrContains(location, "://");
@@ -161,66 +271,73 @@ absl::StatusOr<std::unique_ptr<JwksSource>> JwksSource::Start(Options options) {
                      "` is no place for an issuer's keys: name a file, or an address "
                      "https://HOST[:PORT]/PATH without user and password."));
   }
-  return std::unique_ptr<JwksSource>(new JwksSource(std::move(options), std::move(address)));
+  auto reader = std::make_shared<Reader>(std::move(options), std::move(address));
+  Threads::All().Begin();
+  std::thread([reader]() mutable {
+    reader->Run();
+    reader.reset();
+    Threads::All().End();
+  }).detach();
+  return std::unique_ptr<JwksSource>(new JwksSource(std::move(reader)));
 }
 
-JwksSource::JwksSource(Options options, std::optional<Address> address)
-    : options_(std::move(options)), address_(std::move(address)), thread_([this] { Run(); }) {}
+JwksSource::JwksSource(std::shared_ptr<Reader> reader) : reader_(std::move(reader)) {}
 
-JwksSource::~JwksSource() {
-  {
-    std::unique_lock<std::mutex> lock(mutex_);
-    ends_ = true;
-    changed_.notify_all();
-    // Again and again: what is not connected yet cannot be broken off.
-    while (!WaitAtMost(absl::Milliseconds(50), changed_, lock, [this] { return has_ended_; })) {
-      const std::shared_ptr<Fetch> fetch = fetch_;
-      lock.unlock();
-      if (fetch != nullptr) fetch->BreakOff();
-      lock.lock();
-    }
-  }
-  thread_.join();
+JwksSource::~JwksSource() { reader_->End(); }
+
+bool JwksSource::AwaitEnded(absl::Duration patience) { return Threads::All().Await(patience); }
+
+std::shared_ptr<const Jwks> JwksSource::Get() const { return reader_->Get(); }
+void JwksSource::LookForNewKeys() { reader_->LookForNewKeys(); }
+void JwksSource::Refresh() { reader_->Refresh(); }
+std::string JwksSource::Trouble() const { return reader_->Trouble(); }
+SteadyTime JwksSource::last_good() const { return reader_->last_good(); }
+int64_t JwksSource::attempts() const { return reader_->attempts(); }
+bool JwksSource::AwaitAttempts(int64_t times, absl::Duration patience) const {
+  return reader_->AwaitAttempts(times, patience);
 }
 
-std::shared_ptr<const Jwks> JwksSource::Get() const {
+// -------------------------------------------------------------------------------------------------
+// on the thread
+
+std::shared_ptr<const Jwks> JwksSource::Reader::Get() const {
   const std::lock_guard<std::mutex> lock(mutex_);
   return jwks_;
 }
 
-void JwksSource::LookForNewKeys() {
+void JwksSource::Reader::LookForNewKeys() {
   const std::lock_guard<std::mutex> lock(mutex_);
   key_looked_for_ = true;
   changed_.notify_all();
 }
 
-void JwksSource::Refresh() {
+void JwksSource::Reader::Refresh() {
   const std::lock_guard<std::mutex> lock(mutex_);
   wanted_now_ = true;
   changed_.notify_all();
 }
 
-std::string JwksSource::Trouble() const {
+std::string JwksSource::Reader::Trouble() const {
   const std::lock_guard<std::mutex> lock(mutex_);
   return trouble_;
 }
 
-SteadyTime JwksSource::last_good() const {
+SteadyTime JwksSource::Reader::last_good() const {
   const std::lock_guard<std::mutex> lock(mutex_);
   return last_good_;
 }
 
-int64_t JwksSource::attempts() const {
+int64_t JwksSource::Reader::attempts() const {
   const std::lock_guard<std::mutex> lock(mutex_);
   return attempts_;
 }
 
-bool JwksSource::AwaitAttempts(int64_t times, absl::Duration patience) const {
+bool JwksSource::Reader::AwaitAttempts(int64_t times, absl::Duration patience) const {
   std::unique_lock<std::mutex> lock(mutex_);
   return WaitAtMost(patience, changed_, lock, [&] { return attempts_ >= times; });
 }
 
-void JwksSource::Run() {
+void JwksSource::Reader::Run() {
   while (AwaitNext()) {
     const absl::StatusOr<std::string> text = Read();
     const absl::Status taken = text.ok() ? Take(*text) : text.status();
@@ -230,19 +347,23 @@ void JwksSource::Run() {
     ++attempts_;
     changed_.notify_all();
   }
-  const std::lock_guard<std::mutex> lock(mutex_);
-  has_ended_ = true;
-  changed_.notify_all();
 }
 
-SteadyTime JwksSource::Due() const {
+void JwksSource::Reader::End() {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  ends_ = true;
+  changed_.notify_all();
+  if (fetch_ != nullptr) fetch_->BreakOff();
+}
+
+SteadyTime JwksSource::Reader::Due() const {
   if (wanted_now_) return SteadyTime::InfinitePast();
   if (!address_.has_value()) return last_attempt_ + options_.file_interval;
   const bool soon = key_looked_for_ || !trouble_.empty();
   return last_attempt_ + (soon ? options_.https_interval_min : options_.https_interval);
 }
 
-bool JwksSource::AwaitNext() {
+bool JwksSource::Reader::AwaitNext() {
   std::unique_lock<std::mutex> lock(mutex_);
   for (;;) {
     if (ends_) return false;
@@ -256,14 +377,14 @@ bool JwksSource::AwaitNext() {
   return true;
 }
 
-absl::StatusOr<std::string> JwksSource::Read() {
+absl::StatusOr<std::string> JwksSource::Reader::Read() {
   if (address_.has_value()) return ReadAddress();
   absl::StatusOr<SmallFile> file = ReadSmallFile("key set", options_.location, options_.bytes_max);
   if (!file.ok()) return file.status();
   return std::move(file->text);
 }
 
-absl::StatusOr<std::string> JwksSource::ReadAddress() {
+absl::StatusOr<std::string> JwksSource::Reader::ReadAddress() {
   const auto fetch = std::make_shared<Fetch>(options_, *address_);
   {
     const std::lock_guard<std::mutex> lock(mutex_);
@@ -278,7 +399,7 @@ absl::StatusOr<std::string> JwksSource::ReadAddress() {
                                              " cannot be read: ", text.status().message(), "."));
 }
 
-absl::Status JwksSource::Take(const std::string& text) {
+absl::Status JwksSource::Reader::Take(const std::string& text) {
   if (text == text_) return absl::OkStatus();
   absl::StatusOr<Jwks> parsed = ParseJwks(text);
   if (!parsed.ok()) {

@@ -3,20 +3,18 @@
 // They are read on a thread of its own: a file every 5 s, an address every 5 minutes and, when a
 // token names a key that is not among them, at once, but at most every 30 s. Whatever goes wrong,
 // the last good keys stay, and Trouble says what it is.
+//
+// Nobody waits for that thread: a source may go away on a thread that serves calls, and neither a
+// name that is being resolved nor a connection that is being made can be broken off. It then ends
+// by itself, and touches nothing but what it has in common with the source.
 #pragma once
 
-#include <condition_variable>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <mutex>
-#include <optional>
 #include <string>
-#include <thread>
 
-#include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "db/base/steady_time.h"
 #include "server/identity/jwks.h"
@@ -43,8 +41,11 @@ class JwksSource {
 
   // Begins to read. INVALID_ARGUMENT: the location is neither; the sentence says what it has to be.
   static absl::StatusOr<std::unique_ptr<JwksSource>> Start(Options options);
-  // Breaks off what is under way. A name that is being resolved is waited for.
+  // Breaks off what is under way, and does not wait.
   ~JwksSource();
+  // Waits, for `patience` at most, until nothing is read for any source; returns whether that is
+  // so. For the end of the process. REQUIRES: there are no more sources.
+  static bool AwaitEnded(absl::Duration patience);
   JwksSource(const JwksSource&) = delete;
 
   // The last good keys; without keys as long as there were none. Any thread, never waits.
@@ -65,47 +66,12 @@ class JwksSource {
   bool AwaitAttempts(int64_t times, absl::Duration patience) const;
 
  private:
-  struct Address {
-    std::string host;
-    int port = 0;
-    std::string path;
-  };
-  static std::optional<Address> ParseAddress(absl::string_view url);
+  // Reads, and keeps what was read.
+  class Reader;
 
-  // An answer under way.
-  class Fetch;
+  explicit JwksSource(std::shared_ptr<Reader> reader);
 
-  JwksSource(Options options, std::optional<Address> address);
-  void Run();
-  // Until the next attempt is due, or the end; returns whether it is due.
-  bool AwaitNext();
-  // REQUIRES: in the mutex.
-  SteadyTime Due() const;
-  // The text of the keys; else a sentence.
-  absl::StatusOr<std::string> Read();
-  absl::StatusOr<std::string> ReadAddress();
-  absl::Status Take(const std::string& text);
-
-  const Options options_;
-  // None: the location is a file.
-  const std::optional<Address> address_;
-
-  // Its thread only: what the keys were parsed from.
-  std::string text_;
-
-  mutable std::mutex mutex_;
-  mutable std::condition_variable changed_;
-  std::shared_ptr<const Jwks> jwks_ = std::make_shared<const Jwks>();
-  std::string trouble_;
-  SteadyTime last_good_;
-  SteadyTime last_attempt_;
-  int64_t attempts_ = 0;
-  bool ends_ = false, has_ended_ = false;
-  bool wanted_now_ = true;
-  bool key_looked_for_ = false;
-  std::shared_ptr<Fetch> fetch_;
-
-  std::thread thread_;
+  const std::shared_ptr<Reader> reader_;
 };
 
 }  // namespace sessiond::identity

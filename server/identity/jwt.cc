@@ -6,12 +6,12 @@
 #include <utility>
 
 #include "absl/status/status.h"
-#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "server/identity/base64url.h"
+#include "server/identity/one_line.h"
 #include "server/identity/openssl.h"
 #include "server/identity/strict_json.h"
 
@@ -129,8 +129,7 @@ absl::StatusOr<JwtClaims> CheckClaims(const rapidjson::Document& claims, const J
   const absl::StatusOr<absl::Time> expires = CheckTimes(claims, rules.leeway, now);
   if (!expires.ok()) return expires.status();
   const absl::string_view subject = FindString(claims, "sub").value_or("");
-  if (subject.empty() || subject.size() > kSubjectBytesMax ||
-      std::any_of(subject.begin(), subject.end(), absl::ascii_iscntrl)) {
+  if (subject.empty() || subject.size() > kSubjectBytesMax || !IsOneLine(subject)) {
     return Refused("has no subject (`sub`), or one that is no name");
   }
   JwtClaims checked{.issuer = rules.issuer, .subject = std::string(subject), .expires = *expires};

@@ -37,7 +37,7 @@ struct JwtRules {
 
 struct JwtClaims {
   std::string issuer;
-  // Without control characters, 1 to 255 bytes.
+  // One line, 1 to 255 bytes.
   std::string subject;
   absl::Time expires;
   // All claims that are text, by name; `iss` and `sub` too.

@@ -6,30 +6,42 @@
 
 namespace sessiond::identity {
 
-absl::StatusOr<std::shared_ptr<const JwtClaims>> JwtVerifier::Verify(absl::string_view token,
-                                                                     absl::Time now) {
+JwtVerifier::Digest JwtVerifier::DigestOf(absl::string_view token) {
   Digest digest;
   SHA256(reinterpret_cast<const unsigned char*>(token.data()), token.size(), digest.data());
-  const std::shared_ptr<const Jwks> jwks = options_.source->Get();
-  {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    if (jwks_ != jwks) {
-      verified_.clear();
-      jwks_ = jwks;
-    }
-    const auto found = verified_.find(digest);
-    if (found != verified_.end()) {
-      if (now < found->second->expires + options_.rules.leeway) return found->second;
-      verified_.erase(found);
-    }
+  return digest;
+}
+
+std::shared_ptr<const Jwks> JwtVerifier::CurrentKeys() {
+  std::shared_ptr<const Jwks> jwks = options_.source->Get();
+  if (jwks_ != jwks) {
+    verified_.clear();
+    jwks_ = jwks;
   }
+  return jwks;
+}
+
+std::shared_ptr<const JwtClaims> JwtVerifier::Recall(const Digest& digest, absl::Time now) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  CurrentKeys();
+  const auto found = verified_.find(digest);
+  if (found == verified_.end()) return nullptr;
+  if (now < found->second->expires + options_.rules.leeway) return found->second;
+  verified_.erase(found);
+  return nullptr;
+}
+
+absl::StatusOr<std::shared_ptr<const JwtClaims>> JwtVerifier::Verify(absl::string_view token,
+                                                                     const Digest& digest,
+                                                                     absl::Time now) {
+  const std::shared_ptr<const Jwks> jwks = options_.source->Get();
   absl::StatusOr<JwtClaims> claims = VerifyJwt(token, jwks->keys, options_.rules, now);
   if (absl::IsNotFound(claims.status())) options_.source->LookForNewKeys();
   if (!claims.ok()) return claims.status();
   auto kept = std::make_shared<const JwtClaims>(*std::move(claims));
   const std::lock_guard<std::mutex> lock(mutex_);
-  // Another thread may have seen other keys meanwhile.
-  if (jwks_ == jwks) {
+  // There may be other keys by now.
+  if (CurrentKeys() == jwks) {
     if (verified_.size() >= options_.tokens_max) verified_.clear();
     verified_.emplace(digest, kept);
   }

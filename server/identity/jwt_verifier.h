@@ -33,15 +33,23 @@ class JwtVerifier {
   };
   explicit JwtVerifier(Options options) : options_(std::move(options)) {}
 
+  // The SHA-256 of a token.
+  using Digest = std::array<unsigned char, 32>;
+  static Digest DigestOf(absl::string_view token);
+
+  // What the token with this digest says, if it was verified before and is still good; else null.
+  std::shared_ptr<const JwtClaims> Recall(const Digest& digest, absl::Time now);
   // As VerifyJwt. When a token names a key that is not there, the issuer's keys are looked at
-  // again, and the caller is refused this time.
-  absl::StatusOr<std::shared_ptr<const JwtClaims>> Verify(absl::string_view token, absl::Time now);
+  // again, and the caller is refused this time. REQUIRES: the digest is the token's.
+  absl::StatusOr<std::shared_ptr<const JwtClaims>> Verify(absl::string_view token,
+                                                          const Digest& digest, absl::Time now);
 
   // How many tokens it remembers.
   std::size_t size() const;
 
  private:
-  using Digest = std::array<unsigned char, 32>;
+  // The issuer's keys. What was verified with others is forgotten. REQUIRES: in the mutex.
+  std::shared_ptr<const Jwks> CurrentKeys();
 
   const Options options_;
 

@@ -420,15 +420,11 @@ void CatchFatalSignals() {
   }
 }
 
-// gRPC's message when a drain shuts its listener down (rpc/sockets.h).
-constexpr absl::string_view kListenerIsShut = "Failed accept4: Invalid argument";
-
 // gRPC's errors are mostly caused by a peer: a broken connection, a compressed message.
 void GrpcLine(gpr_log_func_args* args) {
-  const LogLevel level = args->message == kListenerIsShut           ? LogLevel::kDebug
-                         : args->severity == GPR_LOG_SEVERITY_ERROR ? LogLevel::kWarn
-                         : args->severity == GPR_LOG_SEVERITY_INFO  ? LogLevel::kInfo
-                                                                    : LogLevel::kDebug;
+  const LogLevel level = args->severity == GPR_LOG_SEVERITY_ERROR  ? LogLevel::kWarn
+                         : args->severity == GPR_LOG_SEVERITY_INFO ? LogLevel::kInfo
+                                                                   : LogLevel::kDebug;
   Log(level, "grpc", args->message, {{"file", args->file}, {"line", args->line}});
 }
 

@@ -44,6 +44,10 @@ constexpr Description kDescriptions[] = {
     {"sessiond_lane_inbox",              "gauge",     "",                                                "Commands that wait in the lanes' inboxes."},
     {"sessiond_watches",                 "gauge",     "",                                                "Open WatchSessions streams."},
     {"sessiond_watch_lag_seconds",       "histogram", "source",                                          "From an event's own time to its reaching this daemon's watches, in seconds, by the clocks of the database and the daemon: source is memory or database."},
+    {"sessiond_connections",             "gauge",     "",                                                "Open connections of the gRPC port."},
+    {"sessiond_connections_accepted_total", "counter", "",                                               "Connections that the gRPC port let in."},
+    {"sessiond_connections_refused_total", "counter", "reason",                                          "Connections that were closed at once: reason is total (--connections-max), address (--connections-per-address-max, at the HTTP port, too) or descriptors (no file descriptor was left)."},
+    {"sessiond_connections_cut_total",   "counter",   "",                                                "Connections that were closed because their peers made the daemon hold too much memory: those that had sent most."},
     {"sessiond_log_lines_waiting",       "gauge",     "",                                                "Log lines that wait for the reader of stderr."},
     {"sessiond_log_lines_dropped_total", "counter",   "",                                                "Log lines that were dropped, because nobody read them in time."},
     {"sessiond_tls_not_after_seconds",   "gauge",     "",                                                "When the daemon's certificate expires, in seconds since 1970; 0 without TLS."},
@@ -179,6 +183,13 @@ Metrics::Metrics(absl::Span<const std::string> services)
   group_seconds_ = &Histograms("sessiond_group_duration_seconds", registry_).Add({}, kSeconds);
   lane_inbox_ = &Gauges("sessiond_lane_inbox", registry_).Add({});
   watches_ = &Gauges("sessiond_watches", registry_).Add({});
+  connections_ = &Gauges("sessiond_connections", registry_).Add({});
+  connections_accepted_ = &Counters("sessiond_connections_accepted_total", registry_).Add({});
+  auto& refused = Counters("sessiond_connections_refused_total", registry_);
+  connections_refused_ = {&refused.Add({{"reason", "total"}}),
+                          &refused.Add({{"reason", "address"}}),
+                          &refused.Add({{"reason", "descriptors"}})};
+  connections_cut_ = &Counters("sessiond_connections_cut_total", registry_).Add({});
   security_trouble_ = &Gauges("sessiond_security_trouble", registry_).Add({});
   tls_not_after_ = &Gauges("sessiond_tls_not_after_seconds", registry_).Add({});
   auto& watch_lag = Histograms("sessiond_watch_lag_seconds", registry_);
@@ -262,7 +273,7 @@ std::string Metrics::Text() const {
 std::string MetricsReference() {
   std::string page =
       "# Metrics\n\n"
-      "Served at `/metrics` of the admin address (`--admin-listen`), in Prometheus' text format. "
+      "Served at `/metrics` of the HTTP address (`--http-listen`), in Prometheus' text format. "
       "Series of every RPC and "
       "of every\nreason begin at zero. No label ever holds an id, an owner or free text.\n\n"
       "This page is made from the daemon's own table of metrics, and a test keeps it so.\n\n"

@@ -47,6 +47,9 @@ class MethodMetrics {
   prometheus::Histogram* seconds_ = nullptr;
 };
 
+// Why a connection was refused.
+enum class RefusedConnection { kTooMany, kTooManyOfAddress, kNoDescriptor };
+
 // Thread-safe.
 class Metrics {
  public:
@@ -69,6 +72,16 @@ class Metrics {
   void GroupConflict() { group_conflicts_->Increment(); }
   // Commands that wait in the lanes' inboxes.
   void SetLaneInbox(std::size_t commands) { lane_inbox_->Set(static_cast<double>(commands)); }
+
+  void ConnectionAccepted() { connections_accepted_->Increment(); }
+  void ConnectionRefused(RefusedConnection why) {
+    connections_refused_[static_cast<std::size_t>(why)]->Increment();
+  }
+  void ConnectionCut() { connections_cut_->Increment(); }
+  // Connections that are open.
+  void SetConnections(std::size_t connections) {
+    connections_->Set(static_cast<double>(connections));
+  }
 
   // Whether something of certificates and access cannot be loaded; when the certificate expires.
   void SetSecurity(bool trouble, absl::Time tls_not_after);
@@ -104,6 +117,11 @@ class Metrics {
   prometheus::Histogram* group_seconds_ = nullptr;
   prometheus::Gauge* lane_inbox_ = nullptr;
   prometheus::Gauge* watches_ = nullptr;
+  prometheus::Gauge* connections_ = nullptr;
+  prometheus::Counter* connections_accepted_ = nullptr;
+  prometheus::Counter* connections_cut_ = nullptr;
+  // By RefusedConnection.
+  std::array<prometheus::Counter*, 3> connections_refused_ = {};
   prometheus::Gauge* security_trouble_ = nullptr;
   prometheus::Gauge* tls_not_after_ = nullptr;
   std::array<prometheus::Histogram*, 2> watch_lag_ = {};

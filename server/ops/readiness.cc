@@ -43,7 +43,9 @@ void Readiness::ObserveOwnCall(const absl::Status& outcome, SteadyTime now) {
   absl::MutexLock lock(&mutex_);
   last_round_ = now;
   own_call_ = outcome;
-  if (outcome.ok() || last_answer_ == SteadyTime::InfiniteFuture()) last_answer_ = now;
+  const bool first = last_answer_ == SteadyTime::InfiniteFuture();
+  if (outcome.ok() || first) last_answer_ = now;
+  if (outcome.ok() || absl::IsResourceExhausted(outcome) || first) last_sign_ = now;
 }
 
 void Readiness::ObserveSecurity(std::string trouble) {
@@ -76,6 +78,10 @@ Readiness::Check Readiness::DatabaseCheck(SteadyTime now) const {
 Readiness::Check Readiness::PortCheck(SteadyTime now) const {
   if (own_call_.ok()) return {"port", true, "answers"};
   const absl::Duration deaf = now - last_answer_;
+  if (absl::IsResourceExhausted(own_call_)) {
+    return {"port", deaf <= kTroubleGrace,
+            absl::StrCat("lets nobody in for ", For(deaf), ": ", own_call_.message())};
+  }
   return {"port", deaf <= kTroubleGrace,
           absl::StrCat(
               "does not answer the daemon's own call for ", For(deaf), ": ", own_call_.message(),
@@ -117,7 +123,7 @@ bool Readiness::alive(SteadyTime now) const {
   absl::MutexLock lock(&mutex_);
   // A drain ends the rounds, and has its own time limit.
   if (draining_) return true;
-  return now - last_round_ <= kRoundMax && now - last_answer_ <= kDeafMax;
+  return now - last_round_ <= kRoundMax && now - last_sign_ <= kDeafMax;
 }
 
 }  // namespace sessiond

@@ -53,7 +53,8 @@ class Readiness {
   // What is wrong with certificates and access, which does not keep the daemon from serving; empty:
   // nothing.
   void ObserveSecurity(std::string trouble);
-  // The outcome of a call by the daemon to its own port, one per round.
+  // The outcome of a call by the daemon to its own port, one per round. RESOURCE_EXHAUSTED: it lets
+  // nobody in at present, which a restart would not help.
   void ObserveOwnCall(const absl::Status& outcome, SteadyTime now);
   // Never ready again.
   void StartDraining();
@@ -82,6 +83,8 @@ class Readiness {
   SteadyTime last_round_ ABSL_GUARDED_BY(mutex_) = SteadyTime::InfiniteFuture();
   absl::Status own_call_ ABSL_GUARDED_BY(mutex_);
   SteadyTime last_answer_ ABSL_GUARDED_BY(mutex_) = SteadyTime::InfiniteFuture();
+  // The port answered, or its state was known.
+  SteadyTime last_sign_ ABSL_GUARDED_BY(mutex_) = SteadyTime::InfiniteFuture();
   std::string security_trouble_ ABSL_GUARDED_BY(mutex_);
   bool draining_ ABSL_GUARDED_BY(mutex_) = false;
 };

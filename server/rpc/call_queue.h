@@ -11,21 +11,28 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
+#include "server/rpc/allocated.h"
 #include "server/rpc/call.h"
+#include "server/rpc/peer_waits.h"
 
 namespace sessiond::rpc {
 
 class CallQueue {
  public:
-  explicit CallQueue(std::unique_ptr<grpc::ServerCompletionQueue> queue)
-      : queue_(std::move(queue)) {}
+  explicit CallQueue(std::unique_ptr<grpc::ServerCompletionQueue> queue, Patience patience = {})
+      : queue_(std::move(queue)), waits_(*this, patience) {}
 
   // Starts to drive the queue, on a thread of its own.
   void Start() {
-    thread_ = std::thread([this] { Drive(*queue_); });
+    thread_ = std::thread([this] {
+      CountThisThread();
+      Drive(*queue_);
+    });
   }
 
   grpc::ServerCompletionQueue* get() { return queue_.get(); }
+  // What its calls wait for from their peers.
+  PeerWaits& waits() { return waits_; }
 
   // Held by a coroutine for as long as it may use the queue: its first local, so that it is
   // destroyed last.
@@ -63,6 +70,7 @@ class CallQueue {
 
  private:
   const std::unique_ptr<grpc::ServerCompletionQueue> queue_;
+  PeerWaits waits_;
   std::thread thread_;
   absl::Mutex mutex_;
   int users_ ABSL_GUARDED_BY(mutex_) = 0;

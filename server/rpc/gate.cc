@@ -15,6 +15,13 @@ namespace {
 
 constexpr char kAuthorization[] = "authorization";
 
+// gRPC names the peer by its socket's address, whose family the kernel knows: whoever comes by TCP
+// begins with ipv4: or ipv6:. Behind unix: is whatever path the client gave its own socket, mostly
+// none; an abstract name has another scheme.
+bool IsUnixPeer(absl::string_view peer) {
+  return absl::StartsWith(peer, "unix:") || absl::StartsWith(peer, "unix-abstract:");
+}
+
 absl::Status NotAllowed(const access::Principal& principal, const access::MethodDescriptor* method,
                         absl::string_view what) {
   return Refusal(v1::NOT_ALLOWED,
@@ -32,41 +39,41 @@ bool IsWatch(const access::MethodDescriptor& method) {
 
 }  // namespace
 
-access::Credentials CredentialsOf(const grpc::ServerContext& context) {
-  access::Credentials credentials{.by_unix_socket = absl::StartsWith(context.peer(), "unix:")};
-  if (const auto connection = context.auth_context(); connection != nullptr) {
+access::Credentials GrpcCaller::credentials() const {
+  access::Credentials credentials{.by_unix_socket = IsUnixPeer(peer())};
+  if (const auto connection = context_.auth_context(); connection != nullptr) {
     auto identity = identity::CertificateIdentity(*connection);
     if (!absl::IsNotFound(identity.status())) credentials.certificate = std::move(identity);
   }
-  const auto [begin, end] = context.client_metadata().equal_range(kAuthorization);
+  const auto [begin, end] = context_.client_metadata().equal_range(kAuthorization);
   for (auto each = begin; each != end; ++each)
     credentials.authorization.emplace_back(each->second.data(), each->second.size());
   return credentials;
 }
 
-absl::StatusOr<access::PrincipalPtr> Gate::Authenticate(const grpc::ServerContext& context) {
+absl::StatusOr<access::PrincipalPtr> Gate::Authenticate(const Caller& caller) {
   std::string why;
-  auto principal = authenticator_.Authenticate(CredentialsOf(context), &why);
+  auto principal = authenticator_.Authenticate(caller.credentials(), &why);
   if (!principal.ok())
-    Log(LogLevel::kInfo, "access", "not let in", {{"peer", context.peer()}, {"why", why}});
+    Log(LogLevel::kInfo, "access", "not let in", {{"peer", caller.peer()}, {"why", why}});
   return principal;
 }
 
-Gate::Admission Gate::Admit(const grpc::ServerContext& context,
-                            const access::MethodDescriptor* method, int64_t bytes) {
+Gate::Admission Gate::Admit(const Caller& caller, const access::MethodDescriptor* method,
+                            int64_t bytes) {
   Admission admission;
-  auto principal = Authenticate(context);
+  auto principal = Authenticate(caller);
   if (!principal.ok()) {
     admission.status = principal.status();
     return admission;
   }
   admission.principal = *std::move(principal);
-  const access::Principal& caller = *admission.principal;
-  if (!caller.May(method)) {
-    admission.status = NotAllowed(caller, method, absl::StrCat("call ", access::NameOf(*method)));
+  const access::Principal& who = *admission.principal;
+  if (!who.May(method)) {
+    admission.status = NotAllowed(who, method, absl::StrCat("call ", access::NameOf(*method)));
     return admission;
   }
-  auto held = caller.usage->Admit(caller.limits, IsWatch(*method), bytes, SteadyTime::Now());
+  auto held = who.usage->Admit(who.limits, IsWatch(*method), bytes, SteadyTime::Now());
   if (held.ok()) {
     admission.held = *std::move(held);
   } else {
@@ -75,9 +82,7 @@ Gate::Admission Gate::Admit(const grpc::ServerContext& context,
   return admission;
 }
 
-absl::Status Gate::AdmitAnybody(const grpc::ServerContext& context) {
-  return Authenticate(context).status();
-}
+absl::Status Gate::AdmitAnybody(const Caller& caller) { return Authenticate(caller).status(); }
 
 absl::Status Gate::Check(const access::Credentials& credentials,
                          const access::Principal& principal) {

@@ -14,8 +14,28 @@
 
 namespace sessiond::rpc {
 
-// What a connection and a call bring to say who calls.
-access::Credentials CredentialsOf(const grpc::ServerContext& context);
+// Who calls, as far as a transport knows. Asked only for what is needed.
+class Caller {
+ public:
+  virtual access::Credentials credentials() const = 0;
+  // Its address, for the log.
+  virtual std::string peer() const = 0;
+
+ protected:
+  ~Caller() = default;
+};
+
+// By gRPC.
+class GrpcCaller final : public Caller {
+ public:
+  // REQUIRES: the context outlives this.
+  explicit GrpcCaller(const grpc::ServerContext& context) : context_(context) {}
+  access::Credentials credentials() const override;
+  std::string peer() const override { return context_.peer(); }
+
+ private:
+  const grpc::ServerContext& context_;
+};
 
 // Thread-safe.
 class Gate {
@@ -33,18 +53,17 @@ class Gate {
     access::Usage::Held held;
   };
   // `bytes`: of the request, unparsed.
-  Admission Admit(const grpc::ServerContext& context, const access::MethodDescriptor* method,
-                  int64_t bytes);
+  Admission Admit(const Caller& caller, const access::MethodDescriptor* method, int64_t bytes);
 
   // For what any role may do, such as reflection.
-  absl::Status AdmitAnybody(const grpc::ServerContext& context);
+  absl::Status AdmitAnybody(const Caller& caller);
 
   // Whether a stream that was let in may go on: nothing of its caller's rights has changed, and its
   // token is not over. UNAUTHENTICATED, or OUT_OF_RANGE (RESUME_TOKEN_EXPIRED).
   absl::Status Check(const access::Credentials& credentials, const access::Principal& principal);
 
  private:
-  absl::StatusOr<access::PrincipalPtr> Authenticate(const grpc::ServerContext& context);
+  absl::StatusOr<access::PrincipalPtr> Authenticate(const Caller& caller);
 
   access::Authenticator& authenticator_;
 };

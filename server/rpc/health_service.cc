@@ -1,31 +1,21 @@
 #include "server/rpc/health_service.h"
 
-#include <atomic>
 #include <optional>
 #include <utility>
 
 #include "server/rpc/call.h"
+#include "server/rpc/dispatcher.h"
+#include "server/rpc/grpc_body.h"
+#include "server/rpc/parse.h"
+#include "server/rpc/replies.h"
+#include "server/rpc/status.h"
+#include "state_machine/refusal.h"
 
 namespace sessiond::rpc {
 namespace {
 
 using grpc::health::v1::HealthCheckRequest;
 using grpc::health::v1::HealthCheckResponse;
-
-// Completes when the call is over, whichever side ended it.
-class CallIsOver final : public Tag {
- public:
-  explicit CallIsOver(Signal& signal) : signal_(signal) {}
-  void Complete(bool) override {
-    over_.store(true);
-    signal_.Set();  // This may end the stream's coroutine, and destroy this object.
-  }
-  bool over() const { return over_.load(); }
-
- private:
-  Signal& signal_;
-  std::atomic<bool> over_ = false;
-};
 
 }  // namespace
 
@@ -84,62 +74,83 @@ void HealthService::Leave(const std::shared_ptr<Signal>& watcher) {
   watchers_.erase(watcher);
 }
 
-void HealthService::Accept(CallQueue& queue) {
-  ServeCheck(queue);
-  ServeWatch(queue);
+void HealthService::Accept(CallQueue& queue, GrpcStream::Shared& shared) {
+  ServeCheck(queue, shared);
+  ServeWatch(queue, shared);
 }
 
-Detached HealthService::ServeCheck(CallQueue& queue) {
+Detached HealthService::ServeCheck(CallQueue& queue, GrpcStream::Shared& shared) {
   const CallQueue::Use use(queue);
   grpc::ServerContext context;
-  HealthCheckRequest request;
-  grpc::ServerAsyncResponseWriter<HealthCheckResponse> writer(&context);
-  Completion accepted([&](void* tag) {
-    service_.RequestCheck(&context, &request, &writer, queue.get(), queue.get(), tag);
-  });
+  ByteStream wire(&context);
+  Completion accepted(
+      [&](void* tag) { service_.Accept(kCheck, &context, &wire, queue.get(), tag); });
   if (!co_await accepted) co_return;  // Shutting down.
-  ServeCheck(queue);
+  ServeCheck(queue, shared);
 
+  GrpcBody body(wire, queue.waits(), shared.draining);
+  absl::Status sound = co_await body;
+  if (sound.ok() && body.missing()) sound = MissingMessage();
+  HealthCheckRequest request;
+  if (sound.ok()) sound = ParseRequest(body.bytes(), &request);
+  grpc::Status status = ToGrpcStatus(sound);
   HealthCheckResponse response;
-  response.set_status(StatusOf(request.service()));
+  if (sound.ok()) response.set_status(StatusOf(request.service()));
+  if (response.status() == HealthCheckResponse::SERVICE_UNKNOWN) {
+    status = {grpc::StatusCode::NOT_FOUND,
+              "No such service is served here: leave `service` empty to ask for the daemon."};
+  }
+  grpc::ByteBuffer reply;
+  SerializeReply(response, &reply).IgnoreError();
+  ReplyWait wait(ReplyWait::Of::kCall, context, queue.waits().patience(), nullptr);
+  queue.waits().Begin(wait);
   Completion finished([&](void* tag) {
-    if (response.status() == HealthCheckResponse::SERVICE_UNKNOWN) {
-      writer.FinishWithError(
-          {grpc::StatusCode::NOT_FOUND,
-           "No such service is served here: leave `service` empty to ask for the daemon."},
-          tag);
+    if (status.ok()) {
+      wire.WriteAndFinish(reply, {}, status, tag);
     } else {
-      writer.Finish(response, grpc::Status::OK, tag);
+      wire.Finish(status, tag);
     }
   });
   co_await finished;
+  queue.waits().End(wait);
+  co_await body.Settled();
 }
 
-Detached HealthService::ServeWatch(CallQueue& queue) {
+Detached HealthService::ServeWatch(CallQueue& queue, GrpcStream::Shared& shared) {
   const CallQueue::Use use(queue);
-  const auto news = std::make_shared<Signal>();
-  CallIsOver call(*news);
   grpc::ServerContext context;
-  context.AsyncNotifyWhenDone(static_cast<Tag*>(&call));
-  HealthCheckRequest request;
-  grpc::ServerAsyncWriter<HealthCheckResponse> writer(&context);
-  Completion accepted([&](void* tag) {
-    service_.RequestWatch(&context, &request, &writer, queue.get(), queue.get(), tag);
-  });
-  if (!co_await accepted) co_return;  // Shutting down; `call` never completes.
-  ServeWatch(queue);
+  GrpcStream stream(context, queue, shared, /*one_request=*/true);
+  Completion accepted(
+      [&](void* tag) { service_.Accept(kWatch, &context, &stream.wire(), queue.get(), tag); });
+  if (!co_await accepted) co_return;  // Shutting down.
+  ServeWatch(queue, shared);
 
+  Awaitable<absl::Status> telling = Tell(stream);
+  const absl::Status told = co_await telling;
+  Awaitable<bool> finished = stream.Finish(ToGrpcStatus(stream.EndOf(told)));
+  co_await finished;
+}
+
+Awaitable<absl::Status> HealthService::Tell(GrpcStream& stream) {
+  Awaitable<std::optional<grpc::ByteBuffer>> reading = stream.Read();
+  std::optional<grpc::ByteBuffer> bytes = co_await reading;
+  if (!bytes.has_value()) co_return MissingMessage();
+  HealthCheckRequest request;
+  if (absl::Status sound = ParseRequest(*bytes, &request); !sound.ok()) co_return sound;
+  const std::shared_ptr<Signal> news(stream.news(), &stream.news()->signal);
   Join(news);
-  HealthCheckResponse response;
   std::optional<Status> told;
-  while (!call.over()) {
+  while (!stream.over()) {
     const bool last = ended();
     const Status status = StatusOf(request.service());
     if (told != status) {
       told = status;
+      HealthCheckResponse response;
       response.set_status(status);
-      Completion written([&](void* tag) { writer.Write(response, tag); });
-      if (!co_await written) break;
+      grpc::ByteBuffer message;
+      SerializeReply(response, &message).IgnoreError();
+      Awaitable<bool> writing = stream.Write(message, Onward::kNow);
+      if (!co_await writing) break;
     } else if (last) {
       break;
     } else {
@@ -147,13 +158,7 @@ Detached HealthService::ServeWatch(CallQueue& queue) {
     }
   }
   Leave(news);
-  Completion finished([&](void* tag) {
-    writer.Finish({grpc::StatusCode::UNAVAILABLE, "The daemon is draining: watch another one."},
-                  tag);
-  });
-  co_await finished;
-  // The frame must not be destroyed before the last of its tags has completed.
-  while (!call.over()) co_await news->Wait();
+  co_return Draining("Watch another one.");
 }
 
 }  // namespace sessiond::rpc

@@ -12,7 +12,9 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/types/span.h"
 #include "db/base/coroutine.h"
-#include "grpc/health/v1/health.grpc.pb.h"
+#include "grpc/health/v1/health.pb.h"
+#include "server/rpc/grpc_stream.h"
+#include "server/rpc/raw_service.h"
 #include "server/rpc/signal.h"
 #include "server/rpc/standard_service.h"
 
@@ -31,15 +33,20 @@ class HealthService final : public StandardService {
   void SetReady(bool ready);
 
   std::vector<grpc::Service*> services() override { return {&service_}; }
-  void Accept(CallQueue& queue) override;
+  void Accept(CallQueue& queue, GrpcStream::Shared& shared) override;
   // With UNAVAILABLE, after the last status was sent.
   void EndStreams() override;
 
  private:
   using Status = grpc::health::v1::HealthCheckResponse::ServingStatus;
 
-  Detached ServeCheck(CallQueue& queue);
-  Detached ServeWatch(CallQueue& queue);
+  // By their places in the proto.
+  enum Method { kCheck, kWatch };
+
+  Detached ServeCheck(CallQueue& queue, GrpcStream::Shared& shared);
+  Detached ServeWatch(CallQueue& queue, GrpcStream::Shared& shared);
+  // Sends every status, until the stream ends. Returns what it ends with.
+  Awaitable<absl::Status> Tell(GrpcStream& stream);
 
   // SERVICE_UNKNOWN for an unknown service.
   Status StatusOf(const std::string& service) const;
@@ -48,7 +55,7 @@ class HealthService final : public StandardService {
   void Join(const std::shared_ptr<Signal>& watcher);
   void Leave(const std::shared_ptr<Signal>& watcher);
 
-  grpc::health::v1::Health::AsyncService service_;
+  RawService service_{grpc::health::v1::HealthCheckRequest::descriptor()->file()->service(0)};
   absl::flat_hash_set<std::string> known_;
   const std::function<bool()> alive_;
 

@@ -37,9 +37,10 @@ struct Item : db::Submission {
   std::shared_ptr<Import> import;
   v1::ImportSessionsResponse response;
   std::size_t bytes = 0;
-  std::string added;      // What an earlier import had left out.
-  bool hindered = false;  // Something was left out, and cannot be added.
-  bool done = false;      // Guarded by the import's lock.
+  access::Usage::Held held;  // The same, of its caller's limit.
+  std::string added;         // What an earlier import had left out.
+  bool hindered = false;     // Something was left out, and cannot be added.
+  bool done = false;         // Guarded by the import's lock.
 
   void Done() noexcept override;
   // For a session that exists: asks the database what it has, and submits to the lane again if
@@ -60,6 +61,10 @@ class Import {
     absl::MutexLock lock(&mutex_);
     return items_.size() < kItemsAhead && bytes_ < kBytesAhead;
   }
+  bool idle() {
+    absl::MutexLock lock(&mutex_);
+    return items_.empty();
+  }
   void Add(std::unique_ptr<Item> item) {
     absl::MutexLock lock(&mutex_);
     bytes_ += item->bytes;
@@ -79,6 +84,7 @@ class Import {
     *over = ended_ && items_.empty();
     if (items_.empty() || !items_.front()->done) return nullptr;
     std::unique_ptr<Item> first = std::move(items_.front());
+    first->held = {};
     items_.pop_front();
     bytes_ -= first->bytes;
     return first;
@@ -172,6 +178,20 @@ Awaitable<absl::Status> Submit(db::SessionStore& store, const CallInfo& call,
   co_return store.Submit(&item);
 }
 
+// Counts the item for its caller's limit of bytes in flight. If there is no room, this waits for
+// the stream's own items, which end by themselves; a refusal means that none is left to wait for.
+Awaitable<absl::Status> Hold(const CallInfo& call, Import& import, Item* item) {
+  if (call.principal == nullptr) co_return absl::OkStatus();
+  for (;;) {
+    const bool idle = import.idle();
+    auto held = call.principal->usage->AdmitMessage(call.principal->limits,
+                                                    static_cast<int64_t>(item->bytes));
+    if (held.ok()) item->held = *std::move(held);
+    if (held.ok() || idle) co_return held.status();
+    co_await import.room.Wait();
+  }
+}
+
 Detached ReadAll(db::SessionStore& store, CallInfo call, ImportStream& stream,
                  std::shared_ptr<Import> import) {
   for (;;) {
@@ -187,6 +207,7 @@ Detached ReadAll(db::SessionStore& store, CallInfo call, ImportStream& stream,
     // In a request that could not be parsed the id may be anything.
     if (const std::string& id = request.session().session_id(); IsValidUtf8(id))
       item.response.set_session_id(id);
+    if (status->ok()) status = co_await Hold(call, *import, &item);
     import->Add(std::move(owned));
     if (status->ok()) status = co_await Submit(store, call, std::move(request), item);
     if (status->ok()) continue;

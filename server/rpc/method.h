@@ -27,7 +27,7 @@ using Bytes = absl::StatusOr<grpc::ByteBuffer>;
 // Exactly one of the two handlers is set.
 struct Method {
   const google::protobuf::MethodDescriptor* descriptor;
-  // Unary. The buffer outlives the task.
+  // Unary. The buffer outlives the task, which empties it.
   std::function<Awaitable<Bytes>(CallInfo, grpc::ByteBuffer&)> handle;
   // Streaming. The stream outlives the task.
   std::function<Awaitable<absl::Status>(CallInfo, RawStream&)> stream;
@@ -51,6 +51,7 @@ Awaitable<Bytes> HandleBytes(Service& service,
                              CallInfo call, grpc::ByteBuffer& bytes) {
   Request request;
   if (auto parsed = ParseRequest(bytes, &request); !parsed.ok()) co_return parsed;
+  bytes.Clear();  // The call may wait for long.
   if (auto valid = Validate(request); !valid.ok()) co_return valid;
   static const google::protobuf::MethodDescriptor* const kMethod = MethodOf<Request>();
   if (call.principal != nullptr) {
@@ -84,7 +85,10 @@ template <class Service, class Request, class Reply>
 Awaitable<absl::Status> HandleStream(
     Service& service, Awaitable<absl::Status> (Service::*method)(CallInfo, Stream<Request, Reply>&),
     CallInfo call, RawStream& raw) {
-  Stream<Request, Reply> stream(raw);
+  static const google::protobuf::MethodDescriptor* const kMethod = MethodOf<Request>();
+  Stream<Request, Reply> stream(raw, [principal = call.principal](const Request& request) {
+    return principal == nullptr ? absl::OkStatus() : CheckFields(*principal, kMethod, request);
+  });
   const absl::Status status = co_await (service.*method)(std::move(call), stream);
   co_return stream.refusal().ok() ? status : stream.refusal();
 }

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "absl/container/flat_hash_map.h"
 #include "absl/strings/str_cat.h"
 #include "google/protobuf/descriptor.h"
 #include "google/protobuf/io/coded_stream.h"
@@ -27,6 +28,11 @@ using google::protobuf::io::CodedInputStream;
 // others in validate.cc.
 constexpr int kMessageDepthMax = 3 * (kStructDepthMax + 4);
 
+// Strings and messages of a request, with all that lies below them. One in memory takes up to a
+// hundred bytes, on the wire two. More has only a request of nothing but short keys and numbers:
+// one of 4 MiB has 700,000.
+constexpr int kFieldsMax = 500'000;
+
 absl::Status TooLarge(std::size_t size, absl::string_view what) {
   return Refusal(v1::PAYLOAD_TOO_LARGE,
                  absl::StrCat("The ", what, " has ", size, " bytes, and may have ",
@@ -44,6 +50,62 @@ std::string Readable(const std::string& path) {
   constexpr std::size_t kPathBytesMax = 120;
   if (path.size() <= kPathBytesMax) return path;
   return path.substr(0, path.rfind('.', kPathBytesMax));
+}
+
+// Whether a field is a name of the contract's, and not of what callers put into it.
+bool IsNamed(const FieldDescriptor& field) {
+  const Descriptor& in = *field.containing_type();
+  return !in.options().map_entry() && in.file()->name() != "google/protobuf/struct.proto";
+}
+
+// Takes the strings and messages off `left`, until it is negative: then returns the path of the
+// field in which that was. What is wrong with the bytes, the parser says.
+std::string CountDown(absl::string_view bytes, const Descriptor& type, int depth, int* left) {
+  CodedInputStream stream(reinterpret_cast<const uint8_t*>(bytes.data()),
+                          static_cast<int>(bytes.size()));
+  absl::flat_hash_map<const FieldDescriptor*, int> elements;
+  while (const uint32_t tag = stream.ReadTag()) {
+    if (WireFormatLite::GetTagWireType(tag) != WireFormatLite::WIRETYPE_LENGTH_DELIMITED) {
+      if (!WireFormatLite::SkipField(&stream, tag)) return "";
+      continue;
+    }
+    uint32_t length = 0;
+    if (!stream.ReadVarint32(&length) || length > bytes.size() - stream.CurrentPosition())
+      return "";
+    const FieldDescriptor* field = type.FindFieldByNumber(WireFormatLite::GetTagFieldNumber(tag));
+    std::string below;
+    const bool is_message = field != nullptr && field->type() == FieldDescriptor::TYPE_MESSAGE;
+    const bool is_element =
+        is_message && field->is_repeated() && !field->is_map() && IsNamed(*field);
+    const int element = is_element ? elements[field]++ : 0;
+    --*left;
+    if (*left >= 0 && is_message && depth < kMessageDepthMax) {
+      below = CountDown(bytes.substr(stream.CurrentPosition(), length), *field->message_type(),
+                        depth + 1, left);
+    }
+    if (*left < 0) {
+      if (field == nullptr || !IsNamed(*field)) return below;
+      const std::string here =
+          is_element ? absl::StrCat(field->name(), "[", element, "]") : field->name();
+      return below.empty() ? here : Join(here, below);
+    }
+    stream.Skip(static_cast<int>(length));
+  }
+  return "";
+}
+
+// INVALID_FIELD: at the field in which there are too many. Each has at least two bytes.
+absl::Status CheckFields(absl::string_view bytes, const Descriptor& type) {
+  int left = kFieldsMax;
+  if (bytes.size() <= 2 * kFieldsMax) return absl::OkStatus();
+  const std::string path = CountDown(bytes, type, 0, &left);
+  if (left >= 0) return absl::OkStatus();
+  const std::string sentence = absl::StrCat("is too large: with it, the request has more than ",
+                                            kFieldsMax, " strings and messages");
+  return Refusal(v1::INVALID_FIELD,
+                 absl::StrCat(path.empty() ? "The request" : path, " ", sentence, "."))
+      .With("field", path)
+      .Violation(path, sentence);
 }
 
 // Walks the bytes as a parser would, and stops at the first error.
@@ -103,6 +165,7 @@ absl::Status ParseRequest(grpc::ByteBuffer& bytes, google::protobuf::Message* re
     }
     content = joined;
   }
+  if (absl::Status many = CheckFields(content, *request->GetDescriptor()); !many.ok()) return many;
   CodedInputStream stream(reinterpret_cast<const uint8_t*>(content.data()),
                           static_cast<int>(content.size()));
   stream.SetRecursionLimit(kMessageDepthMax);

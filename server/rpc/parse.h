@@ -14,8 +14,8 @@
 namespace sessiond::rpc {
 
 // PAYLOAD_TOO_LARGE: more bytes than a request may have; nothing was parsed. INVALID_FIELD: the
-// bytes are not a message of this type; the violation names the field at which they become invalid.
-// Unknown fields are dropped.
+// bytes are not a message of this type, or have so many strings and messages that nothing was
+// parsed; the violation names the field at which that is so. Unknown fields are dropped.
 absl::Status ParseRequest(grpc::ByteBuffer& bytes, google::protobuf::Message* request);
 
 // The first error that makes `bytes` an invalid message of this type: a path such as

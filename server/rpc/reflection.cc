@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cassert>
+#include <optional>
 #include <set>
 #include <utility>
 
@@ -15,10 +16,12 @@
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "db/base/coroutine.h"
-#include "grpc/reflection/v1/reflection.grpc.pb.h"
-#include "grpc/reflection/v1alpha/reflection.grpc.pb.h"
+#include "grpc/reflection/v1/reflection.pb.h"
+#include "grpc/reflection/v1alpha/reflection.pb.h"
 #include "server/rpc/call.h"
-#include "server/rpc/grpc_status.h"
+#include "server/rpc/parse.h"
+#include "server/rpc/raw_service.h"
+#include "server/rpc/status.h"
 
 namespace sessiond::rpc {
 namespace {
@@ -168,7 +171,7 @@ class Answerer {
 };
 
 // One version of the service. A stream reads a request, writes its reply, and reads the next.
-template <class AsyncService, class Request, class Response>
+template <class Request, class Response>
 class ReflectionService {
  public:
   ReflectionService(const Descriptors& descriptors, Gate* gate)
@@ -176,60 +179,69 @@ class ReflectionService {
 
   grpc::Service* service() { return &service_; }
 
-  Detached Serve(CallQueue& queue) {
+  Detached Serve(CallQueue& queue, GrpcStream::Shared& shared) {
     const CallQueue::Use use(queue);
     grpc::ServerContext context;
-    grpc::ServerAsyncReaderWriter<Response, Request> stream(&context);
+    GrpcStream stream(context, queue, shared, /*one_request=*/false);
     Completion accepted([&](void* tag) {
-      service_.RequestServerReflectionInfo(&context, &stream, queue.get(), queue.get(), tag);
+      service_.Accept(/*method=*/0, &context, &stream.wire(), queue.get(), tag);
     });
     if (!co_await accepted) co_return;  // Shutting down.
-    Serve(queue);
+    Serve(queue, shared);
 
-    absl::Status let_in = LetIn(context);
-    Join(&context);
-    Request request;
-    while (let_in.ok()) {
-      Completion read([&](void* tag) { stream.Read(&request, tag); });
-      if (!co_await read) break;
-      if (let_in = LetIn(context); !let_in.ok()) break;
-      const Response response = answerer_.Answer(request);
-      Completion written([&](void* tag) { stream.Write(response, tag); });
-      if (!co_await written) break;
-    }
-    Leave(&context);
-    Completion finished([&](void* tag) { stream.Finish(ToGrpcStatus(let_in), tag); });
+    Join(&stream);
+    Awaitable<absl::Status> answering = AnswerAll(GrpcCaller(context), stream);
+    const absl::Status answered = co_await answering;
+    Leave(&stream);
+    Awaitable<bool> finished = stream.Finish(ToGrpcStatus(stream.EndOf(answered)));
     co_await finished;
   }
 
   void EndStreams() {
     absl::MutexLock lock(&mutex_);
     ended_ = true;
-    for (grpc::ServerContext* stream : streams_) stream->TryCancel();
+    for (RawStream* stream : streams_) stream->Cancel();
   }
 
  private:
-  absl::Status LetIn(const grpc::ServerContext& context) const {
-    return gate_ == nullptr ? absl::OkStatus() : gate_->AdmitAnybody(context);
+  Awaitable<absl::Status> AnswerAll(GrpcCaller caller, GrpcStream& stream) {
+    if (absl::Status let_in = LetIn(caller); !let_in.ok()) co_return let_in;
+    for (;;) {
+      Awaitable<std::optional<grpc::ByteBuffer>> reading = stream.Read();
+      std::optional<grpc::ByteBuffer> bytes = co_await reading;
+      if (!bytes.has_value()) co_return absl::OkStatus();
+      Request request;
+      absl::Status sound = LetIn(caller);
+      if (sound.ok()) sound = ParseRequest(*bytes, &request);
+      grpc::ByteBuffer reply;
+      if (sound.ok()) sound = SerializeReply(answerer_.Answer(request), &reply);
+      if (!sound.ok()) co_return sound;
+      Awaitable<bool> writing = stream.Write(reply, Onward::kNow);
+      if (!co_await writing) co_return absl::OkStatus();
+    }
   }
 
-  void Join(grpc::ServerContext* stream) {
+  absl::Status LetIn(const Caller& caller) const {
+    return gate_ == nullptr ? absl::OkStatus() : gate_->AdmitAnybody(caller);
+  }
+
+  void Join(RawStream* stream) {
     absl::MutexLock lock(&mutex_);
     streams_.insert(stream);
-    if (ended_) stream->TryCancel();
+    if (ended_) stream->Cancel();
   }
 
-  void Leave(grpc::ServerContext* stream) {
+  void Leave(RawStream* stream) {
     absl::MutexLock lock(&mutex_);
     streams_.erase(stream);
   }
 
-  AsyncService service_;
+  RawService service_{Request::descriptor()->file()->service(0)};
   const Answerer<Request, Response> answerer_;
   Gate* const gate_;
   absl::Mutex mutex_;
   bool ended_ ABSL_GUARDED_BY(mutex_) = false;
-  absl::flat_hash_set<grpc::ServerContext*> streams_ ABSL_GUARDED_BY(mutex_);
+  absl::flat_hash_set<RawStream*> streams_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace
@@ -239,12 +251,10 @@ struct Reflection::Parts {
       : descriptors(descriptor_set, services), newer(descriptors, gate), older(descriptors, gate) {}
 
   Descriptors descriptors;
-  ReflectionService<grpc::reflection::v1::ServerReflection::AsyncService,
-                    grpc::reflection::v1::ServerReflectionRequest,
+  ReflectionService<grpc::reflection::v1::ServerReflectionRequest,
                     grpc::reflection::v1::ServerReflectionResponse>
       newer;
-  ReflectionService<grpc::reflection::v1alpha::ServerReflection::AsyncService,
-                    grpc::reflection::v1alpha::ServerReflectionRequest,
+  ReflectionService<grpc::reflection::v1alpha::ServerReflectionRequest,
                     grpc::reflection::v1alpha::ServerReflectionResponse>
       older;
 };
@@ -259,9 +269,9 @@ std::vector<grpc::Service*> Reflection::services() {
   return {parts_->newer.service(), parts_->older.service()};
 }
 
-void Reflection::Accept(CallQueue& queue) {
-  parts_->newer.Serve(queue);
-  parts_->older.Serve(queue);
+void Reflection::Accept(CallQueue& queue, GrpcStream::Shared& shared) {
+  parts_->newer.Serve(queue, shared);
+  parts_->older.Serve(queue, shared);
 }
 
 void Reflection::EndStreams() {

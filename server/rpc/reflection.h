@@ -27,7 +27,7 @@ class Reflection final : public StandardService {
   ~Reflection() override;
 
   std::vector<grpc::Service*> services() override;
-  void Accept(CallQueue& queue) override;
+  void Accept(CallQueue& queue, GrpcStream::Shared& shared) override;
   // With CANCELLED: clients do not hold such a stream for long.
   void EndStreams() override;
 

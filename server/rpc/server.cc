@@ -3,14 +3,16 @@
 #include <grpc/support/time.h>
 
 #include <algorithm>
+#include <climits>
 #include <map>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/strip.h"
 #include "absl/time/clock.h"
-#include "server/ops/log.h"
-#include "server/rpc/grpc_status.h"
+#include "server/config/address.h"
+#include "server/rpc/grpc_body.h"
+#include "server/rpc/grpc_stream.h"
+#include "server/rpc/status.h"
 #include "state_machine/limits.h"
 #include "state_machine/refusal.h"
 
@@ -37,19 +39,16 @@ constexpr int kMetadataBytesMax = 32 << 10;
 constexpr double kGoodbyeShare = 0.1;
 constexpr absl::Duration kGoodbyeMax = absl::Milliseconds(500);
 
-// The deadline of a call without one; a deadline later than the longest is cut.
-constexpr absl::Duration kDeadlineDefault = absl::Seconds(15);
-constexpr absl::Duration kDeadlineMax = absl::Seconds(60);
-
 // In gpr's own arithmetic, which saturates: the longest timeout on the wire is beyond std::chrono.
 SteadyTime DeadlineOf(const grpc::ServerContext& context) {
   const gpr_timespec given = context.raw_deadline();
   const SteadyTime now = SteadyTime::Now();
-  if (gpr_time_cmp(given, gpr_inf_future(given.clock_type)) == 0) return now + kDeadlineDefault;
+  if (gpr_time_cmp(given, gpr_inf_future(given.clock_type)) == 0) return DeadlineWithout(now);
+  const SteadyTime latest = LatestDeadline(now);
   const gpr_timespec left = gpr_time_sub(given, gpr_now(given.clock_type));
   const gpr_timespec longest =
-      gpr_time_from_seconds(absl::ToInt64Seconds(kDeadlineMax), GPR_TIMESPAN);
-  if (gpr_time_cmp(left, longest) >= 0) return now + kDeadlineMax;
+      gpr_time_from_seconds(absl::ToInt64Seconds(latest - now), GPR_TIMESPAN);
+  if (gpr_time_cmp(left, longest) >= 0) return latest;
   return now + absl::Seconds(left.tv_sec) + absl::Nanoseconds(left.tv_nsec);
 }
 
@@ -58,8 +57,6 @@ gpr_timespec MonotonicDeadline(absl::Duration grace) {
   return gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC),
                       gpr_time_from_micros(absl::ToInt64Microseconds(grace), GPR_TIMESPAN));
 }
-
-absl::Status StreamDraining() { return Draining("Go on at another one, behind the last answer."); }
 
 // What gRPC's own retries wait for (gRFC A6), beside RetryInfo.
 void AddPushback(const absl::Status& status, grpc::ServerContext& context) {
@@ -70,10 +67,15 @@ void AddPushback(const absl::Status& status, grpc::ServerContext& context) {
   }
 }
 
-absl::Status MissingMessage() {
-  return Refusal(v1::INVALID_FIELD,
-                 "The call has no request message: send one, which may be empty, before the end of "
-                 "the stream.");
+// Larger requests are parsed one after the other, and not on a queue's thread.
+constexpr std::size_t kLargeRequest = 64 << 10;
+
+// A large reply counts as written once the kernel has it: passed by flow control alone, it would
+// still be ours.
+grpc::WriteOptions HowToWrite(const grpc::ByteBuffer& reply) {
+  grpc::WriteOptions options;
+  if (reply.Length() > kLargeRequest) options.set_write_through();
+  return options;
 }
 
 // Clients ping more often than they send requests, every second when they want to notice soon that
@@ -83,41 +85,64 @@ absl::Status MissingMessage() {
 // the third.
 constexpr int kPingIntervalMinMs = 500;
 
-void Configure(grpc::ServerBuilder& builder) {
+// A maximum, as gRPC's channel arguments have it.
+int MillisecondsMax(absl::Duration maximum) {
+  return maximum <= absl::ZeroDuration() ? INT_MAX
+                                         : static_cast<int>(absl::ToInt64Milliseconds(maximum));
+}
+
+void Configure(const ServerOptions& options, grpc::ServerBuilder& builder) {
   // Above our own limit, so that the refusal is ours and says why; gRPC's own is the backstop.
   builder.SetMaxReceiveMessageSize(2 * kMessageBytesMax);
   // A megabyte can inflate to a gigabyte before its size is checked.
   builder.SetCompressionAlgorithmSupportStatus(GRPC_COMPRESS_GZIP, false);
   builder.SetCompressionAlgorithmSupportStatus(GRPC_COMPRESS_DEFLATE, false);
   builder.AddChannelArgument(GRPC_ARG_MAX_METADATA_SIZE, kMetadataBytesMax);
-  // Otherwise two daemons would silently share one port.
-  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS,
                              kPingIntervalMinMs);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, 60'000);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 20'000);
   builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, 1'000);
+  // What a stream may have buffered of messages that count as written (64 KiB by default): of
+  // thousands of watches that nobody reads it is all that is held.
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_WRITE_BUFFER_SIZE, 8 << 10);
+  // Until the peer's SETTINGS have come: of those who say nothing, nobody stays longer.
   builder.AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, 10'000);
+  // gRPC takes a tenth more or less of the age. What a connection still carries may end by itself.
+  builder.AddChannelArgument(GRPC_ARG_MAX_CONNECTION_AGE_MS,
+                             MillisecondsMax(options.connection_age_max));
+  builder.AddChannelArgument(GRPC_ARG_MAX_CONNECTION_AGE_GRACE_MS, INT_MAX);
+  builder.AddChannelArgument(GRPC_ARG_MAX_CONNECTION_IDLE_MS,
+                             MillisecondsMax(options.connection_idle_max));
   // Channelz counts what each connection and call does, and is not served here.
   builder.AddChannelArgument(GRPC_ARG_ENABLE_CHANNELZ, 0);
 }
 
+// An entrance whose connections gRPC serves.
+absl::StatusOr<front_door::Entrance> MakeEntrance(const Listener& listener,
+                                                  grpc::ServerBuilder& builder) {
+  const absl::Status failed =
+      absl::UnavailableError(absl::StrCat("cannot listen on ", listener.address));
+  const auto address = ParseAddress(listener.address);
+  if (!address.ok()) return failed;
+  auto sockets = front_door::Listen(*address);
+  if (!sockets.ok())
+    return absl::UnavailableError(absl::StrCat(failed.message(), ": ", sockets.status().message()));
+  using Experimental = grpc::ServerBuilder::experimental_type;
+  const std::shared_ptr<grpc::experimental::ExternalConnectionAcceptor> acceptor =
+      builder.experimental().AddExternalConnectionAcceptor(
+          Experimental::ExternalConnectionType::FROM_FD, listener.credentials);
+  return front_door::Entrance{
+      .sockets = *std::move(sockets), .admit = [acceptor](int listening, int connection) {
+        grpc::experimental::ExternalConnectionAcceptor::NewConnectionParameters parameters;
+        parameters.listener_fd = listening;
+        parameters.fd = connection;
+        acceptor->HandleNewConnection(&parameters);
+      }};
+}
+
 }  // namespace
-
-class Server::Running {
- public:
-  explicit Running(Server& server) : server_(server) { ++server_.running_; }
-  ~Running() {
-    if (--server_.running_ > 0 || !server_.draining_) return;
-    const std::lock_guard<std::mutex> lock(server_.mutex_);
-    server_.last_ended_.notify_all();
-  }
-  Running(const Running&) = delete;
-
- private:
-  Server& server_;
-};
 
 struct Server::Calls {
   // One call of `served`, from when it is accepted until it ends. Once accepted it arms the next
@@ -125,50 +150,84 @@ struct Server::Calls {
   static Detached Serve(Server& server, const Served& served, CallQueue& queue) {
     const CallQueue::Use use(queue);
     grpc::ServerContext context;
-    RawRequest request;
-    grpc::ServerAsyncResponseWriter<grpc::ByteBuffer> writer(&context);
+    ByteStream wire(&context);
     CallOver over(context);
     Completion accepted([&](void* tag) {
-      served.service->Accept(served.index, &context, &request, &writer, queue.get(), tag);
+      served.service->Accept(served.index, &context, &wire, queue.get(), tag);
     });
     if (!co_await accepted) co_return;  // Shutting down; nothing else completes.
-    const Running running(server);
+    Dispatcher::Call call(*server.options_.dispatcher, *served.row);
     Serve(server, served, queue);
 
-    const SteadyTime begin = SteadyTime::Now();
-    served.metrics->Started();
-    CallInfo call{.asker = db::Deadline(DeadlineOf(context), over.flag())};
-    Gate::Admission admission;
-    Bytes reply;
-    if (call.asker.deadline.time <= begin) {
-      reply = absl::DeadlineExceededError("The deadline had passed when the call arrived.");
-    } else if (server.draining_) {
-      reply = Draining();
-    } else if (admission = server.Admit(context, served, request.bytes.Length());
-               !admission.status.ok()) {
-      reply = admission.status;
-    } else if (request.missing) {
-      reply = MissingMessage();
-    } else {
-      call.TakePrincipal(admission.principal);
-      Awaitable<Bytes> handling = served.method->handle(std::move(call), request.bytes);
-      reply = co_await handling;
+    const GrpcCaller caller(context);
+    const db::Deadline deadline(DeadlineOf(context), over.flag());
+    GrpcBody body(wire, queue.waits(), server.streams_.draining);
+    absl::Status refused = call.Admit(caller, deadline, /*bytes=*/0);
+    if (refused.ok()) refused = co_await body;
+    if (refused.ok() && body.missing()) {
+      Awaitable<bool> ended = EndWithoutMessage(call, context, wire, over, deadline);
+      co_await ended;
+      co_return;
     }
-    if (!reply.ok())
-      server.journal_.Refused(served.method->descriptor->name(), admission.principal.get(),
-                              reply.status());
-    const grpc::Status status = ToGrpcStatus(reply.status());
+    const std::size_t bytes = body.bytes().Length();
+    ByteBudget::Share held;
+    if (refused.ok()) refused = call.Received(static_cast<int64_t>(bytes));
+    if (refused.ok() && bytes > kLargeRequest) {
+      held = server.requests_.Take(bytes);
+      if (held) {
+        auto entered = server.parser_.Enter();
+        co_await entered;
+        refused = deadline.Check(SteadyTime::Now());
+      } else {
+        refused = Overloaded("bytes of requests");
+      }
+    }
+    Bytes reply = grpc::ByteBuffer();
+    if (refused.ok()) {
+      Awaitable<Bytes> handling = call.Handle(body.bytes());
+      reply = co_await handling;
+    } else {
+      reply = std::move(refused);
+    }
+    body.bytes().Clear();
+    held = {};
+    if (reply.ok()) {
+      held = server.replies_.Take(reply->Length());
+      if (!held) reply = Overloaded("bytes of replies");
+    }
+    const grpc::Status status = ToGrpcStatus(call.End(reply.status()));
     AddPushback(reply.status(), context);
-    served.metrics->Handled(status.error_code(), SteadyTime::Now() - begin);
+    ReplyWait wait(ReplyWait::Of::kCall, context, queue.waits().patience(), &server.replies_);
+    queue.waits().Begin(wait);
     Completion finished([&](void* tag) {
       if (reply.ok()) {
-        writer.Finish(*reply, status, tag);
+        wire.WriteAndFinish(*reply, HowToWrite(*reply), status, tag);
       } else {
-        writer.FinishWithError(status, tag);
+        wire.Finish(status, tag);
       }
     });
     co_await finished;
+    queue.waits().End(wait);
     co_await over;
+    co_await body.Settled();
+  }
+
+  // The end of a call whose client's side has ended before there was a message: because it sends
+  // none, or because the call is over, which gRPC says only at its end. Always true.
+  static Awaitable<bool> EndWithoutMessage(Dispatcher::Call& call, grpc::ServerContext& context,
+                                           ByteStream& wire, CallOver& over,
+                                           db::Deadline deadline) {
+    Completion finished([&](void* tag) { wire.Finish(ToGrpcStatus(MissingMessage()), tag); });
+    co_await finished;
+    co_await over;
+    absl::Status why = MissingMessage();
+    if (context.IsCancelled()) {
+      why = deadline.time <= SteadyTime::Now()
+                ? absl::DeadlineExceededError("The deadline passed before the request had come.")
+                : absl::CancelledError("The caller left before its request had come.");
+    }
+    call.End(why);
+    co_return true;
   }
 
   // The same for a streaming call, which lasts until its client or the daemon ends it. gRPC itself
@@ -176,144 +235,103 @@ struct Server::Calls {
   static Detached ServeStream(Server& server, const Served& served, CallQueue& queue) {
     const CallQueue::Use use(queue);
     grpc::ServerContext context;
-    RawStream stream(context);
+    GrpcStream stream(context, queue, server.streams_,
+                      !served.row->method->descriptor->client_streaming());
     Completion accepted([&](void* tag) {
       served.service->Accept(served.index, &context, &stream.wire(), queue.get(), tag);
     });
     if (!co_await accepted) co_return;  // Shutting down; nothing else completes.
+    Dispatcher::Call call(*server.options_.dispatcher, *served.row);
     ServeStream(server, served, queue);
 
-    const SteadyTime begin = SteadyTime::Now();
-    served.metrics->Started();
-    CallInfo call{.asker = db::Deadline(SteadyTime::InfiniteFuture(), &stream.news()->over)};
-    const Gate::Admission admission = server.Admit(context, served, 0);
-    absl::Status status = admission.status;
-    if (status.ok() && !server.streams_.Join(stream, server.MayGoOn(context, admission.principal)))
-      status = StreamDraining();
-    if (status.ok()) {
-      call.TakePrincipal(admission.principal);
-      Awaitable<absl::Status> handling = served.method->stream(std::move(call), stream);
-      status = co_await handling;
-      absl::Status end = server.streams_.EndOf(stream);
-      if (!end.ok()) {
-        status = std::move(end);
-      } else if (stream.draining() && status.ok()) {
-        status = StreamDraining();
-      }
-      if (status.ok() && !stream.heard() && !served.service->StreamsRequests(served.index))
-        status = MissingMessage();
-    }
-    if (stream.over()) status = absl::CancelledError("The client has left.");
-    if (!status.ok() && !stream.over())
-      server.journal_.Refused(served.method->descriptor->name(), admission.principal.get(), status);
-    const grpc::Status ended = ToGrpcStatus(status);
-    served.metrics->Handled(ended.error_code(), SteadyTime::Now() - begin);
+    auto entered = server.streams_.worker.Enter();
+    co_await entered;
+    const GrpcCaller caller(context);
+    Awaitable<absl::Status> serving = call.Stream(caller, stream);
+    absl::Status status = co_await serving;
+    status = stream.EndOf(status);
     AddPushback(status, context);
+    const grpc::Status ended = ToGrpcStatus(call.End(status));
     Awaitable<bool> finished = stream.Finish(ended);
     co_await finished;
-    server.streams_.Leave(stream);
   }
 
   // Accepts calls of `served` from now on.
   static void Accept(Server& server, const Served& served, CallQueue& queue) {
-    const bool streams = served.method->stream != nullptr;
+    const bool streams = served.row->streams();
     for (int i = 0; i < (streams ? kAcceptsPerStream : kAcceptsPerMethod); ++i) {
       streams ? ServeStream(server, served, queue) : Serve(server, served, queue);
     }
   }
 };
 
-absl::StatusOr<std::unique_ptr<Server>> Server::Start(ServerOptions options, Metrics& metrics,
-                                                      Journal& journal) {
-  auto server = std::unique_ptr<Server>(new Server(metrics, journal));
-  server->options_ = std::move(options);
+absl::StatusOr<std::unique_ptr<Server>> Server::Start(ServerOptions options, Metrics& metrics) {
+  auto server = std::unique_ptr<Server>(new Server(std::move(options)));
+  server->streams_.draining = [dispatcher = server->options_.dispatcher] {
+    return dispatcher->draining();
+  };
   grpc::ServerBuilder builder;
-  Configure(builder);
-  std::vector<Listener>& listeners = server->options_.listeners;
-  server->ports_.resize(listeners.size());  // gRPC writes to it as late as when it starts.
-  for (std::size_t i = 0; i < listeners.size(); ++i)
-    builder.AddListeningPort(listeners[i].address, listeners[i].credentials, &server->ports_[i]);
+  Configure(server->options_, builder);
+  std::vector<front_door::Entrance> entrances;
+  for (const Listener& listener : server->options_.listeners) {
+    auto entrance = MakeEntrance(listener, builder);
+    if (!entrance.ok()) {
+      server->stopped_ = true;
+      return entrance.status();
+    }
+    server->ports_.push_back(entrance->sockets.front().port());
+    entrances.push_back(*std::move(entrance));
+  }
   std::map<const google::protobuf::ServiceDescriptor*, RawService*> services;
-  for (const Method& method : server->options_.methods) {
-    const auto* descriptor = method.descriptor->service();
+  for (const Dispatcher::Row& row : server->options_.dispatcher->rows()) {
+    const google::protobuf::MethodDescriptor* method = row.method->descriptor;
+    const google::protobuf::ServiceDescriptor* descriptor = method->service();
     RawService*& service = services[descriptor];
     if (service == nullptr) {
       service = server->raw_services_.emplace_back(std::make_unique<RawService>(descriptor)).get();
       builder.RegisterService(service);
     }
-    server->served_.push_back(
-        {.method = &method,
-         .metrics = &metrics.Method(descriptor->full_name(), method.descriptor->name()),
-         .service = service,
-         .index = method.descriptor->index()});
+    server->served_.push_back({.row = &row, .service = service, .index = method->index()});
   }
   for (StandardService* standard : server->options_.standard_services) {
     for (grpc::Service* service : standard->services()) builder.RegisterService(service);
   }
   for (int i = 0; i < server->options_.queues; ++i)
-    server->queues_.push_back(std::make_unique<CallQueue>(builder.AddCompletionQueue()));
+    server->queues_.push_back(
+        std::make_unique<CallQueue>(builder.AddCompletionQueue(), server->options_.patience));
   server->server_ = builder.BuildAndStart();
-  // gRPC says 1 for a unix socket, and 0 for an address that it cannot listen on.
-  const auto deaf = std::find(server->ports_.begin(), server->ports_.end(), 0);
-  if (server->server_ == nullptr || deaf != server->ports_.end()) {
-    if (server->server_ != nullptr) server->server_->Shutdown();
+  if (server->server_ == nullptr) {
     for (auto& queue : server->queues_) queue->Stop();
     server->stopped_ = true;
-    const std::size_t which = deaf == server->ports_.end() ? 0 : deaf - server->ports_.begin();
-    return absl::UnavailableError(absl::StrCat("cannot listen on ", listeners[which].address));
+    return absl::UnavailableError("gRPC does not start");
   }
-  std::vector<std::string> paths;
-  for (std::size_t i = 0; i < listeners.size(); ++i) {
-    absl::string_view path = listeners[i].address;
-    if (!absl::ConsumePrefix(&path, "unix:")) continue;
-    paths.emplace_back(path);
-    server->ports_[i] = 0;
-  }
-  server->sockets_ = std::make_unique<Sockets>(server->ports_, paths);
   for (auto& queue : server->queues_) {
     for (const Served& served : server->served_) Calls::Accept(*server, served, *queue);
-    for (StandardService* standard : server->options_.standard_services) standard->Accept(*queue);
+    for (StandardService* standard : server->options_.standard_services)
+      standard->Accept(*queue, server->streams_);
     queue->Start();
   }
+  server->door_ = std::make_unique<front_door::FrontDoor>(std::move(entrances),
+                                                          server->options_.connections, metrics);
+  server->guard_.emplace(server->door_->connections(), metrics);
   return server;
 }
 
 Server::~Server() { Stop(absl::ZeroDuration()); }
 
-Gate::Admission Server::Admit(const grpc::ServerContext& context, const Served& served,
-                              std::size_t bytes) {
-  if (options_.gate == nullptr) return {};
-  return options_.gate->Admit(context, served.method->descriptor, static_cast<int64_t>(bytes));
-}
-
-StreamSet::Check Server::MayGoOn(const grpc::ServerContext& context,
-                                 access::PrincipalPtr principal) const {
-  if (options_.gate == nullptr) return [] { return absl::OkStatus(); };
-  return [gate = options_.gate, credentials = CredentialsOf(context),
-          principal = std::move(principal)] { return gate->Check(credentials, *principal); };
-}
-
 void Server::Stop(absl::Duration grace) {
   if (std::exchange(stopped_, true)) return;
   const absl::Duration goodbye = std::min(kGoodbyeShare * grace, kGoodbyeMax);
   const SteadyTime end = SteadyTime::Now() + (grace - goodbye);
-  RefuseNewCalls();
+  Dispatcher& dispatcher = *options_.dispatcher;
+  dispatcher.RefuseNewCalls();
   for (StandardService* standard : options_.standard_services) standard->EndStreams();
-  streams_.Drain(std::min(grace - goodbye, kStreamGrace));
-  {
-    std::unique_lock<std::mutex> lock(mutex_);
-    WaitAtMost(end - SteadyTime::Now(), last_ended_, lock, [this] { return running_ == 0; });
-  }
-  // Connections that are accepted before listening stops are among those that are closed.
-  if (!sockets_->Find()) {
-    Log(LogLevel::kWarn, "rpc",
-        "there is no /proc/self/fd: peers are not hung up on before gRPC leaves them");
-  }
-  sockets_->StopListening();
-  sockets_->Find();
-  sockets_->EndWriting();
-  sockets_->AwaitPeers(goodbye);
-  sockets_->Cut();
+  dispatcher.DrainStreams(std::min(grace - goodbye, kStreamGrace));
+  dispatcher.AwaitCalls(end);
+  door_->Close();
+  door_->connections().EndWriting();
+  door_->connections().AwaitPeers(goodbye);
+  door_->connections().Cut();
   server_->Shutdown(MonotonicDeadline(absl::ZeroDuration()));  // Cancels what is left.
   for (auto& queue : queues_) queue->Stop();
 }

@@ -1,6 +1,7 @@
 #include "server/rpc/session_service.h"
 
 #include <algorithm>
+#include <map>
 #include <memory>
 #include <string>
 #include <utility>
@@ -21,6 +22,22 @@ namespace {
 // When a drawn id is taken, a new one is drawn, up to this often: with 32 random bits a second,
 // even two collisions are rare.
 constexpr int kDrawsMax = 5;
+
+// How many sessions a look-up reads at a time: at first, and then so many bytes, if the next are as
+// large as the last ones were. They may be larger.
+constexpr std::size_t kLookedUpAtFirst = 32;
+constexpr std::size_t kLookedUpAtMost = 128;
+constexpr std::size_t kBytesLookedUp = 1 << 20;
+// So many of the largest fit into a reply.
+constexpr std::size_t kLargeSessionsOfReply = 64;
+
+absl::Status TooManySessions(std::size_t bytes) {
+  return Refusal(v1::PAYLOAD_TOO_LARGE,
+                 absl::StrCat("The reply has more than ", bytes - 1, " bytes, and may have ",
+                              kMessageBytesMax, ": look up fewer sessions at a time."))
+      .With("size", absl::StrCat(bytes))
+      .With("limit", absl::StrCat(kMessageBytesMax));
+}
 
 absl::Status UnknownWorkflow(const std::string& name, const std::vector<std::string>& known) {
   return Refusal(v1::UNKNOWN_WORKFLOW,
@@ -107,27 +124,39 @@ Answer<Serialized<v1::Session>> SessionService::GetSession(CallInfo call,
 
 Answer<v1::LookupSessionsResponse> SessionService::LookupSessions(
     CallInfo call, v1::LookupSessionsRequest request) {
-  // Malformed ids never reach the database; repeated ones are read once.
-  std::vector<std::string> ids;
-  for (const std::string& id : request.session_ids()) {
-    if (IsSessionId(id)) ids.push_back(id);
-  }
-  std::sort(ids.begin(), ids.end());
-  ids.erase(std::unique(ids.begin(), ids.end()), ids.end());
-  absl::StatusOr<std::vector<db::FoundSession>> found = std::vector<db::FoundSession>();
-  if (!ids.empty()) found = co_await store_.LookupSessions(ids, call.asker);
-  if (!found.ok()) co_return found.status();
-
   v1::LookupSessionsResponse response;
+  // Malformed ids never reach the database; repeated ones are read once.
+  std::map<std::string, std::vector<v1::SessionLookup*>> asked;
   for (const std::string& id : request.session_ids()) {
     v1::SessionLookup* result = response.add_results();
     result->set_session_id(id);
-    if (!IsSessionId(id)) {
+    if (IsSessionId(id)) {
+      asked[id].push_back(result);
+    } else {
       result->set_reason(v1::SessionLookup::INVALID_FORMAT);
-      continue;
     }
-    const std::size_t index = std::lower_bound(ids.begin(), ids.end(), id) - ids.begin();
-    Explain((*found)[index], request.include_deleted(), result);
+  }
+  auto waiting = lookups_.Take(std::min(asked.size(), kLargeSessionsOfReply));
+  const Turns::Turn turn = co_await waiting;
+  std::size_t bytes = 0;
+  std::size_t some = kLookedUpAtFirst;
+  for (auto next = asked.begin(); next != asked.end();) {
+    std::vector<std::string> ids;
+    for (auto end = next; end != asked.end() && ids.size() < some; ++end) ids.push_back(end->first);
+    const auto found = co_await store_.LookupSessions(std::move(ids), call.asker);
+    if (!found.ok()) co_return found.status();
+    std::size_t bytes_found = 0;
+    for (const db::FoundSession& each : *found) {
+      for (v1::SessionLookup* result : (next++)->second) {
+        Explain(each, request.include_deleted(), result);
+        if (!result->found()) continue;
+        bytes_found += each.session->bytes.size();
+        if (bytes + bytes_found > kMessageBytesMax) co_return TooManySessions(bytes + bytes_found);
+      }
+    }
+    bytes += bytes_found;
+    some = std::clamp(kBytesLookedUp * found->size() / (bytes_found + 1), kLookedUpAtFirst,
+                      kLookedUpAtMost);
   }
   co_return response;
 }

@@ -8,6 +8,7 @@
 #include "server/rpc/answer.h"
 #include "server/rpc/call.h"
 #include "server/rpc/changes.h"
+#include "server/rpc/turns.h"
 #include "sessiond/v1/session_service.pb.h"
 
 namespace sessiond::rpc {
@@ -33,6 +34,8 @@ class SessionService {
   db::SessionStore& store_;
   Journal& journal_;
   Changes changes_;
+  // By ids: look-ups hold sessions until their replies are made, and sessions may be large.
+  Turns lookups_{256};
 };
 
 }  // namespace sessiond::rpc

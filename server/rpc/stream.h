@@ -12,22 +12,17 @@
 #include <grpcpp/grpcpp.h>
 
 #include <atomic>
-#include <condition_variable>
-#include <functional>
+#include <cstddef>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <string>
 #include <utility>
 
-#include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/time/time.h"
 #include "db/base/coroutine.h"
-#include "server/rpc/call.h"
+#include "server/rpc/byte_budget.h"
 #include "server/rpc/parse.h"
-#include "server/rpc/raw_service.h"
 #include "server/rpc/signal.h"
 #include "server/rpc/validate.h"
 
@@ -53,104 +48,48 @@ enum class Onward {
   kWithNext
 };
 
-// A stream of bytes. Lives in the frame of its call's coroutine, which alone may use it, except
-// where noted.
+// A stream of bytes, as a transport gives it: gRPC (grpc_stream.h), or HTTP (server/http). Lives in
+// the frame of its call's coroutine, which alone may use it, except where noted.
 class RawStream {
  public:
-  // REQUIRES: the call of `context` was not accepted yet.
-  explicit RawStream(grpc::ServerContext& context);
+  RawStream() = default;
   RawStream(const RawStream&) = delete;
-
-  // The stream to accept the call with.
-  ByteStream& wire() { return wire_; }
 
   // The client's next message. Nothing: it has sent its last, the call is over, or the daemon
   // drains.
-  Awaitable<std::optional<grpc::ByteBuffer>> Read();
+  virtual Awaitable<std::optional<grpc::ByteBuffer>> Read() = 0;
   // Returns when the message has been accepted for sending. False: the call is over.
-  Awaitable<bool> Write(const grpc::ByteBuffer& message, Onward onward = Onward::kNow);
-  // Ends the call, and returns when gRPC no longer needs the stream. Always true.
-  Awaitable<bool> Finish(const grpc::Status& status);
+  virtual Awaitable<bool> Write(const grpc::ByteBuffer& message, Onward onward) = 0;
+  // For bytes that a handler holds until it has written them. False: too many are held.
+  virtual ByteBudget::Share Hold(std::size_t bytes) = 0;
+  // Cuts it off, whatever its reader does. Any thread.
+  virtual void Cancel() = 0;
 
   bool over() const { return news_->over; }
   bool draining() const { return news_->draining; }
   // Whether the client has sent anything.
   bool heard() const { return heard_; }
   const std::shared_ptr<StreamNews>& news() const { return news_; }
-  // Cuts it off, whatever its reader does. Any thread.
-  void Cancel() { context_.TryCancel(); }
 
- private:
-  // Completes once, and notifies.
-  class Reported final : public Tag {
-   public:
-    Reported(std::shared_ptr<StreamNews> news, bool pending)
-        : news_(std::move(news)), pending_(pending) {}
-    void Start() { pending_ = true; }
-    void Complete(bool ok) override;
-    bool pending() const { return pending_; }
-    bool ok() const { return ok_; }
+ protected:
+  ~RawStream() = default;
 
-   private:
-    const std::shared_ptr<StreamNews> news_;
-    bool ok_ = false;
-    std::atomic<bool> pending_;
-  };
-  class Over final : public Tag {
-   public:
-    explicit Over(std::shared_ptr<StreamNews> news) : news_(std::move(news)) {}
-    void Complete(bool ok) override;
-
-   private:
-    const std::shared_ptr<StreamNews> news_;
-  };
-
-  grpc::ServerContext& context_;
-  ByteStream wire_;
-  const std::shared_ptr<StreamNews> news_ = std::make_shared<StreamNews>();
-  Over over_{news_};
-  Reported read_{news_, false};
-  grpc::ByteBuffer incoming_;
   bool heard_ = false;
-};
-
-// All streams of a server. Thread-safe.
-class StreamSet {
- public:
-  // Whether a stream may go on.
-  using Check = std::function<absl::Status()>;
-
-  // False: the daemon drains; the stream is not added. An added stream must leave.
-  bool Join(RawStream& stream, Check check);
-  void Leave(RawStream& stream);
-  // What the last check said of it. REQUIRES: it has joined.
-  absl::Status EndOf(RawStream& stream);
-
-  // Ends the streams that may not go on. One that has not ended by the next call is cut off.
-  void CheckAll();
-
-  // Notifies every stream to end, adds no more, and waits for their ends, for `patience` at most:
-  // one whose reader has stopped reading does not end by itself.
-  void Drain(absl::Duration patience);
 
  private:
-  std::mutex mutex_;
-  // Guarded by the mutex.
-  bool draining_ = false;
-  struct Joined {
-    std::shared_ptr<const Check> check;
-    // The status to end with.
-    absl::Status end;
-  };
-  absl::flat_hash_map<RawStream*, Joined> streams_;
-  std::condition_variable left_;
+  const std::shared_ptr<StreamNews> news_ = std::make_shared<StreamNews>();
 };
 
 // What a handler sees: parsed and valid requests, and replies.
 template <class Request, class Reply>
 class Stream {
  public:
-  explicit Stream(RawStream& raw) : raw_(raw) {}
+  // What a request has to be besides, by who calls.
+  using Check = std::function<absl::Status(const Request& request)>;
+
+  explicit Stream(RawStream& raw, Check check = nullptr) : raw_(raw), check_(std::move(check)) {}
+
+  static constexpr Onward kNow = Onward::kNow, kWithNext = Onward::kWithNext;
 
   // Reads the next request and returns whether it is valid; the stream can continue after an
   // invalid one. Nothing: there are no more, because the client has sent its last, the call is
@@ -158,8 +97,10 @@ class Stream {
   Awaitable<std::optional<absl::Status>> ReadAny(Request* request) {
     std::optional<grpc::ByteBuffer> bytes = co_await raw_.Read();
     if (!bytes.has_value()) co_return std::nullopt;
-    const absl::Status parsed = ParseRequest(*bytes, request);
-    co_return parsed.ok() ? Validate(*request) : parsed;
+    absl::Status sound = ParseRequest(*bytes, request);
+    if (sound.ok()) sound = Validate(*request);
+    if (sound.ok() && check_ != nullptr) sound = check_(*request);
+    co_return sound;
   }
 
   // The same, but a refusal ends the stream: it is what the client gets, whatever the handler
@@ -190,6 +131,9 @@ class Stream {
     co_return co_await raw_.Write(bytes, onward);
   }
 
+  // See RawStream.
+  ByteBudget::Share Hold(std::size_t bytes) { return raw_.Hold(bytes); }
+
   // See StreamNews.
   bool over() const { return raw_.over(); }
   bool draining() const { return raw_.draining(); }
@@ -200,6 +144,7 @@ class Stream {
 
  private:
   RawStream& raw_;
+  const Check check_;
   absl::Status refusal_;
 };
 

@@ -56,32 +56,47 @@ struct TextFacts {
   // For any other text that does not match.
   absl::string_view otherwise;
   bool (*fits)(absl::string_view value);
+  // What a text matches that is not empty; see PatternOf.
+  absl::string_view pattern;
+  bool ascii;
 };
+
+#define UUID_PATTERN "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+constexpr absl::string_view kNoControls = "[^\\u0000-\\u001F\\u007F-\\u009F]+";
 
 // By Text. clang-format off
 constexpr TextFacts kTexts[] = {
-    {Rules::TEXT_UNSPECIFIED, kLongStringBytesMax, "", "", [](absl::string_view) { return true; }},
+    {Rules::TEXT_UNSPECIFIED, kLongStringBytesMax, "", "", [](absl::string_view) { return true; },
+     "", false},
     {Rules::NOT_BLANK, kLongStringBytesMax, "must not be blank", "must not be blank",
-     [](absl::string_view value) { return !IsBlank(value); }},
+     [](absl::string_view value) { return !IsBlank(value); }, "", false},
     {Rules::NAME, kShortStringBytesMax, "", "must be without control characters",
-     [](absl::string_view value) { return !HasControls(value); }},
+     [](absl::string_view value) { return !HasControls(value); }, kNoControls, false},
     {Rules::VALUE, kShortStringBytesMax, "must have a value", "must be without control characters",
-     [](absl::string_view value) { return !HasControls(value); }},
-    {Rules::PRINTABLE, 128, "", "must be printable ASCII without spaces", IsPrintable},
+     [](absl::string_view value) { return !HasControls(value); }, kNoControls, false},
+    {Rules::PRINTABLE, 128, "", "must be printable ASCII without spaces", IsPrintable, "[!-~]+",
+     true},
     {Rules::IDENTIFIER, 63, "", "must be [a-z][a-z0-9_]{0,62}",
-     [](absl::string_view value) { return IsIdentifier(value, "_"); }},
+     [](absl::string_view value) { return IsIdentifier(value, "_"); }, "[a-z][a-z0-9_]{0,62}",
+     true},
     {Rules::LABEL_KEY, 63, "must be [a-z][a-z0-9_.-]{0,62}", "must be [a-z][a-z0-9_.-]{0,62}",
-     [](absl::string_view value) { return IsIdentifier(value, "_.-"); }},
+     [](absl::string_view value) { return IsIdentifier(value, "_.-"); }, "[a-z][a-z0-9_.-]{0,62}",
+     true},
     {Rules::NAMESPACE, 63, "", "must be [a-z][a-z0-9-]{0,62}, or empty for default",
-     [](absl::string_view value) { return IsIdentifier(value, "-"); }},
+     [](absl::string_view value) { return IsIdentifier(value, "-"); }, "[a-z][a-z0-9-]{0,62}",
+     true},
     {Rules::NAMESPACES, 63, "", "must be [a-z][a-z0-9-]{0,62}, empty for default, or - for all",
-     [](absl::string_view value) { return value == "-" || IsIdentifier(value, "-"); }},
+     [](absl::string_view value) { return value == "-" || IsIdentifier(value, "-"); },
+     "-|[a-z][a-z0-9-]{0,62}", true},
     {Rules::UUID, 36, "", "must be a lower-case UUID",
-     [](absl::string_view value) { return HasFormat(value, v1::Workflow::UUID); }},
-    {Rules::SESSION_ID, 64, "", "", [](absl::string_view) { return true; }},
-    {Rules::ANY, kMessageBytesMax, "", "", [](absl::string_view) { return true; }},
+     [](absl::string_view value) { return HasFormat(value, v1::Workflow::UUID); }, UUID_PATTERN,
+     true},
+    {Rules::SESSION_ID, 64, "", "", [](absl::string_view) { return true; },
+     UUID_PATTERN "|exec_[0-9]{8}_[0-9]{6}_[a-f0-9]{8}", true},
+    {Rules::ANY, kMessageBytesMax, "", "", [](absl::string_view) { return true; }, "", false},
 };
 // clang-format on
+#undef UUID_PATTERN
 
 constexpr bool AreInOrder() {
   for (int i = 0; i < static_cast<int>(std::size(kTexts)); ++i) {
@@ -94,6 +109,15 @@ static_assert(AreInOrder(), "kTexts is looked up by its index");
 }  // namespace
 
 int32_t BytesMaxOf(Rules::Text text) { return kTexts[text].bytes_max; }
+
+std::string PatternOf(Rules::Text text, bool given) {
+  const TextFacts& facts = kTexts[text];
+  if (facts.pattern.empty()) return "";
+  const bool may_be_empty = !given && facts.when_empty.empty();
+  return absl::StrCat("^(?:", facts.pattern, ")", may_be_empty ? "?" : "", "$");
+}
+
+bool IsAscii(Rules::Text text) { return kTexts[text].ascii; }
 
 std::string WhatIsWrong(absl::string_view value, Rules::Text text, int32_t bytes_max) {
   const TextFacts& facts = kTexts[text];

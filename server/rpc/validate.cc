@@ -82,6 +82,7 @@ class Walker {
   std::vector<Violation> violations;
 
   void Add(std::string path, std::string wrong, absl::string_view known_as = "") {
+    if (full() && (known_as.empty() || violations.size() >= 2 * kViolationsMax)) return;
     violations.push_back({std::move(path), std::move(wrong), known_as});
   }
 
@@ -102,6 +103,11 @@ class Walker {
   }
 
  private:
+  // More than a refusal has room for: a request can have millions of them, of some bytes each.
+  // Those with known_as come first there, and so are added longer.
+  static constexpr std::size_t kViolationsMax = 200;
+  bool full() const { return violations.size() >= kViolationsMax; }
+
   static std::string Join(const std::string& path, absl::string_view name) {
     return path.empty() ? std::string(name) : absl::StrCat(path, ".", name);
   }
@@ -220,6 +226,7 @@ class Walker {
 
   void WalkFields(const Struct& fields, const std::string& path, int depth) {
     for (const auto& [key, value] : fields.fields()) {
+      if (full()) return;
       if (key.find('\0') != std::string::npos)
         Add(Join(path, absl::CHexEscape(key)), "is not a key: it must be without NUL characters");
       WalkValue(value, path, key, depth);
@@ -246,6 +253,7 @@ class Walker {
         if (value.has_struct_value()) return WalkFields(value.struct_value(), here(), depth + 1);
         int index = 0;
         for (const Value& element : value.list_value().values()) {
+          if (full()) return;
           WalkValue(element, here(), absl::StrCat(index++), depth + 1);
         }
         return;

@@ -96,15 +96,16 @@ class EchoService {
 
 int RunEcho(const std::string& address) {
   EchoService service;
-  rpc::ServerOptions options{.listeners = {{address}}};
-  options.methods = {
-      rpc::Bind(service, &EchoService::Create), rpc::Bind(service, &EchoService::Get),
-      rpc::Bind(service, &EchoService::Update), rpc::Bind(service, &EchoService::Advance),
-      rpc::Bind(service, &EchoService::Append)};
   Metrics metrics({rpc::MethodOf<v1::GetSessionRequest>()->service()->full_name(),
                    rpc::MethodOf<v1::AppendMessagesRequest>()->service()->full_name()});
   Journal journal(metrics);
-  const auto server = rpc::Server::Start(std::move(options), metrics, journal);
+  rpc::Dispatcher dispatcher(
+      {rpc::Bind(service, &EchoService::Create), rpc::Bind(service, &EchoService::Get),
+       rpc::Bind(service, &EchoService::Update), rpc::Bind(service, &EchoService::Advance),
+       rpc::Bind(service, &EchoService::Append)},
+      nullptr, metrics, journal);
+  const auto server =
+      rpc::Server::Start({.listeners = {{address}}, .dispatcher = &dispatcher}, metrics);
   if (!server.ok()) {
     absl::FPrintF(stderr, "sessiond_bench: %s; is something else there?\n",
                   server.status().message());

@@ -142,7 +142,7 @@ class Daemon:
         self.target = f"127.0.0.1:{free_port()}"
         self.admin = f"127.0.0.1:{free_port()}"
         self.log = directory / f"sessiond-{self.target.rpartition(':')[2]}.log"
-        command = [program, "serve", f"--grpc-listen={self.target}", f"--admin-listen={self.admin}", *flags]
+        command = [program, "serve", f"--grpc-listen={self.target}", f"--http-listen={self.admin}", *flags]
         if beside:
             command.append(f"--db-url={beside.conninfo}")
         else:

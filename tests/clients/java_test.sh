@@ -63,7 +63,7 @@ mvn -B -ntp -q -f "$project/pom.xml" "-Dmaven.repo.local=$project/m2" \
 run_example() {
   local line='' address='' log daemon status=0
   exec {log}< <(exec "$SESSIOND_BINARY" serve --ephemeral --log-format=json --grpc-listen=127.0.0.1:0 \
-    --admin-listen=127.0.0.1:0 2>&1 >/dev/null)
+    --http-listen=127.0.0.1:0 2>&1 >/dev/null)
   daemon=$!
   while [ -z "$address" ] && read -r line <&"$log"; do
     address=$(sed -nE 's/.*"msg":"ready".*"grpc":"([^"]+)".*/\1/p' <<<"$line")

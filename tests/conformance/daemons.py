@@ -34,15 +34,20 @@ class Daemon:
         self._directory.chmod(0o755)  # For a PostgreSQL that root may not be.
         self._process = None
         self.address = None
+        # Of the daemon that runs, or ran last.
+        self._access_file = None
 
     @property
     def runs(self):
         return self._process is not None and self._process.poll() is None
 
-    def start(self):
-        """Starts it where it was before, or on a free port, and waits until it is ready."""
-        if self.runs:
+    def start(self, access_file=None):
+        """Starts it where it was before, or on a free port, and waits until it is ready. One that runs with another
+        access file ends first."""
+        if self.runs and access_file == self._access_file:
             return
+        self.terminate()
+        self._access_file = access_file
         environment = {key: value for key, value in os.environ.items() if not key.startswith(("PG", "SESSIOND_"))}
         with (self._directory / "log").open("ab") as log:
             self._process = subprocess.Popen(
@@ -50,8 +55,9 @@ class Daemon:
                     self._sessiond,
                     "serve",
                     f"--grpc-listen={self.address or '127.0.0.1:0'}",
-                    "--admin-listen=127.0.0.1:0",
+                    "--http-listen=127.0.0.1:0",
                     f"--data-dir={self._directory / 'data'}",
+                    *([f"--access-file={access_file}"] if access_file else []),
                 ],
                 stdout=subprocess.PIPE,
                 stderr=log,

@@ -1,5 +1,6 @@
 """Plays one scenario: sends its steps to the adapter, makes its faults, and judges what comes of it."""
 
+import functools
 import pathlib
 import tempfile
 import time
@@ -27,7 +28,7 @@ TOLERANCE_SECONDS = 0.03
 PAUSE_SECONDS = 0.01
 KNOWN = {
     *{"op", "args", "options", "client", "other", "fault", "daemon", "seen", "awaits", "file", "content", "expect"},
-    *{"refused", "save", "took_s", "until_s", "background", "repeat", "about"},
+    *{"refused", "save", "took_s", "until_s", "background", "repeat", "about", "access_file"},
 }
 
 
@@ -105,9 +106,8 @@ class Player:
         elif "fault" in step:
             self._proxy.fault(step["fault"])
         elif "daemon" in step:
-            {"kill": self._daemon.kill, "terminate": self._daemon.terminate, "start": self._daemon.start}[
-                step["daemon"]
-            ]()
+            start = functools.partial(self._daemon.start, step.get("access_file"))
+            {"kill": self._daemon.kill, "terminate": self._daemon.terminate, "start": start}[step["daemon"]]()
         elif "file" in step:
             path = pathlib.Path(self._directory.name, step["file"])
             path.write_text(step["content"])

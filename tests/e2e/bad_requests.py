@@ -6,7 +6,6 @@ import collections
 import functools
 import math
 import random
-import uuid
 from typing import NamedTuple
 
 import wire
@@ -20,8 +19,8 @@ METHODS = {name: method.input_type for name, method in CONTRACT.methods.items()}
 STREAMS = {"WatchSessions", "ImportSessions"}
 
 NAMESPACE = "bad-input"
-VICTIM = str(uuid.uuid4())
-NOBODY = str(uuid.uuid4())
+VICTIM = "21d81831-8788-4ab3-840f-cdbd4bb3691b"
+NOBODY = "67d1dd5a-18d3-424e-b425-30e4f7172c5c"
 MESSAGE_BYTES_MAX = 4 << 20
 
 # The most bytes of a text, where the contract says so; of others that a megabyte is too much, and
@@ -545,7 +544,7 @@ def sizes(method):
 def malformed_ids(method):
     """All of them where a session is read and where it is brought, and elsewhere some in turn."""
     thorough = method in ("GetSession", "CreateSession", "UpdateSession", "ImportSessions")
-    uuid_good, exec_good = str(uuid.uuid4()), "exec_20251230_020944_4ad060d9"
+    uuid_good, exec_good = "3f0c1d2a-5b6e-4c7d-9a8b-0e1f2d3c4b5a", "exec_20251230_020944_4ad060d9"
     wrong = {
         "nothing": "",
         "a blank": " ",

@@ -27,6 +27,21 @@ def free_port():
         return probe.getsockname()[1]
 
 
+def runs(pid):
+    try:
+        state = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state not in ("Z", "X")
+
+
+def await_end(pids):
+    give_up = time.monotonic() + START_SECONDS
+    while any(runs(pid) for pid in pids):
+        assert time.monotonic() < give_up
+        time.sleep(0.01)
+
+
 class Server:
     """One server, and its data directory."""
 
@@ -36,6 +51,18 @@ class Server:
         self.port = free_port()
         self._log = directory / f"{name}.log"
         self._process = None
+
+    @classmethod
+    def alone(cls, directory, name):
+        """A server that runs, with a database `sessiond`, in a directory of its own."""
+        if USER:
+            user = pwd.getpwnam(USER)
+            os.chown(directory, user.pw_uid, user.pw_gid)
+        server = cls(directory, name)
+        server.initialize()
+        server.start()
+        server.sql("CREATE DATABASE sessiond")
+        return server
 
     def _run(self, *command):
         subprocess.run(
@@ -55,11 +82,16 @@ class Server:
 
     def start(self):
         command = [BIN / "postgres", "-D", self.data, "-p", str(self.port),
-                   "-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="]  # fmt: skip
+                   "-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=",
+                   # A standby comes back at once when its primary does, not after five seconds.
+                   "-c", "wal_retrieve_retry_interval=100ms"]  # fmt: skip
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 command, user=USER, stdout=log, stderr=log, start_new_session=True
             )
+        self.wait_until_ready()
+
+    def wait_until_ready(self):
         give_up = time.monotonic() + START_SECONDS
         while subprocess.run([BIN / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(self.port)],
                              check=False).returncode:  # fmt: skip
@@ -69,27 +101,29 @@ class Server:
 
     def kill(self):
         """As the loss of its machine would: all of its processes, at once."""
-        family = [self._process.pid, *descendants(self._process.pid)]
+        family = self._family()
         for pid in family:
             try:
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
                 pass
         self._process.wait()
-        # Its orphans are init's; until they are gone it cannot be started again.
-        give_up = time.monotonic() + START_SECONDS
-        while any(pathlib.Path(f"/proc/{pid}/cmdline").exists() and self._runs(pid)
-                  for pid in family):  # fmt: skip
-            assert time.monotonic() < give_up
-            time.sleep(0.01)
+        await_end(family)  # Orphans are init's; until they are gone it cannot be started again.
 
-    @staticmethod
-    def _runs(pid):
-        try:
-            state = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-        except (FileNotFoundError, ProcessLookupError):
-            return False
-        return state not in ("Z", "X")
+    def kill_postmaster(self):
+        """Alone; the others notice, and end."""
+        family = self._family()
+        self._process.kill()
+        self._process.wait()
+        await_end(family)
+
+    def stop_at_once(self):
+        """The immediate shutdown: without a word to anybody, and with recovery at the next start."""
+        self._process.send_signal(signal.SIGQUIT)
+        self._process.wait(timeout=START_SECONDS)
+
+    def _family(self):
+        return [self._process.pid, *descendants(self._process.pid)]
 
     def stop(self):
         if self._process and self._process.poll() is None:
@@ -124,19 +158,30 @@ class Server:
         return self._process.pid
 
 
+class Single:
+    """One server, which comes back when it was killed."""
+
+    def __init__(self):
+        self._directory = pathlib.Path(tempfile.mkdtemp(prefix="sessiond-single-"))
+        self.primary = Server.alone(self._directory, "single")
+        self.servers = [self.primary]
+
+    def wait_until_ready(self):
+        self.primary.wait_until_ready()
+
+    def remove(self):
+        self.primary.stop()
+        shutil.rmtree(self._directory)
+
+
 class Pair:
     """A primary, and a standby that has all that the primary has acknowledged."""
 
     def __init__(self):
         self._directory = pathlib.Path(tempfile.mkdtemp(prefix="sessiond-pair-"))
-        if USER:
-            user = pwd.getpwnam(USER)
-            os.chown(self._directory, user.pw_uid, user.pw_gid)
-        self.servers = [Server(self._directory, name) for name in ("first", "second")]
-        self.primary, self.standby = self.servers
-        self.primary.initialize()
-        self.primary.start()
-        self.primary.sql("CREATE DATABASE sessiond")
+        self.primary = Server.alone(self._directory, "first")
+        self.standby = Server(self._directory, "second")
+        self.servers = [self.primary, self.standby]
         self.attach_standby()
 
     def attach_standby(self):
@@ -144,6 +189,11 @@ class Pair:
         self.standby.wait_for_standby(False)  # The copy has its primary's settings.
         self.standby.start()
         self.primary.wait_for_standby(True)
+        self.wait_until_ready()
+
+    def wait_until_ready(self):
+        """Until commits need not wait for a standby that is not there."""
+        self.primary.wait_until_ready()
         give_up = time.monotonic() + START_SECONDS
         while self.primary.sql("SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'") != "1":  # fmt: skip
             assert time.monotonic() < give_up

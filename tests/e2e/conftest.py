@@ -14,6 +14,10 @@ import subprocess
 import tempfile
 import urllib.request
 
+# Tests start processes while calls are under way: what gRPC does before a fork can wait for ever for a thread that waits
+# for the interpreter, which the forking thread holds. Nobody uses gRPC behind a fork here. It is read once, at import.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
+
 import grpc
 import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool, json_format, message_factory
@@ -185,7 +189,7 @@ class Daemon:
         self.address = self.admin = None
         self._psql = []
 
-    def spawn(self, *options, listen="127.0.0.1:0", before=(), stderr=None):
+    def spawn(self, *options, listen="127.0.0.1:0", http_listen="127.0.0.1:0", before=(), stderr=None):
         """Starts it, on free ports unless told otherwise, and waits for nothing. `before`: the words
         in front of it."""
         with self.log.open("ab") as log:
@@ -195,7 +199,7 @@ class Daemon:
                     BUILD / "server/sessiond",
                     "serve",
                     f"--grpc-listen={listen}",
-                    "--admin-listen=127.0.0.1:0",
+                    f"--http-listen={http_listen}",
                     f"--data-dir={self.data}",
                     *options,
                 ],
@@ -217,7 +221,7 @@ class Daemon:
         else:
             raise AssertionError(f"The daemon did not start: {self.log.read_text()}")
         self.address = re.search(r"gRPC +([^\s,]+)", banner)[1]
-        self.admin = re.search(r"Admin +https?://([^/]+)/", banner)[1]
+        self.admin = re.search(r"HTTP +https?://([^/]+)/", banner)[1]
         psql = re.search(r"look inside: (psql .+)", banner)  # Not with --db-url.
         self._psql = psql[1].split() if psql else []
         self._client = Client(self._contract, self.address)
@@ -303,6 +307,10 @@ class Daemon:
             self._client.close()  # gRPC waits for seconds until an idle one has said goodbye.
             self.stop()
         shutil.rmtree(self._directory)
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "alone: judges by how much the daemon gets done; nothing else runs beside it")
 
 
 @pytest.fixture(scope="session")

@@ -71,6 +71,13 @@ roles = ["reader"]
 namespaces = ["*"]
 
 [[principals]]
+name = "importer"
+token_hashes = ["{hash_of('importer')}"]
+roles = ["admin"]
+namespaces = ["{OWN}"]
+limits = {{ bytes_in_flight = 2000 }}
+
+[[principals]]
 name = "slow"
 token_hashes = ["{hash_of('slow')}"]
 roles = ["reader"]
@@ -206,6 +213,52 @@ def test_what_is_hidden_answers_as_what_never_existed(guarded, method, who):
     assert [part.replace(hidden, nobody) for part in told[0]] == list(told[1])
 
 
+def large_values_read(daemon):
+    """How often PostgreSQL has read from where it keeps large values of sessions. What a connection has read
+    it counts when it ends, if not before."""
+    mine = "FROM pg_stat_activity WHERE application_name LIKE 'sessiond%'"
+    pids = ",".join(daemon.psql(f"SELECT pid {mine}").split())
+    daemon.psql(f"SELECT pg_terminate_backend(pid) {mine}")
+    eventually(lambda: daemon.psql(f"SELECT count(*) FROM pg_stat_activity WHERE pid = ANY ('{{{pids}}}')") == "0\n")
+    return int(daemon.psql("SELECT sum(toast_blks_hit + toast_blks_read) FROM pg_statio_user_tables "
+                           "WHERE relname LIKE 'sessions%'"))
+
+
+@pytest.mark.parametrize("what", ["a change", "a watch", "a look-up", "an import", "a creation"])
+def test_what_is_hidden_is_not_loaded(guarded, what):
+    """Neither time nor memory shows how large it is."""
+    large = {"site_description": "".join(str(uuid.uuid4()) for _ in range(100))}
+    session_id = guarded.create("writer", namespace=OWN, context=large)["sessionId"]
+    by_id = {"sessionId": session_id}
+    contract = guarded.client._contract
+
+    def watch(who):
+        request = contract.request("WatchSessions", {"sessionIds": [session_id], "initialState": True})
+        stream = guarded.client._channel.unary_stream("/" + contract.full("WatchSessions"))(
+            request, timeout=CALL_SECONDS, metadata=bearer(who)
+        )
+        response = contract.method("WatchSessions")[1].FromString(next(stream))
+        stream.cancel()
+        return response
+
+    taken = {"session": {"workflow": "ticket_export", "namespace": OTHER, "ownerId": "ada"}, **by_id}
+    way = {
+        "a change": lambda who: guarded.answer(bearer(who), "PauseSession", by_id),
+        "a watch": watch,
+        "a look-up": lambda who: guarded.answer(bearer(who), "GetSession", by_id),
+        "an import": lambda who: guarded.answer(
+            bearer(who), "ImportSessions", bad_requests.base("ImportSessions", session_id)
+        ),
+        "a creation": lambda who: guarded.answer(bearer(who), "CreateSession", taken),
+    }[what]
+    before = large_values_read(guarded.daemon)
+    way("elsewhere")
+    assert large_values_read(guarded.daemon) == before
+    if what in ("a change", "a watch", "a look-up"):
+        way("writer")
+        assert large_values_read(guarded.daemon) > before, "it can be seen"
+
+
 @pytest.mark.parametrize("who", ["elsewhere", "somebody else"])
 def test_lists_lookups_and_counts_are_without_it(guarded, who):
     hidden = guarded.session["sessionId"]
@@ -317,6 +370,31 @@ def test_a_worker_counts_and_changes_nothing_else(guarded):
         assert re.search(r"set \w+ in SessionService/UpdateSession", refused.sentence)
 
 
+def test_what_an_import_sends_counts_for_its_caller(guarded):
+    """It waits for what it has sent before, and refuses what would never fit."""
+    contract = guarded.client._contract
+
+    def request(line, site="x"):
+        session = {"workflow": "ticket_export", "namespace": OWN, "ownerId": "ada", "ownerDisplayName": "Ada"}
+        session |= {"sessionId": str(uuid.uuid4()), "context": {"site_description": site}}
+        return contract.request("ImportSessions", {"line": line, "session": session})
+
+    requests = [request(line) for line in range(1, 100)]
+    assert sum(map(len, requests)) > 4 * 2000
+    requests[50] = request(51, "x" * 3000)
+    stream = guarded.client._channel.stream_stream("/" + contract.full("ImportSessions"))(
+        iter(requests), timeout=CALL_SECONDS, metadata=bearer("importer")
+    )
+    responses = [contract.method("ImportSessions")[1].FromString(content) for content in stream]
+    results = {response.line: response for response in responses}
+    refused = results.pop(51)
+    assert refused.reason == "RATE_LIMITED" and "2000 bytes" in refused.description
+    imported = contract.method("ImportSessions")[1].Result.Value("IMPORTED")
+    assert len(results) == 98 and {response.result for response in results.values()} == {imported}
+    # And one that fits comes after.
+    assert guarded.call("reader", "CountSessions", {"namespace": OWN, "filter": 'owner_id = "ada"'})["total"] >= 98
+
+
 def test_events_and_logs_name_the_caller_and_no_token(guarded):
     session = guarded.create("writer", namespace=OWN)
     events = guarded.call("reader", "ListSessionEvents", {"sessionId": session["sessionId"]})["events"]
@@ -384,10 +462,12 @@ def test_the_http_port_is_for_callers_too(guarded):
     assert get("/readyz") == (200, "ready\n")
     assert get("/readyz?verbose")[0] == 401
     assert get("/metrics")[0] == 401
-    # Totals are of all namespaces.
-    for other in ("wrong", "reader", "somebody else"):
-        assert get("/metrics", ("Authorization", f"Bearer {other}"))[0] == 401
-        assert get("/readyz?verbose", ("Authorization", f"Bearer {other}"))[0] == 401
+    for path in ("/metrics", "/readyz?verbose"):
+        assert get(path, ("Authorization", "Bearer wrong"))[0] == 401
+        # Totals are of all namespaces, and of all owners.
+        for other in ("reader", "somebody else"):
+            assert get(path, ("Authorization", f"Bearer {other}"))[0] == 403
+    assert get("/openapi.json", ("Authorization", "Bearer reader"))[0] == 200
     assert "database" in get("/readyz?verbose", token)[1]
     assert "sessiond_refusals_total" in get("/metrics", token)[1]
 

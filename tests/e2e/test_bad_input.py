@@ -163,7 +163,7 @@ def test_an_id_of_another_workflow_s_format_is_refused_before_it_is_used(client)
     for workflow, session_id in [
         ("ticket_export", "exec_20251230_020944_4ad060d9"),
         ("interview", "exec_20251230_020944_4ad060d9"),
-        ("execution", str(uuid.uuid4())),
+        ("execution", "5a4b3c2d-1e0f-4a9b-8c7d-6e5f4a3b2c1d"),
     ]:
         with pytest.raises(Refused) as refused:
             client.call(

@@ -172,7 +172,7 @@ def nested(levels):
     return {"a": nested(levels - 1)} if levels > 1 else {"a": 1}
 
 
-ID = str(uuid.uuid4())
+ID = "5a4b3c2d-1e0f-4a9b-8c7d-6e5f4a3b2c1d"
 BATCHES = {
     "a type it does not have": (question(type="rumour"), "type"),
     "a subtype it does not have": (question(questionType="trick"), "question_type"),

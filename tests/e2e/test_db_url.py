@@ -125,7 +125,7 @@ def test_no_variable_of_libpq_reaches_the_daemons_own_postgresql(own_daemon):
         answer = sessiond(*words, f"--data-dir={own_daemon.data}", env={**os.environ, **variables})
         assert answer.returncode == 0, answer.stderr
     examined = sessiond(
-        "doctor", "--grpc-listen=127.0.0.1:0", "--admin-listen=off", f"--data-dir={own_daemon.data}",
+        "doctor", "--grpc-listen=127.0.0.1:0", "--http-listen=off", f"--data-dir={own_daemon.data}",
         env={**os.environ, **variables},
     )
     assert findings(examined)[1] == [], examined.stdout

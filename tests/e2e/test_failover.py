@@ -137,7 +137,7 @@ def test_a_first_host_that_hangs_hides_the_second_from_nobody(own_daemon, second
     directory = own_daemon.socket_directory
     with hung_host() as port:
         url = f"host=127.0.0.1,{directory} port={port},5432 user=sessiond dbname=sessiond"
-        for words in (["migrate", "status"], ["doctor", "--admin-listen=off", "--grpc-listen=127.0.0.1:0"]):
+        for words in (["migrate", "status"], ["doctor", "--http-listen=off", "--grpc-listen=127.0.0.1:0"]):
             done = sessiond(*words, f"--db-url={url}")
             assert done.returncode == 0, done.stdout
         client = second_daemon.start(f"--db-url={url}")

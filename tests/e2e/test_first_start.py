@@ -63,7 +63,7 @@ def test_a_port_that_is_proposed_is_free_and_not_the_daemons_own():
         # The third is the daemon's own for something else.
         refused = run(
             SESSIOND, "serve", "--ephemeral", f"--grpc-listen=127.0.0.1:{port}",
-            f"--admin-listen=127.0.0.1:{port + 2}",
+            f"--http-listen=127.0.0.1:{port + 2}",
         )
         assert refused.returncode == 1
         assert f"port {port} is in use by " in refused.stderr
@@ -75,7 +75,7 @@ def test_a_port_that_is_proposed_is_free_and_not_the_daemons_own():
 def test_the_doctor_says_that_a_data_directory_is_in_use(daemon):
     directory = daemon._directory / "data"
     looked = run(
-        SESSIOND, "doctor", "--grpc-listen=127.0.0.1:0", "--admin-listen=off",
+        SESSIOND, "doctor", "--grpc-listen=127.0.0.1:0", "--http-listen=off",
         f"--data-dir={directory}",
     )
     assert looked.returncode == 1
@@ -87,7 +87,7 @@ def test_the_banners_command_goes_to_this_daemon():
     for host in ["127.0.0.2", "0.0.0.0"] + (["[::1]"] if has_ipv6() else []):
         with subprocess.Popen(
             [str(SESSIOND), "serve", "--ephemeral", "--insecure", f"--grpc-listen={host}:0",
-             "--admin-listen=off"],
+             "--http-listen=off"],
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
@@ -115,7 +115,7 @@ def test_variables_that_are_empty_or_none_of_ours(tmp_path):
     assert re.search(rf"data-dir +{tmp_path}/sessiond +default", shown.stdout)
     assert "SESSIOND_LANS is none of sessiond's and is ignored; did you mean SESSIOND_LANES?" in shown.stderr
     looked = run(
-        SESSIOND, "doctor", "--grpc-listen=127.0.0.1:0", "--admin-listen=off",
+        SESSIOND, "doctor", "--grpc-listen=127.0.0.1:0", "--http-listen=off",
         XDG_DATA_HOME=str(tmp_path), SESSIOND_LANS="4", **empty,
     )
     assert "[!] the variable SESSIOND_LANS is none of sessiond's" in looked.stdout
@@ -124,8 +124,14 @@ def test_variables_that_are_empty_or_none_of_ours(tmp_path):
     assert "data-dir cannot be `` (from --data-dir): expected a directory" in refused.stderr
 
 
+def test_all_pages_are_let_in_only_where_callers_are_known():
+    refused = run(SESSIOND, "serve", "--ephemeral", "--http-allow-origins", "*")
+    assert refused.returncode != 0
+    assert "--http-allow-origins * without --access-file" in refused.stderr
+
+
 def test_what_was_typed_is_not_echoed_raw():
     refused = run(SESSIOND, "serve", "--lanes=\x1b[2J\u202e4")
     assert refused.returncode == 2
     assert "\x1b" not in refused.stderr and "\u202e" not in refused.stderr
-    assert "\\u001b[2J\\u202e4" in refused.stderr
+    assert "\\x1b[2J\\u202e4" in refused.stderr

@@ -22,7 +22,7 @@ def test_a_mode_that_shares_sessions_is_refused_by_its_name(name, database):  # 
         if settings:
             pooler.use(4)
         url = f"--db-url={pooler.url(database.owner)}"
-        for words in [["serve", "--grpc-listen=127.0.0.1:0", "--admin-listen=off"], ["migrate", "up"], ["doctor"]]:
+        for words in [["serve", "--grpc-listen=127.0.0.1:0", "--http-listen=off"], ["migrate", "up"], ["doctor"]]:
             refused = sessiond(*words, url)
             assert refused.returncode == 1, pooler.said()
             said = refused.stdout + refused.stderr
@@ -39,7 +39,7 @@ def test_in_session_mode_everything_works(contract, database, own_daemon):  # no
         url = f"--db-url={pooler.url(database.owner)}"
         migrated = sessiond("migrate", "up", url)
         assert migrated.returncode == 0, migrated.stderr
-        examined = sessiond("doctor", url, "--grpc-listen=127.0.0.1:0", "--admin-listen=off")
+        examined = sessiond("doctor", url, "--grpc-listen=127.0.0.1:0", "--http-listen=off")
         assert findings(examined)[1] == [], examined.stdout
 
         client = own_daemon.start(url)

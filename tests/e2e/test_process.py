@@ -64,7 +64,8 @@ def test_a_start_is_given_up_while_the_database_is_made(own_daemon):
     process.terminate()
     assert process.wait(PATIENCE_SECONDS) == 0
     assert process.stdout.read() == ""  # It never served.
-    assert processes(of=own_daemon.data) == []
+    # What initdb had started ends by itself, when nobody tells it what to do any more.
+    until(lambda: processes(of=own_daemon.data) == [], "a process of initdb is left")
     assert "asked to stop before it had started" in own_daemon.log.read_text()
     own_daemon.start().create()  # And nothing is in the way of the next.
 
@@ -224,7 +225,7 @@ def test_a_banner_that_nobody_reads_holds_up_nothing(own_daemon):
     os.set_blocking(writer, True)
     with own_daemon.log.open("ab") as log:
         process = subprocess.Popen(
-            [BUILD / "server/sessiond", "serve", "--grpc-listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0"]
+            [BUILD / "server/sessiond", "serve", "--grpc-listen=127.0.0.1:0", "--http-listen=127.0.0.1:0"]
             + [f"--data-dir={own_daemon.data}"],
             stdout=writer,
             stderr=log,

@@ -2,7 +2,6 @@
 the way out, over HTTP and over gRPC, and takes it back when it has passed."""
 
 import os
-import resource
 import socket
 import struct
 import urllib.error
@@ -160,20 +159,3 @@ def test_a_full_disk_is_not_ready(own_daemon):
     os.unlink(filler)
     await_readiness(own_daemon, client, True)
     client.create()
-
-
-def test_a_port_that_accepts_nobody_is_not_ready(own_daemon):
-    client = own_daemon.start()
-    client.create()  # On a connection that lasts.
-    limits = resource.prlimit(own_daemon.pid, resource.RLIMIT_NOFILE)
-    used = len(os.listdir(f"/proc/{own_daemon.pid}/fd"))
-    host, port = own_daemon.address.rsplit(":", 1)
-    resource.prlimit(own_daemon.pid, resource.RLIMIT_NOFILE, (used, limits[1]))
-    peers = [socket.create_connection((host, int(port))) for _ in range(8)]
-    # gRPC closes its door for good once no descriptor is left for who comes in.
-    until(lambda: "accept4" in own_daemon.log.read_text(), "it let them in")
-    resource.prlimit(own_daemon.pid, resource.RLIMIT_NOFILE, limits)
-    for peer in peers:
-        peer.close()
-    page = await_readiness(own_daemon, client, False)
-    assert "[-] port: does not answer" in page and "[+] database" in page

@@ -16,7 +16,7 @@ from watching import Watch
 # What a beat of the daemon's may take on a busy machine.
 NOTICED_SECONDS = 60
 
-SERVE = ["serve", "--grpc-listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0"]
+SERVE = ["serve", "--grpc-listen=127.0.0.1:0", "--http-listen=127.0.0.1:0"]
 
 
 def refused(*words, **options):

@@ -144,7 +144,7 @@ def test_a_unix_socket_is_for_those_who_may_open_it(contract, own_daemon, author
     assert client.call("GetSession", {"sessionId": session["sessionId"]}) == session
     assert client.call("GetServerInfo", metadata=bearer("a token"))["caller"] == "script"
     second = subprocess.run(
-        [BUILD / "server/sessiond", "serve", "--ephemeral", f"--grpc-listen=unix:{socket}", "--admin-listen=off"],
+        [BUILD / "server/sessiond", "serve", "--ephemeral", f"--grpc-listen=unix:{socket}", "--http-listen=off"],
         capture_output=True,
         text=True,
         timeout=60,
@@ -185,7 +185,7 @@ def test_the_http_port_speaks_tls(own_daemon, authority, access):
     assert get("/livez", context) == 200
     assert get("/readyz", context) == 200
     assert get("/metrics", context) == 401
-    assert get("/metrics", context, Authorization="Bearer a token") == 401
+    assert get("/metrics", context, Authorization="Bearer a token") == 403
     assert get("/metrics", context, Authorization="Bearer monitor") == 200
     monitor = authority.client("monitor")
     context.load_cert_chain(monitor.cert, monitor.key)
@@ -258,7 +258,7 @@ def test_doors_that_do_not_close_are_not_opened(authority, options, said):
     known = {"TLS": tls, "CA": [f"--tls-client-ca={authority.ca}"]}
     words = [word for option in options for word in known.get(option, [option])]
     start = subprocess.run(
-        [BUILD / "server/sessiond", "serve", "--ephemeral", "--admin-listen=off", *words],
+        [BUILD / "server/sessiond", "serve", "--ephemeral", "--http-listen=off", *words],
         capture_output=True,
         text=True,
         timeout=60,

@@ -17,7 +17,7 @@ import pytest
 from cluster import USER, Pair, Server
 from databases import findings, removed, sessiond
 
-LISTEN = ["--grpc-listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0"]
+LISTEN = ["--grpc-listen=127.0.0.1:0", "--http-listen=127.0.0.1:0"]
 # A beat of the daemon's is ten seconds; more on a busy machine.
 NOTICED_SECONDS = 60
 

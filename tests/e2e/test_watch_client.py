@@ -60,7 +60,7 @@ class SteadyDaemon(Daemon):
                     BUILD / "server/sessiond",
                     "serve",
                     f"--grpc-listen={self.address}",
-                    "--admin-listen=127.0.0.1:0",
+                    "--http-listen=127.0.0.1:0",
                     f"--data-dir={self._directory / 'data'}",
                 ],
                 stdout=subprocess.PIPE,

@@ -327,7 +327,7 @@ def serve_in_vain(*options):
             "serve",
             "--ephemeral",
             "--grpc-listen=127.0.0.1:0",
-            "--admin-listen=off",
+            "--http-listen=off",
             *options,
         ],
         capture_output=True,

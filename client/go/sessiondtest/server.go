@@ -36,8 +36,8 @@ var ErrNoBinary = errors.New("sessiondtest: there is no sessiond: put it on the 
 type Server struct {
 	// Address is where it listens: HOST:PORT.
 	Address string
-	// AdminAddress is where /readyz and /metrics are: HOST:PORT.
-	AdminAddress string
+	// HTTPAddress is where /readyz and /metrics are: HOST:PORT.
+	HTTPAddress string
 
 	t      testing.TB // nil for one that Run started.
 	cmd    *exec.Cmd
@@ -80,7 +80,7 @@ func Run(ctx context.Context, options ...string) (*Server, error) {
 	} else if _, err := os.Stat(binary); err != nil {
 		return nil, fmt.Errorf("%w (%w)", ErrNoBinary, err)
 	}
-	arguments := append([]string{"serve", "--ephemeral", "--grpc-listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"},
+	arguments := append([]string{"serve", "--ephemeral", "--grpc-listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"},
 		options...)
 	server := &Server{cmd: exec.Command(binary, arguments...), log: &tail{}, exited: make(chan struct{})}
 	lines, err := server.cmd.StderrPipe()
@@ -155,9 +155,9 @@ func (s *Server) read(lines io.Reader, ready chan<- struct{}) {
 	scanner.Buffer(nil, 1<<20)
 	for scanner.Scan() {
 		s.log.add(scanner.Bytes())
-		var line struct{ Logger, Msg, Grpc, Admin string }
+		var line struct{ Logger, Msg, Grpc, HTTP string }
 		if s.Address == "" && json.Unmarshal(scanner.Bytes(), &line) == nil && line.Msg == "ready" {
-			s.Address, s.AdminAddress = line.Grpc, line.Admin
+			s.Address, s.HTTPAddress = line.Grpc, line.HTTP
 			close(ready)
 		}
 	}

@@ -27,7 +27,7 @@ func TestADaemonIsStartedAndEnded(t *testing.T) {
 		if err != nil || info.GetVersion() == "" {
 			t.Fatal(info, err)
 		}
-		page, err := http.Get("http://" + server.AdminAddress + "/readyz")
+		page, err := http.Get("http://" + server.HTTPAddress + "/readyz")
 		if err != nil || page.StatusCode != http.StatusOK {
 			t.Error(page, err)
 		}

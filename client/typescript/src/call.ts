@@ -30,6 +30,8 @@ export type ClientEvent =
     }
   /** A call, or the stream of a watch, is going to be tried again. */
   | { readonly type: "retry"; readonly method: string; readonly error: SessiondError; readonly pauseMs: number }
+  /** The stream of a watch goes on where it broke off. */
+  | { readonly type: "resumed"; readonly method: string }
   /** A sign of life of a running task did not arrive; the next one may. */
   | { readonly type: "heartbeat_failed"; readonly sessionId: string; readonly error: SessiondError }
   /** The place of a watch could not be saved; the next one may be. */
@@ -172,8 +174,8 @@ export class Caller {
 
   async headers(traceparent: string | undefined, more: Readonly<Record<string, string>> = {}): Promise<Headers> {
     const headers = new Headers({ ...this.options.headers, ...more });
-    // Browsers keep their own.
-    if (!headers.has("user-agent")) headers.set("user-agent", `sessiond-typescript/${version}`);
+    const agent = agentHeader();
+    if (!headers.has(agent)) headers.set(agent, `sessiond-typescript/${version}`);
     if (traceparent !== undefined && !headers.has("traceparent")) headers.set("traceparent", traceparent);
     const { token } = this.options;
     if (token !== undefined)
@@ -205,6 +207,11 @@ export class Caller {
     if (this.closed.aborted) return makeError({ code: "CANCELLED", message: "The client is closed.", method });
     return undefined;
   }
+}
+
+// Browsers keep a user agent of their own, and some ask the daemon first whether a page may set another one (CORS).
+function agentHeader(): "user-agent" | "x-user-agent" {
+  return "document" in globalThis || "WorkerGlobalScope" in globalThis ? "x-user-agent" : "user-agent";
 }
 
 export function nameOf(method: { readonly name: string; readonly parent: { readonly typeName: string } }): string {

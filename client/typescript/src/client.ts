@@ -70,7 +70,7 @@ export interface Client
 }
 
 export interface ClientOptions extends CallerOptions {
-  /** Connect's: `createGrpcTransport` of Node, `createConnectTransport` or `createGrpcWebTransport` of browsers. */
+  /** One of Connect's. */
   readonly transport: RenewableTransport;
   /** Called by `close`, to end the connection. */
   readonly onClose?: (() => void) | undefined;
@@ -86,7 +86,7 @@ const services: readonly DescService[] = [
   AdminService,
 ];
 
-/** A client on a transport of Connect's. On Node, `connect` makes the transport, too. */
+/** A client on a transport of one's own; `connect` makes the transport, too. */
 export function createClient(options: ClientOptions): Client {
   const { transport, onClose, ...rest } = options;
   return clientOf(new Caller(transport, rest), onClose);

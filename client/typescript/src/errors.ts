@@ -244,8 +244,9 @@ function isLostConnection(error: ConnectError): boolean {
     case Code.Unknown:
       return (
         /^protocol error: missing (status|output message)/.test(error.rawMessage) ||
-        // What fetch says, in the words of each browser.
-        (error.cause instanceof TypeError && /fetch|network|load failed/i.test(error.cause.message)) ||
+        // What fetch says, in the words of each browser, and of Node when an answer ends early.
+        (error.cause instanceof TypeError &&
+          /fetch|network|load failed|input stream|^terminated$/i.test(error.cause.message)) ||
         /^(E[A-Z]+|ERR_HTTP2_\w+|ERR_STREAM_\w+|ERR_SOCKET_\w+|ERR_(?:TLS|SSL)_\w+|\w*CERT\w*|UNABLE_TO_\w+)$/.test(
           causeCode(error),
         )

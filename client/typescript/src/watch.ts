@@ -136,6 +136,7 @@ export class Watch implements AsyncIterable<WatchItem> {
           request.resumeToken = response.resumeToken;
           if (resuming) {
             resuming = false;
+            this.caller.tell({ type: "resumed", method: name });
             if (told && !toldBookmark) yield { type: "restart" };
           }
           const { resumeToken, kind } = response;

@@ -1,7 +1,6 @@
-// The same layer on other transports: in memory, and the ones that browsers use, over fetch.
+// The same layer on transports of one's own: in memory, and over fetch.
 import assert from "node:assert/strict";
 import { once } from "node:events";
-import { readFileSync } from "node:fs";
 import * as http from "node:http";
 import type { AddressInfo } from "node:net";
 import { after, test } from "node:test";
@@ -85,18 +84,4 @@ test("a server that is not there is UNAVAILABLE over fetch, too", async () => {
     const client = createClient({ transport: make({ baseUrl: `http://127.0.0.1:${port}` }), timeoutMs: 1000 });
     await assert.rejects(client.pauseSession({ sessionId: "s1" }), UnavailableError);
   }
-});
-
-test("the browser's entry reaches no module of Node", () => {
-  const reached = new Set<string>();
-  const reach = (url: URL) => {
-    if (reached.has(url.href)) return;
-    reached.add(url.href);
-    for (const [, name = ""] of readFileSync(url, "utf8").matchAll(/^(?:import|export|\}).* from "([^"]+)";/gm)) {
-      if (name.startsWith(".")) reach(new URL(name, url));
-      else assert.match(name, /^@(bufbuild\/protobuf|connectrpc\/connect)(\/|$)/, `${url.href} imports ${name}`);
-    }
-  };
-  reach(new URL("../src/browser.js", import.meta.url));
-  assert.ok(reached.size > 20);
 });

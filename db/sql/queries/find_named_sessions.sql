@@ -1,4 +1,4 @@
--- Sessions by id, in the order of ids. Rides sessions_pkey and session_tasks_pkey, once for each.
+-- Sessions by id. Rides sessions_pkey and session_tasks_pkey, once for each; a WHERE may follow.
 SELECT
   {session_columns}
 FROM unnest($1::smallint[], $2::text[]) AS i (partition, id)
@@ -8,4 +8,3 @@ LEFT JOIN LATERAL (SELECT *
                    WHERE t.partition = s.partition
                      AND t.session_id = s.id
                    LIMIT 1) t ON true
-ORDER BY s.id

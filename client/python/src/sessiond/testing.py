@@ -41,7 +41,7 @@ class TestServer:
         if not program:
             raise FileNotFoundError("There is no sessiond on the PATH. Say where it is with SESSIOND_BINARY.")
         self._log: IO[bytes] = tempfile.TemporaryFile()
-        listen = ["--grpc-listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0"]
+        listen = ["--grpc-listen=127.0.0.1:0", "--http-listen=127.0.0.1:0"]
         environment = {key: value for key, value in os.environ.items() if not key.startswith(("PG", "SESSIOND_"))}
         self._process = subprocess.Popen(
             [program, "serve", "--ephemeral", *listen, *options],

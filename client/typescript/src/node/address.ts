@@ -1,5 +1,6 @@
 // Where a daemon listens, as people write it.
 import * as net from "node:net";
+import { isLoopback } from "../loopback.js";
 
 export interface Address {
   readonly host: string;
@@ -30,5 +31,5 @@ export function parseAddress(text: string, from: string): Address {
 
 /** Whether what is sent there stays on this machine. */
 export function isLocal({ host, path }: Address): boolean {
-  return path !== undefined || host === "localhost" || host === "::1" || /^127\./.test(host);
+  return path !== undefined || isLoopback(host);
 }

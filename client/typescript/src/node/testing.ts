@@ -20,7 +20,7 @@ export interface TestServer {
   /** Its address, `127.0.0.1:PORT`. */
   readonly server: string;
   /** The address of its /metrics and /readyz. */
-  readonly admin: string;
+  readonly http: string;
   /** A client of it. */
   readonly client: Client;
   /** What it said so far, a line each. */
@@ -40,7 +40,7 @@ export async function startTestServer(options: TestServerOptions = {}): Promise<
       "serve",
       "--ephemeral",
       "--grpc-listen=127.0.0.1:0",
-      "--admin-listen=127.0.0.1:0",
+      "--http-listen=127.0.0.1:0",
       "--log-format=json",
       ...(options.args ?? []),
     ],
@@ -53,7 +53,7 @@ export async function startTestServer(options: TestServerOptions = {}): Promise<
   const log: string[] = [];
   const lines = createInterface({ input: daemon.stderr });
   const timeoutMs = options.startTimeoutMs ?? 60_000;
-  const ready = await new Promise<{ grpc: string; admin: string }>((resolve, reject) => {
+  const ready = await new Promise<{ grpc: string; http: string }>((resolve, reject) => {
     const fail = (why: string, cause?: unknown) => {
       clearTimeout(timer);
       kill();
@@ -69,7 +69,7 @@ export async function startTestServer(options: TestServerOptions = {}): Promise<
       const said = parse(line);
       if (said["msg"] !== "ready" || typeof said["grpc"] !== "string") return;
       clearTimeout(timer);
-      resolve({ grpc: said["grpc"], admin: String(said["admin"]) });
+      resolve({ grpc: said["grpc"], http: String(said["http"]) });
     });
   });
 
@@ -81,7 +81,7 @@ export async function startTestServer(options: TestServerOptions = {}): Promise<
     kill();
     await ended;
   };
-  return { server: ready.grpc, admin: ready.admin, client, log, process: daemon, stop, [Symbol.asyncDispose]: stop };
+  return { server: ready.grpc, http: ready.http, client, log, process: daemon, stop, [Symbol.asyncDispose]: stop };
 }
 
 function parse(line: string): Record<string, unknown> {

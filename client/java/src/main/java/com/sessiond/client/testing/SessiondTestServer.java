@@ -67,7 +67,7 @@ public final class SessiondTestServer implements AutoCloseable {
                 () -> new IllegalStateException("There is no sessiond: set SESSIOND_BINARY, or put it into the PATH"));
     List<String> command = new ArrayList<>();
     command.addAll(List.of(binary.toString(), "serve", "--ephemeral", "--log-format=json"));
-    command.addAll(List.of("--grpc-listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0"));
+    command.addAll(List.of("--grpc-listen=127.0.0.1:0", "--http-listen=127.0.0.1:0"));
     command.addAll(Arrays.asList(options));
     ProcessBuilder builder = new ProcessBuilder(command).redirectOutput(ProcessBuilder.Redirect.DISCARD);
     // What is meant for the daemons of this machine is not meant for this one.

@@ -1,0 +1,109 @@
+#include "db/write/link_trips.h"
+
+#include <algorithm>
+#include <cstdint>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "db/connection/sql_error.h"
+#include "db/sql/statements.h"
+
+namespace sessiond::db {
+namespace {
+
+LinkOptions LinkOf(const LaneSettings& settings, const std::string& application_name) {
+  LinkOptions link{.connection = LaneConnection(settings, application_name),
+                   .primary = settings.primary};
+  link.connection.expects_conflicts = true;
+  // The last value counts. Readers wait for all of it.
+  const absl::Duration moment = std::min(settings.lock_moment, settings.lock_timeout);
+  link.connection.settings.emplace_back("lock_timeout",
+                                        absl::StrCat(absl::ToInt64Milliseconds(moment)));
+  return link;
+}
+
+}  // namespace
+
+LinkTrips::LinkTrips(const LaneSettings& settings, const std::string& application_name,
+                     WorkflowCatalog& catalog)
+    : settings_(settings), catalog_(catalog), link_(LinkOf(settings, application_name)) {}
+
+absl::Status LinkTrips::Connect() {
+  const int openings = link_.openings();
+  if (auto connected = link_.Connect(); !connected.ok()) return connected;
+  if (link_.openings() != openings) timeout_queued_ = false;
+  return absl::OkStatus();
+}
+
+void LinkTrips::Pause(absl::Duration duration) { absl::SleepFor(duration); }
+
+absl::StatusOr<GroupFinds> LinkTrips::LookUp(const GroupLookups& lookups, SteadyTime until) {
+  QueueTimeout(until);
+  const LookupReaders readers = QueueLookups(lookups, catalog_, *link_);
+  const auto results = RoundTrip();
+  if (!results.ok()) return results.status();
+  return ReadFinds(readers, *results);
+}
+
+absl::StatusOr<Written> LinkTrips::Write(const GroupRows& rows, SteadyTime until) {
+  QueueTimeout(until);
+  const std::vector<ExpectedResult> expected = QueueRows(rows, *link_);
+  const auto results = RoundTrip();
+  if (!results.ok()) return results.status();
+  return ReadWritten(expected, *results);
+}
+
+absl::Status LinkTrips::End(bool commit) {
+  link_->Queue(commit ? kCommit : kRollback);
+  const auto ended = RoundTrip();
+  if (!ended.ok()) return ended.status();
+  return !commit || IsCommitted(ended->front()) ? absl::OkStatus() : CommitInDoubt();
+}
+
+absl::Status LinkTrips::RollBack() {
+  link_->Queue(kRollback);
+  return link_.Trip(SteadyTime::Now() + settings_.statement_timeout).status();
+}
+
+absl::StatusOr<FoundLocked> LinkTrips::FindLocked(const std::vector<int16_t>& partitions,
+                                                  const std::vector<SessionKey>& sessions) {
+  Params of_partitions;
+  of_partitions.AddInt2Array(partitions);
+  // Rows that are free get locked by the check. Rolled back, since a commit would hold the locks
+  // until it is on the disk.
+  link_->Queue(kBegin);
+  link_->Queue(kFindLockedPartitions, std::move(of_partitions));
+  link_->Queue(kFindLockedSessions, SetParams(partitions, sessions, WriteSessionKey));
+  link_->Queue(kRollback);
+  const auto found = RoundTrip();
+  if (!found.ok()) return found.status();
+  FoundLocked locked;
+  for (int row = 0; row < (*found)[1].rows(); ++row)
+    locked.partitions.insert((*found)[1].Int2(row, 0));
+  for (int row = 0; row < (*found)[2].rows(); ++row)
+    locked.sessions.insert((*found)[2].Int4(row, 0));
+  return locked;
+}
+
+// Nothing runs on for callers that have gone: if the last of their deadlines is sooner than the
+// statement timeout, it becomes the statement timeout.
+void LinkTrips::QueueTimeout(SteadyTime until) {
+  const absl::Duration left = until - SteadyTime::Now();
+  if (left >= settings_.statement_timeout) return;
+  Params timeout;
+  timeout.AddText(absl::StrCat(std::max<int64_t>(1, absl::ToInt64Milliseconds(left))));
+  link_->Queue(kLimitStatements, std::move(timeout));
+  timeout_queued_ = true;
+}
+
+// Each round trip waits for at most one lock and some statements; the margin lets PostgreSQL's own
+// timeouts fire first.
+absl::StatusOr<std::vector<Result>> LinkTrips::RoundTrip() {
+  auto results =
+      link_.Trip(SteadyTime::Now() + settings_.lock_timeout + 2 * settings_.statement_timeout);
+  if (std::exchange(timeout_queued_, false) && results.ok()) results->erase(results->begin());
+  return results;
+}
+
+}  // namespace sessiond::db
