@@ -13,11 +13,11 @@ import subprocess
 import tempfile
 import time
 
-from processes import descendants
+from processes import as_user, descendants
 
 BIN = max(pathlib.Path("/usr/lib/postgresql").glob("*/bin"))
 # PostgreSQL refuses to run as root; Debian's package has a user for it.
-USER = "postgres" if os.getuid() == 0 else None
+USER = pwd.getpwnam("postgres") if os.getuid() == 0 else pwd.getpwuid(os.getuid())
 START_SECONDS = 60
 
 
@@ -55,9 +55,7 @@ class Server:
     @classmethod
     def alone(cls, directory, name):
         """A server that runs, with a database `sessiond`, in a directory of its own."""
-        if USER:
-            user = pwd.getpwnam(USER)
-            os.chown(directory, user.pw_uid, user.pw_gid)
+        os.chown(directory, USER.pw_uid, USER.pw_gid)
         server = cls(directory, name)
         server.initialize()
         server.start()
@@ -66,7 +64,7 @@ class Server:
 
     def _run(self, *command):
         subprocess.run(
-            command, check=True, user=USER, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+            as_user(USER.pw_uid, *command), check=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
         )
 
     def initialize(self):
@@ -87,7 +85,7 @@ class Server:
                    "-c", "wal_retrieve_retry_interval=100ms"]  # fmt: skip
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                command, user=USER, stdout=log, stderr=log, start_new_session=True
+                as_user(USER.pw_uid, *command), stdout=log, stderr=log, start_new_session=True
             )
         self.wait_until_ready()
 

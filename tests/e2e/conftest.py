@@ -14,10 +14,6 @@ import subprocess
 import tempfile
 import urllib.request
 
-# Tests start processes while calls are under way: what gRPC does before a fork can wait for ever for a thread that waits
-# for the interpreter, which the forking thread holds. Nobody uses gRPC behind a fork here. It is read once, at import.
-os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
-
 import grpc
 import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool, json_format, message_factory

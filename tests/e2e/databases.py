@@ -13,6 +13,7 @@ import time
 
 import pytest
 from conftest import BUILD
+from processes import as_user
 
 SESSIOND = str(BUILD / "server/sessiond")
 COMMAND_SECONDS = 60
@@ -100,7 +101,7 @@ class PgBouncer:
             os.chown(path, owner, -1)
         self.log = (self.directory / "log").open("wb")
         self._process = subprocess.Popen(
-            [program, self.directory / "pgbouncer.ini"], stderr=self.log, user=owner
+            as_user(owner, program, self.directory / "pgbouncer.ini"), stderr=self.log
         )
         give_up = time.monotonic() + START_SECONDS
         while not (self.directory / ".s.PGSQL.6432").exists():

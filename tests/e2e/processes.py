@@ -1,6 +1,20 @@
-"""Processes that a test kills, and awaits the end of."""
+"""Processes that a test starts as another user, kills, and awaits the end of."""
 
+import os
 import pathlib
+import pwd
+
+
+def as_user(uid, *command):
+    """`command`, to be run by the user with that id.
+
+    Not by subprocess's `user=`: with it Python forks, where it otherwise makes do with vfork(). At a fork
+    gRPC's handlers run, and while calls are under way they can wait for ever, or abort.
+    """
+    if uid == os.getuid():
+        return command
+    gid = pwd.getpwuid(uid).pw_gid
+    return ("setpriv", f"--reuid={uid}", f"--regid={gid}", "--init-groups", "--", *command)
 
 
 def descendants(pid):

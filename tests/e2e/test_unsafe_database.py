@@ -5,7 +5,6 @@ import contextlib
 import json
 import os
 import pathlib
-import pwd
 import re
 import shutil
 import tempfile
@@ -55,8 +54,7 @@ def server():
     with contextlib.ExitStack() as stack:
         directory = pathlib.Path(tempfile.mkdtemp(prefix="sessiond-server-"))
         stack.callback(shutil.rmtree, directory)
-        if USER:
-            os.chown(directory, pwd.getpwnam(USER).pw_uid, -1)
+        os.chown(directory, USER.pw_uid, -1)
         server = Server(directory, "alone")
         server.initialize()
         server.start()
