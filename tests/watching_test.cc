@@ -29,7 +29,7 @@ struct FakeStore {
   absl::Time Now() const { return absl::Now(); }
 };
 
-// A database with so many sessions.
+// A database with so many sessions, each of which was created at the position of its number.
 struct FakeReads {
   int sessions = 5;
   // Of each page.
@@ -38,6 +38,7 @@ struct FakeReads {
   db::PartitionStates Partitions() const { return {.positions = {sessions}, .purged = {0}}; }
   static v1::Session SessionOf(int number) {
     v1::Session session;
+    session.set_namespace_("default");
     session.set_session_id(IdOf(number));
     session.set_owner_id(std::string(1'000, 'x'));
     return session;
@@ -45,8 +46,21 @@ struct FakeReads {
 
   Answer<db::PartitionStates> GetPartitions() { co_return Partitions(); }
   Answer<std::optional<absl::Time>> GetOldestResumable() { co_return std::nullopt; }
-  Answer<db::StoredEvents> GetEvents(std::vector<Range>, db::Rewinding, std::size_t) {
-    co_return absl::UnimplementedError("nothing has changed");
+  Answer<db::StoredEvents> GetEvents(std::vector<Range> ranges, db::Rewinding, std::size_t) {
+    db::StoredEvents stored{.partitions = Partitions()};
+    for (const Range& range : ranges) {
+      for (int64_t position = range.after + 1; position <= range.upto; ++position) {
+        const auto session = std::make_shared<v1::Session>(SessionOf(static_cast<int>(position)));
+        stored.sessions[session->session_id()] = session;
+        v1::SessionEvent& event =
+            stored.events.emplace_back(db::StoredEvent{.position = position}).step.event;
+        event.set_type(v1::SessionEvent::CREATED);
+        event.set_session_id(session->session_id());
+        event.set_sequence(1);
+      }
+    }
+    read.push_back(static_cast<int>(stored.events.size()));
+    co_return stored;
   }
   Answer<db::AsOf<db::Page<v1::Session>>> GetSessions(db::SessionSelection, db::KeyValues after,
                                                       int page_size, std::size_t) {
@@ -64,13 +78,17 @@ struct FakeReads {
   }
 };
 
-// Its client takes everything; it leaves when it has had `most` responses.
+// Its client takes everything, and leaves when there is no more.
 class FakeStream {
  public:
   static constexpr bool kNow = true, kWithNext = false;
   struct Signal {
     void Set() {}
-    std::suspend_never Wait() { return {}; }
+    std::suspend_never Wait() {
+      waited = true;
+      return {};
+    }
+    bool waited = false;
   };
   struct News {
     Signal signal;
@@ -87,11 +105,11 @@ class FakeStream {
     response.MergeFrom(rest);
     co_return true;
   }
-  bool over() const { return sent.size() >= most; }
+  bool over() const { return news_->signal.waited; }
   bool draining() const { return false; }
   const std::shared_ptr<News>& news() const { return news_; }
 
-  std::size_t most = 1'000, room = 1 << 20;
+  std::size_t room = 1 << 20;
   std::vector<v1::WatchSessionsResponse> sent;
   std::vector<std::size_t> held;
 
@@ -101,15 +119,21 @@ class FakeStream {
 
 class WatchingTest : public testing::Test {
  protected:
-  absl::Status Watch(const v1::WatchSessionsRequest& request) {
+  // Which resumes behind a position, if one is given.
+  absl::Status Watch(const v1::WatchSessionsRequest& request,
+                     std::optional<int64_t> after = std::nullopt) {
     db::CommittedListener listener;
     Hub hub({.partition_count = 1}, listener);
     auto interest = Interest::Of(request, {}, 1).value();
-    Watching watching(store_, hub, reads_, stream_, std::move(interest), request, {.matching = 2});
+    std::string resume_token;
+    if (after.has_value())
+      resume_token = ResumeTokens(store_.tokens, *interest, 1).Make({.positions = {*after}});
+    Watching watching(store_, hub, reads_, stream_, std::move(interest), request,
+                      {.matching = 2, .stored = 2});
     std::optional<absl::Status> ended;
     [](Awaitable<absl::Status> run, std::optional<absl::Status>* to) -> Detached {
       *to = co_await run;
-    }(watching.Run(""), &ended);
+    }(watching.Run(resume_token), &ended);
     return ended.value_or(absl::UnknownError("it goes on"));
   }
 
@@ -121,12 +145,12 @@ class WatchingTest : public testing::Test {
 TEST_F(WatchingTest, HoldsTheBytesOfOnePageOfItsInitialState) {
   v1::WatchSessionsRequest request;
   request.set_initial_state(true);
-  stream_.most = 6;  // With the bookmark.
   EXPECT_TRUE(Watch(request).ok());
   EXPECT_THAT(reads_.read, ElementsAre(2, 2, 1));
   ASSERT_THAT(stream_.held, SizeIs(3));
   EXPECT_GT(stream_.held[0], 2'000u);
   EXPECT_LT(stream_.held[0], 3'000u);
+  ASSERT_THAT(stream_.sent, SizeIs(6));  // With the bookmark.
   EXPECT_EQ(stream_.sent[4].session().session_id(), IdOf(5));
 }
 
@@ -136,6 +160,22 @@ TEST_F(WatchingTest, EndsAsOverloadedWhereThereIsNoRoomForItsInitialState) {
   stream_.room = 1'000;
   EXPECT_EQ(ReasonOf(Watch(request)), v1::OVERLOADED);
   EXPECT_THAT(stream_.sent, SizeIs(0));
+}
+
+TEST_F(WatchingTest, HoldsTheBytesOfAFewStoredChanges) {
+  EXPECT_TRUE(Watch({}, 1).ok());
+  EXPECT_THAT(reads_.read, ElementsAre(2, 2));
+  ASSERT_THAT(stream_.held, SizeIs(2));
+  EXPECT_GT(stream_.held[0], 2'000u);
+  EXPECT_LT(stream_.held[0], 3'000u);
+  ASSERT_THAT(stream_.sent, SizeIs(5));  // With the bookmark.
+  EXPECT_EQ(stream_.sent[4].change().event().session_id(), IdOf(5));
+}
+
+TEST_F(WatchingTest, EndsAsOverloadedWhereThereIsNoRoomForStoredChanges) {
+  stream_.room = 1'000;
+  EXPECT_EQ(ReasonOf(Watch({}, 1)), v1::OVERLOADED);
+  EXPECT_THAT(stream_.sent, SizeIs(1));  // The bookmark: it has begun.
 }
 
 }  // namespace
