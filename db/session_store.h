@@ -34,7 +34,7 @@ struct SessionStoreOptions {
   // 2: one group on the wire while another fills; more only make the groups smaller (15 % lost with
   // four, 37 % with eight).
   int lanes = 2;
-  InboxOptions inbox;
+  LaneInboxOptions inbox;
   // Total for the sessions cached by lanes, the read lane included; each gets an equal share.
   std::size_t kept_bytes_max = 48 << 20;
   int query_connections = 2;

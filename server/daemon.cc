@@ -466,8 +466,8 @@ absl::Status Daemon::OpenStore() {
   auto store = db::SessionStore::Open(std::move(options), SteadyTime::Now() + kConnectTimeout);
   if (!store.ok()) return store.status();
   store_ = *std::move(store);
-  watches_ = std::make_unique<watch::Feed>(
-      watch::FeedOptions{
+  watches_ = std::make_unique<watch::HubFeeder>(
+      watch::HubFeederOptions{
           .dsn = database_.dsn,
           .hub = {.partition_count = store_->partition_count()},
           .on_change = [this](bool from_memory,

@@ -35,7 +35,7 @@
 #include "server/rpc/services.h"
 #include "server/security.h"
 #include "server/sweeper.h"
-#include "server/watch/feed.h"
+#include "server/watch/hub_feeder.h"
 
 namespace sessiond {
 
@@ -132,7 +132,7 @@ class Daemon {
   Database database_;
   db::CommittedListener committed_;
   std::unique_ptr<db::SessionStore> store_;
-  std::unique_ptr<watch::Feed> watches_;
+  std::unique_ptr<watch::HubFeeder> watches_;
   std::unique_ptr<Sweeper> sweeper_;
   std::unique_ptr<rpc::Services> services_;
   std::unique_ptr<rpc::Dispatcher> dispatcher_;

@@ -10,8 +10,8 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
-#include "db/due_work.h"
 #include "db/session_store.h"
+#include "db/sweep_queries.h"
 #include "server/ops/journal.h"
 
 namespace sessiond {
@@ -59,7 +59,7 @@ class Sweeper {
   db::SessionStore& store_;
   Journal& journal_;
   SteadyEvent stop_;
-  db::DueWork due_;
+  db::SweepQueries due_;
   // When each is due next.
   SteadyTime sweep_due_ = SteadyTime::InfinitePast(), retention_due_ = SteadyTime::InfinitePast();
   std::thread thread_;

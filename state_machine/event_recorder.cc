@@ -6,8 +6,8 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "state_machine/audit_facts.h"
 #include "state_machine/evolve.h"
-#include "state_machine/facts.h"
 #include "state_machine/session_id.h"
 #include "state_machine/timestamps.h"
 

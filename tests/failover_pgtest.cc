@@ -23,7 +23,7 @@
 #include "db/connection/sql_error.h"
 #include "db/rows/workflow_rows.h"
 #include "server/sweeper.h"
-#include "server/watch/feed.h"
+#include "server/watch/hub_feeder.h"
 #include "tests/replicated_postgres.h"
 #include "tests/store_fixture.h"
 
@@ -68,8 +68,9 @@ struct Parts {
   explicit Parts(const std::string& dsn)
       : store(OpenStore(TestDatabase(dsn),
                         [this](SessionStoreOptions& options) { options.listener = &listener; })),
-        feed(std::make_unique<watch::Feed>(
-            watch::FeedOptions{.dsn = dsn, .hub = {.partition_count = store->partition_count()}},
+        feed(std::make_unique<watch::HubFeeder>(
+            watch::HubFeederOptions{.dsn = dsn,
+                                    .hub = {.partition_count = store->partition_count()}},
             *store, listener)),
         sweeper(std::make_unique<Sweeper>(
             SweeperOptions{.dsn = dsn, .heartbeat_period = absl::Milliseconds(20)}, *store,
@@ -103,7 +104,7 @@ struct Parts {
   Journal journal{metrics};
   CommittedListener listener;
   std::unique_ptr<SessionStore> store;
-  std::unique_ptr<watch::Feed> feed;
+  std::unique_ptr<watch::HubFeeder> feed;
   std::unique_ptr<Sweeper> sweeper;
 };
 

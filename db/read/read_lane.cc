@@ -37,14 +37,14 @@ LinkOptions LinkOf(const LaneSettings& settings) {
   return options;
 }
 
-InboxOptions InboxOfReads(InboxOptions inbox) {
+LaneInboxOptions InboxOfReads(LaneInboxOptions inbox) {
   inbox.items = "reads";
   inbox.elsewhere = "Retry at another one.";
   inbox.sheds = true;
   return inbox;
 }
 
-InboxOptions InboxBeside(InboxOptions inbox) {
+LaneInboxOptions InboxBeside(LaneInboxOptions inbox) {
   inbox.group_items_max = kGroupBesideMax;
   inbox.sheds = false;  // Several threads take from it.
   return inbox;
@@ -54,7 +54,7 @@ InboxOptions InboxBeside(InboxOptions inbox) {
 std::size_t BytesOf(const Lookup& lookup) { return lookup.ids.size() << 10; }
 
 // Moves the lookup into `inbox`, or answers it with the refusal.
-void PushOrAnswer(Lookup* lookup, Inbox<Lookup*>& inbox) {
+void PushOrAnswer(Lookup* lookup, LaneInbox<Lookup*>& inbox) {
   // It was let in already.
   absl::Status pushed =
       inbox.Push(lookup, BytesOf(*lookup), SteadyTime::InfiniteFuture(), Importance::kHigh);
@@ -63,7 +63,7 @@ void PushOrAnswer(Lookup* lookup, Inbox<Lookup*>& inbox) {
   lookup->Done();
 }
 
-void AnswerLate(Lookup* lookup, absl::Status why) { lookup->found = std::move(why); }
+void Refuse(Lookup* lookup, absl::Status why) { lookup->found = std::move(why); }
 
 // Distinct.
 std::vector<int16_t> PartitionsOf(const std::vector<SessionKey>& keys) {
@@ -131,7 +131,7 @@ class ReadLane::Reader {
   int openings_ = 0;
 };
 
-ReadLane::ReadLane(LaneSettings settings, InboxOptions inbox, std::size_t kept_bytes_max,
+ReadLane::ReadLane(LaneSettings settings, LaneInboxOptions inbox, std::size_t kept_bytes_max,
                    const WorkflowCatalog& catalog, const DatabaseClock& clock)
     : settings_(std::move(settings)),
       catalog_(catalog),
@@ -160,9 +160,10 @@ void ReadLane::Drain() {
 
 void ReadLane::Read() {
   Reader reader(*this);
-  std::vector<Lookup*> group;
-  while (inbox_.Take(&group)) {
-    AnswerExpired(&group, AnswerLate);
+  std::vector<Lookup*> group, late;
+  while (inbox_.Take(&group, &late)) {
+    RefuseLate(late, inbox_, Refuse);
+    AnswerExpired(&group, Refuse);
     // One session alone is not worth waking a thread; later lookups wait for it.
     const bool alone = group.size() == 1 && group[0]->ids.size() == 1;
     if (!alone) PassOn(&group);
@@ -174,7 +175,7 @@ void ReadLane::ReadBeside() {
   Reader reader(*this);
   std::vector<Lookup*> group;
   while (beside_.Take(&group)) {
-    AnswerExpired(&group, AnswerLate);
+    AnswerExpired(&group, Refuse);
     if (reader.Connect().ok()) {
       reader.Serve(group);
       continue;

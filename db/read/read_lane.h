@@ -21,7 +21,7 @@
 #include "absl/time/time.h"
 #include "db/base/database_clock.h"
 #include "db/base/deadline.h"
-#include "db/base/inbox.h"
+#include "db/base/lane_inbox.h"
 #include "db/connection/lane_settings.h"
 #include "db/read/read_cache.h"
 #include "state_machine/decide.h"
@@ -64,7 +64,7 @@ struct Lookup {
 class ReadLane {
  public:
   // `kept_bytes_max`: of all cached sessions. REQUIRES: `catalog` and `clock` outlive the lane.
-  ReadLane(LaneSettings settings, InboxOptions inbox, std::size_t kept_bytes_max,
+  ReadLane(LaneSettings settings, LaneInboxOptions inbox, std::size_t kept_bytes_max,
            const WorkflowCatalog& catalog, const DatabaseClock& clock);
   ~ReadLane();
 
@@ -83,8 +83,8 @@ class ReadLane {
   const LaneSettings settings_;
   const WorkflowCatalog& catalog_;
   const DatabaseClock& clock_;
-  Inbox<Lookup*> inbox_;
-  Inbox<Lookup*> beside_;
+  LaneInbox<Lookup*> inbox_;
+  LaneInbox<Lookup*> beside_;
   ReadCache memory_;
 
   std::thread thread_;

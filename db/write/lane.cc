@@ -18,7 +18,7 @@ CommitterOptions CommitterOf(const LaneOptions& options) {
           .listener = options.listener};
 }
 
-InboxOptions InboxOf(InboxOptions inbox) {
+LaneInboxOptions InboxOf(LaneInboxOptions inbox) {
   inbox.sheds = true;
   return inbox;
 }
@@ -46,6 +46,8 @@ LockQueueOptions LockQueueOf(const LaneOptions& options) {
           .items_max = options.inbox.items_max,
           .group_items_max = options.inbox.group_items_max};
 }
+
+void Refuse(Submission* submission, absl::Status why) { submission->outcome = std::move(why); }
 
 }  // namespace
 
@@ -76,12 +78,15 @@ void Lane::Run() {
   if (auto connected = committer_.Connect(); !connected.ok()) {
     spdlog::warn("lane: {}", std::string(connected.message()));
   }
-  std::vector<Submission*> group;
-  while (inbox_.Take(&group)) Serve(&group, lock_queue_, committer_);
+  std::vector<Submission*> group, late;
+  while (inbox_.Take(&group, &late)) {
+    RefuseLate(late, inbox_, Refuse);
+    Serve(&group, lock_queue_, committer_);
+  }
 }
 
 void Serve(std::vector<Submission*>* group, LockQueue& lock_queue, Committer& committer) {
-  AnswerExpired(group, [](Submission* late, absl::Status why) { late->outcome = why; });
+  AnswerExpired(group, Refuse);
   lock_queue.TakeOver(group);
   if (const std::vector<Blocked> blocked = Settle(committer, *group); !blocked.empty()) {
     absl::flat_hash_set<const Submission*> left;

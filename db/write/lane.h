@@ -16,7 +16,7 @@
 
 #include "absl/status/status.h"
 #include "db/base/committed.h"
-#include "db/base/inbox.h"
+#include "db/base/lane_inbox.h"
 #include "db/connection/lane_settings.h"
 #include "db/write/committer.h"
 #include "db/write/lock_queue.h"
@@ -27,7 +27,7 @@ namespace sessiond::db {
 
 struct LaneOptions {
   LaneSettings settings;
-  InboxOptions inbox;
+  LaneInboxOptions inbox;
   // For cached sessions: half a kilobyte to a few each.
   std::size_t kept_bytes_max = 0;
   // Called on the threads of the lane and its lock queue.
@@ -63,7 +63,7 @@ class Lane {
  private:
   void Run();
 
-  Inbox<Submission*> inbox_;
+  LaneInbox<Submission*> inbox_;
   LockQueue lock_queue_;
   // Lane thread only.
   Committer committer_;

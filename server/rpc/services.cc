@@ -12,7 +12,7 @@ std::vector<std::string> ServiceNames() {
   return names;
 }
 
-Services::Services(db::SessionStore& store, watch::Feed& watches, Journal& journal,
+Services::Services(db::SessionStore& store, watch::HubFeeder& watches, Journal& journal,
                    absl::Time started)
     : changes_(store, journal),
       sessions_(store, journal),

@@ -26,7 +26,8 @@ std::vector<std::string> ServiceNames();
 class Services {
  public:
   // `started`: the daemon's start time. REQUIRES: all others outlive the services.
-  Services(db::SessionStore& store, watch::Feed& watches, Journal& journal, absl::Time started);
+  Services(db::SessionStore& store, watch::HubFeeder& watches, Journal& journal,
+           absl::Time started);
 
   // One for each RPC of the contract. REQUIRES: the services outlive the methods.
   std::vector<Method> Methods();

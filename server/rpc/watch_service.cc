@@ -44,7 +44,7 @@ Awaitable<absl::Status> WatchService::WatchSessions(CallInfo call, Watch& stream
   auto interest = watch::Interest::Of(*request, call.asker.scope, store_.partition_count());
   if (!interest.ok()) co_return interest.status();
   if (auto valid = CheckRequest(*request); !valid.ok()) co_return valid;
-  watch::Watching watching(store_, feed_.hub(), feed_.reads(), stream, *std::move(interest),
+  watch::Watching watching(store_, feeder_.hub(), feeder_.reads(), stream, *std::move(interest),
                            *request);
   std::string resume_token = std::move(*request->mutable_resume_token());
   // A watch may last for days, and no longer needs its request.

@@ -5,7 +5,7 @@
 #include "db/session_store.h"
 #include "server/rpc/call.h"
 #include "server/rpc/stream.h"
-#include "server/watch/feed.h"
+#include "server/watch/hub_feeder.h"
 #include "sessiond/v1/session_service.pb.h"
 
 namespace sessiond::rpc {
@@ -15,13 +15,14 @@ class WatchService {
   using Watch = Stream<v1::WatchSessionsRequest, v1::WatchSessionsResponse>;
 
   // REQUIRES: both outlive the service.
-  WatchService(db::SessionStore& store, watch::Feed& feed) : store_(store), feed_(feed) {}
+  WatchService(db::SessionStore& store, watch::HubFeeder& feeder)
+      : store_(store), feeder_(feeder) {}
 
   Awaitable<absl::Status> WatchSessions(CallInfo call, Watch& stream);
 
  private:
   db::SessionStore& store_;
-  watch::Feed& feed_;
+  watch::HubFeeder& feeder_;
 };
 
 }  // namespace sessiond::rpc

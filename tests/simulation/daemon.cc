@@ -354,7 +354,7 @@ void Daemon::RunLockQueue(Lane& lane) {
   }
 }
 
-// Feed::Dispatch.
+// HubFeeder::Dispatch.
 void Daemon::Dispatch() {
   SteadyTime beat = SteadyTime::InfiniteFuture();
   for (;;) {
@@ -374,8 +374,8 @@ void Daemon::Dispatch() {
   }
 }
 
-// Feed::Poll, which asks only after something has changed: asking for nothing is slow in virtual
-// time, too.
+// HubFeeder::Poll, which asks only after something has changed: asking for nothing is slow in
+// virtual time, too.
 void Daemon::Poll() {
   Scheduler& scheduler = all_.scheduler;
   ModelReads reads(all_, process_);

@@ -1,5 +1,6 @@
 // Where work waits for a lane: many threads put items in; one thread or several take them out, each
-// time all there are, up to a group's limits. What is not accepted is refused here.
+// time all there are, up to a group's limits. What is not accepted is refused here, and what has
+// waited for too long.
 #pragma once
 
 #include <algorithm>
@@ -22,7 +23,7 @@
 
 namespace sessiond::db {
 
-struct InboxOptions {
+struct LaneInboxOptions {
   // More than this many items, or bytes, waiting is overload.
   std::size_t items_max = 4096;
   std::size_t bytes_max = 64 << 20;
@@ -31,6 +32,7 @@ struct InboxOptions {
   std::size_t group_bytes_max = 1 << 20;
   // One thread takes groups out, and how long they take decides who is let in (queue_delay.h).
   bool sheds = false;
+  SteadyTime (*now)() = SteadyTime::Now;
   // What waits, and what the caller can do instead of waiting: words for refusals.
   absl::string_view items = "changes";
   absl::string_view elsewhere = kRetryElsewhere;
@@ -41,9 +43,9 @@ enum class Importance { kLow, kNormal, kHigh };
 
 // `Item` is cheap to copy: a pointer to what waits.
 template <class Item>
-class Inbox {
+class LaneInbox {
  public:
-  explicit Inbox(InboxOptions options) : options_(options) {}
+  explicit LaneInbox(LaneInboxOptions options) : options_(options) {}
 
   // OVERLOADED: too many items wait already, or it would wait in vain. DRAINING: it is closed.
   absl::Status Push(Item item, std::size_t bytes,
@@ -55,20 +57,23 @@ class Inbox {
       return Overloaded(options_.items);
     if (const auto delay = Refuses(deadline, importance); delay.has_value())
       return Overloaded(options_.items, Spread(*delay));
-    waiting_.push_back({item, bytes});
+    waiting_.push_back({item, bytes, options_.now(), ShareOf(importance)});
     bytes_ += bytes;
     if (waiting_.size() == 1) arrived_.Signal();
     return absl::OkStatus();
   }
 
   // Waits for at least one item, then takes the oldest ones into `group`: at most group_items_max,
-  // and no more once group_bytes_max is reached. False when the inbox is closed and empty.
-  bool Take(std::vector<Item>* group) {
+  // and no more once group_bytes_max is reached. False when the inbox is closed and empty. What was
+  // let in before the queue stood, and now waits for too long, is taken out beside, into `late`: to
+  // be refused with TooLate().
+  bool Take(std::vector<Item>* group, std::vector<Item>* late = nullptr) {
     absl::MutexLock lock(&mutex_);
-    if (options_.sheds) delay_.Ended(SteadyTime::Now());
+    if (options_.sheds) delay_.Ended(options_.now());
     while (waiting_.empty() && !closed_) arrived_.Wait(&mutex_);
+    if (options_.sheds && late != nullptr) TakeLateLocked(late);
     const bool taken = TakeLocked(group);
-    if (options_.sheds) delay_.Began(!waiting_.empty(), SteadyTime::Now());
+    if (options_.sheds) delay_.Began(!waiting_.empty(), options_.now());
     if (!waiting_.empty()) arrived_.Signal();  // Another thread takes the rest.
     return taken;
   }
@@ -85,6 +90,11 @@ class Inbox {
     return waiting_.size();
   }
 
+  absl::Status TooLate() {
+    absl::MutexLock lock(&mutex_);
+    return Overloaded(options_.items, Spread(delay_.RetryIn(GroupsAhead(), options_.now())));
+  }
+
   // OVERLOADED: an item of this deadline would not be let in now.
   absl::Status Check(SteadyTime deadline) {
     absl::MutexLock lock(&mutex_);
@@ -96,7 +106,30 @@ class Inbox {
   struct Entry {
     Item item;
     std::size_t bytes;
+    SteadyTime came;
+    double share;
   };
+
+  // Of the wait that is allowed while the queue stands.
+  static double ShareOf(Importance importance) {
+    constexpr double kShares[] = {0.5, 1, 2};
+    return kShares[static_cast<int>(importance)];
+  }
+
+  // Two groups' worth stay: the lane is not to be idle, and the queue is to stand until no more
+  // comes than is done.
+  void TakeLateLocked(std::vector<Item>* late) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    late->clear();
+    const std::size_t stay = std::min(waiting_.size(), 2 * options_.group_items_max);
+    const std::size_t most = waiting_.size() - stay;
+    const SteadyTime now = options_.now();
+    std::erase_if(waiting_, [&](const Entry& each) {
+      if (late->size() == most || !delay_.MakesRoom(each.came, each.share, now)) return false;
+      late->push_back(each.item);
+      bytes_ -= each.bytes;
+      return true;
+    });
+  }
 
   bool TakeLocked(std::vector<Item>* group) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     group->clear();
@@ -112,15 +145,15 @@ class Inbox {
   }
 
   // Nothing, or when to come back.
-  std::optional<absl::Duration> Refuses(SteadyTime deadline, Importance importance) const
+  std::optional<absl::Duration> Refuses(SteadyTime deadline, Importance importance)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     if (!options_.sheds) return std::nullopt;
-    const double groups_ahead =
-        std::max(static_cast<double>(waiting_.size()) / options_.group_items_max,
-                 static_cast<double>(bytes_) / options_.group_bytes_max);
-    constexpr double kShares[] = {0.5, 1, 2};
-    return delay_.Refuses(groups_ahead, deadline, kShares[static_cast<int>(importance)],
-                          SteadyTime::Now());
+    return delay_.Refuses(GroupsAhead(), deadline, ShareOf(importance), options_.now());
+  }
+
+  double GroupsAhead() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    return std::max(static_cast<double>(waiting_.size()) / options_.group_items_max,
+                    static_cast<double>(bytes_) / options_.group_bytes_max);
   }
 
   // Up to half of it more or less, so that those who are refused do not all come back at once. By
@@ -129,7 +162,7 @@ class Inbox {
     return delay * (0.5 + (++refused_ * 2654435769u >> 16) / 65536.0);
   }
 
-  const InboxOptions options_;
+  const LaneInboxOptions options_;
   mutable absl::Mutex mutex_;
   absl::CondVar arrived_;
   std::deque<Entry> waiting_ ABSL_GUARDED_BY(mutex_);
@@ -138,6 +171,15 @@ class Inbox {
   uint32_t refused_ ABSL_GUARDED_BY(mutex_) = 0;
   bool closed_ ABSL_GUARDED_BY(mutex_) = false;
 };
+
+// Answers what Take has taken out as late, by `fail(item, why)` and Done.
+template <class Item, class Fail>
+void RefuseLate(const std::vector<Item*>& late, LaneInbox<Item*>& inbox, Fail fail) {
+  for (Item* item : late) {
+    fail(item, inbox.TooLate());
+    item->Done();
+  }
+}
 
 // Items whose caller no longer waits do not reach the database. Answers those whose `deadline` has
 // passed, or whose caller has gone, by `fail(item, why)` and Done, and removes them from the group.

@@ -1,4 +1,4 @@
-#include "server/watch/feed.h"
+#include "server/watch/hub_feeder.h"
 
 #include <algorithm>
 #include <iterator>
@@ -40,7 +40,8 @@ HubOptions WithKick(HubOptions options, std::function<void()> kick) {
 
 }  // namespace
 
-Feed::Feed(FeedOptions options, db::SessionStore& store, db::CommittedListener& listener)
+HubFeeder::HubFeeder(HubFeederOptions options, db::SessionStore& store,
+                     db::CommittedListener& listener)
     : options_(std::move(options)),
       store_(store),
       hub_(WithKick(options_.hub,
@@ -65,7 +66,7 @@ Feed::Feed(FeedOptions options, db::SessionStore& store, db::CommittedListener& 
   poller_ = std::thread([this] { Poll(); });
 }
 
-Feed::~Feed() {
+HubFeeder::~HubFeeder() {
   {
     const std::lock_guard<std::mutex> lock(mutex_);
     stopping_ = true;
@@ -78,7 +79,7 @@ Feed::~Feed() {
   poller_.join();
 }
 
-void Feed::Dispatch() {
+void HubFeeder::Dispatch() {
   for (;;) {
     std::vector<db::CommittedEvent> events;
     {
@@ -96,20 +97,20 @@ void Feed::Dispatch() {
   }
 }
 
-void Feed::Measure(bool from_memory, const std::vector<ChangePtr>& changes) const {
+void HubFeeder::Measure(bool from_memory, const std::vector<ChangePtr>& changes) const {
   const absl::Time now = store_.Now();
   for (const ChangePtr& change : changes)
     options_.on_change(from_memory, now - FromProto(change->event.event_time()));
 }
 
-bool Feed::Rest(absl::Duration duration) {
+bool HubFeeder::Rest(absl::Duration duration) {
   std::unique_lock<std::mutex> lock(mutex_);
   WaitAtMost(duration, disturbed_, lock, [this] { return stopping_ || kicked_; });
   kicked_ = false;
   return !stopping_;
 }
 
-void Feed::Poll() {
+void HubFeeder::Poll() {
   SteadyTime next_poll, moved = SteadyTime::Now();
   for (absl::Duration rest = absl::InfiniteDuration(); Rest(rest);) {
     if (!hub_.awake()) {
@@ -134,7 +135,7 @@ void Feed::Poll() {
 }
 
 // False: the database does not respond.
-bool Feed::FetchMissing() {
+bool HubFeeder::FetchMissing() {
   for (;;) {
     const std::vector<Range> missing = hub_.Missing(kFetchMax);
     if (missing.empty()) return true;
@@ -142,7 +143,7 @@ bool Feed::FetchMissing() {
   }
 }
 
-absl::Status Feed::Fetch(const std::vector<Range>& ranges) {
+absl::Status HubFeeder::Fetch(const std::vector<Range>& ranges) {
   // With everything that any filter may look at, because it goes into the log.
   auto stored = Wait(polls_.GetEvents(ranges, db::Rewinding::kAll, kAppendedBytesMax));
   if (!stored.ok()) return stored.status();

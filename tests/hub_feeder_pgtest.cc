@@ -11,7 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "db/query/watch_queries.h"
 #include "server/watch/change.h"
-#include "server/watch/feed.h"
+#include "server/watch/hub_feeder.h"
 #include "state_machine/session_id.h"
 #include "tests/store_fixture.h"
 
@@ -24,7 +24,8 @@ struct Side {
       : store(db::OpenStore(
             database, [this](db::SessionStoreOptions& options) { options.listener = &listener; })) {
     hub.partition_count = store->partition_count();
-    feed = std::make_unique<Feed>(FeedOptions{.dsn = database.dsn(), .hub = hub}, *store, listener);
+    feed = std::make_unique<HubFeeder>(HubFeederOptions{.dsn = database.dsn(), .hub = hub}, *store,
+                                       listener);
   }
   ~Side() {
     store->Drain();
@@ -33,7 +34,7 @@ struct Side {
 
   db::CommittedListener listener;
   std::unique_ptr<db::SessionStore> store;
-  std::unique_ptr<Feed> feed;
+  std::unique_ptr<HubFeeder> feed;
 };
 
 Positions PositionsOf(Side& side) {
@@ -140,7 +141,7 @@ std::vector<std::vector<int64_t>> AllPositions(const TestDatabase& database,
   return positions;
 }
 
-TEST(Feed, WhatTwoDaemonsCommitReachesTheWatchesOfBoth) {
+TEST(HubFeeder, WhatTwoDaemonsCommitReachesTheWatchesOfBoth) {
   TestDatabase database;
   // So small a log and queue that slow watches have to read.
   Side sides[2] = {Side(database, {.log_bytes_max = 100'000, .queue_max = 8}), Side(database)};
@@ -176,7 +177,7 @@ TEST(Feed, WhatTwoDaemonsCommitReachesTheWatchesOfBoth) {
   }
 }
 
-TEST(Feed, RestsWhileNobodyWatches) {
+TEST(HubFeeder, RestsWhileNobodyWatches) {
   TestDatabase database;
   Side side(database);
   EXPECT_FALSE(side.listener.listening);
@@ -192,7 +193,7 @@ TEST(Feed, RestsWhileNobodyWatches) {
   EXPECT_FALSE(side.listener.listening);
 }
 
-TEST(Feed, PassesOverWhatWasRemovedAndSaysSo) {
+TEST(HubFeeder, PassesOverWhatWasRemovedAndSaysSo) {
   TestDatabase database;
   Side side(database);
   const std::string id = db::NewSessionIn(*side.store, "interview").session_id();
@@ -221,7 +222,7 @@ Answer<Answered> Asked(db::QueryPool& pool, db::Question<Answered> question) {
   co_return co_await pool.Ask(std::move(question), TestDeadline());
 }
 
-TEST(Feed, ReadsAnewWhatWasRemovedBetweenItsTrips) {
+TEST(HubFeeder, ReadsAnewWhatWasRemovedBetweenItsTrips) {
   TestDatabase database;
   Side side(database);
   const Positions from = PositionsOf(side);

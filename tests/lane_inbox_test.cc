@@ -1,5 +1,5 @@
 // The inbox: nothing is lost, nothing comes out of order, and its limits hold.
-#include "db/base/inbox.h"
+#include "db/base/lane_inbox.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -20,8 +20,8 @@ namespace {
 
 using testing::ElementsAre;
 
-TEST(Inbox, GivesTheOldestUpToAGroupsLimits) {
-  Inbox<int> inbox({.group_items_max = 3, .group_bytes_max = 100});
+TEST(LaneInbox, GivesTheOldestUpToAGroupsLimits) {
+  LaneInbox<int> inbox({.group_items_max = 3, .group_bytes_max = 100});
   for (int i = 0; i < 4; ++i) EXPECT_TRUE(inbox.Push(i, 10).ok());
   EXPECT_TRUE(inbox.Push(4, 95).ok());
   EXPECT_TRUE(inbox.Push(5, 10).ok());
@@ -41,8 +41,8 @@ TEST(Inbox, GivesTheOldestUpToAGroupsLimits) {
   EXPECT_THAT(group, ElementsAre());
 }
 
-TEST(Inbox, RefusesWhatIsTooMuchAndTakesItAgainLater) {
-  Inbox<int> inbox({.items_max = 2, .bytes_max = 100});
+TEST(LaneInbox, RefusesWhatIsTooMuchAndTakesItAgainLater) {
+  LaneInbox<int> inbox({.items_max = 2, .bytes_max = 100});
   EXPECT_EQ(ReasonOf(inbox.Push(1, 101)), v1::OVERLOADED);
   EXPECT_TRUE(inbox.Push(1, 100).ok());
   EXPECT_EQ(ReasonOf(inbox.Push(2, 1)), v1::OVERLOADED);
@@ -55,8 +55,8 @@ TEST(Inbox, RefusesWhatIsTooMuchAndTakesItAgainLater) {
   EXPECT_TRUE(inbox.Push(3, 100).ok());
 }
 
-TEST(Inbox, ClosedLetsNothingInAndGivesWhatWaits) {
-  Inbox<int> inbox(InboxOptions{});
+TEST(LaneInbox, ClosedLetsNothingInAndGivesWhatWaits) {
+  LaneInbox<int> inbox(LaneInboxOptions{});
   EXPECT_TRUE(inbox.Push(1, 1).ok());
   inbox.Close();
   EXPECT_EQ(ReasonOf(inbox.Push(2, 1)), v1::DRAINING);
@@ -66,11 +66,11 @@ TEST(Inbox, ClosedLetsNothingInAndGivesWhatWaits) {
   EXPECT_FALSE(inbox.Take(&group));
 }
 
-TEST(Inbox, RefusesInTheWordsOfWhatWaits) {
-  Inbox<int> changes({.items_max = 0});
+TEST(LaneInbox, RefusesInTheWordsOfWhatWaits) {
+  LaneInbox<int> changes({.items_max = 0});
   EXPECT_EQ(changes.Push(1, 1).message(),
             "More changes are waiting than the daemon takes on. Wait, then retry.");
-  Inbox<int> reads({.items_max = 0, .items = "reads", .elsewhere = "Retry at another one."});
+  LaneInbox<int> reads({.items_max = 0, .items = "reads", .elsewhere = "Retry at another one."});
   EXPECT_EQ(reads.Push(1, 1).message(),
             "More reads are waiting than the daemon takes on. Wait, then retry.");
   changes.Close();
@@ -80,8 +80,8 @@ TEST(Inbox, RefusesInTheWordsOfWhatWaits) {
   EXPECT_EQ(reads.Push(1, 1).message(), "This daemon is going down. Retry at another one.");
 }
 
-TEST(Inbox, WakesWhoWaitsWhenItCloses) {
-  Inbox<int> inbox(InboxOptions{});
+TEST(LaneInbox, WakesWhoWaitsWhenItCloses) {
+  LaneInbox<int> inbox(LaneInboxOptions{});
   std::thread waiter([&] {
     std::vector<int> group;
     EXPECT_FALSE(inbox.Take(&group));
@@ -91,10 +91,10 @@ TEST(Inbox, WakesWhoWaitsWhenItCloses) {
 }
 
 // More than one of several takers takes is left to the next, even if nothing more comes in.
-TEST(Inbox, WakesAsManyAsThereIsWorkFor) {
+TEST(LaneInbox, WakesAsManyAsThereIsWorkFor) {
   constexpr int kTakers = 3, kRounds = 100;
   for (int round = 0; round < kRounds; ++round) {
-    Inbox<int> inbox({.group_items_max = 1});
+    LaneInbox<int> inbox({.group_items_max = 1});
     absl::BlockingCounter waiting(kTakers);
     absl::Notification taken[kTakers];
     std::vector<std::thread> takers;
@@ -115,19 +115,22 @@ TEST(Inbox, WakesAsManyAsThereIsWorkFor) {
   }
 }
 
-TEST(Inbox, WhatNobodyWaitsForIsAnsweredAndTakenOut) {
-  struct Call {
-    Deadline deadline;
-    absl::Status answer;
-    bool done = false;
-    void Done() { done = true; }
-  };
+struct Call {
+  Deadline deadline;
+  absl::Status answer;
+  bool done = false;
+  void Done() { done = true; }
+};
+
+void Answer(Call* call, absl::Status why) { call->answer = std::move(why); }
+
+TEST(LaneInbox, WhatNobodyWaitsForIsAnsweredAndTakenOut) {
   const SteadyTime now = SteadyTime::Now();
   std::atomic<bool> left = true, stays = false;
   Call late{now - absl::Seconds(1)}, gone{{now + absl::Hours(1), &left}};
   Call here{{now + absl::Hours(1), &stays}}, patient;
   std::vector<Call*> group = {&late, &here, &gone, &patient};
-  AnswerExpired(&group, [](Call* call, absl::Status why) { call->answer = std::move(why); });
+  AnswerExpired(&group, Answer);
   EXPECT_THAT(group, ElementsAre(&here, &patient));
   EXPECT_TRUE(absl::IsDeadlineExceeded(late.answer)) << late.answer;
   EXPECT_TRUE(absl::IsCancelled(gone.answer)) << gone.answer;
@@ -135,9 +138,33 @@ TEST(Inbox, WhatNobodyWaitsForIsAnsweredAndTakenOut) {
   EXPECT_FALSE(here.done || patient.done);
 }
 
-TEST(Inbox, LosesNothingAndKeepsEachSendersOrder) {
+// A clock that is set by hand.
+SteadyTime set_by_hand;
+
+TEST(LaneInbox, WhatHasWaitedForTooLongMakesRoom) {
+  set_by_hand = SteadyTime::Now();
+  LaneInbox<Call*> inbox({.group_items_max = 1, .sheds = true, .now = [] { return set_by_hand; }});
+  Call calls[8];
+  for (int i = 0; i < 7; ++i) EXPECT_TRUE(inbox.Push(&calls[i], 1).ok());
+  std::vector<Call*> group, late;
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_TRUE(inbox.Take(&group, &late));
+    EXPECT_THAT(group, ElementsAre(&calls[i])) << "nobody had to be refused";
+    EXPECT_THAT(late, ElementsAre());
+    set_by_hand = set_by_hand + absl::Milliseconds(100);
+  }
+  EXPECT_EQ(ReasonOf(inbox.Push(&calls[7], 1)), v1::OVERLOADED) << "it has stood for 300 ms";
+  EXPECT_TRUE(inbox.Take(&group, &late));
+  EXPECT_THAT(late, ElementsAre(&calls[3], &calls[4]));
+  EXPECT_THAT(group, ElementsAre(&calls[5])) << "two groups stay";
+  RefuseLate(late, inbox, Answer);
+  EXPECT_EQ(ReasonOf(calls[3].answer), v1::OVERLOADED);
+  EXPECT_TRUE(calls[3].done && calls[4].done);
+}
+
+TEST(LaneInbox, LosesNothingAndKeepsEachSendersOrder) {
   constexpr int kSenders = 8, kEach = 5000;
-  Inbox<int> inbox({.items_max = 64, .group_items_max = 16});
+  LaneInbox<int> inbox({.items_max = 64, .group_items_max = 16});
   std::vector<std::thread> senders;
   for (int sender = 0; sender < kSenders; ++sender) {
     senders.emplace_back([&inbox, sender] {

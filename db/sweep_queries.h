@@ -26,10 +26,10 @@ struct DueSession {
 
 // One thread. All also return UNAVAILABLE if the database does not answer, and CANCELLED once
 // `stop` has happened: the work ends after the current batch.
-class DueWork {
+class SweepQueries {
  public:
   // REQUIRES: `stop` outlives it.
-  DueWork(const LaneSettings& settings, const SteadyEvent& stop);
+  SweepQueries(const LaneSettings& settings, const SteadyEvent& stop);
 
   // Does nothing if already connected.
   absl::Status Connect() { return link_.Connect(); }

@@ -1,4 +1,4 @@
-#include "db/due_work.h"
+#include "db/sweep_queries.h"
 
 #include <utility>
 
@@ -27,12 +27,12 @@ absl::StatusOr<std::vector<DueSession>> ReadDue(const absl::StatusOr<Result>& fo
 
 }  // namespace
 
-DueWork::DueWork(const LaneSettings& settings, const SteadyEvent& stop)
+SweepQueries::SweepQueries(const LaneSettings& settings, const SteadyEvent& stop)
     : stop_(stop),
       link_({.connection = LaneConnection(settings, "sessiond sweeper"),
              .primary = settings.primary}) {}
 
-absl::StatusOr<Result> DueWork::Ask(const Statement& statement, Params params) {
+absl::StatusOr<Result> SweepQueries::Ask(const Statement& statement, Params params) {
   if (stop_.HasHappened()) return absl::CancelledError("asked to stop");
   link_->Queue(statement, std::move(params));
   auto results = link_.Trip(SteadyTime::Now() + kTimeout);
@@ -40,20 +40,20 @@ absl::StatusOr<Result> DueWork::Ask(const Statement& statement, Params params) {
   return std::move(results->front());
 }
 
-absl::StatusOr<absl::Time> DueWork::Now() {
+absl::StatusOr<absl::Time> SweepQueries::Now() {
   const auto identity = Ask(kLoadIdentity);
   if (!identity.ok()) return identity.status();
   return identity->Timestamp(0, 2);
 }
 
-absl::Status DueWork::AnalyzeWhatGrew() {
+absl::Status SweepQueries::AnalyzeWhatGrew() {
   const auto grown = Ask(kFindGrownTables);
   if (!grown.ok()) return grown.status();
   if (grown->IsNull(0, 0)) return absl::OkStatus();
   return link_->Execute(absl::StrCat("ANALYZE ", grown->Text(0, 0)), SteadyTime::Now() + kTimeout);
 }
 
-absl::StatusOr<std::vector<SilentTask>> DueWork::FindSilentTasks() {
+absl::StatusOr<std::vector<SilentTask>> SweepQueries::FindSilentTasks() {
   const auto silent = Ask(kFindSilentTasks);
   if (!silent.ok()) return silent.status();
   std::vector<SilentTask> tasks;
@@ -66,13 +66,12 @@ absl::StatusOr<std::vector<SilentTask>> DueWork::FindSilentTasks() {
   return tasks;
 }
 
-absl::StatusOr<std::vector<DueSession>> DueWork::FindStaleCreations(absl::Time time) {
+absl::StatusOr<std::vector<DueSession>> SweepQueries::FindStaleCreations(absl::Time time) {
   return ReadDue(Ask(kFindStaleCreations, TimeParam(time)));
 }
 
-absl::StatusOr<std::vector<DueSession>> DueWork::FindAbandonedSessions(absl::string_view workflow,
-                                                                       int32_t revision,
-                                                                       absl::Time time) {
+absl::StatusOr<std::vector<DueSession>> SweepQueries::FindAbandonedSessions(
+    absl::string_view workflow, int32_t revision, absl::Time time) {
   Params params;
   params.AddText(workflow);
   params.AddInt4(revision);
@@ -80,7 +79,7 @@ absl::StatusOr<std::vector<DueSession>> DueWork::FindAbandonedSessions(absl::str
   return ReadDue(Ask(kFindAbandonedSessions, std::move(params)));
 }
 
-absl::StatusOr<std::vector<std::string>> DueWork::FindDueSessions() {
+absl::StatusOr<std::vector<std::string>> SweepQueries::FindDueSessions() {
   const auto due = Ask(kFindDueSessions);
   if (!due.ok()) return due.status();
   std::vector<std::string> session_ids;
@@ -88,7 +87,7 @@ absl::StatusOr<std::vector<std::string>> DueWork::FindDueSessions() {
   return session_ids;
 }
 
-absl::StatusOr<int64_t> DueWork::PurgeRequests(absl::Time time) {
+absl::StatusOr<int64_t> SweepQueries::PurgeRequests(absl::Time time) {
   const auto purged = Ask(kPurgeRequests, TimeParam(time));
   if (!purged.ok()) return purged.status();
   return purged->affected();

@@ -24,7 +24,7 @@
 
 namespace sessiond::watch {
 
-struct FeedOptions {
+struct HubFeederOptions {
   std::string dsn;
   HubOptions hub;
   // How often the database is asked; once a second after a second without changes.
@@ -38,14 +38,14 @@ struct FeedOptions {
   std::function<void(bool from_memory, absl::Duration lag)> on_change = [](bool, absl::Duration) {};
 };
 
-class Feed {
+class HubFeeder {
  public:
   // Starts. REQUIRES: the store outlives this until Stop, and `listener`, which the store was
   // opened with, outlives both.
-  Feed(FeedOptions options, db::SessionStore& store, db::CommittedListener& listener);
+  HubFeeder(HubFeederOptions options, db::SessionStore& store, db::CommittedListener& listener);
   // REQUIRES: the store is gone, or drained: its lanes may publish until then.
-  ~Feed();
-  Feed(const Feed&) = delete;
+  ~HubFeeder();
+  HubFeeder(const HubFeeder&) = delete;
 
   Hub& hub() { return hub_; }
   // For the reads of streams.
@@ -63,7 +63,7 @@ class Feed {
   // Waits until it is woken, at most this long. False: stop.
   bool Rest(absl::Duration duration);
 
-  const FeedOptions options_;
+  const HubFeederOptions options_;
   db::SessionStore& store_;
   Hub hub_;
   db::WatchReader reads_;
