@@ -312,12 +312,12 @@ TEST(Limits, LetThroughWhatASecondBringsAndThenSayHowLongToWait) {
   int admitted = 0;
   absl::Status refused;
   for (; refused.ok() && admitted < 100; ++admitted)
-    refused = usage->Admit(limits, false, 1, now).status();
+    refused = usage->Admit(limits, {.bytes = 1}, now).status();
   EXPECT_EQ(admitted, 12) << "a second's, the one on its way, and the refused one";
   EXPECT_EQ(ReasonOf(refused), v1::RATE_LIMITED);
   ASSERT_TRUE(RetryDelayOf(refused).has_value());
-  EXPECT_FALSE(usage->Admit(limits, false, 1, now).ok());
-  EXPECT_TRUE(usage->Admit(limits, false, 1, now + *RetryDelayOf(refused)).ok());
+  EXPECT_FALSE(usage->Admit(limits, {.bytes = 1}, now).ok());
+  EXPECT_TRUE(usage->Admit(limits, {.bytes = 1}, now + *RetryDelayOf(refused)).ok());
 }
 
 TEST(Limits, OutliveTheTokensThatNamedTheirCaller) {
@@ -325,7 +325,8 @@ TEST(Limits, OutliveTheTokensThatNamedTheirCaller) {
   const Limits limits{.calls_per_second = 1};
   int admitted = 0;
   // Each call's token makes a principal of its own.
-  while (admitted < 10 && book.Of("issuer#user")->Admit(limits, false, 1, SteadyTime::Now()).ok())
+  while (admitted < 10 &&
+         book.Of("issuer#user")->Admit(limits, {.bytes = 1}, SteadyTime::Now()).ok())
     ++admitted;
   EXPECT_EQ(admitted, 2);
 }
@@ -337,24 +338,44 @@ TEST(Limits, CountWhatIsInFlight) {
   const auto limit_of = [](const absl::Status& status) {
     return ErrorInfoOf(status).metadata().at("limit");
   };
-  auto first = usage->Admit(limits, false, 60, now);
+  auto first = usage->Admit(limits, {.bytes = 60}, now);
   ASSERT_TRUE(first.ok());
-  EXPECT_EQ(limit_of(usage->Admit(limits, false, 41, now).status()), "bytes_in_flight");
-  auto second = usage->Admit(limits, false, 40, now);
+  EXPECT_EQ(limit_of(usage->Admit(limits, {.bytes = 41}, now).status()), "bytes_in_flight");
+  auto second = usage->Admit(limits, {.bytes = 40}, now);
   ASSERT_TRUE(second.ok());
-  EXPECT_EQ(limit_of(usage->Admit(limits, false, 0, now).status()), "calls_in_flight");
-  auto watch = usage->Admit(limits, true, 0, now);
+  EXPECT_EQ(limit_of(usage->Admit(limits, {}, now).status()), "calls_in_flight");
+  auto watch = usage->Admit(limits, {.watch = true}, now);
   ASSERT_TRUE(watch.ok());
-  EXPECT_EQ(limit_of(usage->Admit(limits, true, 0, now).status()), "watches");
+  EXPECT_EQ(limit_of(usage->Admit(limits, {.watch = true}, now).status()), "watches");
   first = absl::UnknownError("over");
-  EXPECT_TRUE(usage->Admit(limits, false, 60, now).ok()) << "what has ended no longer counts";
+  EXPECT_TRUE(usage->Admit(limits, {.bytes = 60}, now).ok()) << "what has ended no longer counts";
+}
+
+TEST(Limits, CountTheConnectionsThatCallsAreOn) {
+  const auto usage = std::make_shared<Usage>();
+  const Limits limits{.connections = 2};
+  const SteadyTime now = SteadyTime::Now();
+  const auto admit = [&](absl::string_view connection, bool watch = false) {
+    return usage->Admit(limits, {.watch = watch, .connection = std::string(connection)}, now);
+  };
+  auto first = admit("ipv4:10.0.0.1:1");
+  auto second = admit("ipv4:10.0.0.1:2", /*watch=*/true);
+  auto again = admit("ipv4:10.0.0.1:2");
+  ASSERT_TRUE(first.ok() && second.ok() && again.ok());
+  const absl::Status refused = admit("ipv4:10.0.0.1:3").status();
+  EXPECT_EQ(ReasonOf(refused), v1::RATE_LIMITED);
+  EXPECT_EQ(ErrorInfoOf(refused).metadata().at("limit"), "connections");
+  second = absl::UnknownError("over");
+  EXPECT_FALSE(admit("ipv4:10.0.0.1:3").ok()) << "it has another call";
+  again = absl::UnknownError("over");
+  EXPECT_TRUE(admit("ipv4:10.0.0.1:3").ok());
 }
 
 TEST(Limits, CountMessagesOfCallsByTheirBytesAlone) {
   const auto usage = std::make_shared<Usage>();
   const Limits limits{.calls_in_flight = 1, .bytes_in_flight = 100};
   const SteadyTime now = SteadyTime::Now();
-  auto call = usage->Admit(limits, false, 0, now);
+  auto call = usage->Admit(limits, {}, now);
   ASSERT_TRUE(call.ok());
   auto message = usage->AdmitMessage(limits, 60);
   ASSERT_TRUE(message.ok());

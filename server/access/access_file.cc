@@ -286,6 +286,7 @@ class PolicyReader {
     }
     const std::pair<const char*, int64_t Limits::*> kLimits[] = {
         {"calls_per_second", &Limits::calls_per_second},
+        {"connections", &Limits::connections},
         {"calls_in_flight", &Limits::calls_in_flight},
         {"watches", &Limits::watches},
         {"bytes_in_flight", &Limits::bytes_in_flight}};

@@ -1,6 +1,8 @@
 #include "server/access/limits.h"
 
 #include <algorithm>
+#include <iterator>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "state_machine/refusal.h"
@@ -33,14 +35,17 @@ absl::Status TooManyBytes(const Limits& limits) {
 
 }  // namespace
 
-absl::StatusOr<Usage::Held> Usage::Admit(const Limits& limits, bool watch, int64_t bytes,
-                                         SteadyTime now) {
+absl::StatusOr<Usage::Held> Usage::Admit(const Limits& limits, Share share, SteadyTime now) {
   const absl::MutexLock lock(&mutex_);
-  if (watch && watches_ >= limits.watches)
+  if (share.watch && watches_ >= limits.watches)
     return RateLimited("watches", limits.watches, "watches at a time", kTryWatchAgain);
-  if (!watch && calls_ >= limits.calls_in_flight)
+  if (!share.watch && calls_ >= limits.calls_in_flight)
     return RateLimited("calls_in_flight", limits.calls_in_flight, "calls in flight", kTryAgain);
-  if (bytes > 0 && bytes_ + bytes > limits.bytes_in_flight) return TooManyBytes(limits);
+  if (share.bytes > 0 && bytes_ + share.bytes > limits.bytes_in_flight) return TooManyBytes(limits);
+  if (std::ssize(connections_) >= limits.connections && !connections_.contains(share.connection)) {
+    return RateLimited("connections", limits.connections, "connections with calls in flight",
+                       kTryAgain);
+  }
   const absl::Duration interval = absl::Seconds(1) / limits.calls_per_second;
   const SteadyTime due = std::max(due_, now) + interval;
   if (due - now > kBurst + interval) {
@@ -48,16 +53,17 @@ absl::StatusOr<Usage::Held> Usage::Admit(const Limits& limits, bool watch, int64
                        due - now - kBurst);
   }
   due_ = due;
-  ++(watch ? watches_ : calls_);
-  bytes_ += bytes;
-  return Held(shared_from_this(), watch ? 0 : 1, watch ? 1 : 0, bytes);
+  ++(share.watch ? watches_ : calls_);
+  bytes_ += share.bytes;
+  if (!share.connection.empty()) ++connections_[share.connection];
+  return Held(shared_from_this(), 1, std::move(share));
 }
 
 absl::StatusOr<Usage::Held> Usage::AdmitMessage(const Limits& limits, int64_t bytes) {
   const absl::MutexLock lock(&mutex_);
   if (bytes_ + bytes > limits.bytes_in_flight) return TooManyBytes(limits);
   bytes_ += bytes;
-  return Held(shared_from_this(), 0, 0, bytes);
+  return Held(shared_from_this(), 0, {.bytes = bytes});
 }
 
 bool Usage::idle(SteadyTime now) const {
@@ -67,9 +73,12 @@ bool Usage::idle(SteadyTime now) const {
 
 void Usage::Release(const Held& held) {
   const absl::MutexLock lock(&mutex_);
-  calls_ -= held.calls_;
-  watches_ -= held.watches_;
-  bytes_ -= held.bytes_;
+  const Share& share = held.share_;
+  (share.watch ? watches_ : calls_) -= held.calls_;
+  bytes_ -= share.bytes;
+  if (share.connection.empty()) return;
+  const auto connection = connections_.find(share.connection);
+  if (--connection->second == 0) connections_.erase(connection);
 }
 
 }  // namespace sessiond::access

@@ -73,7 +73,9 @@ Gate::Admission Gate::Admit(const Caller& caller, const access::MethodDescriptor
     admission.status = NotAllowed(who, method, absl::StrCat("call ", access::NameOf(*method)));
     return admission;
   }
-  auto held = who.usage->Admit(who.limits, IsWatch(*method), bytes, SteadyTime::Now());
+  auto held = who.usage->Admit(
+      who.limits, {.watch = IsWatch(*method), .bytes = bytes, .connection = caller.peer()},
+      SteadyTime::Now());
   if (held.ok()) {
     admission.held = *std::move(held);
   } else {

@@ -18,7 +18,7 @@ namespace sessiond::rpc {
 class Caller {
  public:
   virtual access::Credentials credentials() const = 0;
-  // Its address, for the log.
+  // The address that its connection comes from.
   virtual std::string peer() const = 0;
 
  protected:

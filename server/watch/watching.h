@@ -175,19 +175,21 @@ class Watching {
                                          .order = {OrderField::kCreateTime, /*descending=*/false}};
     db::KeyValues after;
     for (bool more = true; more && !Ends();) {
-      auto page = co_await reads_.GetSessions(selection, after, pages_.matching, pages_.bytes);
-      if (!page.ok()) co_return page.status();
-      auto& rows = page->found.rows;
-      after = page->found.end;
-      more = !after.empty();
-      if (more) {
-        told->AddPage(told->KeyOf(*rows.rbegin()), std::move(page->partitions.positions));
-      } else {
-        told->AddLastPage(std::move(page->partitions.positions));
+      std::vector<std::string> parts;
+      {
+        auto page = co_await reads_.GetSessions(selection, after, pages_.matching, pages_.bytes);
+        if (!page.ok()) co_return page.status();
+        auto& rows = page->found.rows;
+        after = page->found.end;
+        more = !after.empty();
+        if (more) {
+          told->AddPage(told->KeyOf(*rows.rbegin()), std::move(page->partitions.positions));
+        } else {
+          told->AddLastPage(std::move(page->partitions.positions));
+        }
+        for (v1::Session& each : rows) parts.push_back(PartOf(&each));
       }
-      std::vector<v1::Session> sessions(std::make_move_iterator(rows.begin()),
-                                        std::make_move_iterator(rows.end()));
-      const absl::Status sent = co_await SendSessions(std::move(sessions));
+      const absl::Status sent = co_await SendSessions(std::move(parts));
       if (!sent.ok()) co_return sent;
     }
     co_return absl::OkStatus();
@@ -198,34 +200,39 @@ class Watching {
     const std::vector<std::string>& ids = interest_->session_ids();
     for (std::size_t begin = 0; begin < ids.size() && !Ends(); begin += pages_.named) {
       const auto some = absl::MakeSpan(ids).subspan(begin, pages_.named);
-      auto page = co_await reads_.GetNamedSessions({some.begin(), some.end()}, interest_->scope());
-      if (!page.ok()) co_return page.status();
-      Positions& as_of = page->partitions.positions;
-      if (begin + some.size() < ids.size()) {
-        told->AddPage({0, some.back()}, std::move(as_of));
-      } else {
-        told->AddLastPage(std::move(as_of));
+      std::vector<std::string> parts;
+      {
+        auto page =
+            co_await reads_.GetNamedSessions({some.begin(), some.end()}, interest_->scope());
+        if (!page.ok()) co_return page.status();
+        Positions& as_of = page->partitions.positions;
+        if (begin + some.size() < ids.size()) {
+          told->AddPage({0, some.back()}, std::move(as_of));
+        } else {
+          told->AddLastPage(std::move(as_of));
+        }
+        for (v1::Session& each : page->found) {
+          if (interest_->Shows(each)) parts.push_back(PartOf(&each));
+        }
       }
-      std::vector<v1::Session>& shown = page->found;
-      std::erase_if(shown, [this](const v1::Session& each) { return !interest_->Shows(each); });
-      absl::Status sent = co_await SendSessions(std::move(shown));
+      absl::Status sent = co_await SendSessions(std::move(parts));
       if (!sent.ok()) co_return sent;
     }
     co_return absl::OkStatus();
   }
 
+  // A session, serialized at once, and gone: as messages a page may take ten times as much, for as
+  // long as the client likes.
+  static std::string PartOf(v1::Session* session) {
+    v1::WatchSessionsResponse response;
+    response.mutable_session()->Swap(session);
+    return response.SerializeAsString();
+  }
+
   // OVERLOADED: too much waits already for clients that do not read.
-  Awaitable<absl::Status> SendSessions(std::vector<v1::Session> sessions) {
-    // Serialized at once: as messages they may take ten times as much, for as long as the client
-    // likes.
-    std::vector<std::string> parts;
+  Awaitable<absl::Status> SendSessions(std::vector<std::string> parts) {
     std::size_t bytes = 0;
-    for (v1::Session& session : sessions) {
-      v1::WatchSessionsResponse response;
-      *response.mutable_session() = std::move(session);
-      bytes += parts.emplace_back(response.SerializeAsString()).size();
-    }
-    sessions = {};
+    for (const std::string& part : parts) bytes += part.size();
     const auto held = stream_.Hold(bytes);
     if (!held) co_return Overloaded("bytes of initial states");
     for (const std::string& part : parts) {

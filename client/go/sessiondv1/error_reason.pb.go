@@ -134,9 +134,9 @@ const (
 	ErrorReason_RESUME_TOKEN_EXPIRED ErrorReason = 65
 	// RESOURCE_EXHAUSTED, USER_FIXABLE. The request or its reply is larger than the limit. Metadata: size, limit (bytes).
 	ErrorReason_PAYLOAD_TOO_LARGE ErrorReason = 70
-	// RESOURCE_EXHAUSTED, TEMPORARY. The caller is beyond one of its limits: calls a second, calls in flight, watches, or
-	// bytes in flight. Metadata: limit (calls_per_second, calls_in_flight, watches, bytes_in_flight), value. Wait as
-	// RetryInfo says.
+	// RESOURCE_EXHAUSTED, TEMPORARY. The caller is beyond one of its limits: calls a second, connections, calls in flight,
+	// watches, or bytes in flight. Metadata: limit (calls_per_second, connections, calls_in_flight, watches,
+	// bytes_in_flight), value. Wait as RetryInfo says.
 	ErrorReason_RATE_LIMITED ErrorReason = 71
 	// RESOURCE_EXHAUSTED, TEMPORARY. More is waiting than the daemon takes on. Wait as RetryInfo says.
 	ErrorReason_OVERLOADED ErrorReason = 72
