@@ -54,6 +54,8 @@ struct Report {
   std::int64_t requests_all = 0;    // while warming up, too
   std::vector<float> latencies_us;  // of those answered OK after warming up, and before the end
   std::int64_t failures = 0;
+  // Of those: RESOURCE_EXHAUSTED, DEADLINE_EXCEEDED.
+  std::int64_t refused = 0, late = 0;
   std::string first_failure;
 
   void Failed(std::string failure) {
@@ -75,8 +77,11 @@ class Generator {
   }
 
   // Makes calls for `seconds` after warming up, or until there is nothing left to ask for: `rate` a
-  // second, or, where that is 0, `in_flight` at any time. So many there are at most.
-  Report Run(Operation operation, int in_flight, Seconds seconds, double rate) {
+  // second, or, where that is 0, `in_flight` at any time. So many there are at most. `patience`:
+  // how long each may take; 0 for as long as it likes.
+  Report Run(Operation operation, int in_flight, Seconds seconds, double rate,
+             Seconds patience = Seconds(0)) {
+    patience_ = std::chrono::duration_cast<std::chrono::system_clock::duration>(patience);
     const Clock::time_point start = Clock::now();
     Phase phase{.measure_from = start + std::chrono::duration_cast<Clock::duration>(kWarmUp)};
     phase.end = phase.measure_from + std::chrono::duration_cast<Clock::duration>(seconds);
@@ -167,6 +172,8 @@ class Generator {
     call.request = *std::move(request);
     call.reader.reset();  // before the context, in whose arena it lies
     call.context.emplace();
+    if (patience_.count() > 0)
+      call.context->set_deadline(std::chrono::system_clock::now() + patience_);
     call.reply.Clear();
     call.due = due;
     grpc::GenericStub& stub = *stubs_[++calls_ % stubs_.size()];
@@ -191,6 +198,8 @@ class Generator {
   void Finish(Call& call, Clock::time_point now, const Phase& phase, Report& report) {
     ++report.requests_all;
     if (!call.status.ok()) {
+      report.refused += call.status.error_code() == grpc::StatusCode::RESOURCE_EXHAUSTED;
+      report.late += call.status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED;
       report.Failed(absl::StrCat(Name(call.request.method), ": ", call.status.error_code(), " ",
                                  call.status.error_message()));
       return;
@@ -207,6 +216,7 @@ class Generator {
   grpc::CompletionQueue queue_;
   std::vector<std::unique_ptr<grpc::GenericStub>> stubs_;
   std::uint64_t calls_ = 0;
+  std::chrono::system_clock::duration patience_{};
   Workload workload_;
 };
 
@@ -221,10 +231,11 @@ void Print(Report report) {
   double sum = 0;
   for (float latency : report.latencies_us) sum += latency;
   const double answered = static_cast<double>(report.latencies_us.size());
-  Answer(R"({"seconds": %.3f, "requests_all": %d, "failures": %d, "per_second": %.1f, )"
+  Answer(R"({"seconds": %.3f, "requests_all": %d, "failures": %d, "refused": %d, "late": %d, )"
+         R"("per_second": %.1f, )"
          R"("mean_us": %.1f, )"
          R"("p50_us": %.1f, "p99_us": %.1f, "p999_us": %.1f, "max_us": %.1f})",
-         report.seconds, report.requests_all, report.failures,
+         report.seconds, report.requests_all, report.failures, report.refused, report.late,
          report.seconds > 0 ? answered / report.seconds : 0, answered > 0 ? sum / answered : 0,
          Quantile(report.latencies_us, 0.5), Quantile(report.latencies_us, 0.99),
          Quantile(report.latencies_us, 0.999), Quantile(report.latencies_us, 1));
@@ -232,14 +243,14 @@ void Print(Report report) {
 }
 
 void Measure(Generator& generator, Operation operation, std::istringstream& words) {
-  constexpr char kUse[] = "OPERATION IN_FLIGHT SECONDS [RATE]";
+  constexpr char kUse[] = "OPERATION IN_FLIGHT SECONDS [RATE [PATIENCE]]";
   int in_flight = 0;
   double seconds = 0;
-  double rate = 0;
+  double rate = 0, patience = 0;
   Expect(words, kUse, in_flight, seconds);
   if (in_flight < 1 || seconds <= 0) throw std::runtime_error(absl::StrCat("use: ", kUse));
-  words >> rate;
-  Print(generator.Run(operation, in_flight, Seconds(seconds), rate));
+  words >> rate >> patience;
+  Print(generator.Run(operation, in_flight, Seconds(seconds), rate, Seconds(patience)));
 }
 
 void Obey(Generator& generator, std::istringstream& words) {

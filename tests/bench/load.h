@@ -19,7 +19,7 @@ struct LoadOptions {
 //   prepare OPERATION COUNT                creates sessions until there are COUNT to do it with
 //   adopt COUNT                            has calls be about sessions that a bulk loader wrote
 //   keys uniform|zipf|hot                  how calls choose their session from now on (uniform)
-//   OPERATION IN_FLIGHT SECONDS [RATE]
+//   OPERATION IN_FLIGHT SECONDS [RATE [PATIENCE]]
 //
 //   create, advance, update, get   CreateSession, AdvanceSession, UpdateSession, GetSession
 //   cold                           AdvanceSession, once for each of the sessions prepared for it
@@ -40,7 +40,8 @@ struct LoadOptions {
 // Without RATE the loop is closed: IN_FLIGHT calls at any time, each answer followed by the next
 // call. With it the loop is open: calls are due RATE times a second, whether or not earlier ones
 // were answered (but never more than IN_FLIGHT at once), and a call's latency counts from when it
-// was due, so that a stall is charged to every call it delayed.
+// was due, so that a stall is charged to every call it delayed. With PATIENCE each call has a
+// deadline of so many seconds.
 //
 // Answers the exit code: 0, or 1 after a sentence on stderr (a command that cannot be understood,
 // or a service that has not answered anything for 20 seconds).
