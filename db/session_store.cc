@@ -117,8 +117,10 @@ absl::Status SessionStore::CheckCapacity(SteadyTime deadline) {
   absl::Status refused;
   for (const auto& lane : lanes_) {
     refused = lane->Check(deadline);
-    if (refused.ok()) break;
+    if (refused.ok()) return refused;
   }
+  // Which of them it would have been for is not known: by turns.
+  lanes_[++turn_ % lanes_.size()]->TurnedAway();
   return refused;
 }
 

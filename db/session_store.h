@@ -152,6 +152,8 @@ class SessionStore {
   std::atomic<int> workflows_read_ = 0;
   DatabaseClock clock_;
   std::vector<std::unique_ptr<Lane>> lanes_;
+  // Of the lanes, when one is turned away whose lane is not known.
+  std::atomic<uint32_t> turn_ = 0;
   std::unique_ptr<ReadLane> reads_;
   std::unique_ptr<QueryPool> queries_;
   std::unique_ptr<QueryPool> counts_;

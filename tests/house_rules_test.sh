@@ -56,7 +56,7 @@ find "${folders[@]}" -name '*.h' -o -name '*.cc' |
   grep -P '^[^:]+:\d+:.{101,}' |
   rule 'A line of C++ has 100 columns at most; tables that clang-format leaves alone may have more.'
 
-grep -rnE --include=*.py '(^ *|, )(user|preexec_fn)=|os\.fork\(' tests/e2e |
+grep -rnE --include=*.py '(^ *|[(,] *)(user|group|extra_groups|preexec_fn)=|(os|pty)\.fork\(|multiprocessing' tests/e2e |
   rule 'A test process never forks, which gRPC does not bear: it starts processes by vfork(), as another user by as_user().'
 
 grep -rnwE "${everything[@]}" 'TODO|FIXME|XXX|HACK' "${folders[@]}" ./*.md |

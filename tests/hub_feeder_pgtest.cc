@@ -1,4 +1,4 @@
-// Feeds on a real database: two stores, as two daemons would have them, and watches of both.
+// Hub feeders on a real database: two stores, as two daemons would have them, and watches of both.
 #include <gtest/gtest.h>
 
 #include <memory>

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <optional>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -141,25 +142,64 @@ TEST(LaneInbox, WhatNobodyWaitsForIsAnsweredAndTakenOut) {
 // A clock that is set by hand.
 SteadyTime set_by_hand;
 
-TEST(LaneInbox, WhatHasWaitedForTooLongMakesRoom) {
-  set_by_hand = SteadyTime::Now();
-  LaneInbox<Call*> inbox({.group_items_max = 1, .sheds = true, .now = [] { return set_by_hand; }});
-  Call calls[8];
-  for (int i = 0; i < 7; ++i) EXPECT_TRUE(inbox.Push(&calls[i], 1).ok());
-  std::vector<Call*> group, late;
-  for (int i = 0; i < 3; ++i) {
-    EXPECT_TRUE(inbox.Take(&group, &late));
-    EXPECT_THAT(group, ElementsAre(&calls[i])) << "nobody had to be refused";
-    EXPECT_THAT(late, ElementsAre());
-    set_by_hand = set_by_hand + absl::Milliseconds(100);
+class StandingInbox : public testing::Test {
+ protected:
+  // Items wait until three groups have taken 100 ms each. A group has one of them, because of their
+  // number or because of their bytes.
+  void Stand(bool by_bytes = false) {
+    inbox_.emplace(LaneInboxOptions{.group_items_max = by_bytes ? 100u : 1u,
+                                    .group_bytes_max = by_bytes ? 10u : 1'000u,
+                                    .sheds = true,
+                                    .now = [] { return set_by_hand; }});
+    set_by_hand = SteadyTime::Now();
+    for (int i = 0; i < 8; ++i) EXPECT_TRUE(inbox_->Push(&calls_[i], 10).ok());
+    for (int i = 0; i < 3; ++i) {
+      EXPECT_TRUE(inbox_->Take(&group_, &late_));
+      EXPECT_THAT(group_, ElementsAre(&calls_[i]));
+      EXPECT_THAT(late_, ElementsAre()) << "nobody had to be turned away";
+      set_by_hand = set_by_hand + absl::Milliseconds(100);
+    }
   }
-  EXPECT_EQ(ReasonOf(inbox.Push(&calls[7], 1)), v1::OVERLOADED) << "it has stood for 300 ms";
-  EXPECT_TRUE(inbox.Take(&group, &late));
-  EXPECT_THAT(late, ElementsAre(&calls[3], &calls[4]));
-  EXPECT_THAT(group, ElementsAre(&calls[5])) << "two groups stay";
-  RefuseLate(late, inbox, Answer);
-  EXPECT_EQ(ReasonOf(calls[3].answer), v1::OVERLOADED);
-  EXPECT_TRUE(calls[3].done && calls[4].done);
+  void TurnAway(int count) {
+    for (int i = 0; i < count; ++i) EXPECT_EQ(ReasonOf(inbox_->Push(&more_, 1)), v1::OVERLOADED);
+  }
+
+  std::optional<LaneInbox<Call*>> inbox_;
+  Call calls_[8], more_;
+  std::vector<Call*> group_, late_;
+};
+
+TEST_F(StandingInbox, WhatHasWaitedForTooLongMakesRoom) {
+  Stand();
+  TurnAway(2);
+  EXPECT_TRUE(inbox_->Take(&group_, &late_));
+  EXPECT_THAT(late_, ElementsAre(&calls_[3], &calls_[4])) << "one for each";
+  EXPECT_THAT(group_, ElementsAre(&calls_[5]));
+  RefuseLate(late_, *inbox_, Answer);
+  EXPECT_EQ(ReasonOf(calls_[3].answer), v1::OVERLOADED);
+  EXPECT_TRUE(calls_[3].done && calls_[4].done);
+  EXPECT_TRUE(inbox_->Take(&group_, &late_));
+  EXPECT_THAT(late_, ElementsAre()) << "they have made room already";
+}
+
+TEST_F(StandingInbox, TwoGroupsStay) {
+  for (const bool by_bytes : {false, true}) {
+    Stand(by_bytes);
+    TurnAway(10);
+    EXPECT_TRUE(inbox_->Take(&group_, &late_));
+    EXPECT_THAT(late_, ElementsAre(&calls_[3], &calls_[4], &calls_[5]));
+    EXPECT_THAT(group_, ElementsAre(&calls_[6]));
+    EXPECT_EQ(inbox_->size(), 1u);
+  }
+}
+
+TEST_F(StandingInbox, WhenItIsClosedNobodyNeedsRoom) {
+  Stand();
+  TurnAway(10);
+  inbox_->Close();
+  EXPECT_TRUE(inbox_->Take(&group_, &late_));
+  EXPECT_THAT(late_, ElementsAre());
+  EXPECT_THAT(group_, ElementsAre(&calls_[3]));
 }
 
 TEST(LaneInbox, LosesNothingAndKeepsEachSendersOrder) {

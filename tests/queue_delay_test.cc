@@ -1,12 +1,14 @@
-// Who is let into a queue: a lane of the imagination, at a clock that is set by hand, and callers
-// who come whether or not anybody has answered (an open loop).
+// Who is let into a lane's inbox, and who is answered: a lane of the imagination, at a clock that
+// is set by hand, and callers who come whether or not anybody has answered (an open loop).
 #include "db/base/queue_delay.h"
 
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <deque>
+#include <optional>
 #include <vector>
+
+#include "db/base/lane_inbox.h"
 
 namespace sessiond::db {
 namespace {
@@ -26,6 +28,8 @@ struct Result {
   int answered_in_time = 0;
   int answered_late = 0;
   int refused = 0;
+  // Let in, and then refused all the same.
+  int made_room = 0;
   std::vector<absl::Duration> waits;
 
   absl::Duration Percentile(double share) {
@@ -35,35 +39,43 @@ struct Result {
   }
 };
 
+// Where it begins does not matter.
+SteadyTime set_by_hand = SteadyTime::Now();
+
 class QueueDelayTest : public testing::Test {
  protected:
   // `rate`: calls a second, evenly, each with a deadline of `patience`. Goes on with the queue as
   // the last load left it.
-  Result Load(const Lane& lane, double rate, absl::Duration patience, absl::Duration time,
-              double share = 1) {
+  Result Load(const Lane& lane, double rate, absl::Duration patience, absl::Duration time) {
     Result result;
-    const SteadyTime end = now_ + time;
+    const SteadyTime end = set_by_hand + time;
     const absl::Duration gap = absl::Seconds(1) / rate;
-    for (SteadyTime next = now_; next < end; next = next + gap) {
+    for (SteadyTime next = set_by_hand; next < end; next = next + gap) {
       RunUntil(next, lane, result);
-      now_ = next;
-      const double ahead = static_cast<double>(waiting_.size()) / kGroupMax;
-      if (sheds_ && delay_.Refuses(ahead, now_ + patience, share, now_).has_value()) {
-        ++result.refused;
-        continue;
-      }
-      waiting_.push_back({now_, now_ + patience});
-      if (group_.empty()) Take();
+      set_by_hand = next;
+      if (!Come(patience).ok()) ++result.refused;
+      if (group_.empty()) Take(result);
     }
     return result;
   }
+  // And nobody comes any more.
+  Result Rest(const Lane& lane) {
+    Result result;
+    RunUntil(set_by_hand + absl::Hours(1), lane, result);
+    return result;
+  }
+  absl::Status Come(absl::Duration patience, Importance importance = Importance::kNormal) {
+    const Call call{set_by_hand, set_by_hand + patience};
+    return inbox_->Push(call, 1, call.deadline, importance);
+  }
 
-  bool sheds_ = true;
-  // So many were let in, and then refused all the same.
-  int cut_ = 0;
-  QueueDelay delay_;
-  // Where it begins does not matter.
-  SteadyTime now_ = SteadyTime::Now();
+  void Use(bool sheds) {
+    inbox_.emplace(LaneInboxOptions{
+        .items_max = 1'000'000, .group_items_max = kGroupMax, .sheds = sheds, .now = [] {
+          return set_by_hand;
+        }});
+  }
+  void SetUp() override { Use(/*sheds=*/true); }
 
  private:
   struct Call {
@@ -75,38 +87,33 @@ class QueueDelayTest : public testing::Test {
     while (!group_.empty()) {
       const SteadyTime done = taken_ + lane.base + static_cast<double>(group_.size()) * lane.each;
       if (done > until) return;
-      now_ = done;
+      set_by_hand = done;
       for (const Call& call : group_) {
         ++(done <= call.deadline ? result.answered_in_time : result.answered_late);
         if (done <= call.deadline) result.waits.push_back(done - call.came);
       }
       group_.clear();
-      delay_.Ended(now_);
-      Take();
+      Take(result);
     }
   }
 
   // What has expired never forms part of a group, as in a lane.
-  void Take() {
-    while (sheds_ && waiting_.size() > 2 * kGroupMax &&
-           delay_.MakesRoom(waiting_.front().came, /*share=*/1, now_)) {
-      waiting_.pop_front();
-      ++cut_;
+  void Take(Result& result) {
+    while (group_.empty() && inbox_->size() > 0) {
+      std::vector<Call> late;
+      inbox_->Take(&group_, &late);
+      result.made_room += static_cast<int>(late.size());
+      std::erase_if(group_, [](const Call& call) { return call.deadline <= set_by_hand; });
     }
-    while (!waiting_.empty() && group_.size() < kGroupMax) {
-      if (waiting_.front().deadline > now_) group_.push_back(waiting_.front());
-      waiting_.pop_front();
-    }
-    taken_ = now_;
-    if (!group_.empty()) delay_.Began(!waiting_.empty(), now_);
+    taken_ = set_by_hand;
   }
 
+  std::optional<LaneInbox<Call>> inbox_;
   SteadyTime taken_;
-  std::deque<Call> waiting_;
   std::vector<Call> group_;
 };
 
-constexpr Lane kFast = {absl::Milliseconds(3), absl::Microseconds(30)};
+constexpr Lane kFast = {absl::Milliseconds(10), absl::Microseconds(100)};
 constexpr Lane kSlow = {absl::Milliseconds(300), absl::Microseconds(100)};
 
 TEST_F(QueueDelayTest, UnderItsCapacityNobodyIsRefused) {
@@ -137,7 +144,7 @@ TEST_F(QueueDelayTest, BeyondItsCapacityNearlyAllOfItIsOfUse) {
 }
 
 TEST_F(QueueDelayTest, WithoutItALaneWorksForThoseWhoHaveGone) {
-  sheds_ = false;
+  Use(/*sheds=*/false);
   const Result result = Load(kSlow, 3 * kSlow.Best(), absl::Seconds(1), absl::Seconds(10));
   EXPECT_LT(result.answered_in_time, 0.6 * 10 * kSlow.Best());
 }
@@ -152,23 +159,52 @@ TEST_F(QueueDelayTest, AfterItAllIsAsBefore) {
 
 TEST_F(QueueDelayTest, ABurstIsNoOverload) {
   Load(kFast, 0.5 * kFast.Best(), absl::Seconds(5), absl::Seconds(5));
-  // Four thousand at once take 160 ms.
+  Rest(kFast);
+  // Four thousand at once take half a second.
   const Result burst = Load(kFast, 4e6, absl::Seconds(5), absl::Milliseconds(1));
-  EXPECT_EQ(burst.refused + cut_, 0);
+  EXPECT_EQ(burst.refused, 0);
+  const Result rest = Rest(kFast);
+  EXPECT_EQ(rest.made_room, 0);
+  EXPECT_EQ(burst.answered_in_time + rest.answered_in_time, 4'000);
+}
+
+TEST_F(QueueDelayTest, OneIsRefusedForEachThatWasTurnedAway) {
+  Load(kFast, 0.5 * kFast.Best(), absl::Seconds(5), absl::Seconds(5));
+  Load(kFast, 4e6, absl::Seconds(5), absl::Milliseconds(1));
+  // One more every 20 ms: those that come when the burst has stood for 100 ms are turned away.
+  const Result few = Load(kFast, 50, absl::Seconds(5), absl::Milliseconds(300));
+  EXPECT_GT(few.refused, 0);
+  EXPECT_GT(few.made_room, 0);
+  EXPECT_LE(few.made_room, few.refused);
+}
+
+TEST_F(QueueDelayTest, WhenALoadEndsNobodyHasToMakeRoom) {
+  const Result load = Load(kSlow, 10 * kSlow.Best(), absl::Seconds(30), absl::Milliseconds(1'200));
+  ASSERT_GT(load.refused, 0) << "the queue has stood for a moment";
+  const Result rest = Rest(kSlow);
+  EXPECT_LE(rest.made_room, load.refused);
+  EXPECT_GT(rest.answered_in_time, 5 * load.refused);
 }
 
 TEST_F(QueueDelayTest, WhatIsImportantIsLetInWhenTheRestIsNot) {
   Load(kFast, 3 * kFast.Best(), absl::Seconds(5), absl::Seconds(5));
-  const SteadyTime later = now_ + absl::Hours(1);
-  // The groups that may be ahead.
-  const auto longest = [&](double share) {
-    double groups = 0;
-    while (!delay_.Refuses(groups, later, share, now_).has_value()) groups += 0.1;
-    return groups;
+  const auto let_in = [&](Importance importance) {
+    int count = 0;
+    while (Come(absl::Hours(1), importance).ok()) ++count;
+    return count;
   };
-  EXPECT_LT(longest(0.5), longest(1));
-  EXPECT_LT(longest(1) + 2, longest(2));
-  EXPECT_GT(longest(1), 0);
+  EXPECT_EQ(let_in(Importance::kLow), 0);
+  EXPECT_LT(let_in(Importance::kNormal), kGroupMax);
+  EXPECT_GT(let_in(Importance::kHigh), 2 * kGroupMax);
+}
+
+TEST_F(QueueDelayTest, NobodyMakesRoomForWhatIsLessImportant) {
+  Load(kFast, 0.5 * kFast.Best(), absl::Seconds(5), absl::Seconds(5));
+  Load(kFast, 4e6, absl::Seconds(5), absl::Milliseconds(1));
+  // It stands then.
+  const Result few = Load(kFast, 5, absl::Seconds(5), absl::Milliseconds(300));
+  for (int i = 0; i < 10; ++i) EXPECT_FALSE(Come(absl::Seconds(5), Importance::kLow).ok());
+  EXPECT_LE(few.made_room + Rest(kFast).made_room, few.refused);
 }
 
 }  // namespace

@@ -1,9 +1,11 @@
 // Where work waits for a lane: many threads put items in; one thread or several take them out, each
-// time all there are, up to a group's limits. What is not accepted is refused here, and what has
-// waited for too long.
+// time all there are, up to a group's limits. What is not accepted is refused here. What was
+// accepted may still be refused, before anything of it was done: it has waited for too long, and
+// others were turned away.
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
@@ -55,23 +57,25 @@ class LaneInbox {
     if (closed_) return Draining(options_.elsewhere);
     if (waiting_.size() >= options_.items_max || bytes_ + bytes > options_.bytes_max)
       return Overloaded(options_.items);
-    if (const auto delay = Refuses(deadline, importance); delay.has_value())
+    if (const auto delay = Refuses(deadline, importance); delay.has_value()) {
+      ++turned_away_[static_cast<int>(importance)];
       return Overloaded(options_.items, Spread(*delay));
-    waiting_.push_back({item, bytes, options_.now(), ShareOf(importance)});
+    }
+    waiting_.push_back({item, bytes, options_.now(), importance});
     bytes_ += bytes;
     if (waiting_.size() == 1) arrived_.Signal();
     return absl::OkStatus();
   }
 
   // Waits for at least one item, then takes the oldest ones into `group`: at most group_items_max,
-  // and no more once group_bytes_max is reached. False when the inbox is closed and empty. What was
-  // let in before the queue stood, and now waits for too long, is taken out beside, into `late`: to
-  // be refused with TooLate().
+  // and no more once group_bytes_max is reached. False when the inbox is closed and empty. One item
+  // that has waited for too long is taken out into `late` for each that was turned away since the
+  // last time and is not less important: they are for RefuseLate.
   bool Take(std::vector<Item>* group, std::vector<Item>* late = nullptr) {
     absl::MutexLock lock(&mutex_);
     if (options_.sheds) delay_.Ended(options_.now());
     while (waiting_.empty() && !closed_) arrived_.Wait(&mutex_);
-    if (options_.sheds && late != nullptr) TakeLateLocked(late);
+    if (late != nullptr) TakeLate(late);
     const bool taken = TakeLocked(group);
     if (options_.sheds) delay_.Began(!waiting_.empty(), options_.now());
     if (!waiting_.empty()) arrived_.Signal();  // Another thread takes the rest.
@@ -90,16 +94,22 @@ class LaneInbox {
     return waiting_.size();
   }
 
+  // What is late is refused with this: OVERLOADED.
   absl::Status TooLate() {
     absl::MutexLock lock(&mutex_);
-    return Overloaded(options_.items, Spread(delay_.RetryIn(GroupsAhead(), options_.now())));
+    return Overloaded(options_.items, Spread(late_retry_));
   }
 
-  // OVERLOADED: an item of this deadline would not be let in now.
+  // OVERLOADED: an item of this deadline would not be let in now, however important it is.
   absl::Status Check(SteadyTime deadline) {
     absl::MutexLock lock(&mutex_);
     const auto delay = Refuses(deadline, Importance::kHigh);
     return delay.has_value() ? Overloaded(options_.items, Spread(*delay)) : absl::OkStatus();
+  }
+  // One was turned away because of what Check said. How important it was is not known.
+  void TurnedAway() {
+    absl::MutexLock lock(&mutex_);
+    ++turned_away_[static_cast<int>(Importance::kNormal)];
   }
 
  private:
@@ -107,7 +117,7 @@ class LaneInbox {
     Item item;
     std::size_t bytes;
     SteadyTime came;
-    double share;
+    Importance importance;
   };
 
   // Of the wait that is allowed while the queue stands.
@@ -118,17 +128,36 @@ class LaneInbox {
 
   // Two groups' worth stay: the lane is not to be idle, and the queue is to stand until no more
   // comes than is done.
-  void TakeLateLocked(std::vector<Item>* late) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+  void TakeLate(std::vector<Item>* late) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     late->clear();
-    const std::size_t stay = std::min(waiting_.size(), 2 * options_.group_items_max);
-    const std::size_t most = waiting_.size() - stay;
+    auto turned_away = std::exchange(turned_away_, {});
+    if (closed_) return;  // Nobody needs room.
     const SteadyTime now = options_.now();
+    late_retry_ = delay_.RetryIn(GroupsAhead(), now);
+    std::size_t left = waiting_.size() - TwoGroups();
     std::erase_if(waiting_, [&](const Entry& each) {
-      if (late->size() == most || !delay_.MakesRoom(each.came, each.share, now)) return false;
+      if (left == 0) return false;
+      --left;
+      if (!delay_.IsLate(each.came, ShareOf(each.importance), now)) return false;
+      const auto for_whom =
+          std::find_if(turned_away.begin() + static_cast<int>(each.importance), turned_away.end(),
+                       [](std::size_t count) { return count > 0; });
+      if (for_whom == turned_away.end()) return false;
+      --*for_whom;
       late->push_back(each.item);
       bytes_ -= each.bytes;
       return true;
     });
+  }
+
+  // How many of the newest items are two groups.
+  std::size_t TwoGroups() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    std::size_t items = 0, bytes = 0;
+    while (items < std::min(waiting_.size(), 2 * options_.group_items_max) &&
+           bytes < 2 * options_.group_bytes_max) {
+      bytes += waiting_[waiting_.size() - ++items].bytes;
+    }
+    return items;
   }
 
   bool TakeLocked(std::vector<Item>* group) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
@@ -145,7 +174,7 @@ class LaneInbox {
   }
 
   // Nothing, or when to come back.
-  std::optional<absl::Duration> Refuses(SteadyTime deadline, Importance importance)
+  std::optional<absl::Duration> Refuses(SteadyTime deadline, Importance importance) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     if (!options_.sheds) return std::nullopt;
     return delay_.Refuses(GroupsAhead(), deadline, ShareOf(importance), options_.now());
@@ -168,6 +197,9 @@ class LaneInbox {
   std::deque<Entry> waiting_ ABSL_GUARDED_BY(mutex_);
   std::size_t bytes_ ABSL_GUARDED_BY(mutex_) = 0;
   QueueDelay delay_ ABSL_GUARDED_BY(mutex_);
+  // By importance, since the last Take.
+  std::array<std::size_t, 3> turned_away_ ABSL_GUARDED_BY(mutex_) = {};
+  absl::Duration late_retry_ ABSL_GUARDED_BY(mutex_);
   uint32_t refused_ ABSL_GUARDED_BY(mutex_) = 0;
   bool closed_ ABSL_GUARDED_BY(mutex_) = false;
 };

@@ -4,9 +4,9 @@
 // A queue that is not emptied when a group is taken *stands*. One that has stood for a while does
 // not help anybody: more comes than is done, and whoever waits longest is answered after they have
 // gone. From then on only as much is let in as is done within a few groups' time, and everybody
-// else learns at once that they have to come back; so does what has waited for too long already,
-// and makes room for those who come (controlled delay: Nichols and Jacobson, ACM Queue 10(5), 2012;
-// for requests: Maurer, "Fail at Scale", ACM Queue 13(8), 2015). A burst is no standing queue.
+// else learns at once that they have to come back; for each of them whoever has waited for too long
+// already makes room (controlled delay: Nichols and Jacobson, ACM Queue 10(5), 2012; for requests:
+// Maurer, "Fail at Scale", ACM Queue 13(8), 2015). A burst is no standing queue.
 #pragma once
 
 #include <algorithm>
@@ -34,7 +34,6 @@ class QueueDelay {
     busy_ = true;
     began_ = now;
     standing_since_ = more ? std::min(standing_since_, now) : SteadyTime::InfiniteFuture();
-    if (!more) too_many_ = false;
   }
 
   // Until an answer, for what has so many groups ahead in the queue: a whole number, or less than
@@ -48,14 +47,13 @@ class QueueDelay {
   // Whether to refuse what has this deadline: nothing, or when it should come back. `share`: of the
   // wait that is allowed while the queue stands; what is more important may wait longer.
   std::optional<absl::Duration> Refuses(double groups_ahead, SteadyTime deadline, double share,
-                                        SteadyTime now) {
+                                        SteadyTime now) const {
     if (!known_) return std::nullopt;
     const absl::Duration expected = Expected(groups_ahead, now);
     const bool stands = Stands(now);
     // An estimate decides nothing for whoever is in the next group.
     const bool in_vain = (stands || groups_ahead >= 1) && now + expected > deadline;
     const bool too_long = stands && expected > share * WaitMax();
-    too_many_ |= too_long;
     if (!in_vain && !too_long) return std::nullopt;
     return RetryIn(groups_ahead, now);
   }
@@ -65,10 +63,10 @@ class QueueDelay {
     return std::clamp(Expected(groups_ahead, now), kRetryMin, kRetryMax);
   }
 
-  // Whether what came then, and still waits, is to make room for others: they are refused, since
-  // the queue stands, and it would not be answered soon even if it were next.
-  bool MakesRoom(SteadyTime came, double share, SteadyTime now) const {
-    return too_many_ && Stands(now) && now - came + group_time_ > share * WaitMax();
+  // Whether what came then, and still waits, has waited for too long: the queue stands, and what
+  // comes now would be refused if it had to wait for as long.
+  bool IsLate(SteadyTime came, double share, SteadyTime now) const {
+    return Stands(now) && now - came + group_time_ > share * WaitMax();
   }
 
  private:
@@ -93,8 +91,6 @@ class QueueDelay {
   SteadyTime began_;
   absl::Duration group_time_;
   SteadyTime standing_since_ = SteadyTime::InfiniteFuture();
-  // Somebody was refused since it stands.
-  bool too_many_ = false;
 };
 
 }  // namespace sessiond::db

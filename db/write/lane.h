@@ -53,6 +53,7 @@ class Lane {
 
   // OVERLOADED: nothing with this deadline would be accepted now.
   absl::Status Check(SteadyTime deadline) { return inbox_.Check(deadline); }
+  void TurnedAway() { inbox_.TurnedAway(); }
 
   // Accepts no more, and waits until all that waited are done.
   void Drain();

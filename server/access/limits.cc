@@ -42,9 +42,10 @@ absl::StatusOr<Usage::Held> Usage::Admit(const Limits& limits, Share share, Stea
   if (!share.watch && calls_ >= limits.calls_in_flight)
     return RateLimited("calls_in_flight", limits.calls_in_flight, "calls in flight", kTryAgain);
   if (share.bytes > 0 && bytes_ + share.bytes > limits.bytes_in_flight) return TooManyBytes(limits);
-  if (std::ssize(connections_) >= limits.connections && !connections_.contains(share.connection)) {
+  if (!share.connection.empty() && std::ssize(connections_) >= limits.connections &&
+      !connections_.contains(share.connection)) {
     return RateLimited("connections", limits.connections, "connections with calls in flight",
-                       kTryAgain);
+                       watches_ > 0 ? kTryWatchAgain : kTryAgain);
   }
   const absl::Duration interval = absl::Seconds(1) / limits.calls_per_second;
   const SteadyTime due = std::max(due_, now) + interval;

@@ -33,15 +33,14 @@ struct HubFeederOptions {
   // For the reads of streams: their initial read, and changes that are no longer in memory. 2: they
   // share with the lanes the capacity of the database.
   int read_connections = 2;
-  // Called for every change that reaches the hub, with its delay since its own time. On the feed's
-  // threads.
+  // Called for every change that reaches the hub, with its delay since its own time. On the
+  // feeder's threads.
   std::function<void(bool from_memory, absl::Duration lag)> on_change = [](bool, absl::Duration) {};
 };
 
 class HubFeeder {
  public:
-  // Starts. REQUIRES: the store outlives this until Stop, and `listener`, which the store was
-  // opened with, outlives both.
+  // Starts. REQUIRES: `listener`, which the store was opened with, outlives both.
   HubFeeder(HubFeederOptions options, db::SessionStore& store, db::CommittedListener& listener);
   // REQUIRES: the store is gone, or drained: its lanes may publish until then.
   ~HubFeeder();
@@ -73,7 +72,7 @@ class HubFeeder {
   std::mutex mutex_;
   std::condition_variable arrived_, disturbed_;
   // Guarded by the mutex: what the lanes have published (arrived_), and whether there is something
-  // to fetch, or the feed is to stop (disturbed_).
+  // to fetch, or the feeder is to stop (disturbed_).
   std::vector<db::CommittedEvent> inbox_;
   bool kicked_ = false;
   bool stopping_ = false;

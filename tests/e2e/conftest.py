@@ -336,11 +336,12 @@ def daemon(contract):
     daemon = Daemon(contract)
     daemon.client = daemon.start()
     yield daemon
-    # What is unfit for a column is refused before it: of all that tests have sent, PostgreSQL met no such
-    # value (SQLSTATE class 22).
-    unfit = [line for line in daemon.log_lines() if "sqlstate 22" in line]
-    daemon.remove()
-    assert not unfit
+    try:
+        # What is unfit for a column is refused before it: of all that was sent to this daemon, PostgreSQL
+        # met no such value (SQLSTATE class 22).
+        assert not [line for line in daemon.log_lines() if "sqlstate 22" in line]
+    finally:
+        daemon.remove()
 
 
 @pytest.fixture(scope="session")

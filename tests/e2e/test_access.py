@@ -3,6 +3,7 @@
 Whoever may not see a session gets the answers of one that never existed, word for word.
 """
 
+import contextlib
 import json
 import re
 import time
@@ -11,8 +12,10 @@ import urllib.request
 import uuid
 
 import bad_requests
+import grpc
 import pytest
 from conftest import CALL_SECONDS, Daemon, Refused
+from http_client import HttpClient
 from tokens import Issuer, bearer, hash_of
 
 # The least role that may call it. A method that is in none fails.
@@ -83,6 +86,13 @@ token_hashes = ["{hash_of('slow')}"]
 roles = ["reader"]
 namespaces = ["*"]
 limits = {{ calls_per_second = 2, watches = 1 }}
+
+[[principals]]
+name = "narrow"
+token_hashes = ["{hash_of('narrow')}"]
+roles = ["reader"]
+namespaces = ["*"]
+limits = {{ connections = 1 }}
 
 [[issuers]]
 issuer = "{issuer.name}"
@@ -446,6 +456,33 @@ def test_whoever_asks_too_often_is_told_how_long_to_wait(guarded):
     assert "RetryInfo" in refused.details
     # Others are served meanwhile.
     guarded.call("reader", "GetServerInfo")
+
+
+def test_a_caller_may_have_so_many_connections(guarded):
+    contract, channel = guarded.client._contract, guarded.client._channel
+    watch = channel.unary_stream("/" + contract.full("WatchSessions"))(
+        contract.request("WatchSessions", {}), timeout=CALL_SECONDS, metadata=bearer("narrow")
+    )
+    next(watch)
+    guarded.call("narrow", "GetServerInfo")  # By the same connection.
+    path, content = "/" + contract.full("GetServerInfo"), contract.request("GetServerInfo", {})
+    with grpc.insecure_channel(guarded.daemon.address, [("grpc.use_local_subchannel_pool", 1)]) as another:
+        call = another.unary_unary(path)
+        with pytest.raises(grpc.RpcError) as refused:
+            call(content, timeout=CALL_SECONDS, metadata=bearer("narrow"))
+        refused = Refused(contract, refused.value)
+        assert refused.reason == "RATE_LIMITED" and refused.metadata["limit"] == "connections"
+        web = HttpClient(contract, guarded.daemon.admin)
+        status, answer = web.ask(path, content, {"Content-Type": "application/proto", **dict(bearer("narrow"))})[:2]
+        web.close()
+        assert status == 429, answer
+        watch.cancel()
+        give_up = time.monotonic() + CALL_SECONDS
+        let_in = False
+        while not let_in:  # As soon as the daemon knows.
+            assert time.monotonic() < give_up
+            with contextlib.suppress(grpc.RpcError):
+                let_in = call(content, timeout=CALL_SECONDS, metadata=bearer("narrow"))
 
 
 def test_the_http_port_is_for_callers_too(guarded):
