@@ -113,14 +113,14 @@ absl::Status SessionStore::Submit(Submission* submission) {
   return lanes_[submission->partition % lanes_.size()]->Submit(submission);
 }
 
-absl::Status SessionStore::CheckCapacity(SteadyTime deadline) {
+absl::Status SessionStore::CheckCapacity(SteadyTime deadline, Importance importance) {
   absl::Status refused;
   for (const auto& lane : lanes_) {
-    refused = lane->Check(deadline);
+    refused = lane->Check(deadline, importance);
     if (refused.ok()) return refused;
   }
   // Which of them it would have been for is not known: by turns.
-  lanes_[++turn_ % lanes_.size()]->TurnedAway();
+  lanes_[++turn_ % lanes_.size()]->TurnedAway(importance);
   return refused;
 }
 

@@ -15,6 +15,7 @@
 #include "db/base/answers.h"
 #include "db/base/asker.h"
 #include "db/base/coroutine.h"
+#include "db/base/importance.h"
 #include "db/base/page.h"
 #include "db/base/selection.h"
 #include "db/connection/lane_settings.h"
@@ -59,8 +60,9 @@ class SessionStore {
   // its partitions, and puts it into its lane. A refusal (OVERLOADED, DRAINING) means that it was
   // not accepted.
   absl::Status Submit(Submission* submission);
-  // OVERLOADED: no lane would accept a change with this deadline now, whatever its session.
-  absl::Status CheckCapacity(SteadyTime deadline);
+  // OVERLOADED: no lane would accept such a change now, whatever its session. Then it counts as
+  // turned away.
+  absl::Status CheckCapacity(SteadyTime deadline, Importance importance);
 
   // ---- Reads. A task runs once it is awaited, on whichever thread answers; the store outlives it.
   // In addition to the errors listed, all return those of QueryPool::Run: OVERLOADED, DRAINING,

@@ -485,7 +485,9 @@ absl::Status Daemon::StartRpc() {
   services_ = std::make_unique<rpc::Services>(*store_, *watches_, journal_, started_);
   dispatcher_ = std::make_unique<rpc::Dispatcher>(
       services_->Methods(), &security_->gate(), metrics_, journal_,
-      [this](SteadyTime deadline) { return store_->CheckCapacity(deadline); });
+      [this](SteadyTime deadline, db::Importance importance) {
+        return store_->CheckCapacity(deadline, importance);
+      });
   rpc::ServerOptions options{.connections = ConnectionsThatFit(config_),
                              .connection_age_max = config_.connection_age_max,
                              .connection_idle_max = config_.connection_idle_max,

@@ -146,13 +146,14 @@ class StandingInbox : public testing::Test {
  protected:
   // Items wait until three groups have taken 100 ms each. A group has one of them, because of their
   // number or because of their bytes.
-  void Stand(bool by_bytes = false) {
+  void Stand(bool by_bytes = false, std::size_t bytes_of_last = 10) {
     inbox_.emplace(LaneInboxOptions{.group_items_max = by_bytes ? 100u : 1u,
                                     .group_bytes_max = by_bytes ? 10u : 1'000u,
                                     .sheds = true,
                                     .now = [] { return set_by_hand; }});
     set_by_hand = SteadyTime::Now();
-    for (int i = 0; i < 8; ++i) EXPECT_TRUE(inbox_->Push(&calls_[i], 10).ok());
+    for (int i = 0; i < 8; ++i)
+      EXPECT_TRUE(inbox_->Push(&calls_[i], i == 7 ? bytes_of_last : 10).ok());
     for (int i = 0; i < 3; ++i) {
       EXPECT_TRUE(inbox_->Take(&group_, &late_));
       EXPECT_THAT(group_, ElementsAre(&calls_[i]));
@@ -191,6 +192,28 @@ TEST_F(StandingInbox, TwoGroupsStay) {
     EXPECT_THAT(group_, ElementsAre(&calls_[6]));
     EXPECT_EQ(inbox_->size(), 1u);
   }
+}
+
+TEST_F(StandingInbox, OneThatIsLargerThanAGroupIsAGroup) {
+  Stand(/*by_bytes=*/true, /*bytes_of_last=*/30);
+  TurnAway(10);
+  EXPECT_TRUE(inbox_->Take(&group_, &late_));
+  EXPECT_EQ(inbox_->size(), 1u);
+}
+
+TEST_F(StandingInbox, NobodyMakesRoomForWhatIsLessImportant) {
+  Stand();
+  const auto turn_away = [&](Importance importance) {
+    EXPECT_FALSE(inbox_->Check(SteadyTime::InfiniteFuture(), importance).ok());
+    EXPECT_FALSE(inbox_->Check(SteadyTime::InfiniteFuture(), importance).ok()) << "it only asks";
+    inbox_->TurnedAway(importance);
+  };
+  turn_away(Importance::kLow);
+  EXPECT_TRUE(inbox_->Take(&group_, &late_));
+  EXPECT_THAT(late_, ElementsAre());
+  turn_away(Importance::kNormal);
+  EXPECT_TRUE(inbox_->Take(&group_, &late_));
+  EXPECT_THAT(late_, ElementsAre(&calls_[4]));
 }
 
 TEST_F(StandingInbox, WhenItIsClosedNobodyNeedsRoom) {

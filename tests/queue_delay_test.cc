@@ -178,7 +178,7 @@ TEST_F(QueueDelayTest, OneIsRefusedForEachThatWasTurnedAway) {
   EXPECT_LE(few.made_room, few.refused);
 }
 
-TEST_F(QueueDelayTest, WhenALoadEndsNobodyHasToMakeRoom) {
+TEST_F(QueueDelayTest, WhenALoadEndsTheRestIsDone) {
   const Result load = Load(kSlow, 10 * kSlow.Best(), absl::Seconds(30), absl::Milliseconds(1'200));
   ASSERT_GT(load.refused, 0) << "the queue has stood for a moment";
   const Result rest = Rest(kSlow);

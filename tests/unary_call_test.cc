@@ -156,7 +156,7 @@ class UnaryCallTest : public testing::Test {
       nullptr,
       metrics_,
       journal_,
-      [this](SteadyTime) { return capacity_; }};
+      [this](SteadyTime, db::Importance) { return capacity_; }};
   std::unique_ptr<Server> server_;
   std::shared_ptr<grpc::Channel> channel_;
 };

@@ -19,6 +19,7 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "db/base/importance.h"
 #include "db/base/queue_delay.h"
 #include "db/base/steady_time.h"
 #include "state_machine/refusal.h"
@@ -40,9 +41,6 @@ struct LaneInboxOptions {
   absl::string_view elsewhere = kRetryElsewhere;
 };
 
-// Who is let in for how long, while more comes than can be done.
-enum class Importance { kLow, kNormal, kHigh };
-
 // `Item` is cheap to copy: a pointer to what waits.
 template <class Item>
 class LaneInbox {
@@ -55,8 +53,10 @@ class LaneInbox {
                     Importance importance = Importance::kNormal) {
     absl::MutexLock lock(&mutex_);
     if (closed_) return Draining(options_.elsewhere);
-    if (waiting_.size() >= options_.items_max || bytes_ + bytes > options_.bytes_max)
+    if (waiting_.size() >= options_.items_max || bytes_ + bytes > options_.bytes_max) {
+      ++turned_away_[static_cast<int>(importance)];
       return Overloaded(options_.items);
+    }
     if (const auto delay = Refuses(deadline, importance); delay.has_value()) {
       ++turned_away_[static_cast<int>(importance)];
       return Overloaded(options_.items, Spread(*delay));
@@ -68,9 +68,9 @@ class LaneInbox {
   }
 
   // Waits for at least one item, then takes the oldest ones into `group`: at most group_items_max,
-  // and no more once group_bytes_max is reached. False when the inbox is closed and empty. One item
-  // that has waited for too long is taken out into `late` for each that was turned away since the
-  // last time and is not less important: they are for RefuseLate.
+  // and no more once group_bytes_max is reached. False when the inbox is closed and empty. For
+  // each that was turned away since the last time, one at most as important that has waited for too
+  // long goes into `late`, for RefuseLate: the oldest first, and none of the newest two groups.
   bool Take(std::vector<Item>* group, std::vector<Item>* late = nullptr) {
     absl::MutexLock lock(&mutex_);
     if (options_.sheds) delay_.Ended(options_.now());
@@ -100,16 +100,16 @@ class LaneInbox {
     return Overloaded(options_.items, Spread(late_retry_));
   }
 
-  // OVERLOADED: an item of this deadline would not be let in now, however important it is.
-  absl::Status Check(SteadyTime deadline) {
+  // OVERLOADED: an item of this deadline and importance would not be let in now.
+  absl::Status Check(SteadyTime deadline, Importance importance) {
     absl::MutexLock lock(&mutex_);
-    const auto delay = Refuses(deadline, Importance::kHigh);
+    const auto delay = Refuses(deadline, importance);
     return delay.has_value() ? Overloaded(options_.items, Spread(*delay)) : absl::OkStatus();
   }
-  // One was turned away because of what Check said. How important it was is not known.
-  void TurnedAway() {
+  // One was turned away because of what Check said.
+  void TurnedAway(Importance importance) {
     absl::MutexLock lock(&mutex_);
-    ++turned_away_[static_cast<int>(Importance::kNormal)];
+    ++turned_away_[static_cast<int>(importance)];
   }
 
  private:
@@ -126,23 +126,28 @@ class LaneInbox {
     return kShares[static_cast<int>(importance)];
   }
 
-  // Two groups' worth stay: the lane is not to be idle, and the queue is to stand until no more
-  // comes than is done.
+  using Counts = std::array<std::size_t, kImportances>;
+
+  // Two groups stay: the lane is not to be idle, and the queue is to stand until no more comes than
+  // is done.
   void TakeLate(std::vector<Item>* late) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     late->clear();
-    auto turned_away = std::exchange(turned_away_, {});
-    if (closed_) return;  // Nobody needs room.
+    Counts turned_away = std::exchange(turned_away_, {});
     const SteadyTime now = options_.now();
+    // When it is closed nobody needs room.
+    if (turned_away == Counts{} || closed_ || !delay_.Stands(now)) return;
     late_retry_ = delay_.RetryIn(GroupsAhead(), now);
+    std::array<SteadyTime, kImportances> late_before;
+    for (int i = 0; i < kImportances; ++i)
+      late_before[i] = delay_.LateBefore(ShareOf(static_cast<Importance>(i)), now);
     std::size_t left = waiting_.size() - TwoGroups();
     std::erase_if(waiting_, [&](const Entry& each) {
       if (left == 0) return false;
       --left;
-      if (!delay_.IsLate(each.came, ShareOf(each.importance), now)) return false;
-      const auto for_whom =
-          std::find_if(turned_away.begin() + static_cast<int>(each.importance), turned_away.end(),
-                       [](std::size_t count) { return count > 0; });
-      if (for_whom == turned_away.end()) return false;
+      const int importance = static_cast<int>(each.importance);
+      const auto for_whom = std::find_if(turned_away.begin() + importance, turned_away.end(),
+                                         [](std::size_t count) { return count > 0; });
+      if (for_whom == turned_away.end() || each.came >= late_before[importance]) return false;
       --*for_whom;
       late->push_back(each.item);
       bytes_ -= each.bytes;
@@ -150,12 +155,13 @@ class LaneInbox {
     });
   }
 
-  // How many of the newest items are two groups.
+  // How many of the newest items are two groups, or a little more.
   std::size_t TwoGroups() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     std::size_t items = 0, bytes = 0;
     while (items < std::min(waiting_.size(), 2 * options_.group_items_max) &&
            bytes < 2 * options_.group_bytes_max) {
-      bytes += waiting_[waiting_.size() - ++items].bytes;
+      // One that is larger than a group is a group.
+      bytes += std::min(waiting_[waiting_.size() - ++items].bytes, options_.group_bytes_max);
     }
     return items;
   }
@@ -198,7 +204,7 @@ class LaneInbox {
   std::size_t bytes_ ABSL_GUARDED_BY(mutex_) = 0;
   QueueDelay delay_ ABSL_GUARDED_BY(mutex_);
   // By importance, since the last Take.
-  std::array<std::size_t, 3> turned_away_ ABSL_GUARDED_BY(mutex_) = {};
+  Counts turned_away_ ABSL_GUARDED_BY(mutex_) = {};
   absl::Duration late_retry_ ABSL_GUARDED_BY(mutex_);
   uint32_t refused_ ABSL_GUARDED_BY(mutex_) = 0;
   bool closed_ ABSL_GUARDED_BY(mutex_) = false;

@@ -63,10 +63,15 @@ class QueueDelay {
     return std::clamp(Expected(groups_ahead, now), kRetryMin, kRetryMax);
   }
 
-  // Whether what came then, and still waits, has waited for too long: the queue stands, and what
-  // comes now would be refused if it had to wait for as long.
-  bool IsLate(SteadyTime came, double share, SteadyTime now) const {
-    return Stands(now) && now - came + group_time_ > share * WaitMax();
+  // Whether the queue has not been empty for so long that it is no burst.
+  bool Stands(SteadyTime now) const {
+    return now - standing_since_ >= std::max(kBurst, kGroupsMax * group_time_);
+  }
+
+  // What came before then, and still waits, would wait longer than is allowed while the queue
+  // stands, even if it were in the next group.
+  SteadyTime LateBefore(double share, SteadyTime now) const {
+    return now + group_time_ - share * WaitMax();
   }
 
  private:
@@ -82,9 +87,6 @@ class QueueDelay {
   static constexpr absl::Duration kRetryMax = absl::Seconds(5);
 
   absl::Duration WaitMax() const { return std::max(kWaitMin, kGroupsMax * group_time_); }
-  bool Stands(SteadyTime now) const {
-    return now - standing_since_ >= std::max(kBurst, kGroupsMax * group_time_);
-  }
 
   bool busy_ = false;
   bool known_ = false;

@@ -23,20 +23,6 @@ LaneInboxOptions InboxOf(LaneInboxOptions inbox) {
   return inbox;
 }
 
-// Ends of tasks and sessions are let in when nothing else is, and messages last.
-struct ImportanceOf {
-  Importance operator()(const v1::CompleteTaskRequest&) const { return Importance::kHigh; }
-  Importance operator()(const v1::FailTaskRequest&) const { return Importance::kHigh; }
-  Importance operator()(const v1::CancelTaskRequest&) const { return Importance::kHigh; }
-  Importance operator()(const v1::StopSessionRequest&) const { return Importance::kHigh; }
-  Importance operator()(const v1::FailSessionRequest&) const { return Importance::kHigh; }
-  Importance operator()(const v1::AppendMessagesRequest&) const { return Importance::kLow; }
-  template <class Request>
-  Importance operator()(const Request&) const {
-    return Importance::kNormal;
-  }
-};
-
 // It caches nothing: it seldom gets the same session twice.
 LockQueueOptions LockQueueOf(const LaneOptions& options) {
   CommitterOptions committer = CommitterOf(options);
@@ -62,10 +48,12 @@ Lane::Lane(const LaneOptions& options, WorkflowCatalog& catalog, DatabaseClock& 
 Lane::~Lane() { Drain(); }
 
 absl::Status Lane::Submit(Submission* submission) {
-  const std::size_t bytes = std::visit([](const auto& request) { return request.ByteSizeLong(); },
-                                       submission->command.request);
-  return inbox_.Push(submission, bytes, submission->deadline.time,
-                     std::visit(ImportanceOf(), submission->command.request));
+  return std::visit(
+      [&](const auto& request) {
+        return inbox_.Push(submission, request.ByteSizeLong(), submission->deadline.time,
+                           ImportanceOf(request.GetDescriptor()));
+      },
+      submission->command.request);
 }
 
 void Lane::Drain() {

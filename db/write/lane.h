@@ -51,9 +51,11 @@ class Lane {
   // (OVERLOADED, DRAINING) means that it was not accepted.
   absl::Status Submit(Submission* submission);
 
-  // OVERLOADED: nothing with this deadline would be accepted now.
-  absl::Status Check(SteadyTime deadline) { return inbox_.Check(deadline); }
-  void TurnedAway() { inbox_.TurnedAway(); }
+  // OVERLOADED: nothing of this deadline and importance would be accepted now.
+  absl::Status Check(SteadyTime deadline, Importance importance) {
+    return inbox_.Check(deadline, importance);
+  }
+  void TurnedAway(Importance importance) { inbox_.TurnedAway(importance); }
 
   // Accepts no more, and waits until all that waited are done.
   void Drain();

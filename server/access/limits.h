@@ -19,7 +19,8 @@ namespace sessiond::access {
 struct Limits {
   // On average; as many again may come at once after a pause of a second.
   int64_t calls_per_second = 100'000;
-  // With calls in flight on them, watches too. Over HTTP each call in flight has one of its own.
+  // With calls in flight on them, watches too. Over HTTP each call in flight has one of its own;
+  // those of a unix socket are one.
   int64_t connections = 10'000;
   // Without watches.
   int64_t calls_in_flight = 10'000;

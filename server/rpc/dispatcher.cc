@@ -36,7 +36,8 @@ Dispatcher::Dispatcher(std::vector<Method> methods, Gate* gate, Metrics& metrics
     const bool changes =
         method.stream == nullptr && method.descriptor->options().idempotency_level() !=
                                         google::protobuf::MethodOptions::NO_SIDE_EFFECTS;
-    rows_.push_back({&method, &metrics.Method(service, name), changes});
+    rows_.push_back({&method, &metrics.Method(service, name), changes,
+                     db::ImportanceOf(method.descriptor->input_type())});
     by_path_.emplace(absl::StrCat("/", service, "/", name), &rows_.back());
   }
 }
@@ -72,7 +73,8 @@ absl::Status Dispatcher::Call::Admit(const Caller& caller, db::Deadline deadline
     admission_ = dispatcher_.gate_->Admit(caller, row_.method->descriptor, bytes);
   if (!admission_.status.ok()) return admission_.status;
   if (row_.changes) {
-    if (absl::Status refused = dispatcher_.capacity_(deadline.time); !refused.ok()) return refused;
+    absl::Status refused = dispatcher_.capacity_(deadline.time, row_.importance);
+    if (!refused.ok()) return refused;
   }
   info_.asker.deadline = deadline;
   info_.TakePrincipal(admission_.principal);

@@ -22,6 +22,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "db/base/asker.h"
+#include "db/base/importance.h"
 #include "google/rpc/status.pb.h"
 #include "server/ops/journal.h"
 #include "server/ops/metrics.h"
@@ -43,18 +44,18 @@ class Dispatcher {
     MethodMetrics* metrics;
     // A unary call that changes something.
     bool changes;
+    db::Importance importance;
 
     bool streams() const { return method->stream != nullptr; }
   };
 
-  // OVERLOADED: a change with this deadline would not be accepted now. Asked before a change is
-  // parsed.
-  using Capacity = std::function<absl::Status(SteadyTime deadline)>;
+  // OVERLOADED: such a change would not be accepted now. Asked before a change is parsed.
+  using Capacity = std::function<absl::Status(SteadyTime deadline, db::Importance importance)>;
 
   // `gate`: null, in tests: everybody may do everything. REQUIRES: all outlive the dispatcher.
   Dispatcher(
       std::vector<Method> methods, Gate* gate, Metrics& metrics, Journal& journal,
-      Capacity capacity = [](SteadyTime) { return absl::OkStatus(); });
+      Capacity capacity = [](SteadyTime, db::Importance) { return absl::OkStatus(); });
 
   // One for each method.
   const std::vector<Row>& rows() const { return rows_; }
