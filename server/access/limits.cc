@@ -45,7 +45,7 @@ absl::StatusOr<Usage::Held> Usage::Admit(const Limits& limits, Share share, Stea
   if (!share.connection.empty() && std::ssize(connections_) >= limits.connections &&
       !connections_.contains(share.connection)) {
     return RateLimited("connections", limits.connections, "connections with calls in flight",
-                       watches_ > 0 ? kTryWatchAgain : kTryAgain);
+                       2 * watches_ > std::ssize(connections_) ? kTryWatchAgain : kTryAgain);
   }
   const absl::Duration interval = absl::Seconds(1) / limits.calls_per_second;
   const SteadyTime due = std::max(due_, now) + interval;
