@@ -30,6 +30,7 @@
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "absl/time/clock.h"
+#include "db/base/failpoint.h"
 #include "db/base/sha256.h"
 #include "db/connection/connection.h"
 
@@ -515,6 +516,7 @@ absl::Status EmbeddedPostgres::InitCluster() {
   if (!ended.ok()) return ended.status();
   if (*ended != 0) return Failed("initdb failed");
 
+  Reached(Failpoint::kClusterMade);
   if (rename(unborn.c_str(), Path("data").c_str()) != 0) return Errno("rename " + unborn);
   const int dir = open(options_.data_dir.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (dir >= 0) {
@@ -583,6 +585,7 @@ absl::Status EmbeddedPostgres::MakeDatabase() {
   auto results = (*connection)->Trip(deadline_);
   if (!results.ok()) return results.status();
   if ((*results)[0].rows() == 1) return absl::OkStatus();
+  Reached(Failpoint::kClusterStarted);
   return (*connection)->Execute("CREATE DATABASE sessiond", deadline_);
 }
 

@@ -8,6 +8,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
 #include "absl/time/clock.h"
+#include "db/base/failpoint.h"
 #include "db/base/sha256.h"
 #include "db/connection/sql_error.h"
 #include "db/migrations/migrations.h"
@@ -291,8 +292,10 @@ absl::StatusOr<bool> Step(Connection& connection, const MigrateOptions& options,
   if (absl::Status begun = connection.Execute(kBegin, deadline); !begun.ok()) return begun;
   absl::StatusOr<bool> applied = ApplyNext(connection, options, deadline);
   const bool commit = applied.ok() && *applied;
+  if (commit) Reached(Failpoint::kMigrationApplied);
   absl::Status ended = connection.Execute(commit ? "COMMIT" : "ROLLBACK", deadline);
   if (applied.ok() && !ended.ok()) return ended;
+  if (commit) Reached(Failpoint::kMigrationCommitted);
   return applied;
 }
 

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "absl/container/flat_hash_set.h"
+#include "db/base/failpoint.h"
 #include "db/connection/sql_error.h"
 #include "db/write/link_trips.h"
 
@@ -113,6 +114,7 @@ absl::Status Committer::EndLocked(const CommitGroup& group) {
 }
 
 absl::Status Committer::Write(CommitGroup& group, Group submissions) {
+  Reached(Failpoint::kGroupDecided);
   const auto written = trips_->Write(group.Rows(), LastDeadline(submissions));
   if (!written.ok()) {
     if (ConnectionIsGone(written.status())) group.LeftInDoubt();
@@ -122,10 +124,12 @@ absl::Status Committer::Write(CommitGroup& group, Group submissions) {
     group.Refuse(written->defect);
     return absl::OkStatus();
   }
+  Reached(Failpoint::kGroupCommitted);
   group.Committed(written->time);
   options_.settings.primary->Acknowledged(group.positions());
   if (auto committed = group.TakeCommitted(); !committed.empty())
     options_.listener->on_committed(std::move(committed));
+  Reached(Failpoint::kGroupTold);
   return absl::OkStatus();
 }
 

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "absl/container/flat_hash_set.h"
+#include "db/base/failpoint.h"
 
 namespace sessiond::db {
 namespace {
@@ -82,7 +83,10 @@ void Serve(std::vector<Submission*>* group, LockQueue& lock_queue, Committer& co
     std::erase_if(*group, [&](const Submission* one) { return left.contains(one); });
     lock_queue.Add(blocked);
   }
-  for (Submission* submission : *group) submission->Done();
+  for (Submission* submission : *group) {
+    submission->Done();  // And may be gone.
+    if (submission != group->back()) Reached(Failpoint::kGroupAnswered);
+  }
 }
 
 }  // namespace sessiond::db

@@ -6,6 +6,7 @@
 
 #include "absl/time/clock.h"
 #include "db/base/coroutine.h"
+#include "db/base/failpoint.h"
 #include "server/watch/change.h"
 #include "state_machine/timestamps.h"
 
@@ -147,6 +148,7 @@ absl::Status HubFeeder::Fetch(const std::vector<Range>& ranges) {
   // With everything that any filter may look at, because it goes into the log.
   auto stored = Wait(polls_.GetEvents(ranges, db::Rewinding::kAll, kAppendedBytesMax));
   if (!stored.ok()) return stored.status();
+  Reached(Failpoint::kChangesRead);
   std::vector<ChangePtr> changes = ChangesOf(*std::move(stored));
   Measure(/*from_memory=*/false, changes);
   hub_.Fill(ranges, std::move(changes));

@@ -185,14 +185,15 @@ class Daemon:
         self.address = self.admin = None
         self._psql = []
 
-    def spawn(self, *options, listen="127.0.0.1:0", http_listen="127.0.0.1:0", before=(), stderr=None):
+    def spawn(self, *options, listen="127.0.0.1:0", http_listen="127.0.0.1:0", before=(), stderr=None,
+              program=BUILD / "server/sessiond"):
         """Starts it, on free ports unless told otherwise, and waits for nothing. `before`: the words
         in front of it."""
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [
                     *before,
-                    BUILD / "server/sessiond",
+                    program,
                     "serve",
                     f"--grpc-listen={listen}",
                     f"--http-listen={http_listen}",

@@ -85,14 +85,14 @@ class System:
         hosts = ",".join(["127.0.0.1"] * self._routes_each)
         return f"host={hosts} port={ports} user=sessiond dbname=sessiond sslmode=disable"
 
-    def start(self, number):
+    def start(self, number, **how):
         """Until it has started: what cuts its first connections ends it, and a service manager would
-        do so, too."""
+        do so, too. `how`: Daemon.spawn's."""
         daemon = self.daemons[number]
         give_up = time.monotonic() + PATIENCE_SECONDS
         while True:
             try:
-                daemon.start(f"--db-url={self._url(number)}").close()
+                daemon.start(f"--db-url={self._url(number)}", **how).close()
                 break
             except AssertionError:
                 if time.monotonic() > give_up:

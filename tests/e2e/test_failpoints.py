@@ -1,0 +1,117 @@
+"""Killed or frozen between two steps of which the second is then late, or never comes: at each place that
+the daemon names (db/base/failpoint.h), nothing that was acknowledged is lost, and nothing happens twice.
+"""
+
+import contextlib
+import itertools
+import os
+import random
+import signal
+import subprocess
+import time
+
+import pytest
+from cluster import Single
+from conftest import BUILD
+from hot_sessions import SETUP, Load
+from test_robustness import SOAK, System, await_progress, by_session
+from test_watch_random import Readers
+
+ARMED = BUILD / "tests/sessiond_failpoints"
+START = ["cluster-made", "cluster-started", "migration-applied", "migration-committed"]
+UNDER_LOAD = ["group-decided", "group-committed", "group-told", "group-answered", "changes-read"]
+# A place that is not reached in this time is not reached at all.
+PATIENCE_SECONDS = 60
+# While one daemon is frozen, the other one makes so many changes.
+MEANWHILE = 10
+WATCHES = 2
+
+
+def armed(point, at, signal_name):
+    return ["env", f"FAILPOINT={point}:{at}:{signal_name}"]
+
+
+def test_each_place_is_one_of_these():
+    names = subprocess.run(
+        [ARMED], env={**os.environ, "FAILPOINT": "names"}, stdout=subprocess.PIPE, text=True, check=True
+    ).stdout.split()
+    assert sorted(names) == sorted(START + UNDER_LOAD)
+
+
+@pytest.mark.parametrize("point", START)
+def test_a_start_that_is_killed_is_begun_again(own_daemon, point):
+    process = own_daemon.spawn(before=armed(point, 1, "kill"), program=ARMED)
+    assert process.wait(PATIENCE_SECONDS) == -signal.SIGKILL
+    client = own_daemon.start()
+    session = client.create()
+    assert client.call("GetSession", {"sessionId": session["sessionId"]}) == session
+
+
+def stopped(pid):
+    with open(f"/proc/{pid}/stat", encoding="ascii") as stat:
+        return stat.read().rpartition(")")[2].split()[0] == "T"
+
+
+class Blows:
+    """One daemon of two is armed, ends or stands still, and comes back."""
+
+    def __init__(self, system, load, chance):
+        self._system, self._load, self._chance = system, load, chance
+
+    def _await_changes(self, count):
+        wanted = self._load.acknowledged + count
+        await_progress(self._load, lambda: self._load.acknowledged >= wanted)
+
+    def strike(self, point, what):
+        number = self._chance.randrange(2)
+        at = self._chance.choice([1, 2, 20])
+        daemon = self._system.daemons[number]
+        daemon.kill()
+        self._system.start(number, before=armed(point, at, what), program=ARMED)
+        if point == "changes-read":
+            # Of the changes that the other one makes: what watches there comes over here.
+            self._system.daemons[1 - number].kill()
+            self._system.start(1 - number)
+        process = daemon.process
+        give_up = time.monotonic() + PATIENCE_SECONDS
+        while process.poll() is None and not stopped(process.pid):
+            self._load.check_alive()
+            assert time.monotonic() < give_up, f"{point} is not reached {at} times"
+            time.sleep(0.01)
+        if what == "kill":
+            assert process.returncode == -signal.SIGKILL
+            self._await_changes(1)
+            self._system.start(number)
+        else:
+            assert process.poll() is None, "it ended"
+            self._await_changes(MEANWHILE)
+            process.send_signal(signal.SIGCONT)
+        self._await_changes(MEANWHILE)
+        if not SOAK:
+            print(f"{self._load.acknowledged} acknowledged: {what} at {point}, {at}")
+
+
+@pytest.mark.alone  # Callers that do not get on for a minute fail it.
+def test_nothing_is_lost_or_done_twice(contract, tmp_path):
+    seed = int(os.environ.get("SESSIOND_TEST_SEED", random.SystemRandom().randrange(2**32)))
+    print(f"SESSIOND_TEST_SEED={seed}")
+    with contextlib.ExitStack() as stack:
+        database = Single()
+        stack.callback(database.remove)
+        system = System(contract, database, tmp_path, seed)
+        stack.callback(system.remove)
+        load = Load(contract, system.doors, seed)
+        readers = Readers(BUILD / "proto/sessiond.protoset", system, tmp_path, seed)
+        stack.callback(readers.end)
+        readers.begin([{"sessionIds": load.session_ids, "heartbeatInterval": "1s"}] * WATCHES)
+        readers.await_told(lambda told: all(each["bookmarked"] for each in told.values()))
+        load.start()
+        blows = Blows(system, load, random.Random(seed))
+        for what, point in [*itertools.product(("kill", "freeze"), UNDER_LOAD)] * (10 if SOAK else 1):
+            blows.strike(point, what)
+        load.stop()
+        due = load.read_all() - SETUP * len(load.session_ids)
+        told = readers.await_told(lambda told: all(len(each["changes"]) >= due for each in told.values()))
+        violations = load.check({f"watch {n}": by_session(each["changes"]) for n, each in told.items()})
+        print(", ".join(f"{count} {what}" for what, count in load.counts().items()))
+        assert not violations, "\n".join(str(violation) for violation in violations[:20])
