@@ -75,19 +75,29 @@ func TestACallWithoutADeadlineGetsTheClients(t *testing.T) {
 }
 
 func TestACallThatItsContextEndsSaysSo(t *testing.T) {
-	f := &fake{get: func(ctx context.Context, _ *sessiondv1.GetSessionRequest) (*sessiondv1.Session, error) {
+	longest, end := context.WithTimeout(t.Context(), time.Minute) // In place of the client's.
+	defer end()
+	ctx, cancel := context.WithCancelCause(longest)
+	cause := errors.New("nobody wants it")
+	f := &fake{get: func(ctx context.Context, request *sessiondv1.GetSessionRequest) (*sessiondv1.Session, error) {
+		switch request.GetSessionId() {
+		case "connects":
+			return &sessiondv1.Session{}, nil
+		case "is cancelled":
+			cancel(cause)
+		}
 		<-ctx.Done()
 		return nil, ctx.Err()
 	}}
 	client := f.serve(t, sessiond.WithTimeout(50*time.Millisecond))
+	if _, err := client.GetSession(longest, &sessiondv1.GetSessionRequest{SessionId: "connects"}); err != nil {
+		t.Fatal(err)
+	}
 	_, err := client.GetSession(t.Context(), &sessiondv1.GetSessionRequest{})
 	if !errors.Is(err, context.DeadlineExceeded) || status.Code(err) != codes.DeadlineExceeded {
 		t.Errorf("It was %v", err)
 	}
-	ctx, cancel := context.WithCancelCause(t.Context())
-	cause := errors.New("nobody wants it")
-	time.AfterFunc(30*time.Millisecond, func() { cancel(cause) })
-	_, err = client.GetSession(ctx, &sessiondv1.GetSessionRequest{})
+	_, err = client.GetSession(ctx, &sessiondv1.GetSessionRequest{SessionId: "is cancelled"})
 	if !errors.Is(err, context.Canceled) || !errors.Is(err, cause) || status.Code(err) != codes.Canceled {
 		t.Errorf("It was %v", err)
 	}
@@ -97,8 +107,9 @@ func TestACallThatItsContextEndsSaysSo(t *testing.T) {
 	if errors.Is(err, context.Canceled) || status.Code(err) != codes.Canceled {
 		t.Errorf("It was %v", err)
 	}
-	if n := len(f.seen()); n != 2 {
-		t.Errorf("There were %d attempts of two calls", n)
+	// The second may have ended before it was sent.
+	if n := len(f.seen()); n > 3 {
+		t.Errorf("There were %d attempts of three calls", n)
 	}
 }
 
