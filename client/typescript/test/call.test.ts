@@ -256,9 +256,15 @@ test("a daemon that comes late is found, and without one the last answer says wh
   const late = await new FakeServer().start();
   const port = Number(late.address.split(":")[1]);
   await late.stop();
-  const client = connect({ server: late.address, timeoutMs: 20_000 });
-  const gone = await refused(client.getSession({ sessionId: "s1" }, { timeoutMs: 1000 }), UnavailableError);
+  // Tried again once, a second before the deadline at the latest: the next pause would be too long.
+  const patience = { timeoutMs: 3000, backoffInitialMs: 2000, backoffMaxMs: 4000 };
+  let retries = 0;
+  const hopeless = connect({ server: late.address, ...patience, onEvent: ({ type }) => type === "retry" && retries++ });
+  const gone = await refused(hopeless.getSession({ sessionId: "s1" }), UnavailableError);
   assert.match(gone.message, /ECONNREFUSED/);
+  assert.equal(retries, 1);
+  hopeless.close();
+  const client = connect({ server: late.address, timeoutMs: 20_000 });
   const call = client.getSession({ sessionId: "s1" });
   const again = new FakeServer();
   t.after(() => again.stop());
