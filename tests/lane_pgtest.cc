@@ -767,8 +767,9 @@ TEST(Lane, BackendsKilledAtRandomLoseNothingAndDoubleNothing) {
   std::vector<std::string> sessions;
   for (int i = 0; i < 8; ++i) sessions.push_back(NewSessionIn(*store, "interview").session_id());
 
-  constexpr int kCallers = 12, kEach = 60;
-  std::atomic<int> at_work = kCallers, sent = 0, acknowledged = 0, refused = 0;
+  // They go on until the lanes were killed so often, however fast the machine is.
+  constexpr int kCallers = 12, kEach = 60, kKills = 10;
+  std::atomic<int> at_work = kCallers, sent = 0, acknowledged = 0, refused = 0, kills = 0;
   std::mutex mutex;
   // Whose change was answered first with this revision of this session.
   std::map<std::pair<std::string, int>, std::string> answered;
@@ -776,7 +777,7 @@ TEST(Lane, BackendsKilledAtRandomLoseNothingAndDoubleNothing) {
   for (int caller = 0; caller < kCallers; ++caller) {
     callers.emplace_back([&, caller] {
       std::mt19937_64 random(seed + static_cast<uint64_t>(caller));
-      for (int i = 0; i < kEach; ++i) {
+      for (int i = 0; i < kEach || kills < kKills; ++i) {
         // One in three creates. One in three has no id of its own; the others are sent again, to
         // either daemon, until they are answered.
         const bool creates = random() % 3 == 0;
@@ -811,7 +812,6 @@ TEST(Lane, BackendsKilledAtRandomLoseNothingAndDoubleNothing) {
     });
   }
   std::mt19937_64 random(seed);
-  int kills = 0;
   const auto connection = database.Connect();
   // Ever more rarely, so that on a machine of any speed something gets done between two of them.
   for (uint64_t pause_max = 60'000; at_work > 0; pause_max += 1'000) {
@@ -821,7 +821,6 @@ TEST(Lane, BackendsKilledAtRandomLoseNothingAndDoubleNothing) {
   }
   for (std::thread& caller : callers) caller.join();
   EXPECT_EQ(acknowledged, sent) << "seed " << seed;
-  EXPECT_GE(kills, 10);
 
   const auto count = EventsByRequest(database);
   int found = 0;
