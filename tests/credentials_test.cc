@@ -39,19 +39,18 @@ std::shared_ptr<grpc::ServerCredentials> Serving(const Issued& own,
   return grpc::SslServerCredentials(options);
 }
 
-absl::Status Ask(const std::shared_ptr<grpc::Channel>& channel,
-                 absl::Duration timeout = absl::Seconds(10)) {
+absl::Status Ask(const std::shared_ptr<grpc::Channel>& channel, const CallOptions& options = {}) {
   v1::GetSessionRequest request;
   request.set_session_id("s1");
-  return SessionClient(channel, {.timeout = timeout}).GetSession(request).status();
+  return SessionClient(channel, options).GetSession(request).status();
 }
 
 // Makes the channel and one call; what either says.
 absl::Status Try(const std::string& server, const Credentials& credentials,
-                 absl::Duration timeout = absl::Seconds(10)) {
+                 const CallOptions& options = {}) {
   const auto channel = MakeChannel(server, credentials);
   if (!channel.ok()) return channel.status();
-  return Ask(*channel, timeout);
+  return Ask(*channel, options);
 }
 
 class CredentialsTest : public testing::Test {
@@ -74,8 +73,9 @@ TEST_F(CredentialsTest, AnotherAuthoritysIsNot) {
   const Authority other("Another authority");
   FakeServer server("127.0.0.1:0", Serving(authority_.Issue({})));
   for (const std::string& ca : {other.file(), std::string()}) {
-    EXPECT_FALSE(
-        Try(server.Address(), {.tls = TlsOptions{.ca_file = ca}}, absl::Milliseconds(300)).ok())
+    EXPECT_FALSE(Try(server.Address(), {.tls = TlsOptions{.ca_file = ca}},
+                     {.timeout = absl::Milliseconds(300)})
+                     .ok())
         << ca;
   }
   EXPECT_THAT(server.door.Authorizations(), SizeIs(0));
@@ -84,7 +84,7 @@ TEST_F(CredentialsTest, AnotherAuthoritysIsNot) {
 TEST_F(CredentialsTest, TheNameOfTheCertificateIsThatOfTheAddressUnlessAnotherIsSaid) {
   FakeServer server("127.0.0.1:0", Serving(authority_.Issue({.names = "DNS:sessiond.test"})));
   TlsOptions tls{.ca_file = authority_.file()};
-  EXPECT_FALSE(Try(server.Address(), {.tls = tls}, absl::Milliseconds(300)).ok());
+  EXPECT_FALSE(Try(server.Address(), {.tls = tls}, {.timeout = absl::Milliseconds(300)}).ok());
   tls.server_name = "sessiond.test";
   const absl::Status status = Try(server.Address(), {.tls = tls});
   EXPECT_TRUE(status.ok()) << status;
@@ -94,7 +94,7 @@ TEST_F(CredentialsTest, ACertificateOfTheClientsIsShown) {
   const Authority other("Another authority");
   FakeServer server("127.0.0.1:0", Serving(authority_.Issue({}), &authority_));
   TlsOptions tls{.ca_file = authority_.file()};
-  EXPECT_FALSE(Try(server.Address(), {.tls = tls}, absl::Milliseconds(300)).ok());
+  EXPECT_FALSE(Try(server.Address(), {.tls = tls}, {.timeout = absl::Milliseconds(300)}).ok());
   const Issued mine = authority_.Issue({.names = "DNS:client.test"});
   tls.cert_file = mine.cert_file;
   tls.key_file = mine.key_file;
@@ -227,9 +227,10 @@ TEST_F(CredentialsTest, AFunctionThatHasNoTokenFailsTheCallWithItsReason) {
            {"", "What get_token returned holds no token"},
            {"secret one", "What get_token returned holds more than a token"},
            {"secret\r\nx-evil: 1", "What get_token returned holds more than a token"}}) {
+    // Not tried again: a pause would be longer than the deadline.
     const absl::Status status =
         Try(server.Address(), {.get_token = [answer = answer] { return answer; }},
-            absl::Milliseconds(200));
+            {.backoff_initial = absl::Minutes(1)});
     EXPECT_TRUE(absl::IsUnavailable(status)) << status;
     EXPECT_THAT(std::string(status.message()), AllOf(HasSubstr(reason), Not(HasSubstr("secret"))));
   }

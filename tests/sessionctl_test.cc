@@ -1030,9 +1030,11 @@ std::pair<Outcome, absl::Duration> RunAndStep(const std::string& environment,
 TEST_F(SessionctlTest, ATimeoutEndsAlthoughTheWallClockIsSetBack) {
   const std::string environment = absl::StrCat("SESSIOND_SERVER=", server_.Address());
   const auto first_retry = [this] { server_.sessions.AwaitRequests(1); };
-  server_.sessions.RefuseNext(Refusal(v1::DRAINING, "Going down"), 1000);
+  // For a second pause there is no time left, but for a second attempt there is.
+  server_.sessions.RefuseNext(
+      Refusal(v1::DRAINING, "Going down").RetryAfter(absl::Milliseconds(1200)), 1000);
   const auto [back, took] =
-      RunAndStep(environment, "session pause s1 --timeout 1s", absl::Hours(-1), first_retry);
+      RunAndStep(environment, "session pause s1 --timeout 2s", absl::Hours(-1), first_retry);
   EXPECT_EQ(back.exit_code, 64 + 14) << back.err;
   EXPECT_LT(took, absl::Seconds(5));
 }
