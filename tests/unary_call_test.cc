@@ -162,7 +162,7 @@ class UnaryCallTest : public testing::Test {
 };
 
 TEST_F(UnaryCallTest, ARequestThatDoesNotComeEndsInItsTime) {
-  Start({.request = absl::Milliseconds(100)});
+  Start({.request = absl::Milliseconds(500)});
   for (const bool with_message : {false, true}) {
     LooseCall call(channel_, "GetSession");
     // Without its end it is not all there either.
@@ -171,7 +171,7 @@ TEST_F(UnaryCallTest, ARequestThatDoesNotComeEndsInItsTime) {
     }
     const grpc::Status status = call.Finish();
     EXPECT_EQ(status.error_code(), grpc::StatusCode::DEADLINE_EXCEEDED);
-    EXPECT_THAT(status.error_message(), HasSubstr("within 100ms"));
+    EXPECT_THAT(status.error_message(), HasSubstr("within 500ms"));
   }
   EXPECT_EQ(Counted("DeadlineExceeded"), 2);
 }
@@ -254,10 +254,13 @@ TEST_F(UnaryCallTest, TooManyUnreadRepliesRefuseFurtherLargeOnesAndNoSmallOnes) 
 }
 
 TEST_F(UnaryCallTest, UnreadRepliesMakeRoomWhenTheyAreScarce) {
-  Start({.reply_when_scarce = absl::Milliseconds(100)});
+  // Long enough for the replies to become too many.
+  Start({.reply_when_scarce = absl::Seconds(1)});
   service_.reply_bytes = 4'000'000;
   std::deque<LooseCall> calls;
+  const SteadyTime end = SteadyTime::Now() + kPatience / 2;
   while (Counted("ResourceExhausted") == 0) {
+    ASSERT_LT(SteadyTime::Now(), end);
     LooseCall& call = calls.emplace_back(channel_, "GetSession");
     ASSERT_TRUE(call.Write(Request()) && call.WritesDone());
   }
