@@ -178,7 +178,7 @@ TEST_F(DrainTest, StreamsThatNobodyReadsHoldItUpNoLongerThanTheGrace) {
     streams.push_back(stub->WatchSessions(&context, {}));
     ASSERT_TRUE(streams.back()->Read(&response));
   }
-  EXPECT_LT(Stop(absl::Seconds(2)), absl::Seconds(2));
+  EXPECT_LT(Stop(absl::Seconds(2)), absl::Seconds(3));
   for (const auto& stream : streams) {
     while (stream->Read(&response)) continue;
     EXPECT_EQ(stream->Finish().error_code(), grpc::StatusCode::UNAVAILABLE);
