@@ -8,23 +8,17 @@ import pathlib
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
 
+from ports import free_port
 from processes import as_user, descendants
 
 BIN = max(pathlib.Path("/usr/lib/postgresql").glob("*/bin"))
 # PostgreSQL refuses to run as root; Debian's package has a user for it.
 USER = pwd.getpwnam("postgres") if os.getuid() == 0 else pwd.getpwuid(os.getuid())
 START_SECONDS = 60
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def runs(pid):

@@ -16,6 +16,7 @@ import time
 import pytest
 from certificates import Authority
 from conftest import ROOT, Daemon
+from ports import free_port
 from tokens import hash_of
 
 PAGE = (ROOT / "docs/proxies.md").read_text()
@@ -30,12 +31,6 @@ def block(language):
     """The one block of the page in this language."""
     (text,) = re.findall(rf"^```{language}\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
     return text
-
-
-def free_port():
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        return listening.getsockname()[1]
 
 
 def listens(port):
