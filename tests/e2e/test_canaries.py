@@ -8,7 +8,9 @@ that it is taken, among what is refused, too long, cut off. A field that is new 
 import base64
 import json
 import re
+import secrets
 import ssl
+import string
 import urllib.error
 import urllib.request
 import uuid
@@ -61,6 +63,8 @@ LOGGED = {
     "statuses.name": "no name of a status",
 }
 
+CHARACTERS = string.ascii_lowercase + string.digits
+
 
 class Canaries:
     """Words that are said once, and where."""
@@ -74,7 +78,8 @@ class Canaries:
 
     def new(self, *where):
         """A word of letters and digits."""
-        return self.add("cnry" + uuid.uuid4().hex[:16], *where)
+        # Of so many characters that no two are alike as far as they are known by it.
+        return self.add("cnry" + "".join(secrets.choice(CHARACTERS) for _ in range(16)), *where)
 
     def new_id(self, *where):
         return self.add(str(uuid.uuid4()), *where)
