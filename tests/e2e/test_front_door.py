@@ -86,9 +86,15 @@ def test_no_more_connections_than_there_may_be(own_daemon):
     client = own_daemon.start("--connections-max=20")
     session = client.create()
     peers = []
-    while is_served(own_daemon):
+    # A connection that is_served has just closed, and the daemon's own call, take a place for a moment.
+    full_since = None
+    while full_since is None or time.monotonic() - full_since < 0.3:
+        if not is_served(own_daemon):
+            full_since = full_since or time.monotonic()
+            continue
+        full_since = None
         peer = Peer(own_daemon.address)
-        if not peer.closed:  # The connection that is_served has just closed may have been the last to fit.
+        if not peer.closed:
             peers.append(peer)
     assert len(peers) in (18, 19)  # The daemon's own call may have been one.
     assert own_daemon.metric("sessiond_connections") in (19, 20)
