@@ -341,8 +341,9 @@ def test_heartbeats_keep_a_watch_by_http_alive_and_come_at_once(proxy, web):
             break
     times, kinds = zip(*came)
     assert kinds == ("bookmark",) + ("heartbeat",) * (len(kinds) - 1)
-    assert times[0] < 1
-    assert max(later - earlier for earlier, later in zip(times, times[1:])) < 2
+    # A proxy that kept some back would bring them together, or at the end.
+    assert times[0] < 5
+    assert max(later - earlier for earlier, later in zip(times, times[1:])) < IDLE_SECONDS
 
 
 def test_a_watch_by_http_that_is_cut_has_no_end_and_can_be_resumed(web):
