@@ -892,7 +892,9 @@ def test_pages_are_stable_while_others_create(client, namespace, order):
     stop = threading.Event()
 
     def create():
-        while not stop.is_set():
+        for _ in range(300):  # Not for ever: the list goes on for as long as it is outrun.
+            if stop.is_set():
+                break
             client.create(namespace=namespace, ownerId="b")
 
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
