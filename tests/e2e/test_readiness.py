@@ -89,10 +89,14 @@ def out_of(application, control, hog):
     """Ends the connections of an application, and takes their places before it does."""
     there = f"FROM pg_stat_activity WHERE application_name = '{application}'"
 
-    def gone():
-        control.run(f"SELECT pg_terminate_backend(pid) {there}")
+    def taken():
         hog.fill()
         return control.run(f"SELECT count(*) {there}") == ["0"]
+
+    def gone():
+        control.run(f"SELECT pg_terminate_backend(pid) {there}")
+        # One that ends is out of sight before its place is free.
+        return taken() and taken()
 
     until(gone, f"{application} is still connected")
 
