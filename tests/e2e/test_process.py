@@ -77,7 +77,7 @@ def test_a_start_is_given_up_while_postgresql_starts(own_daemon):
     until((own_daemon.data / "data/postmaster.pid").exists, "PostgreSQL did not begin")
     process.terminate()
     assert process.wait(PATIENCE_SECONDS) == 0
-    assert processes(of=own_daemon.data) == []
+    until(lambda: processes(of=own_daemon.data) == [], "a process of PostgreSQL is left")
 
 
 def test_a_start_that_waits_for_a_silent_database_is_given_up(own_daemon):
