@@ -48,18 +48,19 @@ def pattern_of(answer, ids):
 
 
 @pytest.mark.parametrize("program", ["sessionctl", "grpcurl"])
-def test_what_the_readme_shows_is_what_happens(daemon, program):
+def test_what_the_readme_shows_is_what_happens(own_daemon, program):
     path = f"{BUILD / 'client'}:{os.environ['PATH']}"
     if not shutil.which(program, path=path):
         pytest.skip(f"{program} is not on the PATH")
-    environment = {**os.environ, "PATH": path, "SESSIOND_SERVER": daemon.address, "NO_COLOR": "1"}
+    own_daemon.start()  # Lists show what is created here, and nothing else.
+    environment = {**os.environ, "PATH": path, "SESSIOND_SERVER": own_daemon.address, "NO_COLOR": "1"}
     blocks = [block for block in console_blocks() if block[0][0].startswith(program)]
     assert blocks
     ids = {}
     for command, expected in (pair for block in blocks for pair in block):
         for shown in re.findall(ID, command):
             command = command.replace(shown, ids.setdefault(shown, shown))
-        typed = command.replace("localhost:7377", daemon.address)
+        typed = command.replace("localhost:7377", own_daemon.address)
         answer = subprocess.run(
             ["bash", "-c", typed],
             env=environment,
