@@ -106,7 +106,10 @@ class RetriesTest {
 
   @Test
   void theDeadlineCoversTheRetries() {
-    for (int i = 0; i < 100; i++) daemon.answers(BUSY);
+    // For a third pause there is no time left, but for a third attempt there is.
+    StatusRuntimeException busy =
+        refusal(Status.Code.UNAVAILABLE, "LOCK_TIMEOUT", "TEMPORARY", retryAfter(Duration.ofMillis(1100)));
+    for (int i = 0; i < 100; i++) daemon.answers(busy);
     long start = System.nanoTime();
     SessiondException thrown =
         assertThrows(
@@ -114,7 +117,7 @@ class RetriesTest {
             () ->
                 client
                     .sessions()
-                    .withTimeout(Duration.ofSeconds(2))
+                    .withTimeout(Duration.ofSeconds(3))
                     .pauseSession(r -> r.setSessionId("s")));
     assertEquals(ErrorReason.LOCK_TIMEOUT, thrown.reason());
     assertTrue(System.nanoTime() - start < 10e9);
