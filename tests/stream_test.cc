@@ -8,6 +8,7 @@
 #include <memory>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "absl/synchronization/notification.h"
 #include "absl/time/clock.h"
@@ -54,6 +55,10 @@ class FakeService {
     v1::WatchSessionsResponse response;
     response.mutable_bookmark();
     response.set_resume_token(std::string(flood_bytes, 'x'));
+    for (const Onward onward : onwards) {
+      co_await stream.Write("", response, onward);
+      threads.push_back(std::this_thread::get_id());
+    }
     while (co_await stream.Write(response) && flood_bytes > 0) ++written;
     while (!stream.over() && !stream.draining()) co_await stream.news()->signal.Wait();
     if (stream.over()) left.Notify();
@@ -66,6 +71,9 @@ class FakeService {
   int refused_line = 0;
   // When not 0, watchers are written to without end.
   std::size_t flood_bytes = 0;
+  // What watchers are told first, one for each, and on which thread the watch then went on.
+  std::vector<Onward> onwards;
+  std::vector<std::thread::id> threads;
   std::atomic<int> written = 0;
   absl::Notification left;
 };
@@ -139,6 +147,20 @@ TEST_F(StreamTest, EveryMessageIsAnsweredInItsTurn) {
   const grpc::Status status = stream->Finish();
   EXPECT_TRUE(status.ok()) << status.error_message();
   EXPECT_THAT(metrics_.Text(), HasSubstr("grpc_server_handled_total{grpc_code=\"OK\""));
+}
+
+// A watch that is behind does not change threads for each message: it would fall further behind.
+TEST_F(StreamTest, MessagesThatFollowEachOtherAreWrittenOnOneThread) {
+  service_.onwards = {Onward::kNow, Onward::kWithNext, Onward::kWithNext, Onward::kNow};
+  const auto stream = Watch();
+  v1::WatchSessionsResponse response;
+  for (int i = 0; i < 5; ++i) ASSERT_TRUE(stream->Read(&response));
+  context_.TryCancel();
+  ASSERT_TRUE(service_.left.WaitForNotificationWithTimeout(kPatience));
+  const auto& threads = service_.threads;
+  EXPECT_EQ(threads[0], threads[3]);
+  EXPECT_EQ(threads[1], threads[2]);
+  EXPECT_NE(threads[0], threads[1]);
 }
 
 TEST_F(StreamTest, ARefusedMessageEndsTheStreamWithItsReason) {
