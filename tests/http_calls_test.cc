@@ -589,6 +589,22 @@ TEST_F(HttpCallsTest, ACallWhoseCallerLeavesHearsOfIt) {
   EXPECT_TRUE(Eventually([&] { return service_.departures == 1; }));
 }
 
+TEST_F(HttpCallsTest, ACallIsAnsweredAtItsDeadlineWhateverItsHandlerDoes) {
+  service_.hangs = true;
+  Caller caller = NewCaller();
+  caller.Send(absl::StrCat("POST ", kGetSession,
+                           " HTTP/1.1\r\nContent-Type: application/json\r\nConnect-Timeout-Ms: "
+                           "200\r\nContent-Length: ",
+                           kAsk.size(), "\r\n\r\n", kAsk));
+  const Caller::Answer answer = caller.Hear();
+  EXPECT_EQ(answer.status, 504);
+  EXPECT_THAT(answer.body, HasSubstr("deadline_exceeded"));
+  // The handler may not have ended: further calls of this caller take another connection.
+  EXPECT_THAT(answer.head, HasSubstr("Connection: close\r\n"));
+  EXPECT_TRUE(caller.Ended());
+  EXPECT_TRUE(Eventually([&] { return service_.departures == 1; }));
+}
+
 TEST_F(HttpCallsTest, RefusalsHaveTheirDetails) {
   service_.refusal = Refusal(v1::RATE_LIMITED, "Too fast.").RetryAfter(absl::Milliseconds(1200));
   Caller caller = NewCaller();

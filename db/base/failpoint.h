@@ -4,11 +4,6 @@
 // nothing can arm them.
 #pragma once
 
-#include <array>
-#include <cstddef>
-
-#include "absl/strings/string_view.h"
-
 namespace sessiond {
 
 enum class Failpoint {
@@ -20,27 +15,17 @@ enum class Failpoint {
   kMigrationApplied,
   // A migration is committed.
   kMigrationCommitted,
-  // A lane has decided a group, and has sent nothing of it.
+  // A lane has decided a group, and has sent no change of it.
   kGroupDecided,
   // PostgreSQL has said that a group is committed; nobody else knows.
   kGroupCommitted,
-  // Watches and the lane's cache have the group; none of its callers is answered.
+  // The lane's cache has the group, and the watches' feeder; none of its callers is answered.
   kGroupTold,
-  // The first of several callers of a group is answered.
+  // A caller is answered, and another one of its group is not.
   kGroupAnswered,
   // Changes that other daemons have made are read; no watch has been told of them.
   kChangesRead,
 };
-
-inline constexpr std::array<absl::string_view, 9> kFailpointNames = {
-    "cluster-made",        "cluster-started", "migration-applied",
-    "migration-committed", "group-decided",   "group-committed",
-    "group-told",          "group-answered",  "changes-read",
-};
-
-inline absl::string_view NameOf(Failpoint point) {
-  return kFailpointNames[static_cast<std::size_t>(point)];
-}
 
 void Reached(Failpoint point);
 

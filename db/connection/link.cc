@@ -87,7 +87,7 @@ absl::Status Link::Connect(SteadyTime deadline) {
 }
 
 void Link::Lost(const absl::Status& why) {
-  held_ = {};
+  Close();
   const bool is_news = lost_since_ == SteadyTime::InfiniteFuture();
   if (is_news) lost_since_ = SteadyTime::Now();
   if (options_.quiet || (!is_news && SqlStateOf(why) == SqlStateOf(why_))) return;  // Was logged.
@@ -141,6 +141,15 @@ absl::Status Link::TakeAnswer(const Result& answer, const Result* positions, con
   return primary_.Weigh(state, before, options_.writes);
 }
 
+void Link::LimitStatements(SteadyTime until, absl::Duration usual) {
+  const absl::Duration left = until - SteadyTime::Now();
+  if (left >= usual) return;
+  Params timeout;
+  timeout.AddText(absl::StrCat(std::max<int64_t>(1, absl::ToInt64Milliseconds(left))));
+  held_.connection->Queue(kLimitStatements, std::move(timeout));
+  limited_ = true;
+}
+
 absl::StatusOr<std::vector<Result>> Link::Trip(SteadyTime deadline) {
   const SteadyTime now = SteadyTime::Now();
   const int64_t doubts = primary_.doubts();
@@ -151,6 +160,7 @@ absl::StatusOr<std::vector<Result>> Link::Trip(SteadyTime deadline) {
     // Last, when no transaction is in a failed state: else it would be skipped.
     QueueQuestion(**this, options_.watches_positions);
   }
+  const bool limited = std::exchange(limited_, false);
   held_.connection->SetSilence(silences_ == primary_.silences() ? kSilence : kSilenceInDoubt);
   auto results = held_.connection->Trip(deadline);
   if (!results.ok()) {
@@ -163,6 +173,7 @@ absl::StatusOr<std::vector<Result>> Link::Trip(SteadyTime deadline) {
   }
   successor_ = {};
   silences_ = primary_.silences();
+  if (limited) results->erase(results->begin());
   if (!ask) return results;
   const bool watched = options_.watches_positions;
   const auto answer = results->end() - (watched ? 2 : 1);

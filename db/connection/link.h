@@ -60,11 +60,18 @@ class Link {
   Connection& operator*() const { return *held_.connection; }
   Connection* operator->() const { return held_.connection.get(); }
 
+  // The statements that are queued from here to the next Trip run until then, if that is sooner
+  // than `usual`, the connection's own limit: nothing runs on for callers who have gone. REQUIRES:
+  // connected; none is queued yet.
+  void LimitStatements(SteadyTime until, absl::Duration usual);
   // Connection::Trip. UNAVAILABLE also if the connection does not lead to today's primary: then the
   // results of the round trip are discarded. An unusable connection is closed.
   absl::StatusOr<std::vector<Result>> Trip(SteadyTime deadline);
 
-  void Close() { held_ = {}; }
+  void Close() {
+    held_ = {};
+    limited_ = false;
+  }
 
   // How often it was opened: what was cached before the last time is void.
   int openings() const { return openings_; }
@@ -98,6 +105,8 @@ class Link {
   Held successor_;
   SteadyTime asked_;
   int64_t doubts_ = 0, silences_ = 0;
+  // The next round trip begins with a statement of our own.
+  bool limited_ = false;
   // Whether the role may ask for less only (ask_server_less.sql).
   bool asks_less_ = false;
 

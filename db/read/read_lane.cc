@@ -1,5 +1,6 @@
 #include "db/read/read_lane.h"
 
+#include <algorithm>
 #include <iterator>
 #include <set>
 #include <utility>
@@ -18,8 +19,8 @@ namespace sessiond::db {
 namespace {
 
 constexpr const Statement* kReadStatements[] = {&kFindChangedSessions, &kFindMovedSessions,
-                                                &kFindSessionScopes, &kFindTombstones,
-                                                &kReadPositions};
+                                                &kFindSessionScopes,   &kFindTombstones,
+                                                &kLimitStatements,     &kReadPositions};
 
 // Looking up fewer sessions than this costs less than asking for their partitions' positions.
 constexpr std::size_t kManyMin = 16;
@@ -120,6 +121,9 @@ class ReadLane::Reader {
   // For each key, by its `ix`, whose session was not found.
   absl::Status FindTombstones(const std::vector<SessionKey>& keys,
                               std::vector<FoundSession>* found);
+  // The connection, for the statements of a round trip: they end when nobody waits for the group
+  // any more.
+  Connection& NewTrip();
   absl::StatusOr<std::vector<Result>> Trip();
 
   const LaneSettings& settings_;
@@ -129,6 +133,8 @@ class ReadLane::Reader {
   Link link_;
   // The cache's count of openings when it was opened.
   int openings_ = 0;
+  // The last deadline of the group that is read.
+  SteadyTime last_deadline_;
 };
 
 ReadLane::ReadLane(LaneSettings settings, LaneInboxOptions inbox, std::size_t kept_bytes_max,
@@ -222,6 +228,11 @@ absl::Status ReadLane::Reader::Connect() {
   return absl::OkStatus();
 }
 
+Connection& ReadLane::Reader::NewTrip() {
+  link_.LimitStatements(last_deadline_, settings_.statement_timeout);
+  return *link_;
+}
+
 absl::StatusOr<std::vector<Result>> ReadLane::Reader::Trip() {
   return link_.Trip(SteadyTime::Now() + 2 * settings_.statement_timeout);
 }
@@ -229,7 +240,9 @@ absl::StatusOr<std::vector<Result>> ReadLane::Reader::Trip() {
 absl::Status ReadLane::Reader::ReadOnce(const std::vector<Lookup*>& group) {
   std::vector<SessionKey> keys;
   std::vector<const Scope*> scopes;
+  last_deadline_ = SteadyTime::InfinitePast();
   for (const Lookup* lookup : group) {
+    last_deadline_ = std::max(last_deadline_, lookup->deadline.time);
     for (std::size_t i = 0; i < lookup->ids.size(); ++i) {
       const auto ix = static_cast<int32_t>(keys.size());
       keys.push_back({lookup->partitions[i], lookup->ids[i], ix});
@@ -273,7 +286,7 @@ absl::StatusOr<std::vector<SessionKey>> ReadLane::Reader::FindInScope(
     unknown.push_back(key);
   }
   if (unknown.empty()) return keys;
-  link_->Queue(kFindSessionScopes, SetParams(PartitionsOf(unknown), unknown, WriteSessionKey));
+  NewTrip().Queue(kFindSessionScopes, SetParams(PartitionsOf(unknown), unknown, WriteSessionKey));
   const auto results = Trip();
   if (!results.ok()) return results.status();
   const Result& rows = results->front();
@@ -308,15 +321,16 @@ absl::Status ReadLane::Reader::FindSessions(std::vector<SessionKey> keys,
   const std::vector<int16_t> partitions = PartitionsOf(keys);
   Params find = SetParams(partitions, keys, WriteSessionKey);
   const bool many = keys.size() >= kManyMin;
+  Connection& trip = NewTrip();
   if (many) {
     // Before the sessions: what is found is as of these positions, or newer.
     Params ask;
     ask.AddInt2Array(partitions);
-    link_->Queue(kReadPositions, std::move(ask));
+    trip.Queue(kReadPositions, std::move(ask));
     find.AddInt8Array(known_at);
-    link_->Queue(kFindMovedSessions, std::move(find));
+    trip.Queue(kFindMovedSessions, std::move(find));
   } else {
-    link_->Queue(kFindChangedSessions, std::move(find));
+    trip.Queue(kFindChangedSessions, std::move(find));
   }
   const auto results = Trip();
   if (!results.ok()) return results.status();
@@ -365,7 +379,7 @@ absl::Status ReadLane::Reader::FindTombstones(const std::vector<SessionKey>& key
     if ((*found)[key.ix].session == nullptr) missing.push_back(key);
   }
   if (missing.empty()) return absl::OkStatus();
-  link_->Queue(kFindTombstones, SetParams(PartitionsOf(missing), missing, WriteSessionKey));
+  NewTrip().Queue(kFindTombstones, SetParams(PartitionsOf(missing), missing, WriteSessionKey));
   const auto results = Trip();
   if (!results.ok()) return results.status();
   const Result& rows = (*results)[0];

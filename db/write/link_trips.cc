@@ -29,17 +29,10 @@ LinkTrips::LinkTrips(const LaneSettings& settings, const std::string& applicatio
                      WorkflowCatalog& catalog)
     : settings_(settings), catalog_(catalog), link_(LinkOf(settings, application_name)) {}
 
-absl::Status LinkTrips::Connect() {
-  const int openings = link_.openings();
-  if (auto connected = link_.Connect(); !connected.ok()) return connected;
-  if (link_.openings() != openings) timeout_queued_ = false;
-  return absl::OkStatus();
-}
-
 void LinkTrips::Pause(absl::Duration duration) { absl::SleepFor(duration); }
 
 absl::StatusOr<GroupFinds> LinkTrips::LookUp(const GroupLookups& lookups, SteadyTime until) {
-  QueueTimeout(until);
+  link_.LimitStatements(until, settings_.statement_timeout);
   const LookupReaders readers = QueueLookups(lookups, catalog_, *link_);
   const auto results = RoundTrip();
   if (!results.ok()) return results.status();
@@ -47,7 +40,7 @@ absl::StatusOr<GroupFinds> LinkTrips::LookUp(const GroupLookups& lookups, Steady
 }
 
 absl::StatusOr<Written> LinkTrips::Write(const GroupRows& rows, SteadyTime until) {
-  QueueTimeout(until);
+  link_.LimitStatements(until, settings_.statement_timeout);
   const std::vector<ExpectedResult> expected = QueueRows(rows, *link_);
   const auto results = RoundTrip();
   if (!results.ok()) return results.status();
@@ -86,24 +79,10 @@ absl::StatusOr<FoundLocked> LinkTrips::FindLocked(const std::vector<int16_t>& pa
   return locked;
 }
 
-// Nothing runs on for callers that have gone: if the last of their deadlines is sooner than the
-// statement timeout, it becomes the statement timeout.
-void LinkTrips::QueueTimeout(SteadyTime until) {
-  const absl::Duration left = until - SteadyTime::Now();
-  if (left >= settings_.statement_timeout) return;
-  Params timeout;
-  timeout.AddText(absl::StrCat(std::max<int64_t>(1, absl::ToInt64Milliseconds(left))));
-  link_->Queue(kLimitStatements, std::move(timeout));
-  timeout_queued_ = true;
-}
-
 // Each round trip waits for at most one lock and some statements; the margin lets PostgreSQL's own
 // timeouts fire first.
 absl::StatusOr<std::vector<Result>> LinkTrips::RoundTrip() {
-  auto results =
-      link_.Trip(SteadyTime::Now() + settings_.lock_timeout + 2 * settings_.statement_timeout);
-  if (std::exchange(timeout_queued_, false) && results.ok()) results->erase(results->begin());
-  return results;
+  return link_.Trip(SteadyTime::Now() + settings_.lock_timeout + 2 * settings_.statement_timeout);
 }
 
 }  // namespace sessiond::db

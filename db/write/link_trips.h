@@ -17,7 +17,7 @@ class LinkTrips : public RoundTrips {
   LinkTrips(const LaneSettings& settings, const std::string& application_name,
             WorkflowCatalog& catalog);
 
-  absl::Status Connect() override;
+  absl::Status Connect() override { return link_.Connect(); }
   void Close() override { link_.Close(); }
   int openings() const override { return link_.openings(); }
   SteadyTime lost_since() const override { return link_.lost_since(); }
@@ -31,14 +31,11 @@ class LinkTrips : public RoundTrips {
                                          const std::vector<SessionKey>& sessions) override;
 
  private:
-  void QueueTimeout(SteadyTime until);
   absl::StatusOr<std::vector<Result>> RoundTrip();
 
   const LaneSettings settings_;
   WorkflowCatalog& catalog_;
   Link link_;
-  // The next round trip begins with a statement that belongs to no group.
-  bool timeout_queued_ = false;
 };
 
 }  // namespace sessiond::db

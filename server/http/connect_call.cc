@@ -215,7 +215,8 @@ class UnaryCall {
         row_(row),
         budget_(host.budget),
         converter_(exchange.context(), host.converter),
-        call_(host.dispatcher, row) {}
+        call_(host.dispatcher, row),
+        handled_(exchange.context()) {}
 
   // `in_query`: what a GET has instead of a body.
   asio::awaitable<void> Serve(Codec codec, std::optional<absl::StatusOr<std::string>> in_query) {
@@ -230,10 +231,16 @@ class UnaryCall {
     const google::rpc::Status error = call_.End(reply.status());
     Response response = reply.ok() ? MakeResponse(200, *std::move(reply), BodyKind{codec}.name())
                                    : ErrorResponse(error, reply.status());
+    // Nobody else's call is to wait on this connection until the handler has ended.
+    if (handler_runs_) response.keep_alive(false);
     co_await exchange_.Respond(std::move(response));
+    while (handler_runs_) co_await Handled(TimePoint(SteadyTime::InfiniteFuture()));
   }
 
  private:
+  // What the daemon has to say at the deadline may come so much later.
+  static constexpr absl::Duration kLastWord = absl::Milliseconds(50);
+
   asio::awaitable<absl::StatusOr<std::string>> Handle(
       Codec codec, std::optional<absl::StatusOr<std::string>> in_query) {
     const auto head = ParseCallHead(exchange_.head(), /*stream=*/false);
@@ -265,11 +272,30 @@ class UnaryCall {
     const absl::StatusOr<std::string> request =
         co_await converter_.Encoded(sent, codec, *row_.method->descriptor->input_type());
     if (!request.ok()) co_return request.status();
-    grpc::ByteBuffer bytes = BufferOf(*request);
-    Awaitable<rpc::Bytes> handling = call_.Handle(bytes);
-    const rpc::Bytes reply = co_await Await(exchange_.context(), std::move(handling));
-    if (!reply.ok()) co_return reply.status();
-    co_return co_await converter_.Decoded(*reply, codec, *row_.method->descriptor->output_type());
+    request_ = BufferOf(*request);
+    handler_runs_ = true;
+    RunThen(call_.Handle(request_), &reply_, exchange_.context(), [this] {
+      handler_runs_ = false;
+      handled_.cancel();
+    });
+    co_await Handled(TimePoint(deadline + kLastWord));
+    if (handler_runs_) {
+      left_ = true;
+      co_return absl::DeadlineExceededError(
+          row_.changes ? "The deadline passed before the change was known to be done. To find out, "
+                         "ask again, with the same request_id."
+                       : "The deadline passed before the answer was there.");
+    }
+    if (!(*reply_).ok()) co_return reply_->status();
+    co_return co_await converter_.Decoded(**reply_, codec, *row_.method->descriptor->output_type());
+  }
+
+  // Until the handler has ended, but no longer than until `end`.
+  asio::awaitable<void> Handled(std::chrono::steady_clock::time_point end) {
+    if (!handler_runs_) co_return;
+    beast::error_code cancelled;
+    handled_.expires_at(end);
+    co_await handled_.async_wait(Into(cancelled));
   }
 
   Exchange& exchange_;
@@ -280,6 +306,12 @@ class UnaryCall {
   const SteadyTime came_ = SteadyTime::Now();
   Dispatcher::Call call_;
   std::atomic<bool> left_ = false;
+  // The handler's, which may end after its caller was answered.
+  grpc::ByteBuffer request_;
+  std::optional<rpc::Bytes> reply_;
+  bool handler_runs_ = false;
+  // Cancelled when the handler has ended.
+  asio::steady_timer handled_;
 };
 
 // --------------------------------------------------------------------------------- streams

@@ -4,6 +4,12 @@
 #include "state_machine/refusal.h"
 
 namespace sessiond::rpc {
+namespace {
+
+// It is written on the queue's thread in less time than another thread takes to wake.
+constexpr std::size_t kSmallMessage = 16 << 10;
+
+}  // namespace
 
 void GrpcStream::Reading::Start() {
   pending_ = true;
@@ -73,9 +79,9 @@ Awaitable<bool> GrpcStream::Write(const grpc::ByteBuffer& message, Onward onward
   Completion written([&](void* tag) { wire_.Write(message, options, tag); });
   const bool ok = co_await written;
   queue_.waits().End(wait);
-  // To change threads takes longer than most messages. While a watch is behind, its changes follow
-  // each other, so that the further behind it is, the more of them it sends in a turn.
-  if (onward == Onward::kWithNext) co_return ok;
+  // To change threads takes longer than to write what is small. While a watch is behind, its
+  // changes follow each other, so that the further behind it is, the less often it changes threads.
+  if (ok && onward == Onward::kWithNext && message.Length() <= kSmallMessage) co_return ok;
   auto entered = shared_.worker.Enter();
   co_await entered;
   co_return ok;

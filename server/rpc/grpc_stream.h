@@ -22,8 +22,9 @@
 
 namespace sessiond::rpc {
 
-// Goes on on the streams' own thread whenever it was resumed by its queue's, unless another message
-// follows at once: what a watch sends at its beginning would keep the queue from its calls.
+// Goes on on the streams' own thread whenever it was resumed by its queue's, unless it was a small
+// message that another one follows at once: what a watch sends at its beginning would keep the
+// queue from its calls.
 class GrpcStream final : public RawStream {
  public:
   // What all streams of a server share.

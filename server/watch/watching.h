@@ -322,7 +322,8 @@ class Watching {
     const auto held = stream_.Hold(bytes);
     if (!held) co_return Overloaded("bytes of changes");
     for (const ToSend& each : all) {
-      if (!co_await SendChange(each.partition, each.position, each.wire, each.matches))
+      const auto onward = &each == &all.back() ? Stream::kNow : Stream::kWithNext;
+      if (!co_await SendChange(each.partition, each.position, each.wire, each.matches, onward))
         co_return CannotBeSent();
     }
     for (const Range& range : ranges) at_[range.partition] = range.upto;
@@ -340,7 +341,7 @@ class Watching {
 
   // `wire`: Change::wire, which outlives the task. False: it cannot be sent.
   Awaitable<bool> SendChange(int16_t partition, int64_t position, const std::string& wire,
-                             bool matches, decltype(Stream::kNow) onward = Stream::kNow) {
+                             bool matches, decltype(Stream::kNow) onward) {
     at_[partition] = position;
     v1::WatchSessionsResponse rest;
     rest.set_matches(matches);

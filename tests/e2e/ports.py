@@ -8,8 +8,8 @@ _given = set()
 
 
 def free_port():
-    """One that the kernel gives to nobody by itself: it stays free until its server listens, and while the
-    server is away."""
+    """One that the kernel gives to no connection by itself: as a rule it stays free until its server listens,
+    and while the server is away. Another test could still draw it."""
     first, last = map(int, pathlib.Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
     ports = [*range(1024, first), *range(last + 1, 65536)] or range(1024, 65536)
     while True:

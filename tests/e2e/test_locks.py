@@ -1,15 +1,24 @@
 """What somebody keeps locked in the database, and who has to wait for it."""
 
+import concurrent.futures
+import os
+import random
 import time
 
 import grpc
 import pytest
 from conftest import Daemon
+from http_client import HttpClient, HttpRefused
 
 # Longer than anything here takes, on a machine that has other things to do.
 LOCK_SECONDS = 60
 # Whoever is kept waiting by others waits for longer than this.
 SOON = 5
+# So soon, on any machine, a statement ends for which nobody waits any more, and a call behind its deadline.
+BEHIND_SECONDS = 2
+# Calls that wait for nothing but their deadlines, and how many at a time.
+CALLS = 2_000 if os.environ.get("SESSIOND_SOAK") else 100
+CALLERS = 20
 
 
 @pytest.fixture(scope="module")
@@ -91,3 +100,49 @@ def test_what_was_not_sent_when_its_caller_left_is_not_carried_out(daemon, clien
     after = client.call("UpdateSession", label(locked, "afterwards"))
     assert after["labels"] == {"lock": "afterwards"}
     assert after["revision"] == revision + 1
+
+
+def test_every_call_ends_at_its_deadline_and_so_do_its_statements(own_daemon, contract):
+    """By HTTP, where callers wait longer than the deadline that they tell the daemon."""
+    chance = random.Random(1)
+    session_id = own_daemon.start().create()["sessionId"]
+    requests = {
+        "GetSession": {"sessionId": session_id},
+        "UpdateSession": label(session_id, "late"),
+        "CreateSession": {"session": {"workflow": "interview", "ownerId": "u"}},
+        "ListSessions": {"filter": 'owner_id = "u"'},
+        "CountSessions": {},
+    }
+    plan = [(chance.choice(list(requests)), chance.uniform(0.02, 1)) for _ in range(CALLS)]
+    web = [HttpClient(contract, own_daemon.admin) for _ in range(CALLERS)]
+
+    def late_by(number):
+        """Seconds behind their deadlines, of each CALLERSth call from this one on."""
+        lateness = []
+        for method, seconds in plan[number::CALLERS]:
+            began = time.monotonic()
+            with pytest.raises(HttpRefused) as refused:
+                web[number].unary(method, requests[method], {"Connect-Timeout-Ms": str(int(seconds * 1000))})
+            lateness.append(time.monotonic() - began - seconds)
+            # Or the database was too slow, or it was told at once that its turn would come too late.
+            assert refused.value.code in ("DEADLINE_EXCEEDED", "UNAVAILABLE", "RESOURCE_EXHAUSTED"), refused.value
+        return lateness
+
+    def statements():
+        return int(own_daemon.psql(
+            "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'sessiond%' AND state = 'active'"
+        ))  # fmt: skip
+
+    with own_daemon.locked("LOCK TABLE sessions IN ACCESS EXCLUSIVE MODE"):
+        with concurrent.futures.ThreadPoolExecutor(CALLERS) as pool:
+            late = sorted(sum(pool.map(late_by, range(CALLERS)), []))
+        ended = time.monotonic()
+        while statements():
+            assert time.monotonic() - ended < BEHIND_SECONDS, "a statement runs on without a caller"
+        print(
+            f"{len(late)} calls: {late[len(late) // 2] * 1000:.0f} ms behind their deadlines in the middle, "
+            f"{late[-1] * 1000:.0f} ms at most; statements ended {time.monotonic() - ended:.2f} s behind the last"
+        )
+    assert late[-1] < BEHIND_SECONDS
+    for each in web:
+        each.close()

@@ -101,8 +101,12 @@ class System:
         if self.doors[number]:
             self._old.append(self.doors[number])
         self.doors[number] = Door(self._contract, daemon.address, number)
+        self.say_addresses(self.daemons)
+
+    def say_addresses(self, daemons):
+        """Where watches go from now on."""
         fresh = self.addresses.with_suffix(".new")
-        fresh.write_text(json.dumps([each.address for each in self.daemons if each.address]))
+        fresh.write_text(json.dumps([each.address for each in daemons if each.address]))
         fresh.rename(self.addresses)
 
     def heal(self):

@@ -8,18 +8,39 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cstddef>
 #include <cstdio>
 #include <cstdlib>
+#include <iterator>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_split.h"
+#include "absl/strings/string_view.h"
 #include "db/base/failpoint.h"
 
 namespace sessiond {
 namespace {
+
+struct Named {
+  Failpoint point;
+  absl::string_view name;
+};
+
+constexpr Named kNames[] = {
+    {Failpoint::kClusterMade, "cluster-made"},
+    {Failpoint::kClusterStarted, "cluster-started"},
+    {Failpoint::kMigrationApplied, "migration-applied"},
+    {Failpoint::kMigrationCommitted, "migration-committed"},
+    {Failpoint::kGroupDecided, "group-decided"},
+    {Failpoint::kGroupCommitted, "group-committed"},
+    {Failpoint::kGroupTold, "group-told"},
+    {Failpoint::kGroupAnswered, "group-answered"},
+    {Failpoint::kChangesRead, "changes-read"},
+};
+static_assert(std::size(kNames) == static_cast<std::size_t>(Failpoint::kChangesRead) + 1);
 
 struct Armed {
   Failpoint point;
@@ -38,16 +59,16 @@ std::optional<Armed> FromEnvironment() {
   if (wanted == nullptr) return std::nullopt;
   if (wanted == std::string("names")) {
     std::string names;
-    for (const absl::string_view name : kFailpointNames) names += std::string(name) + "\n";
+    for (const Named& each : kNames) names += std::string(each.name) + "\n";
     EndWith(0, names);
   }
   const std::vector<std::string> words = absl::StrSplit(wanted, ':');
   Armed armed;
-  const auto* const name =
-      std::find(kFailpointNames.begin(), kFailpointNames.end(), absl::string_view(words[0]));
-  if (words.size() != 3 || name == kFailpointNames.end() || !absl::SimpleAtoi(words[1], &armed.at))
+  const auto* const named = std::find_if(std::begin(kNames), std::end(kNames),
+                                         [&](const Named& each) { return each.name == words[0]; });
+  if (words.size() != 3 || named == std::end(kNames) || !absl::SimpleAtoi(words[1], &armed.at))
     EndWith(2, std::string("FAILPOINT cannot be ") + wanted + "\n");
-  armed.point = static_cast<Failpoint>(name - kFailpointNames.begin());
+  armed.point = named->point;
   armed.signal = words[2] == "kill" ? SIGKILL : words[2] == "freeze" ? SIGSTOP : 0;
   if (armed.signal == 0) EndWith(2, std::string("FAILPOINT cannot be ") + wanted + "\n");
   return armed;

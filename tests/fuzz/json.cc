@@ -1,7 +1,7 @@
 // Requests in JSON, by HTTP. The first byte is the method. What is taken is written as JSON again,
-// and has to be taken as the same, but for what not always has a form in Protobuf's JSON:
+// and has to be taken as the same, but for what does not always have a form in Protobuf's JSON:
 //
-// - paths of a mask (proto/README.md, "Changing single keys");
+// - masks, of whose paths not all have one (proto/README.md, "Changing single keys");
 // - times that an offset brings out of the years 1 to 9999, such as 0001-01-01T00:00:00+01:00. They
 //   are refused later, as in any request (server/rpc/validate.cc), or dropped with the output they
 //   are part of.
@@ -68,6 +68,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, std::size_t size) {
     fuzz::ExpectRefusal(bytes.status());
     return 0;
   }
+  http::ToJson(*bytes, type).IgnoreError();
   const std::string compared = Compared(*bytes, type);
   const auto json = http::ToJson(compared, type);
   fuzz::Expect(json.ok(), "What came as JSON has a form in JSON.", input.Rest());
