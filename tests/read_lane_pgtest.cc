@@ -187,6 +187,23 @@ TEST(ReadLane, ReadsNothingForWhomNobodyWaitsAnyMore) {
   EXPECT_TRUE(ReadAndWait(*store, id).ok());
 }
 
+TEST(ReadLane, StatementsEndWithTheLastDeadlineOfTheirGroup) {
+  TestDatabase database;
+  const auto store = OpenStore(database, WaitLong);
+  OpenAll(database, *store);
+  SlowTombstones tombstones(database);
+  for (const std::vector<std::string>& ids :
+       {std::vector<std::string>{kNone}, {kNone, kNoneEither}}) {
+    const SteadyTime begin = SteadyTime::Now();
+    PendingLookup late(*store, ids, begin + absl::Milliseconds(300));
+    EXPECT_EQ(late.Wait().code(), absl::StatusCode::kDeadlineExceeded) << late.Wait();
+    EXPECT_LT(SteadyTime::Now() - begin, absl::Seconds(10));
+    tombstones.Await(0);
+  }
+  tombstones.Release();
+  EXPECT_TRUE(ReadAndWait(*store, kNone).ok());
+}
+
 // It may be another database by then, of whatever age.
 TEST(ReadLane, ConnectionsCountOnNothingFromBeforeTheyWereOpened) {
   TestDatabase database;

@@ -145,7 +145,7 @@ void Link::LimitStatements(SteadyTime until, absl::Duration usual) {
   const absl::Duration left = until - SteadyTime::Now();
   if (left >= usual) return;
   Params timeout;
-  timeout.AddText(absl::StrCat(std::max<int64_t>(1, absl::ToInt64Milliseconds(left))));
+  timeout.AddText(absl::StrCat(std::max<int64_t>(0, absl::ToInt64Milliseconds(left)) + 1));
   held_.connection->Queue(kLimitStatements, std::move(timeout));
   limited_ = true;
 }

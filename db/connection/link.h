@@ -60,9 +60,9 @@ class Link {
   Connection& operator*() const { return *held_.connection; }
   Connection* operator->() const { return held_.connection.get(); }
 
-  // The statements that are queued from here to the next Trip run until then, if that is sooner
-  // than `usual`, the connection's own limit: nothing runs on for callers who have gone. REQUIRES:
-  // connected; none is queued yet.
+  // Each statement that is queued from here to the next Trip may take as long as is left until
+  // then, if that is less than `usual`, the connection's own limit: nothing runs on for callers
+  // whose deadlines have passed. REQUIRES: connected; none is queued yet.
   void LimitStatements(SteadyTime until, absl::Duration usual);
   // Connection::Trip. UNAVAILABLE also if the connection does not lead to today's primary: then the
   // results of the round trip are discarded. An unusable connection is closed.

@@ -205,7 +205,11 @@ void ReadLane::PassOn(std::vector<Lookup*>* group) {
 void ReadLane::Reader::Serve(const std::vector<Lookup*>& group) {
   if (group.empty()) return;
   if (const absl::Status status = ReadGroup(group); !status.ok()) {
-    for (Lookup* lookup : group) lookup->found = status;
+    const SteadyTime now = SteadyTime::Now();
+    for (Lookup* lookup : group) {
+      const absl::Status late = lookup->deadline.Check(now);
+      lookup->found = late.ok() ? status : late;
+    }
   }
   for (Lookup* lookup : group) lookup->Done();
 }

@@ -196,6 +196,8 @@ class RequestBody {
   }
 
   std::string Take() { return std::move(text_); }
+  // For what was made of it, and lasts longer.
+  ByteBudget::Share TakeShare() { return std::move(held_); }
 
  private:
   // Small calls are served whatever large ones hold; connections are limited.
@@ -218,8 +220,28 @@ class UnaryCall {
         call_(host.dispatcher, row),
         handled_(exchange.context()) {}
 
+  // REQUIRES: Serve has ended, if it has begun.
+  ~UnaryCall() {
+    if (handler_runs_) std::terminate();  // It uses what is here.
+  }
+
   // `in_query`: what a GET has instead of a body.
   asio::awaitable<void> Serve(Codec codec, std::optional<absl::StatusOr<std::string>> in_query) {
+    std::exception_ptr failed;
+    try {
+      co_await Answer(codec, std::move(in_query));
+    } catch (...) {  // Memory: the peer gets no answer (http_server.cc).
+      failed = std::current_exception();
+    }
+    while (handler_runs_) co_await Handled(TimePoint(SteadyTime::InfiniteFuture()));
+    if (failed != nullptr) std::rethrow_exception(failed);
+  }
+
+ private:
+  // What the daemon has to say at the deadline may come so much later.
+  static constexpr absl::Duration kLastWord = absl::Milliseconds(50);
+
+  asio::awaitable<void> Answer(Codec codec, std::optional<absl::StatusOr<std::string>> in_query) {
     exchange_.OnDeparture([this] { left_ = true; });
     absl::StatusOr<std::string> reply = co_await Handle(codec, std::move(in_query));
     exchange_.OnDeparture(nullptr);
@@ -234,12 +256,7 @@ class UnaryCall {
     // Nobody else's call is to wait on this connection until the handler has ended.
     if (handler_runs_) response.keep_alive(false);
     co_await exchange_.Respond(std::move(response));
-    while (handler_runs_) co_await Handled(TimePoint(SteadyTime::InfiniteFuture()));
   }
-
- private:
-  // What the daemon has to say at the deadline may come so much later.
-  static constexpr absl::Duration kLastWord = absl::Milliseconds(50);
 
   asio::awaitable<absl::StatusOr<std::string>> Handle(
       Codec codec, std::optional<absl::StatusOr<std::string>> in_query) {
@@ -281,13 +298,15 @@ class UnaryCall {
     co_await Handled(TimePoint(deadline + kLastWord));
     if (handler_runs_) {
       left_ = true;
+      request_held_ = body.TakeShare();
       co_return absl::DeadlineExceededError(
           row_.changes ? "The deadline passed before the change was known to be done. To find out, "
                          "ask again, with the same request_id."
                        : "The deadline passed before the answer was there.");
     }
-    if (!(*reply_).ok()) co_return reply_->status();
-    co_return co_await converter_.Decoded(**reply_, codec, *row_.method->descriptor->output_type());
+    const rpc::Bytes reply = *std::exchange(reply_, std::nullopt);
+    if (!reply.ok()) co_return reply.status();
+    co_return co_await converter_.Decoded(*reply, codec, *row_.method->descriptor->output_type());
   }
 
   // Until the handler has ended, but no longer than until `end`.
@@ -308,6 +327,7 @@ class UnaryCall {
   std::atomic<bool> left_ = false;
   // The handler's, which may end after its caller was answered.
   grpc::ByteBuffer request_;
+  ByteBudget::Share request_held_;
   std::optional<rpc::Bytes> reply_;
   bool handler_runs_ = false;
   // Cancelled when the handler has ended.

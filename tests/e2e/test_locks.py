@@ -14,8 +14,6 @@ from http_client import HttpClient, HttpRefused
 LOCK_SECONDS = 60
 # Whoever is kept waiting by others waits for longer than this.
 SOON = 5
-# So soon, on any machine, a statement ends for which nobody waits any more, and a call behind its deadline.
-BEHIND_SECONDS = 2
 # Calls that wait for nothing but their deadlines, and how many at a time.
 CALLS = 2_000 if os.environ.get("SESSIOND_SOAK") else 100
 CALLERS = 20
@@ -117,16 +115,14 @@ def test_every_call_ends_at_its_deadline_and_so_do_its_statements(own_daemon, co
     web = [HttpClient(contract, own_daemon.admin) for _ in range(CALLERS)]
 
     def late_by(number):
-        """Seconds behind their deadlines, of each CALLERSth call from this one on."""
-        lateness = []
+        """Of each CALLERSth call from this one on: what it was told, and how many seconds behind its deadline."""
+        told = []
         for method, seconds in plan[number::CALLERS]:
             began = time.monotonic()
             with pytest.raises(HttpRefused) as refused:
                 web[number].unary(method, requests[method], {"Connect-Timeout-Ms": str(int(seconds * 1000))})
-            lateness.append(time.monotonic() - began - seconds)
-            # Or the database was too slow, or it was told at once that its turn would come too late.
-            assert refused.value.code in ("DEADLINE_EXCEEDED", "UNAVAILABLE", "RESOURCE_EXHAUSTED"), refused.value
-        return lateness
+            told.append((refused.value.code, time.monotonic() - began - seconds))
+        return told
 
     def statements():
         return int(own_daemon.psql(
@@ -135,14 +131,18 @@ def test_every_call_ends_at_its_deadline_and_so_do_its_statements(own_daemon, co
 
     with own_daemon.locked("LOCK TABLE sessions IN ACCESS EXCLUSIVE MODE"):
         with concurrent.futures.ThreadPoolExecutor(CALLERS) as pool:
-            late = sorted(sum(pool.map(late_by, range(CALLERS)), []))
+            told = sum(pool.map(late_by, range(CALLERS)), [])
         ended = time.monotonic()
         while statements():
-            assert time.monotonic() - ended < BEHIND_SECONDS, "a statement runs on without a caller"
+            assert time.monotonic() - ended < SOON, "a statement runs on without a caller"
+        # The others were told that the database was too slow, or at once that their turn would come too late.
+        assert {code for code, _ in told} <= {"DEADLINE_EXCEEDED", "UNAVAILABLE", "RESOURCE_EXHAUSTED"}
+        late = sorted(seconds for code, seconds in told if code == "DEADLINE_EXCEEDED")
+        assert len(late) > CALLS / 2
         print(
-            f"{len(late)} calls: {late[len(late) // 2] * 1000:.0f} ms behind their deadlines in the middle, "
+            f"{len(late)} of {CALLS} calls: {late[len(late) // 2] * 1000:.0f} ms behind their deadlines in the middle, "
             f"{late[-1] * 1000:.0f} ms at most; statements ended {time.monotonic() - ended:.2f} s behind the last"
         )
-    assert late[-1] < BEHIND_SECONDS
+    assert late[-1] < SOON
     for each in web:
         each.close()
