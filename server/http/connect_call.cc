@@ -232,6 +232,8 @@ class UnaryCall {
       co_await Answer(codec, std::move(in_query));
     } catch (...) {  // Memory: the peer gets no answer (http_server.cc).
       failed = std::current_exception();
+      exchange_.OnDeparture(nullptr);
+      left_ = true;
     }
     while (handler_runs_) co_await Handled(TimePoint(SteadyTime::InfiniteFuture()));
     if (failed != nullptr) std::rethrow_exception(failed);
