@@ -163,6 +163,18 @@ TEST_F(StreamTest, MessagesThatFollowEachOtherAreWrittenOnOneThread) {
   EXPECT_NE(threads[0], threads[1]);
 }
 
+TEST_F(StreamTest, LargeMessagesAreWrittenOnTheStreamsThread) {
+  service_.onwards = {Onward::kNow, Onward::kWithNext, Onward::kNow};
+  service_.flood_bytes = 20'000;
+  const auto stream = Watch();
+  v1::WatchSessionsResponse response;
+  for (int i = 0; i < 3; ++i) ASSERT_TRUE(stream->Read(&response));
+  context_.TryCancel();
+  ASSERT_TRUE(service_.left.WaitForNotificationWithTimeout(kPatience));
+  EXPECT_EQ(service_.threads[1], service_.threads[0]);
+  EXPECT_EQ(service_.threads[2], service_.threads[0]);
+}
+
 TEST_F(StreamTest, ARefusedMessageEndsTheStreamWithItsReason) {
   const auto stream = Watch("NOT A NAMESPACE");
   v1::WatchSessionsResponse response;

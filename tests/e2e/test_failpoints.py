@@ -5,7 +5,6 @@ the daemon names (db/base/failpoint.h), nothing that was acknowledged is lost, a
 import contextlib
 import itertools
 import os
-import random
 import signal
 import subprocess
 import time
@@ -13,9 +12,7 @@ import time
 import pytest
 from cluster import Single
 from conftest import BUILD
-from hot_sessions import SETUP, Load
-from test_robustness import SOAK, System, await_progress, by_session
-from test_watch_random import Readers
+from test_robustness import SOAK, Trial, await_progress, explain
 
 ARMED = BUILD / "tests/sessiond_failpoints"
 START = ["cluster-made", "cluster-started", "migration-applied", "migration-committed"]
@@ -24,7 +21,6 @@ UNDER_LOAD = ["group-decided", "group-committed", "group-told", "group-answered"
 PATIENCE_SECONDS = 60
 # While one daemon is frozen, the other one makes so many changes.
 MEANWHILE = 10
-WATCHES = 2
 
 
 def armed(point, at, signal_name):
@@ -99,26 +95,13 @@ class Blows:
 
 @pytest.mark.alone  # Callers that do not get on for two minutes fail it.
 def test_nothing_is_lost_or_done_twice(contract, tmp_path):
-    seed = int(os.environ.get("SESSIOND_TEST_SEED", random.SystemRandom().randrange(2**32)))
-    print(f"SESSIOND_TEST_SEED={seed}")
     with contextlib.ExitStack() as stack:
-        database = Single()
-        stack.callback(database.remove)
-        system = System(contract, database, tmp_path, seed)
-        stack.callback(system.remove)
-        load = Load(contract, system.doors, seed)
-        readers = Readers(BUILD / "proto/sessiond.protoset", system, tmp_path, seed)
-        stack.callback(readers.end)
-        readers.begin([{"sessionIds": load.session_ids, "heartbeatInterval": "1s"}] * WATCHES)
-        told = readers.await_told(lambda told: all(each["bookmarked"] for each in told.values()))
-        assert all(each["bookmarked"] for each in told.values())
-        load.start()
-        blows = Blows(system, load, random.Random(seed))
+        trial = Trial(contract, tmp_path, Single, stack)
+        trial.load.start()
+        blows = Blows(trial.system, trial.load, trial.chance)
         for what, point in [*itertools.product(("kill", "freeze"), UNDER_LOAD)] * (10 if SOAK else 1):
             blows.strike(point, what)
-        load.stop()
-        due = load.read_all() - SETUP * len(load.session_ids)
-        told = readers.await_told(lambda told: all(len(each["changes"]) >= due for each in told.values()))
-        violations = load.check({f"watch {n}": by_session(each["changes"]) for n, each in told.items()})
-        print(", ".join(f"{count} {what}" for what, count in load.counts().items()))
-        assert not violations, "\n".join(str(violation) for violation in violations[:20])
+        trial.load.stop()
+        violations = trial.violations(trial.await_told())
+        print(", ".join(f"{count} {what}" for what, count in trial.load.counts().items()))
+        assert not violations, explain(violations)

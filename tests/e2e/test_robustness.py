@@ -259,36 +259,56 @@ def run(system, load, plan, chance):
     return blows
 
 
+class Trial:
+    """A load on a system, and watches that see all of it; afterwards, what of it cannot have happened."""
+
+    def __init__(self, contract, directory, make, stack):
+        """`make`: the database. `stack` ends it all."""
+        self.seed = int(os.environ.get("SESSIOND_TEST_SEED", random.SystemRandom().randrange(2**32)))
+        print(f"SESSIOND_TEST_SEED={self.seed}")
+        self.chance = random.Random(self.seed)
+        database = make()
+        stack.callback(database.remove)
+        self.system = System(contract, database, directory, self.seed)
+        stack.callback(self.system.remove)
+        self.load = Load(contract, self.system.doors, self.seed)
+        self._readers = Readers(BUILD / "proto/sessiond.protoset", self.system, directory, self.seed)
+        stack.callback(self._readers.end)
+        self._readers.begin([{"sessionIds": self.load.session_ids, "heartbeatInterval": "1s"}] * WATCHES)
+        told = self._readers.await_told(lambda told: all(each["bookmarked"] for each in told.values()))
+        assert all(each["bookmarked"] for each in told.values())
+
+    def await_told(self):
+        """What each watch was told, once nothing changes any more."""
+        due = self.load.read_all() - SETUP * len(self.load.session_ids)
+        return self._readers.await_told(
+            lambda told: all(len(each["changes"]) >= due for each in told.values()), CATCH_UP_SECONDS
+        )
+
+    def violations(self, told):
+        return self.load.check({f"watch {n}": by_session(each["changes"]) for n, each in told.items()})
+
+
+def explain(violations):
+    return "\n".join(str(violation) for violation in violations[:20])
+
+
 @pytest.mark.alone  # Callers that do not get on for two minutes fail it.
 @pytest.mark.parametrize("plan, make", [
     pytest.param(ONE_SOAK if SOAK else ONE, Single, id="kills"),
     pytest.param(TWO_SOAK if SOAK else TWO, Pair, id="failovers"),
 ])  # fmt: skip
 def test_all_that_was_told_is_one_history(contract, tmp_path, plan, make):
-    seed = int(os.environ.get("SESSIOND_TEST_SEED", random.SystemRandom().randrange(2**32)))
-    print(f"SESSIOND_TEST_SEED={seed}")
     with contextlib.ExitStack() as stack:
-        database = make()
-        stack.callback(database.remove)
-        system = System(contract, database, tmp_path, seed)
-        stack.callback(system.remove)
-        load = Load(contract, system.doors, seed)
-        readers = Readers(BUILD / "proto/sessiond.protoset", system, tmp_path, seed)
-        stack.callback(readers.end)
-        readers.begin([{"sessionIds": load.session_ids, "heartbeatInterval": "1s"}] * WATCHES)
-        told = readers.await_told(lambda told: all(each["bookmarked"] for each in told.values()))
-        assert all(each["bookmarked"] for each in told.values())
+        trial = Trial(contract, tmp_path, make, stack)
         began = time.monotonic()
-        blows = run(system, load, plan, random.Random(seed))
+        blows = run(trial.system, trial.load, plan, trial.chance)
         took = time.monotonic() - began
-        due = load.read_all() - SETUP * len(load.session_ids)
-        told = readers.await_told(
-            lambda told: all(len(each["changes"]) >= due for each in told.values()), CATCH_UP_SECONDS
-        )
+        told = trial.await_told()
         began = time.monotonic()
-        violations = load.check({f"watch {n}": by_session(each["changes"]) for n, each in told.items()})
-        report(load, system, blows, told, violations, took, time.monotonic() - began)
-        assert not violations, "\n".join(str(violation) for violation in violations[:20])
+        violations = trial.violations(told)
+        report(trial.load, trial.system, blows, told, violations, took, time.monotonic() - began)
+        assert not violations, explain(violations)
 
 
 def by_session(changes):
