@@ -8,7 +8,7 @@
 #include "db/connection/link.h"
 #include "db/rows/workflow_rows.h"
 #include "db/sql/statements.h"
-#include "db/write/request_seed.h"
+#include "db/write/submission.h"
 #include "google/protobuf/io/coded_stream.h"
 #include "google/protobuf/io/zero_copy_stream_impl_lite.h"
 #include "state_machine/session_id.h"
@@ -59,16 +59,15 @@ absl::StatusOr<std::unique_ptr<SessionStore>> SessionStore::Open(SessionStoreOpt
   auto store = std::unique_ptr<SessionStore>(new SessionStore(std::move(options)));
   if (auto loaded = store->Load(deadline); !loaded.ok()) return loaded;
   const SessionStoreOptions& opened = store->options_;
-  const std::size_t kept_bytes_max = opened.kept_bytes_max / (opened.lanes + 1);
-  for (int i = 0; i < opened.lanes; ++i) {
-    store->lanes_.push_back(std::make_unique<Lane>(LaneOptions{.settings = opened.settings,
-                                                               .inbox = opened.inbox,
-                                                               .kept_bytes_max = kept_bytes_max,
-                                                               .on_group = opened.on_group,
-                                                               .listener = opened.listener},
-                                                   *store->catalog_, store->clock_));
-  }
-  store->reads_ = std::make_unique<ReadLane>(opened.settings, opened.inbox, kept_bytes_max,
+  const std::size_t cache_bytes_max = opened.cache_bytes_max / (opened.lanes + 1);
+  const LaneOptions lane{.committer = {.settings = opened.settings,
+                                       .cache_bytes_max = cache_bytes_max,
+                                       .on_group = opened.on_group,
+                                       .listener = opened.listener},
+                         .inbox = opened.inbox};
+  for (int i = 0; i < opened.lanes; ++i)
+    store->lanes_.push_back(std::make_unique<Lane>(lane, *store->catalog_, store->clock_));
+  store->reads_ = std::make_unique<ReadLane>(opened.settings, opened.inbox, cache_bytes_max,
                                              *store->catalog_, store->clock_);
   const auto pool = [&opened](int connections, bool read_only) {
     return std::make_unique<QueryPool>(QueryPoolOptions{.dsn = opened.settings.dsn,
@@ -94,7 +93,7 @@ absl::Status SessionStore::Load(SteadyTime deadline) {
   }
   link->Queue(kLoadIdentity);
   link->Queue(kLoadWorkflows);
-  const auto results = link.Trip(deadline);
+  const auto results = link.RoundTrip(deadline);
   if (!results.ok()) return results.status();
   const Result& identity = (*results)[0];
   if (identity.rows() != 1)

@@ -37,7 +37,7 @@ struct SessionStoreOptions {
   int lanes = 2;
   LaneInboxOptions inbox;
   // Total for the sessions cached by lanes, the read lane included; each gets an equal share.
-  std::size_t kept_bytes_max = 48 << 20;
+  std::size_t cache_bytes_max = 48 << 20;
   int query_connections = 2;
   // Called on the lanes' threads.
   std::function<void(const GroupReport&)> on_group = [](const GroupReport&) {};

@@ -10,8 +10,8 @@ namespace {
 
 constexpr absl::Duration kTimeout = absl::Seconds(10);
 
-Params TimeParam(absl::Time time) {
-  Params params;
+BinaryParams TimeParam(absl::Time time) {
+  BinaryParams params;
   params.AddTimestamp(time);
   return params;
 }
@@ -32,10 +32,11 @@ SweepQueries::SweepQueries(const LaneSettings& settings, const SteadyEvent& stop
       link_({.connection = LaneConnection(settings, "sessiond sweeper"),
              .primary = settings.primary}) {}
 
-absl::StatusOr<Result> SweepQueries::Ask(const Statement& statement, Params params) {
+absl::StatusOr<Result> SweepQueries::Ask(const Statement& statement, BinaryParams params) {
   if (stop_.HasHappened()) return absl::CancelledError("asked to stop");
+  if (auto connected = link_.Connect(); !connected.ok()) return connected;
   link_->Queue(statement, std::move(params));
-  auto results = link_.Trip(SteadyTime::Now() + kTimeout);
+  auto results = link_.RoundTrip(SteadyTime::Now() + kTimeout);
   if (!results.ok()) return results.status();
   return std::move(results->front());
 }
@@ -72,7 +73,7 @@ absl::StatusOr<std::vector<DueSession>> SweepQueries::FindStaleCreations(absl::T
 
 absl::StatusOr<std::vector<DueSession>> SweepQueries::FindAbandonedSessions(
     absl::string_view workflow, int32_t revision, absl::Time time) {
-  Params params;
+  BinaryParams params;
   params.AddText(workflow);
   params.AddInt4(revision);
   params.AddTimestamp(time);

@@ -31,8 +31,7 @@ class SweepQueries {
   // REQUIRES: `stop` outlives it.
   SweepQueries(const LaneSettings& settings, const SteadyEvent& stop);
 
-  // Does nothing if already connected.
-  absl::Status Connect() { return link_.Connect(); }
+  // The next query connects again.
   void Close() { link_.Close(); }
 
   // The time by the database's clock.
@@ -52,7 +51,7 @@ class SweepQueries {
   absl::StatusOr<int64_t> PurgeRequests(absl::Time time);
 
  private:
-  absl::StatusOr<Result> Ask(const Statement& statement, Params params = {});
+  absl::StatusOr<Result> Ask(const Statement& statement, BinaryParams params = {});
 
   const SteadyEvent& stop_;
   Link link_;

@@ -1,11 +1,22 @@
 #include "db/watch_reader.h"
 
+#include <algorithm>
 #include <utility>
 
+#include "db/connection/sql_error.h"
 #include "db/query/session_queries.h"
 #include "db/query/watch_queries.h"
 
 namespace sessiond::db {
+namespace {
+
+bool IsBehind(const PartitionStates& states, absl::Span<const PositionRange> ranges) {
+  return std::any_of(ranges.begin(), ranges.end(), [&states](const PositionRange& range) {
+    return states.positions[range.partition] < range.upto;
+  });
+}
+
+}  // namespace
 
 WatchReader::WatchReader(WatchReaderOptions options, SessionStore& store)
     : store_(store),
@@ -16,7 +27,10 @@ WatchReader::WatchReader(WatchReaderOptions options, SessionStore& store)
              .primary = store.primary()}) {}
 
 Answer<PartitionStates> WatchReader::GetPartitions() {
-  co_return co_await pool_.Ask(ReadPartitionStates(store_.partition_count()), Until());
+  const int32_t timeline = store_.primary()->timeline();
+  auto states = co_await pool_.Ask(ReadPartitionStates(store_.partition_count()), Until());
+  if (states.ok()) Saw(*states, timeline);
+  co_return states;
 }
 
 Answer<std::optional<absl::Time>> WatchReader::GetOldestResumable() {
@@ -28,6 +42,9 @@ Answer<StoredEvents> WatchReader::GetEvents(std::vector<PositionRange> ranges, R
   for (;;) {
     auto stored = co_await pool_.Ask(FindStoredEvents(ranges, store_.partition_count()), Until());
     if (!stored.ok()) co_return stored.status();
+    // What is not there would count as removed.
+    if (IsBehind(stored->partitions, ranges))
+      co_return ConnectionLost("changes that were seen are missing");
     auto rest = FindRestOf(&*stored, rewinding, message_bytes_max);
     if (!rest.statements.empty()) {
       const auto whole = co_await pool_.Ask(std::move(rest), Until());
@@ -46,10 +63,12 @@ Answer<AsOf<Page<v1::Session>>> WatchReader::GetSessions(SessionSelection select
                                                          KeyValues after, int page_size,
                                                          std::size_t bytes_max) {
   const int partition_count = store_.partition_count();
+  const int32_t timeline = store_.primary()->timeline();
   auto page = ListPage(selection, partition_count, after, page_size, bytes_max);
   if (!page.ok()) co_return page.status();
   auto found = co_await pool_.Ask(AskAsOf(partition_count, *std::move(page)), Until());
   if (!found.ok()) co_return found.status();
+  Saw(found->partitions, timeline);
   auto& rows = found->found.rows;
   const std::vector<v1::Session*> sessions(rows.pointer_begin(), rows.pointer_end());
   const absl::Status presented = co_await store_.PresentSessions(sessions, Until());
@@ -60,9 +79,11 @@ Answer<AsOf<Page<v1::Session>>> WatchReader::GetSessions(SessionSelection select
 Answer<AsOf<std::vector<v1::Session>>> WatchReader::GetNamedSessions(
     std::vector<std::string> session_ids, Scope scope) {
   const int partition_count = store_.partition_count();
+  const int32_t timeline = store_.primary()->timeline();
   auto found = co_await pool_.Ask(
       AskAsOf(partition_count, FindNamedSessions(session_ids, scope, partition_count)), Until());
   if (!found.ok()) co_return found.status();
+  Saw(found->partitions, timeline);
   std::vector<v1::Session*> sessions;
   for (v1::Session& session : found->found) sessions.push_back(&session);
   const absl::Status presented = co_await store_.PresentSessions(sessions, Until());

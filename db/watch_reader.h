@@ -53,6 +53,10 @@ class WatchReader {
 
  private:
   SteadyTime Until() const { return SteadyTime::Now() + timeout_; }
+  // A server that lacks any of them is refused from now on. `timeline`: Primary's, from before.
+  void Saw(const PartitionStates& states, int32_t timeline) {
+    store_.primary()->Saw(states.positions, timeline);
+  }
 
   SessionStore& store_;
   const absl::Duration timeout_;

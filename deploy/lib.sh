@@ -7,7 +7,7 @@ steps=0
 step_number=0
 step_line=
 
-# step NAME: begins the line that the step's outcome will complete: `[1/3] packages       29
+# step NAME: begins the line that the step's outcome will complete: `[1/3] packages       36
 # present, 0 to install`.
 step() {
   step_number=$((step_number + 1))

@@ -78,11 +78,8 @@ absl::Status NoSuchPrincipal(const Policy& policy, const std::string& name) {
     for (const auto& subject : issuer.subjects)
       known.push_back(absl::StrCat(issuer.issuer, "#", subject.pattern));
   }
-  const std::string near = Nearest(name, known);
   return absl::NotFoundError(
-      absl::StrCat("nobody is `", name, "` in the access file",
-                   near.empty() ? absl::StrCat("; there are: ", absl::StrJoin(known, ", "))
-                                : absl::StrCat("; did you mean `", near, "`?")));
+      absl::StrCat("nobody is `", name, "` in the access file", DidYouMean(name, known)));
 }
 
 // By service: `SessionService   GetSession, …`.
@@ -151,11 +148,10 @@ absl::StatusOr<std::pair<std::string, bool>> ExplainAccess(const std::string& pa
   if (method.empty()) return std::pair(Everything(*who, file->methods), true);
   const MethodDescriptor* asked = file->methods.Find(method);
   if (asked == nullptr) {
-    const std::string near = Nearest(method, file->methods.Names());
-    return absl::NotFoundError(absl::StrCat("there is no method `", method, "`",
-                                            near.empty()
-                                                ? "; write, for example, SessionService/GetSession"
-                                                : absl::StrCat("; did you mean `", near, "`?")));
+    return absl::NotFoundError(
+        absl::StrCat("there is no method `", method, "`",
+                     DidYouMean(method, file->methods.Names(),
+                                "write, for example, SessionService/GetSession")));
   }
   const std::string name = access::NameOf(*asked);
   if (!who->May(asked)) {

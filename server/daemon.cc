@@ -6,30 +6,22 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <cstdlib>
-#include <cstring>
-#include <filesystem>
-#include <map>
-#include <system_error>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/time/clock.h"
-#include "db/connection/conninfo.h"
-#include "db/connection/lane_settings.h"
-#include "db/connection/postgres_variables.h"
 #include "db/connection/sql_error.h"
 #include "db/postgres/capacity.h"
-#include "db/postgres/integrity.h"
+#include "db/postgres/durability.h"
 #include "db/postgres/migrate.h"
-#include "db/postgres/pooling.h"
-#include "db/postgres/rights.h"
 #include "proto/embedded.h"
 #include "server/http/openapi.h"
 #include "server/identity/server_credentials.h"
 #include "server/ops/log.h"
+#include "server/option_checks.h"
 #include "server/own_call.h"
 #include "server/workflows_dir.h"
 #include "sessiond/v1/session_service.pb.h"
@@ -39,8 +31,6 @@
 namespace sessiond {
 namespace {
 
-// A database that takes longer to respond has a problem.
-constexpr absl::Duration kConnectTimeout = absl::Seconds(10);
 // For what ends after the calls: threads, connections.
 constexpr absl::Duration kOverrunMax = absl::Seconds(2);
 constexpr absl::Duration kProbePeriod = absl::Seconds(1);
@@ -48,17 +38,13 @@ constexpr absl::Duration kProbePeriod = absl::Seconds(1);
 // which reads the list of all of the server's connections; and whether it keeps what it
 // acknowledged: after a failover it is another server, and settings can be changed at any time.
 constexpr absl::Duration kExaminePeriod = absl::Seconds(10);
+constexpr absl::Duration kTryPeriodMax = absl::Seconds(80);
 
-// In addition to two for each lane, the second for its lock queue, and those of the query pool:
-// five for reads by id, two for the reads of watches; and one each for counts, for writes that
-// change no session, for the watches' polls, the sweeper and the probe.
-constexpr int kOtherConnections = 12;
-
-int ConnectionsNeeded(const Config& config) {
-  return 2 * config.lanes + config.query_connections + kOtherConnections;
-}
-// A trial (db/postgres/database_probe.h) has two statements, which end by themselves before that.
+// A write check (db/postgres/database_probe.h) has two statements, which end by themselves before
+// that.
 constexpr absl::Duration kProbeTimeout = absl::Seconds(4);
+// How often a start tries a database that does not let it in yet.
+constexpr absl::Duration kDatabasePeriod = absl::Milliseconds(500);
 // Each call opens a connection of its own.
 constexpr absl::Duration kOwnCallPeriod = absl::Seconds(2);
 constexpr absl::Duration kOwnCallTimeout = absl::Seconds(2);
@@ -88,194 +74,11 @@ front_door::ConnectionLimits ConnectionsThatFit(const Config& config) {
   return limits;
 }
 
-// What is missing for calls from other machines; nothing, if nothing is.
-std::string WhatIsMissing(const Config& config) {
-  if (config.tls_cert.empty()) return "calls are not encrypted (--tls-cert)";
-  if (config.tls_client_ca.empty() && config.access_file.empty())
-    return "callers are not known (--tls-client-ca, --access-file)";
-  return "";
-}
-
-absl::Status CheckLoopback(const Address& address, absl::string_view option, const Config& config) {
-  const std::string missing = WhatIsMissing(config);
-  if (missing.empty() || config.insecure || IsLoopback(address)) return absl::OkStatus();
-  return absl::FailedPreconditionError(absl::StrCat(
-      "--", option, " ", ToString(address), " can be reached from other machines, and ", missing,
-      ": listen on loopback, see docs/security.md, or say --insecure if the network in between is "
-      "to be trusted"));
-}
-
-// Where the daemon listens, and which option says so.
-struct ListeningPlace {
-  Address address;
-  absl::string_view option;
-};
-
-// The table of options has validated them.
-std::vector<ListeningPlace> ListeningPlaces(const Config& config) {
-  std::vector<ListeningPlace> places;
-  const std::vector<Address> of_grpc = ParseAddresses(config.grpc_listen).value();
-  for (const Address& address : of_grpc) places.push_back({address, "grpc-listen"});
-  if (config.http_listen != "off")
-    places.push_back({ParseAddress(config.http_listen).value(), "http-listen"});
-  return places;
-}
-
-absl::Status CheckTlsOptions(const Config& config) {
-  if (config.tls_cert.empty() != config.tls_key.empty()) {
-    return absl::FailedPreconditionError(absl::StrCat(
-        config.tls_key.empty() ? "--tls-cert without --tls-key" : "--tls-key without --tls-cert",
-        ": a certificate is of no use without its key; give both"));
-  }
-  if (!config.tls_client_ca.empty() && config.tls_cert.empty()) {
-    return absl::FailedPreconditionError(
-        "--tls-client-ca without --tls-cert: clients show certificates only to a server that has "
-        "one");
-  }
-  if (!config.tls_client_ca.empty() && config.tls_client_auth == "none") {
-    return absl::FailedPreconditionError(
-        "--tls-client-auth none with --tls-client-ca: nobody would be asked for a certificate; "
-        "leave "
-        "one of them out");
-  }
-  if (config.tls_client_ca.empty() &&
-      (config.tls_client_auth == "optional" || config.tls_client_auth == "required")) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("--tls-client-auth ", config.tls_client_auth,
-                     " without --tls-client-ca: say who issues clients' certificates"));
-  }
-  return absl::OkStatus();
-}
-
-absl::Status CheckOptions(const Config& config) {
-  const auto other_postgres = [](absl::string_view option) {
-    return absl::FailedPreconditionError(absl::StrCat(
-        option, " is for the embedded PostgreSQL and --db-url names another: give one of them"));
-  };
-  if (!config.db_url.empty() && config.ephemeral) return other_postgres("--ephemeral");
-  if (!config.db_url.empty() && !config.pg_settings.empty()) return other_postgres("--pg-settings");
-  if (absl::Status status = CheckTlsOptions(config); !status.ok()) return status;
-  if (http::Cors(config.http_allow_origins).any() && config.access_file.empty() &&
-      config.tls_client_ca.empty()) {
-    return absl::FailedPreconditionError(
-        "--http-allow-origins * without --access-file: every page that somebody opens in a browser "
-        "here could change sessions; name the origins, or say who may call");
-  }
-  std::map<std::string, absl::string_view> taken;
-  for (const auto& [address, option] : ListeningPlaces(config)) {
-    if (!address.is_unix() && address.port == 0) continue;
-    const auto [at, is_new] = taken.emplace(ToString(address), option);
-    if (is_new) continue;
-    return absl::FailedPreconditionError(
-        at->second == option ? absl::StrCat("--", option, " has ", ToString(address), " twice")
-                             : absl::StrCat("--", at->second, " and --", option, " are both ",
-                                            ToString(address), ": give them two ports"));
-  }
-  return WorkflowsAtStart(config.workflows_dir).status();
-}
-
-absl::Status CheckPlace(const ListeningPlace& place, const Config& config) {
-  if (auto status = CheckLoopback(place.address, place.option, config); !status.ok()) return status;
-  // A port that another of our options reserves is not proposed.
-  int reserved = 0;
-  for (const ListeningPlace& other : ListeningPlaces(config)) {
-    if (other.option != place.option) reserved = other.address.port;
-  }
-  return ProbeAddress(place.address, absl::StrCat("--", place.option), reserved);
-}
-
-// Checks that no other daemon uses the directory, and that it can be made: the first existing one
-// of it and those above it decides that.
-absl::Status CheckDataDir(const std::string& directory) {
-  if (const std::string pid = db::DataDirUser(directory); !pid.empty()) {
-    return absl::AlreadyExistsError(absl::StrCat("the data directory ", directory,
-                                                 " is in use by another sessiond (pid ", pid,
-                                                 "): stop it, or choose another with --data-dir"));
-  }
-  std::error_code unused;
-  std::filesystem::path path = std::filesystem::absolute(directory, unused);
-  while (!std::filesystem::exists(path, unused) && path.has_relative_path())
-    path = path.parent_path();
-  if (::access(path.c_str(), W_OK | X_OK) == 0) return absl::OkStatus();
-  return absl::FailedPreconditionError(
-      absl::StrCat("the data directory ", directory, " cannot be written to (", path.string(), ": ",
-                   std::strerror(errno), "): choose another with --data-dir"));
-}
-
-// An unmigrated database of our own is migrated; one that others may use is not, unless requested.
-absl::Status PrepareSchema(const Database& database, const Config& config) {
-  if (database.embedded != nullptr)
-    return db::Migrate(database.dsn, {.partition_count = config.partitions});
-  const auto status = db::GetMigrationStatus(database.dsn, {.timeout = kConnectTimeout});
-  return status.ok() ? db::CheckMigrated(*status) : status.status();
-}
-
-absl::Status CheckReachable(const std::string& dsn) {
-  if (const auto info = db::ParseConnInfo(dsn); !info.ok())
-    return absl::InvalidArgumentError(absl::StrCat("--db-url ", info.status().message()));
-  const absl::Status status = db::CheckPooling(dsn, SteadyTime::Now() + kConnectTimeout);
-  if (!absl::IsUnavailable(status)) return status;
-  const std::vector<std::string> variables = db::LibpqVariables();
-  return absl::UnavailableError(absl::StrCat(
-      "the database of --db-url does not let us in (", db::TroubleOf(status),
-      "): check the URL with `psql`, and that PostgreSQL runs",
-      variables.empty() ? "" : absl::StrCat("; beside it count ", absl::StrJoin(variables, ", "))));
-}
-
 std::string DescribeCalls(const rpc::Dispatcher& dispatcher) {
   std::vector<const google::protobuf::MethodDescriptor*> methods;
   for (const rpc::Dispatcher::Row& row : dispatcher.rows())
     methods.push_back(row.method->descriptor);
   return http::OpenApi(methods, DescriptorSet());
-}
-
-// The result of one of db/'s checks on a connection of its own.
-template <class Check>
-absl::Status Ask(const std::string& dsn, Check check) {
-  const SteadyTime deadline = SteadyTime::Now() + kConnectTimeout;
-  const auto connection =
-      db::Connection::Open({.dsn = dsn, .application_name = "sessiond doctor"}, deadline);
-  return connection.ok() ? check(**connection, deadline) : connection.status();
-}
-
-absl::Status CheckDurable(const std::string& dsn) { return Ask(dsn, db::CheckDurability); }
-absl::Status CheckRights(const std::string& dsn) { return Ask(dsn, db::CheckRights); }
-absl::Status CheckIntegrity(const std::string& dsn) { return Ask(dsn, db::CheckIntegrity); }
-absl::Status CheckLeastPrivilege(const std::string& dsn) {
-  return Ask(dsn, db::CheckLeastPrivilege);
-}
-
-// What serve says to a database that was found to be so.
-absl::Status RefuseUnsafe(const absl::Status& durable, const Config& config) {
-  if (durable.ok()) return absl::OkStatus();
-  if (!absl::IsFailedPrecondition(durable)) return durable;
-  if (config.allow_unsafe_database) return absl::OkStatus();
-  return absl::FailedPreconditionError(
-      absl::StrCat(durable.message(), "; or say --allow-unsafe-database"));
-}
-
-Finding DurabilityFinding(const std::string& dsn, const Config& config) {
-  return {"the database keeps what it acknowledged", CheckDurable(dsn),
-          /*is_advice=*/config.allow_unsafe_database};
-}
-
-absl::Status CheckCapacity(const std::string& dsn, const Config& config) {
-  return Ask(dsn, [&config](db::Connection& connection, SteadyTime deadline) {
-    return db::CheckCapacity(connection, ConnectionsNeeded(config), db::Connection::open_count(),
-                             deadline);
-  });
-}
-
-// Also after migrations: the tables may have been changed by hand since.
-absl::Status CheckStatements(const std::string& dsn) {
-  return db::Connection::Open(db::LaneConnection({.dsn = dsn}, "sessiond doctor"),
-                              SteadyTime::Now() + kConnectTimeout)
-      .status();
-}
-
-absl::Status CheckSchema(const Config& config) {
-  const absl::Status migrated = PrepareSchema({config.db_url, nullptr}, config);
-  return migrated.ok() ? CheckStatements(config.db_url) : migrated;
 }
 
 // As a person would type it to reach us: a wildcard cannot be connected to.
@@ -296,87 +99,11 @@ std::string ServerFlag(const Address& address) {
   return absl::StrCat("--server ", Reachable(address), " ");
 }
 
-db::EmbeddedPostgresOptions EmbeddedOptions(const Config& config, bool ephemeral,
-                                            const std::stop_token& stop) {
-  return {.data_dir = config.data_dir,
-          .ephemeral = ephemeral,
-          .bin_dir = config.pg_bin_dir,
-          .settings = ParsePgSettings(config.pg_settings).value(),  // Validated by the table.
-          .stop = stop};
-}
-
 }  // namespace
-
-absl::StatusOr<Database> OpenDatabase(const Config& config, db::PostgresSupervisor* supervisor,
-                                      const std::stop_token& stop) {
-  if (!config.db_url.empty()) {
-    if (absl::Status status = CheckReachable(config.db_url); !status.ok()) return status;
-    return Database{config.db_url, nullptr};
-  }
-  auto embedded =
-      db::EmbeddedPostgres::Start(EmbeddedOptions(config, config.ephemeral, stop), *supervisor);
-  if (!embedded.ok()) return embedded.status();
-  const std::string dsn = (*embedded)->dsn();
-  return Database{dsn, *std::move(embedded)};
-}
-
-absl::Status CheckAddresses(const Config& config) {
-  if (absl::Status status = CheckOptions(config); !status.ok()) return status;
-  for (const ListeningPlace& place : ListeningPlaces(config)) {
-    if (absl::Status status = CheckPlace(place, config); !status.ok()) return status;
-  }
-  return absl::OkStatus();
-}
-
-std::vector<Finding> Examine(const Config& config, db::PostgresSupervisor* supervisor,
-                             const std::stop_token& stop) {
-  std::vector<Finding> findings;
-  findings.push_back({"options fit together", CheckOptions(config)});
-  for (const ListeningPlace& place : ListeningPlaces(config)) {
-    findings.push_back({absl::StrCat(place.option == "grpc-listen" ? "gRPC" : "HTTP",
-                                     " can listen on ", ToString(place.address)),
-                        CheckPlace(place, config)});
-  }
-  if (!config.tls_cert.empty() || !config.access_file.empty()) {
-    findings.push_back({"certificates and the access file are sound",
-                        Security::Load(config, rpc::ServiceNames()).status()});
-  }
-  if (!config.db_url.empty()) {
-    findings.push_back({"the database can be reached", CheckReachable(config.db_url)});
-    if (!findings.back().status.ok()) return findings;  // Without it nothing else can be checked.
-    findings.push_back({"the database lets us do what we must", CheckRights(config.db_url)});
-    // Without the rights to look at it, the schema cannot be checked.
-    if (findings.back().status.ok()) {
-      findings.push_back({"the database has the schema", CheckSchema(config)});
-      if (findings.back().status.ok())
-        findings.push_back({"the audit is as it was written", CheckIntegrity(config.db_url)});
-    }
-    findings.push_back({"the database lets us do no more than that",
-                        CheckLeastPrivilege(config.db_url), /*is_advice=*/true});
-    findings.push_back(
-        {"the database has connections enough", CheckCapacity(config.db_url, config)});
-    findings.push_back(DurabilityFinding(config.db_url, config));
-    return findings;
-  }
-  findings.push_back(
-      {absl::StrCat("data can be kept in ", config.data_dir), CheckDataDir(config.data_dir)});
-  // A complete start, which leaves existing data alone.
-  db::EmbeddedPostgresOptions options = EmbeddedOptions(config, /*ephemeral=*/true, stop);
-  const bool has_settings = !options.settings.empty() && !config.ephemeral;
-  // As serve would set them, unless --pg-settings says otherwise: what is said last counts.
-  if (has_settings)
-    options.settings.insert(options.settings.begin(),
-                            {{"fsync", "on"}, {"full_page_writes", "on"}});
-  const auto trial = db::EmbeddedPostgres::Start(std::move(options), *supervisor);
-  findings.push_back({absl::StrCat("PostgreSQL ", trial.ok() ? (*trial)->version() : "", " starts"),
-                      trial.status()});
-  if (has_settings && trial.ok()) findings.push_back(DurabilityFinding((*trial)->dsn(), config));
-  return findings;
-}
 
 // ----------------------------------------------------------------------------------------- start
 
-Daemon::Daemon(Config config, std::unique_ptr<Security> security)
+Daemon::Daemon(Config config, std::unique_ptr<ReloadedSecurity> security)
     : config_(std::move(config)),
       security_(std::move(security)),
       metrics_(rpc::ServiceNames()),
@@ -388,20 +115,12 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(Config config,
                                                       db::PostgresSupervisor* supervisor,
                                                       const std::stop_token& stop) {
   if (absl::Status status = CheckAddresses(config); !status.ok()) return status;
-  auto security = Security::Load(config, rpc::ServiceNames());
+  auto security = ReloadedSecurity::Load(config, rpc::ServiceNames());
   if (!security.ok()) return security.status();
   std::unique_ptr<Daemon> daemon(new Daemon(std::move(config), *std::move(security)));
   daemon->WarnOfOpenDoors();
-  auto database = OpenDatabase(daemon->config_, supervisor, stop);
-  if (!database.ok()) return database.status();
-  daemon->database_ = *std::move(database);
-  if (absl::Status status = daemon->RequireDurability(); !status.ok()) return status;
-  if (absl::Status status = PrepareSchema(daemon->database_, daemon->config_); !status.ok())
-    return status;
-  if (absl::Status status = CheckRights(daemon->database_.dsn); !status.ok()) return status;
-  if (absl::Status status = CheckIntegrity(daemon->database_.dsn); !status.ok()) return status;
-  daemon->TellPrivileges();
-  for (const auto step : {&Daemon::OpenStore, &Daemon::StartRpc, &Daemon::StartHttp}) {
+  if (absl::Status status = daemon->AwaitDatabase(supervisor, stop); !status.ok()) return status;
+  for (const auto step : {&Daemon::StartRpc, &Daemon::StartHttp}) {
     if (stop.stop_requested()) return absl::CancelledError("asked to stop");
     if (absl::Status status = (daemon.get()->*step)(); !status.ok()) return status;
   }
@@ -418,6 +137,43 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(Config config,
                                                           : daemon->database_.embedded->data_dir()},
        {"seconds", absl::ToDoubleSeconds(SteadyTime::Now() - daemon->started_at_)}});
   return daemon;
+}
+
+absl::Status Daemon::AwaitDatabase(db::PostgresSupervisor* supervisor,
+                                   const std::stop_token& stop) {
+  SteadyEvent asked_to_stop;
+  const std::stop_callback notify(stop, [&asked_to_stop] { asked_to_stop.Notify(); });
+  const SteadyTime end = started_at_ + config_.db_wait;
+  for (bool told = false;; told = true) {
+    absl::Status open = OpenDatabaseAndStore(supervisor, stop);
+    // Our own PostgreSQL has been waited for.
+    if (open.ok() || config_.db_url.empty() || !MayLetInLater(open) || SteadyTime::Now() >= end)
+      return open;
+    if (!told) {
+      Log(LogLevel::kWarn, "daemon", "waiting for the database (--db-wait)",
+          {{"why", ToldToOperator(open)}, {"at_most", absl::FormatDuration(config_.db_wait)}});
+    }
+    if (asked_to_stop.WaitAtMost(kDatabasePeriod)) return absl::CancelledError("asked to stop");
+  }
+}
+
+absl::Status Daemon::OpenDatabaseAndStore(db::PostgresSupervisor* supervisor,
+                                          const std::stop_token& stop) {
+  auto database = OpenDatabase(config_, supervisor, stop);
+  if (!database.ok()) return database.status();
+  database_ = *std::move(database);
+  const std::string& dsn = database_.dsn;
+  if (absl::Status status = RequireDurability(); !status.ok()) return status;
+  if (absl::Status status = PrepareSchema(database_, config_); !status.ok()) return status;
+  if (absl::Status status = CheckRights(dsn); !status.ok()) return status;
+  if (absl::Status status = CheckIntegrity(dsn); !status.ok()) return status;
+  TellPrivileges();
+  if (database_.embedded == nullptr) {
+    const absl::Status enough = CheckCapacity(dsn, config_);
+    let_in_ = absl::IsFailedPrecondition(enough) ? enough : absl::OkStatus();
+    ObserveConnections(let_in_);
+  }
+  return stop.stop_requested() ? absl::CancelledError("asked to stop") : OpenStore();
 }
 
 absl::Status Daemon::RequireDurability() {
@@ -449,18 +205,20 @@ absl::Status Daemon::OpenStore() {
                       .statement_timeout = config_.statement_timeout};
   options.lanes = config_.lanes;
   options.inbox.group_items_max = config_.group_commands_max;
-  options.kept_bytes_max = static_cast<std::size_t>(config_.kept_sessions_mib) << 20;
+  options.cache_bytes_max = static_cast<std::size_t>(config_.kept_sessions_mib) << 20;
   options.query_connections = config_.query_connections;
   options.workflows = *std::move(workflows);
   options.on_group = [this](const db::GroupReport& group) {
     if (group.conflict) metrics_.GroupConflict();
     if (group.committed) {
       lane_reports_.Committed(SteadyTime::Now());
-    } else if (ReasonOf(group.status) == v1::DATABASE_UNAVAILABLE) {
+      metrics_.Group(static_cast<int>(group.commands), !group.looked_up, group.duration);
+    } else if (absl::StartsWith(db::SqlStateOf(group.status), "58")) {
+      // Of one file; whether anything can be written, the probe looks.
+    } else if (const v1::ErrorReason why = ReasonOf(group.status);
+               why == v1::DATABASE_UNAVAILABLE || why == v1::SCHEMA_MISMATCH) {
       lane_reports_.Failed(group.status, group.duration, SteadyTime::Now());
     }
-    if (group.committed)
-      metrics_.Group(static_cast<int>(group.commands), !group.looked_up, group.duration);
   };
   options.listener = &committed_;
   auto store = db::SessionStore::Open(std::move(options), SteadyTime::Now() + kConnectTimeout);
@@ -495,7 +253,7 @@ absl::Status Daemon::StartRpc() {
                              .standard_services = {&health_, &reflection_}};
   grpc_addresses_ = ParseAddresses(config_.grpc_listen).value();
   for (const Address& address : grpc_addresses_) {
-    rpc::Listener listener{ToString(address)};
+    rpc::Listener listener{address};
     // Who may open a unix socket, its permissions say.
     if (security_->tls() != nullptr && !address.is_unix()) {
       listener.credentials =
@@ -513,7 +271,7 @@ absl::Status Daemon::StartRpc() {
   metrics_.OnScrape([this] { metrics_.SetConnections(rpc_->door().connections().Count()); });
   for (std::size_t i = 0; i < grpc_addresses_.size(); ++i) {
     Address& address = grpc_addresses_[i];
-    address.port = rpc_->ports()[i];
+    address.port = rpc_->bound()[i].port;
   }
   return absl::OkStatus();
 }
@@ -563,10 +321,10 @@ void Daemon::StartMonitor() {
     while (!stop_monitor_.WaitAtMost(kProbePeriod)) ObserveDatabase();
   });
   rounds_ = std::thread([this] {
-    while (!stop_monitor_.WaitAtMost(kOwnCallPeriod)) GoRound();
+    while (!stop_rounds_.WaitAtMost(kOwnCallPeriod)) GoRound();
   });
   guard_ = std::thread([this] {
-    while (!stop_monitor_.WaitAtMost(kGuardPeriod)) {
+    while (!stop_rounds_.WaitAtMost(kGuardPeriod)) {
       security_->Refresh(reload_asked_.exchange(false));
       readiness_.ObserveSecurity(security_->trouble());
       dispatcher_->CheckStreams();
@@ -578,7 +336,7 @@ void Daemon::GoRound() {
   front_door::FrontDoor& door = rpc_->door();
   const int64_t refused = door.refused_of_address();
   absl::Status outcome =
-      CallOneself(grpc_addresses_.front(), security_->tls() != nullptr, kOwnCallTimeout);
+      CallOneself(rpc_->bound().front(), security_->tls() != nullptr, kOwnCallTimeout);
   if (!outcome.ok()) {
     if (absl::Status full = door.LetsIn(); !full.ok()) {
       outcome = std::move(full);
@@ -617,24 +375,25 @@ void Daemon::ObserveDatabase() {
   readiness_.Observe(schema_version, SteadyTime::Now());
   if (schema_version.ok()) ExamineDatabase();
   TellReadiness();
+  if (stop_monitor_.HasHappened()) return;
   // Workflows that other daemons created; a failure does not matter, as there is a next time.
   if (schema_version.ok()) Forget(store_->RefreshWorkflows(SteadyTime::Now() + kProbeTimeout));
   if (schema_version.ok() == database_answers_) return;
   database_answers_ = schema_version.ok();
   if (database_answers_) {
-    Log(LogLevel::kInfo, "daemon", "the database answers again");
+    Log(LogLevel::kInfo, "daemon", "the database takes changes again");
   } else {
-    Log(LogLevel::kWarn, "daemon", "the database does not answer",
+    Log(LogLevel::kWarn, "daemon", "the database takes no changes",
         {{"error", schema_version.status().message()}});
   }
 }
 
 void Daemon::TellReadiness() {
-  const absl::MutexLock lock(&telling_);
+  const absl::MutexLock lock(&readiness_mutex_);
   const SteadyTime now = SteadyTime::Now();
   const bool ready = readiness_.ready(now);
   health_.SetReady(ready);
-  if (std::exchange(told_ready_, ready) == ready) return;
+  if (std::exchange(last_ready_, ready) == ready) return;
   std::vector<std::string> why;
   for (const Readiness::Check& check : readiness_.Checks(now)) {
     if (!check.ok) why.push_back(absl::StrCat(check.name, ": ", check.detail));
@@ -651,6 +410,7 @@ void Daemon::ExamineDatabase() {
   if (connections_.ok() && safe && SteadyTime::Now() < examine_due_) return;
   examine_due_ = SteadyTime::Now() + kExaminePeriod;
   CountConnections();
+  if (stop_monitor_.HasHappened()) return;
   if (!config_.ephemeral) CheckDurability();
 }
 
@@ -670,10 +430,25 @@ void Daemon::CheckDurability() {
 }
 
 void Daemon::CountConnections() {
-  const absl::Status enough =
+  absl::Status enough =
       db::CheckCapacity(probe_->connection(), ConnectionsNeeded(config_),
                         db::Connection::open_count(), SteadyTime::Now() + kProbeTimeout);
   if (!enough.ok() && !absl::IsFailedPrecondition(enough)) return;  // The probe will say why.
+  // A connection that is being made counts in the database, and not here yet: once more.
+  if (!enough.ok() && connections_.ok() && !std::exchange(counted_too_few_, true)) {
+    examine_due_ = SteadyTime::Now();
+    return;
+  }
+  counted_too_few_ = !enough.ok();
+  // A pooler has limits that are not counted, and keeps connections that are: where the count and
+  // the try differ, it is tried again. Where neither finds enough, it is not: to try takes those
+  // that are left.
+  if (enough.ok() != let_in_.ok() && SteadyTime::Now() >= try_due_) TryConnections();
+  if (enough.ok() || let_in_.ok()) enough = let_in_;
+  ObserveConnections(enough);
+}
+
+void Daemon::ObserveConnections(const absl::Status& enough) {
   readiness_.ObserveConnections(enough, SteadyTime::Now());
   if (enough.ok() == connections_.ok()) return;
   connections_ = enough;
@@ -682,6 +457,17 @@ void Daemon::CountConnections() {
   } else {
     Log(LogLevel::kWarn, "daemon", "there are too few connections", {{"why", enough.message()}});
   }
+}
+
+void Daemon::TryConnections() {
+  const int missing = ConnectionsNeeded(config_) - db::Connection::open_count();
+  const absl::Status let_in = db::TryConnections(database_.dsn, missing, "sessiond health",
+                                                 SteadyTime::Now() + kConnectionsTime);
+  // To try takes all that are left: the longer there are too few, the less often.
+  try_period_ =
+      std::clamp(let_in.ok() ? kExaminePeriod : 2 * try_period_, kExaminePeriod, kTryPeriodMax);
+  try_due_ = SteadyTime::Now() + try_period_;
+  if (let_in.ok() || absl::IsFailedPrecondition(let_in)) let_in_ = let_in;
 }
 
 absl::StatusOr<int> Daemon::Probe() {
@@ -732,11 +518,12 @@ void Daemon::Drain() {
   Log(LogLevel::kInfo, "daemon", "draining");
   draining_ = true;
   {
-    const absl::MutexLock lock(&telling_);
+    const absl::MutexLock lock(&readiness_mutex_);
     readiness_.StartDraining();
     health_.SetReady(false);
   }
   absl::SleepFor(config_.drain_delay);
+  stop_monitor_.Notify();  // What it is doing may take a while.
 
   // Callers are gone by the end of the grace. Their work may still hang in a database that does not
   // respond; nothing is lost with it: a repeated request returns what happened.
@@ -747,10 +534,7 @@ void Daemon::Drain() {
   sweeper_.reset();
   store_->Drain();
   http_.reset();
-  stop_monitor_.Notify();
-  monitor_.join();
-  rounds_.join();
-  guard_.join();
+  JoinThreads();
   probe_.reset();
   rpc_.reset();
   dispatcher_.reset();
@@ -769,6 +553,11 @@ void Daemon::Drain() {
 Daemon::~Daemon() {
   if (!monitor_.joinable()) return;
   stop_monitor_.Notify();
+  JoinThreads();
+}
+
+void Daemon::JoinThreads() {
+  stop_rounds_.Notify();
   monitor_.join();
   rounds_.join();
   guard_.join();

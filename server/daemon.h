@@ -23,48 +23,22 @@
 #include "db/session_store.h"
 #include "server/config/address.h"
 #include "server/config/config.h"
+#include "server/database.h"
 #include "server/front_door/front_door.h"
 #include "server/http/http_server.h"
 #include "server/ops/journal.h"
 #include "server/ops/metrics.h"
 #include "server/ops/readiness.h"
+#include "server/reloaded_security.h"
 #include "server/rpc/dispatcher.h"
 #include "server/rpc/health_service.h"
 #include "server/rpc/reflection.h"
 #include "server/rpc/server.h"
 #include "server/rpc/services.h"
-#include "server/security.h"
 #include "server/sweeper.h"
 #include "server/watch/hub_feeder.h"
 
 namespace sessiond {
-
-// The database: the one that the configuration names, or our own, which ends with this object.
-struct Database {
-  std::string dsn;
-  // Null for --db-url.
-  std::unique_ptr<db::EmbeddedPostgres> embedded;
-};
-
-// Starts the embedded PostgreSQL if there is no --db-url. `supervisor`: null with --db-url.
-// CANCELLED: it was asked to `stop` in the meantime.
-absl::StatusOr<Database> OpenDatabase(const Config& config, db::PostgresSupervisor* supervisor,
-                                      const std::stop_token& stop);
-
-// What would keep `serve` from listening, found without starting anything: an address that is in
-// use, one off loopback without --insecure, options that contradict each other.
-absl::Status CheckAddresses(const Config& config);
-
-// What `sessiond doctor` checks: everything that serve needs, one by one.
-struct Finding {
-  std::string what;
-  // When not OK, its message says how to fix it.
-  absl::Status status;
-  // serve starts all the same.
-  bool is_advice = false;
-};
-std::vector<Finding> Examine(const Config& config, db::PostgresSupervisor* supervisor,
-                             const std::stop_token& stop);
 
 class Daemon {
  public:
@@ -92,15 +66,19 @@ class Daemon {
   bool database_lost() const { return database_lost_; }
 
  private:
-  Daemon(Config config, std::unique_ptr<Security> security);
+  Daemon(Config config, std::unique_ptr<ReloadedSecurity> security);
 
-  // The steps of a start, in order.
+  // The steps of a start, in order. A database of --db-url may take --db-wait to let us in.
+  absl::Status AwaitDatabase(db::PostgresSupervisor* supervisor, const std::stop_token& stop);
+  absl::Status OpenDatabaseAndStore(db::PostgresSupervisor* supervisor,
+                                    const std::stop_token& stop);
   absl::Status RequireDurability();
   void TellPrivileges();
   absl::Status OpenStore();
   absl::Status StartRpc();
   absl::Status StartHttp();
   void StartMonitor();
+  void JoinThreads();
 
   // Asks the database whether lanes can work; the result is for Readiness.
   absl::StatusOr<int> Probe();
@@ -114,6 +92,9 @@ class Daemon {
   // whether it still keeps what it acknowledged. REQUIRES: the probe has just succeeded.
   void ExamineDatabase();
   void CountConnections();
+  void ObserveConnections(const absl::Status& enough);
+  // Whether the connections that are not open yet are let in, by whatever is in between.
+  void TryConnections();
   void CheckDurability();
 
   const Config config_;
@@ -121,7 +102,7 @@ class Daemon {
   const SteadyTime started_at_ = SteadyTime::Now();
   std::vector<Address> grpc_addresses_;
 
-  const std::unique_ptr<Security> security_;
+  const std::unique_ptr<ReloadedSecurity> security_;
   Metrics metrics_;
   db::LaneReports lane_reports_;
   Readiness readiness_;
@@ -139,13 +120,18 @@ class Daemon {
   std::unique_ptr<rpc::Server> rpc_;
   std::unique_ptr<http::HttpServer> http_;
 
-  SteadyEvent stop_monitor_;
-  absl::Mutex telling_;
-  bool told_ready_ ABSL_GUARDED_BY(telling_) = true;
+  SteadyEvent stop_monitor_, stop_rounds_;
+  absl::Mutex readiness_mutex_;
+  bool last_ready_ ABSL_GUARDED_BY(readiness_mutex_) = true;
   // Monitor's thread only, once it runs.
   std::unique_ptr<db::DatabaseProbe> probe_;
   bool database_answers_ = true;
   absl::Status connections_;
+  // Whether those that were missing were let in when it was last tried; at the start all.
+  absl::Status let_in_;
+  SteadyTime try_due_;
+  absl::Duration try_period_;
+  bool counted_too_few_ = false;
   absl::Status durable_;
   SteadyTime examine_due_;
   std::atomic<bool> database_lost_ = false;

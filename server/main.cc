@@ -29,8 +29,10 @@
 #include "server/access_commands.h"
 #include "server/config/config.h"
 #include "server/daemon.h"
+#include "server/doctor.h"
 #include "server/ops/log.h"
 #include "server/ops/log_writer.h"
+#include "server/option_checks.h"
 #include "server/stop_signals.h"
 
 namespace sessiond {
@@ -42,15 +44,9 @@ constexpr int kUsage = 2;
 
 constexpr char kGrantTo[] = "--grant-to";
 
-// With PostgreSQL's own message, for its administrator.
-std::string ToldOf(const absl::Status& status) {
-  const std::string trouble = db::TroubleOf(status);
-  return absl::StrCat(status.message(), trouble.empty() ? "" : absl::StrCat(" (", trouble, ")"));
-}
-
 int Complain(const absl::Status& status, int code = kInTheWay) {
   AwaitLogWritten();  // The lines that led to it come first.
-  TellWithin(STDERR_FILENO, absl::StrCat("sessiond: ", TerminalText(ToldOf(status)), "\n"));
+  TellWithin(STDERR_FILENO, absl::StrCat("sessiond: ", TerminalText(ToldToOperator(status)), "\n"));
   return code;
 }
 
@@ -158,7 +154,8 @@ int Doctor(const Context& context) {
   }
   for (const Finding& finding :
        Examine(context.config(), context.supervisor, context.stop_signals.token())) {
-    const std::string why = finding.status.ok() ? "" : absl::StrCat(": ", ToldOf(finding.status));
+    const std::string why =
+        finding.status.ok() ? "" : absl::StrCat(": ", ToldToOperator(finding.status));
     const bool advice = finding.is_advice && absl::IsFailedPrecondition(finding.status);
     absl::PrintF("[%s] %s\n",
                  finding.status.ok() ? "+"
@@ -252,10 +249,16 @@ void AddFlag(CLI::App& app, const Option& option, ConfigSources& sources) {
       ->type_name("FILE");
 }
 
+// Why not; empty: it is. An empty name comes from a variable of a script that was not set.
+std::string IsGiven(const std::string& file) {
+  return file.empty() ? "names no file: name one, or leave it out" : "";
+}
+
 CLI::App* AddCommand(CLI::App& app, CommandLine& line, const char* name, const char* help,
                      int (*run)(const Context&), bool needs_postgres) {
   CLI::App* command = app.add_subcommand(name, help);
   command->add_option("--config", line.sources.file, "A TOML file of options. [SESSIOND_CONFIG]")
+      ->check(IsGiven)
       ->type_name("FILE");
   for (const Option& option : Options()) AddFlag(*command, option, line.sources);
   command->callback([&line, run, needs_postgres] {

@@ -22,8 +22,7 @@ namespace {
 
 // What can be connected to: a wildcard cannot.
 Address Connectable(Address address) {
-  if (address.host == "0.0.0.0") address.host = "127.0.0.1";
-  if (address.host == "::") address.host = "::1";
+  if (address.host == "0.0.0.0" || address.host == "::") address.host = "127.0.0.1";
   return address;
 }
 

@@ -5,9 +5,11 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
-#include "db/blocking.h"
+#include "db/connection/sql_error.h"
+#include "db/submit_and_wait.h"
 #include "server/ops/log.h"
 #include "state_machine/decide.h"
+#include "state_machine/present.h"
 
 namespace sessiond {
 namespace {
@@ -68,24 +70,40 @@ void Sweeper::Run() {
   } while (!stop_.WaitAtMost(beat));
 }
 
+// A step that fails keeps no other from its work.
 absl::Status Sweeper::Sweep() {
-  if (auto connected = due_.Connect(); !connected.ok()) return connected;
-  if (auto analyzed = due_.AnalyzeWhatGrew(); !analyzed.ok()) return analyzed;
-  if (auto failed = FailSilentTasks(); !failed.ok()) return failed;
+  AnalyzeWhatGrew();
+  absl::Status swept = FailSilentTasks();
+  if (db::ConnectionIsGone(swept)) return swept;  // What is due is due once it is back.
   if (SteadyTime::Now() >= sweep_due_) {
     sweep_due_ = SteadyTime::Now() + options_.period;
-    const absl::StatusOr<absl::Time> now = due_.Now();
-    if (!now.ok()) return now.status();
-    store_.SawTime(*now);
-    if (auto deleted = DeleteStaleCreations(*now); !deleted.ok()) return deleted;
-    if (auto stopped = StopAbandoned(*now); !stopped.ok()) return stopped;
-    if (auto purged = PurgeRequests(*now); !purged.ok()) return purged;
+    swept.Update(SweepOld());
   }
   if (options_.retention_period > absl::ZeroDuration() && SteadyTime::Now() >= retention_due_) {
     retention_due_ = SteadyTime::Now() + options_.retention_period;
-    return ArchiveDue();
+    swept.Update(ArchiveDue());
   }
-  return absl::OkStatus();
+  return swept;
+}
+
+absl::Status Sweeper::SweepOld() {
+  const absl::StatusOr<absl::Time> now = due_.Now();
+  if (!now.ok()) return now.status();
+  store_.SawTime(*now);
+  absl::Status swept = DeleteStaleCreations(*now);
+  swept.Update(StopAbandoned(*now));
+  swept.Update(PurgeRequests(*now));
+  return swept;
+}
+
+void Sweeper::AnalyzeWhatGrew() {
+  if (SteadyTime::Now() < analyze_due_) return;
+  const absl::Status analyzed = due_.AnalyzeWhatGrew();
+  // Of a lost connection the next step tells.
+  if (analyzed.ok() || absl::IsCancelled(analyzed) || db::ConnectionIsGone(analyzed)) return;
+  analyze_due_ = SteadyTime::Now() + options_.period;
+  Log(LogLevel::kWarn, "sweeper", "tables that have grown could not be analyzed; lists may be slow",
+      {{"status", analyzed.message()}});
 }
 
 int Sweeper::Carry(std::vector<Command> commands) {
@@ -116,7 +134,7 @@ absl::Status Sweeper::DeleteStaleCreations(absl::Time now) {
     v1::DeleteSessionRequest request;
     request.set_reason("left in CREATING for too long");
     // If it has changed since, it must not be deleted.
-    request.set_etag(absl::StrCat("r", revision));
+    request.set_etag(EtagOf(revision));
     request.set_request_id(absl::StrCat("stale-creation-", session_id));
     commands.push_back(SystemCommand(session_id, std::move(request)));
   }
@@ -135,7 +153,7 @@ absl::Status Sweeper::StopAbandoned(absl::Time now) {
     for (const auto& [session_id, revision] : *found) {
       v1::StopSessionRequest request;
       request.set_reason("abandoned: its recovery window is long over");
-      request.set_etag(absl::StrCat("r", revision));
+      request.set_etag(EtagOf(revision));
       commands.push_back(SystemCommand(session_id, std::move(request)));
     }
     Carry(std::move(commands));
@@ -154,17 +172,18 @@ absl::Status Sweeper::PurgeRequests(absl::Time now) {
 
 absl::Status Sweeper::ArchiveDue() {
   int archived = 0;
+  absl::Status found;
   for (int batch = 0; batch < kBatchesMax && !stop_.HasHappened(); ++batch) {
     const auto due = due_.FindDueSessions();
-    if (!due.ok()) return due.status();
-    if (due->empty()) break;
+    found = due.status();
+    if (!due.ok() || due->empty()) break;
     std::vector<Command> commands;
     for (const std::string& session_id : *due)
       commands.push_back(SystemCommand(session_id, v1::PurgeSessionsRequest()));
     archived += Carry(std::move(commands));
   }
   if (archived > 0) journal_.Purged(archived, 0);
-  return absl::OkStatus();
+  return found;
 }
 
 }  // namespace sessiond

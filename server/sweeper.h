@@ -49,7 +49,9 @@ class Sweeper {
   // their number.
   int Carry(std::vector<Command> commands);
 
+  void AnalyzeWhatGrew();
   absl::Status FailSilentTasks();
+  absl::Status SweepOld();
   absl::Status DeleteStaleCreations(absl::Time now);
   absl::Status StopAbandoned(absl::Time now);
   absl::Status PurgeRequests(absl::Time now);
@@ -61,7 +63,8 @@ class Sweeper {
   SteadyEvent stop_;
   db::SweepQueries due_;
   // When each is due next.
-  SteadyTime sweep_due_ = SteadyTime::InfinitePast(), retention_due_ = SteadyTime::InfinitePast();
+  SteadyTime analyze_due_ = SteadyTime::InfinitePast(), sweep_due_ = SteadyTime::InfinitePast(),
+             retention_due_ = SteadyTime::InfinitePast();
   std::thread thread_;
 };
 

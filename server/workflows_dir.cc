@@ -1,17 +1,14 @@
 #include "server/workflows_dir.h"
 
 #include <algorithm>
-#include <cerrno>
-#include <cstring>
 #include <filesystem>
-#include <fstream>
 #include <map>
-#include <sstream>
 #include <system_error>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "proto/embedded.h"
+#include "server/files/small_file.h"
 #include "state_machine/workflow.h"
 #include "state_machine/workflow_text.h"
 
@@ -20,29 +17,40 @@ namespace {
 
 absl::StatusOr<std::vector<std::string>> ListTextprotos(const std::string& directory) {
   std::vector<std::string> paths;
+  std::string other;
   std::error_code error;
   std::filesystem::directory_iterator entry(directory, error);
   for (; !error && entry != std::filesystem::directory_iterator(); entry.increment(error)) {
-    if (entry->path().extension() == ".textproto") paths.push_back(entry->path().string());
+    std::error_code unknown;  // Of an entry: it is no file then.
+    if (entry->path().extension() == ".textproto") {
+      paths.push_back(entry->path().string());
+    } else if (entry->is_regular_file(unknown) &&
+               entry->path().filename().native().front() != '.') {
+      other = entry->path().string();
+    }
   }
   if (error) {
     return absl::FailedPreconditionError(
         absl::StrCat("the workflow definitions in ", directory, " cannot be read (",
                      error.message(), "): name another directory with --workflows-dir"));
   }
+  if (paths.empty() && !other.empty()) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("no file of ", directory,
+                     " is a workflow definition, which are called NAME.textproto; there is ", other,
+                     ": rename it, or name another directory with --workflows-dir"));
+  }
   std::sort(paths.begin(), paths.end());
   return paths;
 }
 
 absl::StatusOr<v1::Workflow> ReadDefinition(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::stringstream content;
-  content << file.rdbuf();
-  if (!file.is_open()) {
+  const absl::StatusOr<std::string> content = ReadWholeFile(path);
+  if (!content.ok()) {
     return absl::FailedPreconditionError(absl::StrCat(
-        path, " cannot be read (", std::strerror(errno), "): its workflow would be missing"));
+        path, " cannot be read (", content.status().message(), "): its workflow would be missing"));
   }
-  WorkflowText text = ReadWorkflow(content.str());
+  WorkflowText text = ReadWorkflow(WithoutByteOrderMark(*content));
   if (text.problems.empty()) return std::move(text.definition);
   const std::size_t others = text.problems.size() - 1;
   return absl::FailedPreconditionError(absl::StrCat(

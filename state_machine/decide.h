@@ -1,7 +1,6 @@
 // The state machine: what a command does to a session, or why not.
 //
-//   Decide(workflow, aggregate, command, now) → Decision (the new session, the new events) |
-//   refusal
+//   Decide(workflow, aggregate, command, now) → the new session and its new events, or a refusal
 //
 // Pure: no I/O, no clock, no random ids, no lock. Every change that any service makes goes through
 // here. Every check that needs the session is done here, in the order that the contract publishes:
@@ -132,23 +131,5 @@ void Apply(Decision& decision, Aggregate* aggregate);
 // database's clock; no event is dated before the session's last event.
 absl::StatusOr<Decision> Decide(const Workflow& workflow, const Aggregate& aggregate,
                                 const Command& command, absl::Time now);
-
-// Why the session that a call names cannot be found: NEVER_EXISTED, which is also what is out of
-// scope, ARCHIVED or, unless `include_deleted`, DELETED. OK when it can.
-absl::Status CheckExists(absl::string_view session_id, const Aggregate& aggregate,
-                         const Scope& scope, bool include_deleted);
-
-// Fills the fields that are derived for a reader: display name, next stage, etag, recoverable, and
-// those of the task.
-void Present(const Workflow& workflow, absl::Time now, v1::Session* session);
-// Until when a presented session stays the same, unless an event changes it: until its recovery
-// window closes. While its task runs, this is already past: the task grows older, and its bare
-// heartbeats are no events.
-absl::Time PresentedUntil(const v1::Session& session);
-// The same for resources that are read by themselves: duration and retryable, age.
-void Present(absl::Time now, v1::SessionTask* task);
-void Present(absl::Time now, v1::SessionError* error);
-
-std::string EtagOf(const v1::Session& session);
 
 }  // namespace sessiond

@@ -5,7 +5,6 @@
 #include "absl/strings/str_cat.h"
 #include "state_machine/preconditions.h"
 #include "state_machine/refusal.h"
-#include "state_machine/timestamps.h"
 
 namespace sessiond {
 
@@ -28,13 +27,8 @@ absl::StatusOr<Decision> Decide(const Context& context, const v1::AddArtifactsRe
 
   EventRecorder recorder = context.Open();
   Changes changes;
-  for (const SessionArtifact& given : request.artifacts()) {
-    SessionArtifact artifact = given;
-    if (artifact.artifact_id().empty()) artifact.set_artifact_id(recorder.DrawId());
-    artifact.set_session_id(context.command.session_id);
-    *artifact.mutable_create_time() = ToProto(recorder.now());
-    recorder.Add(std::move(artifact), changes);
-  }
+  for (const SessionArtifact& artifact : request.artifacts())
+    recorder.Add(artifact, recorder.now(), changes);
   recorder.Record(SessionEvent::ARTIFACTS_ADDED, std::move(changes));
   return std::move(recorder).Close();
 }

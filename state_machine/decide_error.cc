@@ -39,7 +39,7 @@ absl::Status CheckError(const Context& context, const SessionError& given, absl:
   if (!stage.empty() && context.workflow.FindStage(stage) == nullptr) {
     return InvalidFields({{absl::StrCat(path, ".operation_stage"),
                            absl::StrCat("is not a stage of workflow ", context.workflow.name(),
-                                        "; leave it empty", " for the session's present one")}});
+                                        "; leave it empty for the session's present one")}});
   }
   if (auto file = CheckLink(context, given.related_file_id(), SessionArtifact::FILE); !file.ok())
     return file;
@@ -48,17 +48,15 @@ absl::Status CheckError(const Context& context, const SessionError& given, absl:
 
 void RecordError(EventRecorder& recorder, const SessionError& given) {
   SessionError error = given;
-  error.set_error_id(recorder.DrawId());
-  error.set_session_id(recorder.session().session_id());
   if (error.operation_stage().empty()) error.set_operation_stage(recorder.session().stage());
-  *error.mutable_create_time() = ToProto(recorder.now());
   // OUTPUT ONLY.
+  error.clear_error_id();
   error.clear_age();
   error.clear_resolve_time();
   error.clear_resolver();
   error.clear_resolution();
   Changes changes;
-  recorder.Add(std::move(error), changes);
+  recorder.Add(std::move(error), recorder.now(), changes);
   recorder.Record(SessionEvent::ERROR_RECORDED, std::move(changes));
 }
 

@@ -36,11 +36,6 @@ using google::protobuf::Timestamp;
 // Imported times must be possible: nothing in the future, nothing before the session's or its own
 // beginning, and nothing that ends with a session after that session's end.
 
-// The time at which something happened, if the request gives it.
-std::optional<absl::Time> When(bool given, const Timestamp& time) {
-  return given ? std::optional(FromProto(time)) : std::nullopt;
-}
-
 struct EndOfTask {
   SessionTask::Status status;
   const char* field;
@@ -184,6 +179,8 @@ class ImportCheck {
     if (session.has_fail_time() && !workflow_.HasFailedStatus())
       Add("session.fail_time",
           absl::StrCat("cannot be: workflow ", workflow_.name(), " has no failed status"));
+    if (!session.fail_reason().empty() && !session.has_fail_time())
+      Add("session.fail_reason", "is only of a session with a fail_time");
     if (session.has_delete_time() && session.state() != Session::DELETED)
       Add("session.delete_time", "is only of a DELETED session");
     for (const auto& [counter, count] : session.counters()) {
@@ -236,6 +233,12 @@ class ImportCheck {
     const Moment recorded{path + ".create_time", CreateTimeOf(error, request_.session(), now_)};
     CheckTime({path + ".resolve_time", When(error.has_resolve_time(), error.resolve_time())},
               {recorded, created_}, {deleted_});
+    if (!error.has_resolve_time()) {
+      if (!error.resolver().empty())
+        Add(path + ".resolver", "is only of an error with a resolve_time");
+      if (!error.resolution().empty())
+        Add(path + ".resolution", "is only of an error with a resolve_time");
+    }
     if (!error.operation_stage().empty() &&
         workflow_.FindStage(error.operation_stage()) == nullptr) {
       Add(path + ".operation_stage", absl::StrCat("is not a stage of workflow ", workflow_.name()));
@@ -269,10 +272,10 @@ bool IsTakenOver(absl::string_view field) {
 }
 
 // In whole microseconds.
-Timestamp AsKept(const Timestamp& time) { return ToProto(FromProto(time)); }
+Timestamp AsStored(const Timestamp& time) { return ToProto(FromProto(time)); }
 
 Timestamp TimeOr(bool given, const Timestamp& time, absl::Time otherwise) {
-  return given ? AsKept(time) : ToProto(otherwise);
+  return given ? AsStored(time) : ToProto(otherwise);
 }
 
 // The session after the import: what was given, and what follows from it.
@@ -297,7 +300,7 @@ Session Born(const Workflow& workflow, const std::string& id, const ImportSessio
   if (session.state() == Session::DELETED)
     *session.mutable_delete_time() = TimeOr(given.has_delete_time(), given.delete_time(), now);
   if (given.has_fail_time()) {
-    *session.mutable_fail_time() = AsKept(given.fail_time());
+    *session.mutable_fail_time() = AsStored(given.fail_time());
     session.set_fail_reason(given.fail_reason());
   }
   if (workflow.recovery_window() != absl::InfiniteDuration()) {
@@ -326,9 +329,9 @@ SessionTask TaskOf(const Workflow& workflow, EventRecorder& recorder,
       task.status() == SessionTask::RUNNING
           ? ToProto(end)
           : TimeOr(given.has_heartbeat_time(), given.heartbeat_time(), end);
-  if (task.has_complete_time()) *task.mutable_complete_time() = AsKept(task.complete_time());
-  if (task.has_fail_time()) *task.mutable_fail_time() = AsKept(task.fail_time());
-  if (task.has_cancel_time()) *task.mutable_cancel_time() = AsKept(task.cancel_time());
+  if (task.has_complete_time()) *task.mutable_complete_time() = AsStored(task.complete_time());
+  if (task.has_fail_time()) *task.mutable_fail_time() = AsStored(task.fail_time());
+  if (task.has_cancel_time()) *task.mutable_cancel_time() = AsStored(task.cancel_time());
   if (task.has_heartbeat_timeout()) {
     *task.mutable_heartbeat_timeout() =
         ToProto(absl::Trunc(FromProto(task.heartbeat_timeout()), absl::Milliseconds(1)));
@@ -341,35 +344,23 @@ SessionTask TaskOf(const Workflow& workflow, EventRecorder& recorder,
 // Everything below the session, as rows, and in the changes of their event.
 void TakeRows(const Workflow& workflow, const ImportSessionsRequest& request,
               const Session& session, EventRecorder& recorder, Changes& changes) {
-  const std::string& id = session.session_id();
   const absl::Time undated = Undated(request.session(), recorder.now());
   if (request.has_task())
     changes.Set("current_task", FactsOf(TaskOf(workflow, recorder, request, session)));
-  for (const SessionArtifact& given : request.artifacts()) {
-    SessionArtifact artifact = given;
-    if (artifact.artifact_id().empty()) artifact.set_artifact_id(recorder.DrawId());
-    artifact.set_session_id(id);
-    *artifact.mutable_create_time() = TimeOr(given.has_create_time(), given.create_time(), undated);
-    recorder.Add(std::move(artifact), changes);
+  for (const SessionArtifact& artifact : request.artifacts()) {
+    const auto created = When(artifact.has_create_time(), artifact.create_time());
+    recorder.Add(artifact, created.value_or(undated), changes);
   }
   for (const SessionError& given : request.errors()) {
     SessionError error = given;
-    if (error.error_id().empty()) error.set_error_id(recorder.DrawId());
-    error.set_session_id(id);
     if (error.operation_stage().empty()) error.set_operation_stage(session.stage());
-    *error.mutable_create_time() = ToProto(CreateTimeOf(given, request.session(), recorder.now()));
     error.clear_age();
-    recorder.Add(std::move(error), changes);
+    recorder.Add(std::move(error), CreateTimeOf(given, request.session(), recorder.now()), changes);
   }
   int32_t sequence = 0;
-  for (const SessionMessage& given : request.messages()) {
-    NewMessage appended{.message = given, .id_brought = !given.message_id().empty()};
-    SessionMessage& message = appended.message;
-    if (!appended.id_brought) message.set_message_id(recorder.DrawId());
-    message.set_session_id(id);
-    message.set_sequence(++sequence);
-    *message.mutable_create_time() = TimeOr(given.has_create_time(), given.create_time(), undated);
-    recorder.Add(std::move(appended));
+  for (const SessionMessage& message : request.messages()) {
+    const auto created = When(message.has_create_time(), message.create_time());
+    recorder.Add(message, ++sequence, created.value_or(undated));
   }
   Value history;
   for (const Struct& event : request.events())

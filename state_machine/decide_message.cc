@@ -7,7 +7,6 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "state_machine/preconditions.h"
-#include "state_machine/timestamps.h"
 
 namespace sessiond {
 
@@ -99,15 +98,8 @@ absl::StatusOr<Decision> Decide(const Context& context, const v1::AppendMessages
   EventRecorder recorder = context.Open();
   RecordMessages(recorder, request.messages_size(), check.increments());
   int32_t sequence = context.session().message_count();
-  for (const SessionMessage& given : request.messages()) {
-    NewMessage appended{.message = given, .id_brought = !given.message_id().empty()};
-    SessionMessage& message = appended.message;
-    if (!appended.id_brought) message.set_message_id(recorder.DrawId());
-    message.set_session_id(context.command.session_id);
-    message.set_sequence(++sequence);
-    *message.mutable_create_time() = ToProto(recorder.now());
-    recorder.Add(std::move(appended));
-  }
+  for (const SessionMessage& message : request.messages())
+    recorder.Add(message, ++sequence, recorder.now());
   return std::move(recorder).Close();
 }
 

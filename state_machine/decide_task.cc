@@ -76,18 +76,18 @@ absl::Status RetryLimitExceeded(const SessionTask& task) {
 // checks
 
 // What every report about a task begins with: the check that it is about the current task.
-absl::Status CheckReport(const Context& context, Call call, const std::string& task_id,
-                         const std::string& etag) {
+template <class Report>
+absl::Status CheckReport(const Context& context, Call call, const Report& report) {
   if (auto exists = context.CheckExists(call); !exists.ok()) return exists;
   const Session& session = context.session();
   if (!session.has_current_task()) return TaskNotFound(session.session_id());
   const SessionTask& task = session.current_task();
-  if (task.task_id() != task_id) {
-    return StaleTask(task_id, task,
+  if (task.task_id() != report.task_id()) {
+    return StaleTask(report.task_id(), task,
                      absl::StrCat("is not the current one, which is ", task.task_id(),
                                   ": it was replaced, or never existed."));
   }
-  if (auto current = context.CheckEtag(etag); !current.ok()) return current;
+  if (auto current = context.CheckEtag(report.etag()); !current.ok()) return current;
   if (auto state = context.CheckState(call); !state.ok()) return state;
   switch (task.status()) {
     case SessionTask::RUNNING:
@@ -213,11 +213,7 @@ absl::StatusOr<Decision> Decide(const Context& context, const v1::StartTaskReque
 
 absl::StatusOr<Decision> Decide(const Context& context,
                                 const v1::ReportTaskProgressRequest& request) {
-  if (auto report =
-          CheckReport(context, Call::kReportTaskProgress, request.task_id(), request.etag());
-      !report.ok()) {
-    return report;
-  }
+  if (auto fits = CheckReport(context, Call::kReportTaskProgress, request); !fits.ok()) return fits;
   EventRecorder recorder = context.Open();
   if (!request.has_progress()) {  // A bare heartbeat is not a fact about the session.
     recorder.RecordHeartbeat();
@@ -231,10 +227,7 @@ absl::StatusOr<Decision> Decide(const Context& context,
 }
 
 absl::StatusOr<Decision> Decide(const Context& context, const v1::CompleteTaskRequest& request) {
-  if (auto report = CheckReport(context, Call::kCompleteTask, request.task_id(), request.etag());
-      !report.ok()) {
-    return report;
-  }
+  if (auto fits = CheckReport(context, Call::kCompleteTask, request); !fits.ok()) return fits;
   const std::string& to = request.advance_to_stage();
   if (!to.empty()) {
     if (auto can = context.CheckAdvance(to); !can.ok()) return can;
@@ -253,10 +246,7 @@ absl::StatusOr<Decision> Decide(const Context& context, const v1::CompleteTaskRe
 }
 
 absl::StatusOr<Decision> Decide(const Context& context, const v1::FailTaskRequest& request) {
-  if (auto report = CheckReport(context, Call::kFailTask, request.task_id(), request.etag());
-      !report.ok()) {
-    return report;
-  }
+  if (auto fits = CheckReport(context, Call::kFailTask, request); !fits.ok()) return fits;
   const SessionTask& running = context.session().current_task();
   const absl::Time silent_since = FromProto(running.heartbeat_time());
   if (context.command.by_timeout &&
@@ -278,16 +268,13 @@ absl::StatusOr<Decision> Decide(const Context& context, const v1::FailTaskReques
   if (request.has_error()) RecordError(recorder, request.error());
   const SessionTask& failed = recorder.session().current_task();
   // The error that the daemon reports for a silent worker does not replace the administrator's.
-  const bool told = request.has_error() && !context.command.by_timeout;
-  if (failed.retry_count() >= failed.max_retries()) RecordLastFailure(recorder, told);
+  const bool error_given = request.has_error() && !context.command.by_timeout;
+  if (failed.retry_count() >= failed.max_retries()) RecordLastFailure(recorder, error_given);
   return std::move(recorder).Close();
 }
 
 absl::StatusOr<Decision> Decide(const Context& context, const v1::CancelTaskRequest& request) {
-  if (auto report = CheckReport(context, Call::kCancelTask, request.task_id(), request.etag());
-      !report.ok()) {
-    return report;
-  }
+  if (auto fits = CheckReport(context, Call::kCancelTask, request); !fits.ok()) return fits;
   EventRecorder recorder = context.Open();
   RecordCancel(recorder);
   return std::move(recorder).Close();

@@ -1,5 +1,7 @@
 #include "state_machine/diagrams.h"
 
+#include <cstddef>
+#include <iterator>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -20,27 +22,18 @@ absl::string_view Verb(int call) {
   return rpc;
 }
 
-absl::string_view VerdictText(Verdict verdict) {
-  switch (verdict) {
-    case Verdict::kAccepted:
-      return "yes";
-    case Verdict::kWithForce:
-      return "with force";
-    case Verdict::kLabelsAndHold:
-      return "labels, hold";
-    case Verdict::kTransition:
-      return "INVALID_TRANSITION";
-    case Verdict::kNotActive:
-      return "SESSION_NOT_ACTIVE";
-    case Verdict::kNotRecoverable:
-      return "NOT_RECOVERABLE";
-    case Verdict::kGone:
-      return "DELETED";
-    case Verdict::kNotDeleted:
-      return "NOT_DELETED";
-  }
-  return "";
-}
+// By Verdict.
+constexpr absl::string_view kVerdictTexts[] = {
+    "yes",
+    "with force",
+    "labels, hold",
+    "INVALID_TRANSITION",
+    "SESSION_NOT_ACTIVE",
+    "NOT_RECOVERABLE",
+    "DELETED",
+    "NOT_DELETED",
+};
+static_assert(std::size(kVerdictTexts) == static_cast<std::size_t>(Verdict::kNotDeleted) + 1);
 
 }  // namespace
 
@@ -111,7 +104,7 @@ std::string AcceptanceTable() {
   for (const CallFacts& facts : kCallFacts) {
     absl::StrAppend(&out, "| ", facts.rpc, " |");
     for (const Verdict verdict : facts.verdicts)
-      absl::StrAppend(&out, " ", VerdictText(verdict), " |");
+      absl::StrAppend(&out, " ", kVerdictTexts[static_cast<std::size_t>(verdict)], " |");
     out += "\n";
   }
   return out;

@@ -18,6 +18,7 @@ using v1::Session;
 using v1::SessionArtifact;
 using v1::SessionError;
 using v1::SessionEvent;
+using v1::SessionMessage;
 using v1::SessionTask;
 
 Standing StandingOf(const Session& session) {
@@ -122,7 +123,10 @@ void EventRecorder::RecordHeartbeat() {
   decision_.task_changed = true;
 }
 
-void EventRecorder::Add(SessionArtifact artifact, Changes& changes) {
+void EventRecorder::Add(SessionArtifact artifact, absl::Time created, Changes& changes) {
+  if (artifact.artifact_id().empty()) artifact.set_artifact_id(DrawId());
+  artifact.set_session_id(command_.session_id);
+  *artifact.mutable_create_time() = ToProto(created);
   changes.Set(absl::StrCat("artifacts.", artifact.artifact_id()), FactsOf(artifact));
   decision_.artifacts.push_back(std::move(artifact));
 }
@@ -132,11 +136,23 @@ void EventRecorder::Delete(const std::string& artifact_id, Changes& changes) {
   decision_.deleted_artifacts.push_back(artifact_id);
 }
 
-void EventRecorder::Add(SessionError error, Changes& changes) {
+void EventRecorder::Add(SessionError error, absl::Time created, Changes& changes) {
+  if (error.error_id().empty()) error.set_error_id(DrawId());
+  error.set_session_id(command_.session_id);
+  *error.mutable_create_time() = ToProto(created);
   changes.Set(absl::StrCat("errors.", error.error_id()), FactsOf(error));
   if (error.severity() == SessionError::BLOCKING && !error.has_resolve_time())
     AddBlocking(error.error_id(), changes);
   decision_.errors.push_back(std::move(error));
+}
+
+void EventRecorder::Add(SessionMessage message, int32_t sequence, absl::Time created) {
+  const bool id_brought = !message.message_id().empty();
+  if (!id_brought) message.set_message_id(DrawId());
+  message.set_session_id(command_.session_id);
+  message.set_sequence(sequence);
+  *message.mutable_create_time() = ToProto(created);
+  decision_.messages.push_back({.message = std::move(message), .id_brought = id_brought});
 }
 
 void EventRecorder::Resolve(SessionError error, const std::string& resolution, Changes& changes) {

@@ -52,14 +52,15 @@ class EventRecorder {
   // The worker of the current task sent a heartbeat; this is not a fact about the session.
   void RecordHeartbeat();
 
-  // The rows below the session, each with its changes for the event. Blocking errors are also
-  // counted.
-  void Add(v1::SessionArtifact artifact, Changes& changes);
-  void Add(v1::SessionError error, Changes& changes);
+  // The rows below the session, each with its changes for the event. What is added gets the
+  // session's id and the time of its creation, and an id if it brings none. Blocking errors are
+  // also counted.
+  void Add(v1::SessionArtifact artifact, absl::Time created, Changes& changes);
+  void Add(v1::SessionError error, absl::Time created, Changes& changes);
   void Resolve(v1::SessionError error, const std::string& resolution, Changes& changes);
   void Delete(const std::string& artifact_id, Changes& changes);
   // Events do not contain the contents of messages.
-  void Add(NewMessage message) { decision_.messages.push_back(std::move(message)); }
+  void Add(v1::SessionMessage message, int32_t sequence, absl::Time created);
 
   Decision Close() && { return std::move(decision_); }
 

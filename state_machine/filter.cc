@@ -16,6 +16,7 @@
 #include "google/protobuf/descriptor.h"
 #include "state_machine/readable.h"
 #include "state_machine/refusal.h"
+#include "state_machine/utf8.h"
 
 namespace sessiond {
 namespace {
@@ -153,17 +154,9 @@ const TypeRules& RulesOf(Type type) { return kTypeRules[static_cast<std::size_t>
 
 using Fields = absl::Span<const Field>;
 
-Fields FieldsOf(FilterResource resource) {
-  switch (resource) {
-    case FilterResource::kSessions:
-      return kSessionFields;
-    case FilterResource::kTasks:
-      return kTaskFields;
-    case FilterResource::kErrors:
-      return kErrorFields;
-  }
-  return {};
-}
+// By FilterResource.
+constexpr Fields kFields[] = {kSessionFields, kTaskFields, kErrorFields};
+static_assert(std::size(kFields) == static_cast<std::size_t>(FilterResource::kErrors) + 1);
 
 const Field* FindField(Fields fields, absl::string_view name) {
   const auto found = std::find_if(fields.begin(), fields.end(),
@@ -385,11 +378,11 @@ bool Parser::CheckCharacters() {
                                               kFilterBytesMax, "; split the query"));
   }
   for (std::size_t i = 0; i < text_.size();) {
-    const std::size_t length = Utf8SequenceLength(text_.substr(i));
-    if (length == 0) return Fail(i, "it is not UTF-8");
-    if (IsControlCharacter(text_.substr(i, length)) && !IsSpace(text_[i]))
+    const auto [character, bytes] = FirstCharacter(text_.substr(i));
+    if (bytes == 0) return Fail(i, "it is not UTF-8");
+    if (IsControl(character) && !IsSpace(text_[i]))
       return Fail(i, "control characters are not allowed");
-    i += length;
+    i += bytes;
   }
   return true;
 }
@@ -564,7 +557,7 @@ bool Parser::CheckBare(absl::string_view text) {
     return Fail(position_ + at, absl::StrCat(quote, " does not quote; write \" before and after"));
   }
   for (std::size_t i = 0; i < text.size();) {
-    const std::size_t length = Utf8SequenceLength(text.substr(i));
+    const std::size_t length = FirstCharacter(text.substr(i)).bytes;
     if (const absl::string_view character = text.substr(i, length); IsUnseen(character)) {
       return Fail(position_ + i,
                   absl::StrCat("there is a character that cannot be told from a space, or from "
@@ -582,7 +575,7 @@ bool Parser::Quoted(std::string* text) {
   const char quote = text_[position_++];
   for (; !AtEnd(); ++position_) {
     const char c = Peek();
-    if (IsControlCharacter(text_.substr(position_, 1)))
+    if (absl::ascii_iscntrl(c))
       return Fail(position_, "control characters are not allowed within quotes");
     if (c == quote) {
       ++position_;
@@ -689,7 +682,7 @@ absl::StatusOr<OrderWords> ParseOrderWords(absl::string_view text,
 }  // namespace
 
 absl::StatusOr<Filter> ParseFilter(absl::string_view text, FilterResource resource) {
-  return Parser(text, FieldsOf(resource)).Parse();
+  return Parser(text, kFields[static_cast<std::size_t>(resource)]).Parse();
 }
 
 absl::StatusOr<Order> ParseOrder(absl::string_view text) {

@@ -16,14 +16,14 @@
 // - Characters that only look like a quote (“ ” ‘ ’ « ») are refused around a text, and invisible
 //   ones (a no-break space, a byte order mark) in a text without quotes: both would match nothing.
 // - The fields are listed in filter.cc. Keys of maps follow a dot: labels.team = "a", or quoted:
-// labels."a b" = "c".
+//   labels."a b" = "c".
 // - `:` asks whether a field is set: labels:team, labels.team:*, complete_time:*.
 // - A comparison with an unset field never matches, not even != (AIP-160). NOT labels.team = "a"
 //   does match a session without the label; labels.team != "a" does not.
 // - `*` in a value is an asterisk, never a wildcard: "a*" equals "a*" alone.
 // - Texts compare byte for byte. Times are RFC 3339, and are cut to microseconds.
 // - Space, tab and line breaks may separate words; other control characters, and any within
-// quotes, are refused.
+//   quotes, are refused.
 #pragma once
 
 #include <cstdint>

@@ -43,9 +43,6 @@ FilterValue LiteralOf(const google::protobuf::Value& value) {
 std::optional<FilterValue> FoundValue(const Restriction& restriction, const v1::Session& session,
                                       absl::Time now) {
   using Found = std::optional<FilterValue>;
-  const auto time_or_nothing = [](bool has, const google::protobuf::Timestamp& time) {
-    return has ? Found(FromProto(time)) : std::nullopt;
-  };
   const auto entry = [&](const auto& map, auto to_value) {
     const auto found = map.find(restriction.key);
     return found == map.end() ? std::nullopt : Found(to_value(found->second));
@@ -84,11 +81,11 @@ std::optional<FilterValue> FoundValue(const Restriction& restriction, const v1::
     case FilterField::kUpdateTime:
       return FromProto(session.update_time());
     case FilterField::kCompleteTime:
-      return time_or_nothing(session.has_complete_time(), session.complete_time());
+      return When(session.has_complete_time(), session.complete_time());
     case FilterField::kDeleteTime:
-      return time_or_nothing(session.has_delete_time(), session.delete_time());
+      return When(session.has_delete_time(), session.delete_time());
     case FilterField::kFailTime:
-      return time_or_nothing(session.has_fail_time(), session.fail_time());
+      return When(session.has_fail_time(), session.fail_time());
     case FilterField::kCounters:
       return entry(session.counters(), integer);
     case FilterField::kReferences:

@@ -4,25 +4,18 @@
 
 #include <cstddef>
 
-#include "google/protobuf/struct.pb.h"
-
 namespace sessiond {
 
 inline constexpr std::size_t kMessageBytesMax = 4 << 20;  // A request, and a reply.
-inline constexpr std::size_t kPageBytesMax =
-    3 << 20;  // A page ends early here, well below a reply's limit.
+// A page ends early here, well below a reply's limit.
+inline constexpr std::size_t kPageBytesMax = 3 << 20;
 inline constexpr std::size_t kStructBytesMax = 64 << 10;  // A Struct, as JSON.
 inline constexpr int kStructDepthMax = 16;                // A Struct: levels of objects and lists.
 inline constexpr int kMapEntriesMax = 64;                 // Labels, references.
-inline constexpr std::size_t kShortStringBytesMax =
-    256;  // Other ids, names, values of labels and references.
+// Other ids, names, values of labels and references.
+inline constexpr std::size_t kShortStringBytesMax = 256;
 inline constexpr std::size_t kLongStringBytesMax = 4 << 10;  // Reasons, filters.
 inline constexpr int kPageSizeDefault = 50;
 inline constexpr int kPageSizeMax = 1000;
-
-// Whether a Struct is longer than `bytes_max` as JSON. Small ones are not serialized: JSON's
-// longest escape makes six bytes of one, so a Struct of at most a sixth of the limit on the wire
-// always fits.
-bool JsonBytesExceed(const google::protobuf::Struct& fields, std::size_t bytes_max);
 
 }  // namespace sessiond

@@ -4,7 +4,9 @@
 #include "absl/strings/str_join.h"
 #include "state_machine/audit_facts.h"
 #include "state_machine/limits.h"
+#include "state_machine/present.h"
 #include "state_machine/refusal.h"
+#include "state_machine/struct_json.h"
 #include "state_machine/timestamps.h"
 
 namespace sessiond {
@@ -73,6 +75,33 @@ absl::Status BlockingErrorsRefusal(const BlockingErrors& blocking, const std::st
 
 // -------------------------------------------------------------------------------------------------
 // checks
+
+absl::Status CheckExists(absl::string_view session_id, const Aggregate& aggregate,
+                         const Scope& scope, bool include_deleted) {
+  if (aggregate.session.has_value() && scope.Has(*aggregate.session)) {
+    if (include_deleted || aggregate.session->state() != Session::DELETED) return absl::OkStatus();
+    const std::string when = ToRfc3339(FromProto(aggregate.session->delete_time()));
+    return Refusal(v1::DELETED,
+                   absl::StrCat("Session ", session_id, " was deleted at ", when,
+                                ". Set include_deleted to see it, or call UndeleteSession."))
+        .With("session_id", session_id)
+        .With("delete_time", when)
+        .Resource("session", session_id);
+  }
+  const std::optional<Tombstone>& tombstone = aggregate.tombstone;
+  if (tombstone.has_value() && scope.Has(tombstone->namespace_name, tombstone->owner_id)) {
+    const std::string when = ToRfc3339(tombstone->archive_time);
+    return Refusal(v1::ARCHIVED, absl::StrCat("Session ", session_id, " was archived at ", when,
+                                              "; its content is gone, its id is taken."))
+        .With("session_id", session_id)
+        .With("archive_time", when)
+        .Resource("session", session_id);
+  }
+  return Refusal(v1::NEVER_EXISTED,
+                 absl::StrCat("Session ", session_id, " never existed. Check the id."))
+      .With("session_id", session_id)
+      .Resource("session", session_id);
+}
 
 absl::Status Context::Begin(Call call, const std::string& etag, bool force) const {
   if (auto exists = CheckExists(call); !exists.ok()) return exists;

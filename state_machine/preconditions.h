@@ -18,6 +18,11 @@
 
 namespace sessiond {
 
+// Why the session that a call names cannot be found: NEVER_EXISTED, which is also what is out of
+// scope, ARCHIVED or, unless `include_deleted`, DELETED. OK when it can.
+absl::Status CheckExists(absl::string_view session_id, const Aggregate& aggregate,
+                         const Scope& scope, bool include_deleted);
+
 // What a decision looks at.
 struct Context {
   const Workflow& workflow;

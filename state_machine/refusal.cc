@@ -1,8 +1,12 @@
 #include "state_machine/refusal.h"
 
+#include <cstddef>
 #include <cstdlib>
+#include <iterator>
 
 #include "absl/strings/cord.h"
+#include "absl/strings/str_cat.h"
+#include "state_machine/timestamps.h"
 
 namespace sessiond {
 namespace {
@@ -15,51 +19,51 @@ struct Meaning {
 
 // clang-format off
 constexpr Meaning kMeanings[] = {
-    {v1::INVALID_FORMAT,       absl::StatusCode::kInvalidArgument,    Category::kUserFixable},
-    {v1::INVALID_FIELD,        absl::StatusCode::kInvalidArgument,    Category::kUserFixable},
-    {v1::CONTEXT_VIOLATION,    absl::StatusCode::kInvalidArgument,    Category::kUserFixable},
-    {v1::INVALID_FILTER,       absl::StatusCode::kInvalidArgument,    Category::kUserFixable},
-    {v1::INVALID_PAGE_TOKEN,   absl::StatusCode::kInvalidArgument,    Category::kUserFixable},
-    {v1::INVALID_RESUME_TOKEN,  absl::StatusCode::kInvalidArgument,      Category::kUserFixable},
-    {v1::INVALID_FIELD_MASK,   absl::StatusCode::kInvalidArgument,    Category::kUserFixable},
-    {v1::UNKNOWN_WORKFLOW,     absl::StatusCode::kInvalidArgument,    Category::kUserFixable},
-    {v1::INVALID_WORKFLOW,      absl::StatusCode::kInvalidArgument,      Category::kUserFixable},
-    {v1::REQUEST_ID_REUSED,    absl::StatusCode::kInvalidArgument,    Category::kUserFixable},
-    {v1::NEVER_EXISTED,        absl::StatusCode::kNotFound,           Category::kUserFixable},
-    {v1::DELETED,              absl::StatusCode::kNotFound,           Category::kUserFixable},
-    {v1::ARCHIVED,             absl::StatusCode::kNotFound,           Category::kUserFixable},
-    {v1::TASK_NOT_FOUND,        absl::StatusCode::kNotFound,             Category::kUserFixable},
-    {v1::ERROR_NOT_FOUND,       absl::StatusCode::kNotFound,             Category::kUserFixable},
-    {v1::ARTIFACT_NOT_FOUND,    absl::StatusCode::kNotFound,             Category::kUserFixable},
-    {v1::WORKFLOW_NOT_FOUND,    absl::StatusCode::kNotFound,             Category::kUserFixable},
-    {v1::SESSION_EXISTS,       absl::StatusCode::kAlreadyExists,      Category::kUserFixable},
-    {v1::NOT_DELETED,          absl::StatusCode::kAlreadyExists,      Category::kUserFixable},
-    {v1::INVALID_TRANSITION,   absl::StatusCode::kFailedPrecondition, Category::kUserFixable},
-    {v1::STAGE_FIELDS_MISSING, absl::StatusCode::kFailedPrecondition, Category::kUserFixable},
-    {v1::SESSION_NOT_ACTIVE,   absl::StatusCode::kFailedPrecondition, Category::kUserFixable},
-    {v1::NOT_RECOVERABLE,       absl::StatusCode::kFailedPrecondition,   Category::kUserFixable},
-    {v1::BLOCKING_ERRORS,       absl::StatusCode::kFailedPrecondition,   Category::kUserFixable},
-    {v1::ALREADY_RESOLVED,      absl::StatusCode::kFailedPrecondition,   Category::kUserFixable},
-    {v1::TASK_ALREADY_RUNNING,  absl::StatusCode::kFailedPrecondition,   Category::kUserFixable},
-    {v1::TASK_NOT_RUNNING,      absl::StatusCode::kFailedPrecondition,   Category::kUserFixable},
-    {v1::TASK_COMPLETED,        absl::StatusCode::kFailedPrecondition,   Category::kUserFixable},
-    {v1::TASK_FAILED,           absl::StatusCode::kFailedPrecondition,   Category::kUserFixable},
-    {v1::STALE_TASK,            absl::StatusCode::kFailedPrecondition,   Category::kUserFixable},
-    {v1::HOLD_ACTIVE,          absl::StatusCode::kFailedPrecondition, Category::kUserFixable},
-    {v1::RETRY_LIMIT_EXCEEDED,  absl::StatusCode::kFailedPrecondition,   Category::kAdminRequired},
-    {v1::ETAG_MISMATCH,        absl::StatusCode::kAborted,            Category::kUserFixable},
-    {v1::CONFLICT,             absl::StatusCode::kAborted,            Category::kTemporary},
-    {v1::CREDENTIALS_INVALID,  absl::StatusCode::kUnauthenticated,    Category::kAdminRequired},
-    {v1::NOT_ALLOWED,          absl::StatusCode::kPermissionDenied,   Category::kAdminRequired},
-    {v1::RESUME_TOKEN_EXPIRED,  absl::StatusCode::kOutOfRange,           Category::kUserFixable},
-    {v1::PAYLOAD_TOO_LARGE,    absl::StatusCode::kResourceExhausted,  Category::kUserFixable},
-    {v1::RATE_LIMITED,         absl::StatusCode::kResourceExhausted,  Category::kTemporary},
-    {v1::OVERLOADED,           absl::StatusCode::kResourceExhausted,  Category::kTemporary},
-    {v1::DATABASE_UNAVAILABLE, absl::StatusCode::kUnavailable,        Category::kTemporary},
-    {v1::LOCK_TIMEOUT,         absl::StatusCode::kUnavailable,        Category::kTemporary},
-    {v1::DRAINING,             absl::StatusCode::kUnavailable,        Category::kTemporary},
-    {v1::CONSTRAINT_VIOLATION, absl::StatusCode::kInternal,           Category::kAdminRequired},
-    {v1::SCHEMA_MISMATCH,      absl::StatusCode::kInternal,           Category::kAdminRequired},
+    {v1::INVALID_FORMAT,        absl::StatusCode::kInvalidArgument,    Category::kUserFixable},
+    {v1::INVALID_FIELD,         absl::StatusCode::kInvalidArgument,    Category::kUserFixable},
+    {v1::CONTEXT_VIOLATION,     absl::StatusCode::kInvalidArgument,    Category::kUserFixable},
+    {v1::INVALID_FILTER,        absl::StatusCode::kInvalidArgument,    Category::kUserFixable},
+    {v1::INVALID_PAGE_TOKEN,    absl::StatusCode::kInvalidArgument,    Category::kUserFixable},
+    {v1::INVALID_RESUME_TOKEN,  absl::StatusCode::kInvalidArgument,    Category::kUserFixable},
+    {v1::INVALID_FIELD_MASK,    absl::StatusCode::kInvalidArgument,    Category::kUserFixable},
+    {v1::UNKNOWN_WORKFLOW,      absl::StatusCode::kInvalidArgument,    Category::kUserFixable},
+    {v1::INVALID_WORKFLOW,      absl::StatusCode::kInvalidArgument,    Category::kUserFixable},
+    {v1::REQUEST_ID_REUSED,     absl::StatusCode::kInvalidArgument,    Category::kUserFixable},
+    {v1::NEVER_EXISTED,         absl::StatusCode::kNotFound,           Category::kUserFixable},
+    {v1::DELETED,               absl::StatusCode::kNotFound,           Category::kUserFixable},
+    {v1::ARCHIVED,              absl::StatusCode::kNotFound,           Category::kUserFixable},
+    {v1::TASK_NOT_FOUND,        absl::StatusCode::kNotFound,           Category::kUserFixable},
+    {v1::ERROR_NOT_FOUND,       absl::StatusCode::kNotFound,           Category::kUserFixable},
+    {v1::ARTIFACT_NOT_FOUND,    absl::StatusCode::kNotFound,           Category::kUserFixable},
+    {v1::WORKFLOW_NOT_FOUND,    absl::StatusCode::kNotFound,           Category::kUserFixable},
+    {v1::SESSION_EXISTS,        absl::StatusCode::kAlreadyExists,      Category::kUserFixable},
+    {v1::NOT_DELETED,           absl::StatusCode::kAlreadyExists,      Category::kUserFixable},
+    {v1::INVALID_TRANSITION,    absl::StatusCode::kFailedPrecondition, Category::kUserFixable},
+    {v1::STAGE_FIELDS_MISSING,  absl::StatusCode::kFailedPrecondition, Category::kUserFixable},
+    {v1::SESSION_NOT_ACTIVE,    absl::StatusCode::kFailedPrecondition, Category::kUserFixable},
+    {v1::NOT_RECOVERABLE,       absl::StatusCode::kFailedPrecondition, Category::kUserFixable},
+    {v1::BLOCKING_ERRORS,       absl::StatusCode::kFailedPrecondition, Category::kUserFixable},
+    {v1::ALREADY_RESOLVED,      absl::StatusCode::kFailedPrecondition, Category::kUserFixable},
+    {v1::TASK_ALREADY_RUNNING,  absl::StatusCode::kFailedPrecondition, Category::kUserFixable},
+    {v1::TASK_NOT_RUNNING,      absl::StatusCode::kFailedPrecondition, Category::kUserFixable},
+    {v1::TASK_COMPLETED,        absl::StatusCode::kFailedPrecondition, Category::kUserFixable},
+    {v1::TASK_FAILED,           absl::StatusCode::kFailedPrecondition, Category::kUserFixable},
+    {v1::STALE_TASK,            absl::StatusCode::kFailedPrecondition, Category::kUserFixable},
+    {v1::HOLD_ACTIVE,           absl::StatusCode::kFailedPrecondition, Category::kUserFixable},
+    {v1::RETRY_LIMIT_EXCEEDED,  absl::StatusCode::kFailedPrecondition, Category::kAdminRequired},
+    {v1::ETAG_MISMATCH,         absl::StatusCode::kAborted,            Category::kUserFixable},
+    {v1::CONFLICT,              absl::StatusCode::kAborted,            Category::kTemporary},
+    {v1::CREDENTIALS_INVALID,   absl::StatusCode::kUnauthenticated,    Category::kAdminRequired},
+    {v1::NOT_ALLOWED,           absl::StatusCode::kPermissionDenied,   Category::kAdminRequired},
+    {v1::RESUME_TOKEN_EXPIRED,  absl::StatusCode::kOutOfRange,         Category::kUserFixable},
+    {v1::PAYLOAD_TOO_LARGE,     absl::StatusCode::kResourceExhausted,  Category::kUserFixable},
+    {v1::RATE_LIMITED,          absl::StatusCode::kResourceExhausted,  Category::kTemporary},
+    {v1::OVERLOADED,            absl::StatusCode::kResourceExhausted,  Category::kTemporary},
+    {v1::DATABASE_UNAVAILABLE,  absl::StatusCode::kUnavailable,        Category::kTemporary},
+    {v1::LOCK_TIMEOUT,          absl::StatusCode::kUnavailable,        Category::kTemporary},
+    {v1::DRAINING,              absl::StatusCode::kUnavailable,        Category::kTemporary},
+    {v1::CONSTRAINT_VIOLATION,  absl::StatusCode::kInternal,           Category::kAdminRequired},
+    {v1::SCHEMA_MISMATCH,       absl::StatusCode::kInternal,           Category::kAdminRequired},
 };
 // clang-format on
 
@@ -95,15 +99,9 @@ void Attach(absl::Status& status, const Detail& detail) {
 }  // namespace
 
 absl::string_view CategoryName(Category category) {
-  switch (category) {
-    case Category::kUserFixable:
-      return "USER_FIXABLE";
-    case Category::kAdminRequired:
-      return "ADMIN_REQUIRED";
-    case Category::kTemporary:
-      return "TEMPORARY";
-  }
-  return "";
+  constexpr absl::string_view kNames[] = {"USER_FIXABLE", "ADMIN_REQUIRED", "TEMPORARY"};
+  static_assert(std::size(kNames) == static_cast<std::size_t>(Category::kTemporary) + 1);
+  return kNames[static_cast<std::size_t>(category)];
 }
 
 absl::StatusCode CodeOf(v1::ErrorReason reason) { return MeaningOf(reason).code; }
@@ -181,6 +179,13 @@ google::rpc::ErrorInfo ErrorInfoOf(const absl::Status& status) {
   return info;
 }
 
+absl::Status InvalidField(absl::string_view path, absl::string_view wrong) {
+  return Refusal(v1::INVALID_FIELD,
+                 absl::StrCat(path.empty() ? "The request" : path, " ", wrong, "."))
+      .With("field", path)
+      .Violation(path, wrong);
+}
+
 absl::Status Overloaded(absl::string_view items, absl::Duration retry_after) {
   return Refusal(v1::OVERLOADED, absl::StrCat("More ", items,
                                               " are waiting than the daemon takes on. Wait, then "
@@ -197,8 +202,7 @@ std::optional<absl::Duration> RetryDelayOf(const absl::Status& status) {
   const auto payload = status.GetPayload("type.googleapis.com/google.rpc.RetryInfo");
   google::rpc::RetryInfo info;
   if (!payload.has_value() || !info.ParseFromString(std::string(*payload))) return std::nullopt;
-  return absl::Seconds(info.retry_delay().seconds()) +
-         absl::Nanoseconds(info.retry_delay().nanos());
+  return FromProto(info.retry_delay());
 }
 
 v1::ErrorReason ReasonOf(const absl::Status& status) {

@@ -27,8 +27,7 @@ Category CategoryOf(v1::ErrorReason reason);
 
 // Builds a refusal:
 //
-//   return Refusal(v1::INVALID_TRANSITION, "Cannot transition from PAUSED to PAUSED: allowed are
-//   …")
+//   return Refusal(v1::INVALID_TRANSITION, "Cannot transition from PAUSED to PAUSED: allowed …")
 //       .With("from", "PAUSED").With("to", "PAUSED").With("allowed", "ACTIVE,STOPPED");
 class Refusal {
  public:
@@ -62,6 +61,9 @@ class Refusal {
   google::rpc::ResourceInfo resource_;
   google::rpc::RetryInfo retry_;
 };
+
+// INVALID_FIELD: `wrong` follows the field's path in the sentence. Empty path: the whole request.
+absl::Status InvalidField(absl::string_view path, absl::string_view wrong);
 
 // OVERLOADED: more of these are waiting than the daemon accepts. `retry_after`: when some will be
 // done.

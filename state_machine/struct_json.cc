@@ -20,8 +20,8 @@
 namespace sessiond {
 namespace {
 
-constexpr double kWholeNumbersMax =
-    9007199254740992.0;  // 2^53: above it doubles skip whole numbers.
+// 2^53: above it doubles skip whole numbers.
+constexpr double kWholeNumbersMax = 9007199254740992.0;
 
 // The library's output for one value.
 template <class Give>
@@ -226,6 +226,10 @@ class ListFiller : public rapidjson::BaseReaderHandler<rapidjson::UTF8<>, ListFi
 }  // namespace
 
 std::string ToJson(const Struct& fields) { return MapToJson(fields.fields()); }
+
+bool JsonBytesExceed(const Struct& fields, std::size_t bytes_max) {
+  return fields.ByteSizeLong() > bytes_max / 6 && ToJson(fields).size() > bytes_max;
+}
 
 Struct StructFromJson(absl::string_view text) {
   Struct fields;

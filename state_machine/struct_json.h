@@ -1,6 +1,7 @@
 // google.protobuf.Struct ↔ JSON text, as the database stores it.
 #pragma once
 
+#include <cstddef>
 #include <string>
 
 #include "absl/strings/string_view.h"
@@ -16,6 +17,11 @@ using google::protobuf::Value;
 // Compact JSON with sorted keys; whole numbers up to 2^53 without a fraction.
 // REQUIRES: valid UTF-8, finite numbers, no unset Value (see rpc/validate).
 std::string ToJson(const Struct& fields);
+
+// Whether a Struct is longer than `bytes_max` as JSON. Small ones are not serialized: JSON's
+// longest escape makes six bytes of one, so a Struct of at most a sixth of the limit on the wire
+// always fits.
+bool JsonBytesExceed(const Struct& fields, std::size_t bytes_max);
 
 // REQUIRES: `json` is an object, as the database returns it.
 Struct StructFromJson(absl::string_view json);

@@ -2,6 +2,8 @@
 // absl::Duration ↔ google.protobuf.Duration.
 #pragma once
 
+#include <optional>
+
 #include "absl/time/time.h"
 #include "google/protobuf/duration.pb.h"
 #include "google/protobuf/timestamp.pb.h"
@@ -20,6 +22,11 @@ inline google::protobuf::Timestamp ToProto(absl::Time time) {
 
 inline absl::Time FromProto(const google::protobuf::Timestamp& proto) {
   return absl::FromUnixSeconds(proto.seconds()) + absl::Nanoseconds(proto.nanos());
+}
+
+// When something happened, if the field is set that says so.
+inline std::optional<absl::Time> When(bool has, const google::protobuf::Timestamp& proto) {
+  return has ? std::optional(FromProto(proto)) : std::nullopt;
 }
 
 inline google::protobuf::Duration ToProto(absl::Duration duration) {

@@ -54,9 +54,8 @@ absl::StatusOr<UpdatePath> ParsePath(const std::string& path) {
   if (settable == std::end(kSettable)) {
     return BadUpdatePath(
         path,
-        "cannot be set; what can is owner_display_name, hold, context, references, "
-        "labels, a key of the last "
-        "three, and owner_id while the session is CREATING");
+        "cannot be set; what can is owner_display_name, hold, context, references, labels, a key "
+        "of the last three, and owner_id while the session is CREATING");
   }
   UpdatePath parsed{.field = settable->field, .path = path};
   if (dot == std::string::npos) return parsed;

@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "state_machine/readable.h"
+#include "state_machine/timestamps.h"
 #include "state_machine/workflow_check.h"
 #include "state_machine/workflow_text.h"
 
@@ -17,12 +18,8 @@ using google::protobuf::Value;
 constexpr int kStringBytesMax = 4096;  // For a field without a max_length of its own.
 constexpr int kRetriesDefault = 3;     // For a workflow without max_retries of its own.
 
-absl::Duration FromProto(const google::protobuf::Duration& duration) {
-  return absl::Seconds(duration.seconds()) + absl::Nanoseconds(duration.nanos());
-}
-
 // 0 means for ever; it is also the value of an unset field.
-absl::Duration KeptFor(const google::protobuf::Duration& duration) {
+absl::Duration RetentionOf(const google::protobuf::Duration& duration) {
   const absl::Duration kept = FromProto(duration);
   return kept == absl::ZeroDuration() ? absl::InfiniteDuration() : kept;
 }
@@ -129,9 +126,8 @@ const std::string& Workflow::StatusOf(const Standing& standing) const {
   for (const auto& rule : definition_.statuses()) {
     if (Holds(rule, standing)) return rule.name();
   }
-  return definition_.statuses()
-      .rbegin()
-      ->name();  // Make() has ensured that this can never be reached.
+  // Make() has ensured that this can never be reached.
+  return definition_.statuses().rbegin()->name();
 }
 
 bool Workflow::HasFailedStatus() const {
@@ -219,12 +215,14 @@ absl::Duration Workflow::recovery_window() const {
   return definition_.has_recovery_window() ? FromProto(definition_.recovery_window())
                                            : absl::InfiniteDuration();
 }
-absl::Duration Workflow::after_end() const { return KeptFor(definition_.retention().after_end()); }
+absl::Duration Workflow::after_end() const {
+  return RetentionOf(definition_.retention().after_end());
+}
 absl::Duration Workflow::after_delete() const {
-  return KeptFor(definition_.retention().after_delete());
+  return RetentionOf(definition_.retention().after_delete());
 }
 absl::Duration Workflow::abandon_after() const {
-  return KeptFor(definition_.retention().abandon_after());
+  return RetentionOf(definition_.retention().abandon_after());
 }
 
 }  // namespace sessiond

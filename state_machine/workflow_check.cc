@@ -260,38 +260,43 @@ class Check {
     if (!IsText(text)) Add(path, "must be UTF-8 without control characters");
   }
 
+  // For the entries of `list`: no text is used twice. `text_field` is the entry's field with its
+  // text; empty: the text is the entry.
+  template <class Texts>
+  void CheckOnce(const Texts& texts, absl::string_view list, absl::string_view text_field,
+                 absl::string_view why) {
+    std::map<std::string, int> first;
+    for (int i = 0; i < static_cast<int>(texts.size()); ++i) {
+      const auto [found, is_new] = first.emplace(texts[i], i);
+      if (is_new) continue;
+      Add(absl::StrCat(At(list, i), text_field),
+          absl::StrCat(Quoted(texts[i]), " stands here again, after ", At(list, found->second),
+                       ": ", why));
+    }
+  }
+
   // For the entries of `list`: each has a name, and no name is used twice. `name_field` is the
   // entry's field with its name.
   void CheckNames(const std::vector<std::string>& names, absl::string_view list,
                   absl::string_view name_field,
                   absl::string_view why_once = "give each once, under a name of its own") {
-    std::map<std::string, int> first;
     for (int i = 0; i < static_cast<int>(names.size()); ++i) {
-      const std::string path = absl::StrCat(At(list, i), name_field);
-      if (!IsName(names[i])) NotAName(path, names[i]);
-      const auto [found, is_new] = first.emplace(names[i], i);
-      if (!is_new)
-        Add(path, absl::StrCat(Quoted(names[i]), " stands here again, after ",
-                               At(list, found->second), ": ", why_once));
+      if (!IsName(names[i])) NotAName(absl::StrCat(At(list, i), name_field), names[i]);
     }
+    CheckOnce(names, list, name_field, why_once);
   }
 
   // For a list of names of `kind`: each is known, and none is named twice.
   template <class List>
   void CheckMentions(const List& mentioned, const std::string& list, absl::string_view kind,
                      const std::vector<std::string>& known) {
-    std::map<std::string, int> first;
     for (int i = 0; i < mentioned.size(); ++i) {
       const std::string& name = mentioned.Get(i);
       if (std::find(known.begin(), known.end(), name) == known.end())
         Add(At(list, i),
             absl::StrCat(Quoted(name), " is not a ", kind, " of this workflow; ", ThereAre(known)));
-      const auto [found, is_new] = first.emplace(name, i);
-      if (!is_new) {
-        Add(At(list, i), absl::StrCat(Quoted(name), " stands here again, after ",
-                                      At(list, found->second), ": take one of them out"));
-      }
     }
+    CheckOnce(mentioned, list, "", "take one of them out");
   }
 
   void CheckStages() {
@@ -432,7 +437,6 @@ class Check {
       return;
     }
     const std::string list = absl::StrCat(path, ".allowed_values");
-    std::map<std::string, int> first;
     for (int i = 0; i < field.allowed_values_size(); ++i) {
       const std::string& value = field.allowed_values(i);
       if (!IsText(value)) Add(At(list, i), "must be UTF-8 without control characters");
@@ -442,12 +446,8 @@ class Check {
                              : absl::StrCat("has ", value.size(), " bytes and the field takes ",
                                             StringBytesMax(field), ": raise max_length"));
       }
-      const auto [found, is_new] = first.emplace(value, i);
-      if (!is_new) {
-        Add(At(list, i), absl::StrCat(Quoted(value), " stands here again, after ",
-                                      At(list, found->second), ": take one of them out"));
-      }
     }
+    CheckOnce(field.allowed_values(), list, "", "take one of them out");
   }
 
   void CheckDurations() {

@@ -33,7 +33,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
-#include "db/write/request_seed.h"
+#include "db/write/submission.h"
 #include "google/protobuf/util/message_differencer.h"
 #include "state_machine/refusal.h"
 #include "state_machine/timestamps.h"

@@ -210,6 +210,56 @@ TEST_F(ConfigTest, AVariableThatIsSetButEmptyCountsAsNotSet) {
   EXPECT_EQ(Resolved().db_url, "postgresql://u@h/d");
 }
 
+TEST_F(ConfigTest, ACredentialThatIsThereIsNotOverlooked) {
+  const std::string directory = testing::TempDir() + "/credentials";
+  std::filesystem::remove_all(directory);
+  environment_["CREDENTIALS_DIRECTORY"] = directory;
+  EXPECT_EQ(SettingOf("db-url").origin, "default") << "no directory";
+  std::filesystem::create_directories(directory + "/db-url");
+  EXPECT_EQ(Complaint(), absl::StrCat("cannot read the credential ", directory,
+                                      "/db-url: Is a directory; let the daemon's user read it, or "
+                                      "give db-url another way"));
+  std::filesystem::remove(directory + "/db-url");
+  EXPECT_EQ(SettingOf("db-url").origin, "default") << "no file";
+  for (const char* empty : {"", "\xEF\xBB\xBF \r\n"}) {
+    Write("credentials/db-url", empty);
+    EXPECT_EQ(Complaint(),
+              absl::StrCat("the credential ", directory,
+                           "/db-url is empty: put the db-url into it, or take it away"));
+  }
+  sources_.flags["db-url"] = "postgresql://u@h/d";
+  EXPECT_EQ(Resolved().db_url, "postgresql://u@h/d") << "what is not asked for may be empty";
+}
+
+TEST_F(ConfigTest, AnEmptyFlagOrKeyIsNoChoiceToDoWithout) {
+  for (const char* name : {"tls-cert", "tls-key", "tls-client-ca", "tls-client-auth", "access-file",
+                           "db-url", "pg-bin-dir", "workflows-dir"}) {
+    sources_.flags = {{name, ""}};
+    EXPECT_THAT(Complaint(),
+                testing::StartsWith(absl::StrCat(name, " is empty (from --", name, "): give ")));
+    sources_.flags.clear();
+    sources_.file = Write("none.toml", absl::StrCat(name, " = ''\n"));
+    EXPECT_THAT(Complaint(), HasSubstr(absl::StrCat(name, " is empty (from ", sources_.file)));
+    sources_.file.clear();
+  }
+  sources_.flags = {{"db-url", ""}};
+  EXPECT_EQ(Complaint(),
+            "db-url is empty (from --db-url): give a PostgreSQL URL, for example "
+            "postgresql://sessiond@db/sessiond, or leave it out for a PostgreSQL of the daemon's "
+            "own");
+  // Lists may be empty.
+  sources_.flags = {{"http-allow-origins", ""}, {"pg-settings", ""}};
+  EXPECT_EQ(Resolved().pg_settings, "");
+}
+
+TEST_F(ConfigTest, ADirectoryIsNoFileOfOptionsAndAnEmptyFileIsOne) {
+  sources_.file = testing::TempDir();
+  EXPECT_EQ(Complaint(),
+            absl::StrCat("cannot read the configuration file ", sources_.file, ": Is a directory"));
+  sources_.file = Write("nothing.toml", "");
+  EXPECT_EQ(Resolved().lanes, 2);
+}
+
 TEST_F(ConfigTest, AnOldNameStillCountsWhereverItIsGiven) {
   sources_.file = Write("old.toml", "[admin]\nlisten = 'off'\n");
   EXPECT_EQ(Resolved().http_listen, "off");
@@ -277,7 +327,7 @@ TEST_F(ConfigTest, AVariableThatIsNoneIsSaidWithTheNearestName) {
   for (const Option& option : Options()) environment_[EnvironmentName(option.name)] = "";
   for (const char* name :
        {"SESSIOND_DB_URL_FILE", "SESSIOND_CONFIG", "SESSIOND_SERVER", "SESSIOND_UPDATE_GOLDEN",
-        "SESSIOND_TEST_SEED", "SESSIONDLANS", "PATH"}) {
+        "SESSIOND_TEST_SEED", "SESSIOND_BINARY", "SESSIONDLANS", "PATH"}) {
     environment_[name] = "";
   }
   environment_["SESSIOND_SERVICE_HOST"] = "10.0.0.1";
@@ -328,11 +378,11 @@ TEST(Address, OnlyThisMachinesOwnAreLoopback) {
 }
 
 TEST(Reference, OfTheConfigurationIsUpToDate) {
-  EXPECT_TRUE(MatchesGolden("docs/configuration.md", ConfigReference()));
+  EXPECT_TRUE(MatchesGoldenTable("docs/configuration.md", ConfigReference()));
 }
 
 TEST(Reference, OfTheMetricsIsUpToDate) {
-  EXPECT_TRUE(MatchesGolden("docs/metrics.md", MetricsReference()));
+  EXPECT_TRUE(MatchesGoldenTable("docs/metrics.md", MetricsReference()));
 }
 
 }  // namespace

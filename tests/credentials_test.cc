@@ -11,7 +11,6 @@
 #include <optional>
 
 #include "gmock/gmock.h"
-#include "grpcpp/security/server_credentials.h"
 #include "gtest/gtest.h"
 #include "sessiond/client.h"
 #include "sessiond/watcher.h"
@@ -27,17 +26,6 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::Not;
 using ::testing::SizeIs;
-
-// The daemon's side. `clients` vouches for its clients, who then must show a certificate.
-std::shared_ptr<grpc::ServerCredentials> Serving(const Issued& own,
-                                                 const Authority* clients = nullptr) {
-  grpc::SslServerCredentialsOptions options(
-      clients == nullptr ? GRPC_SSL_DONT_REQUEST_CLIENT_CERTIFICATE
-                         : GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY);
-  options.pem_key_cert_pairs.push_back({own.key, own.cert});
-  if (clients != nullptr) options.pem_root_certs = clients->pem();
-  return grpc::SslServerCredentials(options);
-}
 
 absl::Status Ask(const std::shared_ptr<grpc::Channel>& channel, const CallOptions& options = {}) {
   v1::GetSessionRequest request;
@@ -315,6 +303,22 @@ TEST_F(CredentialsTest, AFileOfAuthoritiesThatIsNoneIsRefusedByItsName) {
       std::string(
           MakeChannel("a:1", {.tls = TlsOptions{.ca_file = folder_.path()}}).status().message()),
       HasSubstr("cannot be read: Is a directory"));
+}
+
+TEST_F(CredentialsTest, ByteOrderMarksHideNoCertificate) {
+  const std::string mark = "\xEF\xBB\xBF";
+  const Authority other("Another authority");
+  FakeServer server("127.0.0.1:0", Serving(authority_.Issue({})));
+  for (const std::string& content :
+       {mark + authority_.pem(), other.pem() + "\n" + mark + authority_.pem()}) {
+    const std::string file = folder_.Write("marked.pem", content);
+    const absl::Status status = Try(server.Address(), {.tls = TlsOptions{.ca_file = file}});
+    EXPECT_TRUE(status.ok()) << status;
+  }
+  const std::string file = folder_.Write("marked.pem", other.pem() + " " + authority_.pem());
+  EXPECT_THAT(
+      std::string(MakeChannel("a:1", {.tls = TlsOptions{.ca_file = file}}).status().message()),
+      HasSubstr("has 2 lines -----BEGIN CERTIFICATE-----, and 1 certificates that can be read"));
 }
 
 TEST_F(CredentialsTest, ACertificateAndItsKeyAreRefusedByTheirNamesWhenTheyAreNoPair) {

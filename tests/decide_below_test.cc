@@ -15,9 +15,9 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "google/rpc/error_details.pb.h"
 #include "state_machine/evolve.h"
 #include "state_machine/import_completion.h"
+#include "state_machine/present.h"
 #include "state_machine/timestamps.h"
 #include "tests/life.h"
 
@@ -51,15 +51,6 @@ std::string Record(Life& life, const SessionError& error) {
   const auto decision = life.Do(RecordError(life.id, error));
   EXPECT_TRUE(decision.ok()) << decision.status();
   return decision.ok() ? decision->errors.front().error_id() : "";
-}
-
-std::vector<std::string> Violations(const absl::Status& status) {
-  std::vector<std::string> fields;
-  google::rpc::BadRequest bad;
-  const auto payload = status.GetPayload("type.googleapis.com/google.rpc.BadRequest");
-  if (payload.has_value()) bad.ParseFromString(std::string(*payload));
-  for (const auto& violation : bad.field_violations()) fields.push_back(violation.field());
-  return fields;
 }
 
 std::vector<std::string> ChangedPaths(const SessionEvent& event) {
@@ -813,6 +804,9 @@ TEST(Imported, WhatCouldNotHaveComeToBeHereIsRefusedWithTheTimeThatIsWrong) {
       {"session { create_time { seconds: 9 } delete_time { seconds: 8 } state: DELETED }", "session.delete_time", "before session.create_time"},
       {"session { create_time { seconds: 1 } complete_time { seconds: 9 } delete_time { seconds: 8 } state: DELETED }", "session.delete_time", "before session.complete_time"},
       {"session { create_time { seconds: 1 } fail_time { seconds: 9 } delete_time { seconds: 8 } state: DELETED }", "session.delete_time", "before session.fail_time"},
+      {"session { fail_reason: 'The converter is down' }", "session.fail_reason", "only of a session with a fail_time"},
+      {"session {} errors { severity: INFO resolver: 'u1' }", "errors[0].resolver", "only of an error with a resolve_time"},
+      {"session {} errors { severity: INFO resolution: 'x' }", "errors[0].resolution", "only of an error with a resolve_time"},
       {"session {} task { task_type: 'export' status: RUNNING start_time { seconds: 253402300799 } }", "task.start_time", "in the future"},
       {"session { create_time { seconds: 9 } } task { task_type: 'export' status: RUNNING start_time { seconds: 8 } }", "task.start_time", "before session.create_time"},
       {"session {} task { task_type: 'export' status: RUNNING start_time { seconds: 9 } heartbeat_time { seconds: 8 } }", "task.heartbeat_time", "before task.start_time"},

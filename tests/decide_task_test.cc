@@ -13,6 +13,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
+#include "state_machine/present.h"
 #include "state_machine/timestamps.h"
 #include "tests/life.h"
 
@@ -48,18 +49,8 @@ constexpr Place kPlaces[] = {
 
 // A session of the place's workflow, at its stage, with every field that any stage needs.
 Life At(const Place& place) {
-  Life life(BuiltinWorkflow(place.workflow), kUuid);
-  v1::CreateSessionRequest request = NewSession(place.workflow);
-  request.set_session_id(life.id);
-  auto& context = *request.mutable_session()->mutable_context()->mutable_fields();
-  if (std::string(place.workflow) == "onboarding") {
-    context["department"] = StringValue("sales");
-    context["start_day"] = StringValue("2026-02-01");
-    context["remote"] = BoolValue(true);
-  } else {
-    context["jira_project_key"] = StringValue("KEY");
-  }
-  life.Must(Create(life.workflow, request));
+  Life life(place.workflow);
+  life.Begin();
   life.AdvanceTo(place.stage);
   return life;
 }

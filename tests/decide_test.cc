@@ -17,8 +17,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
-#include "google/rpc/error_details.pb.h"
 #include "state_machine/evolve.h"
+#include "state_machine/present.h"
 #include "state_machine/refusal.h"
 #include "state_machine/struct_json.h"
 #include "state_machine/timestamps.h"
@@ -623,15 +623,6 @@ Command Update(const std::string& text) {
   v1::UpdateSessionRequest request;
   EXPECT_TRUE(google::protobuf::TextFormat::ParseFromString(text, &request)) << text;
   return About(kUuid, request);
-}
-
-std::vector<std::string> Violations(const absl::Status& status) {
-  std::vector<std::string> fields;
-  google::rpc::BadRequest bad;
-  const auto payload = status.GetPayload("type.googleapis.com/google.rpc.BadRequest");
-  if (payload.has_value()) bad.ParseFromString(std::string(*payload));
-  for (const auto& violation : bad.field_violations()) fields.push_back(violation.field());
-  return fields;
 }
 
 Value ListOf(int numbers) {

@@ -110,7 +110,7 @@ class DrainTest : public testing::Test {
 
   // On the same port, from the second time on.
   void Restart() {
-    ServerOptions options{.listeners = {{absl::StrCat("127.0.0.1:", port_)}}};
+    ServerOptions options{.listeners = {{Address{"127.0.0.1", port_}}}};
     server_.reset();
     dispatcher_ = std::make_unique<Dispatcher>(
         std::vector<Method>{Bind(service_, &FakeService::GetSession),
@@ -118,7 +118,7 @@ class DrainTest : public testing::Test {
         nullptr, metrics_, journal_);
     options.dispatcher = dispatcher_.get();
     server_ = Server::Start(std::move(options), metrics_).value();
-    port_ = server_->ports().front();
+    port_ = server_->bound().front().port;
   }
   std::string target() const { return absl::StrCat("127.0.0.1:", port_); }
 
@@ -178,7 +178,7 @@ TEST_F(DrainTest, StreamsThatNobodyReadsHoldItUpNoLongerThanTheGrace) {
     streams.push_back(stub->WatchSessions(&context, {}));
     ASSERT_TRUE(streams.back()->Read(&response));
   }
-  EXPECT_LT(Stop(absl::Seconds(2)), absl::Seconds(3));
+  EXPECT_LT(Stop(absl::Seconds(2)), kPatience / 2);
   for (const auto& stream : streams) {
     while (stream->Read(&response)) continue;
     EXPECT_EQ(stream->Finish().error_code(), grpc::StatusCode::UNAVAILABLE);

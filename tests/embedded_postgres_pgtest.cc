@@ -72,7 +72,7 @@ std::string Ask(const EmbeddedPostgres& postgres, const std::string& sql) {
   auto connection = Connect(postgres.dsn());
   if (connection == nullptr) return "";
   connection->QueueSql(sql);
-  auto results = connection->Trip(TestDeadline());
+  auto results = connection->RoundTrip(TestDeadline());
   EXPECT_TRUE(results.ok()) << results.status();
   return results.ok() ? std::string(results->front().Text(0, 0)) : "";
 }
@@ -238,7 +238,7 @@ TEST(EmbeddedPostgres, IsStartedAgainWhenItIsKilledThoughABackendIsTooBusyToNoti
 
   auto busy = Connect((*postgres)->dsn());
   busy->QueueSql("SELECT pg_backend_pid()");
-  auto backend = busy->Trip(TestDeadline());
+  auto backend = busy->RoundTrip(TestDeadline());
   ASSERT_TRUE(backend.ok());
   Process orphan(backend->front().Int4(0, 0));
   busy->QueueSql("SELECT count(*) FROM generate_series(1, 1000000000000)");
@@ -354,6 +354,21 @@ TEST(EmbeddedPostgres, StartsThoughAStrangerOrAZombieHasTheOldPid) {
   }
 }
 
+TEST(EmbeddedPostgres, TakesNoOtherPostgresOfTheMachineForItsPredecessor) {
+  const TempDir dir, other;
+  ASSERT_TRUE(Start(dir / "pg").ok());
+  const Owner stranger(other / "pg");
+  const std::string pid_file = dir / "pg/data/postmaster.pid";
+  Write(pid_file, absl::StrCat(stranger.postgres(), "\n", dir / "pg/data",
+                               "\n1\n5432\n/tmp\n\n 1 1\nready\n"));
+  EXPECT_EQ(chown(pid_file.c_str(), PostgresUid(), -1), 0);
+  auto postgres = EmbeddedPostgres::Start(
+      {.data_dir = dir / "pg", .durable = false, .start_timeout = absl::Seconds(10)},
+      SpareSupervisor());
+  EXPECT_TRUE(postgres.ok()) << postgres.status();
+  EXPECT_EQ(kill(stranger.postgres(), 0), 0);
+}
+
 TEST(EmbeddedPostgres, RefusesToStartBesideAPredecessorThatDoesNotEnd) {
   const TempDir dir;
   Owner owner(dir / "pg");
@@ -374,6 +389,14 @@ TEST(EmbeddedPostgres, RemovesWhatIsEphemeral) {
     EXPECT_EQ(Ask(**postgres, "SHOW fsync"), "off");
   }
   EXPECT_FALSE(fs::exists(data_dir));
+}
+
+TEST(EmbeddedPostgres, AnEmptyTmpdirCountsAsNotSet) {
+  setenv("TMPDIR", "", 1);
+  auto postgres = EmbeddedPostgres::Start({.ephemeral = true}, SpareSupervisor());
+  unsetenv("TMPDIR");
+  ASSERT_TRUE(postgres.ok()) << postgres.status();
+  EXPECT_THAT((*postgres)->data_dir(), testing::StartsWith("/tmp/sessiond-ephemeral-"));
 }
 
 TEST(PostgresSupervisor, IsNotForkedFromAProcessWithThreads) {

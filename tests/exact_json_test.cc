@@ -180,7 +180,8 @@ TEST(ExactJson, DigitsAreNumbersWhereADoubleIsTheSame) {
   EXPECT_TRUE(values.values(7).has_null_value());
   EXPECT_THAT(changes,
               ElementsAre("[2]: 9007199254740993 cannot be kept as a number, only as a text",
-                          HasSubstr("[3]: -0 cannot"), HasSubstr("[5]: 1e400 cannot")));
+                          HasSubstr("[3]: -0 cannot"), HasSubstr("[4]: NaN cannot"),
+                          HasSubstr("[5]: 1e400 cannot")));
 }
 
 }  // namespace

@@ -314,7 +314,7 @@ class SynchronousTest : public testing::Test {
               connection->QueueSql(
                   "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = "
                   "'SyncRep'");
-              const auto cancelled = connection->Trip(TestDeadline());
+              const auto cancelled = connection->RoundTrip(TestDeadline());
               EXPECT_TRUE(cancelled.ok());
               if (cancelled.ok()) cancelled_ += cancelled->front().rows();
               absl::SleepFor(absl::Milliseconds(10));

@@ -83,43 +83,25 @@ class FakeCalls {
   std::vector<std::string> request_ids_ ABSL_GUARDED_BY(mutex_);
 };
 
+// A method that is answered as FakeCalls says.
+#define FAKE_CALL(Method, Response)                                             \
+  grpc::Status Method(grpc::ServerContext*, const v1::Method##Request* request, \
+                      v1::Response* response) override {                        \
+    return calls_.Answer(#Method, request, response);                           \
+  }
+
 class FakeTaskService final : public v1::TaskService::Service {
  public:
   explicit FakeTaskService(FakeCalls& calls) : calls_(calls) {}
 
-  grpc::Status StartTask(grpc::ServerContext*, const v1::StartTaskRequest* request,
-                         v1::SessionTask* response) override {
-    return calls_.Answer("StartTask", request, response);
-  }
-  grpc::Status GetTask(grpc::ServerContext*, const v1::GetTaskRequest* request,
-                       v1::SessionTask* response) override {
-    return calls_.Answer("GetTask", request, response);
-  }
-  grpc::Status ReportTaskProgress(grpc::ServerContext*,
-                                  const v1::ReportTaskProgressRequest* request,
-                                  v1::SessionTask* response) override {
-    return calls_.Answer("ReportTaskProgress", request, response);
-  }
-  grpc::Status CompleteTask(grpc::ServerContext*, const v1::CompleteTaskRequest* request,
-                            v1::SessionTask* response) override {
-    return calls_.Answer("CompleteTask", request, response);
-  }
-  grpc::Status FailTask(grpc::ServerContext*, const v1::FailTaskRequest* request,
-                        v1::SessionTask* response) override {
-    return calls_.Answer("FailTask", request, response);
-  }
-  grpc::Status CancelTask(grpc::ServerContext*, const v1::CancelTaskRequest* request,
-                          v1::SessionTask* response) override {
-    return calls_.Answer("CancelTask", request, response);
-  }
-  grpc::Status RetryTask(grpc::ServerContext*, const v1::RetryTaskRequest* request,
-                         v1::SessionTask* response) override {
-    return calls_.Answer("RetryTask", request, response);
-  }
-  grpc::Status ListTasks(grpc::ServerContext*, const v1::ListTasksRequest* request,
-                         v1::ListTasksResponse* response) override {
-    return calls_.Answer("ListTasks", request, response);
-  }
+  FAKE_CALL(StartTask, SessionTask)
+  FAKE_CALL(GetTask, SessionTask)
+  FAKE_CALL(ReportTaskProgress, SessionTask)
+  FAKE_CALL(CompleteTask, SessionTask)
+  FAKE_CALL(FailTask, SessionTask)
+  FAKE_CALL(CancelTask, SessionTask)
+  FAKE_CALL(RetryTask, SessionTask)
+  FAKE_CALL(ListTasks, ListTasksResponse)
 
  private:
   FakeCalls& calls_;
@@ -129,26 +111,11 @@ class FakeErrorService final : public v1::ErrorService::Service {
  public:
   explicit FakeErrorService(FakeCalls& calls) : calls_(calls) {}
 
-  grpc::Status RecordError(grpc::ServerContext*, const v1::RecordErrorRequest* request,
-                           v1::SessionError* response) override {
-    return calls_.Answer("RecordError", request, response);
-  }
-  grpc::Status GetError(grpc::ServerContext*, const v1::GetErrorRequest* request,
-                        v1::SessionError* response) override {
-    return calls_.Answer("GetError", request, response);
-  }
-  grpc::Status ListErrors(grpc::ServerContext*, const v1::ListErrorsRequest* request,
-                          v1::ListErrorsResponse* response) override {
-    return calls_.Answer("ListErrors", request, response);
-  }
-  grpc::Status ResolveError(grpc::ServerContext*, const v1::ResolveErrorRequest* request,
-                            v1::SessionError* response) override {
-    return calls_.Answer("ResolveError", request, response);
-  }
-  grpc::Status SummarizeErrors(grpc::ServerContext*, const v1::SummarizeErrorsRequest* request,
-                               v1::SummarizeErrorsResponse* response) override {
-    return calls_.Answer("SummarizeErrors", request, response);
-  }
+  FAKE_CALL(RecordError, SessionError)
+  FAKE_CALL(GetError, SessionError)
+  FAKE_CALL(ListErrors, ListErrorsResponse)
+  FAKE_CALL(ResolveError, SessionError)
+  FAKE_CALL(SummarizeErrors, SummarizeErrorsResponse)
 
  private:
   FakeCalls& calls_;
@@ -158,14 +125,8 @@ class FakeMessageService final : public v1::MessageService::Service {
  public:
   explicit FakeMessageService(FakeCalls& calls) : calls_(calls) {}
 
-  grpc::Status AppendMessages(grpc::ServerContext*, const v1::AppendMessagesRequest* request,
-                              v1::AppendMessagesResponse* response) override {
-    return calls_.Answer("AppendMessages", request, response);
-  }
-  grpc::Status ListMessages(grpc::ServerContext*, const v1::ListMessagesRequest* request,
-                            v1::ListMessagesResponse* response) override {
-    return calls_.Answer("ListMessages", request, response);
-  }
+  FAKE_CALL(AppendMessages, AppendMessagesResponse)
+  FAKE_CALL(ListMessages, ListMessagesResponse)
 
  private:
   FakeCalls& calls_;
@@ -175,18 +136,9 @@ class FakeArtifactService final : public v1::ArtifactService::Service {
  public:
   explicit FakeArtifactService(FakeCalls& calls) : calls_(calls) {}
 
-  grpc::Status AddArtifacts(grpc::ServerContext*, const v1::AddArtifactsRequest* request,
-                            v1::AddArtifactsResponse* response) override {
-    return calls_.Answer("AddArtifacts", request, response);
-  }
-  grpc::Status ListArtifacts(grpc::ServerContext*, const v1::ListArtifactsRequest* request,
-                             v1::ListArtifactsResponse* response) override {
-    return calls_.Answer("ListArtifacts", request, response);
-  }
-  grpc::Status DeleteArtifact(grpc::ServerContext*, const v1::DeleteArtifactRequest* request,
-                              v1::DeleteArtifactResponse* response) override {
-    return calls_.Answer("DeleteArtifact", request, response);
-  }
+  FAKE_CALL(AddArtifacts, AddArtifactsResponse)
+  FAKE_CALL(ListArtifacts, ListArtifactsResponse)
+  FAKE_CALL(DeleteArtifact, DeleteArtifactResponse)
 
  private:
   FakeCalls& calls_;
@@ -196,22 +148,10 @@ class FakeWorkflowService final : public v1::WorkflowService::Service {
  public:
   explicit FakeWorkflowService(FakeCalls& calls) : calls_(calls) {}
 
-  grpc::Status ListWorkflows(grpc::ServerContext*, const v1::ListWorkflowsRequest* request,
-                             v1::ListWorkflowsResponse* response) override {
-    return calls_.Answer("ListWorkflows", request, response);
-  }
-  grpc::Status GetWorkflow(grpc::ServerContext*, const v1::GetWorkflowRequest* request,
-                           v1::Workflow* response) override {
-    return calls_.Answer("GetWorkflow", request, response);
-  }
-  grpc::Status CreateWorkflow(grpc::ServerContext*, const v1::CreateWorkflowRequest* request,
-                              v1::Workflow* response) override {
-    return calls_.Answer("CreateWorkflow", request, response);
-  }
-  grpc::Status ValidateWorkflow(grpc::ServerContext*, const v1::ValidateWorkflowRequest* request,
-                                v1::ValidateWorkflowResponse* response) override {
-    return calls_.Answer("ValidateWorkflow", request, response);
-  }
+  FAKE_CALL(ListWorkflows, ListWorkflowsResponse)
+  FAKE_CALL(GetWorkflow, Workflow)
+  FAKE_CALL(CreateWorkflow, Workflow)
+  FAKE_CALL(ValidateWorkflow, ValidateWorkflowResponse)
 
  private:
   FakeCalls& calls_;
@@ -221,22 +161,10 @@ class FakeAdminService final : public v1::AdminService::Service {
  public:
   explicit FakeAdminService(FakeCalls& calls) : calls_(calls) {}
 
-  grpc::Status EraseOwner(grpc::ServerContext*, const v1::EraseOwnerRequest* request,
-                          v1::EraseOwnerResponse* response) override {
-    return calls_.Answer("EraseOwner", request, response);
-  }
-  grpc::Status DetachReference(grpc::ServerContext*, const v1::DetachReferenceRequest* request,
-                               v1::DetachReferenceResponse* response) override {
-    return calls_.Answer("DetachReference", request, response);
-  }
-  grpc::Status PurgeSessions(grpc::ServerContext*, const v1::PurgeSessionsRequest* request,
-                             v1::PurgeSessionsResponse* response) override {
-    return calls_.Answer("PurgeSessions", request, response);
-  }
-  grpc::Status GetServerInfo(grpc::ServerContext*, const v1::GetServerInfoRequest* request,
-                             v1::GetServerInfoResponse* response) override {
-    return calls_.Answer("GetServerInfo", request, response);
-  }
+  FAKE_CALL(EraseOwner, EraseOwnerResponse)
+  FAKE_CALL(DetachReference, DetachReferenceResponse)
+  FAKE_CALL(PurgeSessions, PurgeSessionsResponse)
+  FAKE_CALL(GetServerInfo, GetServerInfoResponse)
 
   // Takes every session in that it does not have; refuses those whose owner is `nobody`; ends each
   // stream with the next of the statuses it was told, after so many answers.
@@ -324,5 +252,7 @@ class FakeAdminService final : public v1::AdminService::Service {
   int streams_ ABSL_GUARDED_BY(mutex_) = 0;
   int asked_ ABSL_GUARDED_BY(mutex_) = 0;
 };
+
+#undef FAKE_CALL
 
 }  // namespace sessiond

@@ -87,25 +87,21 @@ class FakeSessionService final : public v1::SessionService::Service {
   }
 
   using Context = grpc::ServerContext;
-  grpc::Status CreateSession(Context*, const v1::CreateSessionRequest* request,
-                             v1::Session* response) override {
-    return Change(*request, request->session_id(), response);
+  // A change of the session that the request names.
+#define FAKE_CHANGE(Method)                                                                \
+  grpc::Status Method(Context*, const v1::Method##Request* request, v1::Session* response) \
+      override {                                                                           \
+    return Change(*request, request->session_id(), response);                              \
   }
+  FAKE_CHANGE(CreateSession)
+  FAKE_CHANGE(AdvanceSession)
+  FAKE_CHANGE(PauseSession)
+  FAKE_CHANGE(RecoverSession)
+  FAKE_CHANGE(DeleteSession)
+#undef FAKE_CHANGE
   grpc::Status UpdateSession(Context*, const v1::UpdateSessionRequest* request,
                              v1::Session* response) override {
     return Change(*request, request->session().session_id(), response);
-  }
-  grpc::Status AdvanceSession(Context*, const v1::AdvanceSessionRequest* request,
-                              v1::Session* response) override {
-    return Change(*request, request->session_id(), response);
-  }
-  grpc::Status PauseSession(Context*, const v1::PauseSessionRequest* request,
-                            v1::Session* response) override {
-    return Change(*request, request->session_id(), response);
-  }
-  grpc::Status RecoverSession(Context*, const v1::RecoverSessionRequest* request,
-                              v1::Session* response) override {
-    return Change(*request, request->session_id(), response);
   }
   grpc::Status ListRecoverableSessions(Context*, const v1::ListRecoverableSessionsRequest* request,
                                        v1::ListRecoverableSessionsResponse* response) override {
@@ -115,10 +111,6 @@ class FakeSessionService final : public v1::SessionService::Service {
       for (const v1::Session& session : page) *response->add_sessions() = session;
     }
     return grpc::Status::OK;
-  }
-  grpc::Status DeleteSession(Context*, const v1::DeleteSessionRequest* request,
-                             v1::Session* response) override {
-    return Change(*request, request->session_id(), response);
   }
   grpc::Status GetSession(Context*, const v1::GetSessionRequest* request,
                           v1::Session* response) override {

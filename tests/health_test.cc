@@ -267,8 +267,18 @@ TEST(DatabaseTrouble, IsNamedWithTheWayOut) {
       {"25006", "", absl::StatusCode::kResourceExhausted, "default_transaction_read_only"},
       {"57014", "", absl::StatusCode::kResourceExhausted, "pg_stat_activity"},
       {"42501", "", absl::StatusCode::kFailedPrecondition, "GRANT"},
+      {"58030", "", absl::StatusCode::kResourceExhausted, "look after the disk"},
+      {"XX001", "", absl::StatusCode::kResourceExhausted, "from a backup"},
+      {"XX002", "", absl::StatusCode::kResourceExhausted, "REINDEX"},
       {"57P03", "", absl::StatusCode::kUnavailable, "starting"},
       {"08006", "Connection refused", absl::StatusCode::kUnavailable, "Connection refused"},
+      {"08006", "", absl::StatusCode::kUnavailable, "does not answer"},
+      {"", "", absl::StatusCode::kUnavailable, "does not answer"},
+      {"28P01", "", absl::StatusCode::kUnavailable, "check its password"},
+      {"42501", "connecting: FATAL:  permission denied for database \"x\"",
+       absl::StatusCode::kUnavailable, "CONNECT"},
+      {"3D000", "", absl::StatusCode::kUnavailable, "no such database"},
+      {"P0001", "", absl::StatusCode::kResourceExhausted, "refuses what changes need"},
   };
   for (const auto& each : kCases) {
     const absl::Status status = db::DatabaseTrouble(each.sqlstate, each.said);

@@ -30,12 +30,12 @@ grep -rnE "${cpp[@]}" 'absl::Now\(|system_clock|steady_clock|std::random_device|
   state_machine |
   rule 'The state machine is pure: times and random ids are handed to it.'
 
-grep -rnE "${cpp[@]}" '#include [<"](grpcpp|server/)' db | grep -v '"state_machine/' |
+grep -rnE "${cpp[@]}" '#include [<"](grpcpp|server/)' db |
   rule 'db/ knows the state machine, and neither gRPC nor the daemon.'
 
 grep -rnE "${cpp[@]}" \
   'absl::(Now|GetCurrentTimeNanos)\(|system_clock|GPR_CLOCK_REALTIME|With(Timeout|Deadline)\(' db server |
-  grep -Ev '^(db/base/database_clock\.cc|db/base/steady_time\.h|server/daemon\.h|server/security\.cc|server/access/authenticator\.cc):' |
+  grep -Ev '^(db/base/database_clock\.cc|db/base/steady_time\.h|server/daemon\.h|server/reloaded_security\.cc|server/access/authenticator\.cc):' |
   rule 'Waits, deadlines and ages are SteadyTimes; what is stored or shown is dated by the database; certificates and tokens by the clock on the wall.'
 
 find "${folders[@]}" \( -name '*.h' -o -name '*.proto' -o -name '*.sql' -o -name '*.textproto' \) |

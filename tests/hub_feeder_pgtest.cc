@@ -133,7 +133,7 @@ std::vector<std::vector<int64_t>> AllPositions(const TestDatabase& database,
       "SELECT e.partition, e.position FROM session_events e JOIN sessions s USING (partition) ",
       "WHERE s.id = e.session_id AND s.workflow LIKE '", workflow,
       "%' ORDER BY e.partition, e.position"));
-  const auto results = connection->Trip(TestDeadline());
+  const auto results = connection->RoundTrip(TestDeadline());
   std::vector<std::vector<int64_t>> positions(64);
   *count = results->front().rows();
   for (int row = 0; row < results->front().rows(); ++row)
@@ -175,6 +175,21 @@ TEST(HubFeeder, WhatTwoDaemonsCommitReachesTheWatchesOfBoth) {
     const auto wanted = AllPositions(database, i < 4 ? "" : "interview", &count);
     EXPECT_EQ(readers[i]->Await(count), wanted) << "reader " << i;
   }
+}
+
+// A server that lacks what was seen must not be taken for one from which it was removed.
+TEST(WatchReader, KnowsWhatItsServerMustHave) {
+  const TestDatabase database;
+  Side side(database);
+  const std::string id = db::NewSessionIn(*side.store, "interview").session_id();
+  const auto partition = PartitionOf(id, side.store->partition_count());
+  const Positions positions = PositionsOf(side);
+  EXPECT_EQ(side.store->primary()->seen().positions, positions);
+  const Range there{partition, 0, positions[partition]};
+  const Range beyond{partition, 0, positions[partition] + 1};
+  EXPECT_TRUE(Wait(side.feed->reads().GetEvents({there}, db::Rewinding::kAll, 1000)).ok());
+  const auto missing = Wait(side.feed->reads().GetEvents({beyond}, db::Rewinding::kAll, 1000));
+  EXPECT_TRUE(absl::IsUnavailable(missing.status())) << missing.status();
 }
 
 TEST(HubFeeder, RestsWhileNobodyWatches) {

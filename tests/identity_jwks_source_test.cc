@@ -19,8 +19,13 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/notification.h"
+#include "absl/time/clock.h"
+#include "server/access/authenticator.h"
+#include "server/access/limits.h"
+#include "server/access/roles.h"
 #include "server/identity/jwks_source.h"
 #include "server/identity/openssl.h"
+#include "server/rpc/services.h"
 #include "test_ca.h"
 
 namespace sessiond::identity {
@@ -286,7 +291,6 @@ TEST_F(JwksSourceTest, AFailureIsFollowedByAnotherAttemptSoon) {
       Start({.location = issuer.Url(), .https_interval_min = absl::Milliseconds(20)});
   ASSERT_TRUE(source->AwaitAttempts(2, kPatience));
   EXPECT_EQ(Kids(*source), "");
-  EXPECT_EQ(source->last_good(), SteadyTime::InfinitePast());
   issuer.Serve(KeySet("late"));
   for (;;) {
     const int64_t before = source->attempts();
@@ -294,7 +298,34 @@ TEST_F(JwksSourceTest, AFailureIsFollowedByAnotherAttemptSoon) {
     ASSERT_TRUE(source->AwaitAttempts(before + 1, kPatience));
   }
   EXPECT_EQ(Kids(*source), "late;");
-  EXPECT_GT(source->last_good(), SteadyTime::InfinitePast());
+}
+
+TEST_F(JwksSourceTest, KeysAreReadAtOnceWithTheAccessFile) {
+  Issuer issuer(ca_.IssueServer());
+  issuer.Serve(KeySet("one"));
+  const std::string file = absl::StrCat("[[issuers]]\nissuer = \"https://login.example\"\n",
+                                        "audiences = [\"sessiond\"]\njwks_url = \"", issuer.Url(),
+                                        "\"\nca_file = \"", ca_file_, R"("
+[[issuers.subjects]]
+subject = "*"
+roles = ["reader"]
+namespaces = ["shop"]
+)");
+  const auto methods = access::MethodTable::Of(rpc::ServiceNames());
+  ASSERT_TRUE(methods.ok());
+  access::UsageBook usages;
+  access::Authenticator authenticator(directory_.Write("access.toml", file),
+                                      /*certificates=*/false, *methods, usages);
+  ASSERT_TRUE(authenticator.Reload().ok());
+  EXPECT_EQ(issuer.requests(), 1);
+  EXPECT_TRUE(authenticator.Troubles().empty());
+  issuer.Serve("", 503);
+  ASSERT_TRUE(authenticator.Reload().ok());
+  const SteadyTime end = SteadyTime::Now() + kPatience;
+  while (authenticator.Troubles().empty()) {
+    ASSERT_LT(SteadyTime::Now(), end);
+    absl::SleepFor(absl::Milliseconds(10));
+  }
 }
 
 TEST_F(JwksSourceTest, TheIssuerIsWhoItSaysItIs) {
@@ -391,6 +422,12 @@ TEST_F(JwksSourceTest, AFileIsReadAgainWhenItHasChanged) {
   read_again();
   EXPECT_THAT(source->Trouble(), HasSubstr("jwks.json cannot be used. This is not a key set"));
   EXPECT_EQ(Kids(*source), "two;");
+  directory_.Write("jwks.json", "\xEF\xBB\xBF" + KeySet("marked"));
+  read_again();
+  EXPECT_EQ(source->Trouble(), "");
+  EXPECT_EQ(Kids(*source), "marked;");
+  directory_.Write("jwks.json", KeySet("two"));
+  read_again();
   directory_.Write("jwks.json", "");
   read_again();
   EXPECT_THAT(source->Trouble(), HasSubstr("jwks.json is empty"));

@@ -70,6 +70,32 @@ TEST_F(TlsFilesTest, MayHoldTextAroundTheirBlocksWhichIsNotHandedOn) {
   EXPECT_EQ(loaded->cert_chain_pem, server_.cert_pem);
 }
 
+constexpr char kMark[] = "\xEF\xBB\xBF";
+
+TEST_F(TlsFilesTest, ByteOrderMarksHideNoCertificate) {
+  const TestCa other("another authority");
+  // OpenSSL takes one on the first line that it looks at, and on no other.
+  client_ca_ = absl::StrCat(ca_.cert_pem(), "\n", kMark, other.cert_pem());
+  cert_ = kMark + server_.cert_pem;
+  key_ = kMark + server_.key_pem;
+  const absl::StatusOr<TlsMaterial> loaded = Load();
+  ASSERT_TRUE(loaded.ok()) << loaded.status();
+  EXPECT_EQ(loaded->cert_chain_pem, server_.cert_pem);
+  EXPECT_EQ(loaded->client_ca_pem, ca_.cert_pem() + other.cert_pem());
+}
+
+TEST_F(TlsFilesTest, ACertificateThatOpenSslWouldPassOverIsRefused) {
+  for (const char* before : {" ", "\t", "\xE2\x80\x8B", " \xEF\xBB\xBF"}) {
+    client_ca_ = absl::StrCat(ca_.cert_pem(), before, TestCa("another authority").cert_pem());
+    EXPECT_THAT(Refusal(), HasSubstr("ca.pem has 2 lines `-----BEGIN CERTIFICATE-----`, and 1 "
+                                     "certificates that can be read: such a line has to begin"));
+  }
+  client_ca_ = absl::StrCat("# -----BEGIN CERTIFICATE-----\n", ca_.cert_pem(),
+                            "-----BEGIN CERTIFICATE REQUEST-----\nAA==\n"
+                            "-----END CERTIFICATE REQUEST-----\n");
+  EXPECT_TRUE(Load().ok()) << "neither begins a certificate";
+}
+
 TEST_F(TlsFilesTest, AChainExpiresWithTheFirstOfItsCertificates) {
   const TestCa below = ca_.Below("below");
   const Issued server = below.Issue({.not_after = absl::Now() + absl::Hours(9)});

@@ -1,9 +1,7 @@
 // Certificates for tests: an authority, and what it issues, in files of their own folder.
 #pragma once
 
-#include <openssl/evp.h>
 #include <openssl/pem.h>
-#include <openssl/x509v3.h>
 #include <unistd.h>
 
 #include <filesystem>
@@ -14,6 +12,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
+#include "client/cpp/openssl.h"
+#include "grpcpp/security/server_credentials.h"
 #include "gtest/gtest.h"
 
 namespace sessiond {
@@ -80,14 +80,6 @@ class Authority {
   }
 
  private:
-  struct Free {
-    void operator()(X509* certificate) const { X509_free(certificate); }
-    void operator()(EVP_PKEY* key) const { EVP_PKEY_free(key); }
-    void operator()(BIO* bio) const { BIO_free(bio); }
-  };
-  template <class T>
-  using Owned = std::unique_ptr<T, Free>;
-
   X509* New(const CertificateOptions& options, EVP_PKEY* key) {
     X509* certificate = X509_new();
     X509_set_version(certificate, X509_VERSION_3);
@@ -134,5 +126,16 @@ class Authority {
   long serial_ = 0;
   int count_ = 0;
 };
+
+// The daemon's side. `clients` vouches for its clients, who then must show a certificate.
+inline std::shared_ptr<grpc::ServerCredentials> Serving(const Issued& own,
+                                                        const Authority* clients = nullptr) {
+  grpc::SslServerCredentialsOptions options(
+      clients == nullptr ? GRPC_SSL_DONT_REQUEST_CLIENT_CERTIFICATE
+                         : GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY);
+  options.pem_key_cert_pairs.push_back({own.key, own.cert});
+  if (clients != nullptr) options.pem_root_certs = clients->pem();
+  return grpc::SslServerCredentials(options);
+}
 
 }  // namespace sessiond

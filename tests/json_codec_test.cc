@@ -15,6 +15,7 @@
 #include "sessiond/v1/admin_service.pb.h"
 #include "sessiond/v1/session_service.pb.h"
 #include "state_machine/refusal.h"
+#include "tests/refusals.h"
 
 namespace sessiond::http {
 namespace {
@@ -33,13 +34,6 @@ std::string Refused(absl::string_view json) {
   if (read.ok()) return "";
   EXPECT_EQ(ReasonOf(read.status()), v1::INVALID_FIELD) << json;
   return std::string(read.status().message());
-}
-
-std::string FieldOf(const absl::Status& status) {
-  google::rpc::BadRequest bad;
-  const auto payload = status.GetPayload("type.googleapis.com/google.rpc.BadRequest");
-  if (!payload.has_value() || !bad.ParseFromString(std::string(*payload))) return "";
-  return bad.field_violations(0).field();
 }
 
 std::string Nested(absl::string_view open, absl::string_view middle, absl::string_view close,
@@ -323,9 +317,8 @@ TEST(JsonCodec, RefusesHalfOfASurrogatePairWithoutAPath) {
     EXPECT_EQ(ReasonOf(refused.status()), v1::INVALID_FIELD);
     EXPECT_THAT(refused.status().message(),
                 HasSubstr("it is not well-formed (Invalid unicode code point)"));
-    google::rpc::BadRequest bad;
-    bad.ParseFromString(
-        std::string(*refused.status().GetPayload("type.googleapis.com/google.rpc.BadRequest")));
+    const auto bad = DetailOf<google::rpc::BadRequest>(refused.status());
+    ASSERT_EQ(bad.field_violations_size(), 1);
     EXPECT_EQ(bad.field_violations(0).field(), "");
     EXPECT_THAT(bad.field_violations(0).description(), HasSubstr("not well-formed"));
   }

@@ -101,51 +101,51 @@ TEST(LaneCache, KeepsNothingThatChangesWithoutAnEventOrIsMoreThanItsMessage) {
 
 TEST(TwoQueues, DropsWhatWasNotWantedForLongestWhenItIsFull) {
   constexpr int kBytesMax = 100'000, kBytes = 50;
-  TwoQueues<int> kept(kBytesMax);
+  TwoQueues<int> cache(kBytesMax);
   for (int i = 0; i < 1000; ++i) {
-    kept.Keep(absl::StrCat(i), i, kBytes);
-    EXPECT_NE(kept.Find("0"), nullptr) << "it is wanted all the time";
+    cache.Put(absl::StrCat(i), i, kBytes);
+    EXPECT_NE(cache.Find("0"), nullptr) << "it is wanted all the time";
   }
-  ASSERT_NE(kept.Find("999"), nullptr);
-  EXPECT_EQ(*kept.Find("999"), 999);
-  EXPECT_EQ(kept.Find("1"), nullptr);
+  ASSERT_NE(cache.Find("999"), nullptr);
+  EXPECT_EQ(*cache.Find("999"), 999);
+  EXPECT_EQ(cache.Find("1"), nullptr);
   int left = 0;
-  for (int i = 0; i < 1000; ++i) left += kept.Peek(absl::StrCat(i)) != nullptr ? 1 : 0;
+  for (int i = 0; i < 1000; ++i) left += cache.Peek(absl::StrCat(i)) != nullptr ? 1 : 0;
   EXPECT_GT(left, 200);
   EXPECT_LT(left, 900);
 
-  kept.Keep("large", 0, kBytesMax);
-  EXPECT_EQ(kept.Find("large"), nullptr);
-  EXPECT_NE(kept.Find("999"), nullptr) << "nobody has to go for what does not fit";
+  cache.Put("large", 0, kBytesMax);
+  EXPECT_EQ(cache.Find("large"), nullptr);
+  EXPECT_NE(cache.Find("999"), nullptr) << "nobody has to go for what does not fit";
   TwoQueues<int> none(0);
-  none.Keep("a", 1, 0);
+  none.Put("a", 1, 0);
   EXPECT_EQ(none.Find("a"), nullptr);
 }
 
 TEST(TwoQueues, WhatIsInUseStaysThoughManyNewOnesCome) {
   constexpr int kBytes = 50;
-  TwoQueues<int> kept(100'000);
-  const auto is_kept = [&](absl::string_view key) { return kept.Find(key) != nullptr; };
+  TwoQueues<int> cache(100'000);
+  const auto is_cached = [&](absl::string_view key) { return cache.Find(key) != nullptr; };
   for (int i = 0; i < 100; ++i) {
     const std::string key = absl::StrCat("in use ", i);
-    kept.Keep(key, i, kBytes);
-    // Wanted again, to be read or, as by a repeated write, to be kept anew.
+    cache.Put(key, i, kBytes);
+    // Wanted again, to be read or, as by a repeated write, to be put again.
     if (i % 2 == 0) {
-      ASSERT_TRUE(is_kept(key));
+      ASSERT_TRUE(is_cached(key));
     } else {
-      kept.Keep(key, i, kBytes);
+      cache.Put(key, i, kBytes);
     }
   }
-  for (int i = 0; i < 10'000; ++i) kept.Keep(absl::StrCat("new ", i), i, kBytes);
-  for (int i = 0; i < 100; ++i) EXPECT_TRUE(is_kept(absl::StrCat("in use ", i))) << i;
-  EXPECT_FALSE(is_kept("new 5000"));
+  for (int i = 0; i < 10'000; ++i) cache.Put(absl::StrCat("new ", i), i, kBytes);
+  for (int i = 0; i < 100; ++i) EXPECT_TRUE(is_cached(absl::StrCat("in use ", i))) << i;
+  EXPECT_FALSE(is_cached("new 5000"));
   // Of the new ones at least the last fifth; those that are wanted again take the place of others.
-  for (int i = 9'950; i < 10'000; ++i) EXPECT_TRUE(is_kept(absl::StrCat("new ", i))) << i;
+  for (int i = 9'950; i < 10'000; ++i) EXPECT_TRUE(is_cached(absl::StrCat("new ", i))) << i;
   for (int i = 0; i < 10'000; ++i) {
-    kept.Keep(absl::StrCat("newer ", i), i, kBytes);
-    ASSERT_TRUE(is_kept(absl::StrCat("newer ", i)));
+    cache.Put(absl::StrCat("newer ", i), i, kBytes);
+    ASSERT_TRUE(is_cached(absl::StrCat("newer ", i)));
   }
-  EXPECT_FALSE(is_kept("in use 0"));
+  EXPECT_FALSE(is_cached("in use 0"));
 }
 
 TEST(LaneCache, KnowsTheLastRequests) {

@@ -21,7 +21,7 @@
 #include "db/connection/sql_error.h"
 #include "db/sql/statements.h"
 #include "db/write/lane.h"
-#include "google/rpc/error_details.pb.h"
+#include "state_machine/present.h"
 #include "state_machine/session_id.h"
 #include "state_machine/timestamps.h"
 #include "tests/store_fixture.h"
@@ -35,15 +35,6 @@ using testing::ElementsAre;
 using testing::Field;
 
 constexpr char kCounter[] = "current_question_number";
-
-absl::Duration RetryDelay(const absl::Status& status) {
-  google::rpc::RetryInfo retry;
-  const auto payload = status.GetPayload("type.googleapis.com/google.rpc.RetryInfo");
-  if (!payload.has_value() || !retry.ParseFromString(std::string(*payload)))
-    return absl::ZeroDuration();
-  return absl::Seconds(retry.retry_delay().seconds()) +
-         absl::Nanoseconds(retry.retry_delay().nanos());
-}
 
 // What a store's lanes reported.
 class Reports {
@@ -205,23 +196,18 @@ TEST(Lane, ALockThatIsKeptIsARefusalAndOthersGoOn) {
   const v1::Session here = NewSessionIn(*store, "interview");
   const int partition = PartitionOf(here.session_id(), store->partition_count());
   const v1::Session elsewhere = SessionElsewhere(*store, partition);
-  const auto connection = database.Connect();
-  ASSERT_TRUE(connection
-                  ->Execute(absl::StrCat("BEGIN; SELECT FROM partitions WHERE partition = ",
-                                         partition, " FOR UPDATE"),
-                            TestDeadline())
-                  .ok());
+  ByHand lock(database, LockPartition(partition));
   const Command command = WithRequestId(Increment(here.session_id(), kCounter, 1), "again");
   for (int i = 0; i < 3; ++i) {
     const SteadyTime begin = SteadyTime::Now();
     const auto outcome = SubmitAndWait(*store, command);
     EXPECT_EQ(ReasonOf(outcome.status()), v1::LOCK_TIMEOUT) << outcome.status();
     EXPECT_EQ(outcome.status().code(), absl::StatusCode::kUnavailable);
-    EXPECT_GT(RetryDelay(outcome.status()), absl::ZeroDuration());
+    EXPECT_GT(RetryDelayOf(outcome.status()), absl::ZeroDuration());
     EXPECT_GE(SteadyTime::Now() - begin, absl::Milliseconds(90));
     EXPECT_TRUE(SubmitAndWait(*store, Increment(elsewhere.session_id(), kCounter, 1)).ok());
   }
-  ASSERT_TRUE(connection->Execute("ROLLBACK", TestDeadline()).ok());
+  lock.Release();
   EXPECT_TRUE(SubmitAndWait(*store, command).ok());
   EXPECT_EQ(AllSessions(database).at(here.session_id()).counters().at(kCounter), 1);
   ExpectSound(database);
@@ -322,7 +308,7 @@ class CommitsUnanswered {
   }
   static std::string Pid(Connection& connection) {
     connection.QueueSql("SELECT pg_backend_pid()::text");
-    auto results = connection.Trip(TestDeadline());
+    auto results = connection.RoundTrip(TestDeadline());
     EXPECT_TRUE(results.ok()) << results.status();
     return results.ok() ? std::string(results->front().Text(0, 0)) : "0";
   }
@@ -355,11 +341,8 @@ TEST(Lane, AGroupThatCommittedBeforeItsConnectionDiedAnswersAsItsChangesLeftTheS
   {
     // What comes while the lane waits for a lock makes one group; who waits with it gives up. The
     // lock is of a row: a partition may have sessions of the group, too.
-    const auto lock = database.Connect();
-    ASSERT_TRUE(lock->Execute("BEGIN; SELECT FROM sessions WHERE id = '" + decoy.session_id() +
-                                  "' FOR UPDATE",
-                              TestDeadline())
-                    .ok());
+    const ByHand lock(database,
+                      "SELECT FROM sessions WHERE id = '" + decoy.session_id() + "' FOR UPDATE");
     Pending gives_up(*store, SetLabel(decoy.session_id(), "decoy", "x"),
                      {SteadyTime::Now() + absl::Seconds(3)});
     while (store->waiting() > 0) absl::SleepFor(absl::Milliseconds(1));
@@ -452,7 +435,7 @@ TEST(Lane, PositionsAdvanceOnlyFromWhereTheyWereThoughtToStandAndInTime) {
       Connection::Open(LaneConnection({.dsn = database.dsn()}, "test"), TestDeadline());
   ASSERT_TRUE(connection.ok()) << connection.status();
   const auto advance = [&](int64_t from, std::optional<absl::Time> until) {
-    Params params;
+    BinaryParams params;
     params.AddInt2Array(std::vector<int16_t>{5});
     params.AddRows(std::vector<int64_t>{from}, [&](int64_t position, RowWriter& out) {
       out.Int2(5);
@@ -461,7 +444,7 @@ TEST(Lane, PositionsAdvanceOnlyFromWhereTheyWereThoughtToStandAndInTime) {
       out.Time(until);
     });
     (*connection)->Queue(kAdvancePositions, std::move(params));
-    return SqlStateOf((*connection)->Trip(TestDeadline()).status());
+    return SqlStateOf((*connection)->RoundTrip(TestDeadline()).status());
   };
   const absl::Time later = absl::Now() + absl::Hours(1), earlier = absl::Now() - absl::Hours(1);
   EXPECT_EQ(advance(0, std::nullopt), "");
@@ -554,7 +537,7 @@ TEST(Lane, WhatWasReadWithoutLocksIsNotWrittenIfAnotherDaemonWasThere) {
   Reports reports;
   const auto store = OpenStore(database, To(reports, [](SessionStoreOptions& options) {
                                  OneLane(options);
-                                 options.kept_bytes_max = 100;  // None fits.
+                                 options.cache_bytes_max = 100;  // None fits.
                                }));
   const auto other = OpenStore(database, OneLane);
   const std::string id = NewSessionIn(*store, "ticket_export").session_id();
@@ -872,12 +855,7 @@ TEST(Lane, WhatNobodyWaitsForByTheTimeItIsWrittenIsNotWritten) {
   const auto store = OpenStore(database, OneLane);
   const v1::Session session = NewSessionIn(*store, "interview");
   const std::string& id = session.session_id();
-  const auto locker = database.Connect();
-  ASSERT_TRUE(locker
-                  ->Execute(absl::StrCat("BEGIN; SELECT FROM partitions WHERE partition = ",
-                                         PartitionOf(id, store->partition_count()), " FOR UPDATE"),
-                            TestDeadline())
-                  .ok());
+  ByHand lock(database, LockPartition(PartitionOf(id, store->partition_count())));
   std::atomic<bool> left = false;
   const SteadyTime soon = SteadyTime::Now() + absl::Milliseconds(100);
   // The first of these is a group of its own, whatever comes behind it another one.
@@ -888,7 +866,7 @@ TEST(Lane, WhatNobodyWaitsForByTheTimeItIsWrittenIsNotWritten) {
   Pending stays(*store, Increment(id, kCounter, 1), TestDeadline());
   while (SteadyTime::Now() <= soon) absl::SleepFor(absl::Milliseconds(1));
   left = true;
-  ASSERT_TRUE(locker->Execute("ROLLBACK", TestDeadline()).ok());
+  lock.Release();
   EXPECT_EQ(first.Wait().status().code(), absl::StatusCode::kCancelled);
   EXPECT_EQ(late.Wait().status().code(), absl::StatusCode::kDeadlineExceeded);
   EXPECT_EQ(leaves.Wait().status().code(), absl::StatusCode::kCancelled);
@@ -915,7 +893,7 @@ TEST(Lane, MoreThanItTakesOnIsRefusedAtOnce) {
     const auto refused = SubmitAndWait(*store, Increment(session.session_id(), kCounter, 1));
     EXPECT_EQ(ReasonOf(refused.status()), v1::OVERLOADED);
     EXPECT_EQ(refused.status().code(), absl::StatusCode::kResourceExhausted);
-    EXPECT_GT(RetryDelay(refused.status()), absl::ZeroDuration());
+    EXPECT_GT(RetryDelayOf(refused.status()), absl::ZeroDuration());
   }
   for (const auto& one : pending) EXPECT_TRUE(one->Wait().ok());
   EXPECT_TRUE(SubmitAndWait(*store, Increment(session.session_id(), kCounter, 1)).ok());
@@ -945,7 +923,7 @@ TEST(Lane, DrainingFinishesWhatWaitsAndRefusesWhatComes) {
       }
       EXPECT_EQ(ReasonOf(more->Wait().status()), v1::DRAINING);
       EXPECT_EQ(more->Wait().status().code(), absl::StatusCode::kUnavailable);
-      EXPECT_GT(RetryDelay(more->Wait().status()), absl::ZeroDuration());
+      EXPECT_GT(RetryDelayOf(more->Wait().status()), absl::ZeroDuration());
     }
   }
   drain.join();

@@ -208,6 +208,52 @@ TEST(LegacyRows, NumbersStayNumbersWhereADoubleIsTheSame) {
                   "number, only as a text"));
 }
 
+TEST(LegacyRows, AWordThatIsWrittenOtherwiseHereIsKeptAsItWas) {
+  Rows interview(LegacyLayout::kInterview);
+  interview.Add("interview_sessions",
+                R"({"id": "a", "user_id": "u", "status": "active", "created_at": "2025-01-01"})");
+  for (const char* type : {"Behavioral - Leadership", "technical"}) {
+    interview.Add("session_messages",
+                  absl::StrCat(R"({"id": "m", "message_type": "question", "content": "x",
+                                   "created_at": "2025-01-01", "question_type": ")",
+                               type, "\"}"));
+  }
+  const auto messages = interview.Read().messages();
+  EXPECT_EQ(messages[0].question_type(), "behavioral___leadership");
+  EXPECT_EQ(messages[0].metadata().fields().at("question_type").string_value(),
+            "Behavioral - Leadership");
+  EXPECT_EQ(messages[1].question_type(), "technical");
+  EXPECT_EQ(messages[1].metadata().fields().count("question_type"), 0);
+
+  Rows ticket(LegacyLayout::kTicketExport);
+  ticket.Add("sessions", Ticket(R"("status": "active")"));
+  ticket.Add("session_tasks",
+             R"({"task_type": "Final Export", "status": "running", "started_at": "2025-01-01"})");
+  ticket.Add("session_errors", R"({"id": "00000000-0000-4000-8000-000000000001",
+      "error_category": "temporary", "severity": "info", "user_message": "x",
+      "operation_stage": "Upload / PDF"})");
+  const auto request = ticket.Read();
+  EXPECT_EQ(request.task().task_type(), "final_export");
+  EXPECT_EQ(request.errors(0).operation_stage(), "upload_/_pdf");
+  std::vector<std::string> kept;
+  for (const auto& event : request.events()) {
+    for (const auto& [column, value] : event.fields().at("row").struct_value().fields())
+      kept.push_back(absl::StrCat(column, "=", value.string_value()));
+  }
+  EXPECT_THAT(kept, ElementsAre("task_type=Final Export", "operation_stage=Upload / PDF"));
+}
+
+TEST(LegacyRows, TheIdOfATasksRowIsKeptThoughNothingElseIs) {
+  Rows rows(LegacyLayout::kTicketExport);
+  rows.Add("sessions", Ticket(R"("status": "active")"));
+  rows.Add("session_tasks", R"({"id": "task-17", "task_type": "export", "status": "running",
+      "started_at": "2025-01-01"})");
+  const auto request = rows.Read();
+  ASSERT_EQ(request.events_size(), 1);
+  EXPECT_EQ(request.events(0).fields().at("table").string_value(), "session_tasks");
+  EXPECT_EQ(request.events(0).fields().at("id").string_value(), "task-17");
+}
+
 TEST(LegacyRows, WhatIsTooDeepForAStructIsSaidWithItsRowAndPath) {
   std::string deep = "1";
   for (int i = 0; i < kStructLevelsMax + 1; ++i) deep = absl::StrCat(R"({\"a\": )", deep, "}");

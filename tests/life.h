@@ -18,6 +18,7 @@
 #include "state_machine/refusal.h"
 #include "state_machine/struct_json.h"
 #include "tests/commands.h"
+#include "tests/refusals.h"
 
 namespace sessiond {
 
@@ -144,6 +145,14 @@ inline std::string Facts(const absl::StatusOr<Decision>& decision) {
   return absl::StrJoin(decision->events, "+", [](std::string* out, const v1::SessionEvent& event) {
     out->append(v1::SessionEvent::Type_Name(event.type()));
   });
+}
+
+// The fields that a refusal complains of.
+inline std::vector<std::string> Violations(const absl::Status& status) {
+  std::vector<std::string> fields;
+  const auto bad = DetailOf<google::rpc::BadRequest>(status);
+  for (const auto& violation : bad.field_violations()) fields.push_back(violation.field());
+  return fields;
 }
 
 // One entry of a refusal's metadata.

@@ -15,16 +15,16 @@
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/notification.h"
 #include "absl/time/clock.h"
-#include "db/blocking.h"
 #include "db/connection/link.h"
 #include "db/connection/sql_error.h"
 #include "db/postgres/migrate.h"
+#include "db/submit_and_wait.h"
 #include "tests/fault_proxy.h"
 #include "tests/store_fixture.h"
 
 namespace sessiond::db {
 // So long it takes to look up a name below .slow, all of which are this machine's.
-constexpr absl::Duration kSlowName = absl::Seconds(3);
+constexpr absl::Duration kSlowName = absl::Seconds(6);
 }  // namespace sessiond::db
 
 // Instead of the C library's: names below .slow take their time, and those below .invalid are none,
@@ -44,8 +44,9 @@ extern "C" int getaddrinfo(const char* node, const char* service, const addrinfo
 namespace sessiond::db {
 namespace {
 
-// What is promised of silence. Nothing takes so long here but what hangs.
-constexpr absl::Duration kBackWithin = absl::Seconds(3);
+// Some times what is promised of silence: a machine that has other things to do is slower. Nothing
+// takes so long here but what hangs.
+constexpr absl::Duration kBackWithin = absl::Seconds(10);
 
 SteadyTime In(absl::Duration duration) { return SteadyTime::Now() + duration; }
 
@@ -65,13 +66,15 @@ std::string Via(const TestDatabase& database, std::vector<const FaultProxy*> pro
   return absl::StrCat(database.dsn(), " host=", hosts, " port=", ports);
 }
 
-// A link that is connected.
+// A link that is connected. However slow the machine is, no second connection is given up.
 std::unique_ptr<Link> Connected(const std::string& dsn, std::shared_ptr<Primary> primary,
                                 bool writes = true) {
   auto link = std::make_unique<Link>(
       LinkOptions{.connection = {.dsn = dsn, .application_name = "test link"},
                   .primary = primary,
-                  .writes = writes});
+                  .writes = writes,
+                  .connect_timeout = absl::Seconds(20),
+                  .find_out_time = absl::Seconds(20)});
   const absl::Status connected = link->Connect(TestDeadline());
   EXPECT_TRUE(connected.ok()) << TroubleOf(connected);
   return link;
@@ -79,7 +82,7 @@ std::unique_ptr<Link> Connected(const std::string& dsn, std::shared_ptr<Primary>
 
 absl::Status Ask(Link& link, const std::string& sql = "SELECT 1") {
   link->QueueSql(sql);
-  return link.Trip(TestDeadline()).status();
+  return link.RoundTrip(TestDeadline()).status();
 }
 
 absl::Status List(SessionStore& store, const std::string& sql = "SELECT count(*) FROM sessions") {
@@ -156,7 +159,7 @@ TEST_F(SilenceTest, OfBackendsThatWereStoppedIsOverWithinSeconds) {
   connection->QueueSql(
       "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND "
       "pid <> pg_backend_pid()");
-  const auto backends = connection->Trip(TestDeadline());
+  const auto backends = connection->RoundTrip(TestDeadline());
   ASSERT_TRUE(backends.ok());
   ASSERT_GE(backends->front().rows(), 4);
   std::vector<pid_t> pids;
@@ -184,7 +187,7 @@ TEST_F(SilenceTest, WhileMuchIsSentIsNone) {
   const auto primary = std::make_shared<Primary>();
   const auto link = Connected(Via(database_, {&slow}), primary);
   (*link)->QueueSql("SELECT length($1)::text", {{std::string(3 << 20, 'x')}});
-  const auto sent = link->Trip(TestDeadline());
+  const auto sent = link->RoundTrip(TestDeadline());
   ASSERT_TRUE(sent.ok()) << TroubleOf(sent.status());
   EXPECT_EQ(sent->front().Text(0, 0), "3145728");
   EXPECT_EQ(primary->silences(), 0);
@@ -196,7 +199,7 @@ TEST_F(SilenceTest, OfAServerThatThenRefusesLeavesNoSecondConnection) {
       Ask(*link, "DO $$ BEGIN PERFORM pg_sleep(1.5); RAISE division_by_zero; END $$");
   EXPECT_EQ(SqlStateOf(refused), "22012") << refused;
   EXPECT_EQ(link->openings(), 1);
-  const SteadyTime end = In(absl::Seconds(5));
+  const SteadyTime end = TestDeadline();
   while (database_.Ask("SELECT count(*)::text FROM pg_stat_activity "
                        "WHERE application_name = 'test link'") != "1")
     ASSERT_LT(SteadyTime::Now(), end);
@@ -213,19 +216,22 @@ TEST_F(SilenceTest, LeavesNobodyWaitingForLocks) {
   EXPECT_LT(SteadyTime::Now() - begin, kBackWithin);
 }
 
-// Else every connection would cost its own second, one after the other.
+// Else every connection would cost its own second, one after the other. Some may all the same,
+// where the machine has other things to do.
 TEST_F(SilenceTest, ThatOneHasFoundIsFoundSoonerByTheOthers) {
   const auto primary = std::make_shared<Primary>();
   std::vector<std::unique_ptr<Link>> links;
   for (int i = 0; i < 6; ++i) links.push_back(Connected(Via(database_, {&proxy_}), primary));
   proxy_.Silence();
-  const SteadyTime begin = SteadyTime::Now();
+  int sooner = 0;
   for (const auto& link : links) {
+    const SteadyTime begin = SteadyTime::Now();
     EXPECT_TRUE(ConnectionIsGone(Ask(*link)));
+    if (SteadyTime::Now() - begin < absl::Seconds(1)) ++sooner;
     EXPECT_TRUE(link->Connect(TestDeadline()).ok());
     EXPECT_TRUE(Ask(*link).ok());
   }
-  EXPECT_LT(SteadyTime::Now() - begin, absl::Seconds(4)) << "six seconds of their own";
+  EXPECT_GE(sooner, 3) << "a second each";
 }
 
 // -------------------------------------------------------------------------------------------------
@@ -244,7 +250,7 @@ TEST_F(HostsTest, OneThatHangsHidesNoOther) {
   for (const auto& hosts : {std::vector<const FaultProxy*>{&hangs_, &answers_},
                             std::vector<const FaultProxy*>{&answers_, &hangs_}}) {
     const SteadyTime begin = SteadyTime::Now();
-    const auto connection = Connection::Open({.dsn = Via(database_, hosts)}, In(absl::Seconds(10)));
+    const auto connection = Connection::Open({.dsn = Via(database_, hosts)}, TestDeadline());
     EXPECT_TRUE(connection.ok()) << TroubleOf(connection.status());
     EXPECT_LT(SteadyTime::Now() - begin, kBackWithin);
   }
@@ -254,19 +260,20 @@ TEST_F(HostsTest, ANameThatIsLookedUpSlowlyHidesNoOther) {
   const std::string dsn =
       absl::StrCat(Via(database_, {&answers_, &answers_}), " host=one.slow,127.0.0.1");
   const SteadyTime begin = SteadyTime::Now();
-  const auto connection = Connection::Open({.dsn = dsn}, In(absl::Seconds(2)));
+  const auto connection = Connection::Open({.dsn = dsn}, TestDeadline());
   EXPECT_TRUE(connection.ok()) << TroubleOf(connection.status());
-  EXPECT_LT(SteadyTime::Now() - begin, absl::Seconds(2));
+  // Whoever waits for the name waits for five seconds, or until it is known.
+  EXPECT_LT(SteadyTime::Now() - begin, absl::Seconds(4));
 }
 
 TEST_F(HostsTest, ANameThatIsLookedUpSlowlyIsFoundInTheEndAndKnownFromThenOn) {
   const std::string dsn = absl::StrCat(Via(database_, {&answers_}), " host=two.slow");
-  const auto open = [&] { return Connection::Open({.dsn = dsn}, In(absl::Seconds(2))).status(); };
+  const auto open = [&] { return Connection::Open({.dsn = dsn}, In(kSlowName / 2)).status(); };
   absl::Status opened = open();
   EXPECT_TRUE(absl::StrContains(TroubleOf(opened), "the address of two.slow is not known"))
       << TroubleOf(opened);
   EXPECT_NE(SqlStateOf(opened), "08001") << "nobody has failed to answer";
-  const SteadyTime end = In(2 * kSlowName);
+  const SteadyTime end = TestDeadline();
   while (!opened.ok() && SteadyTime::Now() < end) opened = open();
   EXPECT_TRUE(opened.ok()) << TroubleOf(opened);
   for (int i = 0; i < 3; ++i) EXPECT_TRUE(open().ok());
@@ -303,10 +310,10 @@ TEST_F(HostsTest, WhyEachWasNotReachedIsSaid) {
 
 // As is one whose processor is busy, above all with all who connect to it again at the same time.
 TEST_F(HostsTest, OneThatIsSlowIsReachedInTheEnd) {
-  answers_.Delay(absl::Milliseconds(100));
+  answers_.Delay(absl::Milliseconds(300));
   Link link({.connection = {.dsn = Via(database_, {&answers_})},
              .primary = std::make_shared<Primary>(),
-             .connect_timeout = absl::Milliseconds(150)});
+             .connect_timeout = absl::Milliseconds(600)});
   EXPECT_FALSE(link.Connect().ok());
   const SteadyTime give_up = TestDeadline();
   while (!link.Connect().ok()) ASSERT_LT(SteadyTime::Now(), give_up);
@@ -314,10 +321,10 @@ TEST_F(HostsTest, OneThatIsSlowIsReachedInTheEnd) {
 
 TEST_F(HostsTest, ConnectTimeoutIsHonoured) {
   const SteadyTime begin = SteadyTime::Now();
-  const auto connection = Connection::Open(
-      {.dsn = Via(database_, {&hangs_}) + " connect_timeout=1"}, In(absl::Seconds(20)));
+  const auto connection =
+      Connection::Open({.dsn = Via(database_, {&hangs_}) + " connect_timeout=1"}, TestDeadline());
   EXPECT_TRUE(absl::IsUnavailable(connection.status())) << connection.status();
-  EXPECT_LT(SteadyTime::Now() - begin, absl::Seconds(5));
+  EXPECT_LT(SteadyTime::Now() - begin, kBackWithin);
 }
 
 // -------------------------------------------------------------------------------------------------
@@ -340,11 +347,11 @@ TEST(Link, AsksAgainWhenAnotherOneTurnedOutToLeadElsewhere) {
 
 TEST(Link, AsksOnceInASecondOfUse) {
   TestDatabase database;
+  const SteadyTime begin = SteadyTime::Now();
   const auto link = Connected(database.dsn(), std::make_shared<Primary>());
   ASSERT_TRUE((*link)->Execute("SET default_transaction_read_only = on", TestDeadline()).ok());
-  const SteadyTime begin = SteadyTime::Now();
-  while (Ask(*link).ok()) ASSERT_LT(SteadyTime::Now() - begin, absl::Seconds(5));
-  EXPECT_GE(SteadyTime::Now() - begin, absl::Milliseconds(500));
+  while (Ask(*link).ok()) ASSERT_LT(SteadyTime::Now() - begin, kBackWithin);
+  EXPECT_GE(SteadyTime::Now() - begin, absl::Seconds(1));
 }
 
 TEST(Link, WhoOnlyReadsMayDoSoWhereNothingCanBeWritten) {

@@ -18,16 +18,10 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
-#include "db/query/artifact_queries.h"
 #include "db/query/error_queries.h"
-#include "db/query/message_queries.h"
+#include "db/query/list_queries.h"
 #include "db/query/session_queries.h"
-#include "db/query/task_queries.h"
-#include "db/rows/artifact_rows.h"
-#include "db/rows/error_rows.h"
-#include "db/rows/message_rows.h"
-#include "db/rows/session_rows.h"
-#include "db/rows/task_rows.h"
+#include "db/rows/resource_rows.h"
 #include "state_machine/timestamps.h"
 #include "tests/postgres_fixture.h"
 
@@ -113,15 +107,15 @@ class World {
     Insert(1, sessions);
   }
 
-  std::vector<Result> Trip(const std::vector<Sql>& trip) {
-    for (const Sql& sql : trip) connection_->QueueSql(sql.text, sql.params);
-    auto results = connection_->Trip(TestDeadline() + absl::Seconds(60));
-    EXPECT_TRUE(results.ok()) << results.status() << "\n" << trip.front().text;
+  std::vector<Result> RoundTrip(const std::vector<Sql>& statements) {
+    for (const Sql& sql : statements) connection_->QueueSql(sql.text, sql.params);
+    auto results = connection_->RoundTrip(TestDeadline() + absl::Seconds(60));
+    EXPECT_TRUE(results.ok()) << results.status() << "\n" << statements.front().text;
     if (!results.ok()) std::abort();
     return *std::move(results);
   }
 
-  Result Ask(const Sql& sql) { return std::move(Trip({sql}).front()); }
+  Result Ask(const Sql& sql) { return std::move(RoundTrip({sql}).front()); }
 
   void Insert(int first, int last) {
     for (const char* sql : kInsertWorld) Ask({sql, {absl::StrCat(first), absl::StrCat(last)}});
@@ -147,7 +141,7 @@ class World {
 
   template <class Answered>
   Answered Ask(Question<Answered> question) {
-    return question.read(Trip(question.statements));
+    return question.read(RoundTrip(question.statements));
   }
 
   // One page; `after` moves on, and is empty at the end.
@@ -689,7 +683,7 @@ TEST(ListQueries, APageEndsEarlyAtItsBytes) {
   world.Ask({"UPDATE session_messages SET content = repeat('x', 1 << 20)", {}});
 
   auto ask_tasks = *ListPage(OfTasks(""), 1, {}, 1000);
-  const std::vector<Result> tasks = world.Trip(ask_tasks.statements);
+  const std::vector<Result> tasks = world.RoundTrip(ask_tasks.statements);
   EXPECT_LE(tasks.front().rows(), 60) << "the database itself ends the page";
   const auto task_page = ask_tasks.read(tasks);
   EXPECT_FALSE(task_page.end.empty());
@@ -699,7 +693,7 @@ TEST(ListQueries, APageEndsEarlyAtItsBytes) {
       << "what did not fit comes later";
 
   auto ask_errors = *ListPage(OfErrors(""), 1, {}, 1000);
-  const std::vector<Result> errors = world.Trip(ask_errors.statements);
+  const std::vector<Result> errors = world.RoundTrip(ask_errors.statements);
   EXPECT_LE(errors.front().rows(), 60);
   const auto error_page = ask_errors.read(errors);
   EXPECT_FALSE(error_page.end.empty());
@@ -711,7 +705,7 @@ TEST(ListQueries, APageEndsEarlyAtItsBytes) {
   EXPECT_EQ(messages.rows.size(), 2);
 
   auto ask_sessions = *ListPage(SessionSelection{.namespace_name = "-"}, 1, {}, 1000);
-  const std::vector<Result> sessions = world.Trip(ask_sessions.statements);
+  const std::vector<Result> sessions = world.RoundTrip(ask_sessions.statements);
   EXPECT_LE(sessions.front().rows(), 80) << "a session's task counts";
   const auto session_page = ask_sessions.read(sessions);
   EXPECT_FALSE(session_page.end.empty());
@@ -908,7 +902,7 @@ TEST(ListQueries, TheFullViewStaysWithinAReply) {
        "result = jsonb_build_object('k', repeat('x', 65000))",
        {}});
   auto question = FullSession(SessionId(1), 1);
-  const std::vector<Result> results = world.Trip(question.statements);
+  const std::vector<Result> results = world.RoundTrip(question.statements);
   const Aggregate aggregate = question.read(results);
   for (const int list : {2, 3})
     EXPECT_LE(results[list].rows(), 30) << "the database itself ends the list";

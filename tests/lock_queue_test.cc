@@ -24,7 +24,7 @@ struct Item : Submission {
 TEST(LockQueue, ACreationWhoseRequestIsLockedDoesNotOvertakeThoseOfItsSession) {
   WorkflowCatalog catalog;
   DatabaseClock clock;
-  LockQueueOptions options;
+  LaneOptions options;
   options.committer.settings.dsn = "host=/nowhere";
   options.committer.settings.lock_timeout = absl::Milliseconds(100);
   Item locked("other", 7), first("one", 1), free("two", 1), second("one", 7), third("one", 1);
@@ -39,6 +39,19 @@ TEST(LockQueue, ACreationWhoseRequestIsLockedDoesNotOvertakeThoseOfItsSession) {
     EXPECT_TRUE(item->done.HasBeenNotified());
     EXPECT_EQ(CategoryOf(ReasonOf(item->outcome.status())), Category::kTemporary);
   }
+}
+
+// What it waits for is not known, and so not remembered: only that it waits.
+TEST(LockQueue, WhileOneOfASessionWaitsTheLaterOnesDoToo) {
+  WorkflowCatalog catalog;
+  DatabaseClock clock;
+  Item waits("one", 1), later("one", 1), free("two", 1);
+  std::vector<Submission*> group = {&later, &free};
+  LockQueue queue({}, catalog, clock);  // Never started: nothing is tried.
+  queue.Add({{&waits, Blocked::By::kSomethingElse}});
+  queue.TakeOver(&group);
+  EXPECT_EQ(group, std::vector<Submission*>{&free});
+  EXPECT_EQ(queue.waiting(), 2u);
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "db/postgres/durability.h"
 #include "db/postgres/migrate.h"
 #include "tests/postgres_fixture.h"
 

@@ -9,11 +9,11 @@
 #include <string>
 #include <vector>
 
-#include "google/rpc/error_details.pb.h"
-#include "server/rpc/utf8.h"
 #include "sessiond/v1/session_service.pb.h"
 #include "state_machine/limits.h"
 #include "state_machine/refusal.h"
+#include "state_machine/utf8.h"
+#include "tests/refusals.h"
 
 namespace sessiond::rpc {
 namespace {
@@ -30,14 +30,6 @@ template <class Request>
 absl::Status Parse(const std::string& bytes, Request* request) {
   grpc::ByteBuffer buffer = Buffer({bytes});
   return ParseRequest(buffer, request);
-}
-
-// Of the first violation.
-std::string FieldOf(const absl::Status& status) {
-  google::rpc::BadRequest bad;
-  const auto payload = status.GetPayload("type.googleapis.com/google.rpc.BadRequest");
-  if (payload.has_value()) bad.ParseFromString(std::string(*payload));
-  return bad.field_violations().empty() ? "" : bad.field_violations(0).field();
 }
 
 v1::UpdateSessionRequest Sample() {
@@ -138,9 +130,7 @@ TEST(ParseRequest, NamesTheFieldAtWhichBytesStopBeingAMessage) {
     const WireProblem problem = ExplainWire(broken.bytes, *request.GetDescriptor());
     EXPECT_EQ(problem.path, broken.path);
     EXPECT_EQ(problem.sentence, broken.sentence);
-    google::rpc::BadRequest details;
-    details.ParseFromString(
-        std::string(*status.GetPayload("type.googleapis.com/google.rpc.BadRequest")));
+    const auto details = DetailOf<google::rpc::BadRequest>(status);
     ASSERT_EQ(details.field_violations_size(), 1);
     EXPECT_EQ(details.field_violations(0).field(), broken.path);
   }

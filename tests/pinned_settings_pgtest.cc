@@ -87,7 +87,7 @@ class NastyRole {
     EXPECT_TRUE(connection.ok()) << connection.status();
     if (!connection.ok()) return "";
     (*connection)->QueueSql(sql);
-    const auto results = (*connection)->Trip(TestDeadline());
+    const auto results = (*connection)->RoundTrip(TestDeadline());
     EXPECT_TRUE(results.ok()) << results.status();
     return results.ok() ? std::string(results->front().Text(0, 0)) : "";
   }

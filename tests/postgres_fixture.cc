@@ -89,7 +89,7 @@ std::unique_ptr<db::Connection> TestDatabase::Connect() const {
 std::string TestDatabase::Ask(const std::string& sql) const {
   auto connection = Connect();
   connection->QueueSql(sql);
-  const std::vector<db::Result> results = Must(connection->Trip(TestDeadline()));
+  const std::vector<db::Result> results = Must(connection->RoundTrip(TestDeadline()));
   return results[0].rows() == 0 ? "" : std::string(results[0].Text(0, 0));
 }
 

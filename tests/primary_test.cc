@@ -76,6 +76,17 @@ TEST(Choose, TakesNoOtherCluster) {
   EXPECT_EQ(Choose({Server(1), Standby()}, seen), 1u) << "an old primary is worse than none";
 }
 
+TEST(Primary, RefusesWhatLacksChangesThatWatchesWereToldOf) {
+  Primary primary;
+  ASSERT_TRUE(primary.Weigh(Server(1, {9, 4}), primary.seen(), /*writes=*/true).ok());
+  primary.Saw({10, 3}, /*timeline=*/1);
+  EXPECT_EQ(primary.seen().positions, (std::vector<int64_t>{10, 4}));
+  EXPECT_FALSE(primary.Weigh(Server(2, {9, 4}), primary.seen(), /*writes=*/true).ok());
+  EXPECT_TRUE(primary.Weigh(Server(2, {10, 4}), primary.seen(), /*writes=*/true).ok());
+  primary.Saw({99, 99}, /*timeline=*/1);
+  EXPECT_EQ(primary.seen().positions, (std::vector<int64_t>{10, 4})) << "of the old primary";
+}
+
 TEST(Primary, RemembersTheHighestOfWhatItHasSeen) {
   Primary primary;
   ASSERT_TRUE(primary.Weigh(Server(2, {1, 2}), primary.seen(), true).ok());
@@ -97,6 +108,11 @@ TEST(Primary, WeighsByWhatHadBeenSeenBeforeItAsked) {
   primary.Acknowledged({{0, 2}});
   EXPECT_TRUE(primary.Weigh(Server(1, {1}), before, true).ok());
   EXPECT_EQ(primary.seen().positions, (std::vector<int64_t>{2}));
+  // Nor does it take back the promotion that another thread saw meanwhile.
+  ASSERT_TRUE(primary.Weigh(Server(2, {2}), primary.seen(), true).ok());
+  EXPECT_TRUE(primary.Weigh(Server(1, {1}), before, true).ok());
+  EXPECT_EQ(primary.timeline(), 2);
+  EXPECT_EQ(primary.seen().timeline, 2);
 }
 
 TEST(Primary, RefusesLoudlyWhatWouldTakeWritesThatNobodySeesAgain) {

@@ -14,6 +14,7 @@
 #include "absl/strings/str_split.h"
 #include "proto/embedded.h"
 #include "server/rpc/status.h"
+#include "tests/refusals.h"
 
 namespace sessiond {
 namespace {
@@ -86,15 +87,6 @@ TEST(Reason, MeansTheSameInCodeInTheContractAndHere) {
   }
 }
 
-template <class Detail>
-Detail DetailOf(const absl::Status& status) {
-  Detail detail;
-  const auto payload =
-      status.GetPayload("type.googleapis.com/" + Detail::descriptor()->full_name());
-  EXPECT_TRUE(payload.has_value() && detail.ParseFromString(std::string(*payload)));
-  return detail;
-}
-
 TEST(Refusal, CarriesTheDetailsItWasGiven) {
   const absl::Status status = Refusal(v1::LOCK_TIMEOUT, "Somebody else.")
                                   .With("key", "value")
@@ -110,9 +102,13 @@ TEST(Refusal, CarriesTheDetailsItWasGiven) {
   EXPECT_EQ(info.domain(), "sessiond");
   EXPECT_EQ(info.metadata().at("category"), "TEMPORARY");
   EXPECT_EQ(info.metadata().at("key"), "value");
-  const auto violation = DetailOf<google::rpc::BadRequest>(status).field_violations(0);
+  const auto bad = DetailOf<google::rpc::BadRequest>(status);
+  ASSERT_EQ(bad.field_violations_size(), 1);
+  const auto& violation = bad.field_violations(0);
   EXPECT_EQ(violation.field() + " " + violation.description(), "field is wrong");
-  const auto precondition = DetailOf<google::rpc::PreconditionFailure>(status).violations(0);
+  const auto failure = DetailOf<google::rpc::PreconditionFailure>(status);
+  ASSERT_EQ(failure.violations_size(), 1);
+  const auto& precondition = failure.violations(0);
   EXPECT_EQ(precondition.type() + precondition.subject() + precondition.description(),
             "TYPEsubjectmust hold");
   EXPECT_EQ(DetailOf<google::rpc::ResourceInfo>(status).resource_name(), "id");

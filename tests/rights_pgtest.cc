@@ -1,5 +1,5 @@
 // The daemon's role: it is given what the daemon needs and no more, whatever its name and whatever
-// it had before; and who could do more is told so.
+// it had before; and who could do more is told so. And the connections that it may have.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -13,6 +13,7 @@
 #include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
 #include "db/connection/sql_error.h"
+#include "db/postgres/capacity.h"
 #include "db/postgres/integrity.h"
 #include "db/postgres/migrate.h"
 #include "db/postgres/rights.h"
@@ -393,6 +394,21 @@ TEST(CheckIntegrity, NamesWhatWasChangedByHand) {
     const absl::Status mended = CheckIntegrity(*database.Connect(), TestDeadline());
     EXPECT_TRUE(mended.ok()) << mended;
     EXPECT_EQ(database.Ask(positions), before);
+  }
+}
+
+// Those that were closed count until their backends are gone.
+TEST(TryConnections, LeavesAsManyAsItFound) {
+  const TestDatabase database;
+  const Role role(database, "limited", "LOGIN CONNECTION LIMIT 5");
+  const auto somebody = database.Connect();
+  for (int i = 0; i < 20; ++i) {
+    const absl::Status tried = TryConnections(role.dsn(), 5, "test", TestDeadline());
+    ASSERT_TRUE(tried.ok()) << i << ": " << tried;
+    const auto left = somebody->Query(
+        "SELECT count(*)::int FROM pg_stat_activity WHERE usename = 'limited'", TestDeadline());
+    ASSERT_TRUE(left.ok()) << left.status();
+    EXPECT_EQ(left->Int4(0, 0), 0) << i;
   }
 }
 

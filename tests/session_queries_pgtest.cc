@@ -17,7 +17,7 @@
 #include "absl/time/clock.h"
 #include "db/query/query_pool.h"
 #include "db/query/session_queries.h"
-#include "db/rows/session_rows.h"
+#include "db/rows/resource_rows.h"
 #include "state_machine/limits.h"
 #include "state_machine/timestamps.h"
 #include "tests/postgres_fixture.h"
@@ -85,7 +85,7 @@ class World {
 
   Result Ask(const Sql& sql) {
     connection_->QueueSql(sql.text, sql.params);
-    auto results = connection_->Trip(Soon());
+    auto results = connection_->RoundTrip(Soon());
     EXPECT_TRUE(results.ok()) << results.status() << "\n" << sql.text;
     if (!results.ok()) std::abort();
     return std::move(results->front());

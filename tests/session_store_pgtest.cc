@@ -22,6 +22,7 @@
 #include "absl/time/clock.h"
 #include "db/session_store.h"
 #include "db/sql/statements.h"
+#include "state_machine/present.h"
 #include "state_machine/session_id.h"
 #include "state_machine/struct_json.h"
 #include "state_machine/timestamps.h"
@@ -44,7 +45,7 @@ constexpr char kUuid[] = "0192f3c4-9f2e-7abc-8def-0123456789ab";
 constexpr char kOtherUuid[] = "0192f3c4-9f2e-7abc-8def-ffffffffffff";
 
 // For tests that change rows by hand, of which what is kept knows nothing.
-void KeepNothing(SessionStoreOptions& options) { options.kept_bytes_max = 0; }
+void KeepNothing(SessionStoreOptions& options) { options.cache_bytes_max = 0; }
 
 testing::AssertionResult Same(const google::protobuf::Message& one,
                               const google::protobuf::Message& other) {
@@ -312,9 +313,11 @@ std::vector<std::string> Neighbourhood(SessionStore& store, std::size_t neighbou
 
 // Nothing that is read is older than what anybody was answered before, at either of two stores, and
 // all of it is as it was answered. Of sessions so many bytes are kept.
-void ExpectNothingOlderThanWhatWasAnswered(std::size_t kept_bytes_max) {
-  SCOPED_TRACE(absl::StrCat(kept_bytes_max, " bytes kept"));
-  const auto keep = [=](SessionStoreOptions& options) { options.kept_bytes_max = kept_bytes_max; };
+void ExpectNothingOlderThanWhatWasAnswered(std::size_t cache_bytes_max) {
+  SCOPED_TRACE(absl::StrCat(cache_bytes_max, " bytes kept"));
+  const auto keep = [=](SessionStoreOptions& options) {
+    options.cache_bytes_max = cache_bytes_max;
+  };
   const uint64_t seed = TestSeed();
   SCOPED_TRACE(absl::StrCat("seed ", seed));
   TestDatabase database;

@@ -7,7 +7,6 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_replace.h"
 #include "gmock/gmock.h"
-#include "grpcpp/security/server_credentials.h"
 #include "gtest/gtest.h"
 #include "state_machine/refusal.h"
 #include "tests/fake_session_service.h"
@@ -26,16 +25,6 @@ using ::testing::Not;
 using ::testing::SizeIs;
 
 constexpr char kToken[] = "canary-4711";
-
-std::shared_ptr<grpc::ServerCredentials> Serving(const Issued& own,
-                                                 const Authority* clients = nullptr) {
-  grpc::SslServerCredentialsOptions options(
-      clients == nullptr ? GRPC_SSL_DONT_REQUEST_CLIENT_CERTIFICATE
-                         : GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY);
-  options.pem_key_cert_pairs.push_back({own.key, own.cert});
-  if (clients != nullptr) options.pem_root_certs = clients->pem();
-  return grpc::SslServerCredentials(options);
-}
 
 class ConnectionTest : public testing::Test {
  protected:

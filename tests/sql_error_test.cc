@@ -43,6 +43,11 @@ const std::vector<Case> kCases = {
     {"42P01", v1::SCHEMA_MISMATCH,      "sessiond doctor"},
     {"42703", v1::SCHEMA_MISMATCH,      "sessiond doctor"},
     {"3F000", v1::SCHEMA_MISMATCH,      "sessiond doctor"},
+    {"58030", v1::DATABASE_UNAVAILABLE, "cannot read or write its files"},
+    {"58P01", v1::DATABASE_UNAVAILABLE, "cannot read or write its files"},
+    {"XX001", v1::CONSTRAINT_VIOLATION, "is damaged, and cannot be read"},
+    {"XX002", v1::CONSTRAINT_VIOLATION, "REINDEX"},
+    {"XX000", v1::CONSTRAINT_VIOLATION, "an error of its own"},
     {"22P02", v1::CONSTRAINT_VIOLATION, "refused the change"},
     {"23505", v1::CONSTRAINT_VIOLATION, "refused the change"},
 };
@@ -50,7 +55,7 @@ const std::vector<Case> kCases = {
 
 TEST(SqlError, EachKindIsToldApart) {
   for (const Case& each : kCases) {
-    const absl::Status status = SqlError(each.sqlstate, "a trip", "x", /*expected=*/true);
+    const absl::Status status = SqlError(each.sqlstate, "a round trip", "x", /*expected=*/true);
     EXPECT_EQ(ReasonOf(status), each.reason) << each.sqlstate;
     EXPECT_THAT(std::string(status.message()), HasSubstr(each.told)) << each.sqlstate;
     EXPECT_EQ(SqlStateOf(status), each.sqlstate);
@@ -58,12 +63,13 @@ TEST(SqlError, EachKindIsToldApart) {
 }
 
 TEST(SqlError, PostgresWordsAboutThingsAreKeptAndThoseAboutValuesAreNot) {
-  const absl::Status right = SqlError(
-      "42501", "a trip", "ERROR:  permission denied for table sessions\nLINE 1: SELECT", true);
+  const absl::Status right =
+      SqlError("42501", "a round trip",
+               "ERROR:  permission denied for table sessions\nLINE 1: SELECT", true);
   EXPECT_EQ(TroubleOf(right), "ERROR:  permission denied for table sessions");
   EXPECT_THAT(std::string(right.message()), Not(HasSubstr("sessions")));
-  const absl::Status value =
-      SqlError("22P02", "a trip", "ERROR:  invalid input syntax for type uuid: \"secret\"", true);
+  const absl::Status value = SqlError(
+      "22P02", "a round trip", "ERROR:  invalid input syntax for type uuid: \"secret\"", true);
   EXPECT_EQ(TroubleOf(value), "");
 }
 
@@ -74,12 +80,12 @@ TEST(SqlError, NoLogHasTheWordsThatQuoteValues) {
       "test", std::make_shared<spdlog::sinks::ostream_sink_mt>(said));
   logger->set_level(spdlog::level::debug);
   spdlog::set_default_logger(logger);
-  SqlError("22P02", "a trip", "ERROR:  invalid input syntax for type uuid: \"secret\"", false)
+  SqlError("22P02", "a round trip", "ERROR:  invalid input syntax for type uuid: \"secret\"", false)
       .IgnoreError();
-  SqlError("23514", "a trip", "ERROR:  new row violates check constraint \"c\"", true)
+  SqlError("23514", "a round trip", "ERROR:  new row violates check constraint \"c\"", true)
       .IgnoreError();
   spdlog::set_default_logger(before);
-  EXPECT_THAT(said.str(), HasSubstr("sqlstate 22P02 in a trip"));
+  EXPECT_THAT(said.str(), HasSubstr("sqlstate 22P02 in a round trip"));
   EXPECT_THAT(said.str(), Not(HasSubstr("secret")));
   EXPECT_THAT(said.str(), HasSubstr("check constraint \"c\""));
 }

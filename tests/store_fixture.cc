@@ -3,8 +3,7 @@
 #include <google/protobuf/util/message_differencer.h>
 
 #include "absl/strings/str_cat.h"
-#include "db/rows/event_rows.h"
-#include "db/rows/session_rows.h"
+#include "db/rows/resource_rows.h"
 #include "state_machine/evolve.h"
 #include "state_machine/session_id.h"
 
@@ -16,7 +15,7 @@ using google::protobuf::util::MessageDifferencer;
 Result Ask(const TestDatabase& database, const std::string& sql) {
   auto connection = database.Connect();
   connection->QueueSql(sql);
-  auto results = connection->Trip(TestDeadline());
+  auto results = connection->RoundTrip(TestDeadline());
   EXPECT_TRUE(results.ok()) << results.status() << "\n" << sql;
   if (!results.ok()) std::abort();
   return std::move(results->front());
@@ -78,23 +77,34 @@ const absl::StatusOr<Outcome>& Pending::Wait() {
   return outcome;
 }
 
-Stall::Stall(const TestDatabase& database, SessionStore& store) : connection_(database.Connect()) {
+ByHand::ByHand(const TestDatabase& database, const std::string& sql)
+    : connection_(database.Connect()) {
+  const absl::Status locked = connection_->Execute("BEGIN; " + sql, TestDeadline());
+  EXPECT_TRUE(locked.ok()) << locked;
+}
+
+void ByHand::Release() {
+  if (connection_ == nullptr) return;
+  const absl::Status released = connection_->Execute("ROLLBACK", TestDeadline());
+  EXPECT_TRUE(released.ok()) << released;
+  connection_.reset();
+}
+
+std::string LockPartition(int partition) {
+  return absl::StrCat("SELECT FROM partitions WHERE partition = ", partition, " FOR UPDATE");
+}
+
+Stall::Stall(const TestDatabase& database, SessionStore& store) {
   const v1::Session decoy = NewSessionIn(store, "execution");
   const int partition = PartitionOf(decoy.session_id(), store.partition_count());
-  const absl::Status locked = connection_->Execute(
-      absl::StrCat("BEGIN; SELECT FROM partitions WHERE partition = ", partition, " FOR UPDATE"),
-      TestDeadline());
-  EXPECT_TRUE(locked.ok()) << locked;
+  lock_ = std::make_unique<ByHand>(database, LockPartition(partition));
   waiting_ = std::make_unique<Pending>(store, SetLabel(decoy.session_id(), "decoy", "x"));
   while (store.waiting() > 0) absl::SleepFor(absl::Milliseconds(1));
 }
 
 void Stall::Release() {
-  if (connection_ == nullptr) return;
-  const absl::Status released = connection_->Execute("ROLLBACK", TestDeadline());
-  EXPECT_TRUE(released.ok()) << released;
+  lock_->Release();
   EXPECT_TRUE(waiting_->Wait().ok()) << waiting_->outcome.status();
-  connection_.reset();
 }
 
 std::map<std::string, v1::Session> AllSessions(const TestDatabase& database) {

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "absl/synchronization/notification.h"
+#include "db/connection/connection.h"
 #include "db/session_store.h"
 #include "state_machine/refusal.h"
 #include "tests/commands.h"
@@ -50,6 +51,19 @@ class Pending : public Submission {
 
 using PendingList = std::vector<std::unique_ptr<Pending>>;
 
+// Somebody's transaction, which holds what its statement locks.
+class ByHand {
+ public:
+  ByHand(const TestDatabase& database, const std::string& sql);
+  ~ByHand() { Release(); }
+  void Release();
+
+ private:
+  std::unique_ptr<Connection> connection_;
+};
+
+std::string LockPartition(int partition);
+
 // Keeps a store of one lane busy while it lives, so that what is submitted meanwhile makes one
 // group: the lane waits for the lock of a decoy's partition, which this holds.
 class Stall {
@@ -59,7 +73,7 @@ class Stall {
   void Release();
 
  private:
-  std::unique_ptr<Connection> connection_;
+  std::unique_ptr<ByHand> lock_;
   std::unique_ptr<Pending> waiting_;
 };
 

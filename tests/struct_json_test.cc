@@ -13,7 +13,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "state_machine/limits.h"
 #include "tests/commands.h"
 
 namespace sessiond {

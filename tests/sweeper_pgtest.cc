@@ -9,7 +9,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
-#include "db/blocking.h"
+#include "db/submit_and_wait.h"
 #include "server/sweeper.h"
 #include "state_machine/timestamps.h"
 #include "tests/store_fixture.h"
@@ -130,6 +130,28 @@ TEST(Sweeper, AnalyzesWhatGrewAndNotWhatOnlyChanged) {
         [&] { return db::AllSessions(database).at(stale).state() == Session::DELETED; }));
   }
   EXPECT_EQ(analyzed(), "1");
+}
+
+// While a table is vacuumed by hand, or gets an index, nobody else analyzes it.
+TEST(Sweeper, GoesOnWhileATableCannotBeAnalyzed) {
+  TestDatabase database;
+  const auto store = db::OpenStore(database);
+  MakeOld(database,
+          "INSERT INTO session_requests (partition, request_key, fingerprint, session_id, "
+          "created_at) SELECT 0, gen_random_uuid(), gen_random_uuid(), 'nobody', now() "
+          "FROM generate_series(1, 300); SELECT pg_stat_force_next_flush()");
+  const auto somebody = database.Connect();
+  ASSERT_TRUE(somebody
+                  ->Execute("BEGIN; LOCK TABLE session_requests IN SHARE UPDATE EXCLUSIVE MODE",
+                            TestDeadline())
+                  .ok());
+  const std::string stale = NewCreating(*store);
+  MakeOld(database, kAllSessionsAreOld);
+  SweeperOptions options = Often(database);
+  options.period = absl::Hours(1);  // There is one sweep.
+  Sweeping sweeper(options, *store);
+  EXPECT_TRUE(
+      Eventually([&] { return db::AllSessions(database).at(stale).state() == Session::DELETED; }));
 }
 
 TEST(Sweeper, ForgetsRequestsAfterADay) {

@@ -109,7 +109,7 @@ class LooseCall {
 class UnaryCallTest : public testing::Test {
  protected:
   void Start(Patience patience = {.request = kLong}) {
-    ServerOptions options{.listeners = {{"127.0.0.1:0"}}, .patience = patience};
+    ServerOptions options{.listeners = {{Address{"127.0.0.1"}}}, .patience = patience};
     options.dispatcher = &dispatcher_;
     server_ = Server::Start(std::move(options), metrics_).value();
     channel_ = Connect();
@@ -121,7 +121,7 @@ class UnaryCallTest : public testing::Test {
     arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
     // The windows stay as small as they are at first, however little the program reads.
     arguments.SetInt(GRPC_ARG_HTTP2_BDP_PROBE, 0);
-    return grpc::CreateCustomChannel(absl::StrCat("127.0.0.1:", server_->ports().front()),
+    return grpc::CreateCustomChannel(absl::StrCat("127.0.0.1:", server_->bound().front().port),
                                      grpc::InsecureChannelCredentials(), arguments);
   }
 

@@ -8,6 +8,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <fstream>
 #include <functional>
 #include <limits>
 #include <map>
@@ -20,16 +21,16 @@
 #include "absl/time/clock.h"
 #include "google/protobuf/descriptor.h"
 #include "google/protobuf/duration.pb.h"
-#include "google/rpc/error_details.pb.h"
 #include "server/rpc/field_rules.h"
 #include "server/rpc/parse.h"
 #include "server/rpc/services.h"
-#include "server/rpc/utf8.h"
 #include "state_machine/filter.h"
 #include "state_machine/limits.h"
 #include "state_machine/refusal.h"
 #include "state_machine/struct_json.h"
+#include "state_machine/utf8.h"
 #include "tests/commands.h"
+#include "tests/refusals.h"
 
 namespace sessiond::rpc {
 namespace {
@@ -39,17 +40,18 @@ using google::protobuf::DescriptorPool;
 using google::protobuf::FieldDescriptor;
 using google::protobuf::Message;
 using google::protobuf::TextFormat;
+using testing::Contains;
 using testing::ElementsAre;
 using testing::IsEmpty;
+using testing::Key;
+using testing::StartsWith;
 
 constexpr char kUuid[] = "0192f3c4-9f2e-7abc-8def-0123456789ab";
 
 // path → what is wrong there
 std::map<std::string, std::string> Violations(const absl::Status& status) {
   std::map<std::string, std::string> violations;
-  google::rpc::BadRequest bad;
-  const auto payload = status.GetPayload("type.googleapis.com/google.rpc.BadRequest");
-  if (payload.has_value()) bad.ParseFromString(std::string(*payload));
+  const auto bad = DetailOf<google::rpc::BadRequest>(status);
   for (const auto& violation : bad.field_violations())
     violations[violation.field()] = violation.description();
   return violations;
@@ -120,6 +122,51 @@ TEST(Validate, ListsEveryViolationAtOnce) {
               ElementsAre("request_id", "session.context.k", "session.labels.Bad Key",
                           "session.namespace", "session.owner_id", "session.workflow"));
 }
+
+// There is room for some of them. A bug in the calling program is the first that is said, however
+// far behind it comes.
+TEST(Validate, ListsTheFirstOfManyViolationsAndWhatIsKnownBeforeThem) {
+  auto request = Parsed<v1::ImportSessionsRequest>(
+      absl::StrCat("session { workflow: 'execution' session_id: '", kUuid, "' }"));
+  // Without category and severity: two violations each.
+  for (int i = 0; i < 300; ++i) request.add_errors()->set_user_message("m");
+  request.add_errors()->set_user_message(" ");
+  const absl::Status status = Validate(request);
+  EXPECT_THAT(std::string(status.message()),
+              StartsWith("Error must have user-friendly message: errors[300].user_message "));
+  const auto violations = Violations(status);
+  EXPECT_THAT(violations, Contains(Key("errors[300].user_message")));
+  EXPECT_THAT(violations, Contains(Key("errors[0].category")));
+  EXPECT_LT(violations.size(), 200u);
+}
+
+#if !defined(__SANITIZE_ADDRESS__)  // It keeps what was freed.
+// In bytes, and at most: since the last time it was asked.
+std::size_t PeakMemory() {
+  std::ifstream status("/proc/self/status");
+  std::size_t kilobytes = 0;
+  for (std::string word; status >> word;) {
+    if (word == "VmHWM:") status >> kilobytes;
+  }
+  EXPECT_TRUE(std::ofstream("/proc/self/clear_refs") << "5" << std::flush);
+  return kilobytes << 10;
+}
+
+// Each of them takes many times as much memory as it has bytes in the request.
+TEST(Validate, WhatIsWrongTakesNoMoreMemoryThanARefusalHasRoomFor) {
+  auto import = Parsed<v1::ImportSessionsRequest>(
+      absl::StrCat("session { workflow: 'execution' session_id: '", kUuid, "' }"));
+  for (int i = 0; i < 200'000; ++i) import.add_errors();  // Three of them each.
+  auto update =
+      Parsed<v1::UpdateSessionRequest>(absl::StrCat("session { session_id: '", kUuid, "' }"));
+  for (int i = 0; i < 400'000; ++i) update.add_remove_label_keys("x");
+  PeakMemory();
+  const std::size_t before = PeakMemory();
+  EXPECT_EQ(ReasonOf(Validate(import)), v1::INVALID_FIELD);
+  EXPECT_EQ(ReasonOf(Validate(update)), v1::INVALID_FIELD);
+  EXPECT_LT(PeakMemory(), before + (8 << 20));
+}
+#endif
 
 struct Length {
   const char* path;

@@ -258,22 +258,22 @@ ChangePtr ChangeOf(int created, int64_t position) {
   return change;
 }
 
-TEST(InitialState, HasToldWhatWasCommittedBeforeThePageOfItsSession) {
-  InitialState told(/*named=*/false);
-  told.AddPage(told.KeyOf(*ChangeOf(10, 0)->after), {5});
-  told.AddPage(told.KeyOf(*ChangeOf(20, 0)->after), {7});
-  told.AddLastPage({9});
-  const auto newest_told = [&](int created) {
+TEST(InitialState, CoversWhatWasCommittedBeforeThePageOfItsSession) {
+  InitialState initial(/*named=*/false);
+  initial.AddPage(initial.KeyOf(*ChangeOf(10, 0)->after), {5});
+  initial.AddPage(initial.KeyOf(*ChangeOf(20, 0)->after), {7});
+  initial.AddLastPage({9});
+  const auto newest_covered = [&](int created) {
     int64_t position = 0;
-    while (told.Told(*ChangeOf(created, position + 1))) ++position;
+    while (initial.Covers(*ChangeOf(created, position + 1))) ++position;
     return position;
   };
-  EXPECT_EQ(newest_told(1), 5);
-  EXPECT_EQ(newest_told(10), 5);
-  EXPECT_EQ(newest_told(11), 7);
-  EXPECT_EQ(newest_told(20), 7);
-  EXPECT_EQ(newest_told(21), 9);
-  EXPECT_EQ(told.last_as_of(), Positions{9});
+  EXPECT_EQ(newest_covered(1), 5);
+  EXPECT_EQ(newest_covered(10), 5);
+  EXPECT_EQ(newest_covered(11), 7);
+  EXPECT_EQ(newest_covered(20), 7);
+  EXPECT_EQ(newest_covered(21), 9);
+  EXPECT_EQ(initial.last_as_of(), Positions{9});
 }
 
 }  // namespace

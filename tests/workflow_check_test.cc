@@ -6,6 +6,7 @@
 #include <google/protobuf/text_format.h>
 #include <gtest/gtest.h>
 
+#include <ctime>
 #include <functional>
 #include <iostream>
 #include <random>
@@ -17,7 +18,6 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
-#include "absl/time/clock.h"
 #include "state_machine/workflow.h"
 #include "state_machine/workflow_text.h"
 #include "tests/test_seed.h"
@@ -296,10 +296,12 @@ TEST(Check, OfTheLargestDefinitionTakesNoTime) {
   }
   definition.mutable_statuses(0)->set_failed(true);
   definition.add_statuses()->set_name("any");
-  const absl::Time begin = absl::Now();
+  // The processor's time, which nobody else's work makes longer.
+  const std::clock_t begin = std::clock();
   EXPECT_FALSE(CheckWorkflow(definition).empty());
-  EXPECT_LT(absl::Now() - begin, absl::Seconds(5));
-  std::cout << "took " << absl::Now() - begin << std::endl;
+  const double seconds = static_cast<double>(std::clock() - begin) / CLOCKS_PER_SEC;
+  EXPECT_LT(seconds, 5);
+  std::cout << "took " << seconds << " s" << std::endl;
 }
 
 TEST(Check, StopsAtAThousandProblems) {

@@ -28,7 +28,7 @@ std::optional<StoredWorkflow> Insert(const TestDatabase& database, const v1::Wor
   const auto connection = database.Connect();
   const Sql insert = InsertWorkflowSql(definition, unless);
   connection->QueueSql(insert.text, insert.params);
-  const auto results = connection->Trip(TestDeadline());
+  const auto results = connection->RoundTrip(TestDeadline());
   EXPECT_TRUE(results.ok()) << results.status();
   return results.ok() ? ReadStoredWorkflow(results->front()) : std::nullopt;
 }

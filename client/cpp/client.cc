@@ -5,18 +5,6 @@
 #include "unary_call.h"
 
 namespace sessiond {
-namespace {
-
-using Stub = v1::SessionService::StubInterface;
-
-}  // namespace
-
-SessionClient::SessionClient(std::shared_ptr<grpc::ChannelInterface> channel, CallOptions options)
-    : SessionClient(std::shared_ptr<Stub>(v1::SessionService::NewStub(channel)),
-                    std::move(options)) {}
-
-SessionClient::SessionClient(std::shared_ptr<Stub> stub, CallOptions options)
-    : stub_(std::move(stub)), options_(std::move(options)) {}
 
 absl::StatusOr<v1::Session> SessionClient::CreateSession(v1::CreateSessionRequest request) const {
   return UnaryCall(*stub_, options_, request, &Stub::CreateSession);

@@ -1,23 +1,23 @@
 #include "credential_files.h"
 
-#include <fcntl.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
-#include <openssl/x509.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
-#include <cstring>
-#include <memory>
+#include <cstddef>
 #include <utility>
+#include <vector>
 
 #include "absl/cleanup/cleanup.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
+#include "openssl.h"
+#include "read_file.h"
 
 namespace sessiond {
 namespace {
@@ -34,43 +34,45 @@ absl::Status Refused(absl::string_view what, const std::string& path, absl::stri
   return absl::InvalidArgumentError(absl::StrCat("The ", what, " ", path, " ", why));
 }
 
-absl::StatusOr<std::string> ReadFile(absl::string_view what, const std::string& path) {
-  const auto failed = [&] {
-    return Refused(what, path, absl::StrCat("cannot be read: ", std::strerror(errno)));
-  };
-  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return failed();
-  const absl::Cleanup close_it = [fd] { close(fd); };
+absl::StatusOr<std::string> ContentOf(absl::string_view what, const std::string& path) {
   std::string content;
-  char buffer[16 << 10];
-  while (true) {
-    const ssize_t size = read(fd, buffer, sizeof buffer);
-    if (size < 0 && errno == EINTR) continue;
-    if (size < 0) return failed();
-    if (size == 0) return content;
-    content.append(buffer, static_cast<std::size_t>(size));
-    if (content.size() > kFileBytesMax) return Refused(what, path, "is longer than 4 MiB");
-  }
+  const std::error_code error = ReadFile(path, content, kFileBytesMax);
+  if (error == std::errc::file_too_large) return Refused(what, path, "is longer than 4 MiB");
+  if (error) return Refused(what, path, absl::StrCat("cannot be read: ", error.message()));
+  return content;
 }
 
-struct Free {
-  void operator()(BIO* bio) const { BIO_free(bio); }
-  void operator()(X509* certificate) const { X509_free(certificate); }
-  void operator()(EVP_PKEY* key) const { EVP_PKEY_free(key); }
-};
-template <class T>
-using Owned = std::unique_ptr<T, Free>;
+// The same of a file in PEM, without the byte-order marks of the files that it was put together
+// from: OpenSSL passes over a block with one before it, unless that is the first line that it looks
+// at.
+absl::StatusOr<std::string> PemOf(absl::string_view what, const std::string& path) {
+  const absl::StatusOr<std::string> content = ContentOf(what, path);
+  if (!content.ok()) return content.status();
+  std::string pem;
+  for (absl::string_view line : absl::StrSplit(*content, '\n')) {
+    if (line.data() != content->data()) pem += '\n';
+    absl::ConsumePrefix(&line, "\xEF\xBB\xBF");
+    pem.append(line.data(), line.size());
+  }
+  return pem;
+}
+
+// Whether a certificate was meant to begin here, whatever OpenSSL makes of the line: something that
+// nobody sees may stand before it.
+bool BeginsCertificate(absl::string_view line) {
+  while (!line.empty() && !absl::ascii_isgraph(static_cast<unsigned char>(line[0])))
+    line.remove_prefix(1);
+  return absl::StartsWith(line, "-----BEGIN CERTIFICATE-") ||
+         absl::StartsWith(line, "-----BEGIN X509 CERTIFICATE-");
+}
+
+std::ptrdiff_t CertificatesBegunIn(absl::string_view pem) {
+  const std::vector<absl::string_view> lines = absl::StrSplit(pem, absl::ByAnyChar("\r\n"));
+  return std::count_if(lines.begin(), lines.end(), BeginsCertificate);
+}
 
 Owned<BIO> BioOf(const std::string& pem) {
   return Owned<BIO>(BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size())));
-}
-
-std::string TimeText(const ASN1_TIME* time) {
-  tm parts = {};
-  if (ASN1_TIME_to_tm(time, &parts) != 1) return "a time that cannot be read";
-  char text[32];
-  strftime(text, sizeof text, "%Y-%m-%d %H:%M:%SZ", &parts);
-  return text;
 }
 
 // The first certificate of the file, once all of them have been read.
@@ -79,10 +81,12 @@ absl::StatusOr<Owned<X509>> CheckCertificates(absl::string_view what, const std:
   const absl::Cleanup forget_errors = [] { ERR_clear_error(); };
   const Owned<BIO> bio = BioOf(pem);
   Owned<X509> first;
+  std::ptrdiff_t count = 0;
   while (true) {
     ERR_clear_error();
     Owned<X509> certificate(PEM_read_bio_X509(bio.get(), nullptr, nullptr, nullptr));
     if (certificate != nullptr) {
+      ++count;
       if (first == nullptr) first = std::move(certificate);
       continue;
     }
@@ -90,6 +94,12 @@ absl::StatusOr<Owned<X509>> CheckCertificates(absl::string_view what, const std:
       return Refused(what, path, "has a certificate in it that cannot be read: it is damaged");
     }
     break;
+  }
+  if (const std::ptrdiff_t begun = CertificatesBegunIn(pem); begun != count) {
+    return Refused(what, path,
+                   absl::StrCat("has ", begun, " lines -----BEGIN CERTIFICATE-----, and ", count,
+                                " certificates that can be read: such a line begins at the left, "
+                                "with nothing before or behind it"));
   }
   if (first != nullptr) return first;
   if (pem.empty()) return Refused(what, path, "is empty");
@@ -138,7 +148,7 @@ absl::StatusOr<Owned<EVP_PKEY>> CheckKey(const std::string& path, const std::str
 
 absl::StatusOr<std::string> ReadAuthorities(const std::string& path) {
   constexpr char kWhat[] = "CA file";
-  auto pem = ReadFile(kWhat, path);
+  auto pem = PemOf(kWhat, path);
   if (!pem.ok()) return pem.status();
   if (auto first = CheckCertificates(kWhat, path, *pem); !first.ok()) return first.status();
   return pem;
@@ -146,11 +156,11 @@ absl::StatusOr<std::string> ReadAuthorities(const std::string& path) {
 
 absl::StatusOr<KeyPair> ReadKeyPair(const std::string& cert_path, const std::string& key_path) {
   constexpr char kWhat[] = "certificate file";
-  auto chain = ReadFile(kWhat, cert_path);
+  auto chain = PemOf(kWhat, cert_path);
   if (!chain.ok()) return chain.status();
   const auto certificate = CheckCertificates(kWhat, cert_path, *chain);
   if (!certificate.ok()) return certificate.status();
-  auto pem = ReadFile("key file", key_path);
+  auto pem = PemOf("key file", key_path);
   if (!pem.ok()) return pem.status();
   const auto key = CheckKey(key_path, *pem);
   if (!key.ok()) return key.status();
@@ -221,7 +231,7 @@ absl::StatusOr<std::string> TokenFile::Read() const {
         "What is given as the token file is no file, and looks like a token itself: write it into "
         "a file that only you can read, and name that");
   }
-  auto content = ReadFile("token file", path_);
+  auto content = ContentOf("token file", path_);
   if (!content.ok()) return content.status();
   absl::string_view token = *content;
   absl::ConsumePrefix(&token, "\xEF\xBB\xBF");

@@ -12,12 +12,12 @@
 #include <deque>
 #include <mutex>
 #include <optional>
+#include <stop_token>
 #include <thread>
 #include <utility>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
 #include "backoff.h"
 #include "sessiond/client.h"
 #include "steady_time.h"
@@ -61,6 +61,9 @@ class Import {
     do {
       status = OneStream();
     } while (absl::IsUnavailable(status) && Pause(status));
+    if (absl::IsUnavailable(status) && options_.stop.stop_requested()) {
+      status = absl::CancelledError("The import was ended between two attempts");
+    }
     {
       const std::lock_guard lock(mutex_);
       given_up_ = true;
@@ -103,6 +106,7 @@ class Import {
       broken_ = false;
     }
     const std::unique_ptr<Stream> stream = stub_.ImportSessions(&context);
+    const std::stop_callback cancel(options_.stop, [&context] { context.TryCancel(); });
     std::thread writer([this, &stream] { Send(*stream); });
     absl::Status wrong;
     for (Response response; wrong.ok() && stream->Read(&response);) wrong = Take(response);
@@ -174,12 +178,11 @@ class Import {
     return absl::OkStatus();
   }
 
-  // Waits before the next stream. False when the time limit has passed.
+  // Waits before the next stream. False when the time limit has passed, or a stop is requested.
   bool Pause(const absl::Status& why) {
     const absl::Duration pause = NextPause(why);
     if (pause == absl::InfiniteDuration()) return false;
-    absl::SleepFor(pause);
-    return true;
+    return SleepFor(pause, options_.stop);
   }
 
   // The pause after an error; infinite when nothing was answered for as long as a call may take.

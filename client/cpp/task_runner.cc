@@ -25,6 +25,7 @@
 #include "backoff.h"
 #include "sessiond/refusal.h"
 #include "steady_time.h"
+#include "utf8.h"
 
 namespace sessiond {
 namespace {
@@ -50,31 +51,15 @@ std::string NameOf(const std::type_info& type) {
 // The text's beginning as a Struct can hold it: UTF-8, without control characters.
 std::string Printable(absl::string_view text, std::size_t bytes_max) {
   std::string printable;
-  for (std::size_t i = 0; i < text.size();) {
-    const auto lead = static_cast<unsigned char>(text[i]);
-    const std::size_t length = lead < 0x80           ? 1
-                               : (lead >> 5) == 0x06 ? 2
-                               : (lead >> 4) == 0x0e ? 3
-                               : (lead >> 3) == 0x1e ? 4
-                                                     : 0;
-    bool whole = length != 0 && i + length <= text.size();
-    for (std::size_t j = 1; whole && j < length; ++j) {
-      whole = (static_cast<unsigned char>(text[i + j]) >> 6) == 0x02;
-    }
-    // Overlong forms, surrogates, and what lies beyond Unicode.
-    if (whole && length > 1) {
-      const auto next = static_cast<unsigned char>(text[i + 1]);
-      whole = lead != 0xc0 && lead != 0xc1 && lead < 0xf5 && !(lead == 0xe0 && next < 0xa0) &&
-              !(lead == 0xed && next > 0x9f) && !(lead == 0xf0 && next < 0x90) &&
-              !(lead == 0xf4 && next > 0x8f);
-    }
-    const bool control =
-        length == 1 && (lead < 0x20 || lead == 0x7f) && lead != '\n' && lead != '\t';
+  while (!text.empty()) {
+    absl::string_view rest = text;
+    const char32_t c = TakeCharacter(rest);
+    const bool control = (c < 0x20 && c != '\n' && c != '\t') || c == 0x7f;
     const absl::string_view next =
-        whole && !control ? text.substr(i, length) : absl::string_view("\xef\xbf\xbd");
+        control || c == kNoCharacter ? "\xef\xbf\xbd" : text.substr(0, text.size() - rest.size());
     if (printable.size() + next.size() > bytes_max) break;
     printable.append(next.data(), next.size());
-    i += whole ? length : 1;
+    text = rest;
   }
   return printable;
 }

@@ -6,34 +6,32 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
-#include <fstream>
-#include <iterator>
 
 #include "absl/cleanup/cleanup.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
+#include "absl/strings/strip.h"
+#include "read_file.h"
 
 namespace sessiond {
 namespace {
 
-absl::Status Trouble(absl::string_view what, const std::string& path) {
-  return absl::ErrnoToStatus(errno,
+absl::Status Trouble(absl::string_view what, const std::string& path, int error = errno) {
+  return absl::ErrnoToStatus(error,
                              absl::StrCat("The watch's position cannot be ", what, ": ", path));
 }
 
 }  // namespace
 
 absl::StatusOr<std::string> ReadToken(const std::string& path) {
-  errno = 0;
-  std::ifstream file(path);
-  if (!file) {
-    if (errno == ENOENT) return "";
-    return Trouble("read", path);
-  }
-  const std::string content(std::istreambuf_iterator<char>(file), {});
-  if (file.bad()) return Trouble("read", path);
-  return std::string(absl::StripAsciiWhitespace(content));
+  std::string content;
+  const std::error_code error = ReadFile(path, content);
+  if (error == std::errc::no_such_file_or_directory) return "";
+  if (error) return Trouble("read", path, error.value());
+  absl::string_view token = content;
+  absl::ConsumePrefix(&token, "\xEF\xBB\xBF");
+  return std::string(absl::StripAsciiWhitespace(token));
 }
 
 absl::Status SaveToken(const std::string& path, const std::string& token) {

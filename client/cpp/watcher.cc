@@ -230,16 +230,16 @@ class Watcher::Impl {
     heard_ = true;
     taken_token_ = response.resume_token();
     if (std::exchange(resuming_, false) && options_.on_resume) {
-      options_.on_resume(/*anew=*/told_ && !told_bookmark_);
+      options_.on_resume(/*anew=*/delivered_ && !delivered_bookmark_);
     }
     switch (response.kind_case()) {
       case Response::kSession:
       case Response::kChange:
-        told_ = true;
+        delivered_ = true;
         return true;
       case Response::kBookmark:
         bookmarked_ = true;
-        return !std::exchange(told_bookmark_, true);
+        return !std::exchange(delivered_bookmark_, true);
       default:
         return false;
     }
@@ -285,13 +285,13 @@ class Watcher::Impl {
   std::unique_ptr<v1::SessionService::Stub> stub_;
   v1::WatchSessionsRequest request_;
   Backoff backoff_;
-  std::string taken_token_;     // Of the last response, which the caller may still be using.
-  bool heard_ = false;          // Any response was received.
-  bool told_ = false;           // Any was given to the caller.
-  bool told_bookmark_ = false;  // It was given to the caller.
-  bool bookmarked_ = false;     // The present stream has sent its bookmark.
-  bool resuming_ = false;       // There was an error, and no response since.
-  absl::Status file_status_;    // Of reading token_file.
+  std::string taken_token_;          // Of the last response, which the caller may still be using.
+  bool heard_ = false;               // Any response was received.
+  bool delivered_ = false;           // Any was given to the caller.
+  bool delivered_bookmark_ = false;  // It was given to the caller.
+  bool bookmarked_ = false;          // The present stream has sent its bookmark.
+  bool resuming_ = false;            // There was an error, and no response since.
+  absl::Status file_status_;         // Of reading token_file.
 
   mutable std::mutex mutex_;
   std::condition_variable stopping_;

@@ -15,6 +15,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "google/protobuf/util/json_util.h"
 
 namespace sessiond {
 namespace {
@@ -246,7 +247,7 @@ void ReadDigitsAt(const std::string& path, Value& value, std::vector<std::string
   const std::string digits = value.string_value();
   if (const std::optional<double> number = ExactDouble(digits)) {
     value.set_number_value(*number);
-  } else if (digits.find_first_of("0123456789") != std::string::npos) {
+  } else {
     changes.push_back(absl::StrCat(path, path.empty() ? "" : ": ", NoNumber(digits)));
   }
 }
@@ -294,6 +295,15 @@ absl::Status CheckExactJson(absl::string_view json, const Descriptor& type) {
   if (twice.empty()) return absl::OkStatus();
   return absl::InvalidArgumentError(absl::StrCat(
       twice, ": stands twice, by both of its names, and only one of them would count"));
+}
+
+absl::Status ReadExactJson(absl::string_view json, google::protobuf::Message& message) {
+  const absl::Status exact = CheckExactJson(json, *message.GetDescriptor());
+  const auto parsed = google::protobuf::util::JsonStringToMessage(
+      google::protobuf::StringPiece(json.data(), json.size()), &message);
+  if (!exact.ok() || parsed.ok()) return exact;
+  const absl::string_view why(parsed.message().data(), parsed.message().size());
+  return absl::FailedPreconditionError(why.substr(0, why.find('\n')));
 }
 
 }  // namespace sessiond

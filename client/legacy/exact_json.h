@@ -10,6 +10,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "google/protobuf/descriptor.h"
+#include "google/protobuf/message.h"
 #include "google/protobuf/struct.pb.h"
 
 namespace sessiond {
@@ -34,14 +35,17 @@ inline constexpr int kRequestLevelsMax = kStructLevelsMax + 4;
 absl::StatusOr<ExactJson> ParseExactJson(absl::string_view json,
                                          int levels_max = kRequestLevelsMax);
 
-// Makes numbers from their digits, also in lists; a number that no double equals stays a text, and
-// is reported in `changes`. `NaN` and `Infinity`, which are not JSON numbers, stay texts without a
-// report.
+// Makes numbers from their digits, also in lists. What no number of JSON equals stays a text, and
+// is reported in `changes`: too many digits for a double, and SQL's `NaN` and `Infinity`.
 void ReadDigits(google::protobuf::Value& value, std::vector<std::string>& changes);
 
 // For input that its author can correct. INVALID_ARGUMENT, with the first problem, also when
 // something would be changed, or when a field of the message is given by both of its names, ownerId
 // and owner_id: only one of them would count. A whole sentence.
 absl::Status CheckExactJson(absl::string_view json, const google::protobuf::Descriptor& type);
+
+// The same, and makes the message, as far as it can be read. FAILED_PRECONDITION: the input is as
+// it should be, but no such message, and why, in a line of Protobuf's.
+absl::Status ReadExactJson(absl::string_view json, google::protobuf::Message& message);
 
 }  // namespace sessiond

@@ -27,7 +27,8 @@ enum class Travel {
   kJson,
   kDigits,  // Numbers that a double may not hold: as SQL's text.
   kDigitsList,
-  kText,  // Texts of fixed length: as SQL's text, without trailing blanks.
+  kFloats,  // Numbers of JSON, or lists of them; but for NaN and Infinity, which are texts there.
+  kText,    // Texts of fixed length: as SQL's text, without trailing blanks.
   kTextList,
   kSize,  // The contents of files are not read, only their size.
 };
@@ -62,10 +63,14 @@ constexpr char kColumns[] = R"(
   ORDER BY b.attnum)";
 
 Travel TravelOf(absl::string_view type, absl::string_view element) {
-  constexpr absl::string_view kBytea = "17", kBigint = "20", kNumeric = "1700", kChar = "1042";
+  constexpr absl::string_view kBytea = "17", kBigint = "20", kNumeric = "1700", kChar = "1042",
+                              kFloat4 = "700", kFloat8 = "701";
   if (type == kBytea) return Travel::kSize;
   if (type == kBigint || type == kNumeric) return Travel::kDigits;
   if (element == kBigint || element == kNumeric) return Travel::kDigitsList;
+  for (const absl::string_view of : {type, element}) {
+    if (of == kFloat4 || of == kFloat8) return Travel::kFloats;
+  }
   if (type == kChar) return Travel::kText;
   return element == kChar ? Travel::kTextList : Travel::kJson;
 }
@@ -120,6 +125,7 @@ std::string SelectOf(const std::string& table, const std::string& key_column,
     const std::string column = absl::StrCat("t.", Quoted(one.name));
     switch (one.travel) {
       case Travel::kJson:
+      case Travel::kFloats:
         values.push_back(absl::StrCat("pg_catalog.to_json(", column, ")::pg_catalog.text"));
         break;
       case Travel::kDigits:
@@ -238,7 +244,8 @@ class LegacyReader::Cursor {
     cell.changes = std::move(json->changes);
     cell.depth = json->depth;
     if (column.travel == Travel::kDigits) cell.digits = cell.value.string_value();
-    if (column.travel == Travel::kDigits || column.travel == Travel::kDigitsList) {
+    if (column.travel == Travel::kDigits || column.travel == Travel::kDigitsList ||
+        column.travel == Travel::kFloats) {
       ReadDigits(cell.value, cell.changes);
     }
     return cell;

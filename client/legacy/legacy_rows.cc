@@ -106,6 +106,15 @@ const Word<T>* FindWord(absl::string_view text, const Word<T> (&words)[n]) {
   return known == std::end(words) ? nullptr : known;
 }
 
+// A field's word as words are written here. What that changes is kept: the original stays in the
+// rest.
+std::string WordOf(const LegacyRow& row, absl::string_view field) {
+  const std::string text = row.Text(field);
+  std::string word = Normalized(text);
+  if (word != text) row.AlsoKeep(field);
+  return word;
+}
+
 // The meaning of a field's word; reports an unknown one.
 template <class T, std::size_t n>
 std::optional<T> Meaning(const LegacyRow& row, absl::string_view field, const Word<T> (&words)[n]) {
@@ -308,11 +317,14 @@ Timestamp LastTime(const v1::ImportSessionsRequest& request) {
 // Unused columns are added to the session's history.
 void KeepRest(const LegacyRow& row, v1::ImportSessionsRequest& request) {
   Struct rest = row.Rest();
-  if (rest.fields().empty()) return;
+  const LegacyPart part = row.table().part;
+  const std::string id = part == LegacyPart::kSession ? "" : row.Look("id");
+  const bool only_here = part == LegacyPart::kTask && !id.empty();
+  if (rest.fields().empty() && !only_here) return;
   auto& event = *request.add_events()->mutable_fields();
   event["table"] = TextValue(row.table().name);
-  if (row.table().part != LegacyPart::kSession) event["id"] = TextValue(row.Text("id"));
-  *event["row"].mutable_struct_value() = std::move(rest);
+  if (part != LegacyPart::kSession) event["id"] = TextValue(id);
+  if (!rest.fields().empty()) *event["row"].mutable_struct_value() = std::move(rest);
 }
 
 // Context fields that the old table had as columns.
@@ -345,7 +357,7 @@ void SetStanding(LegacyLayout layout, const LegacyRow& row, Session& session) {
     session.set_stage("completed");
     Set(session, &Session::mutable_complete_time, ended("complete_time", {Created(session)}));
   } else {
-    session.set_stage(Normalized(row.Text("stage")));
+    session.set_stage(WordOf(row, "stage"));
   }
   if (standing.failed) {
     Set(session, &Session::mutable_fail_time, ended("fail_time", {Created(session)}));
@@ -417,9 +429,9 @@ void AddSession(LegacyLayout layout, const LegacyRow& row, v1::ImportSessionsReq
 
 void AddTask(const LegacyRow& row, v1::ImportSessionsRequest& request) {
   SessionTask& task = *request.mutable_task();
-  task.set_task_type(Normalized(row.Text("task_type")));
+  task.set_task_type(WordOf(row, "task_type"));
   task.set_task_id(UuidOf(row, "task_id"));
-  row.Text("id");  // Each session has one task: its id here is the session's.
+  row.Text("id");  // Each session has one task, without an id of its own: KeepRest has that.
   if (const auto status = Meaning(row, "status", kTaskStatuses)) task.set_status(*status);
   const Session& session = request.session();
   const auto until = {Completed(session), Failed(session), Deleted(session)};
@@ -502,7 +514,7 @@ void AddError(const LegacyRow& row, v1::ImportSessionsRequest& request) {
   error.set_error_id(UuidOf(row, "id"));
   if (const auto category = Meaning(row, "category", kCategories)) error.set_category(*category);
   if (const auto severity = Meaning(row, "severity", kSeverities)) error.set_severity(*severity);
-  error.set_operation_stage(Normalized(row.Text("operation_stage")));
+  error.set_operation_stage(WordOf(row, "operation_stage"));
   if (const std::string file = row.Text("related_file_id"); !file.empty()) {
     error.set_related_file_id(ArtifactId("file", file));
   }
@@ -557,7 +569,7 @@ void AddMessage(const LegacyRow& row, v1::ImportSessionsRequest& request) {
   message.set_message_id(UuidOf(row, "id"));
   if (const auto type = Meaning(row, "type", kMessageTypes)) message.set_type(std::string(*type));
   message.set_content(row.Text("content"));
-  message.set_question_type(Normalized(row.Text("question_type")));
+  message.set_question_type(WordOf(row, "question_type"));
   message.set_author(row.Text("author"));
   if (auto time = row.RequiredTime("create_time")) {
     const Session& session = request.session();

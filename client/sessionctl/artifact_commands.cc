@@ -83,15 +83,12 @@ void AddAdd(CLI::App& group, Run& run) {
   AddChangeOptions(app, add->request);
 }
 
-absl::Status List(Run& run, v1::ListArtifactsRequest request, int limit) {
-  auto client = run.Open<ArtifactClient>();
-  if (!client.ok()) return client.status();
-  request.set_page_size(PageSize(limit));
+absl::Status List(Run& run, const v1::ListArtifactsRequest& request, int limit) {
   const ListView<v1::SessionArtifact> view = {
       ArtifactColumns(),
       [](const v1::SessionArtifact& artifact) { return std::vector<Row>{ArtifactRow(artifact)}; },
       [](const v1::SessionArtifact& artifact) { return artifact.artifact_id(); }, "No artifacts."};
-  return PrintList(run, client->ListArtifacts(request), limit, view);
+  return ShowList(run, request, limit, &ArtifactClient::ListArtifacts, view);
 }
 
 void AddList(CLI::App& group, Run& run) {

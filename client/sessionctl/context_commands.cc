@@ -60,7 +60,7 @@ Text Kept(const SettingKind& kind, const Text& typed) {
 }
 
 // What was typed, as it is kept.
-absl::StatusOr<ContextSettings> SettingsOf(const TypedSettings& typed) {
+ContextSettings SettingsOf(const TypedSettings& typed) {
   ContextSettings settings;
   for (const SettingKind& kind : kSettings) {
     const auto value = typed.values.find(kind.name);
@@ -80,7 +80,7 @@ absl::Status Set(Run& run, const Text& name) {
   }
   // As it would be used, with nothing else around.
   OrUsage(ResolveTyped(run.typed));
-  const ContextSettings settings = OrUsage(SettingsOf(run.typed));
+  const ContextSettings settings = SettingsOf(run.typed);
   bool replaced = false, used = false;
   OrUsage(ChangeContexts([&](Contexts& contexts) {
     replaced = contexts.by_name.contains(name);

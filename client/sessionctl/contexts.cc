@@ -18,6 +18,8 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "client/cpp/read_file.h"
 #include "client/sessionctl/errors.h"
 #include "client/sessionctl/printable.h"
 #include "client/sessionctl/server_address.h"
@@ -32,8 +34,8 @@ std::string Variable(const char* name) {
   return value == nullptr ? "" : value;
 }
 
-absl::Status Failed(absl::string_view path, absl::string_view what) {
-  return absl::FailedPreconditionError(absl::StrCat(path, " ", what, ": ", std::strerror(errno)));
+absl::Status Failed(absl::string_view path, absl::string_view what, int error = errno) {
+  return absl::FailedPreconditionError(absl::StrCat(path, " ", what, ": ", std::strerror(error)));
 }
 
 // Nothing if there is no such file.
@@ -62,17 +64,12 @@ absl::StatusOr<std::optional<std::string>> ReadPrivate(const std::string& path) 
                      ShellWord(path)));
   }
   std::string content;
-  char buffer[16 << 10];
-  while (true) {
-    const ssize_t size = read(fd, buffer, sizeof buffer);
-    if (size < 0 && errno == EINTR) continue;
-    if (size < 0) return Failed(path, "cannot be read");
-    if (size == 0) return content;
-    content.append(buffer, static_cast<std::size_t>(size));
-    if (content.size() > kFileBytesMax) {
-      return absl::InvalidArgumentError(absl::StrCat(path, " is longer than 1 MiB"));
-    }
+  const std::error_code error = ReadToEnd(fd, content, kFileBytesMax);
+  if (error == std::errc::file_too_large) {
+    return absl::InvalidArgumentError(absl::StrCat(path, " is longer than 1 MiB"));
   }
+  if (error) return Failed(path, "cannot be read", error.value());
+  return content;
 }
 
 const SettingKind* KindOf(absl::string_view name) {
@@ -95,11 +92,7 @@ std::string Meant(absl::string_view word, const std::vector<std::string>& candid
     }
   }
   if (meant.has_value()) return absl::StrCat("did you mean ", *meant, "?");
-  std::string all;
-  for (const std::string& candidate : candidates) {
-    absl::StrAppend(&all, all.empty() ? "" : ", ", candidate);
-  }
-  return absl::StrCat("there are: ", all);
+  return absl::StrCat("there are: ", absl::StrJoin(candidates, ", "));
 }
 
 // Reads the file's tables; each refusal begins with file and line.

@@ -54,10 +54,7 @@ void AddGet(CLI::App& group, Run& run) {
   AddIncludeDeleted(app, *request);
 }
 
-absl::Status List(Run& run, v1::ListErrorsRequest request, int limit) {
-  auto client = run.Open<ErrorClient>();
-  if (!client.ok()) return client.status();
-  request.set_page_size(PageSize(limit));
+absl::Status List(Run& run, const v1::ListErrorsRequest& request, int limit) {
   run.filter = request.filter();
   const ErrorsOf of =
       request.session_id().empty() ? ErrorsOf::kManySessions : ErrorsOf::kOneSession;
@@ -65,7 +62,7 @@ absl::Status List(Run& run, v1::ListErrorsRequest request, int limit) {
       ErrorColumns(of),
       [of](const v1::SessionError& error) { return std::vector<Row>{ErrorRow(error, of)}; },
       [](const v1::SessionError& error) { return error.error_id(); }, "No errors."};
-  return PrintList(run, client->ListErrors(request), limit, view);
+  return ShowList(run, request, limit, &ErrorClient::ListErrors, view);
 }
 
 void AddList(CLI::App& group, Run& run) {

@@ -470,7 +470,7 @@ std::size_t EditDistance(absl::string_view a, absl::string_view b) {
 }  // namespace
 
 int Explain(const Run& run, const absl::Status& status) {
-  if (run.format == Format::kJson || run.format == Format::kJsonLines) {
+  if (IsJson(run.format)) {
     absl::FPrintF(stderr, "%s\n", absl::StripTrailingAsciiWhitespace(StatusJson(status)));
   } else {
     Say(status.message().empty() ? CodeName(status.code()) : status.message());

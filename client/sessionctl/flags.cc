@@ -1,12 +1,13 @@
 #include "client/sessionctl/flags.h"
 
+#include <unistd.h>
+
 #include <algorithm>
-#include <fstream>
-#include <sstream>
 
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/time/time.h"
+#include "client/cpp/read_file.h"
 #include "client/legacy/exact_json.h"
 
 namespace sessiond::ctl {
@@ -84,24 +85,27 @@ google::protobuf::Duration DurationValue(const Text& flag, const Text& text) {
 }
 
 Text ReadAll(const Text& flag, const Text& path) {
-  std::ostringstream text;
+  Text text;
   if (path == "-") {
-    text << std::cin.rdbuf();
-    return text.str();
+    if (const std::error_code error = ReadToEnd(STDIN_FILENO, text)) {
+      throw CLI::ValidationError(flag, absl::StrCat("cannot read stdin: ", error.message()));
+    }
+  } else if (const std::error_code error = ReadFile(path, text)) {
+    throw CLI::ValidationError(flag,
+                               absl::StrCat("cannot read the file ", path, ": ", error.message()));
   }
-  std::ifstream file(path);
-  text << file.rdbuf();
-  if (!file.is_open() || file.bad()) {
-    throw CLI::ValidationError(flag, absl::StrCat("cannot read the file ", path));
-  }
-  return text.str();
+  return text;
+}
+
+Text WhyNotUtf8(absl::string_view text, const Text& path) {
+  if (!absl::StartsWith(text, "\xFF\xFE") && !absl::StartsWith(text, "\xFE\xFF")) return "";
+  return absl::StrCat(path == "-" ? "stdin" : path, " is written in UTF-16; save it as UTF-8");
 }
 
 Text ReadText(const Text& flag, const Text& path) {
   Text text = ReadAll(flag, path);
-  if (absl::StartsWith(text, "\xFF\xFE") || absl::StartsWith(text, "\xFE\xFF")) {
-    throw CLI::ValidationError(flag, absl::StrCat(path == "-" ? "stdin" : path,
-                                                  " is written in UTF-16; save it as UTF-8"));
+  if (const Text why = WhyNotUtf8(text, path); !why.empty()) {
+    throw CLI::ValidationError(flag, why);
   }
   if (absl::StartsWith(text, "\xEF\xBB\xBF")) text.erase(0, 3);
   return text;

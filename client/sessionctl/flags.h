@@ -56,6 +56,8 @@ Text ReadAll(const Text& flag, const Text& path);
 // The same for text to be parsed: without the byte-order mark that some editors and shells put
 // before it.
 Text ReadText(const Text& flag, const Text& path);
+// Why text that begins so is not read, in a sentence about its file; empty: it is.
+Text WhyNotUtf8(absl::string_view text, const Text& path);
 
 // The enum's value of this name: in upper or lower case, with - or _.
 template <class Enum>
@@ -180,6 +182,16 @@ absl::Status PrintList(const Run& run, StreamRange<T> items, int limit, const Li
   if (more) std::cerr << "The first " << limit << "; there are more: --limit N, or 0 for all.\n";
   if (count == 0 && run.format == Format::kTable) std::cerr << view.nothing << "\n";
   return absl::OkStatus();
+}
+
+// Makes a call with one of the clients whose answer is a list, and prints it.
+template <class Client, class Request, class T>
+absl::Status ShowList(Run& run, Request request, int limit,
+                      StreamRange<T> (Client::*method)(Request) const, const ListView<T>& view) {
+  auto client = run.Open<Client>();
+  if (!client.ok()) return client.status();
+  request.set_page_size(PageSize(limit));
+  return PrintList(run, ((*client).*method)(std::move(request)), limit, view);
 }
 
 }  // namespace sessiond::ctl

@@ -8,9 +8,10 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <fstream>
-#include <iterator>
+#include <cstring>
+#include <filesystem>
 #include <memory>
+#include <system_error>
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/hash/hash.h"
@@ -25,7 +26,6 @@
 #include "client/sessionctl/run.h"
 #include "google/protobuf/io/coded_stream.h"
 #include "google/protobuf/io/zero_copy_stream_impl_lite.h"
-#include "google/protobuf/util/json_util.h"
 
 namespace sessiond::ctl {
 namespace {
@@ -68,7 +68,10 @@ class LineReader {
   }
   LineReader(const LineReader&) = delete;
 
-  bool readable() const { return file_ >= 0; }
+  bool readable() const {
+    struct stat what;
+    return fstat(file_, &what) == 0 && !S_ISDIR(what.st_mode);
+  }
   // Makes Next fail, now and from then on. Any thread.
   void GiveUp() { eventfd_write(given_up_, 1); }
 
@@ -100,7 +103,8 @@ class LineReader {
     buffer_.resize(size + static_cast<std::size_t>(std::max<ssize_t>(count, 0)));
     ended_ = count == 0;
     if (count < 0 && errno != EINTR)
-      return absl::DataLossError(absl::StrCat("Cannot read on in ", path_));
+      return absl::DataLossError(
+          absl::StrCat("Cannot read on in ", path_, ": ", std::strerror(errno)));
     return absl::OkStatus();
   }
 
@@ -126,7 +130,11 @@ class JsonLines final : public Source {
       const absl::StatusOr<bool> more = lines_.Next(&line);
       if (!more.ok()) return more.status();
       if (!*more) return std::nullopt;
-      if (++number_ == 1 && absl::StartsWith(line, "\xEF\xBB\xBF")) line.erase(0, 3);
+      if (++number_ == 1) {
+        if (const Text why = WhyNotUtf8(line, path_); !why.empty())
+          return absl::InvalidArgumentError(why);
+        if (absl::StartsWith(line, "\xEF\xBB\xBF")) line.erase(0, 3);
+      }
     } while (absl::StripAsciiWhitespace(line).empty());
     return Parse(line);
   }
@@ -135,21 +143,20 @@ class JsonLines final : public Source {
   int64_t Total() override {
     struct stat file;
     if (path_ == "-" || stat(path_.c_str(), &file) != 0 || !S_ISREG(file.st_mode)) return 0;
-    std::ifstream in(path_);
-    return std::count(std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>(), '\n');
+    LineReader lines(path_);
+    int64_t total = 0;
+    for (Text line; lines.Next(&line).value_or(false);) ++total;
+    return total;
   }
 
  private:
   Item Parse(const Text& line) const {
     Item item;
-    const absl::Status exact = CheckExactJson(line, *Request::descriptor());
-    const auto parsed = google::protobuf::util::JsonStringToMessage(line, &item.request);
-    if (!exact.ok()) {
-      item.problem = absl::StrCat("The line cannot be taken: ", exact.message());
-    } else if (!parsed.ok()) {
-      const Text why(parsed.message().data(), parsed.message().size());
-      item.problem =
-          absl::StrCat("The line is no session as JSON: ", why.substr(0, why.find('\n')));
+    const absl::Status read = ReadExactJson(line, item.request);
+    if (absl::IsFailedPrecondition(read)) {
+      item.problem = absl::StrCat("The line is no session as JSON: ", read.message());
+    } else if (!read.ok()) {
+      item.problem = absl::StrCat("The line cannot be taken: ", read.message());
     } else if (!item.request.has_session()) {
       item.problem = "The line has no \"session\"";
     } else if (item.request.session().namespace_().empty()) {
@@ -302,6 +309,12 @@ CallOptions PatientOptions(const Run& run, Progress& progress) {
   return options;
 }
 
+bool IsSameFile(const Text& one, const Text& other) {
+  std::error_code error;  // One that is not there is another.
+  return std::filesystem::is_regular_file(other, error) &&
+         std::filesystem::equivalent(one, other, error);
+}
+
 absl::Status ImportAll(Run& run, const Import& import) {
   if (import.path.empty() == import.url.empty()) {
     throw CLI::ValidationError("import",
@@ -309,6 +322,8 @@ absl::Status ImportAll(Run& run, const Import& import) {
   }
   auto source = OpenSource(import);
   if (!source.ok()) return source.status();
+  if (IsSameFile(import.path == "-" ? "/dev/stdin" : import.path, import.report))
+    throw CLI::ValidationError("--report", "is the file that is imported; name another");
   ImportReport report(run.format, import.report);
   if (!report.writable()) {
     throw CLI::ValidationError("--report", absl::StrCat("cannot write the file ", import.report));

@@ -54,7 +54,7 @@ void ImportReport::Add(v1::ImportSessionsResponse response) {
 }
 
 void ImportReport::Tell(const v1::ImportSessionsResponse& response) {
-  if (told_.size() < kKeptMax) told_.emplace(response.line(), response);
+  if (reported_.size() < kKeptMax) reported_.emplace(response.line(), response);
   if (file_.is_open()) file_ << LineOf(response) << std::flush;
   if (format_ == Format::kJsonLines) ctl::Print(LineOf(response));
   if (format_ == Format::kName) ctl::Print(absl::StrCat(response.session_id(), "\n"));
@@ -89,9 +89,9 @@ void ImportReport::PrintTable() const {
   card.Add("Refused", WithCommas(refused_), refused_ > 0 ? color::kRed : "");
   if (remarked_ > 0) card.Add("Not as it was", WithCommas(remarked_), color::kYellow);
   ctl::Print(card.Format());
-  if (told_.empty()) return;
+  if (reported_.empty()) return;
   std::vector<Row> rows;
-  for (const auto& [line, response] : told_) {
+  for (const auto& [line, response] : reported_) {
     if (rows.size() == kTableRowsMax) break;
     rows.push_back(
         {{absl::StrCat(line)},
@@ -119,14 +119,14 @@ void ImportReport::PrintJson() const {
   fields["refused"].set_number_value(static_cast<double>(refused_));
   auto& not_taken = *fields["notTaken"].mutable_list_value();
   auto& not_as_it_was = *fields["notAsItWas"].mutable_list_value();
-  for (const auto& [line, response] : told_) {
+  for (const auto& [line, response] : reported_) {
     const bool refused = response.result() == Response::REFUSED;
     auto& one = *(refused ? not_taken : not_as_it_was).add_values()->mutable_struct_value();
-    auto& told = *one.mutable_fields();
-    told["line"].set_number_value(line);
-    told["sessionId"].set_string_value(response.session_id());
-    if (refused) told["reason"].set_string_value(response.reason());
-    told["description"].set_string_value(response.description());
+    auto& fields = *one.mutable_fields();
+    fields["line"].set_number_value(line);
+    fields["sessionId"].set_string_value(response.session_id());
+    if (refused) fields["reason"].set_string_value(response.reason());
+    fields["description"].set_string_value(response.description());
   }
   ctl::Print(ToJson(report, /*pretty=*/true));
 }

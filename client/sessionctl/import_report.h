@@ -53,7 +53,7 @@ class ImportReport {
   // For sessions that were sent and not answered yet, by line.
   std::map<int32_t, std::string> remarks_ ABSL_GUARDED_BY(mutex_);
   // The first ones that were refused or remarked on, by line.
-  std::map<int32_t, v1::ImportSessionsResponse> told_ ABSL_GUARDED_BY(mutex_);
+  std::map<int32_t, v1::ImportSessionsResponse> reported_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace sessiond::ctl

@@ -9,7 +9,6 @@
 #include "absl/strings/str_split.h"
 #include "client/legacy/exact_json.h"
 #include "client/sessionctl/flags.h"
-#include "google/protobuf/util/json_util.h"
 
 namespace sessiond::ctl {
 
@@ -23,15 +22,8 @@ std::vector<Message> ReadJsonLines(const Text& flag, const Text& path) {
   for (const absl::string_view line : absl::StrSplit(text, '\n')) {
     ++number;
     if (absl::StripAsciiWhitespace(line).empty()) continue;
-    if (const absl::Status exact = CheckExactJson(line, *Message::descriptor()); !exact.ok()) {
-      throw CLI::ValidationError(flag, absl::StrCat("line ", number, ": ", exact.message()));
-    }
-    const auto parsed = google::protobuf::util::JsonStringToMessage(
-        google::protobuf::StringPiece(line.data(), line.size()), &messages.emplace_back());
-    if (!parsed.ok()) {
-      const Text why(parsed.message().data(), parsed.message().size());
-      throw CLI::ValidationError(
-          flag, absl::StrCat("line ", number, ": ", why.substr(0, why.find('\n'))));
+    if (const absl::Status read = ReadExactJson(line, messages.emplace_back()); !read.ok()) {
+      throw CLI::ValidationError(flag, absl::StrCat("line ", number, ": ", read.message()));
     }
   }
   if (messages.empty()) throw CLI::ValidationError(flag, absl::StrCat(path, " has no lines"));

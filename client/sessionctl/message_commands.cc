@@ -94,15 +94,12 @@ void AddAppend(CLI::App& group, Run& run) {
   AddChangeOptions(app, append->request);
 }
 
-absl::Status List(Run& run, v1::ListMessagesRequest request, int limit) {
-  auto client = run.Open<MessageClient>();
-  if (!client.ok()) return client.status();
-  request.set_page_size(PageSize(limit));
+absl::Status List(Run& run, const v1::ListMessagesRequest& request, int limit) {
   const ListView<v1::SessionMessage> view = {
       MessageColumns(),
       [](const v1::SessionMessage& message) { return std::vector<Row>{MessageRow(message)}; },
       [](const v1::SessionMessage& message) { return message.message_id(); }, "No messages."};
-  return PrintList(run, client->ListMessages(request), limit, view);
+  return ShowList(run, request, limit, &MessageClient::ListMessages, view);
 }
 
 void AddList(CLI::App& group, Run& run) {

@@ -14,7 +14,6 @@
 #include "client/sessionctl/run.h"
 #include "google/protobuf/descriptor.pb.h"
 #include "google/protobuf/dynamic_message.h"
-#include "google/protobuf/util/json_util.h"
 #include "grpc/health/v1/health.grpc.pb.h"
 #include "grpcpp/generic/generic_stub.h"
 #include "proto/embedded.h"
@@ -103,8 +102,6 @@ std::string ReadData(const std::string& data) {
   return absl::StartsWith(data, "@") ? ReadText("-d", data.substr(1)) : data;
 }
 
-std::string FirstLine(const std::string& text) { return text.substr(0, text.find('\n')); }
-
 std::string TextField(const Message& message, const std::string& name) {
   const auto* field = message.GetDescriptor()->FindFieldByName(name);
   if (field == nullptr || field->is_repeated() || field->type() != field->TYPE_STRING) return "";
@@ -134,14 +131,11 @@ absl::Status Call(Run& run, const std::string& method_name, const std::string& d
   const auto request = contract.New(method->input_type());
   const auto response = contract.New(method->output_type());
   const std::string json = ReadData(data);
-  if (const absl::Status exact = CheckExactJson(json, *method->input_type()); !exact.ok()) {
-    throw CLI::ValidationError("-d", std::string(exact.message()));
-  }
-  if (const auto parsed = google::protobuf::util::JsonStringToMessage(json, request.get());
-      !parsed.ok()) {
+  if (const absl::Status read = ReadExactJson(json, *request); !read.ok()) {
+    const std::string none =
+        absl::StrCat("does not make a ", method->input_type()->full_name(), ": ");
     throw CLI::ValidationError(
-        "-d", absl::StrCat("does not make a ", method->input_type()->full_name(), ": ",
-                           FirstLine(std::string(parsed.message()))));
+        "-d", absl::StrCat(absl::IsFailedPrecondition(read) ? none : "", read.message()));
   }
   Prepare(run, *request);
   auto channel = run.Connect();
@@ -175,7 +169,7 @@ absl::Status Health(Run& run, const grpc::health::v1::HealthCheckRequest& reques
   if (!status.ok()) return status;
   const bool serving = response.status() == grpc::health::v1::HealthCheckResponse::SERVING;
   if (!serving) run.exit_code = kExitNotServing;
-  if (run.format == Format::kJson || run.format == Format::kJsonLines) {
+  if (IsJson(run.format)) {
     Print(absl::StrCat(ToJson(response, /*pretty=*/false), "\n"));
     return absl::OkStatus();
   }
@@ -187,7 +181,7 @@ absl::Status Health(Run& run, const grpc::health::v1::HealthCheckRequest& reques
 }
 
 absl::Status Version(Run& run) {
-  if (run.format == Format::kJson || run.format == Format::kJsonLines) {
+  if (IsJson(run.format)) {
     Print("{\"version\":\"" SESSIOND_VERSION "\"}\n");
   } else {
     Print(absl::StrCat(run.format == Format::kName ? "" : "sessionctl ", SESSIOND_VERSION "\n"));

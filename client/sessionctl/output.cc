@@ -109,11 +109,14 @@ std::string NameLine(absl::string_view name) {
   return absl::StrCat(isatty(STDOUT_FILENO) ? Printable(name) : name, "\n");
 }
 
+bool IsScreen(std::FILE* stream) {
+  const char* term = std::getenv("TERM");
+  return isatty(fileno(stream)) && term != nullptr && absl::string_view(term) != "dumb";
+}
+
 bool Colored(std::FILE* stream) {
   const char* no_color = std::getenv("NO_COLOR");
-  const char* term = std::getenv("TERM");
-  return isatty(fileno(stream)) && (no_color == nullptr || *no_color == '\0') && term != nullptr &&
-         absl::string_view(term) != "dumb";
+  return IsScreen(stream) && (no_color == nullptr || *no_color == '\0');
 }
 
 std::string ToJson(const google::protobuf::Message& message, bool pretty) {

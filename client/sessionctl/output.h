@@ -18,12 +18,17 @@
 namespace sessiond::ctl {
 
 enum class Format { kTable, kJson, kJsonLines, kName };
+inline bool IsJson(Format format) {
+  return format == Format::kJson || format == Format::kJsonLines;
+}
 
 void Print(absl::string_view text);
 // A bare name: unchanged for a shell, printable on a terminal.
 std::string NameLine(absl::string_view name);
 
-// Whether to write escape sequences: on a terminal, unless NO_COLOR is set or TERM is dumb.
+// Whether it is a terminal that knows escape sequences: TERM is not dumb.
+bool IsScreen(std::FILE* stream);
+// Whether to color what is written to it: on such a terminal, unless NO_COLOR says something.
 bool Colored(std::FILE* stream);
 
 // Escape sequences; "" means none.

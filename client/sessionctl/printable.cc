@@ -10,33 +10,10 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
+#include "client/cpp/utf8.h"
 
 namespace sessiond::ctl {
 namespace {
-
-constexpr char32_t kNone = 0xFFFFFFFF;
-
-// Removes and returns the first character of `text`; kNone for a byte that starts none (RFC 3629:
-// nothing overlong, no surrogates, nothing above U+10FFFF). REQUIRES: not empty.
-char32_t TakeCharacter(absl::string_view& text) {
-  const auto byte = [&text](std::size_t i) { return static_cast<unsigned char>(text[i]); };
-  const unsigned char lead = byte(0);
-  const std::size_t length = lead < 0x80 ? 1 : lead >= 0xF0 ? 4 : lead >= 0xE0 ? 3 : 2;
-  char32_t character = lead;
-  bool valid = length == 1 || (lead >= 0xC2 && lead <= 0xF4 && length <= text.size());
-  if (valid && length > 1) {
-    character = lead & (0xFF >> (length + 1));
-    for (std::size_t i = 1; valid && i < length; ++i) {
-      valid = (byte(i) & 0xC0) == 0x80;
-      character = character << 6 | (byte(i) & 0x3F);
-    }
-    constexpr char32_t kSmallest[] = {0, 0, 0x80, 0x800, 0x10000};
-    const bool surrogate = character >= 0xD800 && character <= 0xDFFF;
-    valid = valid && character >= kSmallest[length] && !surrogate && character <= 0x10FFFF;
-  }
-  text.remove_prefix(valid ? length : 1);
-  return valid ? character : kNone;
-}
 
 struct Range {
   char32_t first, last;
@@ -64,7 +41,7 @@ bool Deceives(char32_t c) {
 
 // Chooses the style of a symbol, ❤ as ❤️. After a letter it would be hidden.
 bool IsEmojiStyle(char32_t c, char32_t before) {
-  return (c == 0xFE0E || c == 0xFE0F) && before != kNone && before >= 0x80 &&
+  return (c == 0xFE0E || c == 0xFE0F) && before != kNoCharacter && before >= 0x80 &&
          std::iswalnum(static_cast<wint_t>(before)) == 0;
 }
 
@@ -92,11 +69,11 @@ std::string Escaped(absl::string_view text,
                     const std::function<std::string(char32_t)>& escape,
                     const std::function<std::string(unsigned char)>& escape_byte) {
   std::string out;
-  char32_t before = kNone;
+  char32_t before = kNoCharacter;
   while (!text.empty()) {
     const absl::string_view here = text;
     const char32_t c = TakeCharacter(text);
-    if (c == kNone) {
+    if (c == kNoCharacter) {
       absl::StrAppend(&out, escape_byte(static_cast<unsigned char>(here[0])));
     } else if (deceives(c, before)) {
       absl::StrAppend(&out, escape(c));

@@ -34,9 +34,9 @@ std::string WithCommas(int64_t number) {
 
 Progress::Progress(Format format, absl::string_view what, int64_t total)
     : what_(what),
-      kind_(format == Format::kJson || format == Format::kJsonLines ? Kind::kNothing
-            : Colored(stderr)                                       ? Kind::kBar
-                                                                    : Kind::kLines),
+      kind_(IsJson(format)    ? Kind::kNothing
+            : Colored(stderr) ? Kind::kBar
+                              : Kind::kLines),
       total_(total) {}
 
 std::string Progress::Line() const {

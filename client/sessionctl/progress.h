@@ -21,7 +21,6 @@ class Progress {
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
 
-  void SetTotal(int64_t total) { total_ = total; }
   // The total done so far. Cheap: draws at most ten times a second.
   void Reach(int64_t done);
   // Removes the bar, before other output.
@@ -35,7 +34,7 @@ class Progress {
   const std::string what_;
   const Kind kind_;
   const Stopwatch start_;
-  int64_t total_;
+  const int64_t total_;
   int64_t done_ = 0;
   Stopwatch drawn_;
   bool visible_ = false;

@@ -71,6 +71,14 @@ bool ParseBool(const Text& path, const google::protobuf::Value& value) {
   throw CLI::ValidationError("--set", absl::StrCat(path, " is true or false"));
 }
 
+// Of a field that holds no JSON: nothing else is made a text in silence.
+const Text& TextOf(const Assignment& assignment) {
+  if (assignment.value.kind_case() == google::protobuf::Value::kStringValue)
+    return assignment.value.string_value();
+  throw CLI::ValidationError(
+      absl::StrCat(assignment.path, " takes no JSON; write ", assignment.path, "=VALUE"));
+}
+
 // Sets one field of a session, or one key of its three maps.
 void Assign(v1::Session& session, const Assignment& assignment) {
   const auto& [path, value] = assignment;
@@ -78,13 +86,13 @@ void Assign(v1::Session& session, const Assignment& assignment) {
   if (absl::ConsumePrefix(&key, "context.")) {
     (*session.mutable_context()->mutable_fields())[Text(key)] = value;
   } else if (absl::ConsumePrefix(&key, "labels.")) {
-    (*session.mutable_labels())[Text(key)] = value.string_value();
+    (*session.mutable_labels())[Text(key)] = TextOf(assignment);
   } else if (absl::ConsumePrefix(&key, "references.")) {
-    (*session.mutable_references())[Text(key)] = value.string_value();
+    (*session.mutable_references())[Text(key)] = TextOf(assignment);
   } else if (path == "owner_id") {
-    session.set_owner_id(value.string_value());
+    session.set_owner_id(TextOf(assignment));
   } else if (path == "owner_display_name") {
-    session.set_owner_display_name(value.string_value());
+    session.set_owner_display_name(TextOf(assignment));
   } else if (path == "hold") {
     session.set_hold(ParseBool(path, value));
   } else {
@@ -183,13 +191,10 @@ void AddGet(CLI::App& group, Run& run) {
   AddIncludeDeleted(app, *request);
 }
 
-absl::Status List(Run& run, v1::ListSessionsRequest request, int limit) {
-  auto client = run.Open<SessionClient>();
-  if (!client.ok()) return client.status();
-  request.set_page_size(PageSize(limit));
+absl::Status List(Run& run, const v1::ListSessionsRequest& request, int limit) {
   // Otherwise the position may be in order_by.
   run.filter = request.order_by().empty() ? request.filter() : "";
-  return PrintList(run, client->ListSessions(request), limit, SessionView());
+  return ShowList(run, request, limit, &SessionClient::ListSessions, SessionView());
 }
 
 void AddList(CLI::App& group, Run& run) {
@@ -321,8 +326,8 @@ void AddUpdate(CLI::App& group, Run& run) {
   AddTexts(app, "--increment", "COUNTER=N", "Add N to a counter; repeatable",
            [request](const Text& text) {
              const Assignment assignment = ParseAssignment("--increment", text);
-             (*request->mutable_counter_increments())[assignment.path] = NumberValue(
-                 "--increment", assignment.value.string_value(), -kNumberMax, kNumberMax);
+             (*request->mutable_counter_increments())[assignment.path] =
+                 NumberValue("--increment", TextOf(assignment), -kNumberMax, kNumberMax);
            });
   AddChangeOptions(app, *request);
 }
@@ -381,16 +386,12 @@ void AddDelete(CLI::App& group, Run& run) {
 void AddEvents(CLI::App& group, Run& run) {
   auto request = std::make_shared<v1::ListSessionEventsRequest>();
   CLI::App& app = *AddCommand(
-      group, run, "events", "Show a session's history, oldest first",
-      [request](Run& run) -> absl::Status {
-        auto client = run.Open<SessionClient>();
-        if (!client.ok()) return client.status();
-        request->set_page_size(PageSize(0));
+      group, run, "events", "Show a session's history, oldest first", [request](Run& run) {
         const ListView<v1::SessionEvent> view = {
             EventColumns(), EventRows,
             [](const v1::SessionEvent& event) { return absl::StrCat(event.sequence()); },
             "No events."};
-        return PrintList(run, client->ListSessionEvents(*request), 0, view);
+        return ShowList(run, *request, 0, &SessionClient::ListSessionEvents, view);
       });
   AddSessionId(app, run, *request);
   AddIncludeDeleted(app, *request);

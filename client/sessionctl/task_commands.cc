@@ -133,15 +133,12 @@ void AddRetry(CLI::App& group, Run& run) {
   AddChangeOptions(app, *request);
 }
 
-absl::Status List(Run& run, v1::ListTasksRequest request, int limit) {
-  auto client = run.Open<TaskClient>();
-  if (!client.ok()) return client.status();
-  request.set_page_size(PageSize(limit));
+absl::Status List(Run& run, const v1::ListTasksRequest& request, int limit) {
   run.filter = request.filter();
   const ListView<v1::SessionTask> view = {
       TaskColumns(), [](const v1::SessionTask& task) { return std::vector<Row>{TaskRow(task)}; },
       [](const v1::SessionTask& task) { return task.session_id(); }, "No tasks."};
-  return PrintList(run, client->ListTasks(request), limit, view);
+  return ShowList(run, request, limit, &TaskClient::ListTasks, view);
 }
 
 void AddList(CLI::App& group, Run& run) {

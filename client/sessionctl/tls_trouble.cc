@@ -3,22 +3,19 @@
 #include <arpa/inet.h>
 #include <netdb.h>
 #include <openssl/err.h>
-#include <openssl/ssl.h>
-#include <openssl/x509v3.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 #include <cstdlib>
 #include <cstring>
-#include <ctime>
-#include <memory>
 
 #include "absl/cleanup/cleanup.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/strip.h"
+#include "client/cpp/openssl.h"
 #include "client/sessionctl/printable.h"
 
 namespace sessiond::ctl {
@@ -26,15 +23,6 @@ namespace {
 
 // For connecting, and for each answer.
 constexpr timeval kPatience = {.tv_sec = 1, .tv_usec = 0};
-
-struct Free {
-  void operator()(SSL_CTX* context) const { SSL_CTX_free(context); }
-  void operator()(SSL* ssl) const { SSL_free(ssl); }
-  void operator()(X509* certificate) const { X509_free(certificate); }
-  void operator()(GENERAL_NAMES* names) const { GENERAL_NAMES_free(names); }
-};
-template <class T>
-using Owned = std::unique_ptr<T, Free>;
 
 struct Peer {
   std::string host;  // localhost for a socket, as gRPC has it.
@@ -148,14 +136,6 @@ std::string IssuerOf(X509* certificate) {
     if (index >= 0) return Text(X509_NAME_ENTRY_get_data(X509_NAME_get_entry(issuer, index)));
   }
   return "an authority without a name";
-}
-
-std::string TimeText(const ASN1_TIME* time) {
-  tm parts = {};
-  if (ASN1_TIME_to_tm(time, &parts) != 1) return "a time that cannot be read";
-  char text[32];
-  strftime(text, sizeof text, "%Y-%m-%d %H:%M:%SZ", &parts);
-  return text;
 }
 
 Trouble SpeaksTls(const Connection& connection) {

@@ -103,7 +103,7 @@ absl::Status Follow(Watcher& watcher, WatchView& view, const Text& until_status)
 
 absl::Status Watch(Run& run, WatchFlags& flags) {
   run.filter = flags.request.filter();
-  const bool screen = IsScreen(run.format);
+  const bool screen = run.format == Format::kTable && IsScreen(stdout);
   flags.request.set_initial_state(flags.initial.value_or(flags.request.resume_token().empty() &&
                                                          (screen || !flags.until_status.empty())));
   auto channel = run.Connect();

@@ -55,7 +55,7 @@ std::string ChangeLine(const Response& response) {
 }
 
 std::string TextOf(const Response& response, Format format) {
-  if (format == Format::kJson || format == Format::kJsonLines) {
+  if (IsJson(format)) {
     return absl::StrCat(ToJson(response, /*pretty=*/false), "\n");
   }
   const bool name = format == Format::kName;

@@ -12,7 +12,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <deque>
 #include <map>
 #include <utility>
@@ -336,12 +335,6 @@ class WatchScreen final : public WatchView {
 };
 
 }  // namespace
-
-bool IsScreen(Format format) {
-  const char* term = std::getenv("TERM");
-  return format == Format::kTable && isatty(STDOUT_FILENO) && term != nullptr &&
-         absl::string_view(term) != "dumb";
-}
 
 std::unique_ptr<WatchView> MakeWatchScreen() { return std::make_unique<WatchScreen>(); }
 

@@ -26,9 +26,6 @@ class WatchView {
   virtual void Draw(Redraw) {}
 };
 
-// Whether there is a terminal to draw on.
-bool IsScreen(Format format);
-
 std::unique_ptr<WatchView> MakeWatchScreen();
 // A line for each response; in a table, for each session or change.
 std::unique_ptr<WatchView> MakeWatchLines(Format format);

@@ -33,16 +33,12 @@ absl::Status Print(const Run& run, const absl::StatusOr<v1::Workflow>& workflow,
 void AddList(CLI::App& group, Run& run) {
   auto request = std::make_shared<v1::ListWorkflowsRequest>();
   CLI::App& app = *AddCommand(
-      group, run, "list", "List workflows, each in its newest revision",
-      [request](Run& run) -> absl::Status {
-        auto client = run.Open<WorkflowClient>();
-        if (!client.ok()) return client.status();
+      group, run, "list", "List workflows, each in its newest revision", [request](Run& run) {
         const ListView<v1::Workflow> view = {
             WorkflowColumns(),
             [](const v1::Workflow& workflow) { return std::vector<Row>{WorkflowRow(workflow)}; },
             [](const v1::Workflow& workflow) { return workflow.name(); }, "No workflows."};
-        request->set_page_size(PageSize(0));
-        return PrintList(run, client->ListWorkflows(*request), 0, view);
+        return ShowList(run, *request, 0, &WorkflowClient::ListWorkflows, view);
       });
   app.add_flag_callback(
       "--all-revisions", [request] { request->set_all_revisions(true); },
@@ -82,7 +78,7 @@ absl::Status Validate(Run& run, const Text& path) {
   const auto response = Ask(run, request, &WorkflowClient::ValidateWorkflow);
   if (!response.ok()) return response.status();
   if (!response->valid()) run.exit_code = kExitNotTaken;
-  if (run.format == Format::kJson || run.format == Format::kJsonLines) {
+  if (IsJson(run.format)) {
     PrintOne(run.format, *response, Card(), "");
     return absl::OkStatus();
   }

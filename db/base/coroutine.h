@@ -11,13 +11,31 @@
 
 namespace sessiond {
 
+// What a coroutine yields: a value, or only its end.
+template <class T>
+struct Yielded {
+  std::optional<T> value;
+
+  template <class U>
+  void return_value(U&& result) {
+    value.emplace(std::forward<U>(result));
+  }
+  T Take() { return *std::move(value); }
+};
+template <>
+struct Yielded<void> {
+  void return_void() {}
+  void Take() {}
+};
+
 // A lazily started coroutine. The frame belongs to the Awaitable; awaiting it starts it, and
-// resumes the awaiter when it has its value, on whichever thread produces it.
+// resumes the awaiter when it has its value, on whichever thread produces it. Where it
+// takes temporaries, name it first and await it on the next line: g++ 12 destroys temporaries in
+// such an expression too early, or twice (https://gcc.gnu.org/bugzilla/show_bug.cgi?id=99576).
 template <class T>
 class [[nodiscard]] Awaitable {
  public:
-  struct promise_type {
-    std::optional<T> value;
+  struct promise_type : Yielded<T> {
     std::coroutine_handle<> awaiter;
 
     // Switches to the awaiter without growing the stack.
@@ -34,10 +52,6 @@ class [[nodiscard]] Awaitable {
     }
     std::suspend_always initial_suspend() noexcept { return {}; }
     Finish final_suspend() noexcept { return {}; }
-    template <class U>
-    void return_value(U&& result) {
-      value.emplace(std::forward<U>(result));
-    }
     // An exception here is our own bug.
     void unhandled_exception() { std::terminate(); }
   };
@@ -53,7 +67,7 @@ class [[nodiscard]] Awaitable {
     handle_.promise().awaiter = awaiter;
     return handle_;
   }
-  T await_resume() { return *std::move(handle_.promise().value); }
+  T await_resume() { return handle_.promise().Take(); }
 
  private:
   explicit Awaitable(std::coroutine_handle<promise_type> handle) : handle_(handle) {}

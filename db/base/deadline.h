@@ -17,7 +17,8 @@ struct Deadline {
 
   Deadline() = default;
   // Most have only a time.
-  Deadline(SteadyTime until, const std::atomic<bool>* told = nullptr) : time(until), left(told) {}
+  Deadline(SteadyTime until, const std::atomic<bool>* caller_left = nullptr)
+      : time(until), left(caller_left) {}
 
   // Why the caller no longer waits; OK while it does.
   absl::Status Check(SteadyTime now) const {

@@ -20,7 +20,7 @@ enum class Failpoint {
   // PostgreSQL has said that a group is committed; nobody else knows.
   kGroupCommitted,
   // The lane's cache has the group, and the watches' feeder; none of its callers is answered.
-  kGroupTold,
+  kGroupPublished,
   // A caller is answered, and another one of its group is not.
   kGroupAnswered,
   // Changes that other daemons have made are read; no watch has been told of them.

@@ -63,6 +63,14 @@ class SteadyTime {
   int64_t nanos_ = kPast;
 };
 
+// A timeout for poll: rounded up, so that it does not spin just before `time`; -1 for ever. It ends
+// early where that is more than an hour away.
+inline int MillisecondsUntil(SteadyTime time) {
+  if (time == SteadyTime::InfiniteFuture()) return -1;
+  const absl::Duration left = absl::Ceil(time - SteadyTime::Now(), absl::Milliseconds(1));
+  return static_cast<int>(std::clamp<int64_t>(absl::ToInt64Milliseconds(left), 0, 3'600'000));
+}
+
 // Waits until `condition` holds, or `duration` has passed; returns whether it holds. REQUIRES: the
 // thread that makes it true holds the mutex, and notifies.
 template <class Condition>

@@ -23,21 +23,21 @@ class TwoQueues {
   TwoQueues& operator=(const TwoQueues&) = delete;
 
   // Caches the value, which takes `bytes`, in place of the one under the key.
-  void Keep(std::string key, Value value, std::size_t bytes) {
+  void Put(std::string key, Value value, std::size_t bytes) {
     const bool known = by_key_.contains(key);
-    Drop(key);
+    Erase(key);
     // Including roughly what the list and the index need.
-    bytes += sizeof(Kept) + 100 + key.size();
+    bytes += sizeof(Entry) + 100 + key.size();
     if (bytes > bytes_max_) return;
     MakeRoom(bytes);
     Queue& queue = known ? regulars_ : newcomers_;
     queue.bytes += bytes;
-    queue.kept.push_front({std::move(key), std::move(value), bytes});
-    by_key_[queue.kept.front().key] = {&queue, queue.kept.begin()};
+    queue.entries.push_front({std::move(key), std::move(value), bytes});
+    by_key_[queue.entries.front().key] = {&queue, queue.entries.begin()};
   }
 
-  void Drop(absl::string_view key) {
-    if (const auto found = by_key_.find(key); found != by_key_.end()) Erase(found->second);
+  void Erase(absl::string_view key) {
+    if (const auto found = by_key_.find(key); found != by_key_.end()) EraseAt(found->second);
   }
 
   void Clear() {
@@ -49,7 +49,7 @@ class TwoQueues {
   // Null if there is none. Valid until the next call that changes anything.
   const Value* Peek(absl::string_view key) const {
     const auto found = by_key_.find(key);
-    return found == by_key_.end() ? nullptr : &found->second.kept->value;
+    return found == by_key_.end() ? nullptr : &found->second.entry->value;
   }
 
   // As Peek, and makes it a regular. It may be changed, but not in size.
@@ -57,42 +57,43 @@ class TwoQueues {
     const auto found = by_key_.find(key);
     if (found == by_key_.end()) return nullptr;
     Place& place = found->second;
-    place.queue->bytes -= place.kept->bytes;
-    regulars_.bytes += place.kept->bytes;
-    regulars_.kept.splice(regulars_.kept.begin(), place.queue->kept, place.kept);
+    place.queue->bytes -= place.entry->bytes;
+    regulars_.bytes += place.entry->bytes;
+    regulars_.entries.splice(regulars_.entries.begin(), place.queue->entries, place.entry);
     place.queue = &regulars_;
-    return &place.kept->value;
+    return &place.entry->value;
   }
 
  private:
-  struct Kept {
+  struct Entry {
     std::string key;
     Value value;
     std::size_t bytes;
   };
   // Most recently used first.
   struct Queue {
-    std::list<Kept> kept;
+    std::list<Entry> entries;
     std::size_t bytes = 0;
   };
   struct Place {
     Queue* queue;
-    typename std::list<Kept>::iterator kept;
+    typename std::list<Entry>::iterator entry;
   };
 
   void MakeRoom(std::size_t bytes) {
     while (newcomers_.bytes + regulars_.bytes + bytes > bytes_max_) {
       const bool too_many = newcomers_.bytes + bytes > bytes_max_ / 5;
-      Queue& queue =
-          regulars_.kept.empty() || (too_many && !newcomers_.kept.empty()) ? newcomers_ : regulars_;
-      Erase({&queue, std::prev(queue.kept.end())});
+      Queue& queue = regulars_.entries.empty() || (too_many && !newcomers_.entries.empty())
+                         ? newcomers_
+                         : regulars_;
+      EraseAt({&queue, std::prev(queue.entries.end())});
     }
   }
 
-  void Erase(Place place) {
-    place.queue->bytes -= place.kept->bytes;
-    by_key_.erase(place.kept->key);
-    place.queue->kept.erase(place.kept);
+  void EraseAt(Place place) {
+    place.queue->bytes -= place.entry->bytes;
+    by_key_.erase(place.entry->key);
+    place.queue->entries.erase(place.entry);
   }
 
   const std::size_t bytes_max_;

@@ -1,10 +1,13 @@
 #include "db/connection/connection.h"
 
 #include <endian.h>
+#include <fcntl.h>
 #include <libpq-fe.h>
 #include <linux/sockios.h>
 #include <poll.h>
 #include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <cassert>
@@ -17,6 +20,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "absl/time/clock.h"
+#include "db/base/sha256.h"
 #include "db/connection/conninfo.h"
 #include "db/connection/dial.h"
 #include "db/connection/pinned_settings.h"
@@ -39,18 +43,11 @@ const absl::Time kPostgresEpoch = absl::FromUnixSeconds(946684800);
 
 std::atomic<int> open_connections = 0;
 
-// Timeout for poll; rounded up, so that it does not spin just before a deadline.
-int PollMillis(SteadyTime deadline) {
-  const absl::Duration left = deadline - SteadyTime::Now();
-  if (left <= absl::ZeroDuration()) return 0;
-  return static_cast<int>(std::min<int64_t>(absl::ToInt64Milliseconds(left) + 1, 60'000));
-}
-
 // Waits for `events`. False at the deadline.
 bool WaitFor(int socket, short events, SteadyTime deadline) {
   for (;;) {
     pollfd fd{socket, events, 0};
-    const int ready = poll(&fd, 1, PollMillis(deadline));
+    const int ready = poll(&fd, 1, MillisecondsUntil(deadline));
     if (ready > 0) return true;
     if (ready < 0 && errno != EINTR) return false;
     if (SteadyTime::Now() >= deadline) return false;
@@ -85,9 +82,9 @@ void NoteWarning(void* warned, const PGresult* notice) {
 }  // namespace
 
 // -------------------------------------------------------------------------------------------------
-// Params
+// BinaryParams
 
-void Params::End() { ends_.push_back(buffer_.size()); }
+void BinaryParams::End() { ends_.push_back(buffer_.size()); }
 
 namespace {
 
@@ -106,18 +103,18 @@ constexpr int32_t kNull = -1;
 
 }  // namespace
 
-void Params::AddInt4(int32_t value) {
+void BinaryParams::AddInt4(int32_t value) {
   Append4(buffer_, value);
   End();
 }
-void Params::AddInt8(int64_t value) {
+void BinaryParams::AddInt8(int64_t value) {
   Append8(buffer_, value);
   End();
 }
-void Params::AddTimestamp(absl::Time value) {
+void BinaryParams::AddTimestamp(absl::Time value) {
   AddInt8(absl::ToInt64Microseconds(value - kPostgresEpoch));
 }
-void Params::AddText(absl::string_view value) {
+void BinaryParams::AddText(absl::string_view value) {
   buffer_.append(value.data(), value.size());
   End();
 }
@@ -125,7 +122,7 @@ void Params::AddText(absl::string_view value) {
 // An array on the wire: dimensions (1), whether it has nulls, element type, then for the dimension
 // its size and its lower bound, then each element after its length (array_recv in PostgreSQL's
 // arrayfuncs.c).
-void Params::BeginArray(int32_t element_oid, std::size_t size) {
+void BinaryParams::BeginArray(int32_t element_oid, std::size_t size) {
   Append4(buffer_, 1);
   Append4(buffer_, 0);
   Append4(buffer_, element_oid);
@@ -133,7 +130,7 @@ void Params::BeginArray(int32_t element_oid, std::size_t size) {
   Append4(buffer_, 1);
 }
 
-void Params::AddInt2Array(absl::Span<const int16_t> values) {
+void BinaryParams::AddInt2Array(absl::Span<const int16_t> values) {
   BeginArray(kInt2Oid, values.size());
   for (const int16_t value : values) {
     Append4(buffer_, 2);
@@ -141,7 +138,7 @@ void Params::AddInt2Array(absl::Span<const int16_t> values) {
   }
   End();
 }
-void Params::AddInt8Array(absl::Span<const int64_t> values) {
+void BinaryParams::AddInt8Array(absl::Span<const int64_t> values) {
   BeginArray(kInt8Oid, values.size());
   for (const int64_t value : values) {
     Append4(buffer_, 8);
@@ -149,7 +146,7 @@ void Params::AddInt8Array(absl::Span<const int64_t> values) {
   }
   End();
 }
-void Params::AddTextArray(absl::Span<const std::optional<std::string>> values) {
+void BinaryParams::AddTextArray(absl::Span<const std::optional<std::string>> values) {
   BeginArray(kTextOid, values.size());
   for (const std::optional<std::string>& value : values) {
     Append4(buffer_, value.has_value() ? static_cast<int32_t>(value->size()) : -1);
@@ -157,7 +154,7 @@ void Params::AddTextArray(absl::Span<const std::optional<std::string>> values) {
   }
   End();
 }
-void Params::BeginRows(std::size_t size) {
+void BinaryParams::BeginRows(std::size_t size) {
   assert(!row_oid_at_.has_value());
   row_oid_at_ = buffer_.size() + 8;  // See BeginArray.
   BeginArray(0, size);
@@ -165,7 +162,7 @@ void Params::BeginRows(std::size_t size) {
 
 // A row on the wire: its size, how many fields it has, then of each its type, its size, and its
 // value (record_recv in PostgreSQL's rowtypes.c). The first two are filled in at the end.
-RowWriter::RowWriter(Params& params) : buffer_(params.buffer_), begin_(buffer_.size()) {
+RowWriter::RowWriter(BinaryParams& params) : buffer_(params.buffer_), begin_(buffer_.size()) {
   Append4(buffer_, 0);
   Append4(buffer_, 0);
 }
@@ -260,7 +257,7 @@ absl::string_view Result::Jsonb(int row, int column) const {
 int64_t Result::affected() const { return std::strtoll(PQcmdTuples(result_.get()), nullptr, 10); }
 absl::string_view Result::tag() const { return PQcmdStatus(result_.get()); }
 
-// See Params::BeginArray; an empty array has no dimension.
+// See BinaryParams::BeginArray; an empty array has no dimension.
 std::vector<int64_t> Result::Int8Array(int row, int column) const {
   assert(PQftype(result_.get(), column) == kInt8ArrayOid);
   absl::string_view bytes = Text(row, column);
@@ -309,7 +306,7 @@ absl::StatusOr<std::unique_ptr<Connection>> Connection::Open(const ConnectionOpt
   for (const auto& [name, value] : options.settings) {
     connection->QueueSql("SELECT set_config($1, $2, false)", {{name, value}});
   }
-  if (auto done = connection->Trip(deadline); !done.ok()) return done.status();
+  if (auto done = connection->RoundTrip(deadline); !done.ok()) return done.status();
   connection->keep_sql_prepared_ = options.keep_sql_prepared;
   if (!options.statements.empty()) {
     if (auto prepared = connection->Prepare(options.statements, deadline); !prepared.ok())
@@ -329,7 +326,7 @@ absl::Status Connection::Prepare(absl::Span<const Statement* const> statements,
     types.push_back(type);
     QueueSql("SELECT $1::regtype::oid::integer", {{std::string(type)}});
   }
-  const auto results = Trip(deadline);
+  const auto results = RoundTrip(deadline);
   if (!results.ok()) return results.status();
   for (std::size_t i = 0; i < types.size(); ++i) row_types_[types[i]] = (*results)[i].Int4(0, 0);
   return absl::OkStatus();
@@ -343,6 +340,17 @@ void Connection::Close() {
   if (std::exchange(counted_, false)) --open_connections;
 }
 
+void Connection::CloseAndWait(SteadyTime deadline) {
+  if (conn_ == nullptr) return;
+  // A backend closes its socket last, when its place is free again.
+  const int socket = fcntl(PQsocket(conn_), F_DUPFD_CLOEXEC, 0);
+  Close();
+  char ignored[256];
+  while (WaitFor(socket, POLLIN, deadline) && recv(socket, ignored, sizeof ignored, 0) > 0) {
+  }
+  close(socket);
+}
+
 int Connection::open_count() { return open_connections; }
 
 absl::Status Connection::Lost(absl::string_view what) {
@@ -354,7 +362,7 @@ absl::Status Connection::Lost(absl::string_view what) {
   return ConnectionLost(message);
 }
 
-void Connection::Queue(const Statement& statement, Params params) {
+void Connection::Queue(const Statement& statement, BinaryParams params) {
   queued_.push_back({.statement = &statement, .params = std::move(params)});
 }
 
@@ -421,7 +429,8 @@ std::optional<std::string> Connection::PreparedName(const std::string& sql) {
   }
   std::string& name = prepared_[sql];
   if (name.empty()) {
-    name = absl::StrCat("sql_", ++names_drawn_);
+    // Of the SQL: a pooler may give us a session in which another connection has prepared its own.
+    name = absl::StrCat("sql_", Sha256Hex(sql).substr(0, 32));
     awaited_.push_back(false);
     if (PQsendPrepare(conn_, name.c_str(), sql.c_str(), 0, nullptr) != 1) return std::nullopt;
   }
@@ -472,7 +481,7 @@ absl::Status Connection::SessionError(const pg_result* result) const {
     const char* text = PQresultErrorField(result, code);
     return absl::string_view(text == nullptr ? "" : text);
   };
-  return SqlError(sqlstate, "a trip",
+  return SqlError(sqlstate, "a round trip",
                   absl::StrCat(field(PG_DIAG_SEVERITY), ":  ", field(PG_DIAG_MESSAGE_PRIMARY)),
                   expects_conflicts_ && absl::StartsWith(sqlstate, "23"));
 }
@@ -519,9 +528,17 @@ absl::StatusOr<std::vector<Result>> Connection::Receive(SteadyTime deadline) {
   }
 }
 
-absl::StatusOr<std::vector<Result>> Connection::Trip(SteadyTime deadline) {
+absl::StatusOr<std::vector<Result>> Connection::RoundTrip(SteadyTime deadline) {
   if (auto sent = Send(); !sent.ok()) return sent;
   return Receive(deadline);
+}
+
+absl::StatusOr<Result> Connection::Query(absl::string_view sql, SteadyTime deadline,
+                                         absl::Span<const std::optional<std::string>> params) {
+  QueueSql(sql, params);
+  auto results = RoundTrip(deadline);
+  if (!results.ok()) return results.status();
+  return std::move(results->front());
 }
 
 absl::Status Connection::Execute(const std::string& sql, SteadyTime deadline) {
@@ -531,8 +548,10 @@ absl::Status Connection::Execute(const std::string& sql, SteadyTime deadline) {
     return Lost("sending");
   if (auto flushed = Flush(deadline); !flushed.ok()) return flushed;
   absl::Status error;
+  // What the server said last tells more than that it then hung up.
+  const auto lost = [&error](absl::Status why) { return error.ok() ? why : error; };
   for (;;) {
-    if (auto readable = WaitReadable(deadline); !readable.ok()) return readable;
+    if (auto readable = WaitReadable(deadline); !readable.ok()) return lost(readable);
     PGresult* raw = PQgetResult(conn_);
     if (raw == nullptr) break;
     const Result result(raw);
@@ -540,10 +559,10 @@ absl::Status Connection::Execute(const std::string& sql, SteadyTime deadline) {
     if (status != PGRES_COMMAND_OK && status != PGRES_TUPLES_OK && error.ok())
       error = SessionError(raw);
     if (result.tag() == "COMMIT" && warned_ && error.ok()) error = CommitInDoubt();
-    if (PQstatus(conn_) == CONNECTION_BAD) return Lost("receiving");
+    if (PQstatus(conn_) == CONNECTION_BAD) return lost(Lost("receiving"));
   }
   if (PQstatus(conn_) == CONNECTION_BAD || PQenterPipelineMode(conn_) != 1)
-    return Lost("receiving");
+    return lost(Lost("receiving"));
   return error;
 }
 

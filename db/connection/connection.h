@@ -32,7 +32,7 @@ struct pg_result;
 namespace sessiond::db {
 
 // The binary parameters of one statement, in PostgreSQL's wire format.
-class Params {
+class BinaryParams {
  public:
   void AddInt4(int32_t value);
   void AddInt8(int64_t value);
@@ -61,10 +61,10 @@ class Params {
   std::optional<std::size_t> row_oid_at_;
 };
 
-// One row of Params::AddRows.
+// One row of BinaryParams::AddRows.
 class RowWriter {
  public:
-  explicit RowWriter(Params& params);
+  explicit RowWriter(BinaryParams& params);
   ~RowWriter();
   RowWriter(const RowWriter&) = delete;
 
@@ -89,7 +89,7 @@ class RowWriter {
 };
 
 template <class Row, class Write>
-void Params::AddRows(const std::vector<Row>& rows, Write write) {
+void BinaryParams::AddRows(const std::vector<Row>& rows, Write write) {
   BeginRows(rows.size());
   for (const Row& row : rows) {
     RowWriter out(*this);
@@ -171,7 +171,7 @@ class Connection {
   ~Connection();
 
   // Adds a prepared statement to the next round trip.
-  void Queue(const Statement& statement, Params params = {});
+  void Queue(const Statement& statement, BinaryParams params = {});
   // Adds SQL with text parameters to the next round trip (a missing value is SQL NULL); results are
   // binary too.
   void QueueSql(absl::string_view sql, absl::Span<const std::optional<std::string>> params = {});
@@ -183,7 +183,10 @@ class Connection {
   // is lost, and closed.
   absl::StatusOr<std::vector<Result>> Receive(SteadyTime deadline);
   // Send and Receive.
-  absl::StatusOr<std::vector<Result>> Trip(SteadyTime deadline);
+  absl::StatusOr<std::vector<Result>> RoundTrip(SteadyTime deadline);
+  // A round trip of one query. REQUIRES: nothing else is queued.
+  absl::StatusOr<Result> Query(absl::string_view sql, SteadyTime deadline,
+                               absl::Span<const std::optional<std::string>> params = {});
 
   // Runs one or more SQL commands in one string, without parameters, in a transaction of their own.
   // A COMMIT with a warning is an error (see IsCommitted).
@@ -193,6 +196,9 @@ class Connection {
   // false gives the connection up. The callee must not use this connection.
   void OnSilence(std::function<bool()> still_hears) { still_hears_ = std::move(still_hears); }
   void SetSilence(absl::Duration silence) { silence_ = silence; }
+
+  // Closes the connection and waits until the server counts it no more.
+  void CloseAndWait(SteadyTime deadline);
 
   // False once the connection was lost or given up; it never comes back.
   bool alive() const { return conn_ != nullptr; }
@@ -204,7 +210,7 @@ class Connection {
   struct Queued {
     const Statement* statement = nullptr;
     std::string sql;
-    Params params;
+    BinaryParams params;
     std::vector<std::optional<std::string>> text_params;
   };
 
@@ -232,7 +238,6 @@ class Connection {
   bool expects_conflicts_ = false;
   // SQL → its name. After an error it is unknown which of them exist.
   absl::flat_hash_map<std::string, std::string> prepared_;
-  int64_t names_drawn_ = 0;
   bool prepared_in_doubt_ = false;
   std::function<bool()> still_hears_;
   absl::Duration silence_ = absl::InfiniteDuration();

@@ -151,8 +151,7 @@ absl::Status CheckPlaces(const ConnInfo& info, absl::string_view way_out) {
   }
   if (!std::all_of(ports.begin(), ports.end(), IsPort)) {
     return Malformed(
-        "the port, which stands behind the host and a colon, is no number from 1 to "
-        "65535",
+        "the port, which stands behind the host and a colon, is no number from 1 to 65535",
         way_out);
   }
   const std::size_t places = std::max({hosts.size(), addresses.size(), std::size_t{1}});

@@ -16,9 +16,11 @@
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "absl/types/span.h"
+#include "db/connection/connection.h"
 #include "db/connection/conninfo.h"
 #include "db/connection/names.h"
 #include "db/connection/sql_error.h"
+#include "db/sql/statements.h"
 
 namespace sessiond::db {
 namespace {
@@ -36,16 +38,6 @@ constexpr std::pair<const char*, const char*> kNetwork[] = {
     {"keepalives_count", "2"},
     {"tcp_user_timeout", "3000"},
 };
-
-// Text results.
-constexpr char kAsk[] =
-    "SELECT pg_is_in_recovery()::int, (current_setting('transaction_read_only') = 'on')::int, "
-    "(SELECT system_identifier FROM pg_control_system()), "
-    "CASE WHEN NOT pg_is_in_recovery() THEN "
-    "('x' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8))::bit(32)::int END";
-// For a role that has been denied the functions: a standby can still be recognized.
-constexpr char kAskLess[] =
-    "SELECT pg_is_in_recovery()::int, (current_setting('transaction_read_only') = 'on')::int, 0, 0";
 
 // Where libpq would connect by the named service and by the environment. A value that it does not
 // know keeps it from connecting.
@@ -252,14 +244,16 @@ class Attempt {
     if (step_ == PGRES_POLLING_FAILED) return Fail();
     if (step_ != PGRES_POLLING_OK) return;
     stage_ = Stage::kReached;
-    if (ask_) Send(kAsk);
+    if (ask_) Send(/*less=*/false);
   }
 
-  void Send(const char* question) {
-    question_ = question;
+  void Send(bool less) {
+    asked_less_ = less;
     denied_ = false;
+    const char* const question = less ? kAskServerLess.sql : kAskServer.sql;
     // So short that it is sent immediately.
-    if (PQsendQueryParams(conn_, question, 0, nullptr, nullptr, nullptr, nullptr, 0) != 1)
+    if (PQsendQueryParams(conn_, question, 0, nullptr, nullptr, nullptr, nullptr,
+                          /*resultFormat=*/1) != 1)
       return Fail();
     stage_ = Stage::kAsking;
   }
@@ -267,30 +261,19 @@ class Attempt {
   void Ask() {
     if (PQconsumeInput(conn_) != 1) return Fail();
     while (PQisBusy(conn_) == 0) {
-      PGresult* result = PQgetResult(conn_);
-      if (result == nullptr) {
+      PGresult* const raw = PQgetResult(conn_);
+      if (raw == nullptr) {
         stage_ = Stage::kReached;
-        if (denied_ && question_ == kAsk) Send(kAskLess);
+        // A standby can still be recognized.
+        if (denied_ && !asked_less_) Send(/*less=*/true);
         return;
       }
-      if (PQresultStatus(result) == PGRES_TUPLES_OK) Read(result);
-      const char* sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+      const Result result(raw);
+      if (PQresultStatus(raw) == PGRES_TUPLES_OK) state_ = ReadServerState(result);
+      const char* sqlstate = PQresultErrorField(raw, PG_DIAG_SQLSTATE);
       denied_ = sqlstate != nullptr && absl::string_view(sqlstate) == "42501";
-      PQclear(result);
       if (PQstatus(conn_) == CONNECTION_BAD) return Fail();
     }
-  }
-
-  void Read(const PGresult* result) {
-    const auto number = [result](int column) {
-      int64_t value = 0;
-      (void)absl::SimpleAtoi(PQgetvalue(result, 0, column), &value);
-      return value;
-    };
-    state_ = {.in_recovery = number(0) != 0,
-              .read_only = number(1) != 0,
-              .system_identifier = number(2),
-              .timeline = static_cast<int32_t>(number(3))};
   }
 
   const ConnInfo& settings_;
@@ -305,7 +288,7 @@ class Attempt {
   PostgresPollingStatusType step_ = PGRES_POLLING_WRITING;
   SteadyTime until_;
   absl::Status why_;
-  const char* question_ = nullptr;
+  bool asked_less_ = false;
   bool denied_ = false;  // By the answer to the question.
   ServerState state_;
 };
@@ -322,11 +305,7 @@ void Await(const Attempts& attempts, SteadyTime until) {
     waiting.push_back(attempt.get());
     until = std::min(until, attempt->until());
   }
-  const absl::Duration left =
-      std::clamp(until - SteadyTime::Now(), absl::ZeroDuration(), absl::Seconds(60));
-  // Rounded up, so that it does not spin just before the end.
-  const int millis = static_cast<int>(absl::ToInt64Milliseconds(left)) + 1;
-  poll(awaited.data(), awaited.size(), left == absl::ZeroDuration() ? 0 : millis);
+  poll(awaited.data(), awaited.size(), MillisecondsUntil(until));
   const SteadyTime now = SteadyTime::Now();
   for (std::size_t i = 0; i < waiting.size(); ++i) {
     if (awaited[i].revents != 0) {
@@ -365,6 +344,13 @@ bool FoundPrimary(const Attempts& attempts, const Seen& seen, bool newer) {
 }
 
 }  // namespace
+
+ServerState ReadServerState(const Result& answer) {
+  ServerState state{.in_recovery = answer.Bool(0, 0), .read_only = answer.Bool(0, 1)};
+  if (!answer.IsNull(0, 2)) state.system_identifier = answer.Int8(0, 2);
+  if (!answer.IsNull(0, 3)) state.timeline = answer.Int4(0, 3);
+  return state;
+}
 
 bool NamesSeveralHosts(const std::string& dsn) { return PlacesOf(SettingsOf(dsn, "")).size() > 1; }
 

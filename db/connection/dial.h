@@ -18,6 +18,11 @@ struct pg_conn;
 
 namespace sessiond::db {
 
+class Result;
+
+// What a server says of itself: the answer to ask_server.sql, or to ask_server_less.sql.
+ServerState ReadServerState(const Result& answer);
+
 // Whether there is something to choose.
 bool NamesSeveralHosts(const std::string& dsn);
 

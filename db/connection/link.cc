@@ -8,6 +8,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "db/connection/dial.h"
 #include "db/connection/sql_error.h"
 #include "db/sql/statements.h"
 
@@ -29,9 +30,6 @@ constexpr absl::Duration kAskPeriod = absl::Seconds(1);
 // ever arrive; the latter is likely if another connection has just turned out to be silent.
 constexpr absl::Duration kSilence = absl::Seconds(1);
 constexpr absl::Duration kSilenceInDoubt = absl::Milliseconds(200);
-
-// For the whole check.
-constexpr absl::Duration kFindOutTime = absl::Seconds(1);
 
 }  // namespace
 
@@ -106,7 +104,7 @@ absl::StatusOr<Link::Held> Link::Open(SteadyTime deadline) {
     const Seen before = primary_.seen();
     doubts_ = primary_.doubts();
     QueueQuestion(*held.connection, /*with_positions=*/true);
-    const auto answer = held.connection->Trip(deadline);
+    const auto answer = held.connection->RoundTrip(deadline);
     if (!answer.ok() && SqlStateOf(answer.status()) == "42501" && !asks_less_) {
       spdlog::warn(
           "{}: old primaries are told by what is missing from them only: GRANT EXECUTE ON "
@@ -130,9 +128,7 @@ void Link::QueueQuestion(Connection& connection, bool with_positions) const {
 
 absl::Status Link::TakeAnswer(const Result& answer, const Result* positions, const Seen& before,
                               Held* held) {
-  ServerState state{.in_recovery = answer.Bool(0, 0), .read_only = answer.Bool(0, 1)};
-  if (!answer.IsNull(0, 2)) state.system_identifier = answer.Int8(0, 2);
-  if (!answer.IsNull(0, 3)) state.timeline = answer.Int4(0, 3);
+  ServerState state = ReadServerState(answer);
   if (positions != nullptr && !positions->IsNull(0, 0))
     state.positions = positions->Int8Array(0, 0);
   held->timeline = state.timeline;
@@ -144,13 +140,13 @@ absl::Status Link::TakeAnswer(const Result& answer, const Result* positions, con
 void Link::LimitStatements(SteadyTime until, absl::Duration usual) {
   const absl::Duration left = until - SteadyTime::Now();
   if (left >= usual) return;
-  Params timeout;
+  BinaryParams timeout;
   timeout.AddText(absl::StrCat(std::max<int64_t>(0, absl::ToInt64Milliseconds(left)) + 1));
   held_.connection->Queue(kLimitStatements, std::move(timeout));
   limited_ = true;
 }
 
-absl::StatusOr<std::vector<Result>> Link::Trip(SteadyTime deadline) {
+absl::StatusOr<std::vector<Result>> Link::RoundTrip(SteadyTime deadline) {
   const SteadyTime now = SteadyTime::Now();
   const int64_t doubts = primary_.doubts();
   const bool ask = now - asked_ >= kAskPeriod || doubts != doubts_;
@@ -162,7 +158,7 @@ absl::StatusOr<std::vector<Result>> Link::Trip(SteadyTime deadline) {
   }
   const bool limited = std::exchange(limited_, false);
   held_.connection->SetSilence(silences_ == primary_.silences() ? kSilence : kSilenceInDoubt);
-  auto results = held_.connection->Trip(deadline);
+  auto results = held_.connection->RoundTrip(deadline);
   if (!results.ok()) {
     if (ConnectionIsGone(results.status())) {
       Lost(results.status());
@@ -192,7 +188,7 @@ absl::StatusOr<std::vector<Result>> Link::Trip(SteadyTime deadline) {
 
 // Called during a round trip in which nothing has arrived for a while.
 bool Link::StillHears() {
-  const SteadyTime deadline = SteadyTime::Now() + kFindOutTime;
+  const SteadyTime deadline = SteadyTime::Now() + options_.find_out_time;
   if (successor_.connection == nullptr) {
     auto opened = Open(deadline);
     // A server that answers, even if only to refuse connections, may be busy; one that does not
@@ -202,7 +198,7 @@ bool Link::StillHears() {
   }
   successor_.connection->QueueSql(kEndSilentBackend.sql, {{absl::StrCat(held_.backend_pid),
                                                            absl::StrCat(held_.server_started)}});
-  const auto answer = successor_.connection->Trip(deadline);
+  const auto answer = successor_.connection->RoundTrip(deadline);
   const bool hears = answer.ok() && answer->front().rows() == 1 && !answer->front().Bool(0, 0);
   if (!hears) primary_.FellSilent();
   return hears;

@@ -41,6 +41,8 @@ struct LinkOptions {
   // that does not. After one that a server took on and did not finish in time, the next may take
   // twice as long, up to eight times: it may be slow, and all links together keep it busy.
   absl::Duration connect_timeout = absl::Seconds(2);
+  // How long a second connection may take to find out about this one's silence.
+  absl::Duration find_out_time = absl::Seconds(1);
 };
 
 // Used by one thread.
@@ -60,13 +62,13 @@ class Link {
   Connection& operator*() const { return *held_.connection; }
   Connection* operator->() const { return held_.connection.get(); }
 
-  // Each statement that is queued from here to the next Trip may take as long as is left until
+  // Each statement that is queued from here to the next RoundTrip may take as long as is left until
   // then, if that is less than `usual`, the connection's own limit: nothing runs on for callers
   // whose deadlines have passed. REQUIRES: connected; none is queued yet.
   void LimitStatements(SteadyTime until, absl::Duration usual);
-  // Connection::Trip. UNAVAILABLE also if the connection does not lead to today's primary: then the
-  // results of the round trip are discarded. An unusable connection is closed.
-  absl::StatusOr<std::vector<Result>> Trip(SteadyTime deadline);
+  // Connection::RoundTrip. UNAVAILABLE also if the connection does not lead to today's primary:
+  // then the results of the round trip are discarded. An unusable connection is closed.
+  absl::StatusOr<std::vector<Result>> RoundTrip(SteadyTime deadline);
 
   void Close() {
     held_ = {};

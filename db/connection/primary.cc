@@ -60,6 +60,11 @@ void RaisePosition(std::vector<int64_t>& positions, std::size_t partition, int64
   Raise(positions[partition], position);
 }
 
+void RaisePositions(absl::Span<const int64_t> from, std::vector<int64_t>& positions) {
+  for (std::size_t partition = 0; partition < from.size(); ++partition)
+    RaisePosition(positions, partition, from[partition]);
+}
+
 }  // namespace
 
 Verdict Judge(const ServerState& state, const Seen& seen, bool writes) {
@@ -102,8 +107,7 @@ absl::Status Primary::Weigh(const ServerState& state, const Seen& before, bool w
   if (state.system_identifier != 0) seen_.system_identifier = state.system_identifier;
   Raise(seen_.timeline, state.timeline);
   timeline_ = seen_.timeline;
-  for (std::size_t partition = 0; partition < state.positions.size(); ++partition)
-    RaisePosition(seen_.positions, partition, state.positions[partition]);
+  RaisePositions(state.positions, seen_.positions);
   refusal_.clear();
   return absl::OkStatus();
 }
@@ -112,6 +116,11 @@ void Primary::Acknowledged(const std::map<int16_t, int64_t>& positions) {
   const absl::MutexLock lock(&mutex_);
   for (const auto& [partition, position] : positions)
     RaisePosition(seen_.positions, static_cast<std::size_t>(partition), position);
+}
+
+void Primary::Saw(absl::Span<const int64_t> positions, int32_t timeline) {
+  const absl::MutexLock lock(&mutex_);
+  if (timeline == seen_.timeline) RaisePositions(positions, seen_.positions);
 }
 
 void Primary::Refuse(const std::string& why) {

@@ -6,6 +6,7 @@
 //   a server says what it is ──▶ Weigh ──▶ fit: from now on this is what was seen
 //                                     └──▶ not fit, and why
 //   a lane has committed ──────▶ Acknowledged
+//   a watch is told ───────────▶ Saw
 //
 // An old primary does not know that it was replaced: only a process that saw its successor does.
 #pragma once
@@ -73,6 +74,10 @@ class Primary {
   absl::Status Weigh(const ServerState& state, const Seen& before, bool writes);
   // Callers will be answered that this was committed: by partition, its position.
   void Acknowledged(const std::map<int16_t, int64_t>& positions);
+
+  // Watches are told of all up to these: by partition, its position. `timeline`: the highest one
+  // seen when they were asked for; if there is a newer one by now, they may be the old primary's.
+  void Saw(absl::Span<const int64_t> positions, int32_t timeline);
 
   // Why the server that is reached is refused, and what to do: a sentence for an operator. OK if
   // none is refused.

@@ -43,6 +43,7 @@ constexpr absl::string_view kOtherSchema =
 // clang-format off
 constexpr Row kRows[] = {
     {"08007", v1::DATABASE_UNAVAILABLE, false, "The database does not say yet whether the change is safe. Retry with the same request_id."},
+    {"08P01", v1::DATABASE_UNAVAILABLE, true,  "The database cannot be reached. Retry with the same request_id."},
     {"08",    v1::DATABASE_UNAVAILABLE, false, "The database cannot be reached. Retry with the same request_id."},
     {"25006", v1::DATABASE_UNAVAILABLE, true,  "The database is read-only at present. Retry with the same request_id."},
     {"25P03", v1::DATABASE_UNAVAILABLE, true,  "The database ended an idle transaction. Retry with the same request_id."},
@@ -62,6 +63,10 @@ constexpr Row kRows[] = {
     {"55P03", v1::LOCK_TIMEOUT,         false, "Somebody else kept this locked. Retry with the same request_id."},
     {"57014", v1::LOCK_TIMEOUT,         false, "The database took too long. Retry with the same request_id."},
     {"57P",   v1::DATABASE_UNAVAILABLE, true,  "The database is restarting. Retry with the same request_id."},
+    {"58",    v1::DATABASE_UNAVAILABLE, true,  "The database cannot read or write its files. Its log says which; retry with the same request_id."},
+    {"XX001", v1::CONSTRAINT_VIOLATION, true,  "Data of the database is damaged, and cannot be read. The daemon's log names it; it has to come from a backup."},
+    {"XX002", v1::CONSTRAINT_VIOLATION, true,  "An index of the database is damaged. The daemon's log names it; REINDEX makes it anew."},
+    {"XX",    v1::CONSTRAINT_VIOLATION, false, "The database met an error of its own. The daemon's log says more."},
     {"",      v1::CONSTRAINT_VIOLATION, false, "The database refused the change. The daemon's log says more."},
 };
 // clang-format on
@@ -131,10 +136,14 @@ absl::Status CommitInDoubt() {
   return SqlError("08007", "COMMIT", "a warning came with it, or it rolled back");
 }
 
+bool IsAnotherSession(absl::string_view sqlstate) {
+  return absl::StartsWith(sqlstate, "26") || sqlstate == "42P05";
+}
+
 bool ConnectionIsGone(const absl::Status& status) {
   const std::string sqlstate = SqlStateOf(status);
   return absl::StartsWith(sqlstate, "08") || absl::StartsWith(sqlstate, "57P") ||
-         sqlstate == "25P03" || sqlstate == "25006";
+         sqlstate == "25P03" || sqlstate == "25006" || IsAnotherSession(sqlstate);
 }
 
 absl::Status ConnectionRefused(absl::string_view message) {

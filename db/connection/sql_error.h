@@ -35,8 +35,12 @@ bool WasAccepted(const absl::Status& status);
 // For a commit of which it is unknown whether it is everywhere that it must be: SQLSTATE 08007.
 absl::Status CommitInDoubt();
 
-// Whether a connection with this status is unusable, or leads to a server where nothing can be
-// written.
+// Whether the session lacks what was prepared in it, or has what was not: a pooler in between has
+// given the connection another one.
+bool IsAnotherSession(absl::string_view sqlstate);
+
+// Whether a connection with this status is unusable, or leads to another session, or to a server
+// where nothing can be written.
 bool ConnectionIsGone(const absl::Status& status);
 
 // What libpq said, in its verbose form, about a connection that was not made: `FATAL:  53300: too

@@ -8,7 +8,7 @@ namespace sessiond::db {
 struct Statement {
   const char* name;
   const char* sql;
-  // The type of its parameter rows (Params::AddRows); empty if it has none.
+  // The type of its parameter rows (BinaryParams::AddRows); empty if it has none.
   const char* row_type = "";
 };
 

@@ -1,12 +1,12 @@
 // Asks the database what a lane needs of it, for readiness: to accept connections, and changes.
 //
 //   every second      its state, on a connection that stays open: which schema, and whether it can
-//                     be written to
-//   every ten         a trial: a change that changes nothing, committed as lanes commit, and a
-//                     quarter of a megabyte on its disk, removed at once; skipped if a lane has
-//                     committed meanwhile, so a busy daemon makes no trials
-//   while lanes fail  every second a trial, on a new connection: as a lane needs that has lost its
-//                     own
+//                     be written to; and whether changes wait for a synchronous standby
+//   every ten         a write check: a change that changes nothing, committed as lanes commit, and
+//                     a quarter of a megabyte on its disk, removed at once; left out if a lane has
+//                     committed meanwhile, so a busy daemon makes none
+//   while lanes fail  every second a write check, on a new connection: as a lane needs that has
+//                     lost its own
 //
 // If the URL names several hosts, it also looks around: every two seconds on a new connection, for
 // which all hosts are asked. If one has become the primary while the old one runs on, all links go
@@ -77,8 +77,10 @@ class DatabaseProbe {
   const bool several_hosts_;
   std::unique_ptr<Link> link_;
   SteadyTime look_around_due_ = SteadyTime::InfinitePast();
-  SteadyTime last_trial_ = SteadyTime::InfinitePast();
-  absl::Status trial_;
+  SteadyTime last_write_check_ = SteadyTime::InfinitePast();
+  // When a COMMIT was last seen to wait for a standby.
+  SteadyTime waited_ = SteadyTime::InfinitePast();
+  absl::Status write_check_;
 };
 
 }  // namespace sessiond::db

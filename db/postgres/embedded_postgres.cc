@@ -201,14 +201,26 @@ bool RunsPostgres(pid_t pid) {
          stat[name_end + 2] != 'Z' && stat[name_end + 2] != 'X';
 }
 
+// Whether a PostgreSQL works in `dir`, where each goes at its start. By the directory itself: a
+// container's may be called alike. What cannot be looked at might.
+bool MayWorkIn(const std::string& dir, pid_t pid) {
+  struct stat ours, its;
+  if (stat(dir.c_str(), &ours) != 0) return true;
+  if (stat(absl::StrCat("/proc/", pid, "/cwd").c_str(), &its) != 0) return true;
+  return ours.st_dev == its.st_dev && ours.st_ino == its.st_ino;
+}
+
 // A running process of a cluster, either the postmaster (which has the name in its arguments) or a
 // backend (which has it in its title); 0 if there is none.
-pid_t ProcessOf(const std::string& cluster_name) {
+pid_t ProcessOf(const std::string& cluster_name, const std::string& data) {
   std::error_code ignored;
   for (const auto& entry : fs::directory_iterator("/proc", ignored)) {
     pid_t pid;
     if (!absl::SimpleAtoi(entry.path().filename().string(), &pid) || !RunsPostgres(pid)) continue;
-    if (absl::StrContains(FirstLine(entry.path() / "cmdline"), cluster_name)) return pid;
+    if (absl::StrContains(FirstLine(entry.path() / "cmdline"), cluster_name) &&
+        MayWorkIn(data, pid)) {
+      return pid;
+    }
   }
   return 0;
 }
@@ -340,7 +352,8 @@ absl::Status EmbeddedPostgres::FindUser() {
 absl::Status EmbeddedPostgres::FindPlaces() {
   if (options_.ephemeral) {
     const char* tmp = std::getenv("TMPDIR");
-    options_.data_dir = absl::StrCat(tmp == nullptr ? "/tmp" : tmp, "/sessiond-ephemeral-XXXXXX");
+    const bool given = tmp != nullptr && *tmp != '\0';  // Empty: as not set.
+    options_.data_dir = absl::StrCat(given ? tmp : "/tmp", "/sessiond-ephemeral-XXXXXX");
     // Its name is unknown before it is made: the only thing made before everything was checked.
     if (mkdtemp(options_.data_dir.data()) == nullptr) return Errno("make " + options_.data_dir);
   }
@@ -477,13 +490,14 @@ absl::Status EmbeddedPostgres::OpenLog() {
 
 // A killed daemon leaves a PostgreSQL that is shutting down, and perhaps a postmaster.pid.
 // PostgreSQL itself respects that file as long as any process, even a zombie or an unrelated one,
-// has the pid in it.
+// has the pid in it. After a power cut that may be another PostgreSQL of this machine.
 absl::Status EmbeddedPostgres::AwaitPredecessor() {
   const std::string pid_file = Path("data/postmaster.pid");
   const SteadyTime deadline = std::min(deadline_, SteadyTime::Now() + kStopTimeout);
   while (true) {
     pid_t pid = PidIn(PidFile(pid_file));
-    if (pid == 0 || !RunsPostgres(pid)) pid = ProcessOf(cluster_name_);
+    if (pid == 0 || !RunsPostgres(pid) || !MayWorkIn(Path("data"), pid))
+      pid = ProcessOf(cluster_name_, Path("data"));
     if (pid == 0) break;
     if (options_.stop.stop_requested()) return AskedToStop();
     if (SteadyTime::Now() >= deadline) {
@@ -581,10 +595,10 @@ absl::Status EmbeddedPostgres::Launch() {
 absl::Status EmbeddedPostgres::MakeDatabase() {
   auto connection = Connection::Open({.dsn = dsn("postgres")}, deadline_);
   if (!connection.ok()) return connection.status();
-  (*connection)->QueueSql("SELECT 1 FROM pg_database WHERE datname = 'sessiond'");
-  auto results = (*connection)->Trip(deadline_);
-  if (!results.ok()) return results.status();
-  if ((*results)[0].rows() == 1) return absl::OkStatus();
+  const auto found =
+      (*connection)->Query("SELECT 1 FROM pg_database WHERE datname = 'sessiond'", deadline_);
+  if (!found.ok()) return found.status();
+  if (found->rows() == 1) return absl::OkStatus();
   Reached(Failpoint::kClusterStarted);
   return (*connection)->Execute("CREATE DATABASE sessiond", deadline_);
 }

@@ -24,10 +24,9 @@ constexpr char kQuery[] = R"(
 }  // namespace
 
 absl::Status CheckIntegrity(Connection& connection, SteadyTime deadline) {
-  connection.QueueSql(kQuery);
-  const auto results = connection.Trip(deadline);
-  if (!results.ok()) return results.status();
-  const Result& found = results->front();
+  const auto answer = connection.Query(kQuery, deadline);
+  if (!answer.ok()) return answer.status();
+  const Result& found = *answer;
   // Nothing of a session in it could be written.
   if (!found.IsNull(0, 0)) {
     return absl::FailedPreconditionError(absl::StrCat(

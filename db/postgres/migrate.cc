@@ -1,11 +1,9 @@
 #include "db/postgres/migrate.h"
 
 #include <memory>
-#include <optional>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
 #include "absl/time/clock.h"
 #include "db/base/failpoint.h"
@@ -38,15 +36,6 @@ constexpr char kMakeHistory[] = R"(
 // `0001 sessions`
 std::string Title(int version, absl::string_view name) {
   return absl::StrCat(absl::Dec(version, absl::kZeroPad4), " ", name);
-}
-
-// One query's result.
-absl::StatusOr<Result> Query(Connection& connection, absl::string_view sql, SteadyTime deadline,
-                             absl::Span<const std::optional<std::string>> params = {}) {
-  connection.QueueSql(sql, params);
-  auto results = connection.Trip(deadline);
-  if (!results.ok()) return results.status();
-  return std::move(results->front());
 }
 
 // The schema of the connection's path (pinned_settings.h), and what the role may do there; nulls if
@@ -90,7 +79,7 @@ constexpr char kReadOnly[] = R"(
 
 // Nothing could be written; reads would succeed, so that it would show only later.
 absl::Status CheckWritable(Connection& connection, SteadyTime deadline) {
-  const auto asked = Query(connection, kReadOnly, deadline);
+  const auto asked = connection.Query(kReadOnly, deadline);
   if (!asked.ok()) return asked.status();
   if (asked->rows() == 0) return absl::OkStatus();
   const absl::string_view source = asked->Text(0, 0), role = asked->Text(0, 1),
@@ -115,12 +104,11 @@ absl::Status CheckWritable(Connection& connection, SteadyTime deadline) {
 
 // Whether this server can have our schema at all.
 absl::Status CheckServer(Connection& connection, SteadyTime deadline) {
-  auto server =
-      Query(connection,
-            "SELECT current_setting('server_version_num')::int, current_setting('server_version'), "
-            "current_setting('server_encoding'), pg_is_in_recovery(), "
-            "current_setting('session_replication_role'), quote_ident(current_user)",
-            deadline);
+  auto server = connection.Query(
+      "SELECT current_setting('server_version_num')::int, current_setting('server_version'), "
+      "current_setting('server_encoding'), pg_is_in_recovery(), "
+      "current_setting('session_replication_role'), quote_ident(current_user)",
+      deadline);
   if (!server.ok()) return server.status();
   if (server->Int4(0, 0) < kServerVersionMin) {
     return absl::FailedPreconditionError(
@@ -149,7 +137,7 @@ absl::Status CheckServer(Connection& connection, SteadyTime deadline) {
 absl::StatusOr<std::vector<AppliedMigration>> ReadHistory(Connection& connection,
                                                           SteadyTime deadline) {
   std::vector<AppliedMigration> history;
-  auto there = Query(connection, kHistory, deadline);
+  auto there = connection.Query(kHistory, deadline);
   if (!there.ok()) return there.status();
   if (there->rows() == 0) return history;
   if (there->Int4(0, 0) < 4) {
@@ -160,10 +148,9 @@ absl::StatusOr<std::vector<AppliedMigration>> ReadHistory(Connection& connection
     const absl::Status rights = CheckRights(connection, deadline);
     if (!rights.ok()) return rights;
   }
-  auto rows =
-      Query(connection,
-            "SELECT version, name, checksum, applied_at FROM schema_migrations ORDER BY version",
-            deadline);
+  auto rows = connection.Query(
+      "SELECT version, name, checksum, applied_at FROM schema_migrations ORDER BY version",
+      deadline);
   if (!rows.ok()) return rows.status();
   for (int row = 0; row < rows->rows(); ++row) {
     history.push_back({.version = rows->Int4(row, 0),
@@ -176,7 +163,7 @@ absl::StatusOr<std::vector<AppliedMigration>> ReadHistory(Connection& connection
 
 // If nothing is applied, our tables may still exist: in a schema outside this role's search path.
 absl::Status CheckElsewhere(Connection& connection, SteadyTime deadline) {
-  const auto elsewhere = Query(connection, kElsewhere, deadline);
+  const auto elsewhere = connection.Query(kElsewhere, deadline);
   if (!elsewhere.ok()) return elsewhere.status();
   if (elsewhere->rows() == 0) return absl::OkStatus();
   const absl::string_view schema = elsewhere->Text(0, 0), role = elsewhere->Text(0, 2);
@@ -194,7 +181,7 @@ absl::Status CheckElsewhere(Connection& connection, SteadyTime deadline) {
 
 // Whether this role may create tables where they belong.
 absl::Status CheckPlace(Connection& connection, SteadyTime deadline) {
-  const auto place = Query(connection, kPlace, deadline);
+  const auto place = connection.Query(kPlace, deadline);
   if (!place.ok()) return place.status();
   const absl::string_view role = place->Text(0, 3);
   if (place->IsNull(0, 0)) {
@@ -226,8 +213,7 @@ absl::StatusOr<MigrationStatus> Compare(std::vector<AppliedMigration> history,
       return absl::FailedPreconditionError(
           absl::StrCat("migration ", Title(applied.version, applied.name),
                        " was applied to the database in another form than this sessiond has it: "
-                       "run the sessiond that applied it, "
-                       "or use another --db-url"));
+                       "run the sessiond that applied it, or use another --db-url"));
     }
   }
   migrations.remove_prefix(history.size());
@@ -267,17 +253,19 @@ absl::StatusOr<bool> ApplyNext(Connection& connection, const MigrateOptions& opt
 
   const Migration& next = status->pending.front();
   const std::string partitions = absl::StrCat(options.partition_count);
-  if (auto done = Query(connection, "SELECT set_config('sessiond.partitions', $1, true)", deadline,
-                        {{partitions}});
+  if (auto done = connection.Query("SELECT set_config('sessiond.partitions', $1, true)", deadline,
+                                   {{partitions}});
       !done.ok()) {
     return done.status();
   }
   absl::Status done = connection.Execute(absl::StrCat(kMakeHistory, ";\n", next.sql), deadline);
   if (done.ok()) {
-    done = Query(connection,
-                 "INSERT INTO schema_migrations (version, name, checksum) VALUES ($1::int, $2, $3)",
-                 deadline, {{absl::StrCat(next.version), next.name, MigrationChecksum(next.sql)}})
-               .status();
+    done =
+        connection
+            .Query(
+                "INSERT INTO schema_migrations (version, name, checksum) VALUES ($1::int, $2, $3)",
+                deadline, {{absl::StrCat(next.version), next.name, MigrationChecksum(next.sql)}})
+            .status();
   }
   if (done.ok()) return true;
   return absl::Status(
@@ -362,43 +350,6 @@ absl::StatusOr<GrantReport> GrantRights(const std::string& dsn, const std::strin
   const absl::Status ended = (*connection)->Execute(report.ok() ? "COMMIT" : "ROLLBACK", deadline);
   if (report.ok() && !ended.ok()) return ended;
   return report;
-}
-
-absl::Status CheckDurability(Connection& connection, SteadyTime deadline) {
-  // synchronous_commit is pinned by every connection (pinned_settings.h), whatever was set.
-  auto unsafe = Query(connection, R"(
-      SELECT name, setting, source = 'command line'
-      FROM pg_settings
-      WHERE (name IN ('fsync', 'full_page_writes', 'synchronous_commit') AND setting = 'off')
-         OR (name = 'data_sync_retry' AND setting = 'on')
-      ORDER BY name)",
-                      deadline);
-  if (!unsafe.ok()) return unsafe.status();
-  if (unsafe->rows() == 0) return absl::OkStatus();
-  std::vector<std::string> reasons, typed, remedies;
-  bool reload = false, restart = false;
-  for (int row = 0; row < unsafe->rows(); ++row) {
-    const absl::string_view name = unsafe->Text(row, 0), setting = unsafe->Text(row, 1);
-    reasons.push_back(absl::StrCat(name, " = ", setting));
-    // No other way of setting it has effect against the command line.
-    if (unsafe->Bool(row, 2)) {
-      typed.push_back(absl::StrCat(name, "=", setting));
-      continue;
-    }
-    // It cannot be set while PostgreSQL runs.
-    (name == "data_sync_retry" ? restart : reload) = true;
-    remedies.push_back(
-        absl::StrCat("ALTER SYSTEM SET ", name, " = ", setting == "off" ? "on" : "off"));
-  }
-  if (reload) remedies.push_back("SELECT pg_reload_conf()");
-  if (restart) remedies.push_back("restart PostgreSQL");
-  if (!typed.empty()) {
-    remedies.push_back(absl::StrCat("start PostgreSQL without ", absl::StrJoin(typed, " and "),
-                                    " (--pg-settings, if it is the daemon's own)"));
-  }
-  return absl::FailedPreconditionError(
-      absl::StrCat("the database could lose acknowledged changes (", absl::StrJoin(reasons, ", "),
-                   "): ", absl::StrJoin(remedies, "; ")));
 }
 
 std::string MigrationChecksum(absl::string_view sql) {

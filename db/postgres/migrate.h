@@ -71,11 +71,6 @@ absl::Status CheckGrantee(const std::string& dsn, const std::string& role,
 absl::StatusOr<GrantReport> GrantRights(const std::string& dsn, const std::string& role,
                                         const MigrateOptions& options = {});
 
-// Whether an acknowledged commit survives a crash. FAILED_PRECONDITION names every setting that
-// prevents it (fsync, full_page_writes, synchronous_commit, data_sync_retry), with the statements
-// that set it right. UNAVAILABLE: no database.
-absl::Status CheckDurability(Connection& connection, SteadyTime deadline);
-
 // SHA-256 of a migration's SQL, the same whether its lines end in LF or CRLF.
 std::string MigrationChecksum(absl::string_view sql);
 

@@ -4,8 +4,10 @@
 #include <string>
 
 #include "absl/random/random.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "db/connection/connection.h"
+#include "db/connection/sql_error.h"
 
 namespace sessiond::db {
 namespace {
@@ -21,16 +23,15 @@ struct Session {
 };
 
 absl::StatusOr<Session> Look(Connection& connection, SteadyTime deadline) {
-  connection.QueueSql(
-      "SELECT pg_backend_pid(), coalesce(current_setting('sessiond.mark', true), '')");
-  const auto results = connection.Trip(deadline);
-  if (!results.ok()) return results.status();
-  return Session{results->front().Int4(0, 0), std::string(results->front().Text(0, 1))};
+  const auto session = connection.Query(
+      "SELECT pg_backend_pid(), coalesce(current_setting('sessiond.mark', true), '')", deadline);
+  if (!session.ok()) return session.status();
+  return Session{session->Int4(0, 0), std::string(session->Text(0, 1))};
 }
 
 absl::Status Mark(Connection& connection, const std::string& mark, SteadyTime deadline) {
-  connection.QueueSql("SELECT set_config('sessiond.mark', $1, false)", {{mark}});
-  return connection.Trip(deadline).status();
+  return connection.Query("SELECT set_config('sessiond.mark', $1, false)", deadline, {{mark}})
+      .status();
 }
 
 absl::Status Shared(absl::string_view mode) {
@@ -40,9 +41,17 @@ absl::Status Shared(absl::string_view mode) {
                    " another session: set pool_mode = session for it, or name PostgreSQL itself"));
 }
 
-// With the mode's name: a pooler in statement mode refuses transactions.
+// PgBouncer in statement mode refuses transactions by these words, and hangs up. Its SQLSTATE,
+// 08P01, it has for much.
+absl::Status Begin(Connection& connection, SteadyTime deadline) {
+  const absl::Status begun = connection.Execute("BEGIN", deadline);
+  return absl::StrContains(TroubleOf(begun), "statement pooling") ? Shared("statement") : begun;
+}
+
+// With the mode's name.
 absl::Status Shared(Connection& connection, SteadyTime deadline) {
-  return Shared(connection.Execute("BEGIN", deadline).ok() ? "transaction" : "statement");
+  const absl::Status begun = Begin(connection, deadline);
+  return begun.ok() ? Shared("transaction") : begun;
 }
 
 // One connection leaves a mark. The other then takes a session, first for a moment and then for a
@@ -57,7 +66,7 @@ absl::Status Round(Connection& marker, Connection& taker, const std::string& mar
   if (!taken.ok()) return taken.status();
   if (taken->mark == mark || taken->pid == before->pid) return Shared(taker, deadline);
 
-  if (!taker.Execute("BEGIN", deadline).ok()) return Shared("statement");
+  if (absl::Status begun = Begin(taker, deadline); !begun.ok()) return begun;
   const auto held = Look(taker, deadline);
   if (!held.ok()) return held.status();
   if (held->mark == mark || held->pid != taken->pid) return Shared("transaction");

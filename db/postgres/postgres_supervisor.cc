@@ -1,6 +1,5 @@
 #include "db/postgres/postgres_supervisor.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <grp.h>
 #include <poll.h>
@@ -56,12 +55,6 @@ namespace {
 
 absl::Status Errno(absl::string_view what) { return absl::ErrnoToStatus(errno, what); }
 
-int MillisecondsUntil(SteadyTime time) {
-  if (time == SteadyTime::InfiniteFuture()) return -1;
-  const absl::Duration left = absl::Ceil(time - SteadyTime::Now(), absl::Milliseconds(1));
-  return static_cast<int>(std::clamp<int64_t>(absl::ToInt64Milliseconds(left), 0, 3'600'000));
-}
-
 // Becomes the program; in the child of a fork. Exit codes as in a shell: 126 not allowed, 127 not
 // found.
 [[noreturn]] void Become(const PostgresSupervisor::Program& program, pid_t supervisor,
@@ -102,11 +95,10 @@ int MillisecondsUntil(SteadyTime time) {
 // Our child processes: after the death of the postmaster, its backends.
 std::vector<pid_t> Children() {
   std::vector<pid_t> children;
-  DIR* proc = opendir("/proc");
-  if (proc == nullptr) return children;
-  while (const dirent* entry = readdir(proc)) {
+  std::error_code ignored;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc", ignored)) {
     pid_t pid;
-    if (!absl::SimpleAtoi(entry->d_name, &pid)) continue;
+    if (!absl::SimpleAtoi(entry.path().filename().native(), &pid)) continue;
     std::string line;
     std::getline(std::ifstream(absl::StrCat("/proc/", pid, "/stat")), line);
     // pid (name) state parent …, where a name may contain anything.
@@ -116,7 +108,6 @@ std::vector<pid_t> Children() {
       children.push_back(pid);
     }
   }
-  closedir(proc);
   return children;
 }
 

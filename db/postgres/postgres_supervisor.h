@@ -70,8 +70,6 @@ class PostgresSupervisor {
   // more by SIGKILL, and returns when the program and all that it started are gone.
   absl::Status Stop(SteadyTime deadline);
 
-  pid_t pid() const { return pid_; }
-
  private:
   struct Reply;
   PostgresSupervisor(int socket, pid_t pid) : socket_(socket), pid_(pid) {}

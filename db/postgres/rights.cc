@@ -157,14 +157,6 @@ std::string MayGrantSql() {
       AND r.rolname::text = $1)");
 }
 
-absl::StatusOr<Result> Ask(Connection& connection, const std::string& sql, SteadyTime deadline,
-                           absl::Span<const std::optional<std::string>> params = {}) {
-  connection.QueueSql(sql, params);
-  auto results = connection.Trip(deadline);
-  if (!results.ok()) return results.status();
-  return std::move(results->front());
-}
-
 // A word as a shell reads it.
 std::string ShellWord(absl::string_view word) {
   const bool plain = !word.empty() && std::all_of(word.begin(), word.end(), [](unsigned char c) {
@@ -198,7 +190,7 @@ struct Excess {
 
 absl::StatusOr<std::vector<Excess>> FindExcess(Connection& connection, absl::string_view role,
                                                SteadyTime deadline) {
-  const auto rows = Ask(connection, ExcessSql(), deadline, {{std::string(role)}});
+  const auto rows = connection.Query(ExcessSql(), deadline, {{std::string(role)}});
   if (!rows.ok()) return rows.status();
   std::vector<Excess> found;
   for (int row = 0; row < rows->rows(); ++row) {
@@ -253,7 +245,7 @@ struct Standing {
 // Nothing: there is no such role.
 absl::StatusOr<std::optional<Standing>> FindStanding(Connection& connection, absl::string_view role,
                                                      SteadyTime deadline) {
-  const auto rows = Ask(connection, StandingSql(), deadline, {{std::string(role)}});
+  const auto rows = connection.Query(StandingSql(), deadline, {{std::string(role)}});
   if (!rows.ok()) return rows.status();
   if (rows->rows() == 0) return std::nullopt;
   Standing standing{.role = std::string(rows->Text(0, 0)),
@@ -281,7 +273,7 @@ absl::Status NoSuchRole(Connection& connection, absl::string_view role, SteadyTi
     return absl::FailedPreconditionError(
         "--grant-to '': this is no name: say the role that the daemon connects as");
   }
-  const auto answer = Ask(connection, kNoRole, deadline, {{name}});
+  const auto answer = connection.Query(kNoRole, deadline, {{name}});
   if (!answer.ok()) return answer.status();
   if (answer->Int4(0, 2) > answer->Int4(0, 3)) {
     return absl::FailedPreconditionError(
@@ -305,11 +297,11 @@ absl::StatusOr<Standing> FindGrantee(Connection& connection, absl::string_view r
   std::string unbound = (*standing)->unbound;
   if (unbound.empty()) {
     // The tables that are made now will belong to this connection's role.
-    const auto me = Ask(connection,
-                        "SELECT quote_ident(current_user), "
-                        "pg_has_role(r.oid, current_user, 'MEMBER'), r.rolname = current_user "
-                        "FROM pg_roles r WHERE r.rolname::text = $1",
-                        deadline, {{std::string(role)}});
+    const auto me = connection.Query(
+        "SELECT quote_ident(current_user), "
+        "pg_has_role(r.oid, current_user, 'MEMBER'), r.rolname = current_user "
+        "FROM pg_roles r WHERE r.rolname::text = $1",
+        deadline, {{std::string(role)}});
     if (!me.ok()) return me.status();
     if (me->rows() == 1 && me->Bool(0, 1)) {
       unbound = absl::StrCat("is ", me->Bool(0, 2) ? "" : "a member of ", me->Text(0, 0),
@@ -325,7 +317,7 @@ absl::StatusOr<Standing> FindGrantee(Connection& connection, absl::string_view r
 }  // namespace
 
 absl::Status CheckRights(Connection& connection, SteadyTime deadline) {
-  const auto asked = Ask(connection, MissingSql(), deadline);
+  const auto asked = connection.Query(MissingSql(), deadline);
   if (!asked.ok()) return asked.status();
   const Result& rows = *asked;
   // Tables by missing rights.
@@ -354,7 +346,7 @@ absl::Status CheckRights(Connection& connection, SteadyTime deadline) {
 }
 
 absl::Status CheckLeastPrivilege(Connection& connection, SteadyTime deadline) {
-  const auto me = Ask(connection, kCurrentRole, deadline);
+  const auto me = connection.Query(kCurrentRole, deadline);
   if (!me.ok()) return me.status();
   const std::string name(me->Text(0, 0));
   const auto standing = FindStanding(connection, name, deadline);
@@ -389,7 +381,7 @@ absl::StatusOr<GrantReport> GrantRights(Connection& connection, absl::string_vie
   const auto grantee = FindGrantee(connection, name, deadline);
   if (!grantee.ok()) return grantee.status();
   const std::string& role = grantee->role;
-  const auto may = Ask(connection, MayGrantSql(), deadline, {{std::string(name)}});
+  const auto may = connection.Query(MayGrantSql(), deadline, {{std::string(name)}});
   if (!may.ok()) return may.status();
   if (may->rows() == 0) return absl::AbortedError("the role was renamed meanwhile: try again");
   if (!may->IsNull(0, 1)) {

@@ -21,7 +21,7 @@ Batch ReadBatch(absl::Span<const Result> results) {
 
 // One row: the ids of a batch, how many sessions are due, and how many are held.
 Question<Batch> BatchOf(absl::string_view namespace_name, const Scope& scope, std::string condition,
-                        bool holds_matter, Parameters parameters) {
+                        bool holds_matter, TextParams parameters) {
   const std::string where =
       absl::StrCat(InScopeSql(namespace_name, scope, &parameters), " AND ", condition);
   const absl::string_view held = holds_matter ? "s.hold" : "false";
@@ -37,14 +37,14 @@ Question<Batch> BatchOf(absl::string_view namespace_name, const Scope& scope, st
 
 Question<Batch> OwnedSessions(absl::string_view namespace_name, absl::string_view owner_id,
                               const Scope& scope) {
-  Parameters parameters;
+  TextParams parameters;
   std::string condition = absl::StrCat("s.owner_id = ", parameters.Text(owner_id));
   return BatchOf(namespace_name, scope, std::move(condition), true, std::move(parameters));
 }
 
 Question<Batch> ReferencingSessions(absl::string_view namespace_name, absl::string_view name,
                                     absl::string_view value, const Scope& scope) {
-  Parameters parameters;
+  TextParams parameters;
   Struct reference;
   (*reference.mutable_fields())[std::string(name)] = StringValue(value);
   std::string condition = absl::StrCat("s.refs @> ", parameters.Json(ToJson(reference)));
@@ -53,7 +53,7 @@ Question<Batch> ReferencingSessions(absl::string_view namespace_name, absl::stri
 
 Question<Batch> DueSessions(absl::string_view namespace_name, absl::string_view workflow,
                             const Scope& scope) {
-  Parameters parameters;
+  TextParams parameters;
   std::string condition = "s.purge_at <= clock_timestamp()";
   if (!workflow.empty())
     absl::StrAppend(&condition, " AND s.workflow = ", parameters.Text(workflow));
@@ -62,7 +62,7 @@ Question<Batch> DueSessions(absl::string_view namespace_name, absl::string_view 
 
 Question<int64_t> ForgetOwner(absl::string_view namespace_name, absl::string_view owner_id,
                               const Scope& scope) {
-  Parameters parameters;
+  TextParams parameters;
   const std::string where = absl::StrCat(InScopeSql(namespace_name, scope, &parameters),
                                          " AND s.owner_id = ", parameters.Text(owner_id));
   return {.statements = {{absl::StrCat("UPDATE tombstones s SET owner_id = '' WHERE ", where),

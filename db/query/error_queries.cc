@@ -4,7 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "db/query/filter_sql.h"
-#include "db/rows/error_rows.h"
+#include "db/rows/resource_rows.h"
 #include "state_machine/session_id.h"
 
 namespace sessiond::db {
@@ -15,7 +15,7 @@ constexpr int kPatternErrorsMin = 2;
 constexpr int kPatternsMax = 100;
 
 // The condition that selects errors; `s` is their session if there may be several.
-std::string Where(const ErrorSelection& selection, int partition_count, Parameters* parameters) {
+std::string Where(const ErrorSelection& selection, int partition_count, TextParams* parameters) {
   const std::string filter =
       FilterSql(selection.filter, FilterResource::kErrors, partition_count, parameters);
   if (!selection.session_id.empty()) {
@@ -43,7 +43,7 @@ constexpr absl::string_view kErrorsAndSessions =
     "session_errors x JOIN sessions s ON s.partition = x.partition AND s.id = x.session_id";
 
 Sql CountsSql(const ErrorSelection& selection, int partition_count) {
-  Parameters parameters;
+  TextParams parameters;
   std::string text = absl::StrCat(
       "SELECT x.category, x.severity, count(*), count(*) FILTER (WHERE x.resolved_at IS NULL)\n",
       "FROM ", kErrorsAndSessions, "\nWHERE ", Where(selection, partition_count, &parameters),
@@ -53,7 +53,7 @@ Sql CountsSql(const ErrorSelection& selection, int partition_count) {
 
 // Patterns of existing sessions, and of archived ones.
 Sql PatternsSql(const ErrorSelection& selection, int partition_count) {
-  Parameters parameters;
+  TextParams parameters;
   std::string live = absl::StrCat(
       "SELECT s.workflow, x.operation_stage, x.category, x.error_code, count(*) AS errors,\n"
       "         count(DISTINCT x.session_id) AS sessions\n",
@@ -113,7 +113,7 @@ v1::SummarizeErrorsResponse ReadSummary(absl::Span<const Result> results) {
 
 ListQuestion<v1::SessionError> ListPage(const ErrorSelection& selection, int partition_count,
                                         const KeyValues& after, int page_size) {
-  Parameters parameters;
+  TextParams parameters;
   const std::string from =
       absl::StrCat("session_errors x ", selection.session_id.empty() ? SessionOfSql("x") : "");
   const PageParts parts = Parts(from, Where(selection, partition_count, &parameters));
@@ -135,7 +135,7 @@ Question<std::optional<v1::SessionError>> ErrorById(absl::string_view session_id
 
 Question<Page<v1::SessionError>> NewestOpenErrors(absl::string_view session_id,
                                                   int partition_count) {
-  Parameters parameters;
+  TextParams parameters;
   PageParts parts = Parts("session_errors x",
                           absl::StrCat(OfSessionSql("x", session_id, partition_count, &parameters),
                                        " AND x.resolved_at IS NULL"));

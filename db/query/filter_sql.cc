@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cassert>
 #include <cstdint>
+#include <iterator>
 #include <string>
 #include <vector>
 
@@ -84,42 +85,16 @@ constexpr Column kErrorFields[] = {
 // clang-format on
 static_assert(v1::SessionTask::FAILED == 3);
 
-absl::Span<const Column> ColumnsOf(FilterResource resource) {
-  switch (resource) {
-    case FilterResource::kSessions:
-      return kSessionFields;
-    case FilterResource::kTasks:
-      return kTaskFields;
-    case FilterResource::kErrors:
-      return kErrorFields;
-  }
-  return {};
-}
+// By FilterResource.
+constexpr absl::Span<const Column> kColumns[] = {kSessionFields, kTaskFields, kErrorFields};
+static_assert(std::size(kColumns) == static_cast<std::size_t>(FilterResource::kErrors) + 1);
 
-absl::string_view AliasOf(FilterResource resource) {
-  return resource == FilterResource::kSessions ? "s"
-         : resource == FilterResource::kTasks  ? "t"
-                                               : "x";
-}
+// By Comparator; `:` is asked in other ways.
+constexpr absl::string_view kOperators[] = {"=", "<>", "<", "<=", ">", ">=", ""};
+static_assert(std::size(kOperators) == static_cast<std::size_t>(Comparator::kPresent) + 1);
 
-absl::string_view OperatorOf(Comparator comparator) {
-  switch (comparator) {
-    case Comparator::kEqual:
-      return "=";
-    case Comparator::kNotEqual:
-      return "<>";
-    case Comparator::kLess:
-      return "<";
-    case Comparator::kLessOrEqual:
-      return "<=";
-    case Comparator::kGreater:
-      return ">";
-    case Comparator::kGreaterOrEqual:
-      return ">=";
-    case Comparator::kPresent:
-      break;
-  }
-  return "";
+absl::string_view OperatorOf(const Restriction& restriction) {
+  return kOperators[static_cast<std::size_t>(restriction.comparator)];
 }
 
 Value JsonValue(const FilterValue& value) {
@@ -139,7 +114,7 @@ std::string JsonEntry(const std::string& key, const FilterValue& value) {
 
 class FilterCompiler {
  public:
-  FilterCompiler(FilterResource resource, int partition_count, Parameters* parameters)
+  FilterCompiler(FilterResource resource, int partition_count, TextParams* parameters)
       : resource_(resource), partition_count_(partition_count), parameters_(*parameters) {}
 
   std::string Compile(const Filter& filter) {
@@ -164,7 +139,7 @@ class FilterCompiler {
   }
 
   std::string Compile(const Restriction& restriction) {
-    const absl::Span<const Column> columns = ColumnsOf(resource_);
+    const absl::Span<const Column> columns = kColumns[static_cast<std::size_t>(resource_)];
     const auto column = std::find_if(columns.begin(), columns.end(), [&](const Column& row) {
       return row.field == restriction.field;
     });
@@ -194,14 +169,14 @@ class FilterCompiler {
 
   static std::string Compared(absl::string_view column, const Restriction& restriction,
                               absl::string_view value) {
-    return absl::StrCat(column, " ", OperatorOf(restriction.comparator), " ", value);
+    return absl::StrCat(column, " ", OperatorOf(restriction), " ", value);
   }
 
   std::string SessionId(absl::string_view column, const Restriction& restriction) {
     const std::string& id = std::get<std::string>(restriction.value);
     const std::string compared = Compared(column, restriction, parameters_.Text(id));
     if (restriction.comparator != Comparator::kEqual) return compared;
-    return absl::StrCat(AliasOf(resource_), ".partition = ",
+    return absl::StrCat(column.substr(0, column.find('.')), ".partition = ",
                         parameters_.SmallInteger(PartitionOf(id, partition_count_)), " AND ",
                         compared);
   }
@@ -247,7 +222,7 @@ class FilterCompiler {
   // neither.
   std::string OrderedEntry(absl::string_view column, const Restriction& restriction) {
     const std::string key = parameters_.Text(restriction.key);
-    const absl::string_view op = OperatorOf(restriction.comparator);
+    const absl::string_view op = OperatorOf(restriction);
     if (const auto* text = std::get_if<std::string>(&restriction.value)) {
       return absl::StrCat("COALESCE(jsonb_typeof(", column, " -> ", key, ") = 'string' AND (",
                           column, " ->> ", key, ") COLLATE \"C\" ", op, " ",
@@ -262,13 +237,13 @@ class FilterCompiler {
 
   const FilterResource resource_;
   const int partition_count_;
-  Parameters& parameters_;
+  TextParams& parameters_;
 };
 
 }  // namespace
 
 std::string FilterSql(const Filter& filter, FilterResource resource, int partition_count,
-                      Parameters* parameters) {
+                      TextParams* parameters) {
   return FilterCompiler(resource, partition_count, parameters).Compile(filter);
 }
 

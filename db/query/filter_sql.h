@@ -4,7 +4,7 @@
 #include <string>
 
 #include "absl/strings/string_view.h"
-#include "db/query/sql_parameters.h"
+#include "db/query/text_params.h"
 #include "state_machine/filter.h"
 
 namespace sessiond::db {
@@ -20,6 +20,6 @@ static_assert(v1::Session::CREATING == 1 && v1::Session::STOPPED == 4 && v1::Ses
 // A condition that is never NULL, so that NOT means what it says. `filter` was parsed for
 // `resource`; its table is called `s` (sessions), `t` (session_tasks) or `x` (session_errors).
 std::string FilterSql(const Filter& filter, FilterResource resource, int partition_count,
-                      Parameters* parameters);
+                      TextParams* parameters);
 
 }  // namespace sessiond::db

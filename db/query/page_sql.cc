@@ -37,7 +37,7 @@ std::string OrderBy(const Keys& keys, bool descending) {
 
 // A key's value as a placeholder. Nothing if it is not a value of its type.
 std::optional<std::string> KeySql(const PageKey& key, const std::string& value,
-                                  Parameters* parameters) {
+                                  TextParams* parameters) {
   if (key.type == "text") return parameters->Text(value);
   int64_t number = 0;
   if (!absl::SimpleAtoi(value, &number)) return std::nullopt;
@@ -49,7 +49,7 @@ std::optional<std::string> KeySql(const PageKey& key, const std::string& value,
 // do: one step into the index. INVALID_PAGE_TOKEN: a token of ours that carries no key of this
 // list, made by a daemon of another version.
 absl::StatusOr<std::string> BehindSql(const PageParts& parts, const KeyValues& after,
-                                      Parameters* parameters) {
+                                      TextParams* parameters) {
   std::vector<std::string> values;
   for (std::size_t i = 0; i < after.size() && i < parts.keys.size(); ++i) {
     if (auto value = KeySql(parts.keys[i], after[i], parameters); value.has_value())
@@ -108,9 +108,10 @@ std::string FarApartRowsSql(const PageParts& parts, absl::string_view behind,
 
 // ROWS BETWEEN … 1 PRECEDING: the bytes before a row, so that the row which crosses the limit is
 // still returned, and shows that there are more. By the keys' own names the planner sees that the
-// windows' rows are already in order.
+// window's rows are already in order. One window for both: PostgreSQL stores its rows once, and
+// lead() asks nothing of its frame.
 absl::StatusOr<Sql> PageSql(const PageParts& parts, const KeyValues& after, int page_size,
-                            Parameters parameters) {
+                            TextParams parameters) {
   assert(page_size >= 1);
   std::string behind;
   if (!after.empty()) {
@@ -128,11 +129,11 @@ absl::StatusOr<Sql> PageSql(const PageParts& parts, const KeyValues& after, int 
   std::string text = absl::StrCat(
       "SELECT * FROM (\n",  //
       "  SELECT lead(true) OVER page IS NOT NULL AS has_next", keys.selected, ",\n", parts.columns,
-      ",\n         COALESCE(sum(", parts.bytes,
-      ") OVER (page ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS bytes_before\n",
-      "  FROM (", rows, ") ", parts.alias, " ", parts.join, "\n", "  WINDOW page AS (ORDER BY ",
-      OrderBy(keys.columns, parts.descending), ")\n", ") page WHERE bytes_before < ", bytes_max,
-      " ORDER BY ", OrderBy(keys.names, parts.descending));
+      ",\n         COALESCE(sum(", parts.bytes, ") OVER page, 0) AS bytes_before\n", "  FROM (",
+      rows, ") ", parts.alias, " ", parts.join, "\n", "  WINDOW page AS (ORDER BY ",
+      OrderBy(keys.columns, parts.descending),
+      " ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)\n", ") page WHERE bytes_before < ",
+      bytes_max, " ORDER BY ", OrderBy(keys.names, parts.descending));
   return Sql{std::move(text), parameters.Take()};
 }
 
@@ -154,7 +155,7 @@ KeyValues ReadKeys(const Result& result, int row, const std::vector<PageKey>& ke
 }
 
 std::string OfSessionSql(absl::string_view alias, absl::string_view session_id, int partition_count,
-                         Parameters* parameters) {
+                         TextParams* parameters) {
   return absl::StrCat(
       alias, ".partition = ", parameters->SmallInteger(PartitionOf(session_id, partition_count)),
       " AND ", alias, ".session_id = ", parameters->Text(session_id));
@@ -168,7 +169,7 @@ std::string SessionOfSql(absl::string_view alias) {
 }
 
 std::string InScopeSql(absl::string_view namespace_name, const Scope& scope,
-                       Parameters* parameters) {
+                       TextParams* parameters) {
   std::string sql = "true";
   if (namespace_name != "-") {
     if (!scope.HasNamespace(namespace_name)) return "false";

@@ -29,7 +29,7 @@
 #include "db/connection/connection.h"
 #include "db/connection/sql_text.h"
 #include "db/query/question.h"
-#include "db/query/sql_parameters.h"
+#include "db/query/text_params.h"
 #include "state_machine/limits.h"
 #include "state_machine/scope.h"
 
@@ -74,7 +74,7 @@ struct PageParts {
 // One page, from the beginning or after the row with these values: has_next, the keys, `columns`.
 // INVALID_PAGE_TOKEN: these are not values of the keys. REQUIRES: 1 <= page_size.
 absl::StatusOr<Sql> PageSql(const PageParts& parts, const KeyValues& after, int page_size,
-                            Parameters parameters);
+                            TextParams parameters);
 
 // REQUIRES: the result of PageSql with these keys.
 KeyValues ReadKeys(const Result& result, int row, const std::vector<PageKey>& keys);
@@ -87,7 +87,7 @@ using ListQuestion = absl::StatusOr<Question<Page<Message>>>;
 // `read` is of db/rows.
 template <class Message>
 ListQuestion<Message> PageQuestion(const PageParts& parts, const KeyValues& after, int page_size,
-                                   Parameters parameters,
+                                   TextParams parameters,
                                    void (*read)(const Result& result, int row, int first_column,
                                                 Message* message)) {
   auto sql = PageSql(parts, after, page_size, std::move(parameters));
@@ -118,7 +118,7 @@ ListQuestion<Message> PageQuestion(const PageParts& parts, const KeyValues& afte
 
 // The condition that rows of `alias` belong to this session.
 std::string OfSessionSql(absl::string_view alias, absl::string_view session_id, int partition_count,
-                         Parameters* parameters);
+                         TextParams* parameters);
 
 // The session `s` of rows of `alias`, for conditions: its namespace, owner and state. LIMIT makes
 // it a look-up for each row, so that the order's index is scanned, and all sessions are never
@@ -127,7 +127,7 @@ std::string SessionOfSql(absl::string_view alias);
 
 // The condition that a session `s` is in scope and in this namespace; `-`: in any.
 std::string InScopeSql(absl::string_view namespace_name, const Scope& scope,
-                       Parameters* parameters);
+                       TextParams* parameters);
 
 // A count as the API returns it: beyond int32 its maximum.
 inline int32_t Saturated(int64_t count) {

@@ -22,14 +22,11 @@ constexpr absl::Duration kRollBackTime = absl::Seconds(1);
 // SQLSTATE query_canceled: statement_timeout.
 constexpr absl::string_view kQueryCanceled = "57014";
 
+constexpr absl::string_view kElsewhere = "Retry at another one.";
+
 absl::Status DeadlineExceeded() {
   return absl::DeadlineExceededError(
       "The query took longer than the call's deadline: narrow its filter, or allow more time");
-}
-
-absl::Status Draining() {
-  return Refusal(v1::DRAINING, "This daemon is going down: ask another one")
-      .RetryAfter(absl::Seconds(1));
 }
 
 // `why`: the reason for no connection; with the time of the next attempt to connect.
@@ -86,8 +83,7 @@ class QueryPool::Worker {
     Results results = Attempt(entry);
     // The connection had died, perhaps long ago: repeating a read does no harm, and on a new
     // connection it may succeed.
-    if (absl::IsUnavailable(results.status()) && tripped_ &&
-        SteadyTime::Now() < entry.deadline.time) {
+    if (absl::IsUnavailable(results.status()) && sent_ && SteadyTime::Now() < entry.deadline.time) {
       results = Attempt(entry);
     }
     return results;
@@ -95,23 +91,23 @@ class QueryPool::Worker {
 
  private:
   Results Attempt(const Entry& entry) {
-    tripped_ = false;
+    sent_ = false;
     // While the database is unreachable, callers are refused at once between attempts to connect.
     if (absl::Status connected = link_.Connect(entry.deadline.time); !connected.ok())
       return Unavailable(connected, link_.next_attempt());
-    tripped_ = true;
+    sent_ = true;
     const int64_t left_ms =
         std::max<int64_t>(1, absl::ToInt64Milliseconds(entry.deadline.time - SteadyTime::Now()));
     if (writes_) link_->QueueSql("BEGIN");
     link_->QueueSql("SELECT set_config('statement_timeout', $1, true)", {{absl::StrCat(left_ms)}});
-    for (const Sql& sql : entry.trip) link_->QueueSql(sql.text, sql.params);
+    for (const Sql& sql : entry.statements) link_->QueueSql(sql.text, sql.params);
     if (writes_) link_->QueueSql(kConfirm);
     if (writes_) link_->QueueSql("COMMIT");
-    Results results = link_.Trip(entry.deadline.time + kStopGrace);
+    Results results = link_.RoundTrip(entry.deadline.time + kStopGrace);
     if (results.ok() && writes_ && !IsCommitted(results->back())) results = CommitInDoubt();
     if (results.ok()) {
       const auto first = results->begin() + (writes_ ? 2 : 1);
-      const auto size = static_cast<std::ptrdiff_t>(entry.trip.size());
+      const auto size = static_cast<std::ptrdiff_t>(entry.statements.size());
       results->erase(first + size, results->end());
       results->erase(results->begin(), first);
       return results;
@@ -130,13 +126,13 @@ class QueryPool::Worker {
   void RollBack() {
     if (!writes_ || !link_.connected()) return;
     link_->QueueSql("ROLLBACK");
-    if (!link_.Trip(SteadyTime::Now() + kRollBackTime).ok()) link_.Close();
+    if (!link_.RoundTrip(SteadyTime::Now() + kRollBackTime).ok()) link_.Close();
   }
 
   const bool writes_;
   Link link_;
   // Whether the last attempt sent its statements.
-  bool tripped_ = false;
+  bool sent_ = false;
 };
 
 QueryPool::QueryPool(QueryPoolOptions options) : options_(std::move(options)) {
@@ -150,20 +146,18 @@ QueryPool::QueryPool(QueryPoolOptions options) : options_(std::move(options)) {
 
 QueryPool::~QueryPool() { Shutdown(); }
 
-void QueryPool::Run(std::vector<Sql> trip, Deadline deadline, Done done) {
+void QueryPool::Run(std::vector<Sql> statements, Deadline deadline, Done done) {
   auto entry = std::make_unique<Entry>();
-  entry->trip = std::move(trip);
+  entry->statements = std::move(statements);
   entry->deadline = deadline;
-  entry->deadline.time = std::min(deadline.time, SteadyTime::Now() + options_.trip_time_max);
+  entry->deadline.time = std::min(deadline.time, SteadyTime::Now() + options_.round_trip_time_max);
   absl::Status refused;
   {
     absl::MutexLock lock(&mutex_);
     if (draining_) {
-      refused = Draining();
+      refused = Draining(kElsewhere);
     } else if (waiting_.size() >= static_cast<std::size_t>(options_.waiting_max)) {
-      refused = Refusal(v1::OVERLOADED,
-                        "More lists and counts are waiting than the daemon takes on: try again")
-                    .RetryAfter(absl::Milliseconds(500));
+      refused = Overloaded("lists and counts");
     } else {
       entry->done = std::move(done);
       waiting_.push_back(std::move(entry));
@@ -191,7 +185,7 @@ void QueryPool::Shutdown() {
     draining_ = true;
     left.swap(waiting_);
   }
-  for (const auto& entry : left) entry->done(Draining());
+  for (const auto& entry : left) entry->done(Draining(kElsewhere));
   for (std::thread& thread : threads_) {
     if (thread.joinable()) thread.join();
   }

@@ -37,7 +37,7 @@ struct QueryPoolOptions {
   // the disk, a few seconds. More would only wait until they expire.
   int waiting_max = 1024;
   // The longest that a round trip may take, whatever its caller allows.
-  absl::Duration trip_time_max = absl::Seconds(30);
+  absl::Duration round_trip_time_max = absl::Seconds(30);
   // False for statements that change what is not part of a session. A round trip whose connection
   // was lost is repeated: its statements must be idempotent.
   bool read_only = true;
@@ -57,14 +57,14 @@ class QueryPool {
   // Shuts down.
   ~QueryPool();
 
-  // Runs the statements of `trip`, which only read unless `read_only` is false, in one transaction
-  // and passes their results to `done`, on a thread of the pool; on the caller's thread if they are
-  // refused at once. `done` is called exactly once, with
+  // Runs the statements of `statements`, which only read unless `read_only` is false, in one
+  // transaction and passes their results to `done`, on a thread of the pool; on the caller's thread
+  // if they are refused at once. `done` is called exactly once, with
   //   RESOURCE_EXHAUSTED / OVERLOADED: too many wait · DEADLINE_EXCEEDED: `deadline` passed,
   //   waiting or running · CANCELLED: the caller left while it waited · UNAVAILABLE /
   //   DATABASE_UNAVAILABLE: not reachable, or lost twice · UNAVAILABLE / DRAINING: shut down · what
   //   SqlError makes of an error.
-  void Run(std::vector<Sql> trip, Deadline deadline, Done done);
+  void Run(std::vector<Sql> statements, Deadline deadline, Done done);
 
   // co_await pool.Ask(question, deadline) → its answer, on a thread of the pool, or Run's error.
   template <class Answered>
@@ -78,7 +78,7 @@ class QueryPool {
 
  private:
   struct Entry {
-    std::vector<Sql> trip;
+    std::vector<Sql> statements;
     Deadline deadline;
     Done done;
   };

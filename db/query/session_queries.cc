@@ -4,18 +4,18 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "db/query/artifact_queries.h"
 #include "db/query/error_queries.h"
 #include "db/query/filter_sql.h"
-#include "db/rows/event_rows.h"
-#include "db/rows/session_rows.h"
+#include "db/query/list_queries.h"
+#include "db/rows/resource_rows.h"
+#include "db/sql/statements.h"
 #include "state_machine/session_id.h"
 
 namespace sessiond::db {
 namespace {
 
 std::string Where(const SessionSelection& selection, const Filter& filter, int partition_count,
-                  Parameters* parameters) {
+                  TextParams* parameters) {
   return absl::StrCat(InScopeSql(selection.namespace_name, selection.scope, parameters), " AND ",
                       FilterSql(filter, FilterResource::kSessions, partition_count, parameters));
 }
@@ -70,7 +70,7 @@ PageParts Parts(const Order& order) {
 }
 
 // An owner's sessions lie far apart: each next to those created at the same time.
-PageParts::FarApart OfOwner(absl::string_view owner_id, Parameters* parameters) {
+PageParts::FarApart OfOwner(absl::string_view owner_id, TextParams* parameters) {
   return {.column = "s.owner_id", .value = parameters->Text(owner_id)};
 }
 
@@ -104,7 +104,7 @@ v1::CountSessionsResponse ReadCounts(absl::Span<const Result> results) {
   return response;
 }
 
-PageParts EventParts(absl::string_view session_id, int partition_count, Parameters* parameters) {
+PageParts EventParts(absl::string_view session_id, int partition_count, TextParams* parameters) {
   return {.alias = "e",
           .from = "session_events e",
           .where = OfSessionSql("e", session_id, partition_count, parameters),
@@ -123,7 +123,7 @@ void Append(Question<Answered>& more, std::vector<Sql>* statements) {
 
 ListQuestion<v1::Session> ListPage(const SessionSelection& selection, int partition_count,
                                    const KeyValues& after, int page_size, std::size_t bytes_max) {
-  Parameters parameters;
+  TextParams parameters;
   PageParts parts = Parts(selection.order);
   parts.bytes_max = bytes_max;
   Filter filter = selection.filter;
@@ -141,7 +141,7 @@ ListQuestion<v1::Session> ListPage(const SessionSelection& selection, int partit
 
 Question<Page<v1::Session>> RecoverableSessions(absl::string_view namespace_name,
                                                 absl::string_view owner_id, const Scope& scope) {
-  Parameters parameters;
+  TextParams parameters;
   PageParts parts = Parts({.field = OrderField::kCreateTime, .descending = true});
   parts.far_apart = OfOwner(owner_id, &parameters);
   parts.where =
@@ -173,7 +173,7 @@ Question<Aggregate> FullSession(absl::string_view session_id, int partition_coun
 }
 
 Question<ImportedSession> FindImported(absl::string_view session_id, int partition_count) {
-  Parameters parameters;
+  TextParams parameters;
   PageParts parts = EventParts(session_id, partition_count, &parameters);
   absl::StrAppend(&parts.where,
                   " AND e.type = ", parameters.SmallInteger(v1::SessionEvent::IMPORTED));
@@ -194,7 +194,7 @@ Question<ImportedSession> FindImported(absl::string_view session_id, int partiti
 Question<v1::CountSessionsResponse> SessionCounts(const SessionSelection& selection,
                                                   int partition_count,
                                                   v1::CountSessionsRequest::GroupBy group_by) {
-  Parameters parameters;
+  TextParams parameters;
   // A list of states, which sessions_by_state answers: if most sessions are deleted, they are never
   // read.
   const absl::string_view states = selection.include_deleted ? "1, 2, 3, 4, 5" : "1, 2, 3, 4";
@@ -212,7 +212,7 @@ Question<v1::CountSessionsResponse> SessionCounts(const SessionSelection& select
 
 ListQuestion<v1::SessionEvent> ListPage(const EventSelection& selection, int partition_count,
                                         const KeyValues& after, int page_size) {
-  Parameters parameters;
+  TextParams parameters;
   const PageParts parts = EventParts(selection.session_id, partition_count, &parameters);
   return PageQuestion(parts, after, page_size, std::move(parameters), ReadEvent);
 }

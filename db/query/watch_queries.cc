@@ -7,10 +7,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "db/query/page_sql.h"
-#include "db/query/sql_parameters.h"
-#include "db/rows/event_rows.h"
-#include "db/rows/message_rows.h"
-#include "db/rows/session_rows.h"
+#include "db/query/text_params.h"
+#include "db/rows/resource_rows.h"
 #include "state_machine/session_id.h"
 #include "state_machine/struct_json.h"
 #include "state_machine/timestamps.h"
@@ -57,7 +55,7 @@ class ArrayParams {
     (columns_[column++].push_back(absl::StrCat(values)), ...);
   }
   bool empty() const { return columns_.front().empty(); }
-  std::vector<std::optional<std::string>> Params() const {
+  std::vector<std::optional<std::string>> Built() const {
     std::vector<std::optional<std::string>> params;
     for (const auto& column : columns_) params.push_back(ArrayText(column));
     return params;
@@ -199,13 +197,13 @@ Question<bool> FindRestOf(StoredEvents* stored, Rewinding rewinding,
   Question<bool> question{
       .read = [stored](absl::Span<const Result> results) { return ReadRest(results, stored); }};
   if (moved.empty() && gone.empty() && appended.empty()) return question;
-  std::vector<std::optional<std::string>> moved_params = moved.Params();
+  std::vector<std::optional<std::string>> moved_params = moved.Built();
   moved_params.emplace_back(rewinding == Rewinding::kAll ? "true" : "false");
-  std::vector<std::optional<std::string>> message_params = appended.Params();
+  std::vector<std::optional<std::string>> message_params = appended.Built();
   message_params.push_back(absl::StrCat(message_bytes_max));
   question.statements = {{kReadPartitionStates.sql, {}},
                          {kFindLaterEvents.sql, std::move(moved_params)},
-                         {kFindEndedSessions.sql, gone.Params()},
+                         {kFindEndedSessions.sql, gone.Built()},
                          {kFindAppendedMessages.sql, std::move(message_params)}};
   return question;
 }
@@ -215,7 +213,7 @@ Question<std::vector<v1::Session>> FindNamedSessions(absl::Span<const std::strin
   std::vector<std::string> partitions;
   for (const std::string& id : session_ids)
     partitions.push_back(absl::StrCat(PartitionOf(id, partition_count)));
-  Parameters parameters;  // The statement's own come first.
+  TextParams parameters;  // The statement's own come first.
   parameters.Add(ArrayText(partitions), "smallint[]");
   parameters.Add(ArrayText({session_ids.begin(), session_ids.end()}), "text[]");
   std::string text =

@@ -32,18 +32,19 @@ struct PresentedSession {
 };
 
 // No position of the session's partition is known.
-inline constexpr int64_t kNowhere = -1;
+inline constexpr int64_t kNoPosition = -1;
 
-struct KeptSession {
+struct CachedSession {
   // Null: there is no session.
   std::shared_ptr<const PresentedSession> session;
   // Its partition's: the session was read, or found unchanged, at this position or later.
-  int64_t position = kNowhere;
+  int64_t position = kNoPosition;
 };
 
-// Any thread. A connection relies only on what was read since it was opened: it still leads to the
-// same server as then. What was read before may be from another database, or from a newer state of
-// the same one, since a lost connection is not noticed at once.
+// Any thread. A connection relies only on what was read by connections that were not opened before
+// it: it still leads to the same server as then. What an older one reads, or has read, may be from
+// another database, or from a newer state of the same one, since neither a lost connection nor a
+// failover is noticed at once.
 class ReadCache {
  public:
   // `bytes_max`: of all cached sessions.
@@ -51,22 +52,22 @@ class ReadCache {
 
   // A connection was opened. Returns the number of openings.
   int Opened();
-  int openings() const;
 
   // Whether all of them are cached, however old, and in scope. What is hidden counts as never
   // existed: otherwise the way that a look-up goes would tell, by the time that it takes.
   bool Knows(const std::vector<std::string>& session_ids, const Scope& scope = {}) const;
-  // What is cached for each, if it is valid at `now`, and was read since there were `openings`.
-  std::vector<KeptSession> Recall(absl::Span<const absl::string_view> session_ids, absl::Time now,
+  // What is cached for each, if it is valid at `now`, and was read by a connection that was opened
+  // when there were `openings`, or later.
+  std::vector<CachedSession> Find(absl::Span<const absl::string_view> session_ids, absl::Time now,
                                   int openings);
-  // Caches what was found for each at `now`, when there were `openings`; erases it if nothing was
-  // found, or if it will not stay valid.
-  void Keep(absl::Span<const absl::string_view> session_ids, absl::Span<const KeptSession> found,
-            absl::Time now, int openings);
+  // Caches what was found for each at `now` by a connection that was opened when there were
+  // `openings`; erases it if nothing was found, or if it will not stay valid.
+  void Put(absl::Span<const absl::string_view> session_ids, absl::Span<const CachedSession> found,
+           absl::Time now, int openings);
 
  private:
   struct Entry {
-    KeptSession kept;
+    CachedSession cached;
     int openings;
   };
 

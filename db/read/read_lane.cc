@@ -10,9 +10,11 @@
 #include "db/connection/connection.h"
 #include "db/connection/link.h"
 #include "db/connection/sql_error.h"
-#include "db/rows/session_rows.h"
+#include "db/rows/resource_rows.h"
 #include "db/rows/set_params.h"
 #include "db/sql/statements.h"
+#include "state_machine/preconditions.h"
+#include "state_machine/present.h"
 #include "state_machine/refusal.h"
 
 namespace sessiond::db {
@@ -27,8 +29,8 @@ constexpr std::size_t kManyMin = 16;
 
 // How many overflow readers there are, and how many lookups each takes at once: large groups save
 // CPU, small ones let the disk serve more reads in parallel.
-constexpr int kThreadsBeside = 4;
-constexpr std::size_t kGroupBesideMax = 64;
+constexpr int kOverflowReaders = 4;
+constexpr std::size_t kOverflowGroupMax = 64;
 
 LinkOptions LinkOf(const LaneSettings& settings) {
   LinkOptions options{.connection = LaneConnection(settings, "sessiond reads"),
@@ -38,15 +40,15 @@ LinkOptions LinkOf(const LaneSettings& settings) {
   return options;
 }
 
-LaneInboxOptions InboxOfReads(LaneInboxOptions inbox) {
+LaneInboxOptions ReadsInbox(LaneInboxOptions inbox) {
   inbox.items = "reads";
   inbox.elsewhere = "Retry at another one.";
   inbox.sheds = true;
   return inbox;
 }
 
-LaneInboxOptions InboxBeside(LaneInboxOptions inbox) {
-  inbox.group_items_max = kGroupBesideMax;
+LaneInboxOptions OverflowInbox(LaneInboxOptions inbox) {
+  inbox.group_items_max = kOverflowGroupMax;
   inbox.sheds = false;  // Several threads take from it.
   return inbox;
 }
@@ -71,6 +73,25 @@ std::vector<int16_t> PartitionsOf(const std::vector<SessionKey>& keys) {
   std::set<int16_t> partitions;
   for (const SessionKey& key : keys) partitions.insert(key.partition);
   return {partitions.begin(), partitions.end()};
+}
+
+// By partition. Nothing if they were not asked for, as in small groups.
+absl::flat_hash_map<int16_t, int64_t> PositionsOf(absl::Span<const Result> results) {
+  absl::flat_hash_map<int16_t, int64_t> positions;
+  if (results.size() < 2) return positions;
+  const Result& rows = results.front();
+  for (int row = 0; row < rows.rows(); ++row) positions[rows.Int2(row, 0)] = rows.Int8(row, 1);
+  return positions;
+}
+
+// Gives each lookup what was found for its ids, one lookup's after the other's.
+void HandOut(std::vector<FoundSession> found, const std::vector<Lookup*>& group) {
+  auto next = std::make_move_iterator(found.begin());
+  for (Lookup* lookup : group) {
+    const auto begin = next;
+    next += static_cast<std::ptrdiff_t>(lookup->ids.size());
+    lookup->found.emplace(begin, next);
+  }
 }
 
 }  // namespace
@@ -101,7 +122,7 @@ class ReadLane::Reader {
       : settings_(lane.settings_),
         catalog_(lane.catalog_),
         clock_(lane.clock_),
-        memory_(lane.memory_),
+        cache_(lane.cache_),
         link_(LinkOf(lane.settings_)) {}
 
   // Does nothing if already connected.
@@ -115,21 +136,31 @@ class ReadLane::Reader {
   // Of the keys those whose sessions may be loaded: they are in the scope of who asked for them.
   absl::StatusOr<std::vector<SessionKey>> FindInScope(std::vector<SessionKey> keys,
                                                       absl::Span<const Scope* const> scopes);
+  // Of the keys of askers with a scope those whose sessions are not cached, or out of it: what is
+  // hidden goes the same way as what is not there.
+  std::vector<SessionKey> NotCachedInScope(const std::vector<SessionKey>& keys,
+                                           absl::Span<const Scope* const> scopes);
   // For each key, by its `ix`, the session that is there.
   absl::Status FindSessions(std::vector<SessionKey> keys, std::vector<FoundSession>* found);
+  // The sessions that are not as they are cached; of many keys their partitions' positions first.
+  // `cached`: for each key.
+  absl::StatusOr<std::vector<Result>> AskForChanges(const std::vector<SessionKey>& keys,
+                                                    absl::Span<const CachedSession> cached);
+  // Replaces those that have changed.
+  void TakeChanges(const Result& rows, std::vector<CachedSession>* sessions) const;
   PresentedSession Presented(v1::Session session) const;
   // For each key, by its `ix`, whose session was not found.
   absl::Status FindTombstones(const std::vector<SessionKey>& keys,
                               std::vector<FoundSession>* found);
   // The connection, for the statements of a round trip: they end when nobody waits for the group
   // any more.
-  Connection& NewTrip();
-  absl::StatusOr<std::vector<Result>> Trip();
+  Connection& BeginRoundTrip();
+  absl::StatusOr<std::vector<Result>> RoundTrip();
 
   const LaneSettings& settings_;
   const WorkflowCatalog& catalog_;
   const DatabaseClock& clock_;
-  ReadCache& memory_;
+  ReadCache& cache_;
   Link link_;
   // The cache's count of openings when it was opened.
   int openings_ = 0;
@@ -137,16 +168,17 @@ class ReadLane::Reader {
   SteadyTime last_deadline_;
 };
 
-ReadLane::ReadLane(LaneSettings settings, LaneInboxOptions inbox, std::size_t kept_bytes_max,
+ReadLane::ReadLane(LaneSettings settings, LaneInboxOptions inbox, std::size_t cache_bytes_max,
                    const WorkflowCatalog& catalog, const DatabaseClock& clock)
     : settings_(std::move(settings)),
       catalog_(catalog),
       clock_(clock),
-      inbox_(InboxOfReads(inbox)),
-      beside_(InboxBeside(InboxOfReads(inbox))),
-      memory_(kept_bytes_max),
+      inbox_(ReadsInbox(inbox)),
+      overflow_(OverflowInbox(ReadsInbox(inbox))),
+      cache_(cache_bytes_max),
       thread_([this] { Read(); }) {
-  for (int i = 0; i < kThreadsBeside; ++i) threads_beside_.emplace_back([this] { ReadBeside(); });
+  for (int i = 0; i < kOverflowReaders; ++i)
+    overflow_threads_.emplace_back([this] { ReadOverflow(); });
 }
 
 ReadLane::~ReadLane() { Drain(); }
@@ -158,8 +190,8 @@ absl::Status ReadLane::Submit(Lookup* lookup) {
 void ReadLane::Drain() {
   inbox_.Close();
   if (thread_.joinable()) thread_.join();
-  beside_.Close();  // From now on nothing is passed on.
-  for (std::thread& thread : threads_beside_) {
+  overflow_.Close();  // From now on nothing is passed on.
+  for (std::thread& thread : overflow_threads_) {
     if (thread.joinable()) thread.join();
   }
 }
@@ -177,10 +209,10 @@ void ReadLane::Read() {
   }
 }
 
-void ReadLane::ReadBeside() {
+void ReadLane::ReadOverflow() {
   Reader reader(*this);
   std::vector<Lookup*> group;
-  while (beside_.Take(&group)) {
+  while (overflow_.Take(&group)) {
     AnswerExpired(&group, Refuse);
     if (reader.Connect().ok()) {
       reader.Serve(group);
@@ -196,8 +228,8 @@ void ReadLane::ReadBeside() {
 
 void ReadLane::PassOn(std::vector<Lookup*>* group) {
   std::erase_if(*group, [this](Lookup* lookup) {
-    if (lookup->stays || memory_.Knows(lookup->ids, lookup->scope)) return false;
-    PushOrAnswer(lookup, beside_);
+    if (lookup->stays || cache_.Knows(lookup->ids, lookup->scope)) return false;
+    PushOrAnswer(lookup, overflow_);
     return true;
   });
 }
@@ -228,17 +260,17 @@ absl::Status ReadLane::Reader::ReadGroup(const std::vector<Lookup*>& group) {
 absl::Status ReadLane::Reader::Connect() {
   const int openings = link_.openings();
   if (absl::Status connected = link_.Connect(); !connected.ok()) return connected;
-  if (link_.openings() != openings) openings_ = memory_.Opened();
+  if (link_.openings() != openings) openings_ = cache_.Opened();
   return absl::OkStatus();
 }
 
-Connection& ReadLane::Reader::NewTrip() {
+Connection& ReadLane::Reader::BeginRoundTrip() {
   link_.LimitStatements(last_deadline_, settings_.statement_timeout);
   return *link_;
 }
 
-absl::StatusOr<std::vector<Result>> ReadLane::Reader::Trip() {
-  return link_.Trip(SteadyTime::Now() + 2 * settings_.statement_timeout);
+absl::StatusOr<std::vector<Result>> ReadLane::Reader::RoundTrip() {
+  return link_.RoundTrip(SteadyTime::Now() + 2 * settings_.statement_timeout);
 }
 
 absl::Status ReadLane::Reader::ReadOnce(const std::vector<Lookup*>& group) {
@@ -248,8 +280,7 @@ absl::Status ReadLane::Reader::ReadOnce(const std::vector<Lookup*>& group) {
   for (const Lookup* lookup : group) {
     last_deadline_ = std::max(last_deadline_, lookup->deadline.time);
     for (std::size_t i = 0; i < lookup->ids.size(); ++i) {
-      const auto ix = static_cast<int32_t>(keys.size());
-      keys.push_back({lookup->partitions[i], lookup->ids[i], ix});
+      keys.push_back({lookup->partitions[i], lookup->ids[i], static_cast<int32_t>(keys.size())});
       scopes.push_back(&lookup->scope);
     }
   }
@@ -258,41 +289,20 @@ absl::Status ReadLane::Reader::ReadOnce(const std::vector<Lookup*>& group) {
   if (!in_scope.ok()) return in_scope.status();
   absl::Status status = FindSessions(*std::move(in_scope), &found);
   if (status.ok()) status = FindTombstones(keys, &found);
-  if (!status.ok()) return status;
-  auto next = std::make_move_iterator(found.begin());
-  for (Lookup* lookup : group) {
-    const auto begin = next;
-    next += static_cast<std::ptrdiff_t>(lookup->ids.size());
-    lookup->found.emplace(begin, next);
-  }
-  return absl::OkStatus();
+  if (status.ok()) HandOut(std::move(found), group);
+  return status;
 }
 
 absl::StatusOr<std::vector<SessionKey>> ReadLane::Reader::FindInScope(
     std::vector<SessionKey> keys, absl::Span<const Scope* const> scopes) {
-  std::vector<absl::string_view> restricted;
-  for (const SessionKey& key : keys) {
-    if (!scopes[key.ix]->everything()) restricted.push_back(key.id);
-  }
-  if (restricted.empty()) return keys;
-  // Of a cached session it is known whose it is. What is out of scope goes the same way as what is
-  // not there.
-  const std::vector<KeptSession> cached = memory_.Recall(restricted, clock_.Estimate(), openings_);
-  std::vector<bool> visible(keys.size(), true);
-  std::vector<SessionKey> unknown;
-  std::size_t next = 0;
-  for (const SessionKey& key : keys) {
-    if (scopes[key.ix]->everything()) continue;
-    const auto& session = cached[next++].session;
-    if (session != nullptr && scopes[key.ix]->Has(session->namespace_name, session->owner_id))
-      continue;
-    visible[key.ix] = false;
-    unknown.push_back(key);
-  }
+  const std::vector<SessionKey> unknown = NotCachedInScope(keys, scopes);
   if (unknown.empty()) return keys;
-  NewTrip().Queue(kFindSessionScopes, SetParams(PartitionsOf(unknown), unknown, WriteSessionKey));
-  const auto results = Trip();
+  BeginRoundTrip().Queue(kFindSessionScopes,
+                         SetParams(PartitionsOf(unknown), unknown, WriteSessionKey));
+  const auto results = RoundTrip();
   if (!results.ok()) return results.status();
+  std::vector<bool> visible(scopes.size(), true);
+  for (const SessionKey& key : unknown) visible[key.ix] = false;
   const Result& rows = results->front();
   for (int row = 0; row < rows.rows(); ++row) {
     const int32_t ix = rows.Int4(row, 0);
@@ -302,10 +312,28 @@ absl::StatusOr<std::vector<SessionKey>> ReadLane::Reader::FindInScope(
   return keys;
 }
 
+std::vector<SessionKey> ReadLane::Reader::NotCachedInScope(const std::vector<SessionKey>& keys,
+                                                           absl::Span<const Scope* const> scopes) {
+  std::vector<SessionKey> restricted;
+  std::vector<absl::string_view> ids;
+  for (const SessionKey& key : keys) {
+    if (scopes[key.ix]->everything()) continue;
+    restricted.push_back(key);
+    ids.push_back(key.id);
+  }
+  if (restricted.empty()) return restricted;
+  const std::vector<CachedSession> cached = cache_.Find(ids, clock_.Estimate(), openings_);
+  auto next = cached.begin();
+  std::erase_if(restricted, [&](const SessionKey& key) {
+    const auto& session = next++->session;
+    return session != nullptr && scopes[key.ix]->Has(session->namespace_name, session->owner_id);
+  });
+  return restricted;
+}
+
 absl::Status ReadLane::Reader::FindSessions(std::vector<SessionKey> keys,
                                             std::vector<FoundSession>* found) {
   if (keys.empty()) return absl::OkStatus();
-  const absl::Time now = clock_.Estimate();
   // Here an `ix` is a place in `keys`.
   std::vector<int32_t> places;
   std::vector<absl::string_view> ids;
@@ -313,54 +341,55 @@ absl::Status ReadLane::Reader::FindSessions(std::vector<SessionKey> keys,
     places.push_back(std::exchange(key.ix, static_cast<int32_t>(places.size())));
     ids.push_back(key.id);
   }
-  const int openings = memory_.openings();
-  std::vector<KeptSession> sessions = memory_.Recall(ids, now, openings_);
-  std::vector<int64_t> known_at;
+  const absl::Time now = clock_.Estimate();
+  std::vector<CachedSession> sessions = cache_.Find(ids, now, openings_);
   for (SessionKey& key : keys) {
-    const KeptSession& kept = sessions[key.ix];
-    if (kept.session != nullptr) key.sequence = kept.session->sequence;
-    known_at.push_back(kept.position);
+    if (const auto& session = sessions[key.ix].session; session != nullptr)
+      key.sequence = session->sequence;
   }
-
-  const std::vector<int16_t> partitions = PartitionsOf(keys);
-  Params find = SetParams(partitions, keys, WriteSessionKey);
-  const bool many = keys.size() >= kManyMin;
-  Connection& trip = NewTrip();
-  if (many) {
-    // Before the sessions: what is found is as of these positions, or newer.
-    Params ask;
-    ask.AddInt2Array(partitions);
-    trip.Queue(kReadPositions, std::move(ask));
-    find.AddInt8Array(known_at);
-    trip.Queue(kFindMovedSessions, std::move(find));
-  } else {
-    trip.Queue(kFindChangedSessions, std::move(find));
-  }
-  const auto results = Trip();
+  const auto results = AskForChanges(keys, sessions);
   if (!results.ok()) return results.status();
+  TakeChanges(results->back(), &sessions);
+  const auto positions = PositionsOf(*results);
+  for (const SessionKey& key : keys) {
+    const auto position = positions.find(key.partition);
+    sessions[key.ix].position = position == positions.end() ? kNoPosition : position->second;
+  }
+  cache_.Put(ids, sessions, now, openings_);
+  for (std::size_t i = 0; i < places.size(); ++i)
+    (*found)[places[i]].session = std::move(sessions[i].session);
+  return absl::OkStatus();
+}
 
-  const Result& rows = results->back();
+absl::StatusOr<std::vector<Result>> ReadLane::Reader::AskForChanges(
+    const std::vector<SessionKey>& keys, absl::Span<const CachedSession> cached) {
+  const std::vector<int16_t> partitions = PartitionsOf(keys);
+  BinaryParams find = SetParams(partitions, keys, WriteSessionKey);
+  Connection& connection = BeginRoundTrip();
+  if (keys.size() < kManyMin) {
+    connection.Queue(kFindChangedSessions, std::move(find));
+    return RoundTrip();
+  }
+  // Before the sessions: what is found is as of these positions, or newer.
+  BinaryParams ask;
+  ask.AddInt2Array(partitions);
+  connection.Queue(kReadPositions, std::move(ask));
+  std::vector<int64_t> known_at;
+  for (const CachedSession& each : cached) known_at.push_back(each.position);
+  find.AddInt8Array(known_at);
+  connection.Queue(kFindMovedSessions, std::move(find));
+  return RoundTrip();
+}
+
+void ReadLane::Reader::TakeChanges(const Result& rows, std::vector<CachedSession>* sessions) const {
   for (int row = 0; row < rows.rows(); ++row) {
-    std::shared_ptr<const PresentedSession>& session = sessions[rows.Int4(row, 0)].session;
+    std::shared_ptr<const PresentedSession>& session = (*sessions)[rows.Int4(row, 0)].session;
     session = nullptr;
     if (rows.IsNull(row, 1)) continue;
     v1::Session read;
     ReadSession(rows, row, 1, &read);
     session = std::make_shared<const PresentedSession>(Presented(std::move(read)));
   }
-  absl::flat_hash_map<int16_t, int64_t> positions;
-  if (many) {
-    const Result& stand = results->front();
-    for (int row = 0; row < stand.rows(); ++row) positions[stand.Int2(row, 0)] = stand.Int8(row, 1);
-  }
-  for (const SessionKey& key : keys) {
-    const auto position = positions.find(key.partition);
-    sessions[key.ix].position = position == positions.end() ? kNowhere : position->second;
-  }
-  memory_.Keep(ids, sessions, now, openings);
-  for (std::size_t i = 0; i < places.size(); ++i)
-    (*found)[places[i]].session = std::move(sessions[i].session);
-  return absl::OkStatus();
 }
 
 PresentedSession ReadLane::Reader::Presented(v1::Session session) const {
@@ -383,8 +412,9 @@ absl::Status ReadLane::Reader::FindTombstones(const std::vector<SessionKey>& key
     if ((*found)[key.ix].session == nullptr) missing.push_back(key);
   }
   if (missing.empty()) return absl::OkStatus();
-  NewTrip().Queue(kFindTombstones, SetParams(PartitionsOf(missing), missing, WriteSessionKey));
-  const auto results = Trip();
+  BeginRoundTrip().Queue(kFindTombstones,
+                         SetParams(PartitionsOf(missing), missing, WriteSessionKey));
+  const auto results = RoundTrip();
   if (!results.ok()) return results.status();
   const Result& rows = (*results)[0];
   for (int row = 0; row < rows.rows(); ++row) {

@@ -63,8 +63,8 @@ struct Lookup {
 
 class ReadLane {
  public:
-  // `kept_bytes_max`: of all cached sessions. REQUIRES: `catalog` and `clock` outlive the lane.
-  ReadLane(LaneSettings settings, LaneInboxOptions inbox, std::size_t kept_bytes_max,
+  // `cache_bytes_max`: of all cached sessions. REQUIRES: `catalog` and `clock` outlive the lane.
+  ReadLane(LaneSettings settings, LaneInboxOptions inbox, std::size_t cache_bytes_max,
            const WorkflowCatalog& catalog, const DatabaseClock& clock);
   ~ReadLane();
 
@@ -76,7 +76,7 @@ class ReadLane {
   class Reader;
 
   void Read();
-  void ReadBeside();
+  void ReadOverflow();
   // Leaves in `group` what is cached.
   void PassOn(std::vector<Lookup*>* group);
 
@@ -84,11 +84,11 @@ class ReadLane {
   const WorkflowCatalog& catalog_;
   const DatabaseClock& clock_;
   LaneInbox<Lookup*> inbox_;
-  LaneInbox<Lookup*> beside_;
-  ReadCache memory_;
+  LaneInbox<Lookup*> overflow_;
+  ReadCache cache_;
 
   std::thread thread_;
-  std::vector<std::thread> threads_beside_;
+  std::vector<std::thread> overflow_threads_;
 };
 
 }  // namespace sessiond::db

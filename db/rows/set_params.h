@@ -13,9 +13,9 @@ namespace sessiond::db {
 
 // $1, by which a distributed PostgreSQL routes the statement, and $2, which `write` writes.
 template <class Row, class Write>
-Params SetParams(const std::vector<int16_t>& partitions, const std::vector<Row>& rows,
-                 Write write) {
-  Params params;
+BinaryParams SetParams(const std::vector<int16_t>& partitions, const std::vector<Row>& rows,
+                       Write write) {
+  BinaryParams params;
   params.AddInt2Array(partitions);
   params.AddRows(rows, write);
   return params;

@@ -23,7 +23,7 @@ void AddWorkflows(const Result& result, WorkflowCatalog& catalog) {
     if (!parsed.ok() || !workflow.ok()) {
       spdlog::error("workflow {} revision {} cannot be understood and is left out: {}",
                     std::string(result.Text(row, 0)), result.Int4(row, 1),
-                    workflow.status().ToString());
+                    parsed.ok() ? workflow.status().ToString() : parsed.ToString());
       continue;
     }
     catalog.Add(*std::move(workflow));
@@ -54,7 +54,7 @@ absl::Status StoreWorkflow(Connection& connection, const v1::Workflow& definitio
   std::optional<StoredWorkflow> stored;
   while (!stored.has_value()) {
     connection.QueueSql(insert.text, insert.params);
-    const auto results = connection.Trip(deadline);
+    const auto results = connection.RoundTrip(deadline);
     if (!results.ok()) return results.status();
     stored = ReadStoredWorkflow(results->front());
   }

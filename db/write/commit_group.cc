@@ -8,6 +8,8 @@
 #include "absl/strings/str_cat.h"
 #include "db/write/named_ids.h"
 #include "db/write/repeated_request.h"
+#include "state_machine/preconditions.h"
+#include "state_machine/present.h"
 #include "state_machine/refusal.h"
 #include "state_machine/timestamps.h"
 

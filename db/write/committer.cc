@@ -8,7 +8,7 @@
 #include "absl/container/flat_hash_set.h"
 #include "db/base/failpoint.h"
 #include "db/connection/sql_error.h"
-#include "db/write/link_trips.h"
+#include "db/write/postgres_round_trips.h"
 
 namespace sessiond::db {
 namespace {
@@ -34,22 +34,23 @@ SteadyTime LastDeadline(Group group) {
 }  // namespace
 
 Committer::Committer(CommitterOptions options, WorkflowCatalog& catalog, DatabaseClock& clock)
-    : Committer(options,
-                std::make_unique<LinkTrips>(options.settings, options.application_name, catalog),
-                catalog, clock) {}
+    : Committer(
+          options,
+          std::make_unique<PostgresRoundTrips>(options.settings, options.application_name, catalog),
+          catalog, clock) {}
 
-Committer::Committer(CommitterOptions options, std::unique_ptr<RoundTrips> trips,
+Committer::Committer(CommitterOptions options, std::unique_ptr<RoundTrips> round_trips,
                      WorkflowCatalog& catalog, DatabaseClock& clock)
     : options_(std::move(options)),
-      trips_(std::move(trips)),
+      round_trips_(std::move(round_trips)),
       catalog_(catalog),
       clock_(clock),
-      cache_(options_.cached_bytes_max) {}
+      cache_(options_.cache_bytes_max) {}
 
 absl::Status Committer::Connect() {
-  const int openings = trips_->openings();
-  if (auto connected = trips_->Connect(); !connected.ok()) return connected;
-  if (trips_->openings() == openings) return absl::OkStatus();
+  const int openings = round_trips_->openings();
+  if (auto connected = round_trips_->Connect(); !connected.ok()) return connected;
+  if (round_trips_->openings() == openings) return absl::OkStatus();
   // What was on the wire may or may not have been committed, and the database may be another one.
   cache_.Clear();
   clock_.Forget();
@@ -58,8 +59,8 @@ absl::Status Committer::Connect() {
 
 bool Committer::AwaitConnection(SteadyTime begun) {
   const SteadyTime too_long_ago = SteadyTime::Now() - kPatience;
-  if (begun <= too_long_ago || trips_->lost_since() <= too_long_ago) return false;
-  trips_->Pause(kReconnectPause);
+  if (begun <= too_long_ago || round_trips_->lost_since() <= too_long_ago) return false;
+  round_trips_->Pause(kReconnectPause);
   return true;
 }
 
@@ -93,29 +94,25 @@ absl::StatusOr<Decided> Committer::RunGroup(CommitGroup& group, Group submission
                                             GroupReport* report) {
   while (const std::optional<GroupLookups> lookups = group.Next()) {
     report->looked_up = true;
-    auto finds = trips_->LookUp(*lookups, LastDeadline(submissions));
+    auto finds = round_trips_->LookUp(*lookups, LastDeadline(submissions));
     if (!finds.ok()) return finds.status();
     group.Take(*std::move(finds));
   }
   const Decided decided = group.decided();
   absl::Status ended;
   if (decided == Decided::kToBeWritten) ended = Write(group, submissions);
+  // No caller may be answered that its request was done before while that commit is not yet
+  // everywhere that it must be: because of the locks, this commit waits for all before it.
   if (decided == Decided::kNothingToWrite && report->mode == CommitMode::kLocked)
-    ended = EndLocked(group);
+    ended = round_trips_->End(/*commit=*/group.AnyAccepted());
   if (!ended.ok()) return ended;
   report->committed = decided != Decided::kInVain && group.AnyAccepted();
   return decided;
 }
 
-// No caller may be answered that its request was done before while that commit is not yet
-// everywhere that it must be: because of the locks, this commit waits for all before it.
-absl::Status Committer::EndLocked(const CommitGroup& group) {
-  return trips_->End(/*commit=*/group.AnyAccepted());
-}
-
 absl::Status Committer::Write(CommitGroup& group, Group submissions) {
   Reached(Failpoint::kGroupDecided);
-  const auto written = trips_->Write(group.Rows(), LastDeadline(submissions));
+  const auto written = round_trips_->Write(group.Rows(), LastDeadline(submissions));
   if (!written.ok()) {
     if (ConnectionIsGone(written.status())) group.LeftInDoubt();
     return written.status();
@@ -129,15 +126,15 @@ absl::Status Committer::Write(CommitGroup& group, Group submissions) {
   options_.settings.primary->Acknowledged(group.positions());
   if (auto committed = group.TakeCommitted(); !committed.empty())
     options_.listener->on_committed(std::move(committed));
-  Reached(Failpoint::kGroupTold);
+  Reached(Failpoint::kGroupPublished);
   return absl::OkStatus();
 }
 
 void Committer::RollBack(const absl::Status& status) {
   // Its cache is lost with it.
-  if (ConnectionIsGone(status)) return trips_->Close();
+  if (ConnectionIsGone(status)) return round_trips_->Close();
   // The sync ended the skipping of statements, not the transaction.
-  if (!trips_->RollBack().ok()) trips_->Close();
+  if (!round_trips_->RollBack().ok()) round_trips_->Close();
 }
 
 absl::StatusOr<std::vector<Blocked>> Committer::FindBlocked(Group group) {
@@ -149,7 +146,7 @@ absl::StatusOr<std::vector<Blocked>> Committer::FindBlocked(Group group) {
     if (seen.insert(submission->command.session_id).second)
       sessions.push_back({submission->partition, submission->command.session_id, ix});
   }
-  const auto found = trips_->FindLocked(PartitionsOf(group), sessions);
+  const auto found = round_trips_->FindLocked(PartitionsOf(group), sessions);
   if (!found.ok()) {
     RollBack(found.status());
     return found.status();

@@ -12,6 +12,7 @@
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "db/base/committed.h"
+#include "db/base/lane_inbox.h"
 #include "db/base/steady_time.h"
 #include "db/connection/lane_settings.h"
 #include "db/write/commit_group.h"
@@ -40,12 +41,19 @@ struct GroupReport {
 
 struct CommitterOptions {
   LaneSettings settings;
-  std::string application_name;
+  std::string application_name = "sessiond lane";
   // For cached sessions: half a kilobyte to a few each.
-  std::size_t cached_bytes_max = 0;
+  std::size_t cache_bytes_max = 0;
+  // Called on the threads of the lane and its lock queue.
   std::function<void(const GroupReport&)> on_group = [](const GroupReport&) {};
   // Notified of what was committed; null for none. Outlives the committer.
   CommittedListener* listener = nullptr;
+};
+
+// Of a lane, and of its lock queue.
+struct LaneOptions {
+  CommitterOptions committer;
+  LaneInboxOptions inbox;
 };
 
 // One thread.
@@ -53,12 +61,12 @@ class Committer : public GroupRunner {
  public:
   // REQUIRES: `catalog` and `clock` outlive it.
   Committer(CommitterOptions options, WorkflowCatalog& catalog, DatabaseClock& clock);
-  Committer(CommitterOptions options, std::unique_ptr<RoundTrips> trips, WorkflowCatalog& catalog,
-            DatabaseClock& clock);
+  Committer(CommitterOptions options, std::unique_ptr<RoundTrips> round_trips,
+            WorkflowCatalog& catalog, DatabaseClock& clock);
 
   // Does nothing if already connected.
   absl::Status Connect();
-  void Disconnect() { trips_->Close(); }
+  void Disconnect() { round_trips_->Close(); }
 
   absl::Status Run(Group group) override;
   absl::StatusOr<std::vector<Blocked>> FindBlocked(Group group) override;
@@ -67,12 +75,11 @@ class Committer : public GroupRunner {
  private:
   absl::Status RunInModes(Group submissions, GroupReport* report);
   absl::StatusOr<Decided> RunGroup(CommitGroup& group, Group submissions, GroupReport* report);
-  absl::Status EndLocked(const CommitGroup& group);
   absl::Status Write(CommitGroup& group, Group submissions);
   void RollBack(const absl::Status& status);
 
   const CommitterOptions options_;
-  const std::unique_ptr<RoundTrips> trips_;
+  const std::unique_ptr<RoundTrips> round_trips_;
   WorkflowCatalog& catalog_;
   DatabaseClock& clock_;
   LaneCache cache_;

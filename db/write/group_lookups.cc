@@ -5,9 +5,7 @@
 #include <utility>
 
 #include "absl/strings/str_split.h"
-#include "db/rows/artifact_rows.h"
-#include "db/rows/error_rows.h"
-#include "db/rows/session_rows.h"
+#include "db/rows/resource_rows.h"
 #include "db/rows/workflow_rows.h"
 #include "db/sql/statements.h"
 
@@ -58,7 +56,7 @@ void WriteRequestKey(const GroupLookups::RequestKey& key, RowWriter& out) {
 }
 
 // The scopes' numbers, namespaces and owners: $3, $4 and $5 of load_sessions.sql.
-void AddScopes(const std::vector<const Scope*>& scopes, Params* params) {
+void AddScopes(const std::vector<const Scope*>& scopes, BinaryParams* params) {
   std::vector<int16_t> numbers;
   std::vector<std::optional<std::string>> namespaces, owners;
   for (std::size_t i = 0; i < scopes.size(); ++i) {
@@ -106,7 +104,7 @@ bool GroupLookups::empty() const {
 LookupReaders QueueLookups(const GroupLookups& lookups, WorkflowCatalog& catalog,
                            Connection& connection) {
   LookupReaders readers;
-  const auto queue = [&](const Statement& statement, Params params, ReadRow read) {
+  const auto queue = [&](const Statement& statement, BinaryParams params, ReadRow read) {
     connection.Queue(statement, std::move(params));
     readers.push_back([read = std::move(read)](const Result& result, GroupFinds* finds) {
       for (int row = 0; row < result.rows(); ++row) read(result, row, finds);
@@ -118,7 +116,7 @@ LookupReaders QueueLookups(const GroupLookups& lookups, WorkflowCatalog& catalog
   };
 
   const auto position = [&](const Statement& statement, const std::vector<int16_t>& partitions) {
-    Params params;
+    BinaryParams params;
     params.AddInt2Array(partitions);
     queue(statement, std::move(params), ReadPosition);
   };
@@ -128,7 +126,7 @@ LookupReaders QueueLookups(const GroupLookups& lookups, WorkflowCatalog& catalog
     position(kLockPartitions, lookups.partitions);
   }
   if (!lookups.sessions.empty()) {
-    Params params = SetParams(lookups.partitions, lookups.sessions, WriteSessionKey);
+    BinaryParams params = SetParams(lookups.partitions, lookups.sessions, WriteSessionKey);
     AddScopes(lookups.scopes, &params);
     queue(kLoadSessions, std::move(params), ReadLoadedSession);
   }

@@ -17,6 +17,11 @@ constexpr int kRacesMax = 5;
 
 bool RaceWasLost(const absl::Status& status) { return absl::StartsWith(SqlStateOf(status), "40"); }
 
+// Of a file, or of what is in it: it fails those who need that place, and not their neighbours.
+bool APlaceCannotBeRead(const absl::Status& status) {
+  return absl::StartsWith(SqlStateOf(status), "58");
+}
+
 bool SomebodyKeepsALock(const absl::Status& status) { return SqlStateOf(status) == "55P03"; }
 
 // It is run again even if it is unknown whether it committed: the request rows show that.
@@ -92,7 +97,9 @@ std::vector<Blocked> Settle(GroupRunner& runner, Group group) {
     status = Refusal(v1::CONFLICT,
                      "A race was lost five times in a row. Retry with the same request_id.");
   }
-  const bool one_is_to_blame = CategoryOf(ReasonOf(status)) == Category::kAdminRequired;
+  const bool one_is_to_blame =
+      APlaceCannotBeRead(status) ||
+      (CategoryOf(ReasonOf(status)) == Category::kAdminRequired && !ConnectionIsGone(status));
   if (group.size() == 1 || !one_is_to_blame) {
     if (absl::StartsWith(SqlStateOf(status), "23"))
       spdlog::error("lane: a command was refused with sqlstate {}", SqlStateOf(status));

@@ -11,27 +11,16 @@
 namespace sessiond::db {
 namespace {
 
-CommitterOptions CommitterOf(const LaneOptions& options) {
-  return {.settings = options.settings,
-          .application_name = "sessiond lane",
-          .cached_bytes_max = options.kept_bytes_max,
-          .on_group = options.on_group,
-          .listener = options.listener};
-}
-
 LaneInboxOptions InboxOf(LaneInboxOptions inbox) {
   inbox.sheds = true;
   return inbox;
 }
 
 // It caches nothing: it seldom gets the same session twice.
-LockQueueOptions LockQueueOf(const LaneOptions& options) {
-  CommitterOptions committer = CommitterOf(options);
-  committer.application_name = "sessiond lock queue";
-  committer.cached_bytes_max = 0;
-  return {.committer = std::move(committer),
-          .items_max = options.inbox.items_max,
-          .group_items_max = options.inbox.group_items_max};
+LaneOptions LockQueueOf(LaneOptions options) {
+  options.committer.application_name = "sessiond lock queue";
+  options.committer.cache_bytes_max = 0;
+  return options;
 }
 
 void Refuse(Submission* submission, absl::Status why) { submission->outcome = std::move(why); }
@@ -41,7 +30,7 @@ void Refuse(Submission* submission, absl::Status why) { submission->outcome = st
 Lane::Lane(const LaneOptions& options, WorkflowCatalog& catalog, DatabaseClock& clock)
     : inbox_(InboxOf(options.inbox)),
       lock_queue_(LockQueueOf(options), catalog, clock),
-      committer_(CommitterOf(options), catalog, clock) {
+      committer_(options.committer, catalog, clock) {
   lock_queue_.Start();
   thread_ = std::thread([this] { Run(); });
 }

@@ -10,31 +10,17 @@
 // leave the group and wait in the lock queue (lock_queue.h).
 #pragma once
 
-#include <functional>
 #include <thread>
 #include <vector>
 
 #include "absl/status/status.h"
-#include "db/base/committed.h"
 #include "db/base/lane_inbox.h"
-#include "db/connection/lane_settings.h"
 #include "db/write/committer.h"
 #include "db/write/lock_queue.h"
 #include "db/write/submission.h"
 #include "state_machine/workflow_catalog.h"
 
 namespace sessiond::db {
-
-struct LaneOptions {
-  LaneSettings settings;
-  LaneInboxOptions inbox;
-  // For cached sessions: half a kilobyte to a few each.
-  std::size_t kept_bytes_max = 0;
-  // Called on the threads of the lane and its lock queue.
-  std::function<void(const GroupReport&)> on_group = [](const GroupReport&) {};
-  // Notified of what was committed; null for none. Outlives the lane.
-  CommittedListener* listener = nullptr;
-};
 
 // A group's way through a lane: what must wait leaves the group for the lock queue, the rest is
 // committed and answered. REQUIRES: called on the lane's thread, or on one in its place.

@@ -61,10 +61,10 @@ void LaneCache::Put(int16_t partition, const v1::Session& session, bool blocking
   Cached cached{session.SerializeAsString(), session.namespace_(), session.owner_id(),
                 partitions_[partition].generation};
   const std::size_t bytes = cached.session.size();
-  sessions_.Keep(session.session_id(), std::move(cached), bytes);
+  sessions_.Put(session.session_id(), std::move(cached), bytes);
 }
 
-void LaneCache::Erase(absl::string_view session_id) { sessions_.Drop(session_id); }
+void LaneCache::Erase(absl::string_view session_id) { sessions_.Erase(session_id); }
 
 std::optional<v1::Session> LaneCache::Get(int16_t partition, absl::string_view session_id,
                                           absl::Span<const Scope* const> in) {

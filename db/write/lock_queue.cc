@@ -35,7 +35,7 @@ void Forget(Map& map, SteadyTime now) {
 
 }  // namespace
 
-LockQueue::LockQueue(LockQueueOptions options, WorkflowCatalog& catalog, DatabaseClock& clock)
+LockQueue::LockQueue(LaneOptions options, WorkflowCatalog& catalog, DatabaseClock& clock)
     : options_(std::move(options)), catalog_(catalog), clock_(clock) {}
 
 LockQueue::~LockQueue() { Drain(); }
@@ -102,7 +102,7 @@ bool LockQueue::BelongsHere(const Submission& submission) {
 }
 
 bool LockQueue::Push(Submission* submission, bool alone) {
-  if (waiting_.size() >= options_.items_max) {
+  if (waiting_.size() >= options_.inbox.items_max) {
     submission->outcome = Overloaded("changes");
     return false;
   }
@@ -149,8 +149,8 @@ bool LockQueue::Try(Committer& committer) {
   if (waiting.empty()) return any;
   const Due due = Sort(committer, waiting);
   absl::Span<Submission* const> free = due.free;
-  for (; !free.empty(); free.remove_prefix(std::min(free.size(), options_.group_items_max)))
-    any |= Settle(committer, free.first(std::min(free.size(), options_.group_items_max)));
+  for (; !free.empty(); free.remove_prefix(std::min(free.size(), options_.inbox.group_items_max)))
+    any |= Settle(committer, free.first(std::min(free.size(), options_.inbox.group_items_max)));
   // In turn, until one has waited its moment without success.
   for (std::size_t i = 0; i < due.doubtful.size(); ++i) {
     if (!Settle(committer, due.doubtful[turn_++ % due.doubtful.size()])) break;

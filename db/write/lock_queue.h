@@ -32,17 +32,10 @@
 
 namespace sessiond::db {
 
-struct LockQueueOptions {
-  CommitterOptions committer;
-  // More than this many waiting is overload.
-  std::size_t items_max = 4096;
-  std::size_t group_items_max = 256;
-};
-
 class LockQueue {
  public:
-  // REQUIRES: `catalog` and `clock` outlive it.
-  LockQueue(LockQueueOptions options, WorkflowCatalog& catalog, DatabaseClock& clock);
+  // Of the inbox's limits those of items are its own. REQUIRES: `catalog` and `clock` outlive it.
+  LockQueue(LaneOptions options, WorkflowCatalog& catalog, DatabaseClock& clock);
   ~LockQueue();
 
   // Starts the thread that tries those who wait.
@@ -88,7 +81,7 @@ class LockQueue {
   void Remember(const Blocked& blocked);
   void Finish(const std::vector<Submission*>& done);
 
-  const LockQueueOptions options_;
+  const LaneOptions options_;
   WorkflowCatalog& catalog_;
   DatabaseClock& clock_;
 

@@ -6,6 +6,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
+#include "state_machine/preconditions.h"
+#include "state_machine/present.h"
 #include "state_machine/refusal.h"
 
 namespace sessiond::db {

@@ -1,6 +1,6 @@
 // The round trips that groups need, as values: what is asked, and what was found or written. The
-// committer says which are made, and when (committer.h). Behind it is a connection (link_trips.h),
-// or, in the simulation, a model of the database.
+// committer says which are made, and when (committer.h). Behind it is a connection
+// (postgres_round_trips.h), or, in the simulation, a model of the database.
 #pragma once
 
 #include <cstdint>

@@ -1,12 +1,16 @@
 // What waits in a lane's inbox, and what comes back.
 #pragma once
 
+#include <algorithm>
+#include <array>
 #include <cstdint>
+#include <cstring>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "db/base/deadline.h"
 #include "state_machine/decide.h"
@@ -26,6 +30,13 @@ struct Outcome {
   // For messages.
   int32_t first_sequence = 0, last_sequence = 0;
 };
+
+// Command::seed: the ids that a command draws are its request's, whichever daemon carries it out.
+inline std::array<uint64_t, 2> SeedOf(absl::string_view request_key) {
+  std::array<uint64_t, 2> seed = {};
+  std::memcpy(seed.data(), request_key.data(), std::min(sizeof(seed), request_key.size()));
+  return seed;
+}
 
 // A command on its way through a lane. Its waiter owns it.
 struct Submission {

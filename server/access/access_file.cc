@@ -17,9 +17,9 @@
 #include "absl/strings/strip.h"
 #include "server/config/config.h"
 #include "server/config/toml_text.h"
+#include "server/files/small_file.h"
 #include "server/identity/certificate_identity.h"
 #include "server/identity/one_line.h"
-#include "server/identity/small_file.h"
 #include "state_machine/readable.h"
 
 namespace sessiond::access {
@@ -102,12 +102,6 @@ class PolicyReader {
     if (status_.ok())
       status_ =
           absl::InvalidArgumentError(absl::StrCat(path_, ":", line, ": ", Readable(sentence)));
-  }
-
-  static std::string DidYouMean(absl::string_view word, const std::vector<std::string>& known) {
-    const std::string near = Nearest(word, known);
-    return near.empty() ? absl::StrCat("; there are: ", absl::StrJoin(known, ", "))
-                        : absl::StrCat("; did you mean `", near, "`?");
   }
 
   void CheckKeys(const toml::table& table, const std::vector<std::string>& known,
@@ -424,14 +418,13 @@ absl::StatusOr<std::shared_ptr<const Policy>> ParseAccessFile(absl::string_view 
                                                               const std::string& path,
                                                               const MethodTable& methods,
                                                               UsageBook& usages) {
-  absl::ConsumePrefix(&text, "\xEF\xBB\xBF");
-  return PolicyReader(path, methods, usages).Read(text);
+  return PolicyReader(path, methods, usages).Read(WithoutByteOrderMark(text));
 }
 
 absl::StatusOr<std::shared_ptr<const Policy>> ReadAccessFile(const std::string& path,
                                                              const MethodTable& methods,
                                                              UsageBook& usages) {
-  const auto file = identity::ReadSmallFile("The access file", path, kFileBytesMax);
+  const auto file = ReadSmallFile("access file", path, kFileBytesMax);
   if (!file.ok()) return file.status();
   if ((file->stat.st_mode & S_IWOTH) != 0) {
     return absl::InvalidArgumentError(absl::StrCat(

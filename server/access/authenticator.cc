@@ -21,6 +21,8 @@ constexpr absl::Duration kKeysPatience = absl::Seconds(5);
 // What is under way is broken off in less, unless it cannot be.
 constexpr absl::Duration kEndPatience = absl::Seconds(1);
 
+absl::Status Unknown(absl::string_view why) { return absl::UnauthenticatedError(why); }
+
 }  // namespace
 
 absl::Status CredentialsInvalid() {
@@ -49,9 +51,11 @@ Authenticator::~Authenticator() {
 
 absl::Status Authenticator::Reload() {
   if (path_.empty()) return absl::OkStatus();
+  const std::shared_ptr<const State> before = this->state();
+  // Who asks for the file may know of new keys.
+  for (const std::shared_ptr<IssuerKeys>& known : before->keys) known->source->Refresh();
   auto policy = ReadAccessFile(path_, methods_, usages_);
   if (!policy.ok()) return policy.status();
-  const std::shared_ptr<const State> before = this->state();
   auto state = std::make_shared<State>();
   state->policy = *std::move(policy);
   for (const Issuer& issuer : state->policy->issuers()) {
@@ -113,85 +117,73 @@ std::vector<std::string> Authenticator::Troubles() const {
 
 absl::StatusOr<PrincipalPtr> Authenticator::Authenticate(const Credentials& credentials,
                                                          std::string* why) {
-  const std::shared_ptr<const State> now = state();
-  const Policy& policy = *now->policy;
-  const auto refused = [why](absl::string_view reason) {
-    *why = std::string(reason);
-    return CredentialsInvalid();
-  };
+  absl::StatusOr<PrincipalPtr> caller = Identify(*state(), credentials);
+  if (caller.ok()) return caller;
+  *why = std::string(caller.status().message());
+  return CredentialsInvalid();
+}
+
+absl::StatusOr<PrincipalPtr> Authenticator::Identify(const State& state,
+                                                     const Credentials& credentials) {
+  const Policy& policy = *state.policy;
   PrincipalPtr by_certificate;
   if (credentials.certificate.has_value()) {
     const absl::StatusOr<std::string>& identity = *credentials.certificate;
-    if (!identity.ok()) return refused(identity.status().message());
+    if (!identity.ok()) return identity.status();
     by_certificate = policy.OfCertificate(*identity);
     if (by_certificate == nullptr)
-      return refused(absl::StrCat("nobody has the certificate ", *identity));
+      return Unknown(absl::StrCat("nobody has the certificate ", *identity));
   }
   // Without a file there is nothing to compare a token with.
   if (!credentials.authorization.empty() && policy.from_file()) {
-    if (credentials.authorization.size() > 1) return refused("more than one authorization");
+    if (credentials.authorization.size() > 1) return Unknown("more than one authorization");
     const absl::string_view header = credentials.authorization.front();
     if (!absl::StartsWithIgnoreCase(header, kBearer))
-      return refused("the authorization does not begin with Bearer");
-    PrincipalPtr by_token = OfToken(*now, header.substr(kBearer.size()), why);
-    if (by_token == nullptr) return CredentialsInvalid();
-    return by_token;
+      return Unknown("the authorization does not begin with Bearer");
+    return OfToken(state, header.substr(kBearer.size()));
   }
   if (by_certificate != nullptr) return by_certificate;
   if (credentials.by_unix_socket) return policy.local();
-  if (policy.anonymous() == nullptr) return refused("no certificate and no token");
+  if (policy.anonymous() == nullptr) return Unknown("no certificate and no token");
   return policy.anonymous();
 }
 
-PrincipalPtr Authenticator::OfToken(const State& state, absl::string_view token, std::string* why) {
-  if (token.empty() || token.size() > identity::kTokenBytesMax) {
-    *why = "an empty token, or one of more than 4 KiB";
-    return nullptr;
-  }
+absl::StatusOr<PrincipalPtr> Authenticator::OfToken(const State& state, absl::string_view token) {
+  if (token.empty() || token.size() > identity::kTokenBytesMax)
+    return Unknown("an empty token, or one of more than 4 KiB");
   const auto digest = identity::JwtVerifier::DigestOf(token);
   const std::string hash = absl::BytesToHexString(
       absl::string_view(reinterpret_cast<const char*>(digest.data()), digest.size()));
   if (PrincipalPtr known = state.policy->OfTokenHash(hash); known != nullptr) return known;
-  if (!absl::StrContains(token, '.') || state.keys.empty()) {
-    *why = "nobody has this token";
-    return nullptr;
-  }
-  return OfJwt(state, token, digest, why);
+  if (!absl::StrContains(token, '.') || state.keys.empty()) return Unknown("nobody has this token");
+  return OfJwt(state, token, digest);
 }
 
-PrincipalPtr Authenticator::OfJwt(const State& state, absl::string_view token,
-                                  const identity::JwtVerifier::Digest& digest, std::string* why) {
+absl::StatusOr<PrincipalPtr> Authenticator::OfJwt(const State& state, absl::string_view token,
+                                                  const identity::JwtVerifier::Digest& digest) {
   const absl::Span<const Issuer> issuers = state.policy->issuers();
   const absl::Time now = absl::Now();
   // A token that comes again, as almost all do, is not even parsed.
   for (std::size_t i = 0; i < issuers.size(); ++i) {
     if (const auto claims = state.keys[i]->verifier->Recall(digest, now); claims != nullptr)
-      return OfClaims(state, issuers[i], *claims, why);
+      return OfClaims(state, issuers[i], *claims);
   }
   // What the token says of its issuer only selects whose keys it has to be signed with.
   const std::optional<std::string> named = identity::UnverifiedIssuer(token);
   const auto issuer = std::find_if(issuers.begin(), issuers.end(),
                                    [&named](const Issuer& each) { return named == each.issuer; });
-  if (issuer == issuers.end()) {
-    *why = "the token is of no issuer in the access file";
-    return nullptr;
-  }
+  if (issuer == issuers.end()) return Unknown("the token is of no issuer in the access file");
   const auto claims = state.keys[issuer - issuers.begin()]->verifier->Verify(token, digest, now);
-  if (!claims.ok()) {
-    *why = absl::StrCat(issuer->issuer, ": ", claims.status().message());
-    return nullptr;
-  }
-  return OfClaims(state, *issuer, **claims, why);
+  if (!claims.ok()) return Unknown(absl::StrCat(issuer->issuer, ": ", claims.status().message()));
+  return OfClaims(state, *issuer, **claims);
 }
 
-PrincipalPtr Authenticator::OfClaims(const State& state, const Issuer& issuer,
-                                     const identity::JwtClaims& claims, std::string* why) {
+absl::StatusOr<PrincipalPtr> Authenticator::OfClaims(const State& state, const Issuer& issuer,
+                                                     const identity::JwtClaims& claims) {
   PrincipalPtr principal = state.policy->OfToken(issuer, claims.subject, claims.texts);
-  if (principal == nullptr) {
-    *why = absl::StrCat(issuer.issuer, ": nothing is granted to ", claims.subject,
-                        ", or its token lacks the claim that names its owner");
-  }
-  return principal;
+  if (principal != nullptr) return principal;
+  return Unknown(absl::StrCat(issuer.issuer, ": nothing is granted to ", claims.subject,
+                              ", or its token lacks the claim that names its owner"));
 }
 
 }  // namespace sessiond::access

@@ -44,7 +44,8 @@ class Authenticator {
 
   ~Authenticator();
 
-  // Reads the file again. An error is a sentence, and changes nothing.
+  // Reads the file again, and has the keys of its issuers read again, too. An error is a sentence,
+  // and changes nothing.
   absl::Status Reload();
 
   // UNAUTHENTICATED (CREDENTIALS_INVALID), always in the same words. `why`: what was wrong, for the
@@ -70,11 +71,13 @@ class Authenticator {
     std::vector<std::shared_ptr<IssuerKeys>> keys;
   };
 
-  static PrincipalPtr OfToken(const State& state, absl::string_view token, std::string* why);
-  static PrincipalPtr OfJwt(const State& state, absl::string_view token,
-                            const identity::JwtVerifier::Digest& digest, std::string* why);
-  static PrincipalPtr OfClaims(const State& state, const Issuer& issuer,
-                               const identity::JwtClaims& claims, std::string* why);
+  // An error's message is what was wrong, for the log.
+  static absl::StatusOr<PrincipalPtr> Identify(const State& state, const Credentials& credentials);
+  static absl::StatusOr<PrincipalPtr> OfToken(const State& state, absl::string_view token);
+  static absl::StatusOr<PrincipalPtr> OfJwt(const State& state, absl::string_view token,
+                                            const identity::JwtVerifier::Digest& digest);
+  static absl::StatusOr<PrincipalPtr> OfClaims(const State& state, const Issuer& issuer,
+                                               const identity::JwtClaims& claims);
   static absl::StatusOr<std::shared_ptr<IssuerKeys>> KeysOf(const Issuer& issuer,
                                                             const State& before);
   std::shared_ptr<const State> state() const;

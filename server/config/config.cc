@@ -4,11 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
-#include <cstring>
-#include <fstream>
 #include <set>
-#include <sstream>
 #include <utility>
 
 #include "absl/strings/ascii.h"
@@ -18,9 +14,9 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
-#include "absl/strings/strip.h"
 #include "server/config/address.h"
 #include "server/config/toml_text.h"
+#include "server/files/small_file.h"
 #include "state_machine/readable.h"
 
 namespace sessiond {
@@ -89,11 +85,11 @@ bool IsLogFormat(const Config& config) {
 bool ArePgSettings(const Config& config) { return ParsePgSettings(config.pg_settings).has_value(); }
 
 // Variables that begin like ours and are not options of the daemon: for its file, for sessionctl,
-// and for the tests.
+// and for tests, ours and those of clients.
 constexpr absl::string_view kOtherVariables[] = {
-    "SESSIOND_CONFIG",  "SESSIOND_SERVER",    "SESSIOND_CONTEXT",      "SESSIOND_TOKEN_FILE",
-    "SESSIOND_CA_FILE", "SESSIOND_CERT_FILE", "SESSIOND_KEY_FILE",     "SESSIOND_BUILD",
-    "SESSIOND_SOAK",    "SESSIOND_TEST_SEED", "SESSIOND_UPDATE_GOLDEN"};
+    "SESSIOND_CONFIG",  "SESSIOND_SERVER",    "SESSIOND_CONTEXT",   "SESSIOND_TOKEN_FILE",
+    "SESSIOND_CA_FILE", "SESSIOND_CERT_FILE", "SESSIOND_KEY_FILE",  "SESSIOND_BINARY",
+    "SESSIOND_BUILD",   "SESSIOND_SOAK",      "SESSIOND_TEST_SEED", "SESSIOND_UPDATE_GOLDEN"};
 
 // The prefix of the variables' names.
 constexpr absl::string_view kPrefix = "SESSIOND_";
@@ -110,19 +106,24 @@ constexpr Option kOptions[] = {
      "Listen off loopback although calls are not encrypted, or callers are not known."},
     {"tls-cert", &Config::tls_cert, "", "a PEM file", Anything,
      "The certificate of gRPC and HTTP, with those of its issuers behind it. This and the files below are read again when they "
-     "change, and on SIGHUP; a set that is not sound as a whole is left aside."},
+     "change, and on SIGHUP; a set that is not sound as a whole is left aside.",
+     /*absent=*/"to serve without TLS"},
     {"tls-key", &Config::tls_key, "", "a PEM file", Anything,
-     "The certificate's private key, which nobody else may read."},
+     "The certificate's private key, which nobody else may read.",
+     /*absent=*/"to serve without TLS"},
     {"tls-client-ca", &Config::tls_client_ca, "", "a PEM file", Anything,
-     "Who issues clients' certificates. A client is known by the SPIFFE ID of its certificate, else by its DNS name."},
+     "Who issues clients' certificates. A client is known by the SPIFFE ID of its certificate, else by its DNS name.",
+     /*absent=*/"to ask nobody for a certificate"},
     {"tls-client-auth", &Config::tls_client_auth, "", "none, optional or required", IsClientAuth,
      "Whether a client has to have a certificate; required by default, where there is a client CA. The HTTP port never requires "
-     "one, for its probes."},
+     "one, for its probes.",
+     /*absent=*/"for its default"},
     {"access-file", &Config::access_file, "", "a TOML file", Anything,
-     "Who may call, and what: see docs/security.md. Without it, whoever may come is admin."},
+     "Who may call, and what: see docs/security.md. Without it, whoever may come is admin.",
+     /*absent=*/"to let everybody be admin who may come"},
     {"http-listen", &Config::http_listen, "127.0.0.1:8377", "HOST:PORT, or off", IsAddressOrOff<&Config::http_listen>,
      "Where HTTP is served: every call in the Connect protocol (docs/http.md), /livez, /readyz, /metrics and /openapi.json. "
-     "It was called admin-listen before, which still counts.", /*secret=*/false, /*old_name=*/"admin-listen"},
+     "It was called admin-listen before, which still counts.", /*absent=*/"", /*secret=*/false, /*old_name=*/"admin-listen"},
     {"http-allow-origins", &Config::http_allow_origins, "", "origins such as https://app.example, with commas, or *", AreOrigins,
      "The web pages that may call over HTTP, by their origins; by default none. * is for all pages, and takes callers who are "
      "known."},
@@ -150,18 +151,23 @@ constexpr Option kOptions[] = {
      "for the daemon's own PostgreSQL. Settings that the daemon relies on (encoding, time zone, row security, …) are its own, "
      "whatever role, database or URL say. The server's effective_io_concurrency is the number of pages of an owner's "
      "sessions that a list fetches from the disk at a time: ours has 32, others by default 1 up to version 17.",
-     /*secret=*/true},
+     /*absent=*/"for a PostgreSQL of the daemon's own", /*secret=*/true},
+    {"db-wait", &Config::db_wait, "30s", "a duration of at most 1h, for example 30s", IsUpToAnHour<&Config::db_wait>,
+     "How long serve waits, when it starts, for a database of --db-url that does not answer, is starting, or has no place for "
+     "another connection."},
     {"allow-unsafe-database", &Config::allow_unsafe_database, "false", "true or false", Anything,
      "Serve although PostgreSQL could lose acknowledged changes in a crash: with fsync, full_page_writes or "
      "synchronous_commit off, or data_sync_retry on. The log and /readyz?verbose say so."},
     {"pg-bin-dir", &Config::pg_bin_dir, "", "a directory", Anything,
-     "Where initdb and postgres are found for the embedded PostgreSQL; by default where distributions put them."},
+     "Where initdb and postgres are found for the embedded PostgreSQL; by default where distributions put them.",
+     /*absent=*/"to look where distributions put them"},
     {"pg-settings", &Config::pg_settings, "", "NAME=VALUE, any number, with spaces between and none within; nothing about how it is reached", ArePgSettings,
      "Settings of the embedded PostgreSQL, for example `shared_buffers=6GB max_wal_size=8GB`. It has 128 MB of buffers: with "
      "more sessions in use than fit, give it a quarter of the machine's memory."},
     {"workflows-dir", &Config::workflows_dir, "", "a directory", Anything,
      "Workflow definitions, NAME.textproto each. At start, one that differs from all of its revisions in the database "
-     "becomes the next revision. One with a built-in workflow's name takes its place."},
+     "becomes the next revision. One with a built-in workflow's name takes its place.",
+     /*absent=*/"to have the built-in workflows and those of the database"},
     {"lanes", &Config::lanes, "2", "a number from 1 to 64", IsBetween<&Config::lanes, 1, 64>,
      "Threads that write, each with a connection of its own. More than calls in flight / 64 makes groups smaller and "
      "writing slower."},
@@ -192,73 +198,6 @@ constexpr Option kOptions[] = {
      "How log lines look; auto is text on a terminal and json elsewhere."},
 };
 // clang-format on
-
-constexpr absl::string_view kOfOnesOwnDatabase = R"(
-## A database of your own
-
-`sessiond doctor --db-url URL` looks at all of this, and names the statement that corrects what
-is not so.
-
-- **PostgreSQL 15 or newer, and a database in UTF8**: `CREATE DATABASE sessiond ENCODING 'UTF8'
-  TEMPLATE template0`.
-- **A schema.** The tables are in the first schema of the role's `search_path` (by default
-  `public`); other schemas are not looked at. `sessiond migrate up` makes them, as a role that may
-  create there.
-- **A role for the daemon**, other than the one that migrates and owns the tables. As the owner,
-  `sessiond migrate up --grant-to ROLE` migrates, and then grants that role what a daemon needs:
-  `USAGE` on the schema, and on each table what statements of the daemon do there. It takes from
-  the role what is more on these tables, says both, and may be repeated with every migration. A
-  role that is a superuser, owns the tables, the schema or the database, or is a member of one
-  that does, is refused: rights would not bind it. With a role as it should be, nobody who gets
-  hold of its password can change an event, drop a table, or take the audit's trigger off. It may
-  delete events, as archiving and erasing do; the trigger refuses that to whoever does not say
-  `SET sessiond.purging = on`, which keeps mistakes out, and not malice. A daemon that may do more
-  serves too; doctor marks it with `[!]`, and the log says so at every start.
-- **Nothing acknowledged is lost in a crash**: with `fsync` or `full_page_writes` off, or
-  `data_sync_retry` on, the daemon does not start, and is not ready if it finds so later. With
-  `--allow-unsafe-database` it serves, and the log and `/readyz?verbose` say so.
-  `synchronous_commit` is the daemon's own on its connections: at least `on`, whatever role and
-  database say.
-- **A primary that can be written.** A standby, and one whose `default_transaction_read_only` is
-  on, is refused at start, by that name. [Failovers](failover.md) says what happens later.
-- **Connections**: two for each lane, `--query-connections`, and 12 more; `CONNECTION LIMIT` of
-  the role and the database, and `max_connections`, must leave as many, or the daemon is not ready.
-- **A session of PostgreSQL's for each connection.** PgBouncer works with `pool_mode = session` and
-  a pool of as many. In transaction or statement mode the daemon does not start: statements and
-  settings that it makes once would end up in somebody else's session.
-- **Settings** that change what is stored or found (`client_encoding`, `TimeZone`, `DateStyle`,
-  `row_security`, `statement_timeout`, `synchronous_commit` below `on`, `enable_…` and their like)
-  are the daemon's own on each of its connections. Tuning, such as `work_mem`, is yours; so is
-  `default_transaction_read_only`, by which nothing is written.
-- **The URL** is taken apart before libpq sees it: `@ : / ? # % [ ]` in user name and password are
-  written as `%40 %3A %2F %3F %23 %25 %5B %5D`. Nothing of a malformed URL is printed.
-
-## Rows that were changed by hand
-
-The daemon believes the rows that it reads: it does not prove them against the audit. Some of what
-is done by hand it notices, because it looks there anyway.
-
-- **A partition's position was set back.** A daemon that runs notices within a second or two,
-  refuses the database and is not ready. While events lie beyond the position, start and doctor
-  refuse it too, and name the statement that mends it. Moved forward, it is believed; watches pass
-  over the hole.
-- **A row of `partitions` was removed.** Start and doctor refuse the database.
-- **An event was to be changed.** The trigger on `session_events` refuses that. While the trigger is
-  off or gone, start and doctor refuse the database. What was changed meanwhile is not noticed.
-- **An event was removed.** The trigger refuses that, unless `sessiond.purging` was set. Then it is
-  not noticed; ListSessionEvents shows a gap in the sequence.
-- **A session's columns were changed.** Not noticed. A daemon that has the session cached goes on
-  with what it knew, and its next change may write that back; otherwise what is there counts from
-  now on, without an event. [The lane's cache](lane-cache.md#when-rows-are-changed-by-hand) says how
-  to do it.
-- **A session's sequence was set back.** The next change is refused as CONSTRAINT_VIOLATION, because
-  its event is there already. Set forward, it leaves a gap.
-- **A session's row was removed.** The session "never existed". A change by a daemon that has it
-  cached is answered CONSTRAINT_VIOLATION, and logged as an error; its event stays.
-
-Stop the daemons before a backup is restored. One that runs refuses a database that is behind what
-it has seen ([failovers](failover.md#what-it-refuses)).
-)";
 
 // What is quoted of a file, a variable or a flag may be anything.
 absl::Status Wrong(absl::string_view sentence) {
@@ -322,20 +261,17 @@ std::vector<std::string> KnownNames() {
 }
 
 absl::StatusOr<std::string> ReadFile(const std::string& path, absl::string_view what) {
-  std::ifstream file(path, std::ios::binary);
-  std::stringstream content;
-  content << file.rdbuf();
-  if (!file)
-    return absl::NotFoundError(
-        Readable(absl::StrCat("cannot read ", what, " ", path, ": ", std::strerror(errno))));
-  return content.str();
+  absl::StatusOr<std::string> content = ReadWholeFile(path);
+  if (content.ok()) return content;
+  return absl::Status(
+      content.status().code(),
+      Readable(absl::StrCat("cannot read ", what, " ", path, ": ", content.status().message())));
 }
 
 // The content of a file with one value: without the byte-order mark that some editors write, and
 // the line break at its end.
 std::string OnlyValueOf(absl::string_view content) {
-  absl::ConsumePrefix(&content, "\xEF\xBB\xBF");
-  return std::string(absl::StripAsciiWhitespace(content));
+  return std::string(absl::StripAsciiWhitespace(WithoutByteOrderMark(content)));
 }
 
 struct Value {
@@ -357,10 +293,9 @@ absl::Status Flatten(const toml::table& table, const std::string& prefix, const 
       continue;
     }
     if (!IsKnown(name)) {
-      const std::string near = Nearest(name, KnownNames());
-      return Wrong(absl::StrCat(origin, ": there is no option `", name, "`",
-                                near.empty() ? "; `sessiond config` lists them all"
-                                             : absl::StrCat("; did you mean `", near, "`?")));
+      return Wrong(
+          absl::StrCat(origin, ": there is no option `", name, "`",
+                       DidYouMean(name, KnownNames(), "`sessiond config` lists them all")));
     }
     Value value{"", origin};
     if (const auto text = node.value_exact<std::string>()) {
@@ -412,6 +347,14 @@ absl::StatusOr<Values> ReadConfigFile(const std::string& path) {
   return values;
 }
 
+// A value that somebody gave, and that is empty, comes from a variable of a script that was not
+// set: it is no choice of what the option's absence means.
+absl::Status CheckGiven(const Option& option, const std::optional<Value>& value) {
+  if (!value.has_value() || !value->text.empty() || option.absent.empty()) return absl::OkStatus();
+  return Wrong(absl::StrCat(option.name, " is empty (from ", value->origin, "): give ",
+                            option.expected, ", or leave it out ", option.absent));
+}
+
 // The value that one layer (flags, environment, file) gives an option, directly or, for a secret,
 // by naming a file.
 absl::StatusOr<std::optional<Value>> Ask(
@@ -425,6 +368,7 @@ absl::StatusOr<std::optional<Value>> Ask(
     }
     if (!direct.has_value()) direct = std::move(old);
   }
+  if (absl::Status given = CheckGiven(option, direct); !given.ok()) return given;
   const std::optional<Value> named = option.secret ? layer(FileNameOf(option)) : std::nullopt;
   if (!named.has_value()) return direct;
   if (direct.has_value()) {
@@ -477,15 +421,25 @@ std::vector<std::string> UnknownVariables(const ConfigSources& sources) {
   return sentences;
 }
 
-// $CREDENTIALS_DIRECTORY/NAME, as systemd's LoadCredential leaves it.
-std::optional<Value> Credential(const Option& option, const ConfigSources& sources) {
+// $CREDENTIALS_DIRECTORY/NAME, as systemd's LoadCredential leaves it. Where there is no such file,
+// there is no such secret; one that is there and cannot be used is not overlooked.
+absl::StatusOr<std::optional<Value>> Credential(const Option& option,
+                                                const ConfigSources& sources) {
   const auto directory =
       option.secret ? sources.environment("CREDENTIALS_DIRECTORY") : std::nullopt;
   if (!directory.has_value()) return std::nullopt;
   const std::string path = absl::StrCat(*directory, "/", option.name);
   const auto content = ReadFile(path, "the credential");
-  if (!content.ok()) return std::nullopt;
-  return Value{OnlyValueOf(*content), path};
+  if (absl::IsNotFound(content.status())) return std::nullopt;
+  if (!content.ok()) {
+    return Wrong(absl::StrCat(content.status().message(),
+                              "; let the daemon's user read it, or give ", option.name,
+                              " another way"));
+  }
+  Value value{OnlyValueOf(*content), path};
+  if (!value.text.empty()) return value;
+  return Wrong(absl::StrCat("the credential ", path, " is empty: put the ", option.name,
+                            " into it, or take it away"));
 }
 
 std::string DefaultDataDir(const ConfigSources& sources) {
@@ -560,6 +514,14 @@ std::string Nearest(absl::string_view word, absl::Span<const std::string> candid
   return nearest;
 }
 
+std::string DidYouMean(absl::string_view word, absl::Span<const std::string> known,
+                       absl::string_view otherwise) {
+  const std::string near = Nearest(word, known);
+  if (!near.empty()) return absl::StrCat("; did you mean `", near, "`?");
+  if (!otherwise.empty()) return absl::StrCat("; ", otherwise);
+  return absl::StrCat("; there are: ", absl::StrJoin(known, ", "));
+}
+
 absl::StatusOr<EffectiveConfig> ResolveConfig(const ConfigSources& given) {
   // A variable that is set but empty counts as not set; the rest of another system's line break is
   // not part of its value.
@@ -603,7 +565,11 @@ absl::StatusOr<EffectiveConfig> ResolveConfig(const ConfigSources& given) {
       if (!answer.ok()) return answer.status();
       if (!value.has_value()) value = *std::move(answer);
     }
-    if (!value.has_value()) value = Credential(option, sources);
+    if (!value.has_value()) {
+      auto credential = Credential(option, sources);
+      if (!credential.ok()) return credential.status();
+      value = *std::move(credential);
+    }
     if (!value.has_value()) value = DefaultOf(option, sources);
     if (absl::Status status = Set(option, value->text, value->origin, effective.config);
         !status.ok())
@@ -614,34 +580,16 @@ absl::StatusOr<EffectiveConfig> ResolveConfig(const ConfigSources& given) {
 }
 
 std::string ConfigReference() {
-  std::string page =
-      "# Configuration\n\n"
-      "Every option is a flag, a variable and a key of the file given with `--config FILE` (or "
-      "`SESSIOND_CONFIG`), a "
-      "TOML file.\nA flag wins over a variable, a variable over the file, the file over the "
-      "default. An unknown key in "
-      "the file is an error.\nA variable that is set but empty counts as not set; one that begins "
-      "with `SESSIOND_` and is none of these is ignored, and reported\nat start, by `sessiond "
-      "config` "
-      "and by `sessiond doctor`, with the nearest name.\n"
-      "In the file a table's name is the first part of the names in it: "
-      "`[grpc]` `listen = \"…\"` "
-      "says `grpc-listen`.\n`sessiond config` shows the effective values and where each came "
-      "from.\n\n"
-      "Secrets are never printed. They may be given as files too: `--NAME-file`, "
-      "`SESSIOND_NAME_FILE`, the key "
-      "`NAME-file`, or\nsystemd's `$CREDENTIALS_DIRECTORY/NAME`.\n\n"
-      "This page is made from the daemon's own table of options, and a test keeps it so.\n\n"
+  std::string table =
       "| flag and key | variable | default | expected | what it does |\n|---|---|---|---|---|\n";
   for (const Option& option : kOptions) {
     const std::string value_default =
         option.value_default.empty() ? "" : absl::StrCat("`", option.value_default, "`");
-    absl::StrAppend(&page, "| `--", option.name, "` | `", EnvironmentName(option.name), "` | ",
+    absl::StrAppend(&table, "| `--", option.name, "` | `", EnvironmentName(option.name), "` | ",
                     value_default, " | ", option.expected, " | ", option.help,
                     option.secret ? " Secret." : "", " |\n");
   }
-  absl::StrAppend(&page, kOfOnesOwnDatabase);
-  return page;
+  return table;
 }
 
 }  // namespace sessiond

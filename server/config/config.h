@@ -43,6 +43,7 @@ struct Config {
   std::string data_dir;
   bool ephemeral = false;
   std::string db_url;
+  absl::Duration db_wait;
   bool allow_unsafe_database = false;
   std::string pg_bin_dir;
   std::string pg_settings;
@@ -76,6 +77,9 @@ struct Option {
   // Whether the value, already of the right type, is one of those expected.
   bool (*accepts)(const Config& config);
   absl::string_view help;
+  // What follows when it is not given, completing "leave it out …"; empty: it may be given as an
+  // empty text.
+  absl::string_view absent = "";
   // Never printed; also read from a file: --NAME-file, SESSIOND_NAME_FILE, or
   // $CREDENTIALS_DIRECTORY/NAME.
   bool secret = false;
@@ -119,18 +123,24 @@ struct ConfigSources {
 };
 
 // Merges the sources. INVALID_ARGUMENT: a value that is not of the expected kind, an unknown key in
-// the file, one option given twice. NOT_FOUND: a named file cannot be read. The message is one
-// sentence that names option, origin and what is expected.
+// the file, one option given twice, an empty value where that is none. NOT_FOUND or
+// FAILED_PRECONDITION: a named file is not there, or cannot be read. The message is one sentence
+// that names option, origin and what is expected.
 absl::StatusOr<EffectiveConfig> ResolveConfig(const ConfigSources& sources);
 
 // Config::pg_settings by name. Nothing: they are invalid.
 std::optional<std::vector<std::pair<std::string, std::string>>> ParsePgSettings(
     absl::string_view settings);
 
-// docs/configuration.md.
+// The table of docs/configuration.md.
 std::string ConfigReference();
 
 // The candidate nearest to `word`, for "did you mean"; empty if none is near.
 std::string Nearest(absl::string_view word, absl::Span<const std::string> candidates);
+
+// The end of a sentence about a word that is none of the known ones: the nearest, or, if none is
+// near, `otherwise`; empty: all of them.
+std::string DidYouMean(absl::string_view word, absl::Span<const std::string> known,
+                       absl::string_view otherwise = "");
 
 }  // namespace sessiond

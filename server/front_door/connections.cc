@@ -166,9 +166,9 @@ void Connections::AwaitPeers(absl::Duration patience) {
   }
   while (!fds.empty()) {
     const absl::Duration left = std::max(end - SteadyTime::Now(), absl::ZeroDuration());
-    const int told = poll(fds.data(), fds.size(), static_cast<int>(left / absl::Milliseconds(1)));
-    if (told == 0) return;
-    if (told < 0) continue;  // Interrupted.
+    const int ready = poll(fds.data(), fds.size(), static_cast<int>(left / absl::Milliseconds(1)));
+    if (ready == 0) return;
+    if (ready < 0) continue;  // Interrupted.
     std::erase_if(fds, [](const pollfd& fd) { return fd.revents != 0; });
   }
 }

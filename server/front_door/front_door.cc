@@ -143,7 +143,7 @@ void FrontDoor::LetIn(const Entrance& entrance, int listening) {
       metrics_.ConnectionRefused(RefusedConnection::kNoDescriptor);
       close(fd);
     } else if (fd >= 0) {
-      if (no_descriptor_.exchange(false) && std::exchange(told_turning_away_, false))
+      if (no_descriptor_.exchange(false) && std::exchange(logged_turning_away_, false))
         Log(LogLevel::kInfo, kLogger, "connections are accepted again");
       Admit(entrance, listening, fd, peer);
     } else if (IsExhaustion(errno)) {
@@ -170,14 +170,14 @@ void FrontDoor::Admit(const Entrance& entrance, int listening, int connection,
       return;
     case Connections::Outcome::kTooMany:
       metrics_.ConnectionRefused(RefusedConnection::kTooMany);
-      told_too_many_.WarnOfRefusal(
+      too_many_warning_.WarnOfRefusal(
           kLogger, "connections are refused: there are too many",
           absl::StrCat(connections_.limits().in_all, " are open (--connections-max)"));
       break;
     case Connections::Outcome::kTooManyOfAddress:
       ++refused_of_address_;
       metrics_.ConnectionRefused(RefusedConnection::kTooManyOfAddress);
-      told_of_address_.WarnOfRefusal(
+      per_address_warning_.WarnOfRefusal(
           kLogger, "connections are refused: there are too many from one address",
           absl::StrCat(TextOf(peer), " has ", connections_.limits().per_address,
                        " (--connections-per-address-max)"));
@@ -199,10 +199,10 @@ void FrontDoor::TurnAway(int listening) {
 
 void FrontDoor::TellNoDescriptor(const std::string& why) {
   no_descriptor_ = true;
-  if (told_no_descriptor_.WarnOfRefusal(kLogger,
-                                        "connections are refused: no descriptor is left for them",
-                                        absl::StrCat(why, "; raise LimitNOFILE"))) {
-    told_turning_away_ = true;
+  if (no_descriptor_warning_.WarnOfRefusal(
+          kLogger, "connections are refused: no descriptor is left for them",
+          absl::StrCat(why, "; raise LimitNOFILE"))) {
+    logged_turning_away_ = true;
   }
 }
 

@@ -24,7 +24,7 @@
 #include "server/front_door/connections.h"
 #include "server/front_door/listening_socket.h"
 #include "server/ops/metrics.h"
-#include "server/ops/rarely.h"
+#include "server/ops/rate_limited_warning.h"
 
 namespace sessiond::front_door {
 
@@ -76,9 +76,9 @@ class FrontDoor {
 
   // Thread's only, once it runs.
   int reserve_ = -1;
-  Rarely told_too_many_, told_of_address_, told_no_descriptor_;
+  RateLimitedWarning too_many_warning_, per_address_warning_, no_descriptor_warning_;
   // Its end is to be told, too.
-  bool told_turning_away_ = false;
+  bool logged_turning_away_ = false;
 
   std::thread thread_;
 };

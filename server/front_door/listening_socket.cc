@@ -41,24 +41,6 @@ struct SocketAddress {
   }
 };
 
-SocketAddress AnyAddress(int port) {
-  SocketAddress any;
-  auto& v6 = reinterpret_cast<sockaddr_in6&>(any.bytes);
-  v6 = {.sin6_family = AF_INET6, .sin6_port = htons(static_cast<in_port_t>(port))};
-  v6.sin6_addr = in6addr_any;
-  any.size = sizeof(v6);
-  return any;
-}
-
-// Without IPv6 in the kernel.
-SocketAddress AnyV4Address(int port) {
-  SocketAddress any;
-  auto& v4 = reinterpret_cast<sockaddr_in&>(any.bytes);
-  v4 = {.sin_family = AF_INET, .sin_port = htons(static_cast<in_port_t>(port))};
-  any.size = sizeof(v4);
-  return any;
-}
-
 absl::StatusOr<std::vector<SocketAddress>> Resolve(const Address& address) {
   const addrinfo hints = {.ai_flags = AI_PASSIVE, .ai_socktype = SOCK_STREAM};
   addrinfo* found = nullptr;
@@ -119,10 +101,13 @@ absl::StatusOr<std::vector<ListeningSocket>> Alone(absl::StatusOr<ListeningSocke
 }
 
 absl::StatusOr<std::vector<ListeningSocket>> ListenOnAny(int port) {
+  // Numbers can always be resolved.
+  const auto address = [port](const char* any) { return Resolve({any, port}).value().front(); };
   int error = 0;
-  auto listening = ListenOn(AnyAddress(port), &error);
+  auto listening = ListenOn(address("::"), &error);
   if (listening.ok() || error == EADDRINUSE) return Alone(std::move(listening));
-  return Alone(ListenOn(AnyV4Address(port), &error));
+  // Without IPv6 in the kernel.
+  return Alone(ListenOn(address("0.0.0.0"), &error));
 }
 
 // `taken`: whether only the port is wrong.
@@ -174,10 +159,14 @@ ListeningSocket::File ListeningSocket::FileAt(const std::string& path) {
   return {status.st_dev, status.st_ino, status.st_mtim.tv_sec, status.st_mtim.tv_nsec};
 }
 
-int ListeningSocket::port() const {
+Address ListeningSocket::address() const {
+  if (!path_.empty()) return {.path = path_};
   SocketAddress address;
-  if (!path_.empty() || getsockname(fd_, address.get(), &address.size) != 0) return 0;
-  return ntohs(address.port());
+  char host[NI_MAXHOST];
+  if (getsockname(fd_, address.get(), &address.size) != 0 ||
+      getnameinfo(address.get(), address.size, host, sizeof(host), nullptr, 0, NI_NUMERICHOST) != 0)
+    return {};
+  return {.host = host, .port = ntohs(address.port())};
 }
 
 void ListeningSocket::Close() {

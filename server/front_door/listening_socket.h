@@ -25,8 +25,10 @@ class ListeningSocket {
   ListeningSocket& operator=(ListeningSocket&&) = delete;
 
   int fd() const { return fd_; }
+  // Where it listens, as numbers.
+  Address address() const;
   // 0: a unix socket.
-  int port() const;
+  int port() const { return address().port; }
   // Whoever has connected and was not accepted is reset. The socket's file goes, unless another
   // process has put its own in its place.
   void Close();

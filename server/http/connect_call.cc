@@ -16,6 +16,7 @@
 #include "server/http/asio.h"
 #include "server/http/connect_protocol.h"
 #include "server/http/json_codec.h"
+#include "server/rpc/parse.h"
 #include "server/rpc/status.h"
 #include "state_machine/limits.h"
 #include "state_machine/refusal.h"
@@ -30,8 +31,9 @@ using rpc::Dispatcher;
 
 // JSON needs more bytes for the same message.
 constexpr std::size_t kJsonBytesMax = 2 * kMessageBytesMax;
-// Replies that are always sent, because a change has taken effect: smaller than any list.
-constexpr std::size_t kSmallReply = 64 << 10;
+// Messages up to this are held without being counted: such a reply may tell of a change that has
+// taken effect, and is always sent. A body that does not say its length is taken for one.
+constexpr std::size_t kSmallMessage = 64 << 10;
 
 // ------------------------------------------------------------------ our coroutines ↔ Asio's
 //
@@ -113,13 +115,6 @@ SteadyTime DeadlineOf(const absl::StatusOr<CallHead>& head, SteadyTime now) {
   return std::min(now + *head->timeout, rpc::LatestDeadline(now));
 }
 
-absl::Status TooLarge(uint64_t bytes, std::size_t limit) {
-  return Refusal(v1::PAYLOAD_TOO_LARGE,
-                 absl::StrCat("The request has ", bytes, " bytes, and may have ", limit, "."))
-      .With("size", absl::StrCat(bytes))
-      .With("limit", absl::StrCat(limit));
-}
-
 std::size_t BytesMax(Codec codec) {
   return codec == Codec::kJson ? kJsonBytesMax : kMessageBytesMax;
 }
@@ -156,19 +151,12 @@ class Converter {
 
 // ----------------------------------------------------------------------------- unary calls
 
-// What gRPC's own retries wait for (gRFC A6), beside RetryInfo. Empty: nothing of the kind.
-std::string PushbackOf(const absl::Status& status) {
-  const auto delay = RetryDelayOf(status);
-  if (!absl::IsResourceExhausted(status) || !delay.has_value()) return "";
-  return absl::StrCat(absl::ToInt64Milliseconds(*delay));
-}
-
 Response ErrorResponse(const google::rpc::Status& error, const absl::Status& status) {
   Response response = MakeResponse(HttpStatusOf(error), ErrorJson(error), "application/json");
   if (const auto delay = RetryDelayOf(status); delay.has_value()) {
     const int64_t seconds = absl::ToInt64Seconds(absl::Ceil(*delay, absl::Seconds(1)));
     response.set(field::retry_after, absl::StrCat(seconds));
-    if (const std::string pushback = PushbackOf(status); !pushback.empty())
+    if (const std::string pushback = rpc::PushbackOf(status); !pushback.empty())
       response.set("Trailer-Grpc-Retry-Pushback-Ms", pushback);
   }
   if (absl::IsUnauthenticated(status)) response.set(field::www_authenticate, "Bearer");
@@ -189,7 +177,7 @@ class RequestBody {
       if (!more.ok()) co_return more.status();
       if (more->empty()) co_return absl::OkStatus();
       text_ += *more;
-      if (text_.size() > bytes_max_) co_return TooLarge(text_.size(), bytes_max_);
+      if (text_.size() > bytes_max_) co_return rpc::TooLarge(text_.size(), "request", bytes_max_);
       if (text_.size() > kUncounted && !budget_.Grow(held_, text_.size()))
         co_return Overloaded("bytes of requests");
     }
@@ -248,7 +236,7 @@ class UnaryCall {
     absl::StatusOr<std::string> reply = co_await Handle(codec, std::move(in_query));
     exchange_.OnDeparture(nullptr);
     ByteBudget::Share held;
-    if (reply.ok() && reply->size() > kSmallReply) {
+    if (reply.ok() && reply->size() > kSmallMessage) {
       held = budget_.Take(reply->size());
       if (!held) reply = Overloaded("bytes of replies");
     }
@@ -270,14 +258,15 @@ class UnaryCall {
 
     // A body in chunks is usually small, and does not count as the largest possible. Nobody has a
     // byte of their body read before they are let in.
-    const uint64_t announced = in_query.has_value() ? exchange_.target().second.size()
-                                                    : exchange_.body_bytes().value_or(kSmallReply);
+    const uint64_t announced = in_query.has_value()
+                                   ? exchange_.target().second.size()
+                                   : exchange_.body_bytes().value_or(kSmallMessage);
     const absl::Status admitted =
         call_.Admit(HttpCaller(exchange_), db::Deadline(deadline, &left_),
                     static_cast<int64_t>(std::min<uint64_t>(announced, bytes_max)));
     if (!admitted.ok()) co_return admitted;
     if (!head.ok()) co_return head.status();
-    if (announced > bytes_max) co_return TooLarge(announced, bytes_max);
+    if (announced > bytes_max) co_return rpc::TooLarge(announced, "request", bytes_max);
 
     std::string sent;
     if (in_query.has_value()) {
@@ -354,10 +343,10 @@ class ConnectStream final : public rpc::RawStream {
     if (over() || draining() || reading_) co_return std::nullopt;
     reading_ = true;
     asio::co_spawn(exchange_.context(), ReadMessage(), [this](std::exception_ptr failed) {
-      const std::shared_ptr<rpc::StreamNews> told = news();
+      const std::shared_ptr<rpc::StreamNews> stream_news = news();
       if (failed != nullptr) incoming_.reset();
       reading_ = false;
-      told->signal.Set();
+      stream_news->signal.Set();
     });
     // A drain does not wait for a client that sends nothing.
     while (reading_ && !draining() && !over()) co_await news()->signal.Wait();
@@ -366,19 +355,19 @@ class ConnectStream final : public rpc::RawStream {
     co_return std::move(incoming_);
   }
 
-  Awaitable<bool> Write(const grpc::ByteBuffer& message, rpc::Onward onward) override {
+  Awaitable<bool> Write(const grpc::ByteBuffer& message, rpc::Flush flush) override {
     if (over()) co_return false;
-    OnServer writing(exchange_.context(), WriteMessage(message, onward));
+    OnServer writing(exchange_.context(), WriteMessage(message, flush));
     co_return co_await writing;
   }
 
   ByteBudget::Share Hold(std::size_t bytes) override { return budget_.Take(bytes); }
 
   void Cancel() override {
-    const std::shared_ptr<rpc::StreamNews> told = news();
-    told->over = true;
+    const std::shared_ptr<rpc::StreamNews> stream_news = news();
+    stream_news->over = true;
     cut_();
-    told->signal.Set();
+    stream_news->signal.Set();
   }
 
   // The following are for the server's thread.
@@ -386,9 +375,9 @@ class ConnectStream final : public rpc::RawStream {
   // The call is over: `timed_out`, or the client has left.
   void EndEarly(bool timed_out) {
     timed_out_ = timed_out;
-    const std::shared_ptr<rpc::StreamNews> told = news();
-    told->over = true;
-    told->signal.Set();
+    const std::shared_ptr<rpc::StreamNews> stream_news = news();
+    stream_news->over = true;
+    stream_news->signal.Set();
   }
 
   // What the stream ends with, if its handler ended with `status`.
@@ -447,7 +436,7 @@ class ConnectStream final : public rpc::RawStream {
     head->copy(bytes, kEnvelopeBytes);
     const EnvelopeHead envelope = ParseEnvelopeHead(bytes);
     if (envelope.length > BytesMax(codec_)) {
-      refusal_ = TooLarge(envelope.length, BytesMax(codec_));
+      refusal_ = rpc::TooLarge(envelope.length, "request", BytesMax(codec_));
     } else if (envelope.flags != 0) {
       refusal_ = Refusal(v1::INVALID_FIELD,
                          absl::StrCat("The flags of a message are ", envelope.flags,
@@ -477,7 +466,7 @@ class ConnectStream final : public rpc::RawStream {
       if (more->empty())
         co_return Refusal(v1::INVALID_FIELD, "The last message ends in the middle.");
       unread_ += *more;
-      if (unread_.size() > kSmallReply && !budget_.Grow(held, unread_.size()))
+      if (unread_.size() > kSmallMessage && !budget_.Grow(held, unread_.size()))
         co_return Overloaded("bytes of requests");
     }
     std::string taken = unread_.substr(0, bytes);
@@ -485,16 +474,16 @@ class ConnectStream final : public rpc::RawStream {
     co_return taken;
   }
 
-  asio::awaitable<bool> WriteMessage(const grpc::ByteBuffer& message, rpc::Onward onward) {
+  asio::awaitable<bool> WriteMessage(const grpc::ByteBuffer& message, rpc::Flush flush) {
     const absl::StatusOr<std::string> text = co_await converter_.Decoded(message, codec_, reply_);
     if (!text.ok()) {
       refusal_ = text.status();
       co_return false;
     }
     pending_ += Envelope(0, *text);
-    if (onward == rpc::Onward::kWithNext && pending_.size() < kSmallReply) co_return true;
+    if (flush == rpc::Flush::kWithNext && pending_.size() < kSmallMessage) co_return true;
     ByteBudget::Share held;
-    if (pending_.size() > kSmallReply && !budget_.Grow(held, pending_.size())) {
+    if (pending_.size() > kSmallMessage && !budget_.Grow(held, pending_.size())) {
       pending_.clear();
       refusal_ = Overloaded("bytes of replies");
       co_return false;
@@ -556,7 +545,7 @@ asio::awaitable<void> ServeStream(Exchange& exchange, CallHost& host, const Disp
   }
   status = stream.EndOf(status);
   std::map<std::string, std::string> metadata;
-  if (std::string pushback = PushbackOf(status); !pushback.empty())
+  if (std::string pushback = rpc::PushbackOf(status); !pushback.empty())
     metadata["grpc-retry-pushback-ms"] = std::move(pushback);
   const google::rpc::Status end = call.End(status);
   co_await stream.Finish(end, metadata);

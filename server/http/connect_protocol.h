@@ -64,7 +64,6 @@ unsigned HttpStatusOf(const google::rpc::Status& error);
 std::string ErrorJson(const google::rpc::Status& error);
 
 // A message of a stream.
-inline constexpr uint8_t kCompressed = 1;
 inline constexpr uint8_t kEndOfStream = 2;
 inline constexpr std::size_t kEnvelopeBytes = 5;
 struct EnvelopeHead {

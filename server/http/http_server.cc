@@ -12,7 +12,7 @@
 #include "server/http/asio.h"
 #include "server/http/connect_call.h"
 #include "server/identity/server_context.h"
-#include "server/ops/rarely.h"
+#include "server/ops/rate_limited_warning.h"
 
 namespace sessiond::http {
 namespace {
@@ -127,7 +127,7 @@ class HttpServer::Server {
         options_.metrics->ConnectionRefused(RefusedConnection::kTooManyOfAddress);
       beast::error_code gone;
       const std::string who = socket.remote_endpoint(gone).address().to_string();
-      told_of_address_.WarnOfRefusal(
+      per_address_warning_.WarnOfRefusal(
           "http", "connections are refused: there are too many from one address",
           absl::StrCat(who, " has ", most, " (--connections-per-address-max)"));
       return false;
@@ -259,7 +259,7 @@ class HttpServer::Server {
   tcp::acceptor acceptor_{context_};
   // Oldest first.
   Peers peers_;
-  Rarely told_of_address_;
+  RateLimitedWarning per_address_warning_;
   std::shared_ptr<const identity::TlsMaterial> served_;
   std::shared_ptr<asio::ssl::context> context_of_served_;
 

@@ -24,60 +24,21 @@ using Check = FieldPlan::Check;
 // -------------------------------------------------------------------------------------------------
 // types
 
-// What a value of a type is in JSON: the members of its schema.
+// What a value of a type is in JSON: its schema.
 struct JsonType {
   absl::string_view name;
-  void (*write)(JsonWriter& out);
+  absl::string_view schema;
 };
-
-void WriteFloat(JsonWriter& out) {
-  out.List("oneOf", [&] {
-    out.Object([&] { out.Text("type", "number"); });
-    out.Object([&] {
-      out.Texts("enum", std::vector<absl::string_view>{"NaN", "Infinity", "-Infinity"});
-    });
-  });
-}
-
-void WriteInteger(absl::string_view format, JsonWriter& out) {
-  out.Text("type", "integer");
-  out.Text("format", format);
-}
-
-// Doubles do not hold them all: JSON's numbers are not enough.
-void WriteInteger64(absl::string_view format, absl::string_view pattern, JsonWriter& out) {
-  out.Texts("type", std::vector<absl::string_view>{"string", "integer"});
-  out.Text("format", format);
-  out.Text("pattern", pattern);
-}
-
-void WriteText(absl::string_view format, JsonWriter& out) {
-  out.Text("type", "string");
-  out.Text("format", format);
-}
-
-void WriteOpenObject(JsonWriter& out) {
-  out.Text("type", "object");
-  out.Flag("additionalProperties", true);
-}
 
 // Google's types that have a form of their own.
 constexpr JsonType kWellKnown[] = {
-    {"google.protobuf.Any", WriteOpenObject},
-    {"google.protobuf.Duration",
-     [](JsonWriter& out) {
-       out.Text("type", "string");
-       out.Text("pattern", R"(^-?[0-9]+(\.[0-9]{1,9})?s$)");
-     }},
-    {"google.protobuf.FieldMask", [](JsonWriter& out) { out.Text("type", "string"); }},
-    {"google.protobuf.ListValue",
-     [](JsonWriter& out) {
-       out.Text("type", "array");
-       out.Flag("items", true);
-     }},
-    {"google.protobuf.Struct", WriteOpenObject},
-    {"google.protobuf.Timestamp", [](JsonWriter& out) { WriteText("date-time", out); }},
-    {"google.protobuf.Value", [](JsonWriter&) {}},
+    {"google.protobuf.Any", R"({"type": "object", "additionalProperties": true})"},
+    {"google.protobuf.Duration", R"({"type": "string", "pattern": "^-?[0-9]+(\\.[0-9]{1,9})?s$"})"},
+    {"google.protobuf.FieldMask", R"({"type": "string"})"},
+    {"google.protobuf.ListValue", R"({"type": "array", "items": true})"},
+    {"google.protobuf.Struct", R"({"type": "object", "additionalProperties": true})"},
+    {"google.protobuf.Timestamp", R"({"type": "string", "format": "date-time"})"},
+    {"google.protobuf.Value", "{}"},
 };
 
 const JsonType* FindWellKnown(const Descriptor& type) {
@@ -87,44 +48,45 @@ const JsonType* FindWellKnown(const Descriptor& type) {
   return found == std::end(kWellKnown) ? nullptr : found;
 }
 
-void WriteRef(absl::string_view full_name, JsonWriter& out) {
-  out.Text("$ref", SchemaPath(full_name));
+std::string RefTo(absl::string_view full_name) {
+  return absl::StrCat(R"({"$ref": ")", SchemaPath(full_name), R"("})");
 }
 
 // Of one value: of an element, where the field is a list.
-void WriteType(const FieldDescriptor& field, JsonWriter& out) {
+std::string TypeOf(const FieldDescriptor& field) {
   switch (field.type()) {
     case FieldDescriptor::TYPE_DOUBLE:
     case FieldDescriptor::TYPE_FLOAT:
-      return WriteFloat(out);
+      return R"({"oneOf": [{"type": "number"}, {"enum": ["NaN", "Infinity", "-Infinity"]}]})";
     case FieldDescriptor::TYPE_INT32:
     case FieldDescriptor::TYPE_SINT32:
     case FieldDescriptor::TYPE_SFIXED32:
-      return WriteInteger("int32", out);
+      return R"({"type": "integer", "format": "int32"})";
     case FieldDescriptor::TYPE_UINT32:
     case FieldDescriptor::TYPE_FIXED32:
-      return WriteInteger("uint32", out);
+      return R"({"type": "integer", "format": "uint32"})";
+    // Doubles do not hold them all: JSON's numbers are not enough.
     case FieldDescriptor::TYPE_INT64:
     case FieldDescriptor::TYPE_SINT64:
     case FieldDescriptor::TYPE_SFIXED64:
-      return WriteInteger64("int64", "^-?[0-9]+$", out);
+      return R"({"type": ["string", "integer"], "format": "int64", "pattern": "^-?[0-9]+$"})";
     case FieldDescriptor::TYPE_UINT64:
     case FieldDescriptor::TYPE_FIXED64:
-      return WriteInteger64("uint64", "^[0-9]+$", out);
+      return R"({"type": ["string", "integer"], "format": "uint64", "pattern": "^[0-9]+$"})";
     case FieldDescriptor::TYPE_BOOL:
-      return out.Text("type", "boolean");
+      return R"({"type": "boolean"})";
     case FieldDescriptor::TYPE_STRING:
-      return out.Text("type", "string");
+      return R"({"type": "string"})";
     case FieldDescriptor::TYPE_BYTES:
-      out.Text("type", "string");
-      return out.Text("contentEncoding", "base64");
+      return R"({"type": "string", "contentEncoding": "base64"})";
     case FieldDescriptor::TYPE_ENUM:
-      return WriteRef(field.enum_type()->full_name(), out);
+      return RefTo(field.enum_type()->full_name());
     case FieldDescriptor::TYPE_MESSAGE:
     case FieldDescriptor::TYPE_GROUP:
-      if (const JsonType* known = FindWellKnown(*field.message_type())) return known->write(out);
-      return WriteRef(field.message_type()->full_name(), out);
+      break;
   }
+  const JsonType* known = FindWellKnown(*field.message_type());
+  return known != nullptr ? std::string(known->schema) : RefTo(field.message_type()->full_name());
 }
 
 // -------------------------------------------------------------------------------------------------
@@ -300,7 +262,7 @@ void JsonSchemas::WriteField(const FieldDescriptor& field, const FieldPlan* plan
   if (IsOutputOnly(field)) plan = nullptr;
   const bool in_request = requests_.contains(field.containing_type());
   const auto write_value = [&] {
-    WriteType(field, out);
+    out.Members(TypeOf(field));
     if (plan != nullptr) WriteValueRules(*plan, in_request, out);
   };
   out.Object(field.json_name(), [&] {
@@ -308,7 +270,7 @@ void JsonSchemas::WriteField(const FieldDescriptor& field, const FieldPlan* plan
       const FieldDescriptor& value = *field.message_type()->map_value();
       out.Text("type", "object");
       out.Object("additionalProperties", [&] {
-        WriteType(value, out);
+        out.Members(TypeOf(value));
         if (plan != nullptr && value.type() == FieldDescriptor::TYPE_STRING && HasTextRules(*plan))
           WriteTextRules(plan->rules.text(), plan->rules.bytes_max(), /*given=*/false, out);
       });

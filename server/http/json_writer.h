@@ -1,10 +1,12 @@
 // JSON for people to read, written from front to back: what is nested in the text is nested in the
-// code that writes it. RapidJSON escapes.
+// code that writes it, or is text there, too. RapidJSON escapes.
 #pragma once
 
+#include <rapidjson/document.h>
 #include <rapidjson/prettywriter.h>
 #include <rapidjson/stringbuffer.h>
 
+#include <cassert>
 #include <cstdint>
 #include <string>
 
@@ -53,6 +55,17 @@ class JsonWriter {
     List(key, [&] {
       for (const auto& value : values) Text(value);
     });
+  }
+
+  // The members of an object that is JSON already, in their order. REQUIRES: it is.
+  void Members(absl::string_view object) {
+    rapidjson::Document parsed;
+    parsed.Parse(object.data(), object.size());
+    assert(parsed.IsObject());
+    for (const auto& member : parsed.GetObject()) {
+      member.name.Accept(writer_);
+      member.value.Accept(writer_);
+    }
   }
 
   // What has been written, with a line break at its end.

@@ -5,6 +5,8 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_replace.h"
 #include "google/rpc/error_details.pb.h"
 #include "server/http/connect_protocol.h"
 #include "server/http/json_schema.h"
@@ -45,9 +47,6 @@ its `maxLength` is refused, and what is not may be, if it is not ASCII. Texts ha
 characters. An object without a schema of its own has at most 64 KiB as JSON and 16 levels.
 
 A change with a `requestId` takes effect once, however often it is sent.)";
-
-constexpr absl::string_view kErrorSchema = "connect.Error";
-constexpr absl::string_view kEndOfStreamSchema = "connect.EndOfStream";
 
 // Those that refusals may have (state_machine/refusal.h).
 std::vector<const Descriptor*> DetailsOfErrors() {
@@ -133,11 +132,11 @@ std::string DescriptionOf(const MethodDescriptor& method, const std::string& res
           ? std::string("Takes any role.")
           : absl::StrCat("Takes the role ", v1::MethodAccess::Role_Name(role), " at least."));
   if (Streams(method))
-    add(absl::StrCat(
-        method.client_streaming() ? "Requests and answers come"
-                                  : "The request and its answers come",
-        " in envelopes. The last answer has the flag 2, is a `", kEndOfStreamSchema,
-        "` and says how the stream ended: the status of HTTP is 200 even when that was an error."));
+    add(absl::StrCat(method.client_streaming() ? "Requests and answers come"
+                                               : "The request and its answers come",
+                     " in envelopes. The last answer has the flag 2, is a `connect.EndOfStream` "
+                     "and says how the stream ended: the status of HTTP is 200 even when that was "
+                     "an error."));
   return description;
 }
 
@@ -215,135 +214,111 @@ void WriteTags(const Methods& methods, const ProtoComments& comments, JsonWriter
 // -------------------------------------------------------------------------------------------------
 // what all operations share
 
-// `schema`: writes its members.
-template <class Schema>
-void WriteParameter(absl::string_view key, absl::string_view in, absl::string_view name,
-                    bool required, absl::string_view description, Schema schema, JsonWriter& out) {
-  out.Object(key, [&] {
-    out.Text("name", name);
-    out.Text("in", in);
-    out.Flag("required", required);
-    out.Text("description", description);
-    out.Object("schema", schema);
-  });
-}
+// clang-format off
+constexpr absl::string_view kParametersAndResponses = R"({
+  "parameters": {
+    "Base64": {
+      "name": "base64", "in": "query", "required": false,
+      "description": "1: `message` is in base64, URL-safe, with or without padding, as binary messages have to be.",
+      "schema": {"type": "string", "enum": ["0", "1"]}
+    },
+    "Connect": {
+      "name": "connect", "in": "query", "required": false,
+      "description": "The protocol's version.",
+      "schema": {"type": "string", "const": "v1"}
+    },
+    "ConnectProtocolVersion": {
+      "name": "Connect-Protocol-Version", "in": "header", "required": false,
+      "description": "The protocol's version.",
+      "schema": {"type": "string", "const": "1"}
+    },
+    "ConnectTimeoutMs": {
+      "name": "Connect-Timeout-Ms", "in": "header", "required": false,
+      "description": "How long the caller waits, in milliseconds. Past it the call ends as deadline_exceeded.",
+      "schema": {"type": "integer", "minimum": 0, "maximum": 9999999999}
+    },
+    "Encoding": {
+      "name": "encoding", "in": "query", "required": true,
+      "description": "What `message` is, and what the answer will be.",
+      "schema": {"type": "string", "enum": ["json", "proto"]}
+    }
+  },
+  "responses": {
+    "Error": {
+      "description": "The call was refused, or failed.",
+      "content": {"application/json": {"schema": {"$ref": "#/components/schemas/connect.Error"}}}
+    }
+  }
+})";
 
-void WriteParameters(JsonWriter& out) {
-  const auto constant = [&](absl::string_view value) {
-    return [&out, value] {
-      out.Text("type", "string");
-      out.Text("const", value);
-    };
-  };
-  out.Object("parameters", [&] {
-    WriteParameter(
-        "Base64", "query", "base64", false,
-        "1: `message` is in base64, URL-safe, with or without padding, as binary messages "
-        "have to be.",
-        [&] {
-          out.Text("type", "string");
-          out.Texts("enum", Names{"0", "1"});
-        },
-        out);
-    WriteParameter("Connect", "query", "connect", false, "The protocol's version.", constant("v1"),
-                   out);
-    WriteParameter("ConnectProtocolVersion", "header", "Connect-Protocol-Version", false,
-                   "The protocol's version.", constant("1"), out);
-    WriteParameter(
-        "ConnectTimeoutMs", "header", "Connect-Timeout-Ms", false,
-        "How long the caller waits, in milliseconds. Past it the call ends as deadline_exceeded.",
-        [&] {
-          out.Text("type", "integer");
-          out.Number("minimum", 0);
-          out.Number("maximum", 9'999'999'999);
-        },
-        out);
-    WriteParameter(
-        "Encoding", "query", "encoding", true, "What `message` is, and what the answer will be.",
-        [&] {
-          out.Text("type", "string");
-          out.Texts("enum", Names{"json", "proto"});
-        },
-        out);
-  });
-}
+// The schemas that are not of the contract. In place of CODES come the names of all codes; `debug`
+// is the same message as in `value`, one of DetailsOfErrors.
+constexpr absl::string_view kConnectSchemas = R"({
+  "connect.EndOfStream": {
+    "type": "object",
+    "description": "The last envelope of a stream: the one with the flag 2.",
+    "properties": {
+      "error": {
+        "$ref": "#/components/schemas/connect.Error",
+        "description": "Why it ended. Left out where it ended well."
+      },
+      "metadata": {
+        "type": "object",
+        "description": "What unary calls have in headers.",
+        "additionalProperties": {"type": "array", "items": {"type": "string"}}
+      }
+    }
+  },
+  "connect.Error": {
+    "type": "object",
+    "description": "Why a call was refused. One of its details is a google.rpc.ErrorInfo, whose reason is one of [sessiond.v1.ErrorReason](#/components/schemas/sessiond.v1.ErrorReason).",
+    "properties": {
+      "code": {"type": "string", "description": "What kind of error it is.", "enum": ["CODES"]},
+      "message": {"type": "string", "description": "A sentence that a person can act on."},
+      "details": {
+        "type": "array",
+        "description": "More about it, for programs: messages of google.rpc.",
+        "items": {
+          "type": "object",
+          "properties": {
+            "type": {"type": "string", "description": "Its full name, for example `google.rpc.ErrorInfo`."},
+            "value": {
+              "type": "string",
+              "description": "It in Protobuf's binary form, in base64 without padding.",
+              "pattern": "^[A-Za-z0-9+/]*={0,2}$"
+            },
+            "debug": {
+              "description": "The same as JSON, for people to read. May be left out.",
+              "anyOf": [
+                {
+                  "$ref": "#/components/schemas/google.rpc.ErrorInfo",
+                  "properties": {"reason": {"$ref": "#/components/schemas/sessiond.v1.ErrorReason"}}
+                },
+                {"$ref": "#/components/schemas/google.rpc.BadRequest"},
+                {"$ref": "#/components/schemas/google.rpc.PreconditionFailure"},
+                {"$ref": "#/components/schemas/google.rpc.ResourceInfo"},
+                {"$ref": "#/components/schemas/google.rpc.RetryInfo"}
+              ]
+            }
+          },
+          "required": ["type", "value"]
+        }
+      }
+    },
+    "required": ["code"]
+  }
+})";
 
-// The same message as in `value`, for people.
-void WriteDebug(JsonWriter& out) {
-  out.Object("debug", [&] {
-    out.Text("description", "The same as JSON, for people to read. May be left out.");
-    out.List("anyOf", [&] {
-      for (const Descriptor* type : DetailsOfErrors())
-        out.Object([&] {
-          out.Text("$ref", SchemaPath(type->full_name()));
-          if (type != google::rpc::ErrorInfo::descriptor()) return;
-          out.Object("properties", [&] {
-            out.Object("reason", [&] {
-              out.Text("$ref", SchemaPath(v1::ErrorReason_descriptor()->full_name()));
-            });
-          });
-        });
-    });
-  });
-}
-
-void WriteError(JsonWriter& out) {
-  out.Text("type", "object");
-  out.Text("description",
-           "Why a call was refused. One of its details is a google.rpc.ErrorInfo, whose reason is "
-           "one of [sessiond.v1.ErrorReason](#/components/schemas/sessiond.v1.ErrorReason).");
-  out.Object("properties", [&] {
-    out.Object("code", [&] {
-      out.Text("type", "string");
-      out.Text("description", "What kind of error it is.");
-      out.Texts("enum", ErrorCodes());
-    });
-    out.Object("message", [&] {
-      out.Text("type", "string");
-      out.Text("description", "A sentence that a person can act on.");
-    });
-    out.Object("details", [&] {
-      out.Text("type", "array");
-      out.Text("description", "More about it, for programs: messages of google.rpc.");
-      out.Object("items", [&] {
-        out.Text("type", "object");
-        out.Object("properties", [&] {
-          out.Object("type", [&] {
-            out.Text("type", "string");
-            out.Text("description", "Its full name, for example `google.rpc.ErrorInfo`.");
-          });
-          out.Object("value", [&] {
-            out.Text("type", "string");
-            out.Text("description", "It in Protobuf's binary form, in base64 without padding.");
-            out.Text("pattern", "^[A-Za-z0-9+/]*={0,2}$");
-          });
-          WriteDebug(out);
-        });
-        out.Texts("required", Names{"type", "value"});
-      });
-    });
-  });
-  out.Texts("required", Names{"code"});
-}
-
-void WriteEndOfStream(JsonWriter& out) {
-  out.Text("type", "object");
-  out.Text("description", "The last envelope of a stream: the one with the flag 2.");
-  out.Object("properties", [&] {
-    out.Object("error", [&] {
-      out.Text("$ref", SchemaPath(kErrorSchema));
-      out.Text("description", "Why it ended. Left out where it ended well.");
-    });
-    out.Object("metadata", [&] {
-      out.Text("type", "object");
-      out.Text("description", "What unary calls have in headers.");
-      out.Object("additionalProperties", [&] {
-        out.Text("type", "array");
-        out.Object("items", [&] { out.Text("type", "string"); });
-      });
-    });
-  });
-}
+constexpr absl::string_view kSecuritySchemes = R"({
+  "securitySchemes": {
+    "bearer": {
+      "type": "http",
+      "description": "A token of the access file, or a JWT of an issuer it names.",
+      "scheme": "bearer"
+    }
+  }
+})";
+// clang-format on
 
 void WriteSchemas(const Methods& methods, const ProtoComments& comments, JsonWriter& out) {
   JsonSchemas schemas(comments);
@@ -354,31 +329,17 @@ void WriteSchemas(const Methods& methods, const ProtoComments& comments, JsonWri
   for (const Descriptor* type : DetailsOfErrors()) schemas.Add(*type);
   schemas.Add(*v1::ErrorReason_descriptor());
   out.Object("schemas", [&] {
-    out.Object(kEndOfStreamSchema, [&] { WriteEndOfStream(out); });
-    out.Object(kErrorSchema, [&] { WriteError(out); });
+    const std::string codes = absl::StrJoin(ErrorCodes(), R"(", ")");
+    out.Members(absl::StrReplaceAll(kConnectSchemas, {{"CODES", codes}}));
     schemas.Write(out);
   });
 }
 
 void WriteComponents(const Methods& methods, const ProtoComments& comments, JsonWriter& out) {
   out.Object("components", [&] {
-    WriteParameters(out);
-    out.Object("responses", [&] {
-      out.Object("Error", [&] {
-        out.Text("description", "The call was refused, or failed.");
-        out.Object("content", [&] {
-          out.Object("application/json", [&] { WriteSchemaRef(kErrorSchema, out); });
-        });
-      });
-    });
+    out.Members(kParametersAndResponses);
     WriteSchemas(methods, comments, out);
-    out.Object("securitySchemes", [&] {
-      out.Object("bearer", [&] {
-        out.Text("type", "http");
-        out.Text("description", "A token of the access file, or a JWT of an issuer it names.");
-        out.Text("scheme", "bearer");
-      });
-    });
+    out.Members(kSecuritySchemes);
   });
 }
 
@@ -397,12 +358,8 @@ std::string OpenApi(absl::Span<const MethodDescriptor* const> methods,
       out.Text("description", kAbout);
       out.Text("version", SESSIOND_VERSION);
     });
-    out.List("servers", [&] { out.Object([&] { out.Text("url", "/"); }); });
     // A token, or what the connection says of the caller; or nothing, where nobody is asked.
-    out.List("security", [&] {
-      out.Object([&] { out.List("bearer", [] {}); });
-      out.Object([] {});
-    });
+    out.Members(R"({"servers": [{"url": "/"}], "security": [{"bearer": []}, {}]})");
     WriteTags(sorted, comments, out);
     WritePaths(sorted, comments, out);
     WriteComponents(sorted, comments, out);

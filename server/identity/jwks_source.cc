@@ -22,8 +22,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
+#include "server/files/small_file.h"
 #include "server/identity/openssl.h"
-#include "server/identity/small_file.h"
 
 namespace sessiond::identity {
 namespace {
@@ -226,7 +226,6 @@ class JwksSource::Reader {
   void LookForNewKeys();
   void Refresh();
   std::string Trouble() const;
-  SteadyTime last_good() const;
   int64_t attempts() const;
   bool AwaitAttempts(int64_t times, absl::Duration patience) const;
 
@@ -251,7 +250,6 @@ class JwksSource::Reader {
   mutable std::condition_variable changed_;
   std::shared_ptr<const Jwks> jwks_ = std::make_shared<const Jwks>();
   std::string trouble_;
-  SteadyTime last_good_;
   SteadyTime last_attempt_;
   int64_t attempts_ = 0;
   bool ends_ = false;
@@ -291,7 +289,6 @@ std::shared_ptr<const Jwks> JwksSource::Get() const { return reader_->Get(); }
 void JwksSource::LookForNewKeys() { reader_->LookForNewKeys(); }
 void JwksSource::Refresh() { reader_->Refresh(); }
 std::string JwksSource::Trouble() const { return reader_->Trouble(); }
-SteadyTime JwksSource::last_good() const { return reader_->last_good(); }
 int64_t JwksSource::attempts() const { return reader_->attempts(); }
 bool JwksSource::AwaitAttempts(int64_t times, absl::Duration patience) const {
   return reader_->AwaitAttempts(times, patience);
@@ -322,11 +319,6 @@ std::string JwksSource::Reader::Trouble() const {
   return trouble_;
 }
 
-SteadyTime JwksSource::Reader::last_good() const {
-  const std::lock_guard<std::mutex> lock(mutex_);
-  return last_good_;
-}
-
 int64_t JwksSource::Reader::attempts() const {
   const std::lock_guard<std::mutex> lock(mutex_);
   return attempts_;
@@ -343,7 +335,6 @@ void JwksSource::Reader::Run() {
     const absl::Status taken = text.ok() ? Take(*text) : text.status();
     const std::lock_guard<std::mutex> lock(mutex_);
     trouble_ = std::string(taken.message());
-    if (taken.ok()) last_good_ = SteadyTime::Now();
     ++attempts_;
     changed_.notify_all();
   }
@@ -401,7 +392,7 @@ absl::StatusOr<std::string> JwksSource::Reader::ReadAddress() {
 
 absl::Status JwksSource::Reader::Take(const std::string& text) {
   if (text == text_) return absl::OkStatus();
-  absl::StatusOr<Jwks> parsed = ParseJwks(text);
+  absl::StatusOr<Jwks> parsed = ParseJwks(WithoutByteOrderMark(text));
   if (!parsed.ok()) {
     return absl::InvalidArgumentError(absl::StrCat("The key set ", options_.location,
                                                    " cannot be used. ", parsed.status().message()));

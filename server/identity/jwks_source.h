@@ -58,8 +58,6 @@ class JwksSource {
 
   // Why the last attempt failed, in one sentence; empty: it did not, or there was none yet.
   std::string Trouble() const;
-  // When the keys were last read well; InfinitePast: never.
-  SteadyTime last_good() const;
   // How often they have been read, well or not.
   int64_t attempts() const;
   // Waits, for `patience` at most, until that is `times`; returns whether it is.

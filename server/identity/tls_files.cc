@@ -11,12 +11,14 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
+#include "server/files/small_file.h"
 #include "server/identity/openssl.h"
-#include "server/identity/small_file.h"
 
 namespace sessiond::identity {
 namespace {
@@ -47,9 +49,36 @@ absl::Time TimeOf(const ASN1_TIME* time) {
 absl::Time NotBefore(const X509* certificate) { return TimeOf(X509_get0_notBefore(certificate)); }
 absl::Time NotAfter(const X509* certificate) { return TimeOf(X509_get0_notAfter(certificate)); }
 
-// Every certificate of a file, in its order. A block that was cut off is an error, not an end.
+// Without the byte-order marks of the files that it was put together from: OpenSSL passes over a
+// block with one before it, unless that is the first line that it looks at.
+std::string WithoutMarks(absl::string_view pem) {
+  std::string text;
+  for (const absl::string_view line : absl::StrSplit(pem, '\n')) {
+    if (line.data() != pem.data()) text += '\n';
+    absl::StrAppend(&text, WithoutByteOrderMark(line));
+  }
+  return text;
+}
+
+// Whether a certificate was meant to begin here, whatever OpenSSL makes of the line: something that
+// nobody sees may stand before it.
+bool BeginsCertificate(absl::string_view line) {
+  while (!line.empty() && !absl::ascii_isgraph(static_cast<unsigned char>(line[0])))
+    line.remove_prefix(1);
+  return absl::StartsWith(line, "-----BEGIN CERTIFICATE-") ||
+         absl::StartsWith(line, "-----BEGIN X509 CERTIFICATE-");
+}
+
+std::size_t CertificatesBegunIn(absl::string_view text) {
+  const std::vector<absl::string_view> lines = absl::StrSplit(text, absl::ByAnyChar("\r\n"));
+  return static_cast<std::size_t>(std::count_if(lines.begin(), lines.end(), BeginsCertificate));
+}
+
+// Every certificate of a file, in its order. A block that was cut off is an error, not an end; so
+// is one that OpenSSL passes over.
 absl::StatusOr<std::vector<OwnedX509>> ReadCertificates(const Source& source,
-                                                        absl::string_view text) {
+                                                        absl::string_view pem) {
+  const std::string text = WithoutMarks(pem);
   ERR_clear_error();
   const OwnedBio bio = ReadFrom(text);
   std::vector<OwnedX509> certificates;
@@ -61,6 +90,13 @@ absl::StatusOr<std::vector<OwnedX509>> ReadCertificates(const Source& source,
     return source.Refuse("has a certificate that cannot be read, its number ",
                          certificates.size() + 1, " (", reason,
                          "): write the file again, or wait until it is written.");
+  }
+  const std::size_t begun = CertificatesBegunIn(text);
+  if (begun != certificates.size()) {
+    return source.Refuse("has ", begun, " lines `-----BEGIN CERTIFICATE-----`, and ",
+                         certificates.size(),
+                         " certificates that can be read: such a line has to begin at the left, "
+                         "with nothing before or behind it.");
   }
   if (certificates.empty()) {
     return source.Refuse(
@@ -118,7 +154,8 @@ absl::StatusOr<OwnedKey> ReadKey(const Source& source) {
                          "): type `chmod ", is_roots ? "640" : "600", " ", source.path, "`.");
   }
   ERR_clear_error();
-  const OwnedBio bio = ReadFrom(file->text);
+  const std::string text = WithoutMarks(file->text);
+  const OwnedBio bio = ReadFrom(text);
   OwnedKey key(PEM_read_bio_PrivateKey(bio.get(), nullptr, NoPassphrase, nullptr));
   if (key != nullptr) return key;
   // OpenSSL's reasons do not tell these apart.

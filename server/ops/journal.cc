@@ -103,7 +103,7 @@ void Journal::Moved(absl::string_view kind, const v1::Session& session, absl::st
 
 void Journal::Changed(const db::Outcome& outcome) {
   for (const SessionEvent& event : outcome.events) {
-    Told(event, outcome);
+    LogEvent(event, outcome);
     if (IsEnd(event)) continue;
     const v1::Session& session = outcome.session;
     if (event.old_state() != event.new_state())
@@ -116,7 +116,7 @@ void Journal::Changed(const db::Outcome& outcome) {
 }
 
 // The sentence for a fact, one that operators search for.
-void Journal::Told(const SessionEvent& event, const db::Outcome& outcome) {
+void Journal::LogEvent(const SessionEvent& event, const db::Outcome& outcome) {
   const v1::Session& session = outcome.session;
   const v1::SessionTask& task = session.current_task();
   const std::string& id = event.session_id();

@@ -26,7 +26,7 @@ class Journal {
                const absl::Status& status);
 
  private:
-  void Told(const v1::SessionEvent& event, const db::Outcome& outcome);
+  void LogEvent(const v1::SessionEvent& event, const db::Outcome& outcome);
   void Moved(absl::string_view kind, const v1::Session& session, absl::string_view from,
              absl::string_view to);
 

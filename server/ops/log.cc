@@ -9,10 +9,11 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <atomic>
 #include <cmath>
 #include <cstdlib>
+#include <functional>
+#include <iterator>
 #include <memory>
 #include <mutex>
 #include <utility>
@@ -29,6 +30,7 @@
 #include "absl/types/span.h"
 #include "db/base/steady_time.h"
 #include "server/ops/log_writer.h"
+#include "state_machine/utf8.h"
 
 namespace sessiond {
 namespace {
@@ -44,38 +46,13 @@ enum class Format { kText, kJson };
 
 // -------------------------------------------------------------------------------------- escaping
 
-struct Decoded {
-  char32_t code_point = 0;
-  std::size_t bytes = 1;
-  bool valid = false;
-};
-
-// The first code point of `text`, by RFC 3629: no overlong forms, no surrogates, nothing above
-// U+10FFFF. REQUIRES: `text` is not empty.
-Decoded Decode(absl::string_view text) {
-  const auto byte = [text](std::size_t i) { return static_cast<unsigned char>(text[i]); };
-  const unsigned char lead = byte(0);
-  if (lead < 0x80) return {lead, 1, true};
-  const std::size_t length = lead >= 0xF0 ? 4 : lead >= 0xE0 ? 3 : 2;
-  if (lead < 0xC2 || lead > 0xF4 || text.size() < length) return {};
-  char32_t code_point = lead & (0xFF >> (length + 1));
-  for (std::size_t i = 1; i < length; ++i) {
-    if ((byte(i) & 0xC0) != 0x80) return {};
-    code_point = code_point << 6 | (byte(i) & 0x3F);
-  }
-  constexpr std::array<char32_t, 5> kSmallest = {0, 0, 0x80, 0x800, 0x10000};
-  const bool surrogate = code_point >= 0xD800 && code_point <= 0xDFFF;
-  if (code_point < kSmallest[length] || surrogate || code_point > 0x10FFFF) return {};
-  return {code_point, length, true};
-}
-
 // Whether a character could end a line, move the cursor, turn the reading direction or hide: C0,
 // DEL, C1, and the invisible formatting characters (zero width, line and paragraph separators, bidi
 // controls, byte order mark).
 bool Deceives(char32_t c) {
-  return c < 0x20 || (c >= 0x7F && c <= 0x9F) || c == 0xAD || c == 0x61C ||
-         (c >= 0x200B && c <= 0x200F) || (c >= 0x2028 && c <= 0x202E) ||
-         (c >= 0x2060 && c <= 0x206F) || c == 0xFEFF || (c >= 0xE0000 && c <= 0xE007F);
+  return IsControl(c) || c == 0xAD || c == 0x61C || (c >= 0x200B && c <= 0x200F) ||
+         (c >= 0x2028 && c <= 0x202E) || (c >= 0x2060 && c <= 0x206F) || c == 0xFEFF ||
+         (c >= 0xE0000 && c <= 0xE007F);
 }
 
 void AppendEscape(std::string& out, char32_t c) {
@@ -123,22 +100,24 @@ void AppendEscaped(std::string& out, absl::string_view text, std::size_t bytes_m
     out.append(text.data() + at, plain);
     at += plain;
     if (at == text.size()) return;
-    const Decoded next = Decode(text.substr(at));
-    if (at + next.bytes > bytes_max) {
+    const Utf8Character next = FirstCharacter(text.substr(at));
+    const bool valid = next.bytes > 0;
+    const std::size_t bytes = valid ? next.bytes : 1;
+    if (at + bytes > bytes_max) {
       out += "…";
       return;
     }
-    if (!next.valid && format == Format::kJson) {
+    if (!valid && format == Format::kJson) {
       out += "\\ufffd";
-    } else if (!next.valid) {
+    } else if (!valid) {
       absl::StrAppendFormat(&out, "\\x%02x", static_cast<unsigned char>(text[at]));
     } else if (Deceives(next.code_point)) {
       AppendEscape(out, next.code_point);
     } else {
       if (quoted && (text[at] == '"' || text[at] == '\\')) out += '\\';
-      absl::StrAppend(&out, text.substr(at, next.bytes));
+      absl::StrAppend(&out, text.substr(at, bytes));
     }
-    at += next.bytes;
+    at += bytes;
   }
 }
 
@@ -148,47 +127,34 @@ void AppendEscaped(std::string& out, absl::string_view text, std::size_t bytes_m
 // thread that logs.
 thread_local absl::Span<const LogField> current_fields;
 
-absl::string_view LevelName(spdlog::level::level_enum level) {
-  switch (level) {
-    case spdlog::level::trace:
-    case spdlog::level::debug:
-      return "debug";
-    case spdlog::level::info:
-      return "info";
-    case spdlog::level::warn:
-      return "warn";
-    default:
-      return "error";
-  }
+struct Level {
+  absl::string_view name;
+  // As wide as the widest.
+  absl::string_view padded;
+  absl::string_view colour;
+};
+// In the order of LogLevel, and of spdlog from `debug` on.
+constexpr Level kLevels[] = {{"debug", "DEBUG", "\033[2m"},
+                             {"info", "INFO ", "\033[32m"},
+                             {"warn", "WARN ", "\033[33m"},
+                             {"error", "ERROR", "\033[31m"}};
+
+// What is below our lowest level, or above our highest, counts as that.
+const Level& LevelOf(spdlog::level::level_enum level) {
+  return kLevels[std::clamp<int>(level, spdlog::level::debug, spdlog::level::err) -
+                 spdlog::level::debug];
 }
 
-// All as wide as the widest.
-absl::string_view PaddedLevelName(spdlog::level::level_enum level) {
-  switch (level) {
-    case spdlog::level::trace:
-    case spdlog::level::debug:
-      return "DEBUG";
-    case spdlog::level::info:
-      return "INFO ";
-    case spdlog::level::warn:
-      return "WARN ";
-    default:
-      return "ERROR";
-  }
+spdlog::level::level_enum ToSpdlog(LogLevel level) {
+  return static_cast<spdlog::level::level_enum>(spdlog::level::debug + static_cast<int>(level));
 }
+static_assert(spdlog::level::debug + static_cast<int>(LogLevel::kError) == spdlog::level::err);
 
-absl::string_view LevelColour(spdlog::level::level_enum level) {
-  switch (level) {
-    case spdlog::level::trace:
-    case spdlog::level::debug:
-      return "\033[2m";
-    case spdlog::level::info:
-      return "\033[32m";
-    case spdlog::level::warn:
-      return "\033[33m";
-    default:
-      return "\033[31m";
-  }
+spdlog::level::level_enum ParseLevel(absl::string_view name) {
+  const auto* level = std::find_if(std::begin(kLevels), std::end(kLevels),
+                                   [name](const Level& each) { return each.name == name; });
+  if (level == std::end(kLevels)) return spdlog::level::info;
+  return ToSpdlog(static_cast<LogLevel>(level - std::begin(kLevels)));
 }
 
 absl::string_view View(spdlog::string_view_t text) { return {text.data(), text.size()}; }
@@ -209,9 +175,9 @@ class LineFormatter final : public spdlog::formatter {
  private:
   std::string Json(const spdlog::details::log_msg& message) {
     const absl::Time time = absl::FromChrono(message.time);
-    std::string line = absl::StrCat("{\"time\":\"", Second(time), ".",
-                                    absl::Dec(Microseconds(time), absl::kZeroPad6),
-                                    "Z\",\"level\":\"", LevelName(message.level), "\",\"logger\":");
+    std::string line = absl::StrCat(
+        "{\"time\":\"", Second(time), ".", absl::Dec(Microseconds(time), absl::kZeroPad6),
+        "Z\",\"level\":\"", LevelOf(message.level).name, "\",\"logger\":");
     AppendQuoted(line, View(message.logger_name), Format::kJson, kValueBytesMax);
     line += ",\"msg\":";
     AppendQuoted(line, View(message.payload), Format::kJson, kMessageBytesMax);
@@ -229,7 +195,7 @@ class LineFormatter final : public spdlog::formatter {
     const absl::Time time = absl::FromChrono(message.time);
     std::string line =
         absl::StrCat(Second(time), ".", absl::Dec(Microseconds(time) / 1000, absl::kZeroPad3), " ",
-                     colour_ ? LevelColour(message.level) : "", PaddedLevelName(message.level),
+                     colour_ ? LevelOf(message.level).colour : "", LevelOf(message.level).padded,
                      colour_ ? "\033[0m " : " ");
     const std::size_t name_begin = line.size();
     AppendBare(line, View(message.logger_name));
@@ -346,58 +312,21 @@ class Repetitions {
 
 // --------------------------------------------------------------------------------------- loggers
 
-spdlog::level::level_enum ToSpdlog(LogLevel level) {
-  switch (level) {
-    case LogLevel::kDebug:
-      return spdlog::level::debug;
-    case LogLevel::kInfo:
-      return spdlog::level::info;
-    case LogLevel::kWarn:
-      return spdlog::level::warn;
-    case LogLevel::kError:
-      return spdlog::level::err;
-  }
-  return spdlog::level::err;
-}
-
-spdlog::level::level_enum ParseLevel(absl::string_view level) {
-  if (level == "debug") return spdlog::level::debug;
-  if (level == "warn") return spdlog::level::warn;
-  if (level == "error") return spdlog::level::err;
-  return spdlog::level::info;
-}
-
-class StringSink final : public spdlog::sinks::base_sink<std::mutex> {
+// Formats under its lock, on the thread that logs, and hands each line on.
+class LineSink final : public spdlog::sinks::base_sink<std::mutex> {
  public:
-  explicit StringSink(std::string* lines) : lines_(lines) {}
+  explicit LineSink(std::function<void(absl::string_view line)> take) : take_(std::move(take)) {}
 
  protected:
   void sink_it_(const spdlog::details::log_msg& message) override {
     spdlog::memory_buf_t line;
     formatter_->format(message, line);
-    lines_->append(line.data(), line.size());
+    take_({line.data(), line.size()});
   }
   void flush_() override {}
 
  private:
-  std::string* const lines_;
-};
-
-// Formats under its lock, on the thread that logs, and leaves writing to the writer's thread.
-class WriterSink final : public spdlog::sinks::base_sink<std::mutex> {
- public:
-  explicit WriterSink(LogWriter& writer) : writer_(writer) {}
-
- protected:
-  void sink_it_(const spdlog::details::log_msg& message) override {
-    spdlog::memory_buf_t line;
-    formatter_->format(message, line);
-    writer_.Add({line.data(), line.size()});
-  }
-  void flush_() override {}
-
- private:
-  LogWriter& writer_;
+  const std::function<void(absl::string_view line)> take_;
 };
 
 // Set once, and never freed: lines may come until the very end.
@@ -490,14 +419,18 @@ std::string TerminalText(absl::string_view text) {
 void SetUpLogging(const LogOptions& options) {
   const bool terminal = isatty(STDERR_FILENO) == 1;
   const bool text = options.format == "text" || (options.format == "auto" && terminal);
-  const bool colour = text && terminal && std::getenv("NO_COLOR") == nullptr;
+  const char* const no_color = std::getenv("NO_COLOR");  // Empty: as not set (no-color.org).
+  const bool colour = text && terminal && (no_color == nullptr || *no_color == '\0');
   const Format format = text ? Format::kText : Format::kJson;
   // For the writer's thread only: a formatter belongs to one thread.
   auto formatter = std::make_shared<LineFormatter>(format, colour);
   log_writer = new LogWriter({.descriptor = STDERR_FILENO, .dropped_line = [formatter](int64_t n) {
                                 return DroppedLine(*formatter, n);
                               }});
-  Install(options, format, colour, std::make_shared<WriterSink>(*log_writer));
+  // Writing is left to the writer's thread.
+  Install(options, format, colour, std::make_shared<LineSink>([](absl::string_view line) {
+            log_writer.load()->Add(std::string(line));
+          }));
   CatchFatalSignals();
 }
 
@@ -518,7 +451,8 @@ int64_t LogLinesWaiting() {
 
 void SetUpLoggingForTest(const LogOptions& options, std::string* lines) {
   Install(options, options.format == "json" ? Format::kJson : Format::kText, /*colour=*/false,
-          std::make_shared<StringSink>(lines));
+          std::make_shared<LineSink>(
+              [lines](absl::string_view line) { absl::StrAppend(lines, line); }));
 }
 
 }  // namespace sessiond

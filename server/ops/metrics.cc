@@ -63,13 +63,13 @@ constexpr Description kDescriptions[] = {
 };
 // clang-format on
 
+// In go-grpc-middleware's spelling: dashboards select by these.
 constexpr absl::string_view kCodes[] = {
     "OK",       "Canceled",       "Unknown",          "InvalidArgument",   "DeadlineExceeded",
     "NotFound", "AlreadyExists",  "PermissionDenied", "ResourceExhausted", "FailedPrecondition",
     "Aborted",  "OutOfRange",     "Unimplemented",    "Internal",          "Unavailable",
     "DataLoss", "Unauthenticated"};
-static_assert(std::size(kCodes) ==
-              17);  // In go-grpc-middleware's spelling: dashboards select by these.
+static_assert(std::size(kCodes) == 17);
 
 // The defaults of go-grpc-middleware, and three finer ones: most of our calls take less than 5 ms.
 const prometheus::Histogram::BucketBoundaries kSeconds = {
@@ -271,18 +271,12 @@ std::string Metrics::Text() const {
 }
 
 std::string MetricsReference() {
-  std::string page =
-      "# Metrics\n\n"
-      "Served at `/metrics` of the HTTP address (`--http-listen`), in Prometheus' text format. "
-      "Series of every RPC and "
-      "of every\nreason begin at zero. No label ever holds an id, an owner or free text.\n\n"
-      "This page is made from the daemon's own table of metrics, and a test keeps it so.\n\n"
-      "| metric | type | labels | what it says |\n|---|---|---|---|\n";
+  std::string table = "| metric | type | labels | what it says |\n|---|---|---|---|\n";
   for (const Description& each : kDescriptions) {
-    absl::StrAppend(&page, "| `", each.name, "` | ", each.type, " | ", each.labels, " | ",
+    absl::StrAppend(&table, "| `", each.name, "` | ", each.type, " | ", each.labels, " | ",
                     each.help, " |\n");
   }
-  return page;
+  return table;
 }
 
 }  // namespace sessiond

@@ -134,7 +134,7 @@ class Metrics {
   absl::flat_hash_set<std::string> callers_ ABSL_GUARDED_BY(mutex_);
 };
 
-// docs/metrics.md.
+// The table of docs/metrics.md.
 std::string MetricsReference();
 
 }  // namespace sessiond

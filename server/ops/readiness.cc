@@ -6,7 +6,7 @@ namespace sessiond {
 namespace {
 
 // How long the database may refuse changes, and our own port may fail to answer: enough to repeat a
-// trial that failed by chance.
+// write check that failed by chance.
 constexpr absl::Duration kTroubleGrace = absl::Seconds(3);
 
 // A round takes two seconds, or four if there is no answer; asking the database takes up to ten,

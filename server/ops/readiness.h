@@ -1,5 +1,5 @@
-// Whether the daemon is alive, and whether it is ready: reported over gRPC (rpc/health_service.h)
-// and HTTP (admin_http.h).
+// Whether the daemon is alive, and whether it is ready: reported over gRPC
+// (server/rpc/health_service.h) and HTTP (server/http/probes.h).
 //
 //   probe of the database ─▶ Readiness ─┬▶ HealthService: Check, Watch
 //    call of its own port ─▶            ├▶ /readyz?verbose

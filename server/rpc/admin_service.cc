@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "server/rpc/reads.h"
+#include "server/rpc/list_page.h"
 #include "state_machine/refusal.h"
 #include "state_machine/timestamps.h"
 

@@ -7,10 +7,10 @@
 #include "absl/time/time.h"
 #include "db/session_store.h"
 #include "server/ops/journal.h"
-#include "server/rpc/answer.h"
 #include "server/rpc/call.h"
 #include "server/rpc/changes.h"
 #include "server/rpc/import.h"
+#include "server/rpc/serialized.h"
 #include "sessiond/v1/admin_service.pb.h"
 
 namespace sessiond::rpc {

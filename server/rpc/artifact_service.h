@@ -5,8 +5,8 @@
 #pragma once
 
 #include "db/session_store.h"
-#include "server/rpc/answer.h"
 #include "server/rpc/call.h"
+#include "server/rpc/serialized.h"
 #include "sessiond/v1/artifact_service.pb.h"
 
 namespace sessiond::rpc {

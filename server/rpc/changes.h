@@ -9,8 +9,8 @@
 #include "absl/strings/str_cat.h"
 #include "db/session_store.h"
 #include "server/ops/journal.h"
-#include "server/rpc/answer.h"
 #include "server/rpc/call.h"
+#include "server/rpc/serialized.h"
 #include "state_machine/decide.h"
 
 namespace sessiond::rpc {

@@ -1,7 +1,8 @@
 // What becomes of a call, whichever way it came: by gRPC (server.h) or HTTP (server/http).
 //
-//   transport ─▶ Admit: deadline · drain · gate · capacity ─▶ Handle: the method's row ─▶ End:
-//   journal · metrics
+//   transport ─▶ Admit: deadline · drain · gate · capacity
+//             ─▶ Handle: the method's row
+//             ─▶ End: journal · metrics
 //
 // Transports know bytes, connections and how a status looks on the wire. Everything else is here,
 // so that it is the same for all of them.

@@ -2,7 +2,7 @@
 
 #include <utility>
 
-#include "server/rpc/reads.h"
+#include "server/rpc/list_page.h"
 #include "state_machine/filter.h"
 
 namespace sessiond::rpc {

@@ -65,7 +65,7 @@ Awaitable<std::optional<grpc::ByteBuffer>> GrpcStream::Read() {
   co_return std::move(incoming_);
 }
 
-Awaitable<bool> GrpcStream::Write(const grpc::ByteBuffer& message, Onward onward) {
+Awaitable<bool> GrpcStream::Write(const grpc::ByteBuffer& message, Flush flush) {
   if (over()) co_return false;
   const ByteBudget::Share held = shared_.replies.Take(message.Length());
   if (!held) {
@@ -73,7 +73,7 @@ Awaitable<bool> GrpcStream::Write(const grpc::ByteBuffer& message, Onward onward
     co_return false;
   }
   grpc::WriteOptions options;
-  if (onward == Onward::kWithNext) options.set_buffer_hint();
+  if (flush == Flush::kWithNext) options.set_buffer_hint();
   ReplyWait wait(ReplyWait::Of::kStream, context_, queue_.waits().patience(), &shared_.replies);
   queue_.waits().Begin(wait);
   Completion written([&](void* tag) { wire_.Write(message, options, tag); });
@@ -81,7 +81,7 @@ Awaitable<bool> GrpcStream::Write(const grpc::ByteBuffer& message, Onward onward
   queue_.waits().End(wait);
   // To change threads takes longer than to write what is small. While a watch is behind, its
   // changes follow each other, so that the further behind it is, the less often it changes threads.
-  if (ok && onward == Onward::kWithNext && message.Length() <= kSmallMessage) co_return ok;
+  if (ok && flush == Flush::kWithNext && message.Length() <= kSmallMessage) co_return ok;
   auto entered = shared_.worker.Enter();
   co_await entered;
   co_return ok;
@@ -102,11 +102,10 @@ absl::Status GrpcStream::EndOf(const absl::Status& status) const {
   return refusal_.ok() ? status : refusal_;
 }
 
-Awaitable<bool> GrpcStream::Finish(grpc::Status status) {
+Awaitable<void> GrpcStream::Finish(grpc::Status status) {
   Completion finished([&](void* tag) { wire_.Finish(status, tag); });
   co_await finished;
   while (!over() || read_.pending()) co_await news()->signal.Wait();
-  co_return true;
 }
 
 }  // namespace sessiond::rpc

@@ -46,11 +46,11 @@ class GrpcStream final : public RawStream {
   ByteStream& wire() { return wire_; }
 
   Awaitable<std::optional<grpc::ByteBuffer>> Read() override;
-  Awaitable<bool> Write(const grpc::ByteBuffer& message, Onward onward) override;
+  Awaitable<bool> Write(const grpc::ByteBuffer& message, Flush flush) override;
   ByteBudget::Share Hold(std::size_t bytes) override { return shared_.held.Take(bytes); }
   void Cancel() override { context_.TryCancel(); }
-  // Ends the call, and returns when gRPC no longer needs the stream. Always true.
-  Awaitable<bool> Finish(grpc::Status status);
+  // Ends the call, and returns when gRPC no longer needs the stream.
+  Awaitable<void> Finish(grpc::Status status);
 
   // What the stream ends with, if its handler ended with `status`.
   absl::Status EndOf(const absl::Status& status) const;

@@ -43,7 +43,7 @@ void HealthService::SetReady(bool ready) {
     if (ready_ == ready) return;
     ready_ = ready;
   }
-  TellWatchers();
+  NotifyWatchers();
 }
 
 void HealthService::EndStreams() {
@@ -51,12 +51,12 @@ void HealthService::EndStreams() {
     absl::MutexLock lock(&mutex_);
     ended_ = true;
   }
-  TellWatchers();
+  NotifyWatchers();
 }
 
 // Without the lock, because a watcher may leave while it is notified.
-void HealthService::TellWatchers() {
-  std::vector<std::shared_ptr<Signal>> watchers;
+void HealthService::NotifyWatchers() {
+  std::vector<std::shared_ptr<AsyncSignal>> watchers;
   {
     absl::MutexLock lock(&mutex_);
     watchers.assign(watchers_.begin(), watchers_.end());
@@ -64,12 +64,12 @@ void HealthService::TellWatchers() {
   for (const auto& watcher : watchers) watcher->Set();
 }
 
-void HealthService::Join(const std::shared_ptr<Signal>& watcher) {
+void HealthService::Join(const std::shared_ptr<AsyncSignal>& watcher) {
   absl::MutexLock lock(&mutex_);
   watchers_.insert(watcher);
 }
 
-void HealthService::Leave(const std::shared_ptr<Signal>& watcher) {
+void HealthService::Leave(const std::shared_ptr<AsyncSignal>& watcher) {
   absl::MutexLock lock(&mutex_);
   watchers_.erase(watcher);
 }
@@ -125,31 +125,31 @@ Detached HealthService::ServeWatch(CallQueue& queue, GrpcStream::Shared& shared)
   if (!co_await accepted) co_return;  // Shutting down.
   ServeWatch(queue, shared);
 
-  Awaitable<absl::Status> telling = Tell(stream);
-  const absl::Status told = co_await telling;
-  Awaitable<bool> finished = stream.Finish(ToGrpcStatus(stream.EndOf(told)));
+  Awaitable<absl::Status> sending = SendStatuses(stream);
+  const absl::Status ended = co_await sending;
+  Awaitable<void> finished = stream.Finish(ToGrpcStatus(stream.EndOf(ended)));
   co_await finished;
 }
 
-Awaitable<absl::Status> HealthService::Tell(GrpcStream& stream) {
+Awaitable<absl::Status> HealthService::SendStatuses(GrpcStream& stream) {
   Awaitable<std::optional<grpc::ByteBuffer>> reading = stream.Read();
   std::optional<grpc::ByteBuffer> bytes = co_await reading;
   if (!bytes.has_value()) co_return MissingMessage();
   HealthCheckRequest request;
   if (absl::Status sound = ParseRequest(*bytes, &request); !sound.ok()) co_return sound;
-  const std::shared_ptr<Signal> news(stream.news(), &stream.news()->signal);
+  const std::shared_ptr<AsyncSignal> news(stream.news(), &stream.news()->signal);
   Join(news);
-  std::optional<Status> told;
+  std::optional<Status> last_sent;
   while (!stream.over()) {
     const bool last = ended();
     const Status status = StatusOf(request.service());
-    if (told != status) {
-      told = status;
+    if (last_sent != status) {
+      last_sent = status;
       HealthCheckResponse response;
       response.set_status(status);
       grpc::ByteBuffer message;
       SerializeReply(response, &message).IgnoreError();
-      Awaitable<bool> writing = stream.Write(message, Onward::kNow);
+      Awaitable<bool> writing = stream.Write(message, Flush::kNow);
       if (!co_await writing) break;
     } else if (last) {
       break;

@@ -13,9 +13,9 @@
 #include "absl/types/span.h"
 #include "db/base/coroutine.h"
 #include "grpc/health/v1/health.pb.h"
+#include "server/rpc/async_signal.h"
 #include "server/rpc/grpc_stream.h"
 #include "server/rpc/raw_service.h"
-#include "server/rpc/signal.h"
 #include "server/rpc/standard_service.h"
 
 namespace sessiond::rpc {
@@ -46,14 +46,14 @@ class HealthService final : public StandardService {
   Detached ServeCheck(CallQueue& queue, GrpcStream::Shared& shared);
   Detached ServeWatch(CallQueue& queue, GrpcStream::Shared& shared);
   // Sends every status, until the stream ends. Returns what it ends with.
-  Awaitable<absl::Status> Tell(GrpcStream& stream);
+  Awaitable<absl::Status> SendStatuses(GrpcStream& stream);
 
   // SERVICE_UNKNOWN for an unknown service.
   Status StatusOf(const std::string& service) const;
   bool ended() const;
-  void TellWatchers();
-  void Join(const std::shared_ptr<Signal>& watcher);
-  void Leave(const std::shared_ptr<Signal>& watcher);
+  void NotifyWatchers();
+  void Join(const std::shared_ptr<AsyncSignal>& watcher);
+  void Leave(const std::shared_ptr<AsyncSignal>& watcher);
 
   RawService service_{grpc::health::v1::HealthCheckRequest::descriptor()->file()->service(0)};
   absl::flat_hash_set<std::string> known_;
@@ -62,7 +62,7 @@ class HealthService final : public StandardService {
   mutable absl::Mutex mutex_;
   bool ready_ ABSL_GUARDED_BY(mutex_) = false;
   bool ended_ ABSL_GUARDED_BY(mutex_) = false;
-  absl::flat_hash_set<std::shared_ptr<Signal>> watchers_ ABSL_GUARDED_BY(mutex_);
+  absl::flat_hash_set<std::shared_ptr<AsyncSignal>> watchers_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace sessiond::rpc

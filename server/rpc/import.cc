@@ -11,12 +11,12 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
-#include "server/rpc/signal.h"
-#include "server/rpc/utf8.h"
+#include "server/rpc/async_signal.h"
 #include "state_machine/import_completion.h"
 #include "state_machine/limits.h"
 #include "state_machine/refusal.h"
 #include "state_machine/session_id.h"
+#include "state_machine/utf8.h"
 
 namespace sessiond::rpc {
 namespace {
@@ -54,8 +54,8 @@ class Import {
   explicit Import(db::SessionStore& store_given) : store(store_given) {}
 
   db::SessionStore& store;
-  Signal answered;  // For the writer: the first item may be done, or there are no more.
-  Signal room;      // For the reader.
+  AsyncSignal answered;  // For the writer: the first item may be done, or there are no more.
+  AsyncSignal room;      // For the reader.
 
   bool HasRoom() {
     absl::MutexLock lock(&mutex_);

@@ -53,8 +53,9 @@ void MemoryGuard::Cut(std::size_t growth) {
   const int cut = connections_.EndHeaviest();
   for (int i = 0; i < cut; ++i) {
     metrics_.ConnectionCut();
-    told_.WarnOfRefusal("front_door", "connections are closed: they make the daemon hold too much",
-                        absl::StrCat(growth >> 20, " MiB more than at rest"));
+    warning_.WarnOfRefusal("front_door",
+                           "connections are closed: they make the daemon hold too much",
+                           absl::StrCat(growth >> 20, " MiB more than at rest"));
   }
 }
 

@@ -19,7 +19,7 @@
 #include "absl/time/time.h"
 #include "server/front_door/connections.h"
 #include "server/ops/metrics.h"
-#include "server/ops/rarely.h"
+#include "server/ops/rate_limited_warning.h"
 #include "server/rpc/allocated.h"
 #include "server/rpc/memory_growth.h"
 
@@ -62,7 +62,7 @@ class MemoryGuard {
   bool watching_ = false;
   // At the last look.
   std::size_t growth_before_ = 0;
-  Rarely told_;
+  RateLimitedWarning warning_;
 
   std::thread thread_;
 };

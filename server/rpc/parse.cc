@@ -11,9 +11,9 @@
 #include "google/protobuf/descriptor.h"
 #include "google/protobuf/io/coded_stream.h"
 #include "google/protobuf/wire_format_lite.h"
-#include "server/rpc/utf8.h"
 #include "state_machine/limits.h"
 #include "state_machine/refusal.h"
+#include "state_machine/utf8.h"
 
 namespace sessiond::rpc {
 namespace {
@@ -32,14 +32,6 @@ constexpr int kMessageDepthMax = 3 * (kStructDepthMax + 4);
 // hundred bytes, on the wire two. More has only a request of nothing but short keys and numbers:
 // one of 4 MiB has 700,000.
 constexpr int kFieldsMax = 500'000;
-
-absl::Status TooLarge(std::size_t size, absl::string_view what) {
-  return Refusal(v1::PAYLOAD_TOO_LARGE,
-                 absl::StrCat("The ", what, " has ", size, " bytes, and may have ",
-                              kMessageBytesMax, "."))
-      .With("size", absl::StrCat(size))
-      .With("limit", absl::StrCat(kMessageBytesMax));
-}
 
 std::string Join(absl::string_view path, absl::string_view name) {
   return path.empty() ? std::string(name) : absl::StrCat(path, ".", name);
@@ -100,12 +92,8 @@ absl::Status CheckFields(absl::string_view bytes, const Descriptor& type) {
   if (bytes.size() <= 2 * kFieldsMax) return absl::OkStatus();
   const std::string path = CountDown(bytes, type, 0, &left);
   if (left >= 0) return absl::OkStatus();
-  const std::string sentence = absl::StrCat("is too large: with it, the request has more than ",
-                                            kFieldsMax, " strings and messages");
-  return Refusal(v1::INVALID_FIELD,
-                 absl::StrCat(path.empty() ? "The request" : path, " ", sentence, "."))
-      .With("field", path)
-      .Violation(path, sentence);
+  return InvalidField(path, absl::StrCat("is too large: with it, the request has more than ",
+                                         kFieldsMax, " strings and messages"));
 }
 
 // Walks the bytes as a parser would, and stops at the first error.
@@ -141,6 +129,13 @@ WireProblem Walk(absl::string_view bytes, const Descriptor& type, const std::str
 
 }  // namespace
 
+absl::Status TooLarge(uint64_t size, absl::string_view what, std::size_t limit) {
+  return Refusal(v1::PAYLOAD_TOO_LARGE,
+                 absl::StrCat("The ", what, " has ", size, " bytes, and may have ", limit, "."))
+      .With("size", absl::StrCat(size))
+      .With("limit", absl::StrCat(limit));
+}
+
 WireProblem ExplainWire(absl::string_view bytes, const Descriptor& type) {
   WireProblem problem = Walk(bytes, type, "", 0);
   problem.path = Readable(problem.path);
@@ -149,7 +144,7 @@ WireProblem ExplainWire(absl::string_view bytes, const Descriptor& type) {
 
 absl::Status ParseRequest(grpc::ByteBuffer& bytes, google::protobuf::Message* request) {
   const std::size_t size = bytes.Length();
-  if (size > kMessageBytesMax) return TooLarge(size, "request");
+  if (size > kMessageBytesMax) return TooLarge(size, "request", kMessageBytesMax);
   // Usually one slice; several are joined, which costs less than parsing a message across them.
   grpc::Slice slice;
   absl::string_view content;
@@ -174,13 +169,9 @@ absl::Status ParseRequest(grpc::ByteBuffer& bytes, google::protobuf::Message* re
     return absl::OkStatus();
   }
   const WireProblem problem = ExplainWire(content, *request->GetDescriptor());
-  const std::string sentence =
-      problem.sentence.empty() ? "is not a Protobuf message of its type" : problem.sentence;
-  return Refusal(
-             v1::INVALID_FIELD,
-             absl::StrCat(problem.path.empty() ? "The request" : problem.path, " ", sentence, "."))
-      .With("field", problem.path)
-      .Violation(problem.path, sentence);
+  return InvalidField(problem.path, problem.sentence.empty()
+                                        ? "is not a Protobuf message of its type"
+                                        : problem.sentence);
 }
 
 absl::Status SerializeReply(const google::protobuf::Message& reply, grpc::ByteBuffer* bytes) {
@@ -190,7 +181,7 @@ absl::Status SerializeReply(const google::protobuf::Message& reply, grpc::ByteBu
 absl::Status SerializeReply(const std::string& part, const google::protobuf::Message& rest,
                             grpc::ByteBuffer* bytes) {
   const std::size_t size = part.size() + rest.ByteSizeLong();
-  if (size > kMessageBytesMax) return TooLarge(size, "reply");
+  if (size > kMessageBytesMax) return TooLarge(size, "reply", kMessageBytesMax);
   grpc::Slice slice(size);
   auto* begin = const_cast<uint8_t*>(slice.begin());
   rest.SerializeWithCachedSizesToArray(std::copy(part.begin(), part.end(), begin));

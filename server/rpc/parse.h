@@ -3,15 +3,20 @@
 
 #include <grpcpp/support/byte_buffer.h>
 
+#include <cstddef>
+#include <cstdint>
 #include <string>
 
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "google/protobuf/empty.pb.h"
 #include "google/protobuf/message.h"
-#include "server/rpc/answer.h"
+#include "server/rpc/serialized.h"
 
 namespace sessiond::rpc {
+
+// PAYLOAD_TOO_LARGE. `what`: a request or a reply.
+absl::Status TooLarge(uint64_t size, absl::string_view what, std::size_t limit);
 
 // PAYLOAD_TOO_LARGE: more bytes than a request may have; nothing was parsed. INVALID_FIELD: the
 // bytes are not a message of this type, or have so many strings and messages that nothing was

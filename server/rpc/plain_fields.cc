@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <tuple>
+#include <utility>
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
@@ -59,15 +60,32 @@ std::vector<PlainKey> PlainKeysOf(const v1::UpdateSessionRequest& request) {
   return keys;
 }
 
-std::vector<std::pair<std::string, std::string>> ProblemsOf(const std::vector<PlainKey>& keys,
-                                                            std::size_t mask_paths) {
-  if (!keys.empty() && keys.size() + mask_paths > kUpdatePathsMax) {
-    const PlainKey& last = keys.back();
-    return {{last.place,
-             absl::StrCat("is one of ", keys.size() + mask_paths, " keys and mask paths, and an ",
-                          "update may have ", kUpdatePathsMax,
-                          "; the mask path context, labels or references replaces all keys")}};
-  }
+std::optional<std::pair<std::string, std::string>> TooManyPlainKeys(
+    const v1::UpdateSessionRequest& request) {
+  std::size_t count = request.update_mask().paths_size();
+  std::string place;
+  const auto add_set = [&](absl::string_view name, const auto& map) {
+    count += map.size();
+    if (!map.empty()) place = absl::StrCat(name, ".", Shown(map.begin()->first));
+  };
+  const auto add_removed = [&](absl::string_view name, const auto& list) {
+    count += list.size();
+    if (!list.empty()) place = absl::StrCat(name, "[", list.size() - 1, "]");
+  };
+  add_set("set_context", request.set_context().fields());
+  add_set("set_labels", request.set_labels());
+  add_set("set_references", request.set_references());
+  add_removed("remove_context_keys", request.remove_context_keys());
+  add_removed("remove_label_keys", request.remove_label_keys());
+  add_removed("remove_reference_keys", request.remove_reference_keys());
+  if (place.empty() || count <= kUpdatePathsMax) return std::nullopt;
+  return std::pair(std::move(place),
+                   absl::StrCat("is one of ", count,
+                                " keys and mask paths, and an update may have ", kUpdatePathsMax,
+                                "; the mask path context, labels or references replaces all keys"));
+}
+
+std::vector<std::pair<std::string, std::string>> ProblemsOf(const std::vector<PlainKey>& keys) {
   std::vector<std::pair<std::string, std::string>> problems;
   const PlainKey* before = nullptr;
   for (const PlainKey& key : keys) {
@@ -84,7 +102,8 @@ std::vector<std::pair<std::string, std::string>> ProblemsOf(const std::vector<Pl
   return problems;
 }
 
-absl::Status CheckBeside(const std::vector<UpdatePath>& mask, const std::vector<PlainKey>& keys) {
+absl::Status CheckMaskOverlap(const std::vector<UpdatePath>& mask,
+                              const std::vector<PlainKey>& keys) {
   for (const UpdatePath& path : mask) {
     for (const PlainKey& key : keys) {
       if (key.field != path.field || (!path.key.empty() && path.key != key.key)) continue;

@@ -4,6 +4,7 @@
 // form only.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -25,13 +26,18 @@ struct PlainKey {
 // By field and key; of one key, its removal comes last.
 std::vector<PlainKey> PlainKeysOf(const v1::UpdateSessionRequest& request);
 
+// As a place and a sentence, if there are too many with the mask's paths. Counted, not collected: a
+// request has room for millions.
+std::optional<std::pair<std::string, std::string>> TooManyPlainKeys(
+    const v1::UpdateSessionRequest& request);
+
 // What is wrong with them that no rule of their fields says, as places and sentences: keys that are
-// empty, set and removed, removed twice, or too many.
-std::vector<std::pair<std::string, std::string>> ProblemsOf(const std::vector<PlainKey>& keys,
-                                                            std::size_t mask_paths);
+// empty, set and removed, or removed twice.
+std::vector<std::pair<std::string, std::string>> ProblemsOf(const std::vector<PlainKey>& keys);
 
 // INVALID_FIELD_MASK: a path of the mask covers one of the keys.
-absl::Status CheckBeside(const std::vector<UpdatePath>& mask, const std::vector<PlainKey>& keys);
+absl::Status CheckMaskOverlap(const std::vector<UpdatePath>& mask,
+                              const std::vector<PlainKey>& keys);
 
 // Moves them to the mask and the session. REQUIRES: the request is valid.
 void TakePlainFields(v1::UpdateSessionRequest& request);

@@ -23,8 +23,7 @@ using ByteStream = grpc::ServerAsyncReaderWriter<grpc::ByteBuffer, grpc::ByteBuf
 // their headers, and nothing of a request is read before somebody asks for it.
 class RawService : public grpc::Service {
  public:
-  explicit RawService(const google::protobuf::ServiceDescriptor* descriptor)
-      : descriptor_(descriptor) {
+  explicit RawService(const google::protobuf::ServiceDescriptor* descriptor) {
     for (int i = 0; i < descriptor->method_count(); ++i) {
       // gRPC stores the pointer: a deque never moves its elements.
       paths_.push_back(
@@ -35,8 +34,6 @@ class RawService : public grpc::Service {
     }
   }
 
-  const google::protobuf::ServiceDescriptor* descriptor() const { return descriptor_; }
-
   // Waits for the next call of a method; `tag` completes when there is one.
   void Accept(int method, grpc::ServerContext* context, ByteStream* stream,
               grpc::ServerCompletionQueue* queue, void* tag) {
@@ -44,7 +41,6 @@ class RawService : public grpc::Service {
   }
 
  private:
-  const google::protobuf::ServiceDescriptor* const descriptor_;
   std::deque<std::string> paths_;
 };
 

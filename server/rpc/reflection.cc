@@ -27,6 +27,9 @@ namespace sessiond::rpc {
 namespace {
 
 namespace pb = google::protobuf;
+using Request = grpc::reflection::v1::ServerReflectionRequest;
+using Response = grpc::reflection::v1::ServerReflectionResponse;
+using OlderRequest = grpc::reflection::v1alpha::ServerReflectionRequest;
 
 // The descriptors, by name. The files are returned as they are in the set, byte for byte.
 class Descriptors {
@@ -40,27 +43,7 @@ class Descriptors {
   }
 
   const std::vector<std::string>& services() const { return services_; }
-  // Null when there is none.
-  const pb::FileDescriptor* FileByName(const std::string& name) const {
-    return pool_.FindFileByName(name);
-  }
-  const pb::FileDescriptor* FileOfSymbol(const std::string& name) const {
-    return pool_.FindFileContainingSymbol(name);
-  }
-  const pb::FileDescriptor* FileOfExtension(const std::string& type, int number) const {
-    const pb::Descriptor* extended = pool_.FindMessageTypeByName(type);
-    const pb::FieldDescriptor* extension =
-        extended == nullptr ? nullptr : pool_.FindExtensionByNumber(extended, number);
-    return extension == nullptr ? nullptr : extension->file();
-  }
-  const pb::Descriptor* Message(const std::string& name) const {
-    return pool_.FindMessageTypeByName(name);
-  }
-  std::vector<const pb::FieldDescriptor*> ExtensionsOf(const pb::Descriptor* type) const {
-    std::vector<const pb::FieldDescriptor*> extensions;
-    pool_.FindAllExtensions(type, &extensions);
-    return extensions;
-  }
+  const pb::DescriptorPool& pool() const { return pool_; }
 
   // The file and all its imports, each once, as they are in the set: the pool stores no comments.
   std::vector<absl::string_view> Closure(const pb::FileDescriptor* file) const {
@@ -101,81 +84,13 @@ class Descriptors {
   std::vector<std::string> services_;
 };
 
-// Answers one request. The two versions of the protocol differ only in their package.
-template <class Request, class Response>
-class Answerer {
- public:
-  explicit Answerer(const Descriptors& descriptors) : descriptors_(descriptors) {}
-
-  Response Answer(const Request& request) const {
-    Response response;
-    response.set_valid_host(request.host());
-    *response.mutable_original_request() = request;
-    switch (request.message_request_case()) {
-      case Request::kFileByFilename:
-        Files(descriptors_.FileByName(request.file_by_filename()), request.file_by_filename(),
-              response);
-        break;
-      case Request::kFileContainingSymbol:
-        Files(descriptors_.FileOfSymbol(request.file_containing_symbol()),
-              request.file_containing_symbol(), response);
-        break;
-      case Request::kFileContainingExtension: {
-        const auto& asked = request.file_containing_extension();
-        Files(descriptors_.FileOfExtension(asked.containing_type(), asked.extension_number()),
-              absl::StrCat(asked.containing_type(), " extension ", asked.extension_number()),
-              response);
-        break;
-      }
-      case Request::kAllExtensionNumbersOfType:
-        ExtensionNumbers(request.all_extension_numbers_of_type(), response);
-        break;
-      case Request::kListServices:
-        for (const std::string& service : descriptors_.services()) {
-          response.mutable_list_services_response()->add_service()->set_name(service);
-        }
-        break;
-      default:
-        Error(grpc::StatusCode::INVALID_ARGUMENT, "the request asks nothing", response);
-    }
-    return response;
-  }
-
- private:
-  void Files(const google::protobuf::FileDescriptor* file, absl::string_view asked,
-             Response& response) const {
-    if (file == nullptr)
-      return Error(grpc::StatusCode::NOT_FOUND, absl::StrCat("not found: ", asked), response);
-    for (const absl::string_view each : descriptors_.Closure(file)) {
-      response.mutable_file_descriptor_response()->add_file_descriptor_proto(each.data(),
-                                                                             each.size());
-    }
-  }
-
-  void ExtensionNumbers(const std::string& type, Response& response) const {
-    const google::protobuf::Descriptor* descriptor = descriptors_.Message(type);
-    if (descriptor == nullptr)
-      return Error(grpc::StatusCode::NOT_FOUND, absl::StrCat("not found: ", type), response);
-    response.mutable_all_extension_numbers_response()->set_base_type_name(type);
-    for (const auto* extension : descriptors_.ExtensionsOf(descriptor)) {
-      response.mutable_all_extension_numbers_response()->add_extension_number(extension->number());
-    }
-  }
-
-  static void Error(grpc::StatusCode code, absl::string_view message, Response& response) {
-    response.mutable_error_response()->set_error_code(code);
-    response.mutable_error_response()->set_error_message(std::string(message));
-  }
-
-  const Descriptors& descriptors_;
-};
-
-// One version of the service. A stream reads a request, writes its reply, and reads the next.
-template <class Request, class Response>
+// One version of the service. The messages of the two differ in nothing but their package, so that
+// both have v1's. A stream reads a request, writes its reply, and reads the next.
 class ReflectionService {
  public:
-  ReflectionService(const Descriptors& descriptors, Gate* gate)
-      : answerer_(descriptors), gate_(gate) {}
+  ReflectionService(const pb::ServiceDescriptor* version, const Descriptors& descriptors,
+                    Gate* gate)
+      : service_(version), descriptors_(descriptors), gate_(gate) {}
 
   grpc::Service* service() { return &service_; }
 
@@ -193,7 +108,7 @@ class ReflectionService {
     Awaitable<absl::Status> answering = AnswerAll(GrpcCaller(context), stream);
     const absl::Status answered = co_await answering;
     Leave(&stream);
-    Awaitable<bool> finished = stream.Finish(ToGrpcStatus(stream.EndOf(answered)));
+    Awaitable<void> finished = stream.Finish(ToGrpcStatus(stream.EndOf(answered)));
     co_await finished;
   }
 
@@ -214,11 +129,76 @@ class ReflectionService {
       absl::Status sound = LetIn(caller);
       if (sound.ok()) sound = ParseRequest(*bytes, &request);
       grpc::ByteBuffer reply;
-      if (sound.ok()) sound = SerializeReply(answerer_.Answer(request), &reply);
+      if (sound.ok()) sound = SerializeReply(Answer(request), &reply);
       if (!sound.ok()) co_return sound;
-      Awaitable<bool> writing = stream.Write(reply, Onward::kNow);
+      Awaitable<bool> writing = stream.Write(reply, Flush::kNow);
       if (!co_await writing) co_return absl::OkStatus();
     }
+  }
+
+  Response Answer(const Request& request) const {
+    const pb::DescriptorPool& pool = descriptors_.pool();
+    Response response;
+    response.set_valid_host(request.host());
+    *response.mutable_original_request() = request;
+    switch (request.message_request_case()) {
+      case Request::kFileByFilename:
+        Files(pool.FindFileByName(request.file_by_filename()), request.file_by_filename(),
+              response);
+        break;
+      case Request::kFileContainingSymbol:
+        Files(pool.FindFileContainingSymbol(request.file_containing_symbol()),
+              request.file_containing_symbol(), response);
+        break;
+      case Request::kFileContainingExtension: {
+        const auto& asked = request.file_containing_extension();
+        const pb::Descriptor* type = pool.FindMessageTypeByName(asked.containing_type());
+        const pb::FieldDescriptor* extension =
+            type == nullptr ? nullptr : pool.FindExtensionByNumber(type, asked.extension_number());
+        Files(extension == nullptr ? nullptr : extension->file(),
+              absl::StrCat(asked.containing_type(), " extension ", asked.extension_number()),
+              response);
+        break;
+      }
+      case Request::kAllExtensionNumbersOfType:
+        ExtensionNumbers(request.all_extension_numbers_of_type(), response);
+        break;
+      case Request::kListServices:
+        for (const std::string& service : descriptors_.services()) {
+          response.mutable_list_services_response()->add_service()->set_name(service);
+        }
+        break;
+      default:
+        Error(grpc::StatusCode::INVALID_ARGUMENT, "the request asks nothing", response);
+    }
+    return response;
+  }
+
+  // Null: there is none.
+  void Files(const pb::FileDescriptor* file, absl::string_view asked, Response& response) const {
+    if (file == nullptr)
+      return Error(grpc::StatusCode::NOT_FOUND, absl::StrCat("not found: ", asked), response);
+    for (const absl::string_view each : descriptors_.Closure(file)) {
+      response.mutable_file_descriptor_response()->add_file_descriptor_proto(each.data(),
+                                                                             each.size());
+    }
+  }
+
+  void ExtensionNumbers(const std::string& name, Response& response) const {
+    const pb::Descriptor* type = descriptors_.pool().FindMessageTypeByName(name);
+    if (type == nullptr)
+      return Error(grpc::StatusCode::NOT_FOUND, absl::StrCat("not found: ", name), response);
+    response.mutable_all_extension_numbers_response()->set_base_type_name(name);
+    std::vector<const pb::FieldDescriptor*> extensions;
+    descriptors_.pool().FindAllExtensions(type, &extensions);
+    for (const pb::FieldDescriptor* extension : extensions) {
+      response.mutable_all_extension_numbers_response()->add_extension_number(extension->number());
+    }
+  }
+
+  static void Error(grpc::StatusCode code, absl::string_view message, Response& response) {
+    response.mutable_error_response()->set_error_code(code);
+    response.mutable_error_response()->set_error_message(std::string(message));
   }
 
   absl::Status LetIn(const Caller& caller) const {
@@ -236,8 +216,8 @@ class ReflectionService {
     streams_.erase(stream);
   }
 
-  RawService service_{Request::descriptor()->file()->service(0)};
-  const Answerer<Request, Response> answerer_;
+  RawService service_;
+  const Descriptors& descriptors_;
   Gate* const gate_;
   absl::Mutex mutex_;
   bool ended_ ABSL_GUARDED_BY(mutex_) = false;
@@ -248,15 +228,13 @@ class ReflectionService {
 
 struct Reflection::Parts {
   Parts(absl::string_view descriptor_set, absl::Span<const std::string> services, Gate* gate)
-      : descriptors(descriptor_set, services), newer(descriptors, gate), older(descriptors, gate) {}
+      : descriptors(descriptor_set, services),
+        newer(Request::descriptor()->file()->service(0), descriptors, gate),
+        older(OlderRequest::descriptor()->file()->service(0), descriptors, gate) {}
 
   Descriptors descriptors;
-  ReflectionService<grpc::reflection::v1::ServerReflectionRequest,
-                    grpc::reflection::v1::ServerReflectionResponse>
-      newer;
-  ReflectionService<grpc::reflection::v1alpha::ServerReflectionRequest,
-                    grpc::reflection::v1alpha::ServerReflectionResponse>
-      older;
+  ReflectionService newer;
+  ReflectionService older;
 };
 
 Reflection::Reflection(absl::string_view descriptor_set, absl::Span<const std::string> services,

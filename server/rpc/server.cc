@@ -9,7 +9,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
-#include "server/config/address.h"
 #include "server/rpc/grpc_body.h"
 #include "server/rpc/grpc_stream.h"
 #include "server/rpc/status.h"
@@ -46,29 +45,20 @@ SteadyTime DeadlineOf(const grpc::ServerContext& context) {
   return now + absl::Seconds(left.tv_sec) + absl::Nanoseconds(left.tv_nsec);
 }
 
-// In gRPC's terms, which takes std::chrono's system clock for a time of day.
-gpr_timespec MonotonicDeadline(absl::Duration grace) {
-  return gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC),
-                      gpr_time_from_micros(absl::ToInt64Microseconds(grace), GPR_TIMESPAN));
-}
-
-// What gRPC's own retries wait for (gRFC A6), beside RetryInfo.
 void AddPushback(const absl::Status& status, grpc::ServerContext& context) {
-  if (!absl::IsResourceExhausted(status)) return;
-  if (const auto delay = RetryDelayOf(status); delay.has_value()) {
-    context.AddTrailingMetadata("grpc-retry-pushback-ms",
-                                absl::StrCat(absl::ToInt64Milliseconds(*delay)));
-  }
+  if (const std::string pushback = PushbackOf(status); !pushback.empty())
+    context.AddTrailingMetadata("grpc-retry-pushback-ms", pushback);
 }
 
-// Larger requests are parsed one after the other, and not on a queue's thread.
-constexpr std::size_t kLargeRequest = 64 << 10;
+// Larger requests are parsed one after the other, and not on a queue's thread; larger replies are
+// written through.
+constexpr std::size_t kLargeMessage = 64 << 10;
 
 // A large reply counts as written once the kernel has it: passed by flow control alone, it would
 // still be ours.
 grpc::WriteOptions HowToWrite(const grpc::ByteBuffer& reply) {
   grpc::WriteOptions options;
-  if (reply.Length() > kLargeRequest) options.set_write_through();
+  if (reply.Length() > kLargeMessage) options.set_write_through();
   return options;
 }
 
@@ -116,13 +106,10 @@ void Configure(const ServerOptions& options, grpc::ServerBuilder& builder) {
 // An entrance whose connections gRPC serves.
 absl::StatusOr<front_door::Entrance> MakeEntrance(const Listener& listener,
                                                   grpc::ServerBuilder& builder) {
-  const absl::Status failed =
-      absl::UnavailableError(absl::StrCat("cannot listen on ", listener.address));
-  const auto address = ParseAddress(listener.address);
-  if (!address.ok()) return failed;
-  auto sockets = front_door::Listen(*address);
+  auto sockets = front_door::Listen(listener.address);
   if (!sockets.ok())
-    return absl::UnavailableError(absl::StrCat(failed.message(), ": ", sockets.status().message()));
+    return absl::UnavailableError(absl::StrCat("cannot listen on ", ToString(listener.address),
+                                               ": ", sockets.status().message()));
   using Experimental = grpc::ServerBuilder::experimental_type;
   const std::shared_ptr<grpc::experimental::ExternalConnectionAcceptor> acceptor =
       builder.experimental().AddExternalConnectionAcceptor(
@@ -159,14 +146,14 @@ struct Server::Calls {
     absl::Status refused = call.Admit(caller, deadline, /*bytes=*/0);
     if (refused.ok()) refused = co_await body;
     if (refused.ok() && body.missing()) {
-      Awaitable<bool> ended = EndWithoutMessage(call, context, wire, over, deadline);
+      Awaitable<void> ended = EndWithoutMessage(call, context, wire, over, deadline);
       co_await ended;
       co_return;
     }
     const std::size_t bytes = body.bytes().Length();
     ByteBudget::Share held;
     if (refused.ok()) refused = call.Received(static_cast<int64_t>(bytes));
-    if (refused.ok() && bytes > kLargeRequest) {
+    if (refused.ok() && bytes > kLargeMessage) {
       held = server.requests_.Take(bytes);
       if (held) {
         auto entered = server.parser_.Enter();
@@ -207,8 +194,8 @@ struct Server::Calls {
   }
 
   // The end of a call whose client's side has ended before there was a message: because it sends
-  // none, or because the call is over, which gRPC says only at its end. Always true.
-  static Awaitable<bool> EndWithoutMessage(Dispatcher::Call& call, grpc::ServerContext& context,
+  // none, or because the call is over, which gRPC says only at its end.
+  static Awaitable<void> EndWithoutMessage(Dispatcher::Call& call, grpc::ServerContext& context,
                                            ByteStream& wire, CallOver& over,
                                            db::Deadline deadline) {
     Completion finished([&](void* tag) { wire.Finish(ToGrpcStatus(MissingMessage()), tag); });
@@ -221,7 +208,6 @@ struct Server::Calls {
                 : absl::CancelledError("The caller left before its request had come.");
     }
     call.End(why);
-    co_return true;
   }
 
   // The same for a streaming call, which lasts until its client or the daemon ends it. gRPC itself
@@ -246,13 +232,13 @@ struct Server::Calls {
     status = stream.EndOf(status);
     AddPushback(status, context);
     const grpc::Status ended = ToGrpcStatus(call.End(status));
-    Awaitable<bool> finished = stream.Finish(ended);
+    Awaitable<void> finished = stream.Finish(ended);
     co_await finished;
   }
 
   // Accepts calls of `served` on this queue from now on, one at a time: the next accept is armed as
   // soon as there is a call. gRPC as Debian builds it, with its assertions, looks through all that
-  // is armed whenever an operation ends (decision 0055).
+  // is armed whenever an operation ends (docs/benchmark.md).
   static void Accept(Server& server, const Served& served, CallQueue& queue) {
     served.row->streams() ? ServeStream(server, served, queue) : Serve(server, served, queue);
   }
@@ -272,7 +258,7 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(ServerOptions options, Met
       server->stopped_ = true;
       return entrance.status();
     }
-    server->ports_.push_back(entrance->sockets.front().port());
+    server->bound_.push_back(entrance->sockets.front().address());
     entrances.push_back(*std::move(entrance));
   }
   std::map<const google::protobuf::ServiceDescriptor*, RawService*> services;
@@ -325,7 +311,7 @@ void Server::Stop(absl::Duration grace) {
   door_->connections().EndWriting();
   door_->connections().AwaitPeers(goodbye);
   door_->connections().Cut();
-  server_->Shutdown(MonotonicDeadline(absl::ZeroDuration()));  // Cancels what is left.
+  server_->Shutdown(gpr_now(GPR_CLOCK_MONOTONIC));  // Cancels what is left.
   for (auto& queue : queues_) queue->Stop();
 }
 

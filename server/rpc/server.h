@@ -13,6 +13,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "server/config/address.h"
 #include "server/front_door/front_door.h"
 #include "server/ops/metrics.h"
 #include "server/rpc/byte_budget.h"
@@ -30,8 +31,7 @@ namespace sessiond::rpc {
 
 // Where calls come from.
 struct Listener {
-  // host:port, port 0 for any; or unix:path.
-  std::string address;
+  Address address;
   std::shared_ptr<grpc::ServerCredentials> credentials = grpc::InsecureServerCredentials();
 };
 
@@ -64,8 +64,8 @@ class Server {
   // are cancelled, and waited for.
   void Stop(absl::Duration grace);
 
-  // The port of each listener; 0 for those without.
-  const std::vector<int>& ports() const { return ports_; }
+  // Where each listener listens, as numbers.
+  const std::vector<Address>& bound() const { return bound_; }
   // Where connections come in.
   front_door::FrontDoor& door() { return *door_; }
 
@@ -88,7 +88,7 @@ class Server {
   // Parses them, one after the other: a message may have many times the bytes of its request.
   Worker parser_;
   GrpcStream::Shared streams_;
-  std::vector<int> ports_;
+  std::vector<Address> bound_;
   std::vector<std::unique_ptr<RawService>> raw_services_;
   std::vector<Served> served_;
   std::vector<std::unique_ptr<CallQueue>> queues_;

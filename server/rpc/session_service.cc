@@ -9,7 +9,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "server/rpc/reads.h"
+#include "server/rpc/list_page.h"
 #include "state_machine/filter.h"
 #include "state_machine/limits.h"
 #include "state_machine/refusal.h"

@@ -5,9 +5,9 @@
 
 #include "db/session_store.h"
 #include "server/ops/journal.h"
-#include "server/rpc/answer.h"
 #include "server/rpc/call.h"
 #include "server/rpc/changes.h"
+#include "server/rpc/serialized.h"
 #include "server/rpc/turns.h"
 #include "sessiond/v1/session_service.pb.h"
 

@@ -2,6 +2,8 @@
 
 #include <string>
 
+#include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
 #include "server/ops/log.h"
 #include "state_machine/refusal.h"
 
@@ -47,6 +49,12 @@ google::rpc::Status ToRpcStatus(const absl::Status& status) {
 grpc::Status ToGrpcStatus(const google::rpc::Status& status) {
   return {static_cast<grpc::StatusCode>(status.code()), status.message(),
           status.details().empty() ? std::string() : status.SerializeAsString()};
+}
+
+std::string PushbackOf(const absl::Status& status) {
+  const auto delay = RetryDelayOf(status);
+  if (!absl::IsResourceExhausted(status) || !delay.has_value()) return "";
+  return absl::StrCat(absl::ToInt64Milliseconds(*delay));
 }
 
 }  // namespace sessiond::rpc

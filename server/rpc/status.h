@@ -3,6 +3,8 @@
 
 #include <grpcpp/support/status.h>
 
+#include <string>
+
 #include "absl/status/status.h"
 #include "google/rpc/status.pb.h"
 
@@ -17,5 +19,9 @@ grpc::Status ToGrpcStatus(const google::rpc::Status& status);
 inline grpc::Status ToGrpcStatus(const absl::Status& status) {
   return ToGrpcStatus(ToRpcStatus(status));
 }
+
+// In milliseconds, what gRPC's own retries wait for (gRFC A6), beside RetryInfo. Empty: nothing of
+// the kind.
+std::string PushbackOf(const absl::Status& status);
 
 }  // namespace sessiond::rpc

@@ -21,9 +21,9 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "db/base/coroutine.h"
+#include "server/rpc/async_signal.h"
 #include "server/rpc/byte_budget.h"
 #include "server/rpc/parse.h"
-#include "server/rpc/signal.h"
 #include "server/rpc/validate.h"
 
 namespace sessiond::rpc {
@@ -32,7 +32,7 @@ namespace sessiond::rpc {
 struct StreamNews {
   // Set with each of the following, and by other sources that the handler waits for. Reading
   // consumes it too: the handler must check everything that may have changed.
-  Signal signal;
+  AsyncSignal signal;
   // The client left, or its deadline passed.
   std::atomic<bool> over = false;
   // Write what is pending, and return: the daemon is shutting down, or the caller may no longer see
@@ -41,7 +41,7 @@ struct StreamNews {
 };
 
 // When a message is sent.
-enum class Onward {
+enum class Flush {
   kNow,
   // With the next one, which follows at once: many small ones then cost one packet. REQUIRES: it
   // does follow.
@@ -59,7 +59,7 @@ class RawStream {
   // drains.
   virtual Awaitable<std::optional<grpc::ByteBuffer>> Read() = 0;
   // Returns when the message has been accepted for sending. False: the call is over.
-  virtual Awaitable<bool> Write(const grpc::ByteBuffer& message, Onward onward) = 0;
+  virtual Awaitable<bool> Write(const grpc::ByteBuffer& message, Flush flush) = 0;
   // For bytes that a handler holds until it has written them. False: too many are held.
   virtual ByteBudget::Share Hold(std::size_t bytes) = 0;
   // Cuts it off, whatever its reader does. Any thread.
@@ -89,7 +89,7 @@ class Stream {
 
   explicit Stream(RawStream& raw, Check check = nullptr) : raw_(raw), check_(std::move(check)) {}
 
-  static constexpr Onward kNow = Onward::kNow, kWithNext = Onward::kWithNext;
+  static constexpr Flush kNow = Flush::kNow, kWithNext = Flush::kWithNext;
 
   // Reads the next request and returns whether it is valid; the stream can continue after an
   // invalid one. Nothing: there are no more, because the client has sent its last, the call is
@@ -122,13 +122,13 @@ class Stream {
   }
 
   // The same for a reply of which `part` is serialized already.
-  Awaitable<bool> Write(const std::string& part, const Reply& rest, Onward onward = Onward::kNow) {
+  Awaitable<bool> Write(const std::string& part, const Reply& rest, Flush flush = Flush::kNow) {
     grpc::ByteBuffer bytes;
     if (auto small = SerializeReply(part, rest, &bytes); !small.ok()) {
       refusal_ = small;
       co_return false;
     }
-    co_return co_await raw_.Write(bytes, onward);
+    co_return co_await raw_.Write(bytes, flush);
   }
 
   // See RawStream.

@@ -3,7 +3,7 @@
 #include <string>
 #include <utility>
 
-#include "server/rpc/reads.h"
+#include "server/rpc/list_page.h"
 #include "state_machine/filter.h"
 #include "state_machine/preconditions.h"
 

@@ -5,9 +5,9 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "server/rpc/utf8.h"
 #include "state_machine/limits.h"
 #include "state_machine/session_id.h"
+#include "state_machine/utf8.h"
 
 namespace sessiond::rpc {
 namespace {
@@ -64,7 +64,8 @@ struct TextFacts {
 #define UUID_PATTERN "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 constexpr absl::string_view kNoControls = "[^\\u0000-\\u001F\\u007F-\\u009F]+";
 
-// By Text. clang-format off
+// By Text.
+// clang-format off
 constexpr TextFacts kTexts[] = {
     {Rules::TEXT_UNSPECIFIED, kLongStringBytesMax, "", "", [](absl::string_view) { return true; },
      "", false},

@@ -22,6 +22,7 @@
 #include "state_machine/limits.h"
 #include "state_machine/refusal.h"
 #include "state_machine/session_id.h"
+#include "state_machine/struct_json.h"
 #include "state_machine/timestamps.h"
 #include "state_machine/update_mask.h"
 
@@ -317,9 +318,11 @@ absl::Status CheckUpdate(const v1::UpdateSessionRequest& request, Walker& walker
       request.etag() != request.session().etag()) {
     walker.Add("etag", "is not the same as session.etag; send one of them");
   }
-  const std::vector<PlainKey> keys = PlainKeysOf(request);
+  std::vector<PlainKey> keys;
+  const auto too_many = TooManyPlainKeys(request);
+  if (!too_many.has_value()) keys = PlainKeysOf(request);
   if (request.update_mask().paths().empty() && request.counter_increments().empty() &&
-      keys.empty()) {
+      keys.empty() && !too_many.has_value()) {
     return Refusal(v1::INVALID_FIELD_MASK,
                    "update_mask is empty, no key is set or removed and no counter is incremented: "
                    "nothing would change. Name the fields to change, for example labels.team, or "
@@ -327,11 +330,12 @@ absl::Status CheckUpdate(const v1::UpdateSessionRequest& request, Walker& walker
         .With("path", "")
         .Violation("update_mask", "must name the fields to change");
   }
-  const auto problems = ProblemsOf(keys, request.update_mask().paths_size());
+  auto problems = ProblemsOf(keys);
+  if (too_many.has_value()) problems.push_back(*too_many);
   for (const auto& [place, wrong] : problems) walker.Add(place, wrong);
   const absl::StatusOr<std::vector<UpdatePath>> mask = ParseUpdateMask(request.update_mask());
   if (!mask.ok()) return mask.status();
-  return problems.empty() ? CheckBeside(*mask, keys) : absl::OkStatus();
+  return problems.empty() ? CheckMaskOverlap(*mask, keys) : absl::OkStatus();
 }
 
 void CheckDefinition(const v1::ValidateWorkflowRequest& request, Walker& walker) {

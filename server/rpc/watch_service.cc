@@ -4,7 +4,6 @@
 #include <string>
 #include <utility>
 
-#include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "server/watch/interest.h"
 #include "server/watch/watching.h"
@@ -17,12 +16,6 @@ namespace {
 using v1::WatchSessionsRequest;
 
 constexpr absl::Duration kHeartbeatMin = absl::Seconds(1), kHeartbeatMax = absl::Minutes(10);
-
-absl::Status InvalidField(const std::string& field, const std::string& wrong) {
-  return Refusal(v1::INVALID_FIELD, absl::StrCat(field, " ", wrong, "."))
-      .With("field", field)
-      .Violation(field, wrong);
-}
 
 absl::Status CheckRequest(const WatchSessionsRequest& request) {
   if (request.initial_state() && !request.resume_token().empty()) {

@@ -7,7 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "server/ops/log.h"
-#include "server/rpc/reads.h"
+#include "server/rpc/list_page.h"
 #include "state_machine/refusal.h"
 #include "state_machine/workflow_check.h"
 #include "state_machine/workflow_text.h"

@@ -17,9 +17,6 @@ namespace {
 // after its commit.
 constexpr absl::Duration kGrace = absl::Milliseconds(5);
 
-// Per read: it takes some milliseconds, so that neither memory nor the others' wait grow.
-constexpr int64_t kFetchMax = 500;
-
 constexpr absl::Duration kPollTimeout = absl::Seconds(5);
 
 // While the database is unreachable.
@@ -28,7 +25,7 @@ constexpr absl::Duration kRetryPeriod = absl::Milliseconds(100);
 // After this long without changes the database is asked less often.
 constexpr absl::Duration kSilence = absl::Seconds(1);
 
-// How often the dispatcher looks for heartbeats: they are due by the second.
+// How often the publisher looks for heartbeats: they are due by the second.
 constexpr absl::Duration kBeatPeriod = absl::Milliseconds(100);
 
 // Streams queue for their first read, and none is refused it: as many as ever watch.
@@ -63,7 +60,7 @@ HubFeeder::HubFeeder(HubFeederOptions options, db::SessionStore& store,
                   std::make_move_iterator(events.end()));
     arrived_.notify_one();
   };
-  dispatcher_ = std::thread([this] { Dispatch(); });
+  publisher_ = std::thread([this] { Publish(); });
   poller_ = std::thread([this] { Poll(); });
 }
 
@@ -76,11 +73,11 @@ HubFeeder::~HubFeeder() {
   }
   polls_.Shutdown();
   reads_.Shutdown();
-  dispatcher_.join();
+  publisher_.join();
   poller_.join();
 }
 
-void HubFeeder::Dispatch() {
+void HubFeeder::Publish() {
   for (;;) {
     std::vector<db::CommittedEvent> events;
     {
@@ -138,9 +135,12 @@ void HubFeeder::Poll() {
 // False: the database does not respond.
 bool HubFeeder::FetchMissing() {
   for (;;) {
-    const std::vector<Range> missing = hub_.Missing(kFetchMax);
+    const std::vector<Range> missing = hub_.Missing(fetch_max_);
     if (missing.empty()) return true;
-    if (!Fetch(missing).ok()) return false;
+    const bool fetched = Fetch(missing).ok();
+    // A slow database may give less of it in time.
+    fetch_max_ = std::clamp<int64_t>(fetched ? 2 * fetch_max_ : fetch_max_ / 2, 1, kFetchMax);
+    if (!fetched) return false;
   }
 }
 

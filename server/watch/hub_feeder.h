@@ -1,6 +1,6 @@
 // Feeds the hub, on two threads, so that neither a lane nor a slow database holds up a watch:
 //
-//   lanes ──▶ inbox ──▶ dispatcher ──▶ hub     what this daemon committed, and the heartbeats
+//   lanes ──▶ inbox ──▶ publisher ───▶ hub     what this daemon committed, and the heartbeats
 //   database ─────────▶ poller ──────▶ hub     what it did not see: other daemons' changes
 //
 // The poller asks how far the partitions are, with one cheap statement, and reads what is missing.
@@ -27,7 +27,7 @@ namespace sessiond::watch {
 struct HubFeederOptions {
   std::string dsn;
   HubOptions hub;
-  // How often the database is asked; once a second after a second without changes.
+  // How often the database is asked; the idle period once nothing new was found for a second.
   absl::Duration poll_period = absl::Milliseconds(25);
   absl::Duration idle_poll_period = absl::Milliseconds(100);
   // For the reads of streams: their initial read, and changes that are no longer in memory. 2: they
@@ -51,8 +51,8 @@ class HubFeeder {
   db::WatchReader& reads() { return reads_; }
 
  private:
-  // Dispatcher thread.
-  void Dispatch();
+  // Publisher thread.
+  void Publish();
   // On either thread.
   void Measure(bool from_memory, const std::vector<ChangePtr>& changes) const;
   // All of these on the poller thread.
@@ -77,7 +77,11 @@ class HubFeeder {
   bool kicked_ = false;
   bool stopping_ = false;
 
-  std::thread dispatcher_;
+  std::thread publisher_;
+  // The most positions per read: it takes some milliseconds, so that neither memory nor the others'
+  // wait grow. Poller only: how many a read may have now.
+  static constexpr int64_t kFetchMax = 500;
+  int64_t fetch_max_ = kFetchMax;
   std::thread poller_;
 };
 

@@ -34,12 +34,12 @@ class InitialState {
   // The last page: everything after the previous one.
   void AddLastPage(Positions as_of) { last_ = std::move(as_of); }
 
-  // REQUIRES, like the following: the last page was added. Changes up to here for which Told
+  // REQUIRES, like the following: the last page was added. Changes up to here for which Covers
   // returns false must still be sent.
   const Positions& last_as_of() const { return last_; }
 
   // Whether its session was sent, or left out, in the state after the change or a later one.
-  bool Told(const Change& change) const {
+  bool Covers(const Change& change) const {
     assert(!last_.empty());
     const v1::Session* session = change.after != nullptr ? change.after.get() : change.before.get();
     if (session == nullptr) return false;

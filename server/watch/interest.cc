@@ -103,12 +103,6 @@ absl::Status NoRecoverable(absl::string_view filter) {
       .Violation("filter", "asks for recoverable");
 }
 
-absl::Status InvalidField(const std::string& field, const std::string& wrong) {
-  return Refusal(v1::INVALID_FIELD, absl::StrCat(field, " ", wrong, "."))
-      .With("field", field)
-      .Violation(field, wrong);
-}
-
 }  // namespace
 
 absl::StatusOr<std::shared_ptr<const Interest>> Interest::Of(

@@ -4,15 +4,20 @@
 #include <openssl/evp.h>
 
 #include <memory>
-#include <optional>
 
 #include "absl/random/random.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "google/protobuf/io/coded_stream.h"
+#include "google/protobuf/io/zero_copy_stream_impl_lite.h"
 #include "state_machine/refusal.h"
 
 namespace sessiond::watch {
 namespace {
+
+using google::protobuf::io::CodedInputStream;
+using google::protobuf::io::CodedOutputStream;
+using google::protobuf::io::StringOutputStream;
 
 // Raised when the layout changes: older tokens are then refused.
 constexpr char kVersion = 2;
@@ -41,41 +46,6 @@ std::string DrawSalt() {
   return std::string(reinterpret_cast<const char*>(&salt), kSaltBytes);
 }
 
-void AppendVarint(uint64_t value, std::string* out) {
-  for (; value >= 0x80; value >>= 7) out->push_back(static_cast<char>(value | 0x80));
-  out->push_back(static_cast<char>(value));
-}
-
-std::optional<int64_t> TakeVarint(absl::string_view* rest) {
-  uint64_t value = 0;
-  for (int shift = 0; shift < 63 && !rest->empty(); shift += 7) {
-    const auto byte = static_cast<unsigned char>(rest->front());
-    rest->remove_prefix(1);
-    value |= uint64_t{byte & 0x7Fu} << shift;
-    if (byte < 0x80) return static_cast<int64_t>(value);
-  }
-  return std::nullopt;
-}
-
-// Positions of a watch that does not see everything have one length, whatever they are.
-constexpr std::size_t kPositionBytes = 8;
-
-void AppendPosition(int64_t position, bool hide_size, std::string* out) {
-  if (!hide_size) return AppendVarint(static_cast<uint64_t>(position), out);
-  for (std::size_t i = 0; i < kPositionBytes; ++i)
-    out->push_back(static_cast<char>(static_cast<uint64_t>(position) >> (8 * i)));
-}
-
-std::optional<int64_t> TakePosition(bool hides_size, absl::string_view* rest) {
-  if (!hides_size) return TakeVarint(rest);
-  if (rest->size() < kPositionBytes) return std::nullopt;
-  uint64_t position = 0;
-  for (std::size_t i = 0; i < kPositionBytes; ++i)
-    position |= uint64_t{static_cast<unsigned char>((*rest)[i])} << (8 * i);
-  rest->remove_prefix(kPositionBytes);
-  return static_cast<int64_t>(position);
-}
-
 absl::Status Refused() {
   return Refusal(v1::INVALID_RESUME_TOKEN,
                  "The resume token was not made for this watch: start again without one, and "
@@ -97,8 +67,14 @@ std::string ResumeTokens::Seal(absl::string_view clear) const {
 
 std::string ResumeTokens::Make(const ResumePoint& point) const {
   std::string body = {point.in_initial_state ? kInitialState : kChanges};
-  for (const int16_t partition : interest_.partitions())
-    AppendPosition(point.positions[partition], !interest_.scope().everything(), &body);
+  {
+    StringOutputStream stream(&body);
+    CodedOutputStream out(&stream);
+    for (const int16_t partition : interest_.partitions()) {
+      const auto position = static_cast<uint64_t>(point.positions[partition]);
+      HidesSizes() ? out.WriteLittleEndian64(position) : out.WriteVarint64(position);
+    }
+  }
   const std::string head = absl::StrCat(std::string(1, kVersion), DrawSalt());
   const std::string seal = Seal(absl::StrCat(head, body));
   return absl::WebSafeBase64Escape(absl::StrCat(head, Crypt(key_, seal, body), seal));
@@ -120,13 +96,16 @@ absl::StatusOr<ResumePoint> ResumeTokens::Open(absl::string_view token) const {
     return Refused();
   ResumePoint point{.positions = Positions(static_cast<std::size_t>(partition_count_)),
                     .in_initial_state = body[0] == kInitialState};
-  absl::string_view rest = absl::string_view(body).substr(1);
+  const absl::string_view positions = absl::string_view(body).substr(1);
+  CodedInputStream in(reinterpret_cast<const uint8_t*>(positions.data()),
+                      static_cast<int>(positions.size()));
   for (const int16_t partition : interest_.partitions()) {
-    const std::optional<int64_t> position = TakePosition(!interest_.scope().everything(), &rest);
-    if (!position.has_value()) return Refused();
-    point.positions[partition] = *position;
+    uint64_t position = 0;
+    if (!(HidesSizes() ? in.ReadLittleEndian64(&position) : in.ReadVarint64(&position)))
+      return Refused();
+    point.positions[partition] = static_cast<int64_t>(position);
   }
-  if (!rest.empty()) return Refused();
+  if (in.CurrentPosition() != static_cast<int>(positions.size())) return Refused();
   return point;
 }
 

@@ -1,9 +1,8 @@
 // Resume tokens: the position of a watch. The caller carries the token, and it is accepted only if
 // this database's daemons made it, and only for the same watch.
 //
-//   token = base64url( version | salt | encrypted: what the watch is doing, and the position of
-//   each
-//                      partition it watches, as a varint | seal )
+//   token = base64url( version | salt | encrypted | seal )
+//   encrypted: what the watch is doing, and the position of each partition it watches, as a varint
 //
 // The seal is the first 16 bytes of an HMAC-SHA-256 over all of it in the clear, and over what is
 // watched and in which scope, which is not in the token itself. It is also the initial counter of
@@ -42,6 +41,8 @@ class ResumeTokens {
 
  private:
   std::string Seal(absl::string_view clear) const;
+  // Positions of a watch that does not see everything have one length, whatever they are.
+  bool HidesSizes() const { return !interest_.scope().everything(); }
 
   const PageTokens& tokens_;
   const Interest& interest_;

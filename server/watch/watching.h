@@ -154,19 +154,19 @@ class Watching {
   // until the last page was read. After that a token, which covers everything up to one position,
   // is valid.
   Awaitable<absl::Status> SendInitialState() {
-    InitialState told(/*named=*/!interest_->session_ids().empty());
+    InitialState initial_state(/*named=*/!interest_->session_ids().empty());
     absl::Status sent;
     if (interest_->session_ids().empty()) {
-      sent = co_await SendMatching(&told);
+      sent = co_await SendMatching(&initial_state);
     } else {
-      sent = co_await SendNamed(&told);
+      sent = co_await SendNamed(&initial_state);
     }
     if (!sent.ok() || Ends()) co_return sent;
-    co_return co_await CatchUp(told);
+    co_return co_await CatchUp(initial_state);
   }
 
   // All that match, page by page in the order of their creation.
-  Awaitable<absl::Status> SendMatching(InitialState* told) {
+  Awaitable<absl::Status> SendMatching(InitialState* initial_state) {
     const db::SessionSelection selection{.namespace_name = interest_->namespace_name(),
                                          .scope = interest_->scope(),
                                          .filter = interest_->filter(),
@@ -182,9 +182,10 @@ class Watching {
         after = page->found.end;
         more = !after.empty();
         if (more) {
-          told->AddPage(told->KeyOf(*rows.rbegin()), std::move(page->partitions.positions));
+          initial_state->AddPage(initial_state->KeyOf(*rows.rbegin()),
+                                 std::move(page->partitions.positions));
         } else {
-          told->AddLastPage(std::move(page->partitions.positions));
+          initial_state->AddLastPage(std::move(page->partitions.positions));
         }
         for (v1::Session& each : rows) parts.push_back(PartOf(&each));
       }
@@ -195,7 +196,7 @@ class Watching {
   }
 
   // The named sessions that match.
-  Awaitable<absl::Status> SendNamed(InitialState* told) {
+  Awaitable<absl::Status> SendNamed(InitialState* initial_state) {
     const std::vector<std::string>& ids = interest_->session_ids();
     for (std::size_t begin = 0; begin < ids.size() && !Ends(); begin += pages_.named) {
       const auto some = absl::MakeSpan(ids).subspan(begin, pages_.named);
@@ -206,9 +207,9 @@ class Watching {
         if (!page.ok()) co_return page.status();
         Positions& as_of = page->partitions.positions;
         if (begin + some.size() < ids.size()) {
-          told->AddPage({0, some.back()}, std::move(as_of));
+          initial_state->AddPage({0, some.back()}, std::move(as_of));
         } else {
-          told->AddLastPage(std::move(as_of));
+          initial_state->AddLastPage(std::move(as_of));
         }
         for (v1::Session& each : page->found) {
           if (interest_->Shows(each)) parts.push_back(PartOf(&each));
@@ -244,11 +245,12 @@ class Watching {
 
   // The changes that the pages of the initial state do not cover, until the stream has reached the
   // position of the last page.
-  Awaitable<absl::Status> CatchUp(const InitialState& told) {
+  Awaitable<absl::Status> CatchUp(const InitialState& initial_state) {
     while (!Ends()) {
-      std::vector<Range> left = RangesBetween(at_, told.last_as_of(), interest_->partitions());
+      std::vector<Range> left =
+          RangesBetween(at_, initial_state.last_as_of(), interest_->partitions());
       if (left.empty()) break;
-      if (absl::Status sent = co_await SendStored(std::move(left), &told); !sent.ok())
+      if (absl::Status sent = co_await SendStored(std::move(left), &initial_state); !sent.ok())
         co_return sent;
       if (IsSilent() && !co_await SendHeartbeat()) break;
     }
@@ -279,10 +281,10 @@ class Watching {
   // False: they cannot be sent.
   Awaitable<bool> SendTaken(const std::vector<Delivery>& deliveries) {
     for (const Delivery& delivery : deliveries) {
-      const auto onward = &delivery == &deliveries.back() ? Stream::kNow : Stream::kWithNext;
+      const auto flush = &delivery == &deliveries.back() ? Stream::kNow : Stream::kWithNext;
       const Change& change = *delivery.change;
       if (!co_await SendChange(change.partition, change.position, change.wire(), delivery.matches,
-                               onward)) {
+                               flush)) {
         co_return false;
       }
     }
@@ -291,21 +293,22 @@ class Watching {
 
   // The changes in the database, unless the initial state covers them.
   Awaitable<absl::Status> SendStored(std::vector<Range> ranges,
-                                     const InitialState* told = nullptr) {
+                                     const InitialState* initial_state = nullptr) {
     while (!ranges.empty()) {
-      absl::Status sent = co_await SendSomeStored(TakeFirst(pages_.stored, &ranges), told);
+      absl::Status sent = co_await SendSomeStored(TakeFirst(pages_.stored, &ranges), initial_state);
       if (!sent.ok()) co_return sent;
     }
     co_return absl::OkStatus();
   }
 
   // The same of few enough ranges that a client may leave them unread.
-  Awaitable<absl::Status> SendSomeStored(std::vector<Range> ranges, const InitialState* told) {
+  Awaitable<absl::Status> SendSomeStored(std::vector<Range> ranges,
+                                         const InitialState* initial_state) {
     auto stored = co_await reads_.GetEvents(ranges, interest_->rewinding(), kAppendedBytesMax);
     if (!stored.ok()) co_return stored.status();
     for (const Range& range : ranges) {
       // After the initial state nothing is lost: the session is gone, as a later event says.
-      if (told == nullptr && range.after < stored->partitions.purged[range.partition])
+      if (initial_state == nullptr && range.after < stored->partitions.purged[range.partition])
         co_return co_await TokenExpired();
     }
     std::vector<ChangePtr> changes = ChangesOf(*std::move(stored));
@@ -313,7 +316,7 @@ class Watching {
     std::size_t bytes = 0;
     for (ChangePtr& each : changes) {
       const ChangePtr change = std::exchange(each, nullptr);
-      if (told != nullptr && told->Told(*change)) continue;
+      if (initial_state != nullptr && initial_state->Covers(*change)) continue;
       const std::optional<bool> matches = interest_->Judge(*change);
       if (!matches.has_value()) continue;
       all.push_back({change->partition, change->position, *matches, change->wire()});
@@ -322,8 +325,8 @@ class Watching {
     const auto held = stream_.Hold(bytes);
     if (!held) co_return Overloaded("bytes of changes");
     for (const ToSend& each : all) {
-      const auto onward = &each == &all.back() ? Stream::kNow : Stream::kWithNext;
-      if (!co_await SendChange(each.partition, each.position, each.wire, each.matches, onward))
+      const auto flush = &each == &all.back() ? Stream::kNow : Stream::kWithNext;
+      if (!co_await SendChange(each.partition, each.position, each.wire, each.matches, flush))
         co_return CannotBeSent();
     }
     for (const Range& range : ranges) at_[range.partition] = range.upto;
@@ -341,12 +344,12 @@ class Watching {
 
   // `wire`: Change::wire, which outlives the task. False: it cannot be sent.
   Awaitable<bool> SendChange(int16_t partition, int64_t position, const std::string& wire,
-                             bool matches, decltype(Stream::kNow) onward) {
+                             bool matches, decltype(Stream::kNow) flush) {
     at_[partition] = position;
     v1::WatchSessionsResponse rest;
     rest.set_matches(matches);
     rest.set_resume_token(Token());
-    const bool sent = co_await stream_.Write(wire, rest, onward);
+    const bool sent = co_await stream_.Write(wire, rest, flush);
     subscription_->Spoke(SteadyTime::Now());
     co_return sent;
   }

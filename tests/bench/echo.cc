@@ -6,9 +6,10 @@
 #include <iostream>
 #include <limits>
 
+#include "server/config/address.h"
 #include "server/ops/journal.h"
 #include "server/ops/metrics.h"
-#include "server/rpc/answer.h"
+#include "server/rpc/serialized.h"
 #include "server/rpc/server.h"
 #include "server/rpc/services.h"
 #include "sessiond/v1/message_service.pb.h"
@@ -104,14 +105,14 @@ int RunEcho(const std::string& address) {
        rpc::Bind(service, &EchoService::Update), rpc::Bind(service, &EchoService::Advance),
        rpc::Bind(service, &EchoService::Append)},
       nullptr, metrics, journal);
-  const auto server =
-      rpc::Server::Start({.listeners = {{address}}, .dispatcher = &dispatcher}, metrics);
+  const auto server = rpc::Server::Start(
+      {.listeners = {{ParseAddress(address).value()}}, .dispatcher = &dispatcher}, metrics);
   if (!server.ok()) {
     absl::FPrintF(stderr, "sessiond_bench: %s; is something else there?\n",
                   server.status().message());
     return 1;
   }
-  Answer("{\"port\": %d}", (*server)->ports().front());
+  Answer("{\"port\": %d}", (*server)->bound().front().port);
   std::cin.ignore(std::numeric_limits<std::streamsize>::max());
   return 0;
 }

@@ -14,9 +14,10 @@ import time
 import urllib.error
 import urllib.request
 
-from machine import (Trouble, children_of, cpu_seconds, end_with_parent, forget_peak, free_port, machine_seconds,
-                     memory_mib, stolen_seconds)
+from machine import (Trouble, children_of, cpu_seconds, end_with_parent, forget_peak, machine_seconds, memory_mib,
+                     stolen_seconds)
 from operations import OPERATIONS, WARM_UP
+from ports import free_port
 
 # They are another database's: nothing that is measured is to go there.
 for name in [name for name in os.environ if name.startswith("PG")]:

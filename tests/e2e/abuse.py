@@ -17,11 +17,9 @@ import os
 import pathlib
 import random
 import resource
-import socket
 import struct
 import subprocess
 import sys
-import threading
 import time
 
 import grpc
@@ -30,9 +28,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
 from conftest import BUILD, Contract, Daemon  # noqa: E402
 from http2 import (  # noqa: E402
-    DATA,
     END_HEADERS,
-    END_STREAM,
     HEADERS,
     PING,
     PREFACE,
@@ -45,6 +41,7 @@ from http2 import (  # noqa: E402
     frame,
     message,
 )
+from threads import in_threads  # noqa: E402
 
 MIB = 1 << 20
 # Sessions of the table: how many small ones, and how many with contexts as large as they may be.
@@ -134,21 +131,6 @@ def peers(target, count, **how):
 
 def hold():
     time.sleep(HOLD_SECONDS)
-
-
-def in_threads(work, things):
-    """Answers with what each came to."""
-    results = [None] * len(things)
-
-    def one(number, thing):
-        results[number] = work(thing)
-
-    threads = [threading.Thread(target=one, args=pair) for pair in enumerate(things)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return results
 
 
 # ----------------------------------------------------------------------------------------- requests
@@ -361,24 +343,23 @@ def headers_before_settings(target):
         return f"{streams} streams" + (", closed" if peer.closed else "")
 
 
-@abuse
-def pings(target):
+def over_and_over(target, name, each):
+    """One frame, up to 500,000 times."""
     with peers(target, 1) as (peer,):
         sent, until = 0, time.monotonic() + HOLD_SECONDS
-        ping = frame(PING, 0, 0, bytes(8)) * 100
-        while time.monotonic() < until and sent < target.some(500_000) and peer.send(ping):
+        while time.monotonic() < until and sent < target.some(500_000) and peer.send(each * 100):
             sent += 100
-        return f"{sent} pings" + (", then closed" if peer.closed else "")
+        return f"{sent} {name}" + (", then closed" if peer.closed else "")
+
+
+@abuse
+def pings(target):
+    return over_and_over(target, "pings", frame(PING, 0, 0, bytes(8)))
 
 
 @abuse
 def settings(target):
-    with peers(target, 1) as (peer,):
-        sent, until = 0, time.monotonic() + HOLD_SECONDS
-        each = frame(SETTINGS, 0, 0, b"") * 100
-        while time.monotonic() < until and sent < target.some(500_000) and peer.send(each):
-            sent += 100
-        return f"{sent} SETTINGS" + (", then closed" if peer.closed else "")
+    return over_and_over(target, "SETTINGS", frame(SETTINGS, 0, 0, b""))
 
 
 # -------------------------------------------------------------------------------------- connections

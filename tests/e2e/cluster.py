@@ -1,6 +1,6 @@
 """PostgreSQL servers of a test's own: a primary and standbys, killed, promoted and brought back.
 
-They listen on the loopback, one port each, as servers on several hosts would.
+They listen on the loopback, one port each, as servers on several hosts would; and on unix sockets.
 """
 
 import os
@@ -14,6 +14,7 @@ import time
 
 from ports import free_port
 from processes import as_user, descendants
+from waits import until
 
 BIN = max(pathlib.Path("/usr/lib/postgresql").glob("*/bin"))
 # PostgreSQL refuses to run as root; Debian's package has a user for it.
@@ -30,10 +31,7 @@ def runs(pid):
 
 
 def await_end(pids):
-    give_up = time.monotonic() + START_SECONDS
-    while any(runs(pid) for pid in pids):
-        assert time.monotonic() < give_up
-        time.sleep(0.01)
+    until(lambda: not any(runs(pid) for pid in pids), seconds=START_SECONDS)
 
 
 class Server:
@@ -42,6 +40,7 @@ class Server:
     def __init__(self, directory, name):
         self.name = name
         self.data = directory / name
+        self.socket_dir = directory
         self.port = free_port()
         self._log = directory / f"{name}.log"
         self._process = None
@@ -74,7 +73,7 @@ class Server:
 
     def start(self):
         command = [BIN / "postgres", "-D", self.data, "-p", str(self.port),
-                   "-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=",
+                   "-c", "listen_addresses=127.0.0.1", "-c", f"unix_socket_directories={self.socket_dir}",
                    # A standby comes back at once when its primary does, not after five seconds.
                    "-c", "wal_retrieve_retry_interval=100ms"]  # fmt: skip
         with self._log.open("ab") as log:
@@ -186,10 +185,8 @@ class Pair:
     def wait_until_ready(self):
         """Until commits need not wait for a standby that is not there."""
         self.primary.wait_until_ready()
-        give_up = time.monotonic() + START_SECONDS
-        while self.primary.sql("SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'") != "1":  # fmt: skip
-            assert time.monotonic() < give_up
-            time.sleep(0.02)
+        in_step = "SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'"
+        until(lambda: self.primary.sql(in_step) == "1", seconds=START_SECONDS)
 
     def fail_over(self):
         """Kills the primary and promotes the standby, which then is alone."""

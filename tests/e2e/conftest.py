@@ -12,7 +12,9 @@ import re
 import shutil
 import subprocess
 import tempfile
+import urllib.error
 import urllib.request
+import uuid
 
 import grpc
 import pytest
@@ -111,10 +113,12 @@ class Refused(Exception):
 class Client:
     """One channel to a daemon; with credentials it speaks TLS."""
 
-    def __init__(self, contract, address, credentials=None):
+    def __init__(self, contract, address, credentials=None, options=None):
         self._contract = contract
         self._channel = (
-            grpc.secure_channel(address, credentials) if credentials else grpc.insecure_channel(address)
+            grpc.secure_channel(address, credentials, options)
+            if credentials
+            else grpc.insecure_channel(address, options)
         )
 
     def close(self):
@@ -148,6 +152,16 @@ class Client:
         )
         return json_format.MessageToDict(reply, descriptor_pool=self._contract.pool)
 
+    def read_all(self, method, items, **query):
+        """All that a list has, page after page; `items` is what its answers call it."""
+        found = []
+        while True:
+            page = self.call(method, query)
+            found += page.get(items, [])
+            if "nextPageToken" not in page:
+                return found
+            query["pageToken"] = page["nextPageToken"]
+
     def begin(self, method, request, **options):
         """Calls without waiting for the answer: a future, which can be cancelled."""
         method = self._contract.full(method)
@@ -169,12 +183,29 @@ class Client:
         return self.call("CreateSession", {"session": session})
 
 
+@contextlib.contextmanager
+def locked(psql, statement):
+    """Somebody holds, by hand, the locks that `statement` takes."""
+    with subprocess.Popen(
+        [*psql, "-qAtXv", "ON_ERROR_STOP=1"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as session:
+        print(f"BEGIN; {statement};\n\\echo locked", file=session.stdin, flush=True)
+        for line in session.stdout:
+            if line == "locked\n":
+                break
+        else:
+            raise AssertionError(statement)
+        yield
+        session.stdin.close()  # psql ends, and with it the transaction.
+
+
 class Daemon:
     """`sessiond serve` with a data directory of its own, which a PostgreSQL that root may not be
-    can enter too."""
+    can enter too. With credentials its client speaks TLS."""
 
-    def __init__(self, contract):
+    def __init__(self, contract, credentials=None):
         self._contract = contract
+        self._credentials = credentials
         self._directory = pathlib.Path(tempfile.mkdtemp(prefix="sessiond-e2e-"))
         self._directory.chmod(0o755)
         # What it says on stderr: a JSON object a line.
@@ -210,6 +241,10 @@ class Daemon:
         """Starts it, on free ports, and returns a client when it says that it is ready. `options`
         are for this start."""
         self.spawn(*options, **how)
+        return self.await_ready()
+
+    def await_ready(self):
+        """A client of the daemon that was spawned, once it says that it is ready."""
         banner = ""
         for line in self._process.stdout:
             banner += line
@@ -221,7 +256,7 @@ class Daemon:
         self.admin = re.search(r"HTTP +https?://([^/]+)/", banner)[1]
         psql = re.search(r"look inside: (psql .+)", banner)  # Not with --db-url.
         self._psql = psql[1].split() if psql else []
-        self._client = Client(self._contract, self.address)
+        self._client = Client(self._contract, self.address, self._credentials)
         return self._client
 
     @property
@@ -233,20 +268,8 @@ class Daemon:
         command = [*self._psql, "-qAtXv", "ON_ERROR_STOP=1", "-c", statement]
         return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
 
-    @contextlib.contextmanager
     def locked(self, statement):
-        """Somebody holds, by hand, the locks that `statement` takes."""
-        with subprocess.Popen(
-            [*self._psql, "-qAtXv", "ON_ERROR_STOP=1"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        ) as session:
-            print(f"BEGIN; {statement};\n\\echo locked", file=session.stdin, flush=True)
-            for line in session.stdout:
-                if line == "locked\n":
-                    break
-            else:
-                raise AssertionError(statement)
-            yield
-            session.stdin.close()  # psql ends, and with it the transaction.
+        return locked(self._psql, statement)
 
     def change_rows(self, statement):
         """Does so behind the daemon's back: its lanes keep no session longer than their connections."""
@@ -276,10 +299,30 @@ class Daemon:
     def pid(self):
         return self._process.pid
 
+    def page(self, path):
+        """Status and text of what it shows to browsers and to monitoring."""
+        try:
+            with urllib.request.urlopen(f"http://{self.admin}{path}", timeout=CALL_SECONDS) as page:
+                return page.status, page.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+
+    def readiness(self):
+        """Whether it is ready, and what it says."""
+        status, checks = self.page("/readyz?verbose")
+        assert status in (200, 503), checks
+        return status == 200, checks
+
+    def metrics(self):
+        status, metrics = self.page("/metrics")
+        assert status == 200, metrics
+        return metrics
+
     def metric(self, name):
-        """The value of one that has no labels."""
-        with urllib.request.urlopen(f"http://{self.admin}/metrics", timeout=CALL_SECONDS) as page:
-            return float(re.search(rf"^{name} (.+)$", page.read().decode(), re.MULTILINE)[1])
+        """The value of one that has no labels; the sum, where there are several daemons."""
+        values = re.findall(rf"^{name} (.+)$", self.metrics(), re.MULTILINE)
+        assert values, name
+        return sum(map(float, values))
 
     def log_lines(self):
         """What it has said until now."""
@@ -301,13 +344,26 @@ class Daemon:
     def remove(self):
         """Stops it if it runs, and throws its data away."""
         if self._process and self._process.poll() is None:
-            self._client.close()  # gRPC waits for seconds until an idle one has said goodbye.
+            if self._client:
+                self._client.close()  # gRPC waits for seconds until an idle one has said goodbye.
             self.stop()
         shutil.rmtree(self._directory)
 
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "alone: judges by how much the daemon gets done; nothing else runs beside it")
+
+
+def pytest_collection_modifyitems(config, items):
+    """E2E_THROUGH is for what shares a daemon; what has its own is tested without it."""
+    if os.environ.get("E2E_THROUGH"):
+        through, others = [], []
+        for item in items:
+            # A test with a database of its own only borrows the server.
+            goes = "shared_daemon" in item.fixturenames and "database" not in item.fixturenames
+            (through if goes else others).append(item)
+        config.hook.pytest_deselected(items=others)
+        items[:] = through
 
 
 @pytest.fixture(scope="session")
@@ -332,19 +388,41 @@ def second_daemon(contract):
 
 
 @pytest.fixture(scope="session")
-def daemon(contract):
-    """A daemon that all tests share; nobody stops it."""
-    daemon = Daemon(contract)
-    daemon.client = daemon.start()
-    yield daemon
-    try:
+def shared_daemon(contract):
+    """Starts one that tests share, and which nobody stops: by itself, or as E2E_THROUGH says (topology.py)."""
+
+    @contextlib.contextmanager
+    def started(*options):
+        if os.environ.get("E2E_THROUGH"):
+            from topology import Topology  # Which needs what is here.
+
+            daemon = Topology(contract)
+        else:
+            daemon = Daemon(contract)
+        try:
+            daemon.client = daemon.start(*options)
+            yield daemon
+        finally:
+            daemon.remove()
+
+    return started
+
+
+@pytest.fixture(scope="session")
+def daemon(shared_daemon):
+    with shared_daemon() as daemon:
+        yield daemon
         # What is unfit for a column is refused before it: of all that was sent to this daemon, PostgreSQL
         # met no such value (SQLSTATE class 22).
         assert not [line for line in daemon.log_lines() if "sqlstate 22" in line]
-    finally:
-        daemon.remove()
 
 
 @pytest.fixture(scope="session")
 def client(daemon):
     return daemon.client
+
+
+@pytest.fixture
+def namespace():
+    """Where nobody else has sessions."""
+    return f"ns-{uuid.uuid4().hex[:12]}"

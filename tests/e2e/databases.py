@@ -12,7 +12,7 @@ import tempfile
 import time
 
 import pytest
-from conftest import BUILD
+from conftest import BUILD, locked
 from processes import as_user
 
 SESSIOND = str(BUILD / "server/sessiond")
@@ -44,6 +44,8 @@ class Database:
             "LC_CTYPE 'C' TEMPLATE template0",
         )
 
+    port = 5432
+
     @property
     def socket_dir(self):
         return self._keywords["host"]
@@ -55,6 +57,9 @@ class Database:
     def psql(self, *statements):
         """Does it as a superuser, and answers with what it says: a line a row."""
         return self._admin(self.name, *statements)
+
+    def locked(self, statement):
+        return locked(["psql", "-d", self.url(self.owner)], statement)
 
     def _admin(self, database, *statements):
         command = ["psql", "-h", self.socket_dir, "-p", "5432", "-U", self._keywords["user"], "-d", database]
@@ -76,44 +81,75 @@ class Database:
 
 class PgBouncer:
     """In front of a database, in one of its modes, run by whoever runs PostgreSQL: it refuses to be
-    root."""
+    root. It can be told to lead to another database."""
 
     def __init__(self, database, mode, *settings):
-        program = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin")
-        assert program, "apt-get install pgbouncer"
+        self._program = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin")
+        assert self._program, "apt-get install pgbouncer"
+        self._database, self._mode, self._settings = database, mode, settings
+        self._user = os.stat(database.socket_dir).st_uid
         self.directory = pathlib.Path(tempfile.mkdtemp(prefix="pgbouncer-"))
         (self.directory / "users.txt").write_text(f'"{database.owner}" ""\n"{database.app}" ""\n')
+        self._configure()
+        for path in [self.directory, *self.directory.iterdir()]:
+            os.chown(path, self._user, -1)
+        self.start()
+
+    def _configure(self):
         lines = [
             "[databases]",
-            f"* = host={database.socket_dir} port=5432",
+            f"* = host={self._database.socket_dir} port={self._database.port}",
             "[pgbouncer]",
-            f"pool_mode = {mode}",
+            f"pool_mode = {self._mode}",
             f"unix_socket_dir = {self.directory}",
             "listen_port = 6432",
             "auth_type = trust",
             f"auth_file = {self.directory / 'users.txt'}",
+            f"admin_users = {self._database.owner}",
             "default_pool_size = 30",
-            *settings,
+            # A server that was away is tried again soon.
+            "server_login_retry = 1",
+            *self._settings,
         ]
         (self.directory / "pgbouncer.ini").write_text("\n".join(lines) + "\n")
-        owner = os.stat(database.socket_dir).st_uid
-        for path in [self.directory, *self.directory.iterdir()]:
-            os.chown(path, owner, -1)
-        self.log = (self.directory / "log").open("wb")
-        self._process = subprocess.Popen(
-            as_user(owner, program, self.directory / "pgbouncer.ini"), stderr=self.log
-        )
+
+    def start(self):
+        with (self.directory / "log").open("ab") as log:
+            self.process = subprocess.Popen(
+                as_user(self._user, self._program, self.directory / "pgbouncer.ini"), stderr=log
+            )
         give_up = time.monotonic() + START_SECONDS
-        while not (self.directory / ".s.PGSQL.6432").exists():
-            assert time.monotonic() < give_up and self._process.poll() is None, self.said()
+        while subprocess.run(self._console("SHOW VERSION"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode:
+            assert time.monotonic() < give_up and self.process.poll() is None, self.said()
             time.sleep(0.01)
-        self._database = database
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
 
     def said(self):
         return (self.directory / "log").read_text()
 
     def url(self, user):
         return self._database.url(user, host=self.directory, port=6432)
+
+    def _console(self, command):
+        return ["psql", "-h", self.directory, "-p", "6432", "-U", self._database.owner, "-d", "pgbouncer", "-qAtXc", command]
+
+    def lead_to(self, database):
+        """What it is asked for from now on is that database's; what it is leading elsewhere ends when it is let go."""
+        self._database = database
+        self._configure()
+        self._tell("RELOAD", "RECONNECT")
+
+    def change_mode(self, mode):
+        self._mode = mode
+        self._configure()
+        self._tell("RELOAD")
+
+    def _tell(self, *commands):
+        for command in commands:
+            subprocess.run(self._console(command), check=True, stdout=subprocess.DEVNULL)
 
     def use(self, count):
         """Has it open as many connections to PostgreSQL, which it keeps."""
@@ -122,9 +158,7 @@ class PgBouncer:
             assert each.wait(timeout=COMMAND_SECONDS) == 0
 
     def remove(self):
-        self._process.terminate()
-        self._process.wait()
-        self.log.close()
+        self.kill()
         shutil.rmtree(self.directory)
 
 

@@ -371,7 +371,10 @@ class Caller(threading.Thread):
             if twins:
                 change.calls += self._send_to_all(list(self._load.doors), change.method, request)
             else:
-                door = door or self._door(change.session_id)
+                # Who got no answer asks anybody: its daemon may stand still.
+                door = door or (
+                    self._chance.choice(self._load.doors) if change.calls else self._door(change.session_id)
+                )
                 change.calls.append(self._send(door, change.method, request))
             if any(call.outcome != UNKNOWN for call in change.calls):
                 break

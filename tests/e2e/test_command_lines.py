@@ -1,8 +1,9 @@
-"""What those type who look after sessiond: sessionctl, and the admin port's addresses."""
+"""What those type who look after sessiond: sessionctl, and the HTTP port's addresses."""
 
 import json
+import os
+import pty
 import subprocess
-import urllib.request
 import uuid
 
 import pytest
@@ -57,12 +58,10 @@ def test_sessionctl_says_on_stderr_why_not_and_exits_with_the_code(sessionctl):
     assert "NEVER_EXISTED" in answer.stderr
 
 
-def test_the_admin_port_says_that_it_is_alive_and_ready(daemon):
-    for path in ["livez", "readyz"]:
-        with urllib.request.urlopen(f"http://{daemon.admin}/{path}", timeout=10) as answer:
-            assert answer.status == 200
-    with urllib.request.urlopen(f"http://{daemon.admin}/metrics", timeout=10) as answer:
-        assert b"grpc_server_handled_total" in answer.read()
+def test_the_http_port_says_that_it_is_alive_and_ready(daemon):
+    for path in ["/livez", "/readyz"]:
+        assert daemon.page(path)[0] == 200
+    assert "grpc_server_handled_total" in daemon.metrics()
 
 
 def test_settings_reach_the_postgresql_that_the_daemon_runs(own_daemon):
@@ -79,6 +78,42 @@ def test_options_of_the_daemons_own_postgresql_are_refused_beside_another(option
     assert refused.stderr.strip().endswith(
         f"{name} is for the embedded PostgreSQL and --db-url names another: give one of them"
     )
+
+
+@pytest.mark.parametrize(
+    "words, said",
+    [
+        (["--db-url", ""], "db-url is empty (from --db-url): give a PostgreSQL URL"),
+        (["--access-file="], "access-file"),
+        (["--config", ""], "--config: names no file: name one, or leave it out"),
+        (["--config", "/"], "cannot read the configuration file /: Is a directory"),
+    ],
+)
+def test_what_a_script_left_empty_is_refused(words, said):
+    refused = run(BUILD / "server/sessiond", "config", *words)
+    assert refused.returncode == 2 and said in refused.stderr, refused
+
+
+@pytest.mark.parametrize("no_color, coloured", [("", True), ("1", False)])
+def test_lines_on_a_terminal_are_coloured_unless_no_color_says_something(no_color, coloured):
+    mine, its = pty.openpty()
+    daemon = subprocess.Popen(
+        [BUILD / "server/sessiond", "serve", "--ephemeral", "--grpc-listen=127.0.0.1:0", "--http-listen=off"],
+        stderr=its,
+        env={**os.environ, "NO_COLOR": no_color},
+    )
+    os.close(its)
+    line = b""
+    while b"\n" not in line:
+        line += os.read(mine, 4096)
+    daemon.terminate()
+    try:
+        while os.read(mine, 4096):
+            pass
+    except OSError:
+        pass  # Nobody writes any more.
+    daemon.wait(timeout=60)
+    assert (b"\x1b[" in line) == coloured, line
 
 
 def proposed(answer):

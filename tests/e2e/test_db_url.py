@@ -52,7 +52,7 @@ def test_nothing_of_a_password_that_was_not_encoded_is_shown(password, client, d
 
 def test_a_password_that_was_encoded_is_not_shown_either():
     url = "postgresql://app:Sec1%40Sec2%2FSec3%25@127.0.0.1:1/app"
-    for words in [["serve", "--log-level=debug"], ["migrate", "up"], ["doctor"]]:
+    for words in [["serve", "--log-level=debug", "--db-wait=0s"], ["migrate", "up"], ["doctor"]]:
         answer = run(SESSIOND, *words, f"--db-url={url}")
         assert answer.returncode == 1
         said = answer.stdout + answer.stderr

@@ -9,11 +9,6 @@ from test_scenarios import assert_chained, at_once, events_of, types_of
 
 
 @pytest.fixture
-def namespace():
-    return f"ns-{uuid.uuid4().hex[:12]}"
-
-
-@pytest.fixture
 def session_id(client, namespace):
     session_id = client.create(namespace=namespace)["sessionId"]
     artifacts = [{"artifactId": "f", "kind": "FILE"}, {"artifactId": "t", "kind": "TICKET"}]
@@ -32,13 +27,7 @@ def resolve(client, session_id, error, **fields):
 
 
 def found(client, **query):
-    errors, token = [], ""
-    while True:
-        page = client.call("ListErrors", {**query, "pageToken": token})
-        errors += page.get("errors", [])
-        token = page.get("nextPageToken")
-        if not token:
-            return [error["errorId"] for error in errors]
+    return [error["errorId"] for error in client.read_all("ListErrors", "errors", **query)]
 
 
 def blocked(client, session_id):

@@ -1,5 +1,6 @@
-"""A daemon on a PostgreSQL of several servers: what was acknowledged survives a failover, once; the
-old primary that comes back is refused, and that is said; a host that hangs hides no other.
+"""Daemons on a PostgreSQL of several servers, named in their URL or behind a pooler that is told which
+one is the primary: what was acknowledged survives a failover, once; the old primary that comes back is
+refused, and that is said; a host that hangs hides no other.
 """
 
 import contextlib
@@ -8,22 +9,20 @@ import socket
 import subprocess
 import threading
 import time
-import urllib.error
-import urllib.request
 import uuid
 
 import pytest
 from cluster import Pair
 from conftest import BUILD, Refused
+from databases import PgBouncer, removed
+from topology import ByTurns
+from waits import until
 
 GIVE_UP_SECONDS = 60
 
 
 def eventually(holds):
-    give_up = time.monotonic() + GIVE_UP_SECONDS
-    while not holds():
-        assert time.monotonic() < give_up
-        time.sleep(0.02)
+    until(holds, seconds=GIVE_UP_SECONDS)
 
 
 @pytest.fixture
@@ -46,7 +45,7 @@ class Caller(threading.Thread):
 
     def __init__(self, client, session_id):
         super().__init__()
-        self._client, self._session_id = client, session_id
+        self._client, self.session_id = client, session_id
         self.over = threading.Event()
         self.acknowledged, self.wrong = [], []
 
@@ -55,11 +54,11 @@ class Caller(threading.Thread):
             request_id = str(uuid.uuid4())
             try:
                 self._persist("UpdateSession", {
-                    "session": {"sessionId": self._session_id, "labels": {"n": request_id}},
+                    "session": {"sessionId": self.session_id, "labels": {"n": request_id}},
                     "updateMask": "labels.n", "requestId": request_id,
                 })
                 self.acknowledged.append(request_id)
-                read = self._persist("GetSession", {"sessionId": self._session_id})
+                read = self._persist("GetSession", {"sessionId": self.session_id})
                 if read["labels"]["n"] != request_id:
                     self.wrong.append(read)
             except Refused as refused:
@@ -76,53 +75,95 @@ class Caller(threading.Thread):
                 time.sleep(0.02)
 
 
-def readiness(daemon):
-    """Whether it is ready, and what it says."""
-    try:
-        with urllib.request.urlopen(f"http://{daemon.admin}/readyz?verbose", timeout=10) as page:
-            return True, page.read().decode()
-    except urllib.error.HTTPError as error:
-        return False, error.read().decode()
-
-
-def test_nothing_is_lost_by_a_failover_and_the_old_primary_is_refused(pair, own_daemon):
-    first, second = pair.servers
-    assert sessiond("migrate", "up", f"--db-url={pair.url}").returncode == 0
-    client = own_daemon.start(f"--db-url={pair.url}")
+@contextlib.contextmanager
+def calling(client):
+    """Callers go on meanwhile, and none of them is told anything wrong."""
     callers = [Caller(client, client.create()["sessionId"]) for _ in range(4)]
     for caller in callers:
         caller.start()
     try:
-        eventually(lambda: all(len(caller.acknowledged) > 10 for caller in callers))
-        pair.fail_over()
-        before = [len(caller.acknowledged) for caller in callers]
-        eventually(lambda: all(len(c.acknowledged) > n + 10 for c, n in zip(callers, before)))
-
-        # The old one comes back first, and is alone.
-        second.kill()
-        first.wait_for_standby(False)
-        first.start()
-        on_first = first.sql("SELECT count(*) FROM session_events", "sessiond")
-        eventually(lambda: not readiness(own_daemon)[0])
-        eventually(lambda: "restart the daemon" in readiness(own_daemon)[1])
-        assert "its timeline is 1, and timeline 2 has been seen" in readiness(own_daemon)[1]
-        before = [len(caller.acknowledged) for caller in callers]
-        second.start()
-        eventually(lambda: readiness(own_daemon)[0])
-        eventually(lambda: all(len(c.acknowledged) > n + 10 for c, n in zip(callers, before)))
-        assert first.sql("SELECT count(*) FROM session_events", "sessiond") == on_first
+        yield callers
     finally:
         for caller in callers:
             caller.over.set()
         for caller in callers:
             caller.join()
     assert [caller.wrong for caller in callers] == [[]] * len(callers)
+
+
+def await_progress(callers):
+    before = [len(caller.acknowledged) for caller in callers]
+    eventually(lambda: all(len(caller.acknowledged) > n + 10 for caller, n in zip(callers, before)))
+
+
+def assert_kept_once(callers, request_ids):
+    """`request_ids`: those of all events."""
     acknowledged = {request_id for caller in callers for request_id in caller.acknowledged}
-    kept = second.sql("SELECT request_id FROM session_events", "sessiond").split()
-    assert acknowledged <= set(kept), "lost"
-    assert len(kept) == len(set(kept)), "twice"
-    lines = [json.loads(line) for line in own_daemon.log_lines()]
-    assert any("is an old primary" in line["msg"] and line["level"] == "error" for line in lines)
+    assert acknowledged <= set(request_ids), "lost"
+    assert len(request_ids) == len(set(request_ids)), "twice"
+
+
+class Behind:
+    """A server, as PgBouncer has to know it."""
+
+    owner = app = "sessiond"
+
+    def __init__(self, server):
+        self.socket_dir, self.port = server.socket_dir, server.port
+
+    def url(self, user, **keywords):
+        return " ".join(f"{key}={value}" for key, value in {"user": user, "dbname": "sessiond", **keywords}.items())
+
+
+class Named:
+    """Daemons know all servers themselves; PgBouncer's place is empty."""
+
+    def __init__(self, pair):
+        self._pair = pair
+
+    def url(self, _):
+        return self._pair.url
+
+    def lead_to(self, server):
+        pass
+
+    def remove(self):
+        pass
+
+
+@pytest.mark.parametrize("way", [Named, lambda pair: PgBouncer(Behind(pair.primary), "session")], ids=["named", "PgBouncer"])
+def test_nothing_is_lost_by_a_failover_and_the_old_primary_is_refused(way, contract, pair, own_daemon, second_daemon):
+    first, second = pair.servers
+    with removed(way(pair)) as way:
+        url = f"--db-url={way.url('sessiond')}"
+        assert sessiond("migrate", "up", url).returncode == 0
+        both = [own_daemon, second_daemon]
+        with calling(ByTurns(contract, [daemon.start(url) for daemon in both])) as callers:
+            await_progress(callers)
+            pair.fail_over()
+            way.lead_to(Behind(second))
+            await_progress(callers)
+
+            # The old one comes back first, and is alone.
+            second.kill()
+            first.wait_for_standby(False)
+            first.start()
+            way.lead_to(Behind(first))
+            on_first = first.sql("SELECT count(*) FROM session_events", "sessiond")
+            for daemon in both:
+                eventually(lambda: not daemon.readiness()[0])
+                eventually(lambda: "restart the daemon" in daemon.readiness()[1])
+                assert "its timeline is 1, and timeline 2 has been seen" in daemon.readiness()[1]
+            second.start()
+            way.lead_to(Behind(second))
+            for daemon in both:
+                eventually(lambda: daemon.readiness()[0])
+            await_progress(callers)
+            assert first.sql("SELECT count(*) FROM session_events", "sessiond") == on_first
+        assert_kept_once(callers, second.sql("SELECT request_id FROM session_events", "sessiond").split())
+        for daemon in both:
+            lines = [json.loads(line) for line in daemon.log_lines()]
+            assert any("is an old primary" in line["msg"] and line["level"] == "error" for line in lines)
 
 
 @contextlib.contextmanager
@@ -143,3 +184,20 @@ def test_a_first_host_that_hangs_hides_the_second_from_nobody(own_daemon, second
         client = second_daemon.start(f"--db-url={url}")
         session_id = client.create()["sessionId"]
         assert client.call("GetSession", {"sessionId": session_id})["sessionId"] == session_id
+
+
+def test_readiness_says_that_changes_wait_for_a_standby(pair, own_daemon):
+    url = f"--db-url={pair.url}"
+    assert sessiond("migrate", "up", url).returncode == 0
+    # Nor does a lane give up while the standby is away.
+    client = own_daemon.start(url, "--statement-timeout=30s")
+    session_id = client.create()["sessionId"]
+    pair.standby.kill()
+    change = {"session": {"sessionId": session_id}, "setLabels": {"a": "1"}}
+    waiting = client.begin("UpdateSession", change, timeout=GIVE_UP_SECONDS)
+    eventually(lambda: not own_daemon.readiness()[0])
+    assert "synchronous_standby_names" in own_daemon.readiness()[1]
+    pair.standby.start()
+    eventually(lambda: own_daemon.readiness()[0])
+    waiting.result()
+    assert client.call("GetSession", {"sessionId": session_id})["labels"] == {"a": "1"}

@@ -16,6 +16,7 @@ import pytest
 from cluster import Pair
 from conftest import BUILD, Daemon, Refused
 from test_crash import CHANGE_SECONDS, Writer
+from waits import until
 
 SOAK = bool(os.environ.get("SESSIOND_SOAK"))
 WRITERS = 8
@@ -121,10 +122,10 @@ def test_callers_go_on_through_failovers_and_kills(pair, daemons):
     def await_progress(changes):
         """Until each caller has been told of so many changes more."""
         wanted = {caller: len(caller.acknowledged) + changes for caller in callers}
-        give_up = time.monotonic() + CHANGE_SECONDS
-        while any(len(c.acknowledged) < n and c.error is None for c, n in wanted.items()):
-            assert time.monotonic() < give_up
-            time.sleep(0.01)
+        until(
+            lambda: all(len(c.acknowledged) >= n or c.error is not None for c, n in wanted.items()),
+            seconds=CHANGE_SECONDS,
+        )
 
     for _ in range(FAILOVERS):
         for _ in range(KILLS // (2 * FAILOVERS)):

@@ -16,7 +16,7 @@ from test_robustness import SOAK, Trial, await_progress, explain
 
 ARMED = BUILD / "tests/sessiond_failpoints"
 START = ["cluster-made", "cluster-started", "migration-applied", "migration-committed"]
-UNDER_LOAD = ["group-decided", "group-committed", "group-told", "group-answered", "changes-read"]
+UNDER_LOAD = ["group-decided", "group-committed", "group-published", "group-answered", "changes-read"]
 # A place that is not reached in this time is not reached at all.
 PATIENCE_SECONDS = 60
 # While one daemon is frozen, the other one makes so many changes.

@@ -7,11 +7,11 @@ import re
 import socket
 import subprocess
 import threading
-import time
 import uuid
 
 import pytest
 from conftest import BUILD, ROOT
+from waits import until
 
 LAYOUTS = pathlib.Path(__file__).parents[1] / "legacy"
 SESSIONCTL = str(BUILD / "client/sessionctl")
@@ -36,12 +36,6 @@ def lines_of(*requests):
 
 def interview(**fields):
     return {"session": {"sessionId": str(uuid.uuid4()), "workflow": "interview", "ownerId": "u1", **fields}}
-
-
-@pytest.fixture
-def namespace():
-    """Where nobody else has sessions."""
-    return f"n{uuid.uuid4().hex}"
 
 
 def count(client, namespace):
@@ -85,6 +79,26 @@ def test_the_documented_lines_are_taken_as_they_stand(daemon, client):
     messages = client.call("ListMessages", {"sessionId": interview_request["session"]["sessionId"]})["messages"]
     assert [(message["sequence"], message["content"]) for message in messages] == [(1, "Why?"), (2, "Because")]
     assert messages[0]["createTime"] == "2025-05-01T08:02:00Z"
+
+
+def test_a_report_over_what_is_imported_is_refused(daemon, tmp_path):
+    lines = lines_of(interview(), interview())
+    source = tmp_path / "sessions.jsonl"
+    source.write_text(lines)
+    link = tmp_path / "link"
+    link.symlink_to(source)
+    for report in (source, link):
+        answer = sessionctl(daemon.address, "import", source, "--report", report)
+        assert answer.returncode == 2 and "the file that is imported" in answer.stderr, answer.stderr
+    with source.open() as stdin:
+        command = [SESSIONCTL, "--server", daemon.address, "import", "-", "--report", source]
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=IMPORT_SECONDS, stdin=stdin, check=False)
+    assert answer.returncode == 2 and source.read_text() == lines
+
+
+def test_a_directory_is_refused_before_anything_is_sent(daemon, tmp_path):
+    answer = sessionctl(daemon.address, "import", tmp_path)
+    assert answer.returncode == 2 and str(tmp_path) in answer.stderr, answer.stderr
 
 
 def test_an_import_run_again_finds_everything_there(daemon, client, namespace):
@@ -445,10 +459,7 @@ class Running:
 
 
 def wait_for_some(client, namespace, some):
-    until = time.monotonic() + IMPORT_SECONDS
-    while count(client, namespace) < some:
-        assert time.monotonic() < until
-        time.sleep(0.01)  # Nobody tells; between two looks others may work.
+    until(lambda: count(client, namespace) >= some, seconds=IMPORT_SECONDS)
 
 
 def assert_all_came_once(client, namespace, requests):

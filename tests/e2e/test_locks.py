@@ -7,24 +7,23 @@ import time
 
 import grpc
 import pytest
-from conftest import Daemon
 from http_client import HttpClient, HttpRefused
 
 # Longer than anything here takes, on a machine that has other things to do.
 LOCK_SECONDS = 60
 # Whoever is kept waiting by others waits for longer than this.
-SOON = 5
+SOON = 20
+# What a call may end behind its deadline, and a statement behind its callers. The database's own limits end it then.
+LATE_SECONDS = 5
 # Calls that wait for nothing but their deadlines, and how many at a time.
 CALLS = 2_000 if os.environ.get("SESSIOND_SOAK") else 100
 CALLERS = 20
 
 
 @pytest.fixture(scope="module")
-def daemon(contract):
-    daemon = Daemon(contract)
-    daemon.client = daemon.start(f"--lock-timeout={LOCK_SECONDS}s")
-    yield daemon
-    daemon.remove()
+def daemon(shared_daemon):
+    with shared_daemon(f"--lock-timeout={LOCK_SECONDS}s") as daemon:
+        yield daemon
 
 
 @pytest.fixture(scope="module")
@@ -100,10 +99,16 @@ def test_what_was_not_sent_when_its_caller_left_is_not_carried_out(daemon, clien
     assert after["revision"] == revision + 1
 
 
-def test_every_call_ends_at_its_deadline_and_so_do_its_statements(own_daemon, contract):
+@pytest.fixture
+def fresh_daemon(shared_daemon):
+    with shared_daemon() as daemon:
+        yield daemon
+
+
+def test_every_call_ends_at_its_deadline_and_so_do_its_statements(fresh_daemon, contract):
     """By HTTP, where callers wait longer than the deadline that they tell the daemon."""
     chance = random.Random(1)
-    session_id = own_daemon.start().create()["sessionId"]
+    session_id = fresh_daemon.client.create()["sessionId"]
     requests = {
         "GetSession": {"sessionId": session_id},
         "UpdateSession": label(session_id, "late"),
@@ -112,7 +117,7 @@ def test_every_call_ends_at_its_deadline_and_so_do_its_statements(own_daemon, co
         "CountSessions": {},
     }
     plan = [(chance.choice(list(requests)), chance.uniform(0.02, 1)) for _ in range(CALLS)]
-    web = [HttpClient(contract, own_daemon.admin) for _ in range(CALLERS)]
+    web = [HttpClient(contract, fresh_daemon.admin) for _ in range(CALLERS)]
 
     def late_by(number):
         """Of each CALLERSth call from this one on: what it was told, and how many seconds behind its deadline."""
@@ -125,16 +130,16 @@ def test_every_call_ends_at_its_deadline_and_so_do_its_statements(own_daemon, co
         return told
 
     def statements():
-        return int(own_daemon.psql(
+        return int(fresh_daemon.psql(
             "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'sessiond%' AND state = 'active'"
         ))  # fmt: skip
 
-    with own_daemon.locked("LOCK TABLE sessions IN ACCESS EXCLUSIVE MODE"):
+    with fresh_daemon.locked("LOCK TABLE sessions IN ACCESS EXCLUSIVE MODE"):
         with concurrent.futures.ThreadPoolExecutor(CALLERS) as pool:
             told = sum(pool.map(late_by, range(CALLERS)), [])
         ended = time.monotonic()
         while statements():
-            assert time.monotonic() - ended < SOON, "a statement runs on without a caller"
+            assert time.monotonic() - ended < LATE_SECONDS, "a statement runs on without a caller"
         # The others were told that the database was too slow, or at once that their turn would come too late.
         assert {code for code, _ in told} <= {"DEADLINE_EXCEEDED", "UNAVAILABLE", "RESOURCE_EXHAUSTED"}
         late = sorted(seconds for code, seconds in told if code == "DEADLINE_EXCEEDED")
@@ -143,6 +148,6 @@ def test_every_call_ends_at_its_deadline_and_so_do_its_statements(own_daemon, co
             f"{len(late)} of {CALLS} calls: {late[len(late) // 2] * 1000:.0f} ms behind their deadlines in the middle, "
             f"{late[-1] * 1000:.0f} ms at most; statements ended {time.monotonic() - ended:.2f} s behind the last"
         )
-    assert late[-1] < SOON
+    assert late[-1] < LATE_SECONDS
     for each in web:
         each.close()

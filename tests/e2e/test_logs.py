@@ -7,19 +7,16 @@ import re
 import uuid
 
 import pytest
-from conftest import Daemon
 from test_tasks import Work
 
 WORD = "X" * 199 + "\u00e4\u00e4"  # Cut at 200 bytes, and not through a letter.
 
 
 @pytest.fixture(scope="module")
-def talker(contract):
+def talker(shared_daemon):
     """A daemon that says all it has to say."""
-    daemon = Daemon(contract)
-    daemon.client = daemon.start("--log-level=debug", "--retention-period=0s")
-    yield daemon
-    daemon.remove()
+    with shared_daemon("--log-level=debug", "--retention-period=0s") as daemon:
+        yield daemon
 
 
 @pytest.fixture
@@ -36,11 +33,6 @@ def lines(talker):
         return [json.loads(line) for line in talker.log_lines()[begin:]]
 
     return since
-
-
-@pytest.fixture
-def namespace():
-    return f"ns-{uuid.uuid4().hex[:12]}"
 
 
 def said(lines, logger=None, level=None):

@@ -22,13 +22,7 @@ def append(client, session_id, messages, **fields):
 
 
 def read(client, session_id, **query):
-    messages, token = [], ""
-    while True:
-        page = client.call("ListMessages", {"sessionId": session_id, **query, "pageToken": token})
-        messages += page.get("messages", [])
-        token = page.get("nextPageToken")
-        if not token:
-            return messages
+    return client.read_all("ListMessages", "messages", sessionId=session_id, **query)
 
 
 def test_what_was_said_comes_back_in_its_order(client, session_id):

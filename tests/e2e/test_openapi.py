@@ -138,128 +138,171 @@ def test_what_is_served_is_the_document_in_the_tree(checked):
     assert response.read() == (ROOT / "docs/openapi.json").read_bytes()
 
 
-# An id, a text in every script, what has a form of its own, and every table.
-def test_what_the_daemon_takes_and_answers_is_what_the_schemas_say(checked):
-    namespace = f"n{uuid.uuid4().hex}"
+ERROR = {
+    "category": "USER_FIXABLE",
+    "severity": "BLOCKING",
+    "userMessage": "Try another file.",
+    "recoveryActions": ["Upload it again."],
+    "technicalDetails": {"line": 7},
+    "errorCode": "E1",
+}
 
-    def create(workflow, **fields):
-        session = {"workflow": workflow, "namespace": namespace, "ownerId": "ä", "ownerDisplayName": "Ada"}
-        return checked.call("CreateSession", {"session": {**session, **fields}})["sessionId"]
 
-    def on(session_id, method, **fields):
-        return checked.call(method, {"sessionId": session_id, **fields})
+class EveryCall:
+    """Sessions in a namespace of their own, to which everything is done that there is: with an id, a text in every
+    script, what has a form of its own, and every table."""
 
-    ticket = create("ticket_export", context={"site_name": "Köln"}, labels={"team": "a"})
-    checked.call(
-        "UpdateSession",
-        {
-            "session": {"sessionId": ticket, "ownerDisplayName": "Ada L."},
-            "updateMask": "ownerDisplayName",
-            "setContext": {"jira_project_key": "SITE"},
-            "removeLabelKeys": ["team"],
-            "setLabels": {"x.y": ""},
-            "counterIncrements": {"total_tickets_generated": 2},
-        },
-    )
-    on(ticket, "AdvanceSession", targetStage="upload")
-    file = on(ticket, "AddArtifacts", artifacts=[{"kind": "FILE", "uri": "s3://a", "metadata": {"a": 1.5}}])
-    on(ticket, "ListArtifacts", kind="FILE")
-    task = on(
-        ticket, "StartTask", taskType="processing", advanceToStage="processing", heartbeatTimeout="60.500s"
-    )
-    on(ticket, "ReportTaskProgress", taskId=task["taskId"], progress={"percent": 50, "more": [1, None, {"ä": True}]})
-    error = {
-        "category": "USER_FIXABLE",
-        "severity": "BLOCKING",
-        "userMessage": "Try another file.",
-        "recoveryActions": ["Upload it again."],
-        "technicalDetails": {"line": 7},
-        "errorCode": "E1",
-        "relatedFileId": file["artifacts"][0]["artifactId"],
-    }
-    on(ticket, "FailTask", taskId=task["taskId"], failureContext={"why": "ä"}, error=error)
-    retried = on(ticket, "RetryTask")
-    on(ticket, "CancelTask", taskId=retried["taskId"])
-    again = on(ticket, "StartTask", taskType="processing")
-    on(ticket, "CompleteTask", taskId=again["taskId"], result={"tickets": 3})
-    on(ticket, "GetTask")
-    checked.call("ListTasks", {"namespace": namespace, "filter": 'status = "COMPLETED"'})
+    def __init__(self, checked):
+        self.checked = checked
+        self.namespace = f"n{uuid.uuid4().hex}"
 
-    recorded = on(ticket, "RecordError", error=error, actor="Zoë")
-    on(ticket, "GetError", errorId=recorded["errorId"])
-    on(ticket, "ListErrors", pageSize=1)
-    checked.call("SummarizeErrors", {"namespace": namespace})
-    on(ticket, "ResolveError", errorId=recorded["errorId"], resolution="It was.")
-    on(ticket, "GetSession", view="FULL")
-    on(ticket, "DeleteArtifact", artifactId=file["artifacts"][0]["artifactId"])
-    on(ticket, "PauseSession", reason="lunch")
-    on(ticket, "ResumeSession")
-    on(ticket, "FailSession", reason="no more")
-    checked.call("ListRecoverableSessions", {"namespace": namespace, "ownerId": "ä"})
-    on(ticket, "RecoverSession")
-    on(ticket, "StopSession")
-    on(ticket, "DeleteSession")
-    checked.call("LookupSessions", {"sessionIds": [ticket, NOBODY, "no id"], "includeDeleted": False})
-    on(ticket, "UndeleteSession")
-    on(ticket, "ListSessionEvents", pageSize=1000)
+    def create(self, workflow, **fields):
+        session = {"workflow": workflow, "namespace": self.namespace, "ownerId": "ä", "ownerDisplayName": "Ada"}
+        return self.checked.call("CreateSession", {"session": {**session, **fields}})["sessionId"]
 
-    talk = checked.call(
-        "CreateSession",
-        {
-            "session": {
-                "workflow": "interview",
-                "namespace": namespace,
-                "ownerId": "b",
-                "references": {"job_posting": "j1"},
+    def on(self, session_id, method, **fields):
+        return self.checked.call(method, {"sessionId": session_id, **fields})
+
+    def change_a_ticket(self):
+        """Answers with its id, and that of its file."""
+        ticket = self.create("ticket_export", context={"site_name": "Köln"}, labels={"team": "a"})
+        self.checked.call(
+            "UpdateSession",
+            {
+                "session": {"sessionId": ticket, "ownerDisplayName": "Ada L."},
+                "updateMask": "ownerDisplayName",
+                "setContext": {"jira_project_key": "SITE"},
+                "removeLabelKeys": ["team"],
+                "setLabels": {"x.y": ""},
+                "counterIncrements": {"total_tickets_generated": 2},
             },
-            "creating": True,
-        },
-    )["sessionId"]
-    on(talk, "ActivateSession")
-    on(talk, "AppendMessages", messages=[{"type": "question", "content": "Why?", "questionType": "technical"}])
-    on(talk, "ListMessages", orderBy="sequence desc")
-    checked.call("ListSessions", {"namespace": namespace})
-    checked.call("CountSessions", {"namespace": namespace, "groupBy": "STATE"})
-    checked.call("WatchSessions", {"namespace": namespace, "initialState": True, "heartbeatInterval": "5s"})
+        )
+        self.on(ticket, "AdvanceSession", targetStage="upload")
+        file = {"kind": "FILE", "uri": "s3://a", "metadata": {"a": 1.5}}
+        [added] = self.on(ticket, "AddArtifacts", artifacts=[file])["artifacts"]
+        self.on(ticket, "ListArtifacts", kind="FILE")
+        return ticket, added["artifactId"]
 
-    checked.call("ListWorkflows", {"allRevisions": True})
-    checked.call("GetWorkflow", {"name": "execution"})
-    definition = {
-        "name": f"w{uuid.uuid4().hex}",
-        "idFormat": "EXEC",
-        "stages": [{"name": "first"}, {"name": "last"}],
-        "statuses": [{"name": "any"}],
-        "fields": [{"name": "f", "type": "STRING", "allowedValues": ["a"]}],
-        "recoveryWindow": "3600s",
-    }
-    checked.call("CreateWorkflow", {"workflow": definition})
-    checked.call("ValidateWorkflow", {"textproto": "name: 1"})
-    create(definition["name"], context={"f": "a"})
+    def run_tasks(self, ticket, error):
+        task = self.on(
+            ticket, "StartTask", taskType="processing", advanceToStage="processing", heartbeatTimeout="60.500s"
+        )
+        progress = {"percent": 50, "more": [1, None, {"ä": True}]}
+        self.on(ticket, "ReportTaskProgress", taskId=task["taskId"], progress=progress)
+        self.on(ticket, "FailTask", taskId=task["taskId"], failureContext={"why": "ä"}, error=error)
+        retried = self.on(ticket, "RetryTask")
+        self.on(ticket, "CancelTask", taskId=retried["taskId"])
+        again = self.on(ticket, "StartTask", taskType="processing")
+        self.on(ticket, "CompleteTask", taskId=again["taskId"], result={"tickets": 3})
+        self.on(ticket, "GetTask")
+        self.checked.call("ListTasks", {"namespace": self.namespace, "filter": 'status = "COMPLETED"'})
 
-    imported = {
-        "line": 1,
-        "session": {
-            "sessionId": str(uuid.uuid4()),
-            "workflow": "ticket_export",
-            "namespace": namespace,
-            "ownerId": "c",
-            "ownerDisplayName": "C",
-            "createTime": "2026-01-01T00:00:00.5Z",
-        },
-        "errors": [error | {"relatedFileId": ""}],
-        "events": [{"what": "came"}],
-    }
-    assert checked.call("ImportSessions", imported)["result"] == "IMPORTED"
-    checked.call("DetachReference", {"namespace": namespace, "name": "job_posting", "value": "j1"})
-    checked.call("PurgeSessions", {"namespace": namespace})
-    checked.call("EraseOwner", {"namespace": namespace, "ownerId": "ä"})
+    def have_errors(self, ticket, error):
+        recorded = self.on(ticket, "RecordError", error=error, actor="Zoë")
+        self.on(ticket, "GetError", errorId=recorded["errorId"])
+        self.on(ticket, "ListErrors", pageSize=1)
+        self.checked.call("SummarizeErrors", {"namespace": self.namespace})
+        self.on(ticket, "ResolveError", errorId=recorded["errorId"], resolution="It was.")
+
+    def live(self, ticket, file):
+        """From a pause to the last of its events."""
+        self.on(ticket, "GetSession", view="FULL")
+        self.on(ticket, "DeleteArtifact", artifactId=file)
+        self.on(ticket, "PauseSession", reason="lunch")
+        self.on(ticket, "ResumeSession")
+        self.on(ticket, "FailSession", reason="no more")
+        self.checked.call("ListRecoverableSessions", {"namespace": self.namespace, "ownerId": "ä"})
+        self.on(ticket, "RecoverSession")
+        self.on(ticket, "StopSession")
+        self.on(ticket, "DeleteSession")
+        self.checked.call("LookupSessions", {"sessionIds": [ticket, NOBODY, "no id"], "includeDeleted": False})
+        self.on(ticket, "UndeleteSession")
+        self.on(ticket, "ListSessionEvents", pageSize=1000)
+
+    def talk(self):
+        """Answers with its id."""
+        talk = self.checked.call(
+            "CreateSession",
+            {
+                "session": {
+                    "workflow": "interview",
+                    "namespace": self.namespace,
+                    "ownerId": "b",
+                    "references": {"job_posting": "j1"},
+                },
+                "creating": True,
+            },
+        )["sessionId"]
+        self.on(talk, "ActivateSession")
+        message = {"type": "question", "content": "Why?", "questionType": "technical"}
+        self.on(talk, "AppendMessages", messages=[message])
+        self.on(talk, "ListMessages", orderBy="sequence desc")
+        return talk
+
+    def list_and_watch(self):
+        self.checked.call("ListSessions", {"namespace": self.namespace})
+        self.checked.call("CountSessions", {"namespace": self.namespace, "groupBy": "STATE"})
+        watch = {"namespace": self.namespace, "initialState": True, "heartbeatInterval": "5s"}
+        self.checked.call("WatchSessions", watch)
+
+    def define_a_workflow(self):
+        self.checked.call("ListWorkflows", {"allRevisions": True})
+        self.checked.call("GetWorkflow", {"name": "execution"})
+        definition = {
+            "name": f"w{uuid.uuid4().hex}",
+            "idFormat": "EXEC",
+            "stages": [{"name": "first"}, {"name": "last"}],
+            "statuses": [{"name": "any"}],
+            "fields": [{"name": "f", "type": "STRING", "allowedValues": ["a"]}],
+            "recoveryWindow": "3600s",
+        }
+        self.checked.call("CreateWorkflow", {"workflow": definition})
+        self.checked.call("ValidateWorkflow", {"textproto": "name: 1"})
+        self.create(definition["name"], context={"f": "a"})
+
+    def bring_in(self):
+        imported = {
+            "line": 1,
+            "session": {
+                "sessionId": str(uuid.uuid4()),
+                "workflow": "ticket_export",
+                "namespace": self.namespace,
+                "ownerId": "c",
+                "ownerDisplayName": "C",
+                "createTime": "2026-01-01T00:00:00.5Z",
+            },
+            "errors": [ERROR | {"relatedFileId": ""}],
+            "events": [{"what": "came"}],
+        }
+        assert self.checked.call("ImportSessions", imported)["result"] == "IMPORTED"
+
+    def take_out(self):
+        self.checked.call("DetachReference", {"namespace": self.namespace, "name": "job_posting", "value": "j1"})
+        self.checked.call("PurgeSessions", {"namespace": self.namespace})
+        self.checked.call("EraseOwner", {"namespace": self.namespace, "ownerId": "ä"})
+
+    def be_refused(self, ticket, talk):
+        assert self.checked.refusal("GetSession", {"sessionId": "no id"})["code"] == "invalid_argument"
+        assert self.checked.refusal("GetSession", {"sessionId": ticket})["code"] == "not_found"
+        self.checked.refusal("AdvanceSession", {"sessionId": talk, "targetStage": "Nowhere", "actor": "a\n"})
+        self.checked.refusal("AdvanceSession", {"sessionId": talk, "targetStage": "interviewing"})
+        self.checked.refusal("GetWorkflow", {"name": "nowhere"})
+
+
+def test_what_the_daemon_takes_and_answers_is_what_the_schemas_say(checked):
+    calls = EveryCall(checked)
+    ticket, file = calls.change_a_ticket()
+    error = {**ERROR, "relatedFileId": file}
+    calls.run_tasks(ticket, error)
+    calls.have_errors(ticket, error)
+    calls.live(ticket, file)
+    talk = calls.talk()
+    calls.list_and_watch()
+    calls.define_a_workflow()
+    calls.bring_in()
+    calls.take_out()
     checked.call("GetServerInfo")
-
-    assert checked.refusal("GetSession", {"sessionId": "no id"})["code"] == "invalid_argument"
-    assert checked.refusal("GetSession", {"sessionId": ticket})["code"] == "not_found"
-    checked.refusal("AdvanceSession", {"sessionId": talk, "targetStage": "Nowhere", "actor": "a\n"})
-    checked.refusal("AdvanceSession", {"sessionId": talk, "targetStage": "interviewing"})
-    checked.refusal("GetWorkflow", {"name": "nowhere"})
+    calls.be_refused(ticket, talk)
     assert checked.called == set(METHODS)
 
 

@@ -12,21 +12,11 @@ import time
 
 import pytest
 from conftest import BUILD
-
-# More than anything here may take, on a machine that has other things to do.
-PATIENCE_SECONDS = 30
+from waits import PATIENCE_SECONDS, until
 
 needs_namespaces = pytest.mark.skipif(
     os.geteuid() != 0 or not shutil.which("unshare"), reason="takes root and unshare"
 )
-
-
-def until(condition, what):
-    """Waits until something that the kernel tells nobody of is so."""
-    end = time.monotonic() + PATIENCE_SECONDS
-    while not condition():
-        assert time.monotonic() < end, what
-        time.sleep(0.005)
 
 
 def processes(of):
@@ -88,7 +78,9 @@ def test_a_start_that_waits_for_a_silent_database_is_given_up(own_daemon):
         begin = time.monotonic()
         process.terminate()
         assert process.wait(PATIENCE_SECONDS) == 0
-        assert time.monotonic() - begin < 8  # Five seconds, and it has waited for ten.
+        # After five seconds, or later on a busy machine. Had it waited on for ten, it would say so.
+        waited_on = "asked to stop before it had started" in own_daemon.log.read_text()
+        assert time.monotonic() - begin < 8 or not waited_on
         peer.close()
 
 
@@ -98,11 +90,9 @@ def test_a_second_signal_ends_it_at_once(own_daemon):
         process = own_daemon.spawn(f"--db-url=postgresql://u@{host}:{port}/d")
         peer, _ = silent.accept()
         process.terminate()
-        begin = time.monotonic()
         until(lambda: process.send_signal(signal.SIGINT) or process.poll() is not None, "it stays")
-        # Of two that wait, the kernel hands out either first.
+        # Of two that wait, the kernel hands out either first. Without a second it ends later, with 0.
         assert process.returncode in (128 + signal.SIGINT, 128 + signal.SIGTERM)
-        assert time.monotonic() - begin < 4
         peer.close()
 
 

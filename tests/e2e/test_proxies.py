@@ -315,7 +315,7 @@ def test_a_watch_by_grpc_that_is_cut_resumes(proxy, client, direct, retries):
         begun = time.monotonic()
         retries.then = lambda: direct.pause_session(session_id)  # While the watch is not connected.
         assert next(items).event.type.name == "PAUSED"
-        assert IDLE_SECONDS - 1 < time.monotonic() - begun < 3 * IDLE_SECONDS
+        assert IDLE_SECONDS - 1 < time.monotonic() - begun < PATIENCE_SECONDS
         assert retries.codes == [proxy.cut_with]
 
         retries.clear()
@@ -351,7 +351,7 @@ def test_a_watch_by_http_that_is_cut_has_no_end_and_can_be_resumed(web):
     request = {"sessionIds": [session["sessionId"]], "heartbeatInterval": f"{FOR_EVER}s"}
     begun = time.monotonic()
     messages = list(web.watch(request))
-    assert IDLE_SECONDS - 1 < time.monotonic() - begun < 3 * IDLE_SECONDS
+    assert IDLE_SECONDS - 1 < time.monotonic() - begun < PATIENCE_SECONDS
     assert [flags for flags, _ in messages] == [0]  # The bookmark; no message says that it has ended.
     web.close()
     web.call("PauseSession", {"sessionId": session["sessionId"]})

@@ -4,31 +4,27 @@ the way out, over HTTP and over gRPC, and takes it back when it has passed."""
 import os
 import socket
 import struct
-import urllib.error
-import urllib.request
 
 import pytest
 from conftest import CALL_SECONDS
-from test_process import needs_namespaces, until
+from databases import findings, sessiond
+from test_process import needs_namespaces
+from waits import until
 
 HEALTH = "grpc.health.v1.Health/Check"
 
 
-def readiness(daemon):
-    """The page, and whether it says that the daemon is ready."""
-    try:
-        with urllib.request.urlopen(f"http://{daemon.admin}/readyz?verbose", timeout=CALL_SECONDS) as page:
-            return page.read().decode(), True
-    except urllib.error.HTTPError as refused:
-        assert refused.code == 503
-        return refused.read().decode(), False
+def examined(daemon):
+    """What doctor finds wrong with the daemon's database."""
+    url = f"--db-url=host={daemon.socket_directory} user=sessiond dbname=sessiond"
+    return findings(sessiond("doctor", url, "--grpc-listen=127.0.0.1:0", "--http-listen=off"))[1]
 
 
 def await_readiness(daemon, client, ready):
-    until(lambda: readiness(daemon)[1] == ready, f"{readiness(daemon)} is not what it should be")
+    until(lambda: daemon.readiness()[0] == ready, lambda: f"{daemon.readiness()} is not what it should be")
     status = "SERVING" if ready else "NOT_SERVING"
     until(lambda: client.call(HEALTH)["status"] == status, f"health is not {status}")
-    return readiness(daemon)[0]
+    return daemon.readiness()[1]
 
 
 class Connection:
@@ -108,7 +104,7 @@ def test_without_connections_it_is_not_ready(own_daemon, application):
     control = Connection(own_daemon.socket_directory)
     hog = Hog(own_daemon.socket_directory)
     hog.fill()
-    assert readiness(own_daemon)[1]  # It has its own.
+    assert own_daemon.readiness()[0]  # It has its own.
     out_of(application, control, hog)
     if application == "sessiond lane":
         session = {"workflow": "interview", "ownerId": "u1"}
@@ -128,6 +124,8 @@ def test_a_read_only_database_is_not_ready(own_daemon):
     own_daemon.psql("SELECT pg_reload_conf()")
     page = await_readiness(own_daemon, client, False)  # Though nobody has called.
     assert "read-only" in page and "default_transaction_read_only" in page and "25006" in page
+    [why] = examined(own_daemon)
+    assert "default_transaction_read_only" in why
     own_daemon.psql("ALTER SYSTEM RESET default_transaction_read_only")
     own_daemon.psql("SELECT pg_reload_conf()")
     await_readiness(own_daemon, client, True)
@@ -160,6 +158,9 @@ def test_a_full_disk_is_not_ready(own_daemon):
             pass
     page = await_readiness(own_daemon, client, False)  # Though nobody has called.
     assert "disk of PostgreSQL is full" in page and "53100" in page
+    [why] = examined(own_daemon)
+    assert why.startswith("the database accepts changes") and "free space" in why
     os.unlink(filler)
     await_readiness(own_daemon, client, True)
+    assert examined(own_daemon) == []
     client.create()

@@ -4,34 +4,27 @@ passes in the database, not in the test.
 
 import datetime
 import re
-import time
 import uuid
 
 import pytest
-from conftest import Daemon, moment
+from conftest import moment
 from test_scenarios import assert_chained, events_of
+from waits import until
 
 # What one call does at most.
 BATCH = 256
 
 
 @pytest.fixture(scope="module")
-def keeper(contract):
+def keeper(shared_daemon):
     """A daemon that removes nothing by itself."""
-    daemon = Daemon(contract)
-    daemon.client = daemon.start("--retention-period=0s")
-    yield daemon
-    daemon.remove()
+    with shared_daemon("--retention-period=0s") as daemon:
+        yield daemon
 
 
 @pytest.fixture
 def client(keeper):
     return keeper.client
-
-
-@pytest.fixture
-def namespace():
-    return f"ns-{uuid.uuid4().hex[:12]}"
 
 
 def exists(client, session_id):
@@ -242,19 +235,12 @@ def test_the_daemon_purges_and_stops_what_was_abandoned_by_itself(own_daemon):
     client.close()
     own_daemon.stop()
     client = own_daemon.start()  # The daemon looks when it starts, and then now and again.
-    wait_until(lambda: exists(client, due) == "ARCHIVED")
-    wait_until(lambda: client.call("GetSession", {"sessionId": abandoned})["state"] == "STOPPED")
+    until(lambda: exists(client, due) == "ARCHIVED")
+    until(lambda: client.call("GetSession", {"sessionId": abandoned})["state"] == "STOPPED")
     assert exists(client, held) == "OK"
     assert client.call("GetSession", {"sessionId": fresh})["state"] == "ACTIVE"
     last = events_of(client, abandoned)[-1]
     assert (last["type"], last["trigger"], last["actor"]) == ("STOPPED", "SYSTEM_TIMEOUT", "system")
-
-
-def wait_until(condition, seconds=30):
-    give_up = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < give_up
-        time.sleep(0.05)
 
 
 # ------------------------------------------------------------------------------------------------

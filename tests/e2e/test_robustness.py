@@ -23,6 +23,7 @@ from conftest import BUILD, Daemon
 from hot_sessions import SETUP, Door, Load
 from postgres_proxy import CUTS, PostgresProxy
 from test_watch_random import Readers
+from waits import until
 
 SOAK = bool(os.environ.get("SESSIOND_SOAK"))
 # Until a daemon has made a change again, or the load is as far as it should be.
@@ -216,11 +217,11 @@ class Blows:
 
 
 def await_progress(load, done):
-    give_up = time.monotonic() + PATIENCE_SECONDS
-    while not done():
+    def check():
         load.check_alive()
-        assert time.monotonic() < give_up, "the callers do not get on"
-        time.sleep(0.01)
+        return done()
+
+    until(check, "the callers do not get on", PATIENCE_SECONDS)
 
 
 def run(system, load, plan, chance):

@@ -23,21 +23,8 @@ STAGES = {
 
 
 def events_of(client, session_id):
-    events, token = [], ""
-    while True:
-        page = client.call(
-            "ListSessionEvents",
-            {
-                "sessionId": session_id,
-                "includeDeleted": True,
-                "pageSize": 1000,
-                "pageToken": token,
-            },
-        )
-        events += page.get("events", [])
-        token = page.get("nextPageToken")
-        if not token:
-            return events
+    query = {"sessionId": session_id, "includeDeleted": True, "pageSize": 1000}
+    return client.read_all("ListSessionEvents", "events", **query)
 
 
 def types_of(client, session_id):
@@ -54,13 +41,7 @@ def assert_chained(events):
 
 
 def listed(client, **query):
-    sessions, token = [], ""
-    while True:
-        page = client.call("ListSessions", {**query, "pageToken": token})
-        sessions += page.get("sessions", [])
-        token = page.get("nextPageToken")
-        if not token:
-            return sessions
+    return client.read_all("ListSessions", "sessions", **query)
 
 
 def exec_id():
@@ -80,11 +61,6 @@ def at_once(count, work):
 
     with concurrent.futures.ThreadPoolExecutor(count) as pool:
         return list(pool.map(run, range(count)))
-
-
-@pytest.fixture
-def namespace():
-    return f"ns-{uuid.uuid4().hex[:12]}"
 
 
 # ------------------------------------------------------------------------------------------------

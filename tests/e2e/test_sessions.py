@@ -93,16 +93,10 @@ def test_a_stale_etag_changes_nothing(client):
 def test_a_list_is_read_page_by_page_to_its_end(client):
     owner = f"pages-{uuid.uuid4()}"
     created = [client.create(ownerId=owner)["sessionId"] for _ in range(7)]
-    request = {"filter": f'owner_id = "{owner}"', "pageSize": 3}
-    listed = []
-    while True:
-        page = client.call("ListSessions", request)
-        listed += [session["sessionId"] for session in page["sessions"]]
-        if not page.get("nextPageToken"):
-            break
-        request["pageToken"] = page["nextPageToken"]
-    assert listed == created[::-1]
-    count = client.call("CountSessions", {"filter": request["filter"], "groupBy": "STATE"})
+    of_owner = {"filter": f'owner_id = "{owner}"'}
+    listed = client.read_all("ListSessions", "sessions", **of_owner, pageSize=3)
+    assert [session["sessionId"] for session in listed] == created[::-1]
+    count = client.call("CountSessions", {**of_owner, "groupBy": "STATE"})
     assert count == {"groups": [{"value": "ACTIVE", "count": 7}], "total": 7}
 
 

@@ -63,11 +63,6 @@ def work(client):
     return Work(client)
 
 
-@pytest.fixture
-def namespace():
-    return f"ns-{uuid.uuid4().hex[:12]}"
-
-
 def without_time(task):
     return {key: value for key, value in task.items() if key != "duration"}
 
@@ -343,15 +338,10 @@ def test_tasks_are_found_across_sessions_by_what_they_are(client, namespace):
 
     def found(text="", **query):
         query = {"namespace": namespace, "filter": text, **query}
-        tasks, token = [], ""
-        while True:
-            page = client.call("ListTasks", {**query, "pageToken": token})
-            tasks += page.get("tasks", [])
-            token = page.get("nextPageToken")
-            if not token:
-                times = [task["startTime"] for task in tasks]
-                assert times == sorted(times, reverse=True)
-                return [task["sessionId"] for task in tasks]
+        tasks = client.read_all("ListTasks", "tasks", **query)
+        times = [task["startTime"] for task in tasks]
+        assert times == sorted(times, reverse=True)
+        return [task["sessionId"] for task in tasks]
 
     newest_first = [work.session_id for work in (for_good, failed, *running[::-1])]
     assert found() == found(pageSize=2) == newest_first

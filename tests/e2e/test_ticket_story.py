@@ -28,12 +28,22 @@ class Story:
     def refusal(self, method, **fields):
         return self.client.refusal(method, {"sessionId": self.session_id, **fields})
 
+    def refused(self, reason, method, **fields):
+        """It is, because of the state that the session is in; answers with the refusal."""
+        refusal = self.refusal(method, **fields)
+        assert (refusal.code, refusal.reason) == ("FAILED_PRECONDITION", reason)
+        return refusal
+
     def session(self, **fields):
         return self.call("GetSession", **fields)
 
     def update(self, path, **fields):
         session = {"sessionId": self.session_id, **fields}
         return self.client.call("UpdateSession", {"session": session, "updateMask": path})
+
+    def name_project(self):
+        """Without it nothing is exported."""
+        self.update("context.jiraProjectKey", context={"jira_project_key": "SITE"})
 
     def events(self):
         events = events_of(self.client, self.session_id)
@@ -109,15 +119,17 @@ def open_errors(story):
     return story.session(view="FULL").get("openErrors", [])
 
 
-def test_a_ticket_export_that_fails_twice_and_is_blocked_once_is_completed(story):
-    story.upload()
-    task = story.start_processing()
+def report_progress(story, task):
+    """Whoever has read the session may still change it."""
     progress = {"pages": 3, "of": 12}
     before = story.session()
     told = story.call("ReportTaskProgress", taskId=task["taskId"], progress=progress)
     assert told["progress"] == progress
     assert story.session()["etag"] == before["etag"]
 
+
+def fail_twice(story, task):
+    """Each time it is recorded, and tried again; answers with the task that runs then."""
     for count in (1, 2):
         error = error_of(relatedFileId=f"file-{count}", errorCode="TIMEOUT", recoveryActions=["Wait", "Retry"])
         failed = story.fail(task, count, error=error)
@@ -125,26 +137,28 @@ def test_a_ticket_export_that_fails_twice_and_is_blocked_once_is_completed(story
         assert recorded["relatedFileId"] == f"file-{count}"
         assert recorded["operationStage"] == "processing"
         assert recorded["recoveryActions"] == ["Wait", "Retry"]
-        refusal = story.refusal("StartTask", taskType="processing")
-        assert (refusal.code, refusal.reason) == ("FAILED_PRECONDITION", "TASK_FAILED")
+        refusal = story.refused("TASK_FAILED", "StartTask", taskType="processing")
         assert refusal.metadata["retry_count"] == str(count)
         task = story.retry(failed, count)
-        refusal = story.refusal("CompleteTask", taskId=failed["taskId"])
-        assert (refusal.code, refusal.reason) == ("FAILED_PRECONDITION", "STALE_TASK")
+        refusal = story.refused("STALE_TASK", "CompleteTask", taskId=failed["taskId"])
         assert refusal.metadata["current_task_id"] == task["taskId"]
     assert len(open_errors(story)) == 2
     assert not story.session().get("hasBlockingErrors", False)
+    return task
 
-    refusal = story.refusal("AdvanceSession", targetStage="review")
-    assert refusal.reason == "TASK_ALREADY_RUNNING"
+
+def review(story, task):
+    story.refused("TASK_ALREADY_RUNNING", "AdvanceSession", targetStage="review")
     story.complete(task, result={"tickets": 5}, advanceToStage="review")
     reviewing = story.session()
     assert (reviewing["stage"], reviewing["nextStage"]) == ("review", "jira_export")
-    refusal = story.refusal("FailTask", taskId=task["taskId"])
-    assert refusal.reason == "TASK_COMPLETED"
+    refusal = story.refused("TASK_COMPLETED", "FailTask", taskId=task["taskId"])
     assert refusal.sentence.startswith("Cannot modify completed task")
     assert refusal.metadata["category"] == "USER_FIXABLE"
 
+
+def add_tickets(story):
+    """Answers with them, as artifacts."""
     tickets = [{"kind": "TICKET", "displayName": f"SITE-{n}"} for n in range(5)]
     added = story.call("AddArtifacts", artifacts=tickets)["artifacts"]
     assert [ticket["displayName"] for ticket in added] == [t["displayName"] for t in tickets]
@@ -157,8 +171,11 @@ def test_a_ticket_export_that_fails_twice_and_is_blocked_once_is_completed(story
     rest = story.call("ListArtifacts", kind="TICKET", pageSize=3, pageToken=page["nextPageToken"])
     listed = sorted(page["artifacts"] + rest["artifacts"], key=lambda each: each["displayName"])
     assert listed == added and "nextPageToken" not in rest
+    return added
 
-    ticket = added[2]["artifactId"]
+
+def block(story, ticket):
+    """The user has to mend a ticket; nothing goes on before. Answers with the error."""
     blocking = story.call(
         "RecordError",
         error=error_of(
@@ -172,29 +189,32 @@ def test_a_ticket_export_that_fails_twice_and_is_blocked_once_is_completed(story
     assert (blocking["operationStage"], blocking["relatedTicketId"]) == ("review", ticket)
     assert blocking["technicalDetails"] == {"field": "summary"}
     assert story.session()["hasBlockingErrors"]
-    story.update("context.jiraProjectKey", context={"jira_project_key": "SITE"})
+    story.name_project()
     for method, fields in [
         ("AdvanceSession", {"targetStage": "jira_export"}),
         ("StartTask", {"taskType": "export", "advanceToStage": "jira_export"}),
     ]:
-        refusal = story.refusal(method, **fields)
-        assert (refusal.code, refusal.reason) == ("FAILED_PRECONDITION", "BLOCKING_ERRORS")
+        refusal = story.refused("BLOCKING_ERRORS", method, **fields)
         assert refusal.metadata == {
             "category": "USER_FIXABLE",
             "count": "1",
             "first_error_id": blocking["errorId"],
         }
     assert story.session()["stage"] == "review"
+    return blocking
 
+
+def resolve(story, blocking):
     resolved = story.call(
         "ResolveError", errorId=blocking["errorId"], resolution="summary written", actor="ada"
     )
     assert (resolved["resolver"], resolved["resolution"]) == ("ada", "summary written")
     assert moment(resolved["resolveTime"]) >= moment(resolved["createTime"])
     assert not story.session().get("hasBlockingErrors", False)
-    refusal = story.refusal("ResolveError", errorId=blocking["errorId"])
-    assert (refusal.code, refusal.reason) == ("FAILED_PRECONDITION", "ALREADY_RESOLVED")
+    story.refused("ALREADY_RESOLVED", "ResolveError", errorId=blocking["errorId"])
 
+
+def export_and_validate(story):
     export = story.call("StartTask", taskType="export", advanceToStage="jira_export")
     exporting = story.session()
     assert (exporting["stage"], exporting["status"]) == ("jira_export", "exporting")
@@ -205,6 +225,9 @@ def test_a_ticket_export_that_fails_twice_and_is_blocked_once_is_completed(story
     assert story.session()["status"] == "active"
     story.complete(validation, result={"valid": True}, advanceToStage="completed")
 
+
+def assert_completed(story):
+    """Answers with the session."""
     session = story.session(view="FULL")
     assert (session["state"], session["stage"], session["status"]) == ("STOPPED", "completed", "completed")
     assert session["completeTime"] == session["updateTime"] and session["purgeTime"]
@@ -213,6 +236,19 @@ def test_a_ticket_export_that_fails_twice_and_is_blocked_once_is_completed(story
     assert [file["artifactId"] for file in session["files"]] == ["file-2", "file-1"]
     assert len(session["openErrors"]) == 2
     assert story.refusal("RecoverSession").metadata["why"] == "completed"
+    return session
+
+
+def test_a_ticket_export_that_fails_twice_and_is_blocked_once_is_completed(story):
+    story.upload()
+    task = story.start_processing()
+    report_progress(story, task)
+    task = fail_twice(story, task)
+    review(story, task)
+    tickets = add_tickets(story)
+    resolve(story, block(story, tickets[2]["artifactId"]))
+    export_and_validate(story)
+    session = assert_completed(story)
 
     events = story.events()
     assert [event["type"] for event in events] == [
@@ -244,9 +280,8 @@ def test_a_ticket_export_that_fails_twice_and_is_blocked_once_is_completed(story
     assert len({event["eventTime"] for event in (last_task, advanced, completed)}) == 1
 
 
-def test_a_ticket_export_whose_task_fails_for_good_is_recovered_and_completed(story):
-    story.upload()
-    task = story.start_processing()
+def fail_for_good(story, task):
+    """Answers with the task, and the error that it leaves."""
     for count in (1, 2):
         task = story.retry(story.fail(task, count), count)
     story.fail(task, 3)
@@ -264,9 +299,11 @@ def test_a_ticket_export_whose_task_fails_for_good_is_recovered_and_completed(st
         "FAILED",
     ]
     assert len({event["requestId"] for event in (task_failed, recorded, session_failed)}) == 1
+    return task, error
 
-    refusal = story.refusal("RetryTask")
-    assert (refusal.code, refusal.reason) == ("FAILED_PRECONDITION", "RETRY_LIMIT_EXCEEDED")
+
+def assert_only_recovery_goes_on(story, task):
+    refusal = story.refused("RETRY_LIMIT_EXCEEDED", "RetryTask")
     assert refusal.sentence.startswith("Maximum retry attempts exceeded")
     assert "RecoverSession" in refusal.sentence
     assert refusal.metadata == {
@@ -280,10 +317,12 @@ def test_a_ticket_export_whose_task_fails_for_good_is_recovered_and_completed(st
         ("AdvanceSession", {"targetStage": "review"}),
         ("AppendMessages", {"messages": [{"type": "question", "content": "?"}]}),
     ]:
-        refusal = story.refusal(method, **fields)
-        assert (refusal.reason, refusal.metadata["status"]) == ("SESSION_NOT_ACTIVE", "failed")
+        refusal = story.refused("SESSION_NOT_ACTIVE", method, **fields)
+        assert refusal.metadata["status"] == "failed"
         assert "RecoverSession" in refusal.metadata["allowed"].split(",")
 
+
+def recover(story, error):
     listed = story.client.call("ListRecoverableSessions", {"ownerId": "ada"})["sessions"]
     assert story.session_id in [session["sessionId"] for session in listed]
     recovered = story.call("RecoverSession", actor="operator", reason="the disk was full")
@@ -293,13 +332,23 @@ def test_a_ticket_export_whose_task_fails_for_good_is_recovered_and_completed(st
     assert recovered["currentTask"]["retryable"]
     assert [each["errorId"] for each in open_errors(story)] == [error["errorId"]]
 
+
+def retry_and_resolve(story, task, error):
+    """The task is complete once nothing blocks."""
     task = story.retry(task, 0)
-    refusal = story.refusal("CompleteTask", taskId=task["taskId"], advanceToStage="review")
-    assert refusal.reason == "BLOCKING_ERRORS"
+    story.refused("BLOCKING_ERRORS", "CompleteTask", taskId=task["taskId"], advanceToStage="review")
     assert story.call("GetTask")["status"] == "RUNNING"  # Neither, because not both.
     story.call("ResolveError", errorId=error["errorId"])
     story.complete(task, advanceToStage="review")
-    story.update("context.jiraProjectKey", context={"jira_project_key": "SITE"})
+
+
+def test_a_ticket_export_whose_task_fails_for_good_is_recovered_and_completed(story):
+    story.upload()
+    task, error = fail_for_good(story, story.start_processing())
+    assert_only_recovery_goes_on(story, task)
+    recover(story, error)
+    retry_and_resolve(story, task, error)
+    story.name_project()
     export = story.call("StartTask", taskType="export", advanceToStage="jira_export")
     story.complete(export, advanceToStage="completed")
     session = story.session()

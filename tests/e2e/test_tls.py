@@ -14,8 +14,8 @@ import urllib.request
 import pytest
 from certificates import Authority, bad_clients
 from conftest import BUILD, CALL_SECONDS, Client, Refused
-from test_access import eventually
 from tokens import bearer, hash_of
+from waits import until
 
 ACCESS = f"""
 [[principals]]
@@ -229,13 +229,13 @@ def test_a_bad_certificate_never_takes_the_place_of_a_good_one(contract, own_dae
     for what, content in (("empty", b""), ("half", good[: len(good) // 2]), ("of another key", other)):
         before = own_daemon.log.read_text().count("cannot be loaded")
         pki.server.cert.write_bytes(content)
-        eventually(lambda: own_daemon.log.read_text().count("cannot be loaded") > before, 15)
+        until(lambda: own_daemon.log.read_text().count("cannot be loaded") > before)
         client = Client(contract, local(own_daemon), credentials)
         assert client.call("GetServerInfo", metadata=bearer("a token"))["caller"] == "script", what
         client.close()
     pki.server.cert.unlink()
     pki.server.cert.write_bytes(good)
-    eventually(lambda: "were loaded again" in own_daemon.log.read_text(), 15)
+    until(lambda: "were loaded again" in own_daemon.log.read_text())
 
 
 @pytest.mark.parametrize(

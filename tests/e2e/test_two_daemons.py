@@ -3,13 +3,14 @@ is done once, too.
 """
 
 import threading
-import time
 import uuid
 
 import pytest
 from conftest import Daemon, Refused
 from test_scenarios import assert_chained, events_of, types_of
 from test_tasks import Work
+from threads import in_threads
+from waits import until
 
 # What a silence of one second, and a daemon's beat, may take on a busy machine.
 NOTICED_SECONDS = 60
@@ -38,10 +39,8 @@ def psql(pair):
 
 
 def await_failure(client, session_id):
-    give_up = time.monotonic() + NOTICED_SECONDS
-    while client.call("GetTask", {"sessionId": session_id})["status"] == "RUNNING":
-        assert time.monotonic() < give_up
-        time.sleep(0.05)
+    task = {"sessionId": session_id}
+    until(lambda: client.call("GetTask", task)["status"] != "RUNNING", seconds=NOTICED_SECONDS)
 
 
 def assert_failed_once(client, work):
@@ -114,16 +113,51 @@ class Writer(threading.Thread):
         self._clients = (other, one)
 
 
-def test_a_purge_by_both_while_others_write_loses_and_doubles_nothing(both, psql):
-    namespace = f"ns-{uuid.uuid4().hex[:12]}"
-    due = []
+def done_in_all(client, method, counted, **fields):
+    """Calls until nothing is left to do; answers with how much was."""
+    count = 0
+    while True:
+        answer = client.call(method, fields, timeout=60)
+        count += answer.get(counted, 0)
+        if answer.get("done"):
+            return count
+
+
+def create_stopped(both, namespace):
+    """Their ids; every third has an error."""
+    stopped = []
     error = {"category": "TEMPORARY", "severity": "INFO", "userMessage": "Wait.", "errorCode": "E"}
     for n in range(600):
         client = both[n % 2]
-        due.append(client.create(namespace=namespace)["sessionId"])
+        stopped.append(client.create(namespace=namespace)["sessionId"])
         if n % 3 == 0:
-            client.call("RecordError", {"sessionId": due[-1], "error": error})
-        client.call("StopSession", {"sessionId": due[-1]})
+            client.call("RecordError", {"sessionId": stopped[-1], "error": error})
+        client.call("StopSession", {"sessionId": stopped[-1]})
+    return stopped
+
+
+def assert_positions_go_on(psql):
+    """In every partition, and of every session its sequences."""
+    dense = psql(
+        "SELECT count(*) FROM (SELECT position - lag(position) OVER w AS step, sequence - lag(sequence) "
+        "OVER (PARTITION BY session_id ORDER BY sequence) AS next FROM session_events "
+        "WINDOW w AS (PARTITION BY partition ORDER BY position)) e WHERE next <> 1 OR step < 1"
+    )
+    assert dense.strip() == "0"
+
+
+def assert_appended(both, appended):
+    """By session, how many messages."""
+    assert appended
+    for session_id, count in appended.items():
+        messages = both[0].call("ListMessages", {"sessionId": session_id}).get("messages", [])
+        assert [message["content"] for message in messages] == [str(n) for n in range(count)]
+        assert types_of(both[1], session_id) == ["CREATED"] + ["MESSAGES_APPENDED"] * count
+
+
+def test_a_purge_by_both_while_others_write_loses_and_doubles_nothing(both, psql):
+    namespace = f"ns-{uuid.uuid4().hex[:12]}"
+    due = create_stopped(both, namespace)
     held, kept = due[:20], due[20:40]
     for session_id in held:
         hold = {"session": {"sessionId": session_id, "hold": True}, "updateMask": "hold"}
@@ -136,26 +170,19 @@ def test_a_purge_by_both_while_others_write_loses_and_doubles_nothing(both, psql
     for writer in writers:
         writer.start()
 
-    purged = []
     start = threading.Barrier(4)
 
     def purge(client):
         start.wait()
-        while True:
-            answer = client.call("PurgeSessions", {"namespace": namespace, "execute": True}, timeout=60)
-            purged.append(answer.get("purgedCount", 0))
-            if answer.get("done"):
-                return
+        return done_in_all(client, "PurgeSessions", "purgedCount", namespace=namespace, execute=True)
 
-    purgers = [threading.Thread(target=purge, args=(client,)) for client in both * 2]
-    for purger in purgers:
-        purger.start()
-    for purger in purgers:
-        purger.join()
-    for writer in writers:
-        writer.stop.set()
-        writer.join()
-        assert writer.error is None, writer.error
+    try:
+        purged = in_threads(purge, both * 2)
+    finally:
+        for writer in writers:
+            writer.stop.set()
+            writer.join()
+    assert [writer.error for writer in writers] == [None, None]
 
     assert sum(purged) == 560  # Each by one of them.
     gone = [session_id for session_id in due if session_id not in {*held, *kept}]
@@ -175,36 +202,21 @@ def test_a_purge_by_both_while_others_write_loses_and_doubles_nothing(both, psql
     errors = len([n for n in range(600) if n % 3 == 0])
     left = len([n for n in range(40) if n % 3 == 0])
     assert counts.strip() == f"560|560|{left}|{errors - left}|560"
-    dense = psql(
-        "SELECT count(*) FROM (SELECT position - lag(position) OVER w AS step, sequence - lag(sequence) "
-        "OVER (PARTITION BY session_id ORDER BY sequence) AS next FROM session_events "
-        "WINDOW w AS (PARTITION BY partition ORDER BY position)) e WHERE next <> 1 OR step < 1"
-    )
-    assert dense.strip() == "0"
-    appended = {key: value for writer in writers for key, value in writer.appended.items()}
-    assert appended
-    for session_id, count in appended.items():
-        messages = both[0].call("ListMessages", {"sessionId": session_id}).get("messages", [])
-        assert [message["content"] for message in messages] == [str(n) for n in range(count)]
-        assert types_of(both[1], session_id) == ["CREATED"] + ["MESSAGES_APPENDED"] * count
+    assert_positions_go_on(psql)
+    assert_appended(both, {key: value for writer in writers for key, value in writer.appended.items()})
 
 
 def test_of_two_daemons_asked_for_one_change_one_makes_it(both):
     here, there = both
     work = Work(here)
-    answers = []
 
     def fail(client):
         try:
-            answers.append(client.call("FailTask", {"sessionId": work.session_id, "taskId": work.task["taskId"]}))
+            return client.call("FailTask", {"sessionId": work.session_id, "taskId": work.task["taskId"]})
         except Refused as refused:
-            answers.append(refused.reason)
+            return refused.reason
 
-    threads = [threading.Thread(target=fail, args=(client,)) for client in (here, there) * 4]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    answers = in_threads(fail, (here, there) * 4)
     assert sum(isinstance(answer, dict) for answer in answers) == 1
     assert {answer for answer in answers if isinstance(answer, str)} == {"TASK_NOT_RUNNING"}
     assert types_of(there, work.session_id)[-1] == "TASK_FAILED"
@@ -227,25 +239,12 @@ def test_a_request_is_known_to_both(both):
 
 
 def test_an_owner_is_erased_by_both_at_once(both, pair):
-    here, there = both
     owner = f"owner-{uuid.uuid4().hex[:8]}"
     namespace = f"ns-{uuid.uuid4().hex[:12]}"
     for n in range(300):
         both[n % 2].create(ownerId=owner, namespace=namespace)
-    erased = []
-
-    def erase(client):
-        while True:
-            answer = client.call("EraseOwner", {"ownerId": owner, "namespace": namespace}, timeout=60)
-            erased.append(answer.get("affectedCount", 0))
-            if answer.get("done"):
-                return
-
-    threads = [threading.Thread(target=erase, args=(client,)) for client in (here, there)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    who = {"ownerId": owner, "namespace": namespace}
+    erased = in_threads(lambda client: done_in_all(client, "EraseOwner", "affectedCount", **who), both)
     assert sum(erased) == 300
     last = pair[0].psql(
         "SELECT count(*), count(DISTINCT session_id) FROM session_events JOIN tombstones ON id = session_id "

@@ -8,34 +8,20 @@ import pathlib
 import re
 import shutil
 import tempfile
-import time
-import urllib.error
-import urllib.request
 
 import pytest
 from cluster import USER, Pair, Server
 from databases import findings, removed, sessiond
+from waits import until
 
 LISTEN = ["--grpc-listen=127.0.0.1:0", "--http-listen=127.0.0.1:0"]
 # A beat of the daemon's is ten seconds; more on a busy machine.
 NOTICED_SECONDS = 60
 
 
-def readiness(daemon):
-    """Whether it is ready, and what it says."""
-    try:
-        with urllib.request.urlopen(f"http://{daemon.admin}/readyz?verbose", timeout=10) as page:
-            return True, page.read().decode()
-    except urllib.error.HTTPError as error:
-        return False, error.read().decode()
-
-
 def await_readiness(daemon, ready):
-    give_up = time.monotonic() + NOTICED_SECONDS
-    while readiness(daemon)[0] != ready:
-        assert time.monotonic() < give_up, readiness(daemon)
-        time.sleep(0.05)
-    return readiness(daemon)[1]
+    until(lambda: daemon.readiness()[0] == ready, daemon.readiness, NOTICED_SECONDS)
+    return daemon.readiness()[1]
 
 
 def refused(*words):
@@ -89,7 +75,7 @@ def test_an_unsafe_setting_is_refused_and_what_is_said_sets_it_right(setting, va
     assert "--allow-unsafe-database" in refused(server.db_url)[0]
 
     own_daemon.start(server.db_url, "--allow-unsafe-database").create()
-    ready, page = readiness(own_daemon)
+    ready, page = own_daemon.readiness()
     assert ready and f"UNSAFE, as --allow-unsafe-database allows: the database could lose" in page, page
     assert f"{setting} = {value}" in page
     [line] = [json.loads(line) for line in own_daemon.log_lines() if "acknowledged changes can be lost" in line]
@@ -100,7 +86,7 @@ def test_an_unsafe_setting_is_refused_and_what_is_said_sets_it_right(setting, va
 
     set_right(server, said)
     own_daemon.start(server.db_url).create()
-    assert "acknowledged changes survive a crash" in readiness(own_daemon)[1]
+    assert "acknowledged changes survive a crash" in own_daemon.readiness()[1]
 
 
 def test_a_setting_that_becomes_unsafe_is_noticed(server, own_daemon):
@@ -133,12 +119,12 @@ def test_the_daemons_own_postgresql_is_held_to_the_same(own_daemon):
     for said in refused(*unsafe):
         assert "(fsync = off): start PostgreSQL without fsync=off (--pg-settings" in said, said
     own_daemon.start(unsafe[0], "--allow-unsafe-database").create()
-    assert "UNSAFE" in readiness(own_daemon)[1]
+    assert "UNSAFE" in own_daemon.readiness()[1]
 
 
 def test_an_ephemeral_one_is_not(own_daemon):
     own_daemon.start("--ephemeral").create()
-    ready, page = readiness(own_daemon)
+    ready, page = own_daemon.readiness()
     assert ready and "durability: nothing is to be kept" in page, page
     assert own_daemon.psql("SHOW fsync") == "off\n"
     assert "acknowledged changes can be lost" not in own_daemon.log.read_text()

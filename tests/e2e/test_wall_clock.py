@@ -5,8 +5,6 @@ notices. PostgreSQL's own clock goes on, as that of another machine would.
 import os
 import signal
 import time
-import urllib.error
-import urllib.request
 
 import pytest
 from conftest import BUILD, moment
@@ -14,6 +12,7 @@ from processes import command_of, descendants
 from stepped_clock import SteppedClock
 from test_scenarios import events_of
 from test_tasks import Work
+from waits import until
 from watching import Watch
 
 # What is due in a second or so may take on a busy machine; an hour is longer.
@@ -37,13 +36,6 @@ def stepped(own_daemon, clock):
     return own_daemon
 
 
-def await_until(holds, seconds=NOTICED_SECONDS):
-    give_up = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < give_up
-        time.sleep(0.05)
-
-
 def test_watches_have_their_heartbeats_and_changes(contract, stepped, clock):
     session_id = stepped.client.create()["sessionId"]
     with Watch(contract, stepped.address, sessionIds=[session_id], heartbeatInterval="1s") as watch:
@@ -60,7 +52,7 @@ def test_silent_tasks_fail_and_heard_ones_do_not(stepped, clock):
     for step in STEPS[:2]:
         silent = Work(stepped.client, heartbeatTimeout="1s")
         clock.step(step)
-        await_until(lambda work=silent: work.call("GetTask")["status"] == "FAILED")
+        until(lambda work=silent: work.call("GetTask")["status"] == "FAILED", seconds=NOTICED_SECONDS)
         heard.report("ReportTaskProgress")
         assert heard.call("GetTask")["status"] == "RUNNING"
 
@@ -90,13 +82,9 @@ def test_calls_are_dated_and_ended_as_ever(stepped, clock):
 
 def test_readiness_follows_the_database(stepped, clock):
     def ready():
-        try:
-            with urllib.request.urlopen(f"http://{stepped.admin}/readyz", timeout=10) as answer:
-                return answer.status == 200
-        except urllib.error.HTTPError:
-            return False
+        return stepped.page("/readyz")[0] == 200
 
-    await_until(ready)
+    until(ready, seconds=NOTICED_SECONDS)
     # Parents come first: for a moment, what the postmaster has forked is called as it is.
     postmaster = next(pid for pid in descendants(stepped.pid) if "postgres -D" in command_of(pid))
     family = [postmaster, *descendants(postmaster)]
@@ -104,9 +92,9 @@ def test_readiness_follows_the_database(stepped, clock):
     for pid in family:
         os.kill(pid, signal.SIGSTOP)
     try:
-        await_until(lambda: not ready())
+        until(lambda: not ready(), seconds=NOTICED_SECONDS)
     finally:
         for pid in family:
             os.kill(pid, signal.SIGCONT)
     clock.step(3600)
-    await_until(ready)
+    until(ready, seconds=NOTICED_SECONDS)

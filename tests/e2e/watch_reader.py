@@ -8,6 +8,7 @@ and continues it. What they are told goes to its output, a JSON array a line:
     [watch, "failed", why]              it goes on no more
 """
 
+import faulthandler
 import json
 import pathlib
 import random
@@ -18,6 +19,9 @@ import time
 from conftest import Contract, Refused
 from watching import Watch
 
+# Heartbeats come every second: who hears nothing for so long says where it stands.
+SILENT_SECONDS = 30
+
 # A watch that a daemon which is going away, or is away, ends so is begun again.
 PASSING = ("UNAVAILABLE", "CANCELLED", "UNKNOWN", "DEADLINE_EXCEEDED")
 
@@ -27,14 +31,16 @@ class Reader(threading.Thread):
         super().__init__(daemon=True)
         self._contract = contract
         self._addresses = addresses
-        self._number = number
+        self.number = number
         self._request = request
         self._chance = random.Random(seed)
         self._bookmarked = False
         self._token = ""
+        self.heard = time.monotonic()
+        self.at = None
 
     def _say(self, *words):
-        sys.stdout.write(json.dumps([self._number, *words]) + "\n")
+        sys.stdout.write(json.dumps([self.number, *words]) + "\n")
 
     def run(self):
         try:
@@ -57,8 +63,10 @@ class Reader(threading.Thread):
             self._say("began")
         address = self._chance.choice(json.loads(self._addresses.read_text()))
         left = self._chance.choice([3, 30, 300, 10**9])
+        self.at = address
         with Watch(self._contract, address, timeout=600, **request) as stream:
             for response in stream:
+                self.heard = time.monotonic()
                 self._take(response)
                 self._token = stream.token
                 left -= 1
@@ -83,10 +91,23 @@ class Reader(threading.Thread):
 def main(contract, addresses, seed, *watches):
     sys.stdout.reconfigure(line_buffering=True)
     contract = Contract(pathlib.Path(contract))
+    readers = []
     for watch in watches:
         number, request = json.loads(watch)
-        Reader(contract, pathlib.Path(addresses), number, request, f"{seed}/{number}").start()
+        readers.append(Reader(contract, pathlib.Path(addresses), number, request, f"{seed}/{number}"))
+        readers[-1].start()
+    threading.Thread(target=look_after, args=[readers], daemon=True).start()
     sys.stdin.read()  # Until the test is over, or gone.
+
+
+def look_after(readers):
+    while True:
+        time.sleep(SILENT_SECONDS / 3)
+        silent = [each for each in readers if time.monotonic() - each.heard > SILENT_SECONDS]
+        for each in silent:
+            print(f"watch {each.number} hears nothing from {each.at}", file=sys.stderr, flush=True)
+        if silent:
+            faulthandler.dump_traceback()
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ constexpr Named kNames[] = {
     {Failpoint::kMigrationCommitted, "migration-committed"},
     {Failpoint::kGroupDecided, "group-decided"},
     {Failpoint::kGroupCommitted, "group-committed"},
-    {Failpoint::kGroupTold, "group-told"},
+    {Failpoint::kGroupPublished, "group-published"},
     {Failpoint::kGroupAnswered, "group-answered"},
     {Failpoint::kChangesRead, "changes-read"},
 };

@@ -9,18 +9,16 @@
 #include "sessiond/v1/task_service.pb.h"
 #include "tests/fuzz/fuzz.h"
 
-extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, std::size_t size) {
-  using namespace sessiond;  // NOLINT(google-build-using-namespace)
+namespace sessiond {
+
+FUZZ_INPUT(input) {
   static const access::MethodTable& methods = *new access::MethodTable(*access::MethodTable::Of(
       {v1::GetSessionRequest::descriptor()->file()->service(0)->full_name(),
        v1::StartTaskRequest::descriptor()->file()->service(0)->full_name()}));
   access::UsageBook usages;
-  const absl::string_view text = fuzz::Input(data, size).Rest();
+  const absl::string_view text = input.Rest();
   const auto policy = access::ParseAccessFile(text, "access.toml", methods, usages);
-  if (!policy.ok()) {
-    fuzz::ExpectSentence(policy.status());
-    return 0;
-  }
+  if (!policy.ok()) return fuzz::ExpectSentence(policy.status());
   const access::Policy& read = **policy;
   fuzz::Expect(read.from_file() && read.local() != nullptr, "The socket is somebody's.");
   fuzz::Expect(read.anonymous() == nullptr, "Whoever comes without credentials is nobody.");
@@ -36,5 +34,6 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, std::size_t size) {
     fuzz::Expect(issuer.jwks_file.empty() != issuer.jwks_url.empty(), "Its keys are in one place.",
                  issuer.issuer);
   }
-  return 0;
 }
+
+}  // namespace sessiond

@@ -28,12 +28,8 @@ void Check(const absl::StatusOr<std::string>& identity) {
 }
 
 }  // namespace
-}  // namespace sessiond::identity
 
-extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, std::size_t size) {
-  using namespace sessiond;            // NOLINT(google-build-using-namespace)
-  using namespace sessiond::identity;  // NOLINT(google-build-using-namespace)
-  fuzz::Input input(data, size);
+FUZZ_INPUT(input) {
   switch (input.Byte() % 3) {
     case 0:
       Check(CertificateIdentity(input.Rest()));
@@ -53,5 +49,6 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, std::size_t size) {
       Check(CertificateIdentity(uris, dns_names));
     }
   }
-  return 0;
 }
+
+}  // namespace sessiond::identity

@@ -11,15 +11,15 @@
 #include "absl/strings/str_cat.h"
 #include "tests/fuzz/fuzz.h"
 
+namespace sessiond {
 namespace {
 
 // A file with this text, for as long as it lives.
 class MemoryFile {
  public:
   explicit MemoryFile(absl::string_view text) : file_(memfd_create("config", MFD_CLOEXEC)) {
-    sessiond::fuzz::Expect(
-        write(file_, text.data(), text.size()) == static_cast<ssize_t>(text.size()),
-        "There is memory.");
+    fuzz::Expect(write(file_, text.data(), text.size()) == static_cast<ssize_t>(text.size()),
+                 "There is memory.");
   }
   ~MemoryFile() { close(file_); }
   MemoryFile(const MemoryFile&) = delete;
@@ -32,18 +32,14 @@ class MemoryFile {
 
 }  // namespace
 
-extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, std::size_t size) {
-  using namespace sessiond;  // NOLINT(google-build-using-namespace)
-  const absl::string_view text = fuzz::Input(data, size).Rest();
-  if (absl::StrContains(text, "-file")) return 0;  // The daemon would read that file.
+FUZZ_INPUT(input) {
+  const absl::string_view text = input.Rest();
+  if (absl::StrContains(text, "-file")) return;  // The daemon would read that file.
   const MemoryFile file(text);
   ConfigSources sources{.file = file.path()};
   sources.environment = [](const std::string&) { return std::optional<std::string>(); };
   const auto read = ResolveConfig(sources);
-  if (!read.ok()) {
-    fuzz::ExpectSentence(read.status());
-    return 0;
-  }
+  if (!read.ok()) return fuzz::ExpectSentence(read.status());
   // What it says is in effect, given as flags, is the same configuration.
   ConfigSources flags;
   flags.environment = sources.environment;
@@ -59,5 +55,6 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, std::size_t size) {
         read->settings[i].option->secret || again->settings[i].shown == read->settings[i].shown,
         "They are the same values.", read->settings[i].shown);
   }
-  return 0;
 }
+
+}  // namespace sessiond

@@ -150,29 +150,24 @@ v1::Session Example() {
 }
 
 }  // namespace
-}  // namespace sessiond
 
-extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, std::size_t size) {
-  using namespace sessiond;  // NOLINT(google-build-using-namespace)
+FUZZ_INPUT(input) {
   static const v1::Session& example = *new v1::Session(Example());
-  fuzz::Input input(data, size);
   const auto resource = static_cast<FilterResource>(input.Byte() % 3);
   const absl::string_view text = input.Rest();
   if (const auto order = ParseOrder(text); !order.ok()) CheckPosition(order.status(), text);
   if (const auto order = ParseMessageOrder(text); !order.ok()) CheckPosition(order.status(), text);
   const auto filter = ParseFilter(text, resource);
-  if (!filter.ok()) {
-    CheckPosition(filter.status(), text);
-    return 0;
-  }
-  db::Parameters parameters;
+  if (!filter.ok()) return CheckPosition(filter.status(), text);
+  db::TextParams parameters;
   Expect(!db::FilterSql(*filter, resource, 64, &parameters).empty(), "A filter is a condition.");
   if (resource == FilterResource::kSessions)
     Matches(*filter, example, absl::FromUnixSeconds(1'800'000'100));
   const std::string printed = Print(*filter);
-  if (printed.size() > kFilterBytesMax) return 0;
+  if (printed.size() > kFilterBytesMax) return;
   const auto again = ParseFilter(printed, resource);
   Expect(again.ok(), "What is printed is a filter.", printed);
   Expect(Print(*again) == printed, "It is the same filter.", printed);
-  return 0;
 }
+
+}  // namespace sessiond

@@ -8,7 +8,6 @@
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
-#include "server/rpc/utf8.h"
 #include "sessiond/v1/admin_service.pb.h"
 #include "sessiond/v1/artifact_service.pb.h"
 #include "sessiond/v1/error_service.pb.h"
@@ -17,6 +16,7 @@
 #include "sessiond/v1/task_service.pb.h"
 #include "sessiond/v1/workflow_service.pb.h"
 #include "state_machine/refusal.h"
+#include "state_machine/utf8.h"
 
 namespace sessiond::fuzz {
 
@@ -28,7 +28,7 @@ void Fail(absl::string_view promise, absl::string_view shown) {
 }
 
 void ExpectReadable(absl::string_view sentence) {
-  Expect(rpc::IsValidUtf8(sentence), "What people read is UTF-8.", sentence);
+  Expect(IsValidUtf8(sentence), "What people read is UTF-8.", sentence);
   for (std::size_t i = 0; i < sentence.size(); ++i) {
     const auto byte = static_cast<unsigned char>(sentence[i]);
     const bool c1 = byte == 0xC2 && static_cast<unsigned char>(sentence[i + 1]) < 0xA0;

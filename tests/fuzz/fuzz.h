@@ -1,7 +1,7 @@
-// What the fuzz targets share. A target is one file with one function, LLVMFuzzerTestOneInput: it
-// hands bytes that somebody else could have sent to the code that reads such bytes, and checks what
-// that code promises of everything it accepts and refuses. libFuzzer calls it (deploy/fuzz), and so
-// does sessiond_fuzz_test, with each file of tests/fuzz/corpus.
+// What the fuzz targets share. A target is one file with one FUZZ_INPUT: it hands bytes that
+// somebody else could have sent to the code that reads such bytes, and checks what that code
+// promises of everything it accepts and refuses. libFuzzer calls it (deploy/fuzz), and so does
+// sessiond_fuzz_test, with each file of tests/fuzz/corpus.
 #pragma once
 
 #include <cstddef>
@@ -49,6 +49,16 @@ class Input {
  private:
   absl::string_view rest_;
 };
+
+// Stands in front of a target's body, in a namespace of ours, and names its input. The function
+// around it has the name that libFuzzer calls, whatever the namespace.
+#define FUZZ_INPUT(input)                                                        \
+  static void TakeInput(::sessiond::fuzz::Input input);                          \
+  extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, std::size_t size) { \
+    TakeInput(::sessiond::fuzz::Input(data, size));                              \
+    return 0;                                                                    \
+  }                                                                              \
+  static void TakeInput(::sessiond::fuzz::Input input)
 
 // The method that a byte stands for: three bits are the service, five its method. So a method that
 // is added leaves the others theirs.

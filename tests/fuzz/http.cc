@@ -83,14 +83,12 @@ std::string Read(Peer peer) {
 }
 
 }  // namespace
-}  // namespace sessiond::http
 
-extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, std::size_t size) {
-  using namespace sessiond;        // NOLINT(google-build-using-namespace)
-  using namespace sessiond::http;  // NOLINT(google-build-using-namespace)
-  const absl::string_view bytes = fuzz::Input(data, size).Rest();
+FUZZ_INPUT(input) {
+  const absl::string_view bytes = input.Rest();
   const std::string whole = Read({bytes, bytes.size()});
   fuzz::Expect(Read({bytes, 7}) == whole, "Requests are the same in whatever pieces they come.",
                whole);
-  return 0;
 }
+
+}  // namespace sessiond::http

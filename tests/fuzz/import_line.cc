@@ -7,17 +7,15 @@
 
 #include "client/legacy/exact_json.h"
 #include "client/sessionctl/printable.h"
-#include "server/rpc/utf8.h"
 #include "server/rpc/validate.h"
 #include "sessiond/v1/admin_service.pb.h"
+#include "state_machine/utf8.h"
 #include "tests/fuzz/fuzz.h"
 
 namespace sessiond {
 namespace {
 
 using fuzz::Expect;
-using google::protobuf::StringPiece;
-using google::protobuf::util::JsonStringToMessage;
 using google::protobuf::util::MessageToJsonString;
 
 // sessionctl makes these printable before it shows them.
@@ -27,18 +25,15 @@ void ExpectPrintable(absl::string_view sentence) {
 }
 
 void CheckLine(absl::string_view line) {
-  const absl::Status exact = CheckExactJson(line, *v1::ImportSessionsRequest::descriptor());
   v1::ImportSessionsRequest request, again;
-  const auto parsed = JsonStringToMessage(StringPiece(line.data(), line.size()), &request);
-  if (!exact.ok()) return ExpectPrintable(exact.message());
-  if (!parsed.ok()) return ExpectPrintable(parsed.ToString());
+  if (const absl::Status read = ReadExactJson(line, request); !read.ok())
+    return ExpectPrintable(read.message());
   if (const absl::Status valid = rpc::Validate(request); !valid.ok())
     return fuzz::ExpectRefusal(valid);
   std::string json;
   Expect(MessageToJsonString(request, &json).ok(), "A valid session can be written.", line);
-  Expect(CheckExactJson(json, *request.GetDescriptor()).ok(), "It is exact.", json);
-  Expect(JsonStringToMessage(json, &again).ok() && fuzz::BytesOf(again) == fuzz::BytesOf(request),
-         "It is the same session.", json);
+  Expect(ReadExactJson(json, again).ok(), "It is exact.", json);
+  Expect(fuzz::BytesOf(again) == fuzz::BytesOf(request), "It is the same session.", json);
 }
 
 void CheckDigits(absl::string_view json) {
@@ -48,7 +43,7 @@ void CheckDigits(absl::string_view json) {
   ReadDigits(exact->value, changes);
   for (const std::string& change : changes) {
     ExpectPrintable(change);
-    Expect(rpc::IsValidUtf8(change), "A remark is UTF-8.", change);
+    Expect(IsValidUtf8(change), "A remark is UTF-8.", change);
   }
   const std::string once = fuzz::BytesOf(exact->value);
   std::vector<std::string> more;
@@ -57,15 +52,13 @@ void CheckDigits(absl::string_view json) {
 }
 
 }  // namespace
-}  // namespace sessiond
 
-extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, std::size_t size) {
-  using namespace sessiond;  // NOLINT(google-build-using-namespace)
-  fuzz::Input input(data, size);
+FUZZ_INPUT(input) {
   if (input.Byte() % 2 == 0) {
     CheckLine(input.Rest());
   } else {
     CheckDigits(input.Rest());
   }
-  return 0;
 }
+
+}  // namespace sessiond

@@ -15,6 +15,7 @@
 #include "server/http/json_codec.h"
 #include "tests/fuzz/fuzz.h"
 
+namespace sessiond {
 namespace {
 
 using google::protobuf::FieldDescriptor;
@@ -52,22 +53,17 @@ void ClearWhatHasNoForm(Message& message) {
 std::string Compared(const std::string& bytes, const google::protobuf::Descriptor& type) {
   auto* const factory = google::protobuf::MessageFactory::generated_factory();
   const std::unique_ptr<Message> message(factory->GetPrototype(&type)->New());
-  sessiond::fuzz::Expect(message->ParseFromString(bytes), "JSON becomes a message.");
+  fuzz::Expect(message->ParseFromString(bytes), "JSON becomes a message.");
   ClearWhatHasNoForm(*message);
-  return sessiond::fuzz::BytesOf(*message);
+  return fuzz::BytesOf(*message);
 }
 
 }  // namespace
 
-extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, std::size_t size) {
-  using namespace sessiond;  // NOLINT(google-build-using-namespace)
-  fuzz::Input input(data, size);
+FUZZ_INPUT(input) {
   const google::protobuf::Descriptor& type = *fuzz::MethodOf(input.Byte()).input_type();
   const auto bytes = http::FromJson(input.Rest(), type);
-  if (!bytes.ok()) {
-    fuzz::ExpectRefusal(bytes.status());
-    return 0;
-  }
+  if (!bytes.ok()) return fuzz::ExpectRefusal(bytes.status());
   http::ToJson(*bytes, type).IgnoreError();
   const std::string compared = Compared(*bytes, type);
   const auto json = http::ToJson(compared, type);
@@ -75,5 +71,6 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, std::size_t size) {
   const auto again = http::FromJson(*json, type);
   fuzz::Expect(again.ok(), "What is written as JSON can be read.", *json);
   fuzz::Expect(Compared(*again, type) == compared, "It is the same message.", *json);
-  return 0;
 }
+
+}  // namespace sessiond

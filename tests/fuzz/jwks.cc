@@ -3,13 +3,11 @@
 
 #include "tests/fuzz/fuzz.h"
 
-extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, std::size_t size) {
-  using namespace sessiond;  // NOLINT(google-build-using-namespace)
-  const auto jwks = identity::ParseJwks(fuzz::Input(data, size).Rest());
-  if (!jwks.ok()) {
-    fuzz::ExpectSentence(jwks.status());
-    return 0;
-  }
+namespace sessiond {
+
+FUZZ_INPUT(input) {
+  const auto jwks = identity::ParseJwks(input.Rest());
+  if (!jwks.ok()) return fuzz::ExpectSentence(jwks.status());
   fuzz::Expect(!jwks->keys.empty() && jwks->keys.size() <= 64, "There are keys, and not too many.");
   for (const std::string& skipped : jwks->skipped) fuzz::ExpectReadable(skipped);
   for (const identity::VerificationKey& key : jwks->keys) {
@@ -21,5 +19,6 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, std::size_t size) {
     fuzz::Expect(kind != EVP_PKEY_RSA || EVP_PKEY_get_bits(key.key.get()) >= 2048,
                  "A key is not weak.", key.kid);
   }
-  return 0;
 }
+
+}  // namespace sessiond

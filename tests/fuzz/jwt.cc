@@ -86,12 +86,8 @@ bool Check(absl::string_view token) {
 }
 
 }  // namespace
-}  // namespace sessiond::identity
 
-extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, std::size_t size) {
-  using namespace sessiond;            // NOLINT(google-build-using-namespace)
-  using namespace sessiond::identity;  // NOLINT(google-build-using-namespace)
-  fuzz::Input input(data, size);
+FUZZ_INPUT(input) {
   switch (input.Byte() % 3) {
     case 0:
       Check(input.Rest());
@@ -109,5 +105,6 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, std::size_t size) {
       Expect(Check(turned) == (turned == good), "A token is all or nothing.", turned);
     }
   }
-  return 0;
 }
+
+}  // namespace sessiond::identity

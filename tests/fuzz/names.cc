@@ -64,11 +64,8 @@ void CheckServer(absl::string_view text) {
 }
 
 }  // namespace
-}  // namespace sessiond
 
-extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, std::size_t size) {
-  using namespace sessiond;  // NOLINT(google-build-using-namespace)
-  fuzz::Input input(data, size);
+FUZZ_INPUT(input) {
   const uint8_t kind = input.Byte();
   const absl::string_view text = input.Rest();
   switch (kind % 7) {
@@ -104,5 +101,6 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, std::size_t size) {
     default:
       CheckMask(text);
   }
-  return 0;
 }
+
+}  // namespace sessiond

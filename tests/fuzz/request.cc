@@ -11,13 +11,13 @@
 #include "server/rpc/output_only.h"
 #include "server/rpc/parse.h"
 #include "server/rpc/plain_fields.h"
-#include "server/rpc/utf8.h"
 #include "server/rpc/validate.h"
 #include "sessiond/v1/admin_service.pb.h"
 #include "sessiond/v1/rules.pb.h"
 #include "sessiond/v1/session_service.pb.h"
 #include "sessiond/v1/workflow.pb.h"
 #include "state_machine/update_mask.h"
+#include "state_machine/utf8.h"
 #include "tests/fuzz/fuzz.h"
 
 namespace sessiond {
@@ -68,8 +68,7 @@ void CheckFields(const Message& message) {
                "Texts are as long as they may be.", field->full_name());
         Expect(rules.text() == Rules::ANY || text.find('\0') == std::string::npos,
                "No text has a NUL.", field->full_name());
-        Expect(!name || !rpc::HasControls(text), "No name has control characters.",
-               field->full_name());
+        Expect(!name || !HasControls(text), "No name has control characters.", field->full_name());
         // The ids of what it is part of are ignored, or were looked at first.
         Expect(rules.text() < Rules::PRINTABLE || rules.text() >= Rules::SESSION_ID ||
                    std::all_of(text.begin(), text.end(), absl::ascii_isgraph),
@@ -106,23 +105,16 @@ void Settle(Message& request) {
 }
 
 }  // namespace
-}  // namespace sessiond
 
-extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, std::size_t size) {
-  using namespace sessiond;  // NOLINT(google-build-using-namespace)
-  fuzz::Input input(data, size);
+FUZZ_INPUT(input) {
   const google::protobuf::Descriptor& type = *fuzz::MethodOf(input.Byte()).input_type();
   const std::unique_ptr<Message> request = New(type), again = New(type);
-  if (const absl::Status parsed = Parse(input.Rest(), request.get()); !parsed.ok()) {
-    fuzz::ExpectRefusal(parsed);
-    return 0;
-  }
+  if (const absl::Status parsed = Parse(input.Rest(), request.get()); !parsed.ok())
+    return fuzz::ExpectRefusal(parsed);
   Expect(rpc::ExplainWire(input.Rest(), type).sentence.empty(),
          "Bytes that are a message have no fault on the wire.");
-  if (const absl::Status valid = rpc::Validate(*request); !valid.ok()) {
-    fuzz::ExpectRefusal(valid);
-    return 0;
-  }
+  if (const absl::Status valid = rpc::Validate(*request); !valid.ok())
+    return fuzz::ExpectRefusal(valid);
   CheckFields(*request);
   const std::string bytes = BytesOf(*request);
   Expect(Parse(bytes, again.get()).ok() && BytesOf(*again) == bytes,
@@ -131,5 +123,6 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, std::size_t size) {
   const std::string settled = BytesOf(*request);
   Settle(*request);
   Expect(BytesOf(*request) == settled, "Nothing is left to drop or to move.", settled);
-  return 0;
 }
+
+}  // namespace sessiond

@@ -110,11 +110,8 @@ std::string Turned(std::string token, absl::string_view bytes) {
 }
 
 }  // namespace
-}  // namespace sessiond
 
-extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, std::size_t size) {
-  using namespace sessiond;  // NOLINT(google-build-using-namespace)
-  fuzz::Input input(data, size);
+FUZZ_INPUT(input) {
   const uint8_t mode = input.Byte();
   const int kind = mode / 8;
   switch (mode % 5) {
@@ -147,5 +144,6 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, std::size_t size) {
              turned);
     }
   }
-  return 0;
 }
+
+}  // namespace sessiond

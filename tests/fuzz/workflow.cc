@@ -34,22 +34,17 @@ void CheckText(absl::string_view text) {
 }
 
 }  // namespace
-}  // namespace sessiond
 
-extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, std::size_t size) {
-  using namespace sessiond;  // NOLINT(google-build-using-namespace)
-  fuzz::Input input(data, size);
+FUZZ_INPUT(input) {
   const bool as_text = input.Byte() % 2 == 0;
-  if (as_text) {
-    CheckText(input.Rest());
-    return 0;
-  }
+  if (as_text) return CheckText(input.Rest());
   v1::Workflow definition;
   if (!definition.ParseFromArray(input.Rest().data(), static_cast<int>(input.Rest().size())))
-    return 0;
+    return;
   const auto problems = CheckWorkflow(definition);
   for (const WorkflowProblem& problem : problems) CheckProblem(problem);
   definition.set_revision(1);
   if (problems.empty()) Expect(Workflow::Make(definition).ok(), "A sound definition is taken.");
-  return 0;
 }
+
+}  // namespace sessiond

@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "state_machine/decide.h"
+#include "state_machine/present.h"
 #include "state_machine/session_id.h"
 #include "state_machine/struct_json.h"
 #include "tests/commands.h"

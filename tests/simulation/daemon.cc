@@ -8,6 +8,7 @@
 #include "db/connection/sql_error.h"
 #include "db/write/lane.h"
 #include "state_machine/filter.h"
+#include "state_machine/present.h"
 #include "state_machine/timestamps.h"
 
 namespace sessiond::simulation {
@@ -29,27 +30,27 @@ watch::HubOptions HubOf(Random& random) {
 // -------------------------------------------------------------------------------------------------
 // round trips
 
-ModelTrips::ModelTrips(Surroundings all, std::shared_ptr<Process> process)
+ModelRoundTrips::ModelRoundTrips(Surroundings all, std::shared_ptr<Process> process)
     : all_(all), process_(std::move(process)) {}
 
-ModelTrips::~ModelTrips() {
+ModelRoundTrips::~ModelRoundTrips() {
   if (backend_ != nullptr && backend_->alive) all_.database.End(*backend_);
 }
 
-bool ModelTrips::CutOff() const {
+bool ModelRoundTrips::CutOff() const {
   return process_->crashed || process_->cut_until > all_.scheduler.now();
 }
 
-SteadyTime ModelTrips::lost_since() const {
+SteadyTime ModelRoundTrips::lost_since() const {
   return process_->crashed ? SteadyTime::InfinitePast() : lost_since_;
 }
 
-absl::Status ModelTrips::Lost() {
+absl::Status ModelRoundTrips::Lost() {
   if (lost_since_ == SteadyTime::InfiniteFuture()) lost_since_ = SteadyTime::Now();
   return db::ConnectionLost("cut");
 }
 
-absl::Status ModelTrips::Connect() {
+absl::Status ModelRoundTrips::Connect() {
   if (backend_ != nullptr && backend_->alive) return absl::OkStatus();
   backend_ = nullptr;
   all_.scheduler.Sleep(
@@ -61,13 +62,13 @@ absl::Status ModelTrips::Connect() {
   return absl::OkStatus();
 }
 
-void ModelTrips::Close() {
+void ModelRoundTrips::Close() {
   if (backend_ != nullptr) Abandon(absl::Milliseconds(20));
   if (lost_since_ == SteadyTime::InfiniteFuture()) lost_since_ = SteadyTime::Now();
 }
 
 // The server notices later.
-void ModelTrips::Abandon(absl::Duration most) {
+void ModelRoundTrips::Abandon(absl::Duration most) {
   const Surroundings all = all_;
   all.scheduler.Spawn(process_->machine, [all, most, process = process_,
                                           backend = std::exchange(backend_, nullptr)] {
@@ -76,7 +77,7 @@ void ModelTrips::Abandon(absl::Duration most) {
   });
 }
 
-absl::Status ModelTrips::Trip(const Statements& statements, const Statements& late) {
+absl::Status ModelRoundTrips::RoundTrip(const Statements& statements, const Statements& late) {
   Scheduler& scheduler = all_.scheduler;
   Random& random = scheduler.random();
   if (backend_ == nullptr || !backend_->alive) {
@@ -119,23 +120,24 @@ absl::Status ModelTrips::Trip(const Statements& statements, const Statements& la
   return Lost();
 }
 
-absl::StatusOr<db::GroupFinds> ModelTrips::LookUp(const db::GroupLookups& lookups, SteadyTime) {
+absl::StatusOr<db::GroupFinds> ModelRoundTrips::LookUp(const db::GroupLookups& lookups,
+                                                       SteadyTime) {
   absl::StatusOr<db::GroupFinds> finds = absl::UnknownError("");
   // All that a late one does is to lock.
   db::GroupLookups locks{.partitions = lookups.partitions, .lock = lookups.lock};
-  auto trip =
-      Trip([&](ModelDatabase::Backend& backend) { finds = all_.database.LookUp(backend, lookups); },
-           [locks, database = &all_.database](ModelDatabase::Backend& backend) {
-             database->LookUp(backend, locks).IgnoreError();
-           });
+  auto trip = RoundTrip(
+      [&](ModelDatabase::Backend& backend) { finds = all_.database.LookUp(backend, lookups); },
+      [locks, database = &all_.database](ModelDatabase::Backend& backend) {
+        database->LookUp(backend, locks).IgnoreError();
+      });
   if (!trip.ok()) return trip;
   return finds;
 }
 
-absl::StatusOr<db::Written> ModelTrips::Write(const db::GroupRows& rows, SteadyTime) {
+absl::StatusOr<db::Written> ModelRoundTrips::Write(const db::GroupRows& rows, SteadyTime) {
   const auto writes = std::make_shared<const Writes>(rows);
   absl::StatusOr<db::Written> written = absl::UnknownError("");
-  auto trip = Trip(
+  auto trip = RoundTrip(
       [&](ModelDatabase::Backend& backend) { written = all_.database.Write(backend, *writes); },
       [writes, database = &all_.database](ModelDatabase::Backend& backend) {
         database->Write(backend, *writes).IgnoreError();
@@ -147,26 +149,26 @@ absl::StatusOr<db::Written> ModelTrips::Write(const db::GroupRows& rows, SteadyT
   return written;
 }
 
-absl::Status ModelTrips::End(bool) { return RollBack(); }
+absl::Status ModelRoundTrips::End(bool) { return RollBack(); }
 
-absl::Status ModelTrips::RollBack() {
+absl::Status ModelRoundTrips::RollBack() {
   absl::Status ended;
   const auto end = [database = &all_.database](ModelDatabase::Backend& backend) {
     return database->EndTransaction(backend);
   };
-  auto trip = Trip([&](ModelDatabase::Backend& backend) { ended = end(backend); },
-                   [end](ModelDatabase::Backend& backend) { end(backend).IgnoreError(); });
+  auto trip = RoundTrip([&](ModelDatabase::Backend& backend) { ended = end(backend); },
+                        [end](ModelDatabase::Backend& backend) { end(backend).IgnoreError(); });
   return trip.ok() ? ended : trip;
 }
 
-absl::StatusOr<db::FoundLocked> ModelTrips::FindLocked(
+absl::StatusOr<db::FoundLocked> ModelRoundTrips::FindLocked(
     const std::vector<int16_t>& partitions, const std::vector<db::SessionKey>& sessions) {
   std::vector<std::string> ids;
   for (const db::SessionKey& key : sessions) ids.emplace_back(key.id);
   db::FoundLocked found;
   auto trip =
-      Trip([&](ModelDatabase::Backend&) { found = all_.database.FindLocked(partitions, ids); },
-           [](ModelDatabase::Backend&) {});
+      RoundTrip([&](ModelDatabase::Backend&) { found = all_.database.FindLocked(partitions, ids); },
+                [](ModelDatabase::Backend&) {});
   if (!trip.ok()) return trip;
   return found;
 }
@@ -276,19 +278,20 @@ Daemon::Daemon(Surroundings all, std::shared_ptr<Process> process, int lanes)
   const std::size_t cached = all_.scheduler.random().OneIn(8) ? 0 : kCachedBytes;
   for (int i = 0; i < lanes; ++i) {
     auto lane = std::make_unique<Lane>();
-    db::LockQueueOptions queue{.committer = CommitterWith(0), .group_items_max = 4};
+    db::LaneOptions queue{.committer = CommitterWith(0), .inbox = {.group_items_max = 4}};
     lane->lock_queue = std::make_unique<db::LockQueue>(queue, all_.catalog, clock_);
     lane->committer = std::make_unique<db::Committer>(
-        CommitterWith(cached), std::make_unique<ModelTrips>(all_, process_), all_.catalog, clock_);
+        CommitterWith(cached), std::make_unique<ModelRoundTrips>(all_, process_), all_.catalog,
+        clock_);
     lane->queue_committer = std::make_unique<db::Committer>(
-        CommitterWith(0), std::make_unique<ModelTrips>(all_, process_), all_.catalog, clock_);
+        CommitterWith(0), std::make_unique<ModelRoundTrips>(all_, process_), all_.catalog, clock_);
     lanes_.push_back(std::move(lane));
   }
 }
 
-db::CommitterOptions Daemon::CommitterWith(std::size_t cached_bytes_max) {
+db::CommitterOptions Daemon::CommitterWith(std::size_t cache_bytes_max) {
   db::CommitterOptions options;
-  options.cached_bytes_max = cached_bytes_max;
+  options.cache_bytes_max = cache_bytes_max;
   options.listener = &listener_;
   options.on_group = [this](const db::GroupReport& report) {
     const bool optimistic = report.committed && report.mode == db::CommitMode::kOptimistic;

@@ -59,10 +59,10 @@ struct Process {
 };
 
 // A lane's connection, or its lock queue's.
-class ModelTrips : public db::RoundTrips {
+class ModelRoundTrips : public db::RoundTrips {
  public:
-  ModelTrips(Surroundings all, std::shared_ptr<Process> process);
-  ~ModelTrips() override;
+  ModelRoundTrips(Surroundings all, std::shared_ptr<Process> process);
+  ~ModelRoundTrips() override;
 
   absl::Status Connect() override;
   void Close() override;
@@ -82,7 +82,7 @@ class ModelTrips : public db::RoundTrips {
   absl::Status Lost();
   bool CutOff() const;
   // `late`: what is left to do when it arrives after the connection was given up.
-  absl::Status Trip(const Statements& statements, const Statements& late);
+  absl::Status RoundTrip(const Statements& statements, const Statements& late);
   void Abandon(absl::Duration most);
 
   const Surroundings all_;
@@ -156,7 +156,7 @@ class Daemon : public std::enable_shared_from_this<Daemon> {
   };
 
   Daemon(Surroundings all, std::shared_ptr<Process> process, int lanes);
-  db::CommitterOptions CommitterWith(std::size_t cached_bytes_max);
+  db::CommitterOptions CommitterWith(std::size_t cache_bytes_max);
   void RunLane(Lane& lane);
   void RunLockQueue(Lane& lane);
   void Dispatch();

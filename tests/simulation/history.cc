@@ -8,6 +8,7 @@
 #include "google/protobuf/io/coded_stream.h"
 #include "google/protobuf/io/zero_copy_stream_impl_lite.h"
 #include "state_machine/evolve.h"
+#include "state_machine/preconditions.h"
 #include "state_machine/refusal.h"
 #include "state_machine/session_id.h"
 #include "state_machine/timestamps.h"

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "db/write/request_seed.h"
+#include "db/write/submission.h"
 #include "state_machine/refusal.h"
 #include "state_machine/session_id.h"
 #include "state_machine/workflow_catalog.h"

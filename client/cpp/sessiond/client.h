@@ -41,15 +41,31 @@ absl::string_view Version();
 // connection of its own. With TLS or a token: sessiond/credentials.h.
 std::shared_ptr<grpc::Channel> MakeChannel(const std::string& server);
 
-// Clients are values: copies share the channel. Any thread may call any method. WithOptions makes a
-// copy that calls differently: client.WithOptions({.timeout = absl::Seconds(1)}).GetSession(…).
-
-class SessionClient {
+// What the clients have in common. They are values: copies share the channel. Any thread may call
+// any method.
+template <class Derived, class Service>
+class ServiceClient {
  public:
-  explicit SessionClient(std::shared_ptr<grpc::ChannelInterface> channel, CallOptions options = {});
+  using Stub = typename Service::StubInterface;
+
+  explicit ServiceClient(std::shared_ptr<grpc::ChannelInterface> channel, CallOptions options = {})
+      : ServiceClient(std::shared_ptr<Stub>(Service::NewStub(channel)), std::move(options)) {}
   // Over a stub of your own, for tests.
-  explicit SessionClient(std::shared_ptr<v1::SessionService::StubInterface> stub,
-                         CallOptions options = {});
+  explicit ServiceClient(std::shared_ptr<Stub> stub, CallOptions options = {})
+      : stub_(std::move(stub)), options_(std::move(options)) {}
+
+  // A copy that calls differently: client.WithOptions({.timeout = absl::Seconds(1)}).GetSession(…).
+  Derived WithOptions(CallOptions options) const { return Derived(stub_, std::move(options)); }
+  const CallOptions& options() const { return options_; }
+
+ protected:
+  std::shared_ptr<Stub> stub_;
+  CallOptions options_;
+};
+
+class SessionClient : public ServiceClient<SessionClient, v1::SessionService> {
+ public:
+  using ServiceClient::ServiceClient;
 
   absl::StatusOr<v1::Session> CreateSession(v1::CreateSessionRequest request) const;
   absl::StatusOr<v1::Session> ActivateSession(v1::ActivateSessionRequest request) const;
@@ -72,23 +88,11 @@ class SessionClient {
   absl::StatusOr<v1::Session> UndeleteSession(v1::UndeleteSessionRequest request) const;
   // Every event of the session, oldest first, page after page, from the request's page_token on.
   StreamRange<v1::SessionEvent> ListSessionEvents(v1::ListSessionEventsRequest request) const;
-
-  SessionClient WithOptions(CallOptions options) const {
-    return SessionClient(stub_, std::move(options));
-  }
-  const CallOptions& options() const { return options_; }
-
- private:
-  std::shared_ptr<v1::SessionService::StubInterface> stub_;
-  CallOptions options_;
 };
 
-class TaskClient {
+class TaskClient : public ServiceClient<TaskClient, v1::TaskService> {
  public:
-  explicit TaskClient(std::shared_ptr<grpc::ChannelInterface> channel, CallOptions options = {});
-  // Over a stub of your own, for tests.
-  explicit TaskClient(std::shared_ptr<v1::TaskService::StubInterface> stub,
-                      CallOptions options = {});
+  using ServiceClient::ServiceClient;
 
   absl::StatusOr<v1::SessionTask> StartTask(v1::StartTaskRequest request) const;
   absl::StatusOr<v1::SessionTask> GetTask(v1::GetTaskRequest request) const;
@@ -99,23 +103,11 @@ class TaskClient {
   absl::StatusOr<v1::SessionTask> RetryTask(v1::RetryTaskRequest request) const;
   // Every current task that matches, page after page, from the request's page_token on.
   StreamRange<v1::SessionTask> ListTasks(v1::ListTasksRequest request) const;
-
-  TaskClient WithOptions(CallOptions options) const {
-    return TaskClient(stub_, std::move(options));
-  }
-  const CallOptions& options() const { return options_; }
-
- private:
-  std::shared_ptr<v1::TaskService::StubInterface> stub_;
-  CallOptions options_;
 };
 
-class ErrorClient {
+class ErrorClient : public ServiceClient<ErrorClient, v1::ErrorService> {
  public:
-  explicit ErrorClient(std::shared_ptr<grpc::ChannelInterface> channel, CallOptions options = {});
-  // Over a stub of your own, for tests.
-  explicit ErrorClient(std::shared_ptr<v1::ErrorService::StubInterface> stub,
-                       CallOptions options = {});
+  using ServiceClient::ServiceClient;
 
   absl::StatusOr<v1::SessionError> RecordError(v1::RecordErrorRequest request) const;
   absl::StatusOr<v1::SessionError> GetError(v1::GetErrorRequest request) const;
@@ -124,71 +116,33 @@ class ErrorClient {
   absl::StatusOr<v1::SessionError> ResolveError(v1::ResolveErrorRequest request) const;
   absl::StatusOr<v1::SummarizeErrorsResponse> SummarizeErrors(
       v1::SummarizeErrorsRequest request) const;
-
-  ErrorClient WithOptions(CallOptions options) const {
-    return ErrorClient(stub_, std::move(options));
-  }
-  const CallOptions& options() const { return options_; }
-
- private:
-  std::shared_ptr<v1::ErrorService::StubInterface> stub_;
-  CallOptions options_;
 };
 
-class MessageClient {
+class MessageClient : public ServiceClient<MessageClient, v1::MessageService> {
  public:
-  explicit MessageClient(std::shared_ptr<grpc::ChannelInterface> channel, CallOptions options = {});
-  // Over a stub of your own, for tests.
-  explicit MessageClient(std::shared_ptr<v1::MessageService::StubInterface> stub,
-                         CallOptions options = {});
+  using ServiceClient::ServiceClient;
 
   absl::StatusOr<v1::AppendMessagesResponse> AppendMessages(
       v1::AppendMessagesRequest request) const;
   // Every message of the session, in the requested order, page after page, from the request's
   // page_token on.
   StreamRange<v1::SessionMessage> ListMessages(v1::ListMessagesRequest request) const;
-
-  MessageClient WithOptions(CallOptions options) const {
-    return MessageClient(stub_, std::move(options));
-  }
-  const CallOptions& options() const { return options_; }
-
- private:
-  std::shared_ptr<v1::MessageService::StubInterface> stub_;
-  CallOptions options_;
 };
 
-class ArtifactClient {
+class ArtifactClient : public ServiceClient<ArtifactClient, v1::ArtifactService> {
  public:
-  explicit ArtifactClient(std::shared_ptr<grpc::ChannelInterface> channel,
-                          CallOptions options = {});
-  // Over a stub of your own, for tests.
-  explicit ArtifactClient(std::shared_ptr<v1::ArtifactService::StubInterface> stub,
-                          CallOptions options = {});
+  using ServiceClient::ServiceClient;
 
   absl::StatusOr<v1::AddArtifactsResponse> AddArtifacts(v1::AddArtifactsRequest request) const;
   // Every artifact of the session, oldest first, page after page, from the request's page_token on.
   StreamRange<v1::SessionArtifact> ListArtifacts(v1::ListArtifactsRequest request) const;
   absl::StatusOr<v1::DeleteArtifactResponse> DeleteArtifact(
       v1::DeleteArtifactRequest request) const;
-
-  ArtifactClient WithOptions(CallOptions options) const {
-    return ArtifactClient(stub_, std::move(options));
-  }
-  const CallOptions& options() const { return options_; }
-
- private:
-  std::shared_ptr<v1::ArtifactService::StubInterface> stub_;
-  CallOptions options_;
 };
 
-class WorkflowClient {
+class WorkflowClient : public ServiceClient<WorkflowClient, v1::WorkflowService> {
  public:
-  explicit WorkflowClient(std::shared_ptr<grpc::ChannelInterface> channel,
-                          CallOptions options = {});
-  // Over a stub of your own, for tests.
-  explicit WorkflowClient(std::shared_ptr<v1::WorkflowService::StubInterface> stub,
-                          CallOptions options = {});
+  using ServiceClient::ServiceClient;
 
   // Every definition, by name, page after page, from the request's page_token on.
   StreamRange<v1::Workflow> ListWorkflows(v1::ListWorkflowsRequest request) const;
@@ -196,23 +150,11 @@ class WorkflowClient {
   absl::StatusOr<v1::Workflow> CreateWorkflow(v1::CreateWorkflowRequest request) const;
   absl::StatusOr<v1::ValidateWorkflowResponse> ValidateWorkflow(
       v1::ValidateWorkflowRequest request) const;
-
-  WorkflowClient WithOptions(CallOptions options) const {
-    return WorkflowClient(stub_, std::move(options));
-  }
-  const CallOptions& options() const { return options_; }
-
- private:
-  std::shared_ptr<v1::WorkflowService::StubInterface> stub_;
-  CallOptions options_;
 };
 
-class AdminClient {
+class AdminClient : public ServiceClient<AdminClient, v1::AdminService> {
  public:
-  explicit AdminClient(std::shared_ptr<grpc::ChannelInterface> channel, CallOptions options = {});
-  // Over a stub of your own, for tests.
-  explicit AdminClient(std::shared_ptr<v1::AdminService::StubInterface> stub,
-                       CallOptions options = {});
+  using ServiceClient::ServiceClient;
 
   absl::StatusOr<v1::EraseOwnerResponse> EraseOwner(v1::EraseOwnerRequest request) const;
   absl::StatusOr<v1::DetachReferenceResponse> DetachReference(
@@ -226,21 +168,12 @@ class AdminClient {
   // Lost connections and temporary refusals are handled: what was not answered is sent again.
   // Returns OK when all are answered; the status of `next` when it fails, after all before it are
   // answered; the daemon's last error when no session was answered for CallOptions::timeout since
-  // the errors began. Before it returns with an error it waits for `next`, which may itself be
-  // waiting: `given_up` is called to end that wait.
+  // the errors began; CANCELLED when CallOptions::stop ends it. Before it returns with an error it
+  // waits for `next`, which may itself be waiting: `given_up` is called to end that wait.
   absl::Status ImportSessions(
       std::function<absl::StatusOr<std::optional<v1::ImportSessionsRequest>>()> next,
       std::function<void(const v1::ImportSessionsResponse&)> answered,
       std::function<void()> given_up = [] {}) const;
-
-  AdminClient WithOptions(CallOptions options) const {
-    return AdminClient(stub_, std::move(options));
-  }
-  const CallOptions& options() const { return options_; }
-
- private:
-  std::shared_ptr<v1::AdminService::StubInterface> stub_;
-  CallOptions options_;
 };
 
 }  // namespace sessiond

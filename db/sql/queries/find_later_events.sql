@@ -11,17 +11,7 @@ SELECT
   END,
   e.before,
   NULL::timestamptz,
-  -- For RECOVERED the last FAILED, for UNDELETED the last DELETED.
-  CASE WHEN e.type IN (10, 12)
-       THEN (SELECT x.event_at
-             FROM session_events x
-             WHERE x.partition = e.partition
-               AND x.session_id = e.session_id
-               AND x.sequence < e.sequence
-               AND x.type = e.type - 1
-             ORDER BY x.sequence DESC
-             LIMIT 1)
-  END
+  {time_of_mark}
 FROM unnest($1::smallint[], $2::text[], $3::integer[], $4::integer[]) AS d (partition, session_id, after, upto)
 CROSS JOIN LATERAL (SELECT *
                     FROM session_events e

@@ -3,8 +3,4 @@ SELECT
   {session_columns}
 FROM unnest($1::smallint[], $2::text[]) AS i (partition, id)
 JOIN sessions s ON s.partition = i.partition AND s.id = i.id
-LEFT JOIN LATERAL (SELECT *
-                   FROM session_tasks t
-                   WHERE t.partition = s.partition
-                     AND t.session_id = s.id
-                   LIMIT 1) t ON true
+{current_task_join}

@@ -9,17 +9,7 @@ SELECT e.partition, e.position,
    WHERE x.partition = e.partition
      AND x.session_id = e.session_id
      AND x.sequence = e.sequence - 1),
-  -- For RECOVERED the last FAILED, for UNDELETED the last DELETED.
-  CASE WHEN e.type IN (10, 12)
-       THEN (SELECT x.event_at
-             FROM session_events x
-             WHERE x.partition = e.partition
-               AND x.session_id = e.session_id
-               AND x.sequence < e.sequence
-               AND x.type = e.type - 1
-             ORDER BY x.sequence DESC
-             LIMIT 1)
-  END,
+  {time_of_mark},
   {session_columns}
 FROM unnest($1::smallint[], $2::bigint[], $3::bigint[]) AS w (partition, after, upto)
 CROSS JOIN LATERAL (SELECT *
@@ -34,9 +24,5 @@ LEFT JOIN LATERAL (SELECT *
                    WHERE s.partition = e.partition
                      AND s.id = e.session_id
                    LIMIT 1) s ON true
-LEFT JOIN LATERAL (SELECT *
-                   FROM session_tasks t
-                   WHERE t.partition = s.partition
-                     AND t.session_id = s.id
-                   LIMIT 1) t ON true
+{current_task_join}
 ORDER BY e.partition, e.position
