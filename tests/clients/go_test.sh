@@ -1,26 +1,11 @@
 #!/usr/bin/env bash
 # The Go client: what is generated is what the protos bring; it builds, is vetted, passes its tests with the race
 # detector and the conformance suite; and it can be installed from its zip into an empty folder.
-#
-#   tests/clients/go_test.sh [BUILD [REPORT]]
-#
-# BUILD is the folder the daemon was built in (build/release); REPORT is where to leave a report (JUnit XML). What is
-# fetched has pinned versions and stays in build/clients/go. Exits with 77 where a toolchain is missing.
-set -euo pipefail
-cd "$(dirname "$0")/../.."
-root=$PWD
-build=$(realpath -m "${1:-build/release}")
-report=${2:+$(realpath -m "$2")}
-work=$root/build/clients/go
-export SESSIOND_BINARY=${SESSIOND_BINARY:-$build/server/sessiond}
-export SESSIONCTL_BINARY=${SESSIONCTL_BINARY:-$build/client/sessionctl}
+. "$(dirname "$0")/lib.sh"
+
 export GOFLAGS=-mod=readonly GOBIN=$work/bin
 readonly staticcheck=honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
-skip() {
-  echo "The go client is not tested: $1"
-  exit 77
-}
 step() { printf '\n== %s\n' "$1"; }
 
 command -v go >/dev/null || skip 'it takes Go 1.24 or later, which is not here.'
@@ -32,8 +17,8 @@ if [ ! -x "$SESSIOND_BINARY" ]; then
   exit 1
 fi
 
-rm -rf "$work/reports" "$work/proxy"
-mkdir -p "$work/reports" "$GOBIN"
+rm -rf "$work/proxy"
+mkdir -p "$GOBIN"
 cd client/go
 go mod download || skip 'the modules that it stands on cannot be fetched.'
 go mod verify
@@ -52,13 +37,12 @@ go vet ./...
 go mod tidy -diff
 "$GOBIN/staticcheck" ./...
 
-failed=0
 # go_tests NAME ARGUMENT…: `go test`, with a report. Nothing is skipped: what it takes is here.
 go_tests() {
   local name=$1
   shift
-  CI=true go test -json "$@" >"$work/reports/$name.json" || failed=1
-  /usr/bin/python3 - "$work/reports/$name" <<'PYTHON'
+  CI=true go test -json "$@" >"$reports/$name.json" || failed=1
+  /usr/bin/python3 - "$reports/$name" <<'PYTHON'
 import collections
 import json
 import sys
@@ -98,16 +82,16 @@ PYTHON
 step 'tests, with the race detector'
 go_tests tests -race -timeout 5m ./...
 
-if [ -x "$root/tests/conformance/run" ]; then
-  step 'conformance'
-  go build -race -o "$GOBIN/conformance" ./conformance
-  "$root/tests/conformance/run" --junit "$work/reports/conformance.xml" "$GOBIN/conformance" || failed=1
-fi
+step 'conformance'
+go build -race -o "$GOBIN/conformance" ./conformance
+cd "$root"
+conformance go "$GOBIN/conformance"
 
 step 'installed from its zip into an empty folder'
+cd client/go
 go run ./internal/release "$work/proxy"
 stranger=$(mktemp -d)
-trap 'chmod -R u+w "$stranger"; rm -rf "$stranger"' EXIT
+trap 'merge_reports; chmod -R u+w "$stranger"; rm -rf "$stranger"' EXIT
 mkdir "$stranger/app"
 cd "$stranger/app"
 # What it stands on comes from the cache, whose sums were checked above; a cache of its own, because what it caches of
@@ -134,15 +118,4 @@ GO
 go mod tidy
 go_tests installed .
 
-if [ -n "$report" ]; then
-  /usr/bin/python3 - "$report" "$work"/reports/*.xml <<'PYTHON'
-import sys
-import xml.etree.ElementTree as ElementTree
-
-merged = ElementTree.Element("testsuites")
-for path in sys.argv[2:]:
-    merged.append(ElementTree.parse(path).getroot())
-ElementTree.ElementTree(merged).write(sys.argv[1], encoding="utf-8", xml_declaration=True)
-PYTHON
-fi
 exit "$failed"

@@ -4,14 +4,14 @@
 #
 # with the folder the daemon was built in (build/release), and where to leave a report (JUnit XML). A script builds its
 # package from the tree, runs the package's own tests, and plays the conformance suite. What it fetches has pinned
-# versions and stays in $work.
+# versions; programs stay in $work, modules in the language's own cache.
 
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.." || exit
 root=$PWD
 language=$(basename "$0" _test.sh)
 build=$(realpath -m "${1:-build/release}")
-report=${2:-}
+report=${2:+$(realpath -m "$2")}
 work=$root/build/clients/$language
 reports=$work/reports
 mkdir -p "$work"
