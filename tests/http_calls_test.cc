@@ -18,7 +18,6 @@
 #include <vector>
 
 #include "absl/strings/escaping.h"
-#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
@@ -31,6 +30,7 @@
 #include "sessiond/v1/admin_service.pb.h"
 #include "sessiond/v1/session_service.pb.h"
 #include "state_machine/refusal.h"
+#include "tests/handled_calls.h"
 
 namespace sessiond::http {
 namespace {
@@ -41,6 +41,8 @@ using testing::HasSubstr;
 using testing::StartsWith;
 
 constexpr absl::Duration kPatience = absl::Seconds(20);
+// For what is not to end by itself.
+constexpr std::chrono::minutes kLong{10};
 constexpr absl::string_view kGetSession = "/sessiond.v1.SessionService/GetSession";
 constexpr absl::string_view kUpdateSession = "/sessiond.v1.SessionService/UpdateSession";
 constexpr absl::string_view kWatchSessions = "/sessiond.v1.SessionService/WatchSessions";
@@ -142,20 +144,32 @@ bool Eventually(const std::function<bool()>& condition) {
   return false;
 }
 
+// Of what comes for a caller, before it is read.
+constexpr int kLittle = 4096;
+
 // A peer that sends what it is told to, and no more.
 class Caller {
  public:
-  explicit Caller(const Address& address) {
-    sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(address.port), .sin_addr = {}};
-    inet_pton(AF_INET, address.host.c_str(), &to.sin_addr);
+  // `room_bytes`: how much may come unread; nothing: megabytes.
+  explicit Caller(const Address& address, std::optional<int> room_bytes = std::nullopt) {
+    if (room_bytes.has_value())
+      setsockopt(fd_, SOL_SOCKET, SO_RCVBUF, &*room_bytes, sizeof(*room_bytes));
     const timeval patience = {.tv_sec = absl::ToInt64Seconds(kPatience), .tv_usec = 0};
     setsockopt(fd_, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
     const int at_once = 1;
     setsockopt(fd_, IPPROTO_TCP, TCP_NODELAY, &at_once, sizeof(at_once));
-    EXPECT_EQ(connect(fd_, reinterpret_cast<sockaddr*>(&to), sizeof(to)), 0);
+    EXPECT_TRUE(Connect(fd_, address));
   }
   ~Caller() { Leave(); }
   Caller(const Caller&) = delete;
+
+  // Whether somebody listens.
+  static bool MayConnect(const Address& address) {
+    const int fd = NewSocket();
+    const bool may = Connect(fd, address);
+    close(fd);
+    return may;
+  }
 
   void Leave() {
     if (fd_ >= 0) close(std::exchange(fd_, -1));
@@ -219,6 +233,12 @@ class Caller {
   bool Ended() { return !More() && heard_.empty(); }
 
  private:
+  static int NewSocket() { return socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0); }
+  static bool Connect(int fd, const Address& address) {
+    sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(address.port), .sin_addr = {}};
+    inet_pton(AF_INET, address.host.c_str(), &to.sin_addr);
+    return connect(fd, reinterpret_cast<sockaddr*>(&to), sizeof(to)) == 0;
+  }
   bool More() {
     char part[4096];
     const ssize_t read = recv(fd_, part, sizeof(part), 0);
@@ -226,7 +246,7 @@ class Caller {
     return read > 0;
   }
 
-  int fd_ = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  int fd_ = NewSocket();
   std::string heard_;
 };
 
@@ -250,6 +270,8 @@ class HttpCallsTest : public testing::Test {
     caller.Send(text);
     return caller.Hear();
   }
+  // How often GetSession ended like this.
+  int Counted(absl::string_view code) { return HandledCalls(metrics_, "GetSession", code); }
   // What a stranger gets meanwhile.
   void ExpectServed() {
     Caller caller = NewCaller();
@@ -304,8 +326,7 @@ TEST_F(HttpCallsTest, AnswersJsonAndProtobuf) {
   v1::Session session;
   ASSERT_TRUE(session.ParseFromString(proto.body));
   EXPECT_EQ(session.session_id(), kId);
-  EXPECT_THAT(metrics_.Text(),
-              HasSubstr("grpc_server_handled_total{grpc_code=\"OK\",grpc_method=\"GetSession\""));
+  EXPECT_EQ(Counted("OK"), 2);
 }
 
 TEST_F(HttpCallsTest, WhatIsNoCallIsToldSo) {
@@ -500,10 +521,7 @@ TEST_F(HttpCallsTest, HalfABodyEndsInTime) {
   const absl::Time begin = absl::Now();
   EXPECT_TRUE(caller.Ended());
   EXPECT_LT(absl::Now() - begin, absl::Seconds(10));
-  EXPECT_TRUE(Eventually([&] {
-    return absl::StrContains(metrics_.Text(),
-                             "grpc_code=\"DeadlineExceeded\",grpc_method=\"GetSession\"");
-  }));
+  EXPECT_TRUE(Eventually([&] { return Counted("DeadlineExceeded") == 1; }));
 }
 
 // A byte now and then is not enough: the call has a deadline.
@@ -576,11 +594,9 @@ TEST_F(HttpCallsTest, RepliesThatNobodyReadsAreLimited) {
   Start({.times = {.part = std::chrono::milliseconds(1500)}, .bytes_max = 8 << 20});
   service_.reply_bytes = 3 << 20;
   std::list<Caller> unread;
-  for (int i = 0; i < 6; ++i) unread.emplace_back(server_->address()).Post(kGetSession, kAsk);
-  EXPECT_TRUE(Eventually([&] {
-    return absl::StrContains(metrics_.Text(),
-                             "grpc_code=\"ResourceExhausted\",grpc_method=\"GetSession\"");
-  }));
+  for (int i = 0; i < 6; ++i)
+    unread.emplace_back(server_->address(), kLittle).Post(kGetSession, kAsk);
+  EXPECT_TRUE(Eventually([&] { return Counted("ResourceExhausted") > 0; }));
   ExpectServed();
   // In time, whoever does not read is cut off, and others get theirs.
   EXPECT_TRUE(Eventually([&] {
@@ -663,6 +679,44 @@ TEST_F(HttpCallsTest, CallsThatHangAreCut) {
   EXPECT_EQ(service_.departures, 10);
   ExpectServed();  // Probes are.
   for (Caller& caller : callers) EXPECT_TRUE(caller.Ended());
+}
+
+TEST_F(HttpCallsTest, AnAnswerThatIsBeingTakenIsNotCutWithTheCallsThatHang) {
+  Start({.times = {.last = kLong}});
+  service_.reply_bytes = 3 << 20;
+  Caller answered(server_->address(), kLittle);
+  answered.Post(kGetSession, kAsk);
+  ASSERT_TRUE(Eventually([&] { return Counted("OK") == 1; }));
+  service_.hangs = true;
+  Caller hangs = NewCaller();
+  hangs.Post(kGetSession, kAsk);
+  ASSERT_TRUE(Eventually([&] { return service_.gets == 2; }));
+  dispatcher_.RefuseNewCalls();
+  std::thread ends([&] { server_->EndCalls(); });
+  EXPECT_TRUE(hangs.Ended());
+  EXPECT_GT(answered.Hear().body.size(), service_.reply_bytes);
+  ends.join();
+}
+
+TEST_F(HttpCallsTest, WhoHasJustConnectedIsAnsweredWhenTheServerEnds) {
+  Start({.times = {.last = kLong}});
+  Caller rests = NewCaller();
+  rests.Post(kGetSession, kAsk);
+  EXPECT_EQ(rests.Hear().status, 200);
+  dispatcher_.RefuseNewCalls();
+  Caller late = NewCaller();
+  const Address address = server_->address();
+  std::thread ends([&] { server_ = nullptr; });
+  EXPECT_TRUE(Eventually([&] { return !Caller::MayConnect(address); }));
+  EXPECT_TRUE(rests.Ended());
+  late.Post(kGetSession, kAsk);
+  const auto refused = late.Hear();
+  EXPECT_EQ(refused.status, 503);
+  EXPECT_THAT(refused.head, HasSubstr("Connection: close\r\n"));
+  EXPECT_THAT(refused.body, HasSubstr("DRAINING"));
+  EXPECT_TRUE(late.Ended());
+  late.Leave();
+  ends.join();
 }
 
 TEST_F(HttpCallsTest, TheServerMayEndWhileCallsAndStreamsRun) {

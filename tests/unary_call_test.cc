@@ -21,6 +21,7 @@
 #include "server/rpc/turns.h"
 #include "sessiond/v1/session_service.pb.h"
 #include "state_machine/refusal.h"
+#include "tests/handled_calls.h"
 
 namespace sessiond::rpc {
 namespace {
@@ -126,14 +127,7 @@ class UnaryCallTest : public testing::Test {
   }
 
   // How often calls ended like this.
-  int Counted(absl::string_view code) {
-    const std::string text = metrics_.Text();
-    const std::string line = absl::StrCat("grpc_server_handled_total{grpc_code=\"", code,
-                                          "\",grpc_method=\"GetSession\"");
-    const std::size_t at = text.find(line);
-    if (at == std::string::npos) return 0;
-    return std::stoi(text.substr(text.find("} ", at) + 2));
-  }
+  int Counted(absl::string_view code) { return HandledCalls(metrics_, "GetSession", code); }
 
   // Until so many replies have been taken on, or refused.
   void AwaitCounted(int calls) {

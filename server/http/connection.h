@@ -36,6 +36,8 @@ struct Times {
   std::chrono::milliseconds idle = std::chrono::seconds(60);
   // For the next part of a body, and for a response, or a part of one, to be taken.
   std::chrono::milliseconds part = std::chrono::seconds(20);
+  // When the server ends: for answers to be taken, and for requests on connections just made.
+  std::chrono::milliseconds last = std::chrono::milliseconds(500);
 };
 
 // What the server knows of a connection. Only for its thread.
@@ -48,6 +50,11 @@ class Peer {
   const std::string& address() const { return address_; }
   // Tells the call that runs, if one does and its peer has gone.
   virtual void CheckDeparture() = 0;
+  // Whether a call runs. One that ran may still have its answer to be taken.
+  virtual bool has_call() const = 0;
+  // No request follows the one at hand or, if there was none yet, the first: closes the connection
+  // behind its answer, and at once where there is nothing to answer.
+  virtual void Finish() = 0;
   // Closes the connection.
   virtual void Cut() = 0;
 
@@ -105,6 +112,14 @@ class Connection final : public Peer,
         info.tcpi_state == TCP_ESTABLISHED)
       return;
     if (const auto left = std::exchange(left_, nullptr)) left();
+  }
+  bool has_call() const override { return left_ != nullptr; }
+  void Finish() override {
+    last_ = true;
+    keep_ = false;
+    beast::error_code error;
+    const bool waits = idle_ && !first_ && buffer_.size() == 0;
+    if (waits && tcp_stream().socket().available(error) == 0) Cut();
   }
   void Cut() override {
     if (const auto left = std::exchange(left_, nullptr)) left();
@@ -243,6 +258,7 @@ class Connection final : public Peer,
     beast::error_code error;
     co_await beast::http::async_read_header(stream_, buffer_, *parser_, Into(error));
     idle_ = false;
+    first_ = false;
     if (error) {
       if (IsUnreadable(error)) {
         keep_ = false;
@@ -253,7 +269,7 @@ class Connection final : public Peer,
       }
       co_return false;
     }
-    keep_ = parser_->keep_alive();
+    keep_ = parser_->keep_alive() && !last_;
     if (IsCodedOtherwise()) {
       keep_ = false;
       Response refused = TextResponse(501, "The only Transfer-Encoding here is chunked.\n");
@@ -349,6 +365,9 @@ class Connection final : public Peer,
   bool answered_ = false;
   // Whether another request may follow.
   bool keep_ = true;
+  // Whether none has come yet, and whether none may follow any more.
+  bool first_ = true;
+  bool last_ = false;
   bool gone_ = false;
   std::function<void()> left_;
 };

@@ -9,6 +9,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
+#include "absl/synchronization/notification.h"
 #include "server/http/asio.h"
 #include "server/http/connect_call.h"
 #include "server/identity/server_context.h"
@@ -40,6 +41,9 @@ class HttpServer::Server {
 
   ~Server() {
     if (thread_.joinable()) {
+      absl::Notification ended;
+      asio::co_spawn(context_, EndConnections(ended), asio::detached);
+      ended.WaitForNotification();
       asio::post(context_, [this] { stopping_ = true; });
       EndCalls();
       context_.stop();
@@ -70,11 +74,7 @@ class HttpServer::Server {
   }
 
   void EndCalls() {
-    asio::post(context_, [this] {
-      for (const auto& peer : peers_) {
-        if (!peer->idle()) peer->Cut();
-      }
-    });
+    asio::co_spawn(context_, CutCalls(), asio::detached);
     const absl::MutexLock lock(&mutex_);
     mutex_.Await(absl::Condition(
         +[](int* calls) { return *calls == 0; }, &calls_));
@@ -104,15 +104,59 @@ class HttpServer::Server {
     for (;;) {
       beast::error_code error;
       tcp::socket socket = co_await acceptor_.async_accept(Into(error));
-      if (error) {
+      if (!error) {
+        Welcome(std::move(socket));
+      } else if (acceptor_.is_open()) {
         asio::steady_timer pause(context_, kAcceptPause);
         co_await pause.async_wait(Into(error));
-        continue;
       }
-      if (!Fits(socket)) continue;
-      socket.set_option(tcp::no_delay(true), error);
-      asio::co_spawn(context_, Serve(std::move(socket)), asio::detached);
+      if (!acceptor_.is_open()) co_return;
     }
+  }
+
+  void Welcome(tcp::socket socket) {
+    if (!Fits(socket)) return;
+    beast::error_code error;
+    socket.set_option(tcp::no_delay(true), error);
+    asio::co_spawn(context_, Serve(std::move(socket)), asio::detached);
+  }
+
+  // Cuts the connections whose calls run, and those whose answers are not taken in time.
+  asio::awaitable<void> CutCalls() {
+    Peers answered;
+    // What a cut leads to may remove the peer from the list.
+    for (const auto& peer : Peers(peers_)) {
+      if (peer->has_call()) {
+        peer->Cut();
+      } else if (!peer->idle()) {
+        answered.push_back(peer);
+      }
+    }
+    asio::steady_timer timer(context_, options_.times.last);
+    beast::error_code cancelled;
+    co_await timer.async_wait(Into(cancelled));
+    for (const auto& peer : answered) {
+      if (!peer->idle()) peer->Cut();
+    }
+  }
+
+  // Takes no connection any more, answers the requests that are on their way, and closes the rest.
+  asio::awaitable<void> EndConnections(absl::Notification& ended) {
+    ending_ = true;
+    // Who waits in the listener's queue has been promised an answer by the kernel.
+    beast::error_code error;
+    acceptor_.non_blocking(true, error);
+    while (!error) {
+      tcp::socket socket = acceptor_.accept(error);
+      if (!error) Welcome(std::move(socket));
+    }
+    acceptor_.close(error);
+    // One that was accepted just before has its turn first, and then the coroutine that serves it.
+    for (int turns = 0; turns < 2; ++turns) co_await asio::post(context_, asio::use_awaitable);
+    for (const auto& peer : Peers(peers_)) peer->Finish();
+    last_peer_left_.expires_after(options_.times.last);
+    if (!peers_.empty()) co_await last_peer_left_.async_wait(Into(error));
+    ended.Notify();
   }
 
   // Makes room if there is none. False: all that there may be have a request.
@@ -171,6 +215,7 @@ class HttpServer::Server {
       options_.cors.Mark(exchange, response);
     };
     peers_.push_back(connection);
+    if (ending_) connection->Finish();
     std::exception_ptr failed;
     try {
       typename Connection<Stream>::Handler route = [this](Exchange& exchange) {
@@ -181,6 +226,7 @@ class HttpServer::Server {
       failed = std::current_exception();
     }
     peers_.remove(connection);
+    if (peers_.empty()) last_peer_left_.cancel();
     if (failed != nullptr) std::rethrow_exception(failed);
   }
 
@@ -254,6 +300,9 @@ class HttpServer::Server {
   asio::thread_pool converter_{1};
 
   // Only for its thread.
+  // Every connection ends with its next answer.
+  bool ending_ = false;
+  asio::steady_timer last_peer_left_{context_};
   // No call may begin any more: nobody would wait for its end.
   bool stopping_ = false;
   tcp::acceptor acceptor_{context_};

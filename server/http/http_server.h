@@ -44,11 +44,12 @@ class HttpServer {
 
   // Listens and serves. UNAVAILABLE: the address cannot be bound.
   static absl::StatusOr<std::unique_ptr<HttpServer>> Start(Options options);
-  // Ends calls, stops, and closes all connections.
+  // Takes no connection any more, answers what is on its way on those that there are, for
+  // Times::last at most, ends calls, and closes all connections.
   ~HttpServer();
 
-  // Cuts the connections that have a call, and waits for the calls' ends. Probes are still
-  // answered. REQUIRES: the dispatcher refuses new calls.
+  // Cuts the connections whose calls run, and waits until every call's answer is taken, or its
+  // connection cut. Probes are still answered. REQUIRES: the dispatcher refuses new calls.
   void EndCalls();
 
   // With the actual port, if port 0 was requested.
