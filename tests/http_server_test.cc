@@ -44,6 +44,12 @@ TEST(HttpServer, AnswersProbesAndScrapes) {
   EXPECT_EQ(client.Get("/readyz?a=b&verbose=1")->body, client.Get("/readyz?verbose")->body);
   EXPECT_EQ(client.Get("/readyz?verbosely")->body, "ready\n");
   EXPECT_EQ(client.Post("/livez", "", "text/plain")->status, 405);
+  for (const char* no_call :
+       {"/SessionService/GetSession", "/nothing", "/sessiond.v1.SessionService/GetSession/"}) {
+    const auto answer = client.Post(no_call, "{}", "application/json");
+    EXPECT_EQ(answer->status, 404) << no_call;
+    EXPECT_THAT(answer->body, testing::HasSubstr("POST /sessiond.v1.SERVICE/METHOD")) << no_call;
+  }
   EXPECT_EQ(client.Head("/livez")->status, 200);
   EXPECT_EQ(client.Head("/livez")->body, "");
   EXPECT_EQ(client.Get("/livez", {{"a", std::string(10'000, 'x')}})->status, 431);

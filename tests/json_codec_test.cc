@@ -89,7 +89,7 @@ TEST(JsonCodec, RefusesWhatIsNoJsonWithItsPlace) {
       {"{\"sessionId\": \"\xc0\x80\"}", "line 1, column"},
       {"{\"sessionId\": \"\xed\xa0\x80\"}", "line 1, column"},
       {"{\"\xff\": 1}", "line 1, column"},
-      {"\xef\xbb\xbf{}", "line 1, column 1"},
+      {"\xef\xbb\xbf\xef\xbb\xbf{}", "line 1, column 1"},
       {{"{}\0", 3}, "line 1, column 3"},
       {{"{}\0{\"a\":1}", 10}, "line 1, column 3"},
       {{"{\"sessionId\": \"\0\"}", 18}, "line 1, column 16"},
@@ -134,10 +134,10 @@ TEST(JsonCodec, NamesOfStructsAndMapsAreNoFields) {
 }
 
 // That the refusal names the field.
-void ExpectField(const absl::Status& status, absl::string_view json, const char* field) {
+void ExpectField(const absl::Status& status, absl::string_view json, absl::string_view field) {
   EXPECT_EQ(ReasonOf(status), v1::INVALID_FIELD) << json;
   EXPECT_EQ(FieldOf(status), field) << status;
-  EXPECT_THAT(std::string(status.message()), HasSubstr(field));
+  EXPECT_THAT(std::string(status.message()), HasSubstr(std::string(field)));
 }
 
 TEST(JsonCodec, NamesTheFieldOfAWrongType) {
@@ -219,6 +219,35 @@ TEST(JsonCodec, ReadsNumbersExactlyOrNotAtAll) {
                           "\"1 \"", "\"0x10\"", "\"NaN\""}) {
     EXPECT_FALSE(page_size(bad).ok()) << bad;
   }
+}
+
+// Those of a context are doubles.
+TEST(JsonCodec, ACallersOwnNumbersAreKeptOrRefusedWithTheirPlace) {
+  for (const char* number : {"0", "-0", "7", "-1.5", "0.1", "1e20", "1E-7", "9007199254740992",
+                             "1.7976931348623157e308", "5e-324", "0.30000000000000004"}) {
+    const std::string json = absl::StrCat(R"({"session": {"context": {"n": [)", number, "]}}}");
+    EXPECT_EQ(Refused<v1::CreateSessionRequest>(json), "");
+  }
+  for (const char* number : {"9007199254740993", "-9007199254740993", "1e-400",
+                             "0.1000000000000000000000000001", "12345678901234567890"}) {
+    const struct {
+      std::string context, field;
+    } kPlaces[] = {
+        {absl::StrCat(R"({"n": )", number, "}"), "session.context.n"},
+        {absl::StrCat(R"({"a": {"b": [1, [2, )", number, "]]}}"), "session.context.a.b[1][1]"},
+        {absl::StrCat(R"({"a": [{}, {"b": )", number, "}]}"), "session.context.a[1].b"},
+    };
+    for (const auto& [context, field] : kPlaces) {
+      const std::string json = absl::StrCat(R"({"session": {"context": )", context, "}}");
+      ExpectField(Read<v1::CreateSessionRequest>(json).status(), json, field);
+    }
+  }
+}
+
+TEST(JsonCodec, AByteOrderMarkMayComeFirst) {
+  EXPECT_EQ(Refused<v1::GetSessionRequest>("\xEF\xBB\xBF{\"sessionId\": \"a\"}"), "");
+  EXPECT_EQ(Refused<v1::GetSessionRequest>("\xEF\xBB\xBF"), "");
+  EXPECT_NE(Refused<v1::GetSessionRequest>("{}\xEF\xBB\xBF"), "");
 }
 
 // The contract has no field of 64 bits yet; Protobuf's own messages have.

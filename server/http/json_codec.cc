@@ -1,6 +1,7 @@
 #include "server/http/json_codec.h"
 
 #include <google/protobuf/message.h>
+#include <google/protobuf/struct.pb.h>
 #include <google/protobuf/util/json_util.h>
 #include <rapidjson/error/en.h>
 #include <rapidjson/memorystream.h>
@@ -19,6 +20,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
+#include "state_machine/exact_double.h"
 #include "state_machine/readable.h"
 #include "state_machine/refusal.h"
 
@@ -40,9 +42,9 @@ constexpr std::size_t kQuotedBytesMax = 160;
 std::string Printable(absl::string_view text) { return Readable(text, kQuotedBytesMax); }
 
 // Looks at every name of every object, and at what Protobuf's reader takes for something else or
-// refuses without a place: objects and lists where one value belongs, numbers of 64 bits. A field
-// has two names, sessionId and session_id; what is a caller's own (a Struct, a map) has those that
-// it has.
+// refuses without a place: objects and lists where one value belongs, numbers of 64 bits, and those
+// that are no double where they are to be one. A field has two names, sessionId and session_id;
+// what is a caller's own (a Struct, a map) has those that it has.
 class Checks : public rapidjson::BaseReaderHandler<rapidjson::UTF8<>, Checks> {
  public:
   explicit Checks(const Descriptor& type) : type_(type) {}
@@ -52,6 +54,8 @@ class Checks : public rapidjson::BaseReaderHandler<rapidjson::UTF8<>, Checks> {
     Object opened;
     if (objects_.empty()) {
       opened.type = &type_;
+    } else if (IsOwn()) {
+      opened.is_own = true;
     } else if (const FieldDescriptor* field = objects_.back().field; field != nullptr) {
       if (field->is_map()) {
         opened.values = field->message_type()->map_value();
@@ -72,7 +76,7 @@ class Checks : public rapidjson::BaseReaderHandler<rapidjson::UTF8<>, Checks> {
       object.field = object.type->FindFieldByName(name);
       if (object.field == nullptr) object.field = object.type->FindFieldByCamelcaseName(name);
       if (object.field != nullptr) name = object.field->name();
-    } else if (object.values != nullptr) {
+    } else {
       object.key = Printable(name);
     }
     if (object.names.insert(std::move(name)).second) return true;
@@ -89,22 +93,27 @@ class Checks : public rapidjson::BaseReaderHandler<rapidjson::UTF8<>, Checks> {
     if (objects_.empty()) return true;
     Object& object = objects_.back();
     if (const FieldDescriptor* field = object.field; field != nullptr && !HasOwnForm(*field)) {
-      if (object.lists > 0) return DoesNotFit("is a list in a list");
+      if (!object.elements.empty()) return DoesNotFit("is a list in a list");
       if (field->is_map()) return DoesNotFit("is a list and should be an object");
       if (!field->is_repeated()) return DoesNotFit("is a list and should be one value");
     }
-    if (++object.lists == 1) object.element = -1;
+    object.elements.push_back(-1);
     return true;
   }
   bool EndArray(rapidjson::SizeType) {
-    if (!objects_.empty()) --objects_.back().lists;
+    if (!objects_.empty()) objects_.back().elements.pop_back();
     --depth_;
     return true;
   }
   bool RawNumber(const char* text, rapidjson::SizeType length, bool) {
     if (!Another()) return false;
+    const absl::string_view number(text, length);
+    if (IsOwn()) {
+      return ExactDouble(absl::StripPrefix(number, "-")).has_value() ||
+             DoesNotFit("is a number that no double equals: send it as a text");
+    }
     const FieldDescriptor* field = objects_.empty() ? nullptr : objects_.back().field;
-    if (field == nullptr || IsExact(*field, {text, length})) return true;
+    if (field == nullptr || IsExact(*field, number)) return true;
     return DoesNotFit("is no number of 64 bits, or not exactly");
   }
   // Of every other value.
@@ -116,15 +125,15 @@ class Checks : public rapidjson::BaseReaderHandler<rapidjson::UTF8<>, Checks> {
   bool too_many() const { return values_ > kValuesMax; }
 
  private:
-  // A message, or a map with its values' field, or neither.
+  // A message, or a map with its values' field, or an object of the caller's own.
   struct Object {
     const Descriptor* type = nullptr;
     const FieldDescriptor* values = nullptr;
-    // What is read of it: a field, or an entry of the map, and where in its list.
+    bool is_own = false;
+    // What is read of it: a field, or an entry, and where in its list, and in lists of that.
     const FieldDescriptor* field = nullptr;
     std::string key;
-    int lists = 0;
-    int element = -1;
+    std::vector<int> elements;
     absl::flat_hash_set<std::string> names;
   };
 
@@ -132,6 +141,15 @@ class Checks : public rapidjson::BaseReaderHandler<rapidjson::UTF8<>, Checks> {
   static bool HasOwnForm(const FieldDescriptor& field) {
     const Descriptor* type = field.message_type();
     return type != nullptr && type->file()->package() == "google.protobuf" && !field.is_map();
+  }
+
+  // Whether the next value is part of a Struct, or of what may be in one.
+  bool IsOwn() const {
+    if (objects_.empty()) return false;
+    if (objects_.back().is_own) return true;
+    const FieldDescriptor* field = objects_.back().field;
+    return field != nullptr && HasOwnForm(*field) &&
+           field->message_type()->file() == google::protobuf::Struct::descriptor()->file();
   }
 
   // Protobuf's reader makes doubles of numbers with a fraction or an exponent, and of those that
@@ -154,11 +172,10 @@ class Checks : public rapidjson::BaseReaderHandler<rapidjson::UTF8<>, Checks> {
   bool DoesNotFit(absl::string_view problem) {
     problem_ = std::string(problem);
     for (const Object& object : objects_) {
-      if (object.field == nullptr) break;
-      const bool is_entry = object.values != nullptr;
+      if (object.type != nullptr && object.field == nullptr) break;
       absl::StrAppend(&path_, path_.empty() ? "" : ".",
-                      is_entry ? object.key : object.field->name());
-      if (object.lists > 0 && !is_entry) absl::StrAppend(&path_, "[", object.element, "]");
+                      object.type != nullptr ? object.field->name() : object.key);
+      for (const int element : object.elements) absl::StrAppend(&path_, "[", element, "]");
     }
     return false;
   }
@@ -169,7 +186,7 @@ class Checks : public rapidjson::BaseReaderHandler<rapidjson::UTF8<>, Checks> {
     return false;
   }
   bool Another() {
-    if (!objects_.empty() && objects_.back().lists == 1) ++objects_.back().element;
+    if (!objects_.empty() && !objects_.back().elements.empty()) ++objects_.back().elements.back();
     return ++values_ <= kValuesMax;
   }
 
@@ -258,6 +275,7 @@ absl::Status DoesNotFit(const Descriptor& type, absl::string_view said) {
 }  // namespace
 
 absl::StatusOr<std::string> FromJson(absl::string_view json, const Descriptor& type) {
+  absl::ConsumePrefix(&json, "\xEF\xBB\xBF");  // A byte-order mark, from an editor or a shell.
   if (json.empty()) return std::string();
   if (absl::Status strict = CheckStrictly(json, type); !strict.ok()) return strict;
   const auto message = NewMessage(type);

@@ -1,5 +1,8 @@
 #include "server/http/probes.h"
 
+#include <algorithm>
+#include <iterator>
+
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 
@@ -51,12 +54,20 @@ constexpr absl::string_view kIndex =
 }  // namespace
 
 Response Probes::Answer(const Exchange& exchange) const {
-  if (exchange.head().method() != verb::get && exchange.head().method() != verb::head) {
+  const auto [path, query] = exchange.target();
+  const bool gets = exchange.head().method() == verb::get || exchange.head().method() == verb::head;
+  constexpr absl::string_view kPages[] = {"/", "/livez", "/readyz", "/metrics", "/openapi.json"};
+  if (std::find(std::begin(kPages), std::end(kPages), path) == std::end(kPages)) {
+    return TextResponse(404,
+                        gets ? "There is nothing here. See /\n"
+                             : "There is no such call: they are POST "
+                               "/sessiond.v1.SERVICE/METHOD, and /openapi.json has them all.\n");
+  }
+  if (!gets) {
     Response refused = TextResponse(405, "Nothing can be changed here: use GET.\n");
     refused.set(field::allow, "GET, HEAD");
     return refused;
   }
-  const auto [path, query] = exchange.target();
   if (path == "/") return TextResponse(200, std::string(kIndex));
   if (path == "/livez") {
     if (readiness->alive(SteadyTime::Now())) return TextResponse(200, "alive\n");
@@ -80,11 +91,9 @@ Response Probes::Answer(const Exchange& exchange) const {
     }
     return MakeResponse(200, metrics(), "text/plain; version=0.0.4; charset=utf-8");
   }
-  if (path == "/openapi.json") {
-    if (asker(exchange.credentials()) == Asker::kUnknown) return WhoAreYou();
-    return MakeResponse(200, open_api, "application/json");
-  }
-  return TextResponse(404, "There is nothing here. See /\n");
+  // /openapi.json
+  if (asker(exchange.credentials()) == Asker::kUnknown) return WhoAreYou();
+  return MakeResponse(200, open_api, "application/json");
 }
 
 }  // namespace sessiond::http

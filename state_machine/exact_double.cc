@@ -1,0 +1,78 @@
+#include "state_machine/exact_double.h"
+
+#include <cmath>
+#include <cstdint>
+#include <cstdio>
+#include <limits>
+#include <string>
+
+#include "absl/strings/numbers.h"
+
+namespace sessiond {
+namespace {
+
+// No double has more significant digits than this, not even the smallest.
+constexpr std::size_t kDigitsMax = 767;
+
+// A decimal number: 0.d₁d₂d₃… · 10^exponent, without zeros at either end.
+struct Decimal {
+  bool negative = false;
+  std::string digits;
+  int64_t exponent = 0;
+
+  bool operator==(const Decimal&) const = default;
+};
+
+// REQUIRES: a number in the format of JSON or printf.
+Decimal DecimalOf(absl::string_view text) {
+  Decimal number;
+  number.negative = !text.empty() && text[0] == '-';
+  bool in_fraction = false;
+  std::size_t i = number.negative ? 1 : 0;
+  for (; i < text.size() && text[i] != 'e' && text[i] != 'E'; ++i) {
+    if (text[i] == '.') {
+      in_fraction = true;
+      continue;
+    }
+    const bool leading = number.digits.empty() && text[i] == '0';
+    if (!leading) number.digits += text[i];
+    // Leading zeros count only after the point.
+    if (in_fraction ? leading : !leading) number.exponent += in_fraction ? -1 : 1;
+  }
+  int64_t exponent = 0;
+  if (i < text.size() && !absl::SimpleAtoi(text.substr(i + 1), &exponent)) {
+    // Beyond int64: as far away as possible.
+    constexpr int64_t kFar = std::numeric_limits<int32_t>::max();
+    exponent = text[i + 1] == '-' ? -kFar : kFar;
+  }
+  number.exponent += exponent;
+  number.digits.erase(number.digits.find_last_not_of('0') + 1);
+  if (number.digits.empty()) number.exponent = 0;
+  return number;
+}
+
+// Whether the double equals the number in the text. A whole number must agree in every digit; any
+// other in as many digits as were written.
+bool IsNumber(double value, absl::string_view text) {
+  const Decimal number = DecimalOf(text);
+  // PostgreSQL's numbers have no negative zero.
+  if (number.digits.empty()) return !number.negative;
+  if (!std::isfinite(value) || value == 0 || number.digits.size() > kDigitsMax) return false;
+  const bool whole = text.find_first_of(".eE") == absl::string_view::npos;
+  char written[kDigitsMax + 16];
+  const int size = whole ? std::snprintf(written, sizeof(written), "%.0f", value)
+                         : std::snprintf(written, sizeof(written), "%.*e",
+                                         static_cast<int>(number.digits.size()) - 1, value);
+  return DecimalOf(absl::string_view(written, static_cast<std::size_t>(size))) == number;
+}
+
+}  // namespace
+
+std::optional<double> ExactDouble(absl::string_view number) {
+  double value = 0;
+  // Out of range it is infinite, or zero.
+  if (!absl::SimpleAtod(number, &value) || !IsNumber(value, number)) return std::nullopt;
+  return value;
+}
+
+}  // namespace sessiond
