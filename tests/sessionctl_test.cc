@@ -729,6 +729,40 @@ TEST_F(SessionctlTest, ManyMessagesComeFromJsonLinesFiveHundredAtATime) {
   EXPECT_THAT(server_.calls.RequestIds(), ElementsAre("r", "r/2"));
 }
 
+// What is proposed after a failure repeats the whole command, and so names the first call's.
+TEST_F(SessionctlTest, ManyThatAreBrokenOffAreRepeatedUnderTheSameRequestIds) {
+  for (const absl::string_view command : {"message append s1", "artifact add s1"}) {
+    std::string lines;
+    for (int i = 0; i < 501; ++i)
+      absl::StrAppend(&lines,
+                      command[0] == 'm' ? R"({"type": "answer", "content": "x"})"
+                                        : R"({"kind": "FILE", "displayName": "x"})",
+                      "\n");
+    const std::size_t before = server_.calls.RequestIds().size();
+    server_.calls.RefuseNext(absl::OkStatus());
+    server_.calls.RefuseNext(Refusal(v1::CONFLICT, "Lost five times"));
+    const Outcome broken_off = Run(absl::StrCat(command, " --from -"), FileWith(lines));
+    EXPECT_EQ(broken_off.exit_code, 74);
+    std::vector<std::string> ids = server_.calls.RequestIds();
+    ids.erase(ids.begin(), ids.begin() + before);
+    ASSERT_EQ(ids.size(), 2u);
+    EXPECT_EQ(ids[1], ids[0] + "/2");
+    EXPECT_THAT(broken_off.err, HasSubstr(absl::StrCat("--request-id ", ids[0], ",")));
+  }
+}
+
+TEST_F(SessionctlTest, ARequestIdHasRoomForAllCallsBeforeTheFirst) {
+  std::string lines;
+  for (int i = 0; i < 501; ++i)
+    absl::StrAppend(&lines, R"({"type": "answer", "content": "x"})", "\n");
+  const Outcome outcome =
+      Run(absl::StrCat("message append s1 --from - --request-id ", std::string(127, 'r')),
+          FileWith(lines));
+  EXPECT_EQ(outcome.exit_code, 2);
+  EXPECT_THAT(outcome.err, HasSubstr("--request-id"));
+  EXPECT_THAT(server_.calls.RequestIds(), IsEmpty());
+}
+
 TEST_F(SessionctlTest, ABadLineIsNamedAndNothingIsSent) {
   const Outcome outcome = Run("message append s1 --from -", FileWith("{}\n\n{\"typ\": 1}\n"));
   EXPECT_EQ(outcome.exit_code, 2);

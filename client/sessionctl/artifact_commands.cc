@@ -25,25 +25,20 @@ std::vector<v1::SessionArtifact> ArtifactsOf(const Add& add) {
   return {add.artifact};
 }
 
-// In as many calls as their number and size require: usually one.
 absl::Status AddAll(Run& run, Add& add) {
-  const auto batches = Batches(ArtifactsOf(add));
-  const Text request_id = add.request.request_id();
   ListPrinter printer(run.format, ArtifactColumns());
   int added = 0;
-  for (std::size_t i = 0; i < batches.size(); ++i) {
-    v1::AddArtifactsRequest request = add.request;
-    request.mutable_artifacts()->Add(batches[i].begin(), batches[i].end());
-    if (i > 0 && !request_id.empty()) request.set_request_id(absl::StrCat(request_id, "/", i + 1));
-    const auto response = Change(run, request, &ArtifactClient::AddArtifacts);
-    if (!response.ok()) {
-      if (i > 0) std::cerr << "The first " << added << " were added.\n";
-      return response.status();
-    }
-    for (const auto& artifact : response->artifacts()) {
-      printer.Add(artifact, {ArtifactRow(artifact)}, artifact.artifact_id());
-      ++added;
-    }
+  const absl::Status status = ChangeInBatches(
+      run, add.request, ArtifactsOf(add), &v1::AddArtifactsRequest::mutable_artifacts,
+      &ArtifactClient::AddArtifacts, [&](const v1::AddArtifactsResponse& response) {
+        for (const auto& artifact : response.artifacts()) {
+          printer.Add(artifact, {ArtifactRow(artifact)}, artifact.artifact_id());
+          ++added;
+        }
+      });
+  if (!status.ok()) {
+    if (added > 0) std::cerr << "The first " << added << " were added.\n";
+    return status;
   }
   printer.Finish();
   return absl::OkStatus();

@@ -49,4 +49,35 @@ std::vector<std::vector<Message>> Batches(std::vector<Message> messages) {
   return batches;
 }
 
+// A change of many items in as many calls as these require. Their request_ids follow from the first
+// one's, and that is what an error names: who repeats the command with it repeats the whole, and
+// nothing happens twice. `items_of`: the field of the request; `take`: what becomes of each answer.
+template <class Client, class Request, class Answer, class Message, class Take>
+absl::Status ChangeInBatches(Run& run, const Request& request, std::vector<Message> items,
+                             google::protobuf::RepeatedPtrField<Message>* (Request::*items_of)(),
+                             absl::StatusOr<Answer> (Client::*method)(Request) const, Take take) {
+  constexpr std::size_t kRequestIdBytesMax = 128;
+  const auto batches = Batches(std::move(items));
+  const Text first_id = request.request_id().empty() ? NewRequestId() : request.request_id();
+  const auto id_of = [&first_id](std::size_t batch) {
+    return batch == 0 ? first_id : absl::StrCat(first_id, "/", batch + 1);
+  };
+  if (batches.size() > 1 && id_of(batches.size() - 1).size() > kRequestIdBytesMax) {
+    throw CLI::ValidationError(
+        "--request-id",
+        absl::StrCat("is too long for ", batches.size(), " calls: the last ", "one's is it with /",
+                     batches.size(), " behind it, and ", kRequestIdBytesMax, " bytes at most"));
+  }
+  for (std::size_t batch = 0; batch < batches.size(); ++batch) {
+    Request some = request;
+    (some.*items_of)()->Add(batches[batch].begin(), batches[batch].end());
+    some.set_request_id(id_of(batch));
+    absl::StatusOr<Answer> answer = Change(run, some, method);
+    run.request_id = first_id;
+    if (!answer.ok()) return answer.status();
+    take(*std::move(answer));
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace sessiond::ctl

@@ -29,22 +29,18 @@ std::vector<v1::SessionMessage> MessagesOf(Append& append) {
   return {append.message};
 }
 
-// In as many calls as their number and size require: usually one.
 absl::Status AppendAll(Run& run, Append& append) {
-  const auto batches = Batches(MessagesOf(append));
-  const Text request_id = append.request.request_id();
   v1::AppendMessagesResponse appended;
-  for (std::size_t i = 0; i < batches.size(); ++i) {
-    v1::AppendMessagesRequest request = append.request;
-    request.mutable_messages()->Add(batches[i].begin(), batches[i].end());
-    if (i > 0 && !request_id.empty()) request.set_request_id(absl::StrCat(request_id, "/", i + 1));
-    auto response = Change(run, request, &MessageClient::AppendMessages);
-    if (!response.ok()) {
-      if (i > 0) std::cerr << "Appended are those up to " << appended.last_sequence() << ".\n";
-      return response.status();
-    }
-    if (i > 0) response->set_first_sequence(appended.first_sequence());
-    appended = *std::move(response);
+  const absl::Status status = ChangeInBatches(
+      run, append.request, MessagesOf(append), &v1::AppendMessagesRequest::mutable_messages,
+      &MessageClient::AppendMessages, [&appended](v1::AppendMessagesResponse response) {
+        if (appended.first_sequence() > 0) response.set_first_sequence(appended.first_sequence());
+        appended = std::move(response);
+      });
+  if (!status.ok()) {
+    if (appended.last_sequence() > 0)
+      std::cerr << "Appended are those up to " << appended.last_sequence() << ".\n";
+    return status;
   }
   Card card;
   card.Add("Session", append.request.session_id(), color::kBold);
