@@ -21,6 +21,7 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::Not;
 using ::testing::Pair;
 using ::testing::SizeIs;
 using ::testing::StartsWith;
@@ -132,6 +133,46 @@ TEST_F(ConnectTest, TheAddressIsTakenFromTheEnvironment) {
   unsetenv("SESSIOND_SERVER");
   ASSERT_TRUE(client.ok()) << client.status();
   EXPECT_TRUE(Get(*client).ok());
+}
+
+TEST_F(ConnectTest, AnAddressIsTakenAsPeopleWriteIt) {
+  const std::string plain = options_.server;
+  for (const std::string& written : {absl::StrCat("http://", plain), absl::StrCat("dns:", plain),
+                                     absl::StrCat("http://", plain, "/")}) {
+    options_.server = written;
+    EXPECT_TRUE(Get(Connected()).ok()) << written;
+  }
+  for (const char* bad :
+       {"127.0.0.1:x", "::1:7377", "ftp://localhost", "a b", "http://u:s3cret@h"}) {
+    options_.server = bad;
+    const absl::Status status = Client::Connect(options_).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << bad;
+    EXPECT_THAT(std::string(status.message()), Not(HasSubstr("s3cret")));
+  }
+}
+
+TEST_F(ConnectTest, TheSchemeOfAnAddressSaysWhetherThereIsTls) {
+  options_.server = absl::StrCat("https://", options_.server);
+  options_.calls.timeout = absl::Seconds(1);
+  EXPECT_EQ(Get(Connected()).status().code(), absl::StatusCode::kUnavailable);
+  EXPECT_THAT(service_.Metadata("user-agent"), IsEmpty());
+  options_.server = "http://127.0.0.1:7377";
+  options_.credentials = Credentials{.tls = TlsOptions()};
+  EXPECT_EQ(Client::Connect(options_).status().code(), absl::StatusCode::kInvalidArgument);
+}
+
+// Nothing listens where the proxy is to be.
+TEST_F(ConnectTest, NoProxyIsBetweenAClientAndItsOwnMachine) {
+  setenv("http_proxy", "http://127.0.0.1:9", 1);
+  const auto through_connect = Get(Connected());
+  options_.credentials = Credentials{.token = "a-token"};
+  const auto with_token = Get(Connected());
+  SessionClient without_credentials(MakeChannel(options_.server), options_.calls);
+  const auto on_a_channel = without_credentials.GetSession({});
+  unsetenv("http_proxy");
+  EXPECT_TRUE(through_connect.ok()) << through_connect.status();
+  EXPECT_TRUE(with_token.ok()) << with_token.status();
+  EXPECT_TRUE(on_a_channel.ok()) << on_a_channel.status();
 }
 
 TEST_F(ConnectTest, CallsSayWhichClientMakesThem) {

@@ -1,13 +1,13 @@
 // How people write where the daemon is: what works is taken, and what does not is refused with the
 // form that does.
-#include "client/sessionctl/server_address.h"
+#include "client/cpp/server_address.h"
 
 #include <string>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
-namespace sessiond::ctl {
+namespace sessiond {
 namespace {
 
 struct Row {
@@ -89,7 +89,8 @@ TEST(ServerAddress, WhatDoesNotIsRefusedWithTheFormThatDoes) {
            {"unix:", "write unix:/run/sessiond.sock"},
            {"unix://", "write unix:/run/sessiond.sock"},
            {"local host:1", "write HOST:PORT"},
-           {"user@host:1", "write HOST:PORT"},
+           {"user@host:1", "no user and no password"},
+           {"http://user:s3cret@host:1", "no user and no password"},
            {"a:1,b:2", "more than one colon"},
            {"\xff:1", "write HOST:PORT"},
        }) {
@@ -97,8 +98,9 @@ TEST(ServerAddress, WhatDoesNotIsRefusedWithTheFormThatDoes) {
     ASSERT_FALSE(parsed.ok()) << row.typed << " is taken as " << parsed->target;
     EXPECT_THAT(std::string(parsed.status().message()), testing::HasSubstr(row.expected))
         << row.typed;
+    EXPECT_THAT(std::string(parsed.status().message()), testing::Not(testing::HasSubstr("s3cret")));
   }
 }
 
 }  // namespace
-}  // namespace sessiond::ctl
+}  // namespace sessiond

@@ -20,7 +20,9 @@
 namespace sessiond {
 namespace {
 
-grpc::ChannelArguments Arguments() {
+enum class Place { kUnixSocket, kLoopback, kNetwork };
+
+grpc::ChannelArguments Arguments(Place place) {
   grpc::ChannelArguments arguments;
   arguments.SetUserAgentPrefix(absl::StrCat("sessiond-cpp/", Version()));
   // Retries are CallWithRetries': a policy that a resolver brings would multiply them.
@@ -34,10 +36,11 @@ grpc::ChannelArguments Arguments() {
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 2000);
   // 30 s: finds a dead peer behind a NAT; the daemon accepts a ping a second.
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 30'000);
+  // No proxy of the environment (http_proxy) leads to this machine, or is to see what is only for
+  // it.
+  if (place != Place::kNetwork) arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
   return arguments;
 }
-
-enum class Place { kUnixSocket, kLoopback, kNetwork };
 
 bool IsLoopback(absl::string_view address) {
   std::string host(address);
@@ -157,7 +160,8 @@ std::string Variable(const char* name) {
 absl::string_view Version() { return SESSIOND_VERSION; }
 
 std::shared_ptr<grpc::Channel> MakeChannel(const std::string& server) {
-  return grpc::CreateCustomChannel(server, grpc::InsecureChannelCredentials(), Arguments());
+  return grpc::CreateCustomChannel(server, grpc::InsecureChannelCredentials(),
+                                   Arguments(PlaceOf(server)));
 }
 
 absl::StatusOr<std::shared_ptr<grpc::Channel>> MakeChannel(const std::string& server,
@@ -178,7 +182,7 @@ absl::StatusOr<std::shared_ptr<grpc::Channel>> MakeChannel(const std::string& se
                      "or reach the daemon through the loopback or a unix socket"));
   }
 
-  grpc::ChannelArguments arguments = Arguments();
+  grpc::ChannelArguments arguments = Arguments(place);
   std::shared_ptr<grpc::ChannelCredentials> channel_credentials;
   if (credentials.tls.has_value()) {
     auto tls = TlsOf(*credentials.tls);

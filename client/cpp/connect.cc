@@ -4,6 +4,9 @@
 #include <stop_token>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
+#include "server_address.h"
+
 namespace sessiond {
 
 // Shared by a client's copies.
@@ -20,7 +23,16 @@ absl::StatusOr<Client> Client::Connect(ConnectOptions options) {
     options.server = server;
   }
   if (options.server.empty()) options.server = "127.0.0.1:7377";
+  absl::StatusOr<ServerAddress> address = ParseServerAddress(options.server);
+  if (!address.ok()) return address.status();
+  options.server = std::move(address->target);
   if (!options.credentials.has_value()) options.credentials = CredentialsFromEnvironment();
+  if (std::optional<TlsOptions>& tls = options.credentials->tls; address->tls == true) {
+    if (!tls.has_value()) tls = TlsOptions();
+  } else if (address->tls == false && tls.has_value()) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "The credentials ask for TLS, and http:// for none: write https://", options.server));
+  }
   auto channel = MakeChannel(options.server, *options.credentials);
   if (!channel.ok()) return channel.status();
   auto connection = std::make_shared<Connection>(

@@ -5,8 +5,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "client/cpp/credential_files.h"
+#include "client/cpp/server_address.h"
 #include "client/sessionctl/contexts.h"
-#include "client/sessionctl/server_address.h"
 
 namespace sessiond::ctl {
 namespace {

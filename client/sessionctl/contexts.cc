@@ -20,9 +20,9 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "client/cpp/read_file.h"
+#include "client/cpp/server_address.h"
 #include "client/sessionctl/errors.h"
 #include "client/sessionctl/printable.h"
-#include "client/sessionctl/server_address.h"
 
 namespace sessiond::ctl {
 namespace {

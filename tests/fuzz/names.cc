@@ -6,8 +6,8 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "client/cpp/server_address.h"
 #include "client/sessionctl/printable.h"
-#include "client/sessionctl/server_address.h"
 #include "db/connection/conninfo.h"
 #include "server/config/address.h"
 #include "server/config/config.h"
@@ -55,7 +55,7 @@ void CheckMask(absl::string_view text) {
 }
 
 void CheckServer(absl::string_view text) {
-  const auto server = ctl::ParseServerAddress(text);
+  const auto server = ParseServerAddress(text);
   if (server.ok()) {
     Expect(!server->target.empty(), "An address leads somewhere.", text);
   } else {

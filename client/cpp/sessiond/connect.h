@@ -24,8 +24,8 @@
 namespace sessiond {
 
 struct ConnectOptions {
-  // `HOST:PORT`, or `unix:/PATH`. Empty: the variable SESSIOND_SERVER; without that,
-  // 127.0.0.1:7377.
+  // `HOST:PORT`, `https://HOST:PORT` for TLS, `unix:/PATH`, or one of gRPC's own names; without a
+  // port, 7377. Empty: the variable SESSIOND_SERVER; without that, 127.0.0.1:7377.
   std::string server = {};
   // Without a value, CredentialsFromEnvironment().
   std::optional<Credentials> credentials = {};
@@ -37,7 +37,8 @@ struct ConnectOptions {
 // value: copies share the channel. Thread-safe; one is enough for a program.
 class Client {
  public:
-  // Does not connect yet: the first call does. Errors are those of MakeChannel.
+  // Does not connect yet: the first call does. INVALID_ARGUMENT: `server` is no address; the
+  // sentence says how one is written. Other errors are those of MakeChannel.
   static absl::StatusOr<Client> Connect(ConnectOptions options = {});
 
   const SessionClient& sessions() const { return sessions_; }

@@ -9,7 +9,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 
-namespace sessiond::ctl {
+namespace sessiond {
 
 struct ServerAddress {
   std::string target;       // As gRPC takes it.
@@ -20,4 +20,4 @@ struct ServerAddress {
 // no address of a daemon; the sentence says how to write it.
 absl::StatusOr<ServerAddress> ParseServerAddress(absl::string_view text);
 
-}  // namespace sessiond::ctl
+}  // namespace sessiond

@@ -1,4 +1,4 @@
-#include "client/sessionctl/server_address.h"
+#include "server_address.h"
 
 #include <arpa/inet.h>
 
@@ -12,7 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 
-namespace sessiond::ctl {
+namespace sessiond {
 namespace {
 
 constexpr int kDefaultPort = 7377;
@@ -128,6 +128,11 @@ absl::StatusOr<ServerAddress> ParseServerAddress(absl::string_view typed) {
   absl::StatusOr<std::string> target;
   const std::size_t scheme_end = text.find("://");
   const bool of_grpc = absl::StartsWith(text, "unix") || absl::StartsWith(text, "dns:");
+  if (absl::StrContains(text, '@') && !absl::StartsWith(text, "unix")) {
+    // Not quoted: a password is among it.
+    return absl::InvalidArgumentError(
+        "the address has an @, and a daemon takes no user and no password in it; write HOST:PORT");
+  }
   if (scheme_end == text.npos || of_grpc) {
     target = ParseTarget(text);
   } else {
@@ -154,4 +159,4 @@ absl::StatusOr<ServerAddress> ParseServerAddress(absl::string_view typed) {
   return address;
 }
 
-}  // namespace sessiond::ctl
+}  // namespace sessiond
