@@ -1,5 +1,7 @@
 #include "server/database.h"
 
+#include <systemd/sd-daemon.h>
+
 #include <utility>
 #include <vector>
 
@@ -20,6 +22,7 @@
 #include "db/postgres/migrate.h"
 #include "db/postgres/pooling.h"
 #include "db/postgres/rights.h"
+#include "server/ops/log.h"
 #include "state_machine/refusal.h"
 
 namespace sessiond {
@@ -29,6 +32,13 @@ namespace {
 // five for reads by id, two for the reads of watches; and one each for counts, for writes that
 // change no session, for the watches' polls, the sweeper and the probe.
 constexpr int kOtherConnections = 12;
+
+// Also for systemd, which would end a start that takes longer than it was told.
+void TellOfRecovery() {
+  Log(LogLevel::kInfo, "daemon",
+      "PostgreSQL recovers from a crash, which takes as long as it has log to read");
+  sd_notify(0, "EXTEND_TIMEOUT_USEC=60000000\nSTATUS=PostgreSQL recovers from a crash");
+}
 
 // The result of one of db/'s checks on a connection of its own.
 template <class Check>
@@ -116,6 +126,7 @@ db::EmbeddedPostgresOptions EmbeddedOptions(const Config& config, bool ephemeral
           .ephemeral = ephemeral,
           .bin_dir = config.pg_bin_dir,
           .settings = ParsePgSettings(config.pg_settings).value(),  // Validated by the table.
+          .recovers = TellOfRecovery,
           .stop = stop};
 }
 

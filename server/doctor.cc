@@ -18,14 +18,19 @@
 namespace sessiond {
 namespace {
 
-// Checks that no other daemon uses the directory, and that it can be made: the first existing one
-// of it and those above it decides that.
-absl::Status CheckDataDir(const std::string& directory) {
+// Checks that no other daemon uses the directory, that PostgreSQL could use what is there, and that
+// what is not can be made: the first existing one of it and those above it decides that.
+absl::Status CheckDataDir(const Config& config, db::PostgresSupervisor& supervisor,
+                          const std::stop_token& stop) {
+  const std::string& directory = config.data_dir;
   if (const std::string pid = db::DataDirUser(directory); !pid.empty()) {
     return absl::AlreadyExistsError(absl::StrCat("the data directory ", directory,
                                                  " is in use by another sessiond (pid ", pid,
                                                  "): stop it, or choose another with --data-dir"));
   }
+  absl::Status usable =
+      db::EmbeddedPostgres::Check(EmbeddedOptions(config, /*ephemeral=*/false, stop), supervisor);
+  if (!usable.ok()) return usable;
   std::error_code unused;
   std::filesystem::path path = std::filesystem::absolute(directory, unused);
   while (!std::filesystem::exists(path, unused) && path.has_relative_path())
@@ -75,8 +80,10 @@ std::vector<Finding> Examine(const Config& config, db::PostgresSupervisor* super
     findings.push_back(DurabilityFinding(config.db_url, config));
     return findings;
   }
-  findings.push_back(
-      {absl::StrCat("data can be kept in ", config.data_dir), CheckDataDir(config.data_dir)});
+  if (!config.ephemeral) {
+    findings.push_back({absl::StrCat("data can be kept in ", config.data_dir),
+                        CheckDataDir(config, *supervisor, stop)});
+  }
   // A complete start, which leaves existing data alone.
   db::EmbeddedPostgresOptions options = EmbeddedOptions(config, /*ephemeral=*/true, stop);
   const bool has_settings = !options.settings.empty() && !config.ephemeral;

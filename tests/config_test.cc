@@ -28,10 +28,12 @@ class ConfigTest : public testing::Test {
       return found->second;
     };
     environment_["HOME"] = "/home/ada";
+    EXPECT_NE(mkdtemp(directory_.data()), nullptr);
   }
+  ~ConfigTest() override { std::filesystem::remove_all(directory_); }
 
   std::string Write(const std::string& name, const std::string& content) {
-    const std::string path = testing::TempDir() + "/" + name;
+    std::string path = absl::StrCat(directory_, "/", name);
     std::ofstream(path) << content;
     return path;
   }
@@ -58,6 +60,8 @@ class ConfigTest : public testing::Test {
     return {};
   }
 
+  // Of this test alone.
+  std::string directory_ = testing::TempDir() + "config_test.XXXXXX";
   std::map<std::string, std::string> environment_;
   ConfigSources sources_;
 };
@@ -173,7 +177,7 @@ TEST_F(ConfigTest, SecretsComeFromFilesTooAndAreNeverShown) {
 
   sources_.file.clear();
   Write("db-url", secret);
-  environment_["CREDENTIALS_DIRECTORY"] = testing::TempDir();
+  environment_["CREDENTIALS_DIRECTORY"] = directory_;
   EXPECT_EQ(Resolved().db_url, secret);
 }
 
@@ -211,8 +215,7 @@ TEST_F(ConfigTest, AVariableThatIsSetButEmptyCountsAsNotSet) {
 }
 
 TEST_F(ConfigTest, ACredentialThatIsThereIsNotOverlooked) {
-  const std::string directory = testing::TempDir() + "/credentials";
-  std::filesystem::remove_all(directory);
+  const std::string directory = absl::StrCat(directory_, "/credentials");
   environment_["CREDENTIALS_DIRECTORY"] = directory;
   EXPECT_EQ(SettingOf("db-url").origin, "default") << "no directory";
   std::filesystem::create_directories(directory + "/db-url");
@@ -253,7 +256,7 @@ TEST_F(ConfigTest, AnEmptyFlagOrKeyIsNoChoiceToDoWithout) {
 }
 
 TEST_F(ConfigTest, ADirectoryIsNoFileOfOptionsAndAnEmptyFileIsOne) {
-  sources_.file = testing::TempDir();
+  sources_.file = directory_;
   EXPECT_EQ(Complaint(),
             absl::StrCat("cannot read the configuration file ", sources_.file, ": Is a directory"));
   sources_.file = Write("nothing.toml", "");
@@ -310,9 +313,8 @@ TEST_F(ConfigTest, AByteOrderMarkAndCrLfAreTaken) {
   EXPECT_EQ(config.log_level, "warn");
   environment_.erase("SESSIOND_DB_URL_FILE");
   Write("db-url", "\xEF\xBB\xBFpostgresql://u@h/e\r\n");
-  environment_["CREDENTIALS_DIRECTORY"] = testing::TempDir();
+  environment_["CREDENTIALS_DIRECTORY"] = directory_;
   EXPECT_EQ(Resolved().db_url, "postgresql://u@h/e");
-  std::filesystem::remove(testing::TempDir() + "/db-url");
 }
 
 TEST_F(ConfigTest, AVariableThatIsNoneIsSaidWithTheNearestName) {
@@ -351,6 +353,9 @@ TEST_F(ConfigTest, AVariableThatIsNoneIsSaidWithTheNearestName) {
 }
 
 TEST_F(ConfigTest, DataGoesWhereTheEnvironmentSays) {
+  const std::string usual = Resolved().data_dir;
+  environment_["XDG_DATA_HOME"] = "data";
+  EXPECT_EQ(Resolved().data_dir, usual) << "that would be where it is started from";
   environment_["XDG_DATA_HOME"] = "/data";
   EXPECT_EQ(Resolved().data_dir, "/data/sessiond");
   environment_["STATE_DIRECTORY"] = "/var/lib/mine:/var/lib/other";

@@ -56,6 +56,14 @@ std::string Refusal(EmbeddedPostgresOptions options) {
   return std::string(postgres.status().message());
 }
 
+// What can be said before anything is made.
+std::string EarlyRefusal(EmbeddedPostgresOptions options) {
+  const absl::Status beforehand = EmbeddedPostgres::Check(options, SpareSupervisor());
+  std::string refusal = Refusal(std::move(options));
+  EXPECT_EQ(beforehand, absl::FailedPreconditionError(refusal));
+  return refusal;
+}
+
 std::unique_ptr<Connection> Connect(const std::string& dsn) {
   auto connection = Connection::Open({.dsn = dsn}, TestDeadline());
   EXPECT_TRUE(connection.ok()) << connection.status();
@@ -274,7 +282,7 @@ TEST(EmbeddedPostgres, RefusesASecondOwnerAndNamesTheFirst) {
 TEST(EmbeddedPostgres, RefusesDataOfAnotherMajorVersionAndKeepsIt) {
   const TempDir dir;
   MakeDataDir(dir / "pg", "9\n");
-  EXPECT_THAT(Refusal({.data_dir = dir / "pg"}),
+  EXPECT_THAT(EarlyRefusal({.data_dir = dir / "pg"}),
               AllOf(HasSubstr("was made by PostgreSQL 9, found was"),
                     HasSubstr("apt-get install postgresql-9")));
   EXPECT_TRUE(fs::exists(dir / "pg/data/PG_VERSION"));
@@ -283,20 +291,21 @@ TEST(EmbeddedPostgres, RefusesDataOfAnotherMajorVersionAndKeepsIt) {
 TEST(EmbeddedPostgres, RefusesADirectoryThatIsNoDataDirectoryAndKeepsIt) {
   const TempDir dir;
   MakeDataDir(dir / "pg", "");
-  EXPECT_THAT(Refusal({.data_dir = dir / "pg"}), HasSubstr("is no data directory of PostgreSQL"));
+  EXPECT_THAT(EarlyRefusal({.data_dir = dir / "pg"}),
+              HasSubstr("is no data directory of PostgreSQL"));
   EXPECT_TRUE(fs::exists(dir / "pg/data"));
 }
 
 TEST(EmbeddedPostgres, RefusesASocketPathThatIsTooLongBeforeItMakesAnything) {
   const TempDir dir;
-  EXPECT_THAT(Refusal({.data_dir = dir / "pg", .socket_dir = dir / std::string(100, 's')}),
+  EXPECT_THAT(EarlyRefusal({.data_dir = dir / "pg", .socket_dir = dir / std::string(100, 's')}),
               HasSubstr("may have 107"));
   EXPECT_FALSE(fs::exists(dir / "pg"));
 }
 
 TEST(EmbeddedPostgres, RefusesToDoWithoutPrograms) {
   const TempDir dir;
-  EXPECT_THAT(Refusal({.data_dir = dir / "pg", .bin_dir = dir / "bin"}),
+  EXPECT_THAT(EarlyRefusal({.data_dir = dir / "pg", .bin_dir = dir / "bin"}),
               AllOf(HasSubstr("apt-get install postgresql-15"), HasSubstr("--db-url")));
   EXPECT_FALSE(fs::exists(dir / "pg"));
 }
@@ -306,9 +315,10 @@ TEST(EmbeddedPostgres, RefusesADirectoryItsUserCannotEnter) {
   const TempDir dir;
   fs::create_directories(dir / "closed");
   chmod((dir / "closed").c_str(), 0700);
-  EXPECT_THAT(Refusal({.data_dir = dir / "closed/pg"}),
+  EXPECT_THAT(EarlyRefusal({.data_dir = dir / "closed/pg"}),
               AllOf(HasSubstr((dir / "closed") + " cannot be entered by user `postgres`"),
                     HasSubstr("--data-dir")));
+  EXPECT_FALSE(fs::exists(dir / "closed/pg"));
 }
 
 TEST(EmbeddedPostgres, RefusesASocketDirectoryThatIsOpenToOthers) {
@@ -362,9 +372,15 @@ TEST(EmbeddedPostgres, TakesNoOtherPostgresOfTheMachineForItsPredecessor) {
   Write(pid_file, absl::StrCat(stranger.postgres(), "\n", dir / "pg/data",
                                "\n1\n5432\n/tmp\n\n 1 1\nready\n"));
   EXPECT_EQ(chown(pid_file.c_str(), PostgresUid(), -1), 0);
+  // Its socket's directory outlives a kill, too.
+  EXPECT_EQ(mkdir((dir / "socket").c_str(), 0700), 0);
+  Write(dir / "socket/.s.PGSQL.5432", "");
+  Write(dir / "socket/.s.PGSQL.5432.lock",
+        absl::StrCat(stranger.postgres(), "\n", dir / "pg/data", "\n1\n5432\n", dir / "socket\n"));
+  for (const char* its : {"socket", "socket/.s.PGSQL.5432", "socket/.s.PGSQL.5432.lock"})
+    EXPECT_EQ(chown((dir / its).c_str(), PostgresUid(), -1), 0);
   auto postgres = EmbeddedPostgres::Start(
-      {.data_dir = dir / "pg", .durable = false, .start_timeout = absl::Seconds(10)},
-      SpareSupervisor());
+      {.data_dir = dir / "pg", .durable = false, .socket_dir = dir / "socket"}, SpareSupervisor());
   EXPECT_TRUE(postgres.ok()) << postgres.status();
   EXPECT_EQ(kill(stranger.postgres(), 0), 0);
 }
@@ -380,6 +396,22 @@ TEST(EmbeddedPostgres, RefusesToStartBesideAPredecessorThatDoesNotEnd) {
   kill(owner.postgres(), SIGCONT);
 }
 
+// One that is broken off begins anew at the next start, and takes as long.
+TEST(EmbeddedPostgres, WaitsForARecoveryHoweverLongItTakes) {
+  const TempDir dir;
+  ASSERT_TRUE(Start(dir / "pg").ok());
+  const std::string signal = dir / "pg/data/recovery.signal";
+  Write(signal, "");
+  EXPECT_EQ(chown(signal.c_str(), PostgresUid(), -1), 0);
+  // Of each of two files that it is asked for, the archive says after 2 s that it has none.
+  auto postgres = EmbeddedPostgres::Start({.data_dir = dir / "pg",
+                                           .durable = false,
+                                           .settings = {{"restore_command", "sleep 2; false"}},
+                                           .start_timeout = absl::Seconds(3)},
+                                          SpareSupervisor());
+  EXPECT_TRUE(postgres.ok()) << postgres.status();
+}
+
 TEST(EmbeddedPostgres, RemovesWhatIsEphemeral) {
   std::string data_dir;
   {
@@ -393,6 +425,17 @@ TEST(EmbeddedPostgres, RemovesWhatIsEphemeral) {
 
 TEST(EmbeddedPostgres, AnEmptyTmpdirCountsAsNotSet) {
   setenv("TMPDIR", "", 1);
+  auto postgres = EmbeddedPostgres::Start({.ephemeral = true}, SpareSupervisor());
+  unsetenv("TMPDIR");
+  ASSERT_TRUE(postgres.ok()) << postgres.status();
+  EXPECT_THAT((*postgres)->data_dir(), testing::StartsWith("/tmp/sessiond-ephemeral-"));
+}
+
+TEST(EmbeddedPostgres, ATmpdirThatIsOnlyForRootIsNotForPostgres) {
+  if (geteuid() != 0) GTEST_SKIP() << "only root runs it as another user";
+  const TempDir dir;
+  chmod((dir / "").c_str(), 0700);
+  setenv("TMPDIR", (dir / "").c_str(), 1);
   auto postgres = EmbeddedPostgres::Start({.ephemeral = true}, SpareSupervisor());
   unsetenv("TMPDIR");
   ASSERT_TRUE(postgres.ok()) << postgres.status();

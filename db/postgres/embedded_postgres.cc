@@ -48,6 +48,10 @@ constexpr char kSocketName[] = ".s.PGSQL.5432";
 constexpr size_t kSocketPathMax = sizeof(sockaddr_un::sun_path) - 1;
 // How often a file is checked, since nothing notifies of its changes; starting takes about 100 ms.
 constexpr absl::Duration kPoll = absl::Milliseconds(10);
+// For the supervisor, and for PostgreSQL once it is ready.
+constexpr absl::Duration kAnswerTimeout = absl::Seconds(30);
+// How often it is told that PostgreSQL still recovers.
+constexpr absl::Duration kTellPeriod = absl::Seconds(10);
 // Longer than the supervisor takes to end PostgreSQL by force.
 constexpr absl::Duration kStopTimeout = absl::Seconds(40);
 // Some 30,000 lines; PostgreSQL logs little unless there is trouble.
@@ -172,8 +176,10 @@ std::vector<std::string> Ancestors(const fs::path& dir) {
   return ancestors;
 }
 
-// Makes a directory of our own in a place where others may write, too.
-absl::Status MakePrivateDir(const std::string& dir, uid_t uid, gid_t gid) {
+// Makes a directory of our own in a place where others may write, too. `or_else`: what helps beside
+// removing what is there.
+absl::Status MakePrivateDir(const std::string& dir, uid_t uid, gid_t gid,
+                            absl::string_view or_else) {
   if (mkdir(dir.c_str(), 0700) == 0) {
     return chown(dir.c_str(), uid, gid) == 0 ? absl::OkStatus()
                                              : Errno(absl::StrCat("give ", dir, " to PostgreSQL"));
@@ -184,10 +190,8 @@ absl::Status MakePrivateDir(const std::string& dir, uid_t uid, gid_t gid) {
       (info.st_mode & 077) == 0) {
     return absl::OkStatus();
   }
-  return InTheWay(
-      absl::StrCat(dir, " is not a private directory of user ", NameOf(uid),
-                   ", so PostgreSQL's socket is not safe there: remove it, or choose another by "
-                   "XDG_RUNTIME_DIR"));
+  return InTheWay(absl::StrCat(dir, " is not a private directory of user ", NameOf(uid),
+                               ", so PostgreSQL's socket is not safe there: remove it", or_else));
 }
 
 // --------------------------------------------------------------------------------------- Processes
@@ -265,6 +269,16 @@ absl::StatusOr<std::unique_ptr<EmbeddedPostgres>> EmbeddedPostgres::Start(
     if (absl::Status done = (postgres.get()->*step)(); !done.ok()) return done;
   }
   return postgres;
+}
+
+absl::Status EmbeddedPostgres::Check(EmbeddedPostgresOptions options,
+                                     PostgresSupervisor& supervisor) {
+  EmbeddedPostgres postgres(std::move(options), supervisor);
+  for (auto step : {&EmbeddedPostgres::FindUser, &EmbeddedPostgres::FindPlaces,
+                    &EmbeddedPostgres::FindPrograms}) {
+    if (absl::Status done = (postgres.*step)(); !done.ok()) return done;
+  }
+  return absl::OkStatus();
 }
 
 EmbeddedPostgres::~EmbeddedPostgres() { Stop().IgnoreError(); }
@@ -352,7 +366,8 @@ absl::Status EmbeddedPostgres::FindUser() {
 absl::Status EmbeddedPostgres::FindPlaces() {
   if (options_.ephemeral) {
     const char* tmp = std::getenv("TMPDIR");
-    const bool given = tmp != nullptr && *tmp != '\0';  // Empty: as not set.
+    // Empty: as not set. Some systems give root one of its own, for which PostgreSQL has no use.
+    const bool given = tmp != nullptr && *tmp != '\0' && !Barrier(fs::absolute(tmp)).has_value();
     options_.data_dir = absl::StrCat(given ? tmp : "/tmp", "/sessiond-ephemeral-XXXXXX");
     // Its name is unknown before it is made: the only thing made before everything was checked.
     if (mkdtemp(options_.data_dir.data()) == nullptr) return Errno("make " + options_.data_dir);
@@ -375,7 +390,8 @@ absl::Status EmbeddedPostgres::FindPlaces() {
     socket_dir_ = absl::StrCat("/tmp/sessiond-", user_.uid, "-", hash);
   }
   const size_t size = socket_dir_.size() + 1 + std::strlen(kSocketName);
-  if (size <= kSocketPathMax) return absl::OkStatus();
+  // An ephemeral directory is still closed, and what is above it was looked at.
+  if (size <= kSocketPathMax) return options_.ephemeral ? absl::OkStatus() : CheckWay();
   return InTheWay(absl::StrCat("the path of PostgreSQL's socket, ", socket_dir_, "/", kSocketName,
                                ", has ", size, " bytes and may have ", kSocketPathMax,
                                ": choose a shorter directory for it, by XDG_RUNTIME_DIR"));
@@ -421,6 +437,26 @@ absl::Status EmbeddedPostgres::FindPrograms() {
   return absl::OkStatus();
 }
 
+std::optional<std::string> EmbeddedPostgres::Barrier(const std::string& path) const {
+  for (const std::string& dir : Ancestors(path)) {
+    std::error_code unknown;
+    if (fs::exists(dir, unknown) && !MayEnter(dir, user_.uid, user_.gid, user_.name)) return dir;
+  }
+  return std::nullopt;
+}
+
+absl::Status EmbeddedPostgres::CheckWay() {
+  const std::optional<std::string> barrier = Barrier(options_.data_dir);
+  if (!barrier.has_value()) return absl::OkStatus();
+  // Only a free directory is suggested.
+  constexpr char kElsewhere[] = "/var/lib/sessiond";
+  const bool free = options_.data_dir != kElsewhere && DataDirUser(kElsewhere).empty();
+  return InTheWay(absl::StrCat(*barrier, " cannot be entered by user ", NameOf(user_.uid),
+                               ", whom PostgreSQL runs as: choose a --data-dir elsewhere",
+                               free ? absl::StrCat(" (for example ", kElsewhere, ")") : "",
+                               ", or chmod o+x ", *barrier));
+}
+
 absl::Status EmbeddedPostgres::MakeDataDir() {
   std::error_code error;
   const bool made = fs::create_directories(options_.data_dir, error);
@@ -432,18 +468,7 @@ absl::Status EmbeddedPostgres::MakeDataDir() {
   if ((made || options_.ephemeral) && chmod(options_.data_dir.c_str(), mode) != 0) {
     return Errno("set the permissions of " + options_.data_dir);
   }
-  for (const std::string& dir : Ancestors(options_.data_dir)) {
-    if (!MayEnter(dir, user_.uid, user_.gid, user_.name)) {
-      // Only a free directory is suggested.
-      constexpr char kElsewhere[] = "/var/lib/sessiond";
-      const bool free = options_.data_dir != kElsewhere && DataDirUser(kElsewhere).empty();
-      return InTheWay(absl::StrCat(dir, " cannot be entered by user ", NameOf(user_.uid),
-                                   ", whom PostgreSQL runs as: choose a --data-dir elsewhere",
-                                   free ? absl::StrCat(" (for example ", kElsewhere, ")") : "",
-                                   ", or chmod o+x ", dir));
-    }
-  }
-  return absl::OkStatus();
+  return CheckWay();  // Once more: of what was just made.
 }
 
 std::string DataDirUser(const std::string& data_dir) {
@@ -473,7 +498,9 @@ absl::Status EmbeddedPostgres::TakeLock() {
 }
 
 absl::Status EmbeddedPostgres::MakeSocketDir() {
-  return MakePrivateDir(socket_dir_, user_.uid, user_.gid);
+  // Root's is always in /tmp, for PostgreSQL's user has none.
+  return MakePrivateDir(socket_dir_, user_.uid, user_.gid,
+                        user_.drop.empty() ? ", or choose another by XDG_RUNTIME_DIR" : "");
 }
 
 absl::Status EmbeddedPostgres::OpenLog() {
@@ -489,8 +516,9 @@ absl::Status EmbeddedPostgres::OpenLog() {
 }
 
 // A killed daemon leaves a PostgreSQL that is shutting down, and perhaps a postmaster.pid.
-// PostgreSQL itself respects that file as long as any process, even a zombie or an unrelated one,
-// has the pid in it. After a power cut that may be another PostgreSQL of this machine.
+// PostgreSQL itself respects that file, and the lock of its socket, as long as any process, even a
+// zombie or an unrelated one, has the pid in it. After a power cut that may be another PostgreSQL
+// of this machine.
 absl::Status EmbeddedPostgres::AwaitPredecessor() {
   const std::string pid_file = Path("data/postmaster.pid");
   const SteadyTime deadline = std::min(deadline_, SteadyTime::Now() + kStopTimeout);
@@ -506,7 +534,8 @@ absl::Status EmbeddedPostgres::AwaitPredecessor() {
     }
     absl::SleepFor(kPoll);
   }
-  unlink(pid_file.c_str());
+  const std::string socket = absl::StrCat(socket_dir_, "/", kSocketName);
+  for (const std::string& stale : {pid_file, socket, socket + ".lock"}) unlink(stale.c_str());
   return absl::OkStatus();
 }
 
@@ -576,15 +605,28 @@ absl::Status EmbeddedPostgres::Launch() {
   launched_ = true;
   if (absl::Status served = supervisor_.Serve(postgres, deadline_); !served.ok()) return served;
 
-  while (SteadyTime::Now() < deadline_) {
+  SteadyTime told = SteadyTime::Now();
+  while (true) {
     if (options_.stop.stop_requested()) return AskedToStop();
-    absl::StatusOr<PostgresSupervisor::State> state = supervisor_.GetState(deadline_);
+    absl::StatusOr<PostgresSupervisor::State> state =
+        supervisor_.GetState(SteadyTime::Now() + kAnswerTimeout);
     if (!state.ok()) return state.status();
     // A second start means that it died of something permanent.
     if (state->pid == 0 || state->starts > 1) return Failed("PostgreSQL did not start");
     const std::vector<std::string> pid_file = PidFile(Path("data/postmaster.pid"));
-    if (pid_file.size() >= 8 && PidIn(pid_file) == state->pid && pid_file[7] == "ready")
+    const bool speaks = pid_file.size() >= 8 && PidIn(pid_file) == state->pid;
+    const SteadyTime now = SteadyTime::Now();
+    if (speaks && pid_file[7] == "ready") {
+      deadline_ = std::max(deadline_, now + kAnswerTimeout);
       return absl::OkStatus();
+    }
+    // A recovery that were broken off would begin anew at the next start, and take as long.
+    const bool recovers = speaks && pid_file[7] == "starting";
+    if (now >= deadline_ && !recovers) break;
+    if (recovers && now - told >= kTellPeriod) {
+      told = now;
+      if (options_.recovers) options_.recovers();
+    }
     absl::SleepFor(kPoll);
   }
   return Failed(absl::StrCat("PostgreSQL was not ready within ",

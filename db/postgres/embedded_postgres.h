@@ -14,7 +14,9 @@
 
 #include <sys/types.h>
 
+#include <functional>
 #include <memory>
+#include <optional>
 #include <stop_token>
 #include <string>
 #include <utility>
@@ -31,7 +33,8 @@ namespace sessiond::db {
 struct EmbeddedPostgresOptions {
   // Made if missing, parents too. Ignored if `ephemeral`.
   std::string data_dir;
-  // A temporary data directory, not durable, and removed at a clean stop.
+  // A temporary data directory, not durable, and removed at a clean stop: in $TMPDIR if
+  // PostgreSQL's user may enter that, else in /tmp.
   bool ephemeral = false;
   // False switches fsync, synchronous_commit and full_page_writes off. For tests.
   bool durable = true;
@@ -44,8 +47,10 @@ struct EmbeddedPostgresOptions {
   int max_connections = 64;
   // More of PostgreSQL's settings, by name; they override ours.
   std::vector<std::pair<std::string, std::string>> settings;
-  // Recovery after a crash may have to read max_wal_size (1 GB) of log.
+  // How long a start may take beside recovery after a crash, which takes as long as there is log to
+  // read, and is told of every ten seconds.
   absl::Duration start_timeout = absl::Minutes(2);
+  std::function<void()> recovers = {};
   // When stop is requested, a start is given up, and nothing of it runs on.
   std::stop_token stop = {};
 };
@@ -66,6 +71,8 @@ class EmbeddedPostgres {
   // REQUIRES: `supervisor` is used for nothing else, and outlives the result.
   static absl::StatusOr<std::unique_ptr<EmbeddedPostgres>> Start(EmbeddedPostgresOptions options,
                                                                  PostgresSupervisor& supervisor);
+  // What would be in the way of such a start, without making anything, as far as that can be said.
+  static absl::Status Check(EmbeddedPostgresOptions options, PostgresSupervisor& supervisor);
   // Stops.
   ~EmbeddedPostgres();
   EmbeddedPostgres(const EmbeddedPostgres&) = delete;
@@ -100,6 +107,7 @@ class EmbeddedPostgres {
   absl::Status FindUser();
   absl::Status FindPlaces();
   absl::Status FindPrograms();
+  absl::Status CheckWay();
   absl::Status MakeDataDir();
   absl::Status TakeLock();
   absl::Status MakeSocketDir();
@@ -109,6 +117,9 @@ class EmbeddedPostgres {
   absl::Status Launch();
   absl::Status MakeDatabase();
 
+  // The first directory on the way to this one that PostgreSQL's user may not enter; nothing: there
+  // is none.
+  std::optional<std::string> Barrier(const std::string& path) const;
   std::string Path(absl::string_view name) const;
   absl::Status Own(const std::string& path) const;
   absl::Status Failed(absl::string_view what) const;

@@ -446,7 +446,9 @@ std::string DefaultDataDir(const ConfigSources& sources) {
   if (const auto state = sources.environment("STATE_DIRECTORY"); state.has_value()) {
     return state->substr(0, state->find(':'));  // systemd joins several with colons.
   }
-  if (const auto data = sources.environment("XDG_DATA_HOME"); data.has_value()) {
+  // By its specification a relative one does not count: the data would be where it is started from.
+  if (const auto data = sources.environment("XDG_DATA_HOME");
+      absl::StartsWith(data.value_or(""), "/")) {
     return absl::StrCat(*data, "/sessiond");
   }
   const auto home = sources.environment("HOME");

@@ -1,9 +1,12 @@
 """What a person meets who starts a daemon, and then another beside it."""
 
 import os
+import pathlib
 import re
+import shutil
 import socket
 import subprocess
+import tempfile
 
 from conftest import BUILD
 
@@ -80,6 +83,33 @@ def test_the_doctor_says_that_a_data_directory_is_in_use(daemon):
     )
     assert looked.returncode == 1
     assert f"is in use by another sessiond (pid {daemon.pid})" in looked.stdout
+
+
+def test_the_doctor_finds_what_a_start_would_find():
+    """In a place that PostgreSQL's user may enter."""
+    doctor = ("doctor", "--grpc-listen=127.0.0.1:0", "--http-listen=off")
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        folder = pathlib.Path(folder)
+        folder.chmod(0o755)
+        (folder / "no cluster" / "data").mkdir(parents=True)
+        if os.geteuid() == 0:
+            shutil.chown(folder / "no cluster" / "data", "postgres")
+            (folder / "closed").mkdir(mode=0o700)
+            (folder / "root's" / "data").mkdir(parents=True)
+        for name in os.listdir(folder):
+            directory = folder / name
+            looked = run(SESSIOND, *doctor, f"--data-dir={directory}")
+            [line] = [line for line in looked.stdout.splitlines() if "data can be kept in" in line]
+            assert line.startswith("[-]"), looked
+            before = sorted(folder.rglob("*"))
+            started = run(SESSIOND, "serve", *doctor[1:], f"--data-dir={directory}")
+            assert started.returncode != 0
+            obstacle = line.split(": ", 1)[1]
+            assert obstacle in started.stderr, (line, started)
+            assert sorted(folder.rglob("*")) == before, "something was made"
+        # An ephemeral one keeps no data there.
+        looked = run(SESSIOND, *doctor, f"--data-dir={folder / 'no cluster'}", "--ephemeral")
+        assert looked.returncode == 0 and "data can be kept" not in looked.stdout, looked
 
 
 def test_the_banners_command_goes_to_this_daemon():
