@@ -135,13 +135,13 @@ TEST_F(ClientTest, PausesGrowAndRetryInfoMakesThemLonger) {
 
 TEST_F(ClientTest, RetriesEndWithTheDeadline) {
   server_.sessions.RefuseNext(Draining(), 1'000'000);
-  const absl::Status status = Client(absl::Seconds(1)).GetSession(Get("s1")).status();
+  const absl::Status status = Client(absl::Seconds(5)).GetSession(Get("s1")).status();
   // The last attempt may have been answered or not.
   EXPECT_THAT(status.code(),
               AnyOf(absl::StatusCode::kUnavailable, absl::StatusCode::kDeadlineExceeded));
   EXPECT_THAT(pauses_, Not(IsEmpty()));
   EXPECT_LT(std::accumulate(pauses_.begin(), pauses_.end(), absl::ZeroDuration()),
-            absl::Seconds(1));
+            absl::Seconds(5));
 }
 
 TEST_F(ClientTest, APauseBeyondTheDeadlineIsNotBegun) {
@@ -166,11 +166,12 @@ TEST(Client, ADaemonThatComesLateIsFound) {
 TEST(Client, WithoutADaemonTheLastAnswerSaysWhy) {
   const std::string address =
       absl::StrCat("unix:", testing::TempDir(), "sessiond_nobody.", getpid());
-  // Tried again once, half a second before the deadline at the latest: the next pause would be too
+  // Tried again once, two seconds before the deadline at the latest: the next pause would be too
   // long.
   int retries = 0;
-  const CallOptions options{.timeout = absl::Milliseconds(1500),
-                            .backoff_initial = absl::Seconds(1),
+  const CallOptions options{.timeout = absl::Seconds(6),
+                            .backoff_initial = absl::Seconds(4),
+                            .backoff_max = absl::Seconds(8),
                             .on_retry = [&](const absl::Status&, absl::Duration) { ++retries; }};
   const auto session = SessionClient(MakeChannel(address), options).GetSession(Get("s1"));
   EXPECT_EQ(retries, 1);

@@ -2,6 +2,7 @@
 // or never knew. Whatever happens, everybody speaks to the primary of today, what was acknowledged
 // is there, and nothing is there twice.
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstdlib>
@@ -233,7 +234,7 @@ TEST(Failover, AStandbyIsOneAlsoToARoleThatMayAskItLess) {
 
 TEST(Failover, AServiceThatNamesSeveralHostsLeadsToThePrimaryToo) {
   ReplicatedPostgres servers;
-  const std::string file = testing::TempDir() + "several_hosts.conf";
+  const std::string file = absl::StrCat(testing::TempDir(), "several_hosts.", getpid());
   std::ofstream(file) << "[several]\n"
                       << absl::StrReplaceAll(servers.dsn_of(kSecond, kFirst), {{" ", "\n"}})
                       << "\n";

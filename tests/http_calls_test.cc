@@ -618,7 +618,7 @@ TEST_F(HttpCallsTest, ACallWhoseCallerLeavesHearsOfIt) {
 TEST_F(HttpCallsTest, ACallIsAnsweredAtItsDeadlineWhateverItsHandlerDoes) {
   service_.hangs = service_.deaf = true;
   Caller caller = NewCaller();
-  caller.Post(kGetSession, kAsk, "Content-Type: application/json\r\nConnect-Timeout-Ms: 200\r\n");
+  caller.Post(kGetSession, kAsk, "Content-Type: application/json\r\nConnect-Timeout-Ms: 3000\r\n");
   const Caller::Answer answer = caller.Hear();
   EXPECT_EQ(answer.status, 504);
   EXPECT_THAT(answer.body, HasSubstr("deadline_exceeded"));
@@ -815,7 +815,7 @@ TEST_F(HttpCallsTest, MessagesThatAreNoneEndAStreamWithTheReason) {
 
 TEST_F(HttpCallsTest, AStreamEndsAtItsTimeout) {
   Caller caller = NewCaller();
-  caller.Send(WatchCall("Connect-Timeout-Ms: 1000\r\n"));
+  caller.Send(WatchCall("Connect-Timeout-Ms: 5000\r\n"));
   EXPECT_EQ(caller.Hear().status, 200);
   EXPECT_THAT(caller.HearChunk(), HasSubstr("bookmark"));
   EXPECT_THAT(caller.HearChunk(), HasSubstr("deadline_exceeded"));

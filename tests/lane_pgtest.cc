@@ -343,6 +343,7 @@ TEST(Lane, AGroupThatCommittedBeforeItsConnectionDiedAnswersAsItsChangesLeftTheS
     // lock is of a row: a partition may have sessions of the group, too.
     const ByHand lock(database,
                       "SELECT FROM sessions WHERE id = '" + decoy.session_id() + "' FOR UPDATE");
+    CommitsUnanswered unanswered(database);
     Pending gives_up(*store, SetLabel(decoy.session_id(), "decoy", "x"),
                      {SteadyTime::Now() + absl::Seconds(3)});
     while (store->waiting() > 0) absl::SleepFor(absl::Milliseconds(1));
@@ -352,7 +353,6 @@ TEST(Lane, AGroupThatCommittedBeforeItsConnectionDiedAnswersAsItsChangesLeftTheS
     submit(Erase(erased.session_id(), erased.owner_id()));
     submit(Create(store->catalog().Newest("interview"), NewSession("interview")));
     submit(StartTask(run, "processing", "", "processing"));
-    CommitsUnanswered unanswered(database);
     EXPECT_FALSE(gives_up.Wait().ok());
     unanswered.CutNext();
   }

@@ -204,7 +204,7 @@ TEST_F(StreamTest, AHandlerThatWaitsHearsThatItsClientLeft) {
 }
 
 TEST_F(StreamTest, AStreamEndsAtItsDeadline) {
-  context_.set_deadline(absl::ToChronoTime(absl::Now() + absl::Seconds(3)));
+  context_.set_deadline(absl::ToChronoTime(absl::Now() + absl::Seconds(10)));
   const auto stream = Watch();
   EXPECT_TRUE(service_.left.WaitForNotificationWithTimeout(kPatience));
   EXPECT_EQ(stream->Finish().error_code(), grpc::StatusCode::DEADLINE_EXCEEDED);

@@ -191,7 +191,7 @@ TEST(Sweeper, EndsBetweenTwoBatchesWhenItIsAskedTo) {
   MakeOld(
       database,
       "INSERT INTO session_requests SELECT partition, gen_random_uuid(), fingerprint, session_id, "
-      "created_at, answer FROM session_requests, generate_series(1, 12000);"
+      "created_at, answer FROM session_requests, generate_series(1, 60000);"
       "UPDATE session_requests SET created_at = created_at - interval '1441 minutes';"
       "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS "
       "$$ BEGIN PERFORM pg_sleep(0.5); RETURN NULL; END $$;"

@@ -40,7 +40,7 @@ using ::testing::StartsWith;
 using Response = v1::WatchSessionsResponse;
 
 // Longer than a daemon that speaks takes, on a machine that has other things to do.
-constexpr absl::Duration kSilence = absl::Seconds(2);
+constexpr absl::Duration kSilence = absl::Seconds(5);
 
 Response Bookmark(const std::string& token) {
   Response response;
@@ -222,7 +222,7 @@ TEST_F(WatcherTest, ADaemonThatFallsSilentIsLeft) {
   Watch("s1#2");
   EXPECT_THAT(heard_, ElementsAre("bookmark", "(resumed)", "s1#2"));
   ASSERT_THAT(troubles_, SizeIs(2));
-  EXPECT_EQ(troubles_[0].message(), "Nothing was heard for 2s");
+  EXPECT_EQ(troubles_[0].message(), "Nothing was heard for 5s");
 }
 
 TEST_F(WatcherTest, AfterASilenceTheStreamGoesOnThroughAnotherChannel) {
@@ -270,7 +270,7 @@ TEST_F(WatcherTest, ADaemonWhoseHeartBeatsIsNot) {
   server_.sessions.NextWatch({Bookmark("a")});
   std::thread daemon([this] {
     for (int beat = 0; beat < 5; ++beat) {
-      absl::SleepFor(absl::Milliseconds(600));
+      absl::SleepFor(absl::Milliseconds(1500));
       server_.sessions.Tell(Heartbeat("b"));
     }
     server_.sessions.Tell(Change("s1", 2, "c"));
@@ -285,10 +285,10 @@ TEST_F(WatcherTest, WithoutALimitOfItsOwnSilenceIsThreeHeartbeats) {
   server_.sessions.NextWatch({Bookmark("a")});
   server_.sessions.NextWatch({Bookmark("a"), Change("s1", 2, "b")});
   v1::WatchSessionsRequest request;
-  request.mutable_heartbeat_interval()->set_nanos(700'000'000);
+  request.mutable_heartbeat_interval()->set_seconds(2);
   Watch("s1#2", request);
   ASSERT_THAT(troubles_, SizeIs(1));
-  EXPECT_EQ(troubles_[0].message(), "Nothing was heard for 2.1s");
+  EXPECT_EQ(troubles_[0].message(), "Nothing was heard for 6s");
 }
 
 TEST_F(WatcherTest, RefusalsThatDoNotPassByThemselvesEndTheRange) {
