@@ -51,14 +51,17 @@ Decimal DecimalOf(absl::string_view text) {
   return number;
 }
 
-// Whether the double equals the number in the text. A whole number must agree in every digit; any
-// other in as many digits as were written.
+// Whether the double equals the number in the text (ExactDouble).
 bool IsNumber(double value, absl::string_view text) {
   const Decimal number = DecimalOf(text);
   // PostgreSQL's numbers have no negative zero.
   if (number.digits.empty()) return !number.negative;
   if (!std::isfinite(value) || value == 0 || number.digits.size() > kDigitsMax) return false;
   const bool whole = text.find_first_of(".eE") == absl::string_view::npos;
+  // More tell no two doubles apart, and not every program that writes one takes the nearest text.
+  if (!whole && number.digits.size() <= std::numeric_limits<double>::max_digits10 &&
+      std::isnormal(value))
+    return true;
   char written[kDigitsMax + 16];
   const int size = whole ? std::snprintf(written, sizeof(written), "%.0f", value)
                          : std::snprintf(written, sizeof(written), "%.*e",
@@ -70,9 +73,13 @@ bool IsNumber(double value, absl::string_view text) {
 
 std::optional<double> ExactDouble(absl::string_view number) {
   double value = 0;
+  if (!absl::SimpleAtod(number, &value)) return std::nullopt;
+  // So few digits come back as they were.
+  const bool few = number.size() <= std::numeric_limits<double>::digits10 &&
+                   number.find_first_of("eE") == absl::string_view::npos;
   // Out of range it is infinite, or zero.
-  if (!absl::SimpleAtod(number, &value) || !IsNumber(value, number)) return std::nullopt;
-  return value;
+  if ((few && std::isnormal(value)) || IsNumber(value, number)) return value;
+  return std::nullopt;
 }
 
 }  // namespace sessiond

@@ -9,7 +9,8 @@
 namespace sessiond {
 
 // The double that equals a number; nothing if there is none. A whole number must agree in every
-// digit; any other in as many digits as were written. REQUIRES: a number in the format of JSON.
+// digit; any other in as many digits as were written, or in the 17 that tell doubles apart.
+// REQUIRES: a number in the format of JSON, or NaN or Infinity, which none equals.
 std::optional<double> ExactDouble(absl::string_view number);
 
 }  // namespace sessiond

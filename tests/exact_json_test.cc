@@ -40,7 +40,8 @@ TEST(ExactJson, NumbersThatDoublesAreStayNumbers) {
       {"-1", -1},
       {"1.10", 1.1},
       {"0.1", 0.1},
-      {"0.10000000000000001", 0.1},  // As it was printed with 17 digits.
+      {"1.2345678901234567e-300", 1.2345678901234567e-300},  // Its nearest text ends with a 6.
+      {"0.10000000000000001", 0.1},                          // As it was printed with 17 digits.
       {"9007199254740992", 9007199254740992},
       {"1152921504606846976", 1152921504606846976},  // 2^60
       {"1e23", 1e23},
