@@ -2,7 +2,8 @@
 import type { DescMessage, DescMethodStreaming, DescMethodUnary, MessageShape } from "@bufbuild/protobuf";
 import type { Transport } from "@connectrpc/connect";
 import { Backoff } from "./backoff.js";
-import { errorFrom, makeError, type SessiondError } from "./errors.js";
+import { errorFrom, fetchFailed, makeError, SessiondError } from "./errors.js";
+import { checkToken } from "./token.js";
 import { version } from "./version.js";
 import { onAbort, pause } from "./wait.js";
 
@@ -43,7 +44,11 @@ export interface CallerOptions {
   /** The first pause before a retry (50 ms); each further one is twice as long, up to `backoffMaxMs` (2,000 ms). */
   readonly backoffInitialMs?: number | undefined;
   readonly backoffMaxMs?: number | undefined;
-  /** Sent as `authorization: Bearer …`. A callback is asked before every attempt, so that tokens can rotate. */
+  /**
+   * Sent as `authorization: Bearer …`. A callback is asked before every attempt, so that tokens can rotate. What it
+   * throws ends the call, or the watch, with an UnauthenticatedError; but a `fetch` that failed is tried again, and a
+   * SessiondError is taken as it is.
+   */
   readonly token?: string | (() => string | Promise<string>) | undefined;
   /** The W3C trace context of the present call, sent as `traceparent`. A callback is asked once for each call. */
   readonly traceparent?: string | (() => string | undefined) | undefined;
@@ -73,6 +78,7 @@ export class Caller {
     closing = new AbortController(),
   ) {
     this.#closing = closing;
+    if (typeof options.token === "string") checkToken(options.token, "token");
   }
 
   /** The same with other options; the end of one is the other's. */
@@ -134,7 +140,7 @@ export class Caller {
       const attempt = this.#attempt(options.signal);
       let error: SessiondError;
       try {
-        const headers = await this.headers(traceparent, options.headers);
+        const headers = await this.headers(name, traceparent, options.headers);
         // A whole number, and never more than what was asked for.
         const ms = Math.max(1, Math.floor(left()));
         const answer = await this.transport.unary(method, attempt.signal, ms, headers, request as never);
@@ -166,21 +172,43 @@ export class Caller {
     signal: AbortSignal,
     headers?: Readonly<Record<string, string>>,
   ): Promise<AsyncIterator<MessageShape<O>>> {
-    const sent = await this.headers(this.#traceparent(), headers);
+    const sent = await this.headers(nameOf(method), this.#traceparent(), headers);
     // 0: no deadline, whatever the transport's default is.
     const answer = await this.transport.stream(method, signal, 0, sent, requests as never);
     return answer.message[Symbol.asyncIterator]();
   }
 
-  async headers(traceparent: string | undefined, more: Readonly<Record<string, string>> = {}): Promise<Headers> {
+  async headers(
+    method: string,
+    traceparent: string | undefined,
+    more: Readonly<Record<string, string>> = {},
+  ): Promise<Headers> {
     const headers = new Headers({ ...this.options.headers, ...more });
     const agent = agentHeader();
     if (!headers.has(agent)) headers.set(agent, `sessiond-typescript/${version}`);
     if (traceparent !== undefined && !headers.has("traceparent")) headers.set("traceparent", traceparent);
-    const { token } = this.options;
-    if (token !== undefined)
-      headers.set("authorization", `Bearer ${typeof token === "string" ? token : await token()}`);
+    const token = await this.#token(method);
+    if (token !== undefined) headers.set("authorization", `Bearer ${token}`);
     return headers;
+  }
+
+  // What a callback throws is not the transport's: an ENOENT of its own is no lost connection.
+  async #token(method: string): Promise<string | undefined> {
+    const { token } = this.options;
+    if (typeof token !== "function") return token;
+    try {
+      const answer = await token();
+      checkToken(answer, "What `token` returned");
+      return answer;
+    } catch (cause) {
+      if (cause instanceof SessiondError) throw cause;
+      throw makeError({
+        code: fetchFailed(cause) ? "UNAVAILABLE" : "UNAUTHENTICATED",
+        message: `There is no token: ${cause instanceof Error ? cause.message : String(cause)}`,
+        method,
+        cause,
+      });
+    }
   }
 
   #traceparent(): string | undefined {

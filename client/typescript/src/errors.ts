@@ -244,9 +244,7 @@ function isLostConnection(error: ConnectError): boolean {
     case Code.Unknown:
       return (
         /^protocol error: missing (status|output message)/.test(error.rawMessage) ||
-        // What fetch says, in the words of each browser, and of Node when an answer ends early.
-        (error.cause instanceof TypeError &&
-          /fetch|network|load failed|input stream|^terminated$/i.test(error.cause.message)) ||
+        fetchFailed(error.cause) ||
         /^(E[A-Z]+|ERR_HTTP2_\w+|ERR_STREAM_\w+|ERR_SOCKET_\w+|ERR_(?:TLS|SSL)_\w+|\w*CERT\w*|UNABLE_TO_\w+)$/.test(
           causeCode(error),
         )
@@ -254,6 +252,14 @@ function isLostConnection(error: ConnectError): boolean {
     default:
       return false;
   }
+}
+
+/** Whether `fetch` threw it, in the words of each browser, and of Node also when an answer ends early. */
+export function fetchFailed(thrown: unknown): boolean {
+  return (
+    thrown instanceof TypeError &&
+    /failed to fetch|fetch failed|network|load failed|input stream|^terminated$/i.test(thrown.message)
+  );
 }
 
 function causeCode(error: ConnectError): string {

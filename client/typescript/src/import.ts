@@ -40,7 +40,7 @@ export async function* importSessions(
   const source = toAsync(sessions);
   const unanswered: Request[] = []; // Read from the source, in the order of sending.
   let exhausted = false;
-  let broken: { why: unknown } | undefined; // The source is: told when all before it is answered.
+  let broken: { why: unknown } | undefined; // The source is, or an entry: told when all before it is answered.
   const backoff = caller.backoff();
   const ends = [options.signal, caller.closed];
   let troubleSince: number | undefined;
@@ -49,16 +49,14 @@ export async function* importSessions(
   const readOne = () =>
     (reading ??= source
       .next()
-      .then(
-        ({ done, value }) => {
-          if (done) exhausted = true;
-          else unanswered.push(requestFrom(ImportSessionsRequestSchema, value));
-        },
-        (why: unknown) => {
-          exhausted = true;
-          broken = { why };
-        },
-      )
+      .then(({ done, value }) => {
+        if (done) exhausted = true;
+        else unanswered.push(requestFrom(ImportSessionsRequestSchema, value));
+      })
+      .catch((why: unknown) => {
+        exhausted = true;
+        broken = { why };
+      })
       .finally(() => (reading = undefined)));
 
   try {
@@ -106,7 +104,7 @@ export async function* importSessions(
     }
     if (broken !== undefined) throw broken.why;
   } finally {
-    if (!exhausted) source.return(undefined).catch(() => {});
+    source.return(undefined).catch(() => {});
   }
 }
 

@@ -2,5 +2,6 @@
 
 /** Whether what is sent to a host stays on this machine. An IPv6 address may have its brackets. */
 export function isLoopback(host: string): boolean {
-  return host === "localhost" || /^\[?::1\]?$/.test(host) || /^127\./.test(host);
+  // All of an address: 127.evil.example is a name.
+  return /^(localhost|::1|\[::1\]|127(\.\d{1,3}){3})$/i.test(host);
 }

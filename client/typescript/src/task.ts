@@ -11,6 +11,7 @@ import type * as pb from "./gen/sessiond/v1/error_pb.js";
 import { SessionError_Category, SessionError_Severity } from "./gen/sessiond/v1/error_pb.js";
 import { SessionTask_Status } from "./gen/sessiond/v1/task_pb.js";
 import type { Init } from "./messages.js";
+import { printable } from "./printable.js";
 import type { SessionTask } from "./types.js";
 import { onAbort, pause } from "./wait.js";
 
@@ -33,7 +34,7 @@ export interface RunTaskOptions {
   readonly reason?: string | undefined;
   /** Tells the work to stop, as a shutting down worker does. What it throws then is recorded, and not retried. */
   readonly signal?: AbortSignal | undefined;
-  /** What to record of a failure, instead of what is recorded unless said otherwise. */
+  /** What to record of a failure, instead of the default. The default is recorded if the daemon refuses this. */
   readonly describe?: ((failure: unknown, willRetry: boolean) => Init<pb.SessionError>) | undefined;
 }
 
@@ -68,7 +69,10 @@ export class TaskError extends Error {
     this.name = new.target.name;
   }
 }
-/** The work failed, and is not, or no more, tried again. `cause` is what it threw. */
+/**
+ * The work failed, and is not, or no more, tried again. `cause` is what it threw; the message says so if that could not
+ * be recorded.
+ */
 export class TaskFailedError extends TaskError {}
 /** Somebody cancelled the task, or stopped, failed or deleted its session. */
 export class TaskCancelledError extends TaskError {}
@@ -78,6 +82,11 @@ export class TaskLostError extends TaskError {}
 const HEARTBEAT_TIMEOUT_MS = 30_000;
 // Three: one may be late, and one lost.
 const HEARTBEATS_IN_A_TIMEOUT = 3;
+// A call with one of these codes may have taken effect, or may not.
+const UNANSWERED = ["UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED"];
+// What the contract takes.
+const MESSAGE_BYTES_MAX = 4096;
+const TYPE_BYTES_MAX = 256;
 
 export async function runTask(
   client: Client,
@@ -85,9 +94,9 @@ export async function runTask(
   options: RunTaskOptions,
   work: (task: RunningTask) => Promise<JsonObject | void> | JsonObject | void,
 ): Promise<TaskRun> {
-  const { sessionId, taskType, actor, reason, attemptsMax = 1 } = options;
+  const { sessionId, taskType, attemptsMax = 1 } = options;
   const heartbeatTimeout = options.heartbeatTimeoutMs ?? HEARTBEAT_TIMEOUT_MS;
-  const audit = { ...(actor !== undefined && { actor }), ...(reason !== undefined && { reason }) };
+  const audit = auditOf(options);
   const call: CallOptions = { signal: options.signal };
   let task: SessionTask = await client.startTask(
     { ...audit, sessionId, taskType, heartbeatTimeout, advanceToStage: options.startStage ?? "" },
@@ -109,21 +118,16 @@ export async function runTask(
     await run.throwIfGone();
     const stopped = options.signal?.aborted === true || caller.closed.aborted;
     const willRetry = !stopped && attempts < attemptsMax && task.retryCount + 1 < task.maxRetries;
+    let unrecorded = "";
     try {
-      task = await client.failTask({
-        ...audit,
-        sessionId,
-        taskId: task.taskId,
-        failureContext: { message: messageOf(failure), type: typeOf(failure) },
-        error: (options.describe ?? describe(taskType))(failure, willRetry),
-      });
+      task = await run.fail(failure, willRetry);
     } catch (refusal) {
       await run.throwIfGone(refusal);
-      throw refusal;
+      unrecorded = ` (and that could not be recorded: ${messageOf(refusal)})`;
     }
-    if (!willRetry || !task.retryable) {
+    if (unrecorded !== "" || !willRetry || !task.retryable) {
       if (failure instanceof SessiondError && run.completing) throw failure; // The daemon refused the completion.
-      throw new TaskFailedError(`The task failed: ${messageOf(failure)}`, task, attempts, failure);
+      throw new TaskFailedError(`The task failed: ${messageOf(failure)}${unrecorded}`, task, attempts, failure);
     }
     task = await client.retryTask({ ...audit, sessionId }, call);
   }
@@ -217,6 +221,30 @@ class Run implements RunningTask {
     }
   }
 
+  /** Fails the task, with what `describe` says; with the defaults where the daemon does not take that. */
+  async fail(failure: unknown, willRetry: boolean): Promise<SessionTask> {
+    const { describe } = this.#options;
+    if (describe !== undefined) {
+      try {
+        return await this.#failAs(failure, describe(failure, willRetry));
+      } catch (refusal) {
+        if (refusal instanceof SessiondError && UNANSWERED.includes(refusal.code)) throw refusal;
+        await this.throwIfGone(refusal);
+      }
+    }
+    return this.#failAs(failure, byDefault(this.#options.taskType, failure, willRetry));
+  }
+
+  #failAs(failure: unknown, error: Init<pb.SessionError>): Promise<SessionTask> {
+    return this.#client.failTask({
+      ...auditOf(this.#options),
+      sessionId: this.sessionId,
+      taskId: this.taskId,
+      failureContext: { message: messageOf(failure), type: typeOf(failure) },
+      error: { ...error, userMessage: printable(error.userMessage ?? "", MESSAGE_BYTES_MAX) },
+    });
+  }
+
   /** Throws TaskCancelledError or TaskLostError if the task is not this worker's any more. */
   async throwIfGone(refusal?: unknown): Promise<void> {
     if (this.signal.reason instanceof TaskError) throw this.signal.reason;
@@ -244,23 +272,29 @@ class Run implements RunningTask {
   }
 }
 
-function describe(taskType: string) {
-  return (failure: unknown, willRetry: boolean): Init<pb.SessionError> => ({
+function auditOf({ actor, reason }: RunTaskOptions): { actor?: string; reason?: string } {
+  return { ...(actor !== undefined && { actor }), ...(reason !== undefined && { reason }) };
+}
+
+function byDefault(taskType: string, failure: unknown, willRetry: boolean): Init<pb.SessionError> {
+  return {
     category: willRetry ? SessionError_Category.TEMPORARY : SessionError_Category.ADMIN_REQUIRED,
     severity: SessionError_Severity.WARNING,
     userMessage: willRetry ? `${taskType} failed and is tried again.` : `${taskType} failed.`,
     errorCode: typeOf(failure),
     technicalDetails: { message: messageOf(failure) },
-  });
+  };
 }
 
-// What failed, in at most 4,000 characters: a failure_context has 64 KiB in all.
+// What failed.
 function messageOf(failure: unknown): string {
-  return (failure instanceof Error ? failure.message : String(failure)).slice(0, 4000) || "no message";
+  const message = String(failure instanceof Error ? failure.message : failure);
+  return printable(message, MESSAGE_BYTES_MAX) || "no message";
 }
 
-// What kind of thing it is, for programs.
+// What kind of thing it is, for programs: a name, and so on one line.
 function typeOf(failure: unknown): string {
   if (failure instanceof SessiondError && failure.reasonName !== "") return failure.reasonName;
-  return failure instanceof Error ? failure.name : typeof failure;
+  const type = String(failure instanceof Error ? failure.name : typeof failure);
+  return printable(type.replace(/\s/g, " "), TYPE_BYTES_MAX);
 }

@@ -41,8 +41,10 @@ export function timestampFrom(time: Date | string): Time {
 
 export function timestampFromJson(text: string): Time {
   const match = /^(\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?([Zz]|[+-]\d\d:\d\d)$/.exec(text);
-  const ms = match === null ? Number.NaN : Date.parse(`${match[1]}${match[3]}`.toUpperCase());
-  if (Number.isNaN(ms)) {
+  const digits = (match?.[1] ?? "").toUpperCase();
+  const ms = Date.parse(`${digits}${(match?.[3] ?? "").toUpperCase()}`);
+  // Date.parse takes 30 February for 2 March.
+  if (Number.isNaN(ms) || !new Date(`${digits}Z`).toISOString().startsWith(digits)) {
     throw new RangeError(`"${text}" is no time; write it as RFC 3339, for example 2026-01-02T03:04:05.678Z`);
   }
   return new Time(BigInt(ms / 1000), Number((match?.[2] ?? "").padEnd(9, "0")));

@@ -1,13 +1,14 @@
 // How people say where the daemon is, and what is refused before anything is sent.
 import assert from "node:assert/strict";
-import { chmod, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { chmod, mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { once } from "node:events";
 import { connect as connectSocket } from "node:net";
 import { test } from "node:test";
-import { connect, UnavailableError } from "../src/index.js";
+import { connect, fileTokens, UnauthenticatedError, UnavailableError } from "../src/index.js";
+import { isLoopback } from "../src/loopback.js";
 import { parseAddress } from "../src/node/address.js";
 import { startTestServer } from "../src/node/testing.js";
 import { FakeServer } from "./fake.js";
@@ -65,6 +66,111 @@ test("a token does not leave this machine unencrypted", () => {
   assert.throws(() => connect({ server: "example.com:7377", token: "t" }), /example\.com unencrypted.*`tls`/);
   connect({ server: "example.com:7377", token: "t", tls: true }).close();
   connect({ server: "127.0.0.1:7377", token: "t" }).close();
+});
+
+for (const [host, here] of [
+  ["localhost", true],
+  ["LocalHost", true],
+  ["127.0.0.1", true],
+  ["127.255.255.254", true],
+  ["::1", true],
+  ["[::1]", true],
+  ["127.evil.example", false],
+  ["127.0.0.1.evil.example", false],
+  ["127.0.0.1.", false],
+  ["127.1", false],
+  ["localhost.", false],
+  ["localhost.evil.example", false],
+  ["evil.localhost.example", false],
+  ["::ffff:127.0.0.1", false],
+  ["::1.evil.example", false],
+  ["[::1", false],
+  ["128.0.0.1", false],
+  ["", false],
+] as const) {
+  test(`"${host}" is ${here ? "" : "not "}this machine`, () => assert.equal(isLoopback(host), here));
+}
+
+test("a token does not leave this machine for a name that looks like an address", () => {
+  assert.throws(() => connect({ server: "127.evil.example:7377", token: "t" }), /127\.evil\.example unencrypted/);
+});
+
+for (const [what, prepare, why] of [
+  ["is missing", async () => {}, /ENOENT/],
+  ["cannot be read", (file: string) => mkdir(file), /EISDIR/],
+  ["is empty", (file: string) => writeFile(file, " \n"), /is empty/],
+  ["holds more than a token", (file: string) => writeFile(file, "Bearer s3cret\n"), /is no token/],
+  ["holds what is no ASCII", (file: string) => writeFile(file, "s3crét\n"), /is no token/],
+] as const) {
+  test(`a token file that ${what} ends calls and watches at once, and is named`, async (t) => {
+    const server = await new FakeServer().start();
+    t.after(() => server.stop());
+    const folder = await mkdtemp(join(tmpdir(), "sessiond-token-"));
+    t.after(() => rm(folder, { recursive: true }));
+    const file = join(folder, "token");
+    await prepare(file);
+    const retries: unknown[] = [];
+    const client = server.client({
+      tokenFile: file,
+      onEvent: (event) => event.type === "retry" && retries.push(event),
+    });
+    t.after(() => client.close());
+    for (const ends of [
+      () => client.getSession({ sessionId: "s1" }),
+      () => client.watch()[Symbol.asyncIterator]().next(),
+    ]) {
+      await assert.rejects(ends(), (error) => {
+        assert.ok(error instanceof UnauthenticatedError, String(error));
+        assert.ok(error.message.includes(file), error.message);
+        assert.match(error.message, why);
+        assert.doesNotMatch(error.message, /s3cr/);
+        return true;
+      });
+    }
+    assert.deepEqual([server.asked.length, server.watched.length, retries.length], [0, 0, 0]);
+  });
+}
+
+test("while a token file is replaced, the last token is used", async (t) => {
+  const server = await new FakeServer().start();
+  t.after(() => server.stop());
+  const folder = await mkdtemp(join(tmpdir(), "sessiond-token-"));
+  t.after(() => rm(folder, { recursive: true }));
+  const tokenFile = join(folder, "token");
+  const client = server.client({ tokenFile });
+  t.after(() => client.close());
+  for (const step of [
+    () => writeFile(tokenFile, "\ufeffone\r\n"), // With a byte-order mark.
+    () => rm(tokenFile),
+    () => writeFile(tokenFile, ""),
+    () => writeFile(tokenFile, "two\n"),
+  ]) {
+    await step();
+    await client.getSession({ sessionId: "s1" });
+  }
+  assert.deepEqual(
+    server.asked.map(({ headers }) => headers.get("authorization")),
+    ["Bearer one", "Bearer one", "Bearer one", "Bearer two"],
+  );
+});
+
+for (const [name, options] of [
+  ["server", { server: "" }],
+  ["token", { token: "" }],
+  ["tokenFile", { tokenFile: "" }],
+  ["tls.ca", { tls: { ca: "" } }],
+  ["tls.ca", { tls: { ca: Buffer.alloc(0) } }],
+  ["tls.cert", { tls: { cert: "", key: "…" } }],
+  ["tls.key", { tls: { cert: "…", key: "" } }],
+  ["tls.serverName", { tls: { serverName: "" } }],
+] as const) {
+  test(`an empty ${name} is refused, and named: ${JSON.stringify(options)}`, () => {
+    assert.throws(() => connect(options), { name: "TypeError", message: new RegExp(`^${name} is (empty|"")`) });
+  });
+}
+
+test("a file for the place of a watch needs a name", () => {
+  assert.throws(() => fileTokens(""), /The name of the file is empty/);
 });
 
 test("a certificate without its key is refused", () => {

@@ -5,9 +5,11 @@ import { after, test } from "node:test";
 import {
   type Client,
   type ClientEvent,
+  connect,
   DeadlineExceededError,
   ErrorReason,
   FailedPreconditionError,
+  InvalidArgumentError,
   NotFoundError,
   type RunTaskOptions,
   Session_State,
@@ -90,6 +92,70 @@ test("a failure is recorded, and the work tried again as often as is asked and a
   );
 });
 
+for (const [what, message, recorded] of [
+  ["a NUL in it", "a\0b\r\nc", "a\ufffdb\ufffd\nc"],
+  ["more bytes than may be recorded", "ä".repeat(5000), "ä".repeat(2048)],
+  ["half a character in it", "a\ud800", "a\ufffd"],
+  ["nothing in it", "", "no message"],
+] as const) {
+  test(`a failure is recorded whose message has ${what}`, async () => {
+    const failure = Object.assign(new Error(message), { name: `Odd\n\0${"x".repeat(300)}` });
+    const own = await processing({ describe: () => ({ category: 1, severity: 1, userMessage: `Sorry: ${message}` }) });
+    for (const options of [await processing(), own]) {
+      const error = await rejection(
+        client.runTask(options, () => Promise.reject(failure)),
+        TaskFailedError,
+      );
+      assert.equal(error.cause, failure);
+      const task = await client.getTask({ sessionId: options.sessionId });
+      assert.equal(task.status, SessionTask_Status.FAILED);
+      const type = `Odd \ufffd${"x".repeat(249)}`; // 256 bytes.
+      assert.deepEqual(task.failureContext, { message: recorded, type });
+    }
+    const [error] = await client.listErrors({ sessionId: own.sessionId }).toArray();
+    assert.match(error?.userMessage ?? "", /^Sorry: /);
+  });
+}
+
+for (const [what, describe] of [
+  ["is refused", () => ({ category: 0, severity: 0, userMessage: "" })],
+  ["cannot be sent", () => ({ category: 1, severity: 1, userMessage: "no", sessionID: "s1" })],
+  [
+    "throws",
+    () => {
+      throw new Error("no words");
+    },
+  ],
+] as const) {
+  test(`a description that ${what} is replaced by the usual one`, async () => {
+    const options = await processing({ describe });
+    const failure = new Error("disk full");
+    const error = await rejection(
+      client.runTask(options, () => Promise.reject(failure)),
+      TaskFailedError,
+    );
+    assert.equal(error.cause, failure);
+    assert.equal(error.task.status, SessionTask_Status.FAILED);
+    const [recorded] = await client.listErrors({ sessionId: options.sessionId }).toArray();
+    assert.deepEqual([recorded?.userMessage, recorded?.errorCode], ["processing failed.", "Error"]);
+  });
+}
+
+test("a failure that cannot be recorded is told all the same", async () => {
+  const options = await processing();
+  const other = connect({ server: server.server });
+  const failure = new Error("disk full");
+  const error = await rejection(
+    other.runTask(options, () => {
+      other.close();
+      throw failure;
+    }),
+    TaskFailedError,
+  );
+  assert.equal(error.cause, failure);
+  assert.match(error.message, /disk full \(and that could not be recorded: The client is closed\.\)/);
+});
+
 test("a failure can be described in words of one's own", async () => {
   const options = await processing({
     describe: (failure) => ({ category: 1, severity: 1, userMessage: `Dear user: ${(failure as Error).message}` }),
@@ -138,8 +204,8 @@ test("a task that somebody else failed or runs anew is lost, also to work that n
 });
 
 test("heartbeats keep a silent task alive", async () => {
-  const options = await processing({ heartbeatTimeoutMs: 3000, heartbeatIntervalMs: 500 });
-  const run = await client.runTask(options, () => new Promise((resolve) => setTimeout(resolve, 6000)));
+  const options = await processing({ heartbeatTimeoutMs: 10_000, heartbeatIntervalMs: 1000 });
+  const run = await client.runTask(options, () => new Promise((resolve) => setTimeout(resolve, 15_000)));
   assert.equal(run.task.status, SessionTask_Status.COMPLETED);
 });
 
@@ -153,6 +219,18 @@ test("a completion that is refused fails the task, and rejects with the refusal"
   const task = await client.getTask({ sessionId: options.sessionId });
   assert.equal(task.status, SessionTask_Status.FAILED);
   assert.equal(task.failureContext?.["type"], "INVALID_TRANSITION");
+});
+
+test("a result that is too large fails the task, and rejects with the refusal", async () => {
+  const options = await processing();
+  const error = await rejection(
+    client.runTask(options, () => ({ tickets: "x".repeat(70_000) })),
+    InvalidArgumentError,
+  );
+  assert.match(error.message, /at most 65536 bytes/);
+  const task = await client.getTask({ sessionId: options.sessionId });
+  assert.equal(task.status, SessionTask_Status.FAILED);
+  assert.deepEqual(task.failureContext, { message: error.message, type: "INVALID_FIELD" });
 });
 
 test("a worker that shuts down records that it did, and leaves the task to others", async () => {
@@ -226,6 +304,30 @@ test("sessions are imported and answered for in their order", async () => {
   );
 });
 
+for (const [what, broken] of [
+  ["a time that never was", { createTime: "2026-02-30T03:04:05Z" }],
+  ["a field that does not exist", { create_time: "2026-01-02T03:04:05Z" }],
+] as const) {
+  test(`an import does not pass over a session with ${what}`, async () => {
+    let closed = false;
+    const sessions = (function* () {
+      try {
+        yield { line: 1, session: { workflow: "interview", ownerId: "ada" } };
+        yield { line: 2, session: { workflow: "interview", ownerId: "ada", ...broken } };
+        yield { line: 3, session: { workflow: "interview", ownerId: "ada" } };
+      } finally {
+        closed = true;
+      }
+    })();
+    const answered: number[] = [];
+    const reading = (async () => {
+      for await (const { line } of client.importSessions(sessions)) answered.push(line);
+    })();
+    await assert.rejects(reading, /is no time|has no field/);
+    assert.deepEqual([answered, closed], [[1], true]);
+  });
+}
+
 test("a client's end ends its watches and calls; a daemon's end is UNAVAILABLE", async () => {
   const own = await startTestServer();
   const watching = (async (other: Client) => {
@@ -235,7 +337,6 @@ test("a client's end ends its watches and calls; a daemon's end is UNAVAILABLE",
   assert.equal(await watching, "ended");
   await own.stop();
   assert.equal(own.process.exitCode, 0);
-  const { connect } = await import("../src/index.js");
   const late = connect({ server: own.server, timeoutMs: 200 });
   const error = await rejection(late.getServerInfo({}), SessiondError);
   assert.ok(error instanceof UnavailableError || error instanceof DeadlineExceededError);

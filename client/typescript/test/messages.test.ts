@@ -42,6 +42,20 @@ test("a request takes Dates, RFC 3339 text, milliseconds and lists of paths", ()
   assert.equal(timestampFrom("2026-01-02T03:04:05Z").nanos, 0);
   assert.equal(timestampFrom(new Date(-1)).toISOString(), "1969-12-31T23:59:59.999000Z");
   assert.throws(() => timestampFrom("yesterday"), /"yesterday" is no time; write it as RFC 3339/);
+  for (const never of [
+    "2026-02-30T00:00:00Z",
+    "2026-02-29T23:59:59-01:00",
+    "2026-04-31T00:00:00.5+02:00",
+    "2026-13-01T00:00:00Z",
+    "2026-01-01T24:00:00Z",
+    "2026-01-01T00:00:00+24:00",
+  ]) {
+    assert.throws(() => timestampFrom(never), {
+      name: "RangeError",
+      message: `"${never}" is no time; write it as RFC 3339, for example 2026-01-02T03:04:05.678Z`,
+    });
+  }
+  assert.equal(timestampFrom("2028-02-29t23:30:00-01:00").toISOString(), "2028-03-01T00:30:00.000000Z");
   assert.throws(() => timestampFrom(new Date(Number.NaN)), RangeError);
   const session = requestFrom(SessionSchema, {
     createTime: new Date(1500),

@@ -255,11 +255,22 @@ for (const [text, why] of [
   ["ftp://sessiond.example", /has to be a URL/],
   ["https://sessiond.example?token=x", /without a user, a query/],
   ["http://sessiond.example", /unencrypted/],
+  ["http://127.evil.example", /unencrypted/],
 ] as const) {
   test(`a URL that cannot be used is refused: ${text}`, () => {
     assert.throws(() => connect({ url: text, token: "secret" }), { name: "TypeError", message: why });
   });
 }
+
+test("an empty URL is not the page's own", () => {
+  Object.assign(globalThis, { location: { href: "https://page.example/app/", origin: "https://page.example" } });
+  try {
+    assert.throws(() => connect({ url: "" }), /^TypeError: url is "".* has to be a URL/);
+    connect({ url: "/sessiond" });
+  } finally {
+    Reflect.deleteProperty(globalThis, "location");
+  }
+});
 
 test("a token goes to this machine unencrypted, and to others encrypted", () => {
   for (const fine of [

@@ -1,8 +1,9 @@
 // Connecting on Node: address, encryption and credentials, with the environment's for what is not given.
-import { readFile, rename, writeFile } from "node:fs/promises";
+import { open, readFile, rename } from "node:fs/promises";
 import type { ConnectionOptions } from "node:tls";
 import type { CallerOptions } from "../call.js";
 import { type Client, createClient } from "../client.js";
+import { checkToken } from "../token.js";
 import type { TokenStore } from "../watch.js";
 import { isLocal, parseAddress } from "./address.js";
 import { GrpcTransport } from "./transport.js";
@@ -24,8 +25,8 @@ export interface ConnectOptions extends CallerOptions {
   /** Encryption: `true` for the system's authorities. Without it nothing is encrypted. */
   readonly tls?: boolean | TlsOptions | undefined;
   /**
-   * The file with the token, read anew for every attempt. Without it, and without `token`, SESSIOND_TOKEN_FILE of the
-   * environment.
+   * The file with the token, read anew for every attempt; while there is none in it, the last one is used. Without it,
+   * and without `token`, SESSIOND_TOKEN_FILE of the environment.
    */
   readonly tokenFile?: string | undefined;
 }
@@ -33,6 +34,7 @@ export interface ConnectOptions extends CallerOptions {
 /** A client of the daemon at an address. It connects with the first call. */
 export function connect(options: ConnectOptions = {}): Client {
   const { server, tls, tokenFile, ...rest } = options;
+  refuseEmpty(tokenFile, "tokenFile");
   const fromEnvironment = process.env["SESSIOND_SERVER"] || undefined;
   const address =
     server !== undefined
@@ -51,6 +53,7 @@ export function connect(options: ConnectOptions = {}): Client {
 
 function tlsOptions(tls: true | TlsOptions): ConnectionOptions {
   if (tls === true) return {};
+  for (const name of ["ca", "cert", "key", "serverName"] as const) refuseEmpty(tls[name], `tls.${name}`);
   const { ca, cert, key, serverName } = tls;
   if ((cert === undefined) !== (key === undefined)) {
     const missing = cert === undefined ? "cert" : "key";
@@ -64,25 +67,55 @@ function tlsOptions(tls: true | TlsOptions): ConnectionOptions {
   };
 }
 
+// What is empty is a mistake, such as a variable that is not set: it does not mean the same as what is left out.
+function refuseEmpty(given: string | Buffer | undefined, name: string): void {
+  if (given?.length === 0) throw new TypeError(`${name} is empty.`);
+}
+
 function tokenIn(file: string | undefined): (() => Promise<string>) | undefined {
   if (file === undefined) return undefined;
+  let last: string | undefined;
   return async () => {
-    const token = (await readFile(file, "utf8")).trim();
-    if (!/^[\x21-\x7e]+$/.test(token)) throw new TypeError(`The file ${file} has to hold a token, and nothing else.`);
-    return token;
+    try {
+      last = await readToken(file);
+    } catch (error) {
+      // Whoever replaces the file may take it away for a moment.
+      if (last === undefined) throw error;
+    }
+    return last;
   };
+}
+
+async function readToken(file: string): Promise<string> {
+  const token = await readWord(file).catch((cause: Error) => {
+    throw new Error(`The token file ${file} cannot be read: ${cause.message}`, { cause });
+  });
+  checkToken(token, `The token file ${file}`);
+  return token;
+}
+
+// What is in a file, without the white space around it, and without a byte-order mark, which trim takes for such.
+async function readWord(file: string): Promise<string> {
+  return (await readFile(file, "utf8")).trim();
 }
 
 /** Keeps the place of a watch in a file, which is replaced as a whole: a crash leaves the old place or the new one. */
 export function fileTokens(file: string): TokenStore {
+  refuseEmpty(file, "The name of the file");
   return {
     load: () =>
-      readFile(file, "utf8").catch((error: NodeJS.ErrnoException) => {
+      readWord(file).catch((error: NodeJS.ErrnoException) => {
         if (error.code === "ENOENT") return undefined;
         throw error;
       }),
     async save(token) {
-      await writeFile(`${file}.new`, token);
+      const beside = await open(`${file}.new`, "w");
+      try {
+        await beside.writeFile(token);
+        await beside.sync(); // Before it replaces the old place: else a crash could leave an empty file.
+      } finally {
+        await beside.close();
+      }
       await rename(`${file}.new`, file);
     },
   };

@@ -42,7 +42,7 @@ function parseUrl(text: string): URL {
   } catch (cause) {
     throw new TypeError(`url is "${text}"; it has to be ${wanted}.`, { cause });
   }
-  if (!/^https?:$/.test(url.protocol) || url.search !== "" || url.hash !== "" || url.username !== "") {
+  if (text === "" || !/^https?:$/.test(url.protocol) || url.search !== "" || url.hash !== "" || url.username !== "") {
     throw new TypeError(`url is "${text}"; it has to be ${wanted}, without a user, a query or a fragment.`);
   }
   return url;
