@@ -28,14 +28,17 @@ class Refusal(Exception):
 
 class Fake(grpc.GenericRpcHandler):
     """`answers`: method → what each call gets, the last one standing for all further ones: a message, a Refusal, or a
-    function of request and context. `requests`: what has come, as (method, request, metadata)."""
+    function of request and context. `requests`: what has come, as (method, request, metadata).
+    `tls`: gRPC's credentials of a server."""
 
-    def __init__(self, **answers):
+    def __init__(self, tls=None, **answers):
         self.answers = {name: list(each) for name, each in answers.items()}
         self.requests = []
         self.peers = []  # By request, the connection it came on.
         self._server = grpc.server(concurrent.futures.ThreadPoolExecutor(8), handlers=[self])
-        self.address = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
+        server, address = self._server, "127.0.0.1:0"
+        port = server.add_secure_port(address, tls) if tls else server.add_insecure_port(address)
+        self.address = f"127.0.0.1:{port}"
         self._server.start()
 
     def __enter__(self):

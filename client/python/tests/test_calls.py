@@ -2,7 +2,6 @@
 
 import asyncio
 import threading
-import time
 
 import grpc
 import pytest
@@ -55,7 +54,7 @@ def test_nothing_but_unavailable_is_tried_again(code):
 
 def test_a_pause_longer_than_the_deadline_is_not_begun():
     with Fake(GetSession=[Refusal(UNAVAILABLE, "DRAINING", "TEMPORARY", retry=30)]) as fake:
-        with sessiond.connect(fake.address, timeout=3) as client, pytest.raises(sessiond.Unavailable) as refused:
+        with sessiond.connect(fake.address, timeout=20) as client, pytest.raises(sessiond.Unavailable) as refused:
             client.get_session("x")
     assert len(fake.requests) == 1 and refused.value.retry_after == 30
 
@@ -70,9 +69,8 @@ def test_a_pushback_that_is_no_time_says_not_to_try_again(pushback):
 
 def test_closing_the_client_ends_the_pauses_of_its_calls():
     retried = threading.Event()
-    with Fake(GetSession=[Refusal(UNAVAILABLE, retry=20)]) as fake:
-        client = sessiond.connect(fake.address, timeout=30, on_retry=lambda retry: retried.set())
-        begun = time.monotonic()
+    with Fake(GetSession=[Refusal(UNAVAILABLE, retry=60)]) as fake:
+        client = sessiond.connect(fake.address, timeout=100, on_retry=lambda retry: retried.set())
         errors = []
 
         def call():
@@ -83,10 +81,10 @@ def test_closing_the_client_ends_the_pauses_of_its_calls():
 
         thread = threading.Thread(target=call)
         thread.start()
-        assert retried.wait(10)
+        assert retried.wait(30)
         client.close()
-        thread.join(10)
-    assert errors and time.monotonic() - begun < 10
+        thread.join(30)
+    assert errors
 
 
 def test_a_mask_names_what_is_set_and_what_is_removed():

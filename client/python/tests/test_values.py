@@ -27,9 +27,23 @@ def test_a_context_is_the_same_behind_the_wire():
     assert type(found["i"]) is int and type(found["t"]) is bool and type(found["f"]) is float
 
 
+@pytest.mark.parametrize("given", [0, -7, 2**53, -(2**53), 2.5, -0.0, 1e20, -1e20, 2.0**53 + 2, 1e308])
+def test_a_number_comes_back_as_what_it_was(given):
+    found = round_trip({"a": given})
+    assert repr(found) == repr({"a": given})
+    assert repr(round_trip(found)) == repr(found)
+
+
+@pytest.mark.parametrize("given", [2**53 + 2, 2**60, -(10**20)])
+def test_an_integer_that_a_double_holds_is_taken(given):
+    assert round_trip({"a": given}) == {"a": given}
+
+
 @pytest.mark.parametrize(
     "values, error, says",
     [
+        ({"a": 10**20 + 1}, ValueError, "a is 100000000000000000001, which a double does not hold"),
+        ({"a": 10**400}, ValueError, "which a double does not hold"),
         ({"a": {"b": [2**53 + 1]}}, ValueError, r"a\.b\[0\] is 9007199254740993"),
         ({"a": float("nan")}, ValueError, "a is nan"),
         ({"a": {"at": datetime.datetime.now()}}, TypeError, r"a\.at is a datetime"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import dataclasses
 import ipaddress
 import logging
@@ -10,6 +11,7 @@ import pathlib
 import platform
 import random
 import re
+import ssl
 import threading
 import time
 from collections.abc import Awaitable, Callable
@@ -115,6 +117,20 @@ def pause_before_retry(refusal: Refused, backoff: Backoff, left: float) -> float
     return pause if pause < left else None
 
 
+def checked_token(token: str, what: str) -> str:
+    """Raises ValueError for what no header takes. The error tells nothing of the token."""
+    if not token:
+        raise ValueError(f"{what} is empty.")
+    if not re.fullmatch("[!-~]+", token):
+        raise ValueError(f'{what} is no token: that is one word of visible ASCII, without "Bearer" before it.')
+    return token
+
+
+def authorization(token: str) -> tuple[str, str]:
+    """The token, as a call's metadata has it."""
+    return ("authorization", f"Bearer {checked_token(token, 'The token')}")
+
+
 class TokenFile:
     """A token that is kept in a file, and read again when the file has changed, as mounted secrets do."""
 
@@ -126,12 +142,23 @@ class TokenFile:
 
     def __call__(self) -> str:
         with self._lock:
-            stat = self._path.stat()
-            seen = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
-            if seen != self._seen:
-                self._token = self._path.read_text().strip()
-                self._seen = seen
+            try:
+                self._read()
+            except (OSError, ValueError):
+                # In the middle of a rotation the file may be missing, or empty. The last token will do until then.
+                if not self._token:
+                    raise
             return self._token
+
+    def _read(self) -> None:
+        stat = self._path.stat()
+        seen = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
+        if seen != self._seen:
+            content = self._path.read_bytes().removeprefix(codecs.BOM_UTF8).strip()
+            # Whatever is not ASCII becomes a character that no token has.
+            token = content.decode("ascii", "replace")
+            self._token = checked_token(token, f"The content of the token file {self._path}")
+            self._seen = seen
 
 
 def make_settings(
@@ -149,7 +176,12 @@ def make_settings(
     on_retry: Callable[[Retry], None] | None,
     options: list[tuple[str, Any]] | None,
 ) -> Settings:
-    address = address or os.environ.get("SESSIOND_SERVER") or DEFAULT_ADDRESS
+    given = {"address": address, "ca_file": ca_file, "cert_file": cert_file, "key_file": key_file, "token": token}
+    for name, value in given.items():
+        if value == "":
+            raise ValueError(f"{name} is empty; leave it out where there is none.")
+    if address is None:
+        address = os.environ.get("SESSIOND_SERVER") or DEFAULT_ADDRESS
     check_address(address)
     if timeout <= 0:
         raise ValueError(f"timeout is {timeout}; it is a number of seconds above 0.")
@@ -157,8 +189,14 @@ def make_settings(
         token = TokenFile(os.environ["SESSIOND_TOKEN_FILE"])
     if (cert_file is None) != (key_file is None):
         raise ValueError("cert_file and key_file go together: give both or neither.")
-    if credentials is None and (tls or ca_file or cert_file):
-        credentials = grpc.ssl_channel_credentials(_read(ca_file), _read(key_file), _read(cert_file))
+    if credentials is None and (tls or ca_file is not None or cert_file is not None):
+        credentials = grpc.ssl_channel_credentials(
+            None if ca_file is None else read_certificates("CA file", ca_file),
+            None if key_file is None else read_key(key_file),
+            None if cert_file is None else read_certificates("certificate file", cert_file),
+        )
+    if isinstance(token, str):
+        checked_token(token, "token")
     if token is not None and credentials is None and not is_local(address):
         raise ValueError(
             f"A token would go to {address} unencrypted, for everybody on the way to read. Give tls=True or ca_file."
@@ -185,6 +223,8 @@ def make_settings(
             # 30 s: finds a dead peer behind a NAT.
             ("grpc.keepalive_time_ms", 30_000),
             ("grpc.max_receive_message_length", -1),
+            # A proxy of the environment (http_proxy) is not to see what is for this machine.
+            *([("grpc.enable_http_proxy", 0)] if is_local(address) else []),
             *(options or []),
         ],
     )
@@ -212,5 +252,45 @@ def is_local(address: str) -> bool:
         return False
 
 
-def _read(path: str | os.PathLike[str] | None) -> bytes | None:
-    return None if path is None else pathlib.Path(path).read_bytes()
+def _read_pem(path: str | os.PathLike[str]) -> bytes:
+    """Without the byte-order marks of the files that it was put together from: gRPC passes over a block behind one."""
+    return pathlib.Path(path).read_bytes().replace(codecs.BOM_UTF8 + b"-----BEGIN ", b"-----BEGIN ")
+
+
+# A line that a certificate was meant to begin with: something that nobody sees may stand before it.
+_BEGIN = re.compile(rb"^[^!-~\n]*-----BEGIN (?:X509 )?CERTIFICATE-", re.MULTILINE)
+_CERTIFICATE = re.compile(
+    rb"^-----BEGIN (X509 |)CERTIFICATE-----[ \t\r]*\n.*?^-----END \1CERTIFICATE-----[ \t\r]*$", re.MULTILINE | re.DOTALL
+)
+
+
+def read_certificates(what: str, path: str | os.PathLike[str]) -> bytes:
+    """Raises ValueError unless every certificate of the file can be read: gRPC would trust the others alone, or tell at
+    the first call, and without the file's name, that the peer cannot be trusted."""
+    pem = _read_pem(path)
+    begun = len(_BEGIN.findall(pem))
+    if begun == 0:
+        raise ValueError(f"The {what} {os.fspath(path)} holds no certificate in PEM.")
+    read = sum(_is_certificate(each[0]) for each in _CERTIFICATE.finditer(pem))
+    if read != begun:
+        raise ValueError(
+            f"The {what} {os.fspath(path)} has {begun} lines -----BEGIN CERTIFICATE-----, and {read} certificates that "
+            "can be read: such a line begins at the left, with nothing before or behind it."
+        )
+    return pem
+
+
+def read_key(path: str | os.PathLike[str]) -> bytes:
+    """Raises ValueError when there is none in the file: of an empty one gRPC would end the whole program."""
+    pem = _read_pem(path)
+    if not re.search(b"^-----BEGIN [A-Z ]*PRIVATE KEY-----", pem, re.MULTILINE):
+        raise ValueError(f"The key file {os.fspath(path)} holds no key in PEM.")
+    return pem
+
+
+def _is_certificate(pem: bytes) -> bool:
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=pem.decode("ascii"))
+    except (ssl.SSLError, ValueError):
+        return False
+    return True

@@ -14,12 +14,12 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from sessiond._view import View, message_of
 
-# Beyond it a double does not hold every whole number.
+# Beyond it a double cannot tell a whole number from its neighbour.
 _EXACT_MAX = 2**53
 
 
 def from_struct(struct: Struct) -> dict[str, Any]:
-    """Whole numbers come back as int, as JSON writes them; keys in their order, as Protobuf keeps none."""
+    """Whole numbers come back as int up to 2**53; keys in their order, as Protobuf keeps none."""
     return {key: from_value(value) for key, value in sorted(struct.fields.items())}
 
 
@@ -28,8 +28,7 @@ def from_value(value: Value) -> Any:
     if kind == "string_value":
         return value.string_value
     if kind == "number_value":
-        number = value.number_value
-        return int(number) if number.is_integer() else number
+        return _from_number(value.number_value)
     if kind == "bool_value":
         return value.bool_value
     if kind == "struct_value":
@@ -37,6 +36,12 @@ def from_value(value: Value) -> Any:
     if kind == "list_value":
         return [from_value(each) for each in value.list_value.values]
     return None
+
+
+def _from_number(number: float) -> float:
+    negative_zero = number == 0 and math.copysign(1, number) < 0
+    whole = number.is_integer() and abs(number) <= _EXACT_MAX and not negative_zero
+    return int(number) if whole else number
 
 
 def to_struct(values: Mapping[str, Any], struct: Struct, path: str = "") -> None:
@@ -56,9 +61,9 @@ def _to_value(given: Any, value: Value, path: str) -> None:
     elif isinstance(given, str):
         value.string_value = given
     elif isinstance(given, int):
-        if abs(given) > _EXACT_MAX:
+        if not _is_double(given):
             raise ValueError(f"{path} is {given}, which a double does not hold. Send it as a string.")
-        value.number_value = given
+        value.number_value = float(given)
     elif isinstance(given, float):
         if not math.isfinite(given):
             raise ValueError(f"{path} is {given}, which JSON does not know.")
@@ -69,6 +74,13 @@ def _to_value(given: Any, value: Value, path: str) -> None:
         _to_list(given, value.list_value, path)
     else:
         raise TypeError(f"{path} is a {type(given).__name__}, which JSON does not know. Send it as a string.")
+
+
+def _is_double(given: int) -> bool:
+    try:
+        return float(given) == given
+    except OverflowError:
+        return False
 
 
 def _to_list(given: Sequence[Any], values: ListValue, path: str) -> None:

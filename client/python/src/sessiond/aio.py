@@ -35,6 +35,7 @@ from sessiond._connection import (
     Metadata,
     Retry,
     Settings,
+    authorization,
     log,
     make_settings,
     pause_before_retry,
@@ -44,7 +45,7 @@ from sessiond._update import DOC, update_request
 from sessiond._view import View
 from sessiond._watching import WatchItem, WatchOptions, WatchState, passes_by_itself, watch_request
 from sessiond.client import UPDATE_SESSION
-from sessiond.errors import NotFound, Refused, Unavailable, from_rpc_error
+from sessiond.errors import NotFound, Refused, SessiondError, Unavailable, from_rpc_error
 from sessiond.tasks import TaskEnded, TaskFailed, TaskOptions, checked_result, ended_by_others, may_be_over
 
 __all__ = ["Client", "RunningTask", "Watch", "connect"]
@@ -272,7 +273,7 @@ class Client(AioCalls):
             token = settings.token if isinstance(settings.token, str) else settings.token()
             if inspect.isawaitable(token):
                 token = await token
-            metadata.append(("authorization", f"Bearer {token}"))
+            metadata.append(authorization(token))
         return metadata
 
 
@@ -531,13 +532,9 @@ async def _run_task(
         if running._ended is not None:
             raise running._ended from (None if error is running._ended else error)
         if error is None:
-            ended: dict[str, Any] = {"advance_to_stage": options.end_stage}
-            ended.update(actor=options.actor, reason=options.reason)
-            complete = client.complete_task(session_id, running.task_id, result=result or {}, **ended)
-            return await _tell(running, complete)
+            return await _complete(running, result or {})
         retried = options.retries(error, running.task, attempt)
-        failure = options.failure(error, running.task, retried)
-        tell = _tell(running, client.fail_task(session_id, running.task_id, **failure))
+        tell = _fail(running, error, retried)
         if not isinstance(error, Exception):
             # This worker is being ended: its last words are said, and not for long.
             await asyncio.wait({asyncio.ensure_future(tell)}, timeout=_LAST_WORDS_SECONDS)
@@ -574,6 +571,41 @@ async def _awaited(
     work: Callable[[RunningTask], Awaitable[Mapping[str, Any] | None]], running: RunningTask
 ) -> Mapping[str, Any] | None:
     return await work(running)
+
+
+async def _complete(running: RunningTask, result: Mapping[str, Any]) -> types.SessionTask:
+    client, options = running._client, running._options
+    ended: dict[str, Any] = {"advance_to_stage": options.end_stage, "actor": options.actor, "reason": options.reason}
+    try:
+        complete = client.complete_task(running.session_id, running.task_id, result=result, **ended)
+        return await _tell(running, complete)
+    except Refused as refusal:
+        if not passes_by_itself(refusal):
+            # Otherwise the daemon would wait for this worker until its heartbeat_timeout.
+            try:
+                await _fail(running, refusal, retried=False)
+            except SessiondError as again:
+                log.warning("The task %s of %s could not be failed: %s", running.task_id, running.session_id, again)
+        raise
+
+
+async def _fail(running: RunningTask, error: BaseException, retried: bool) -> types.SessionTask:
+    """Tells that the work failed. What the daemon refuses is said again with the defaults only."""
+    options = running._options
+
+    def tell(failure: dict[str, Any]) -> Awaitable[types.SessionTask]:
+        return _tell(running, running._client.fail_task(running.session_id, running.task_id, **failure))
+
+    try:
+        try:
+            return await tell(options.failure(error, running.task, retried))
+        except Refused as refusal:
+            if passes_by_itself(refusal):
+                raise
+            log.warning("What a failed task is recorded with was refused: %s", refusal)
+            return await tell(options.bare_failure(error, running.task, retried))
+    except SessiondError as ended:
+        raise ended from error
 
 
 async def _tell(running: RunningTask, call: Awaitable[types.SessionTask]) -> types.SessionTask:

@@ -14,7 +14,7 @@ from google.protobuf.message import Message
 
 from sessiond import types, v1
 from sessiond._calls import Calls
-from sessiond._connection import Backoff, Metadata, Settings, pause_before_retry
+from sessiond._connection import Backoff, Metadata, Settings, authorization, pause_before_retry
 from sessiond._method import Method
 from sessiond._update import DOC, update_request
 from sessiond._view import View
@@ -159,7 +159,8 @@ class Client(Calls):
 
         While the work runs, another thread tells the daemon that it does, and learns that the task was cancelled.
         What `work` returns becomes the task's result. When it raises, the task fails with the error recorded, and is
-        tried again while the workflow allows it and attempts are left.
+        tried again while the workflow allows it and attempts are left. When the daemon refuses the completion, the task
+        fails with that.
 
         Args:
             session_id: The session.
@@ -171,7 +172,7 @@ class Client(Calls):
             heartbeat_timeout: After how many seconds of silence the daemon gives the worker up.
             heartbeat_interval: How often to give a sign of life; a third of heartbeat_timeout if not given.
             describe: Fields of the error to record for an exception (`user_message`, `category`, …),
-                in place of the defaults.
+                in place of the defaults. What cannot be recorded gives way to the defaults, and is logged.
 
         Returns the completed task. Raises `sessiond.TaskFailed` with the exception of `work` as its cause,
         `sessiond.TaskCancelled`, `sessiond.TaskLost` when the task is another worker's now, and `sessiond.Refused`.
@@ -239,7 +240,7 @@ class Client(Calls):
         metadata = settings.trace()
         if settings.token is not None:
             token = settings.token if isinstance(settings.token, str) else settings.token()
-            metadata.append(("authorization", f"Bearer {token}"))
+            metadata.append(authorization(token))
         return metadata
 
 

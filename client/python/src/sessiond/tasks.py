@@ -12,6 +12,7 @@ client.run_task(session_id, "export", work, attempts=3)
 from __future__ import annotations
 
 import dataclasses
+import re
 import threading
 import traceback
 from collections.abc import Callable, Mapping
@@ -19,8 +20,9 @@ from typing import TYPE_CHECKING, Any
 
 from google.protobuf.struct_pb2 import Struct
 
-from sessiond import _convert, types
+from sessiond import _convert, types, v1
 from sessiond._connection import log
+from sessiond._watching import passes_by_itself
 from sessiond.errors import FailedPrecondition, NotFound, Refused, SessiondError
 
 if TYPE_CHECKING:
@@ -28,8 +30,9 @@ if TYPE_CHECKING:
 
 __all__ = ["RunningTask", "TaskCancelled", "TaskFailed", "TaskLost"]
 
-# What the daemon takes of an error's texts, with room to spare.
+# What the contract takes, in bytes. A trace is in a Struct, of 64 KiB in all.
 _MESSAGE_MAX = 4096
+_NAME_MAX = 256
 _TRACE_MAX = 16384
 
 
@@ -97,17 +100,30 @@ class TaskOptions:
 
     def failure(self, error: BaseException, task: types.SessionTask, retried: bool) -> dict[str, Any]:
         """FailTask's arguments for what the work raised."""
-        kind = type(error).__name__
-        said = _printable(str(error)) or kind
+        failure = self.bare_failure(error, task, retried)
+        trace = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+        failure["failure_context"]["trace"] = printable(trace, _TRACE_MAX, end=True)
+        if self.describe:
+            try:
+                described = {**failure["error"], **self.describe(error)}
+                described["user_message"] = printable(described["user_message"], _MESSAGE_MAX)
+                _convert.to_message(described, v1.SessionError())
+                failure["error"] = described
+            except Exception as wrong:  # The daemon is told all the same.
+                log.warning("What describe said of a failed task cannot be recorded: %s", wrong)
+        return failure
+
+    def bare_failure(self, error: BaseException, task: types.SessionTask, retried: bool) -> dict[str, Any]:
+        """The same with the defaults only: the daemon takes these, whatever the work raised."""
+        kind = printable(type(error).__name__, _NAME_MAX)
+        said = printable(str(error), _MESSAGE_MAX).strip() or kind
         described = {
             "category": "TEMPORARY" if retried else "ADMIN_REQUIRED",
             "severity": "WARNING",
-            "user_message": f"The task {task.task_type} failed: {said}"[:_MESSAGE_MAX],
+            "user_message": printable(f"The task {task.task_type} failed: {said}", _MESSAGE_MAX),
             "error_code": kind,
         }
-        described.update(self.describe(error) if self.describe else {})
-        trace = "".join(traceback.format_exception(type(error), error, error.__traceback__))
-        context = {"message": said[:_MESSAGE_MAX], "type": kind, "trace": trace[-_TRACE_MAX:]}
+        context = {"message": said, "type": kind}
         return {"failure_context": context, "error": described, "actor": self.actor, "reason": self.reason}
 
     def retries(self, error: BaseException, task: types.SessionTask, attempt: int) -> bool:
@@ -244,20 +260,9 @@ def run_task(
         if running._ended is not None:
             raise running._ended from (None if error is running._ended else error)
         if error is None:
-            return _tell(
-                running,
-                lambda: client.complete_task(
-                    session_id,
-                    running.task_id,
-                    result=result or {},
-                    advance_to_stage=options.end_stage,
-                    actor=options.actor,
-                    reason=options.reason,
-                ),
-            )
+            return _complete(running, result or {})
         retried = options.retries(error, running.task, attempt)
-        failure = options.failure(error, running.task, retried)
-        failed = _tell(running, lambda: client.fail_task(session_id, running.task_id, **failure))
+        failed = _fail(running, error, retried)
         if not isinstance(error, Exception):
             raise error
         if not (retried and failed.retryable):
@@ -280,6 +285,40 @@ def _run(
         keeper.join()
 
 
+def _complete(running: RunningTask, result: Mapping[str, Any]) -> types.SessionTask:
+    client, options = running._client, running._options
+    ended: dict[str, Any] = {"advance_to_stage": options.end_stage, "actor": options.actor, "reason": options.reason}
+    try:
+        return _tell(running, lambda: client.complete_task(running.session_id, running.task_id, result=result, **ended))
+    except Refused as refusal:
+        if not passes_by_itself(refusal):
+            # Otherwise the daemon would wait for this worker until its heartbeat_timeout.
+            try:
+                _fail(running, refusal, retried=False)
+            except SessiondError as again:
+                log.warning("The task %s of %s could not be failed: %s", running.task_id, running.session_id, again)
+        raise
+
+
+def _fail(running: RunningTask, error: BaseException, retried: bool) -> types.SessionTask:
+    """Tells that the work failed. What the daemon refuses is said again with the defaults only."""
+    options = running._options
+
+    def tell(failure: dict[str, Any]) -> types.SessionTask:
+        return _tell(running, lambda: running._client.fail_task(running.session_id, running.task_id, **failure))
+
+    try:
+        try:
+            return tell(options.failure(error, running.task, retried))
+        except Refused as refusal:
+            if passes_by_itself(refusal):
+                raise
+            log.warning("What a failed task is recorded with was refused: %s", refusal)
+            return tell(options.bare_failure(error, running.task, retried))
+    except SessiondError as ended:
+        raise ended from error
+
+
 def _tell(running: RunningTask, call: Callable[[], types.SessionTask]) -> types.SessionTask:
     """Tells how the work ended; it may have been wanted no more."""
     try:
@@ -291,6 +330,8 @@ def _tell(running: RunningTask, call: Callable[[], types.SessionTask]) -> types.
         raise
 
 
-def _printable(text: str) -> str:
-    """Without what the daemon does not take in an error's texts."""
-    return "".join(each if each.isprintable() or each in "\n\t" else "�" for each in text).strip()
+def printable(text: str, bytes_max: int, end: bool = False) -> str:
+    """The text's beginning, or its end, as the contract takes it: in UTF-8, without control characters."""
+    text = re.sub("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]", "\ufffd", text)
+    encoded = text.encode()
+    return (encoded[-bytes_max:] if end else encoded[:bytes_max]).decode(errors="ignore")
