@@ -57,13 +57,24 @@ type config struct {
 	onRetry     func(ctx context.Context, retry Retry)
 	propagate   func(ctx context.Context, set func(key, value string))
 	dialOptions []grpc.DialOption
-	err         error // The first option that could not be taken.
+	err         error // Of the first option that cannot be taken.
+}
+
+func (c *config) refuse(err error) {
+	if c.err == nil {
+		c.err = err
+	}
 }
 
 // WithAddress names the daemon: HOST:PORT, unix:/PATH, or a target of gRPC such as dns:///HOST:PORT. Without it, Dial
 // takes the variable SESSIOND_SERVER; without that, 127.0.0.1:7377.
 func WithAddress(address string) Option {
-	return func(c *config) { c.address = address }
+	return func(c *config) {
+		if address == "" {
+			c.refuse(errors.New("sessiond: WithAddress: the address is empty: give HOST:PORT, or leave the option out"))
+		}
+		c.address = address
+	}
 }
 
 // WithTimeout is how long a call may take in all, including its retries, when its context has no deadline. Without it,

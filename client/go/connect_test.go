@@ -69,18 +69,68 @@ func TestTheEnvironmentSaysWhereAndWithWhichToken(t *testing.T) {
 	if err := get(); err != nil {
 		t.Fatal(err)
 	}
-	write(t, file, []byte("second"))
+	write(t, file, []byte("\uFEFFsecond\r\n"))
 	if err := get(); err != nil {
 		t.Fatal(err)
 	}
-	for i, want := range []string{"Bearer first", "Bearer second"} {
+	// In the middle of a rotation.
+	for _, content := range []string{"", "\uFEFF", "half a token"} {
+		write(t, file, []byte(content))
+		if err := get(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	if err := get(); err != nil {
+		t.Fatal(err)
+	}
+	write(t, file, []byte("third"))
+	if err := get(); err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []string{"Bearer first", "Bearer second", "Bearer second", "Bearer second", "Bearer second",
+		"Bearer second", "Bearer third"} {
 		if got := f.seen()[i].metadata.Get("authorization"); len(got) != 1 || got[0] != want {
 			t.Errorf("Call %d carried %q", i, got)
 		}
 	}
-	write(t, file, []byte(" \n"))
-	if err := get(); status.Code(err) != codes.Unauthenticated || !strings.Contains(err.Error(), file) {
-		t.Errorf("Without a token it was %v", err)
+}
+
+func TestATokenThatNoHeaderTakesIsRefusedAndNotTold(t *testing.T) {
+	f := &fake{get: inTurn()}
+	f.listen(t)
+	file := filepath.Join(t.TempDir(), "file")
+	for _, content := range []string{"", " \n", "\uFEFF", "Bearer canary", "canary\x00", "can\nary", "canary\u00E9",
+		"c\x00a\x00n\x00", "canary\xff"} {
+		write(t, file, []byte(content))
+		for name, option := range map[string]sessiond.Option{
+			"the token file " + file: sessiond.WithTokenFile(file), "the token: ": sessiond.WithToken(content)} {
+			client, err := sessiond.Dial(sessiond.WithAddress(f.address), option)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = client.GetSession(t.Context(), &sessiondv1.GetSessionRequest{})
+			_ = client.Close()
+			if status.Code(err) != codes.Unauthenticated || !strings.Contains(err.Error(), name) ||
+				content != "" && strings.Contains(err.Error(), content) || strings.Contains(err.Error(), "can") {
+				t.Errorf("%q: %v", content, err)
+			}
+		}
+	}
+	if len(f.seen()) != 0 {
+		t.Errorf("There was sent %v", f.seen()[0].metadata)
+	}
+}
+
+func TestWhatIsGivenAsEmptyIsRefusedByItsName(t *testing.T) {
+	for want, option := range map[string]sessiond.Option{
+		"WithAddress": sessiond.WithAddress(""), "WithTokenFile": sessiond.WithTokenFile(""),
+	} {
+		if client, err := sessiond.Dial(option); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, %v", want, client, err)
+		}
 	}
 }
 
@@ -229,6 +279,64 @@ func TestTLSAndMutualTLS(t *testing.T) {
 		if client, err := sessiond.Dial(option); err == nil {
 			_ = client.Close()
 			t.Error("Files that cannot be used were taken")
+		}
+	}
+}
+
+// Each file with authorities or a chain was put together from others, which an editor may have marked.
+func TestByteOrderMarksHideNoCertificate(t *testing.T) {
+	folder := t.TempDir()
+	const mark = "\uFEFF"
+	textOf := func(a *authority) string {
+		return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.cert.Raw}))
+	}
+	ours, foreign := newAuthority(t), newAuthority(t)
+	caFile := filepath.Join(folder, "ca.pem")
+	certFile, keyFile := ours.issue(folder, "both")
+	pair, err := tls.LoadX509KeyPair(certFile, keyFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range []string{certFile, keyFile} {
+		content, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		write(t, file, append([]byte(mark), content...))
+	}
+	roots := x509.NewCertPool()
+	roots.AddCert(ours.cert)
+	f := &fake{get: inTurn()}
+	f.listen(t, grpc.Creds(credentials.NewTLS(&tls.Config{Certificates: []tls.Certificate{pair},
+		ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: roots, MinVersion: tls.VersionTLS12})))
+	for _, content := range []string{
+		mark + textOf(ours), textOf(foreign) + mark + textOf(ours), mark + textOf(ours) + mark + textOf(foreign),
+		"# A comment about -----BEGIN CERTIFICATE-----\n" + textOf(ours),
+		strings.ReplaceAll(textOf(foreign)+textOf(ours), "\n", "\r\n"),
+	} {
+		write(t, caFile, []byte(content))
+		client, err := sessiond.Dial(sessiond.WithAddress(f.address), sessiond.WithTLSFiles(caFile, certFile, keyFile))
+		if err != nil {
+			t.Errorf("%.30q: %v", content, err)
+			continue
+		}
+		if _, err := client.GetSession(t.Context(), &sessiondv1.GetSessionRequest{}); err != nil {
+			t.Errorf("%.30q: %v", content, err)
+		}
+		_ = client.Close()
+	}
+	for _, content := range []string{
+		"", "no certificate", textOf(ours) + "\u00A0" + textOf(foreign), " " + textOf(ours),
+		textOf(ours) + strings.Replace(textOf(foreign), "-----\n", "-----\nAAAA", 1),
+		textOf(ours) + strings.Replace(textOf(foreign), "-----END", "", 1),
+	} {
+		write(t, caFile, []byte(content))
+		client, err := sessiond.Dial(sessiond.WithTLSFiles(caFile, "", ""))
+		if err == nil || !strings.Contains(err.Error(), caFile) {
+			t.Errorf("%.30q: %v", content, err)
+		}
+		if client != nil {
+			_ = client.Close()
 		}
 	}
 }

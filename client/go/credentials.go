@@ -1,12 +1,17 @@
 package sessiond
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/pem"
+	"errors"
 	"fmt"
 	"os"
+	"regexp"
 	"strings"
+	"sync"
 
 	"google.golang.org/grpc/credentials"
 )
@@ -27,7 +32,14 @@ func WithTokenSource(source TokenSource) Option {
 }
 
 // WithTokenFile sends the bearer token in a file with every call; see [FileToken].
-func WithTokenFile(path string) Option { return WithTokenSource(FileToken(path)) }
+func WithTokenFile(path string) Option {
+	return func(c *config) {
+		if path == "" {
+			c.refuse(errors.New("sessiond: WithTokenFile: the path is empty"))
+		}
+		c.token = FileToken(path)
+	}
+}
 
 // WithPlaintextToken allows a token on a connection without encryption that leaves this machine.
 func WithPlaintextToken() Option {
@@ -35,19 +47,47 @@ func WithPlaintextToken() Option {
 }
 
 // FileToken reads the token from a file, without the white space around it, every time: a token that is replaced there
-// is used from the next call on.
+// is used from the next call on. While there is none in the file, as in the middle of a replacement, the last one is.
 func FileToken(path string) TokenSource {
+	var mutex sync.Mutex
+	var last string
 	return func(context.Context) (string, error) {
-		content, err := os.ReadFile(path)
-		if err != nil {
-			return "", fmt.Errorf("sessiond: the token cannot be read: %w", err)
+		mutex.Lock()
+		defer mutex.Unlock()
+		token, err := readToken(path)
+		if err == nil {
+			last = token
 		}
-		token := strings.TrimSpace(string(content))
-		if token == "" {
-			return "", fmt.Errorf("sessiond: there is no token in %s", path)
+		if last == "" {
+			return "", err
 		}
-		return token, nil
+		return last, nil
 	}
+}
+
+const byteOrderMark = "\uFEFF"
+
+func readToken(path string) (string, error) {
+	content, err := os.ReadFile(path)
+	if err != nil {
+		return "", fmt.Errorf("sessiond: the token cannot be read: %w", err)
+	}
+	token := strings.TrimSpace(strings.TrimPrefix(string(content), byteOrderMark))
+	if err := checkToken(token); err != nil {
+		return "", fmt.Errorf("sessiond: the token file %s: %w", path, err)
+	}
+	return token, nil
+}
+
+// checkToken refuses what no header takes. Its error has nothing of the token.
+func checkToken(token string) error {
+	if token == "" {
+		return errors.New("there is no token")
+	}
+	if strings.ContainsFunc(token, func(r rune) bool { return r < '!' || r > '~' }) {
+		return errors.New("a token is one word of visible ASCII, without \"Bearer\" before it")
+	}
+	return nil
 }
 
 // WithTLS encrypts the connection. With Certificates or GetClientCertificate in the configuration, the client shows its
@@ -62,34 +102,85 @@ func WithTLSFiles(caFile, certFile, keyFile string) Option {
 	return func(c *config) {
 		config := &tls.Config{MinVersion: tls.VersionTLS12}
 		if caFile != "" {
-			pem, err := os.ReadFile(caFile)
+			_, authorities, err := readCertificates(caFile)
 			if err != nil {
-				c.err = fmt.Errorf("sessiond: the authorities cannot be read: %w", err)
+				c.refuse(fmt.Errorf("sessiond: the authorities cannot be read: %w", err))
 				return
 			}
 			config.RootCAs = x509.NewCertPool()
-			if !config.RootCAs.AppendCertsFromPEM(pem) {
-				c.err = fmt.Errorf("sessiond: there is no certificate in PEM in %s", caFile)
-				return
+			for _, authority := range authorities {
+				config.RootCAs.AddCert(authority)
 			}
 		}
 		if (certFile == "") != (keyFile == "") {
-			c.err = fmt.Errorf("sessiond: a client certificate takes certFile and keyFile; only one is given")
+			c.refuse(errors.New("sessiond: a client certificate takes certFile and keyFile; only one is given"))
 			return
 		}
 		if certFile != "" {
 			// Now, so that a mistake shows now.
-			if _, err := tls.LoadX509KeyPair(certFile, keyFile); err != nil {
-				c.err = fmt.Errorf("sessiond: the client certificate cannot be used: %w", err)
+			if _, err := readKeyPair(certFile, keyFile); err != nil {
+				c.refuse(fmt.Errorf("sessiond: the client certificate cannot be used: %w", err))
 				return
 			}
 			config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
-				certificate, err := tls.LoadX509KeyPair(certFile, keyFile)
-				return &certificate, err
+				return readKeyPair(certFile, keyFile)
 			}
 		}
 		c.credentials = credentials.NewTLS(config)
 	}
+}
+
+// readPEM reads a file, and takes off the byte-order marks of the files that it was put together from: pem.Decode
+// passes over a block behind one.
+func readPEM(path string) ([]byte, error) {
+	content, err := os.ReadFile(path)
+	return bytes.ReplaceAll(content, []byte(byteOrderMark+"-----BEGIN "), []byte("-----BEGIN ")), err
+}
+
+// A line with which a certificate was meant to begin, whatever pem.Decode makes of it: something that nobody sees may
+// stand before it.
+var beginsCertificate = regexp.MustCompile(`(?:^|[\r\n])[^!-~]*-----BEGIN [A-Z0-9 ]*CERTIFICATE-----`)
+
+// readCertificates reads all certificates of a file in PEM. One that cannot be read is an error.
+func readCertificates(path string) (content []byte, certificates []*x509.Certificate, err error) {
+	if content, err = readPEM(path); err != nil {
+		return nil, nil, err
+	}
+	for block, rest := pem.Decode(content); block != nil; block, rest = pem.Decode(rest) {
+		if !strings.HasSuffix(block.Type, "CERTIFICATE") {
+			continue
+		}
+		certificate, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return nil, nil, fmt.Errorf("%s has a certificate in it that is damaged: %w", path, err)
+		}
+		certificates = append(certificates, certificate)
+	}
+	begun := len(beginsCertificate.FindAllIndex(content, -1))
+	switch {
+	case begun != len(certificates):
+		return nil, nil, fmt.Errorf("%s has %d lines -----BEGIN CERTIFICATE-----, and %d certificates that can be read: "+
+			"such a line begins at the left, with nothing before or behind it", path, begun, len(certificates))
+	case begun == 0:
+		return nil, nil, fmt.Errorf("there is no certificate in PEM in %s", path)
+	}
+	return content, certificates, nil
+}
+
+func readKeyPair(certFile, keyFile string) (*tls.Certificate, error) {
+	chain, _, err := readCertificates(certFile)
+	if err != nil {
+		return nil, err
+	}
+	key, err := readPEM(keyFile)
+	if err != nil {
+		return nil, err
+	}
+	pair, err := tls.X509KeyPair(chain, key)
+	if err != nil {
+		return nil, fmt.Errorf("%s with %s: %w", certFile, keyFile, err)
+	}
+	return &pair, nil
 }
 
 // bearer puts the token into a call's metadata.
@@ -99,6 +190,9 @@ func (b bearer) GetRequestMetadata(ctx context.Context, _ ...string) (map[string
 	token, err := b.source(ctx)
 	if err != nil {
 		return nil, err
+	}
+	if err := checkToken(token); err != nil {
+		return nil, fmt.Errorf("sessiond: the token: %w", err)
 	}
 	return map[string]string{"authorization": "Bearer " + token}, nil
 }

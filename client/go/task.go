@@ -8,6 +8,8 @@ import (
 	"sync"
 	"time"
 
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 
@@ -66,7 +68,8 @@ func (f *TaskFailed) Error() string {
 // Unwrap is the work's error.
 func (f *TaskFailed) Unwrap() error { return f.Err }
 
-// TaskError is an error of [Work] that says what is recorded of it.
+// TaskError is an error of [Work] that says what is recorded of it. What is longer than the contract takes is cut, and
+// details that it does not take are left out.
 type TaskError struct {
 	Err error
 	// Category is TEMPORARY while it is going to be retried, and ADMIN_REQUIRED otherwise, when not given.
@@ -192,6 +195,9 @@ func (c *Client) RunTask(ctx context.Context, spec TaskSpec, work Work) (*sessio
 	if spec.HeartbeatTimeout < 0 || spec.HeartbeatInterval < 0 || spec.FinishTimeout < 0 {
 		return nil, errors.New("sessiond: the times of a TaskSpec are 0 or more")
 	}
+	if err := checkText(spec.EndStage); err != nil { // Now: with the completion it would be too late.
+		return nil, fmt.Errorf("sessiond: the EndStage of a TaskSpec: %w", err)
+	}
 	task, err := c.startTask(ctx, spec)
 	if err != nil {
 		return nil, err
@@ -279,10 +285,10 @@ func (c *Client) runOnce(
 	}
 	if err == nil {
 		task, err = run.complete(ctx, result)
-		if err == nil || errors.Is(err, ErrTaskCancelled) || errors.Is(err, ErrTaskLost) || !isRefusal(err) {
+		if err == nil || errors.Is(err, ErrTaskCancelled) || errors.Is(err, ErrTaskLost) || passes(err) {
 			return task, err
 		}
-		// It was refused: the daemon would wait for the worker until its heartbeat timeout.
+		// It was refused for good: the daemon would wait for the worker until its heartbeat timeout.
 		task, _ = run.fail(ctx, &TaskError{Err: err, Permanent: true}, false)
 		return task, err
 	}
@@ -302,12 +308,6 @@ func (c *Client) runOnce(
 		return task, fmt.Errorf("%w (and that was not recorded: %w)", &TaskFailed{task, err}, failing)
 	}
 	return task, &TaskFailed{task, err}
-}
-
-// isRefusal says whether the daemon has said no for good.
-func isRefusal(err error) bool {
-	var refusal *Refusal
-	return errors.As(err, &refusal) && refusal.Category != Temporary
 }
 
 // finish is a context for the calls that end a task: they are made even if the work's has ended.
@@ -343,6 +343,11 @@ func (r *TaskRun) fail(ctx context.Context, why error, retry bool) (*sessiondv1.
 	}
 	request.FailureContext, request.Error = record(why, r.spec.Type, retry)
 	task, err := r.client.FailTask(ctx, request)
+	if code := status.Code(err); (code == codes.InvalidArgument || code == codes.ResourceExhausted) && !passes(err) {
+		// The details are the work's own, and may be longer than the daemon takes. The task must not stay for them.
+		request.Error.TechnicalDetails = leftOut(err)
+		task, err = r.client.FailTask(ctx, request)
+	}
 	return r.ended(ctx, task, err)
 }
 

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/grpc"
+
 	sessiond "github.com/sessiond/sessiond/client/go"
 	"github.com/sessiond/sessiond/client/go/sessiondv1"
 )
@@ -116,6 +118,45 @@ func TestAFailureIsRecordedInTheWordsOfATaskError(t *testing.T) {
 	}
 }
 
+func TestWordsThatTheContractDoesNotTakeAreMadeFit(t *testing.T) {
+	client := newClient(t)
+	id := inUpload(t, client)
+	long := strings.Repeat("é", 4096)
+	task, err := client.RunTask(t.Context(), sessiond.TaskSpec{SessionID: id, Type: "processing",
+		StartStage: "processing"},
+		func(context.Context, *sessiond.TaskRun) (map[string]any, error) {
+			return nil, &sessiond.TaskError{Err: errors.New("\x00\xff" + long), UserMessage: "\x00\xff" + long,
+				RecoveryActions: append([]string{" ", "\x00" + long}, make([]string, 60)...), Code: "a\n\x00\xff" + long,
+				Details: map[string]any{"log": "\xff"}}
+		})
+	var failed *sessiond.TaskFailed
+	if !errors.As(err, &failed) || task.GetStatus() != sessiondv1.SessionTask_FAILED {
+		t.Fatalf("%v, %v", task, err)
+	}
+	fit := "\uFFFD\uFFFD" + long
+	if message := task.GetFailureContext().AsMap()["message"]; message != fit[:4096] {
+		t.Errorf("The message is %.40q", message)
+	}
+	recorded := errorsOf(t, client, id)[0]
+	if recorded.GetUserMessage() != fit[:4096] || len(recorded.GetRecoveryActions()) != 1 ||
+		recorded.GetRecoveryActions()[0] != "\uFFFD"+long[:1020] ||
+		recorded.GetErrorCode() != "a \uFFFD\uFFFD"+long[:248] ||
+		recorded.GetTechnicalDetails().AsMap()["details_left_out"] != "sessiond: log: it is not UTF-8" {
+		t.Errorf("Recorded was %.2000v", recorded)
+	}
+	// Nothing to read is no message, and what is too long is no detail.
+	_, err = client.RunTask(t.Context(), sessiond.TaskSpec{SessionID: id, Type: "processing"},
+		func(context.Context, *sessiond.TaskRun) (map[string]any, error) {
+			return nil, &sessiond.TaskError{Err: errors.New(""), UserMessage: " \u200B\n",
+				Details: map[string]any{"log": strings.Repeat("x", 70_000)}}
+		})
+	recorded = errorsOf(t, client, id)[0]
+	if left, _ := recorded.GetTechnicalDetails().AsMap()["details_left_out"].(string); !strings.Contains(left, "65536") ||
+		recorded.GetUserMessage() != "The task processing failed." {
+		t.Errorf("Recorded was %.2000v, after %v", recorded, err)
+	}
+}
+
 func TestAWorkerThatIsStoppedLeavesItsTaskToBeRetried(t *testing.T) {
 	client := newClient(t)
 	id := inUpload(t, client)
@@ -157,16 +198,20 @@ func TestWorkThatPanicsFailsItsTaskAndPanics(t *testing.T) {
 }
 
 func TestACompletionThatCannotBeFailsTheTask(t *testing.T) {
+	const sentMax = 32 << 10
 	for name, each := range map[string]struct {
 		endStage string
 		result   map[string]any
 		refused  bool
 	}{
-		"a stage that is not next": {"completed", nil, true},
-		"a result without a form":  {"", map[string]any{"x": math.NaN()}, false},
+		"a stage that is not next":  {"completed", nil, true},
+		"a result without a form":   {"", map[string]any{"x": math.NaN()}, false},
+		"a result that is no text":  {"", map[string]any{"log": "\xff"}, false},
+		"a result with a NUL":       {"", map[string]any{"log": "\x00"}, false},
+		"a result that is not sent": {"", map[string]any{"log": strings.Repeat("x", sentMax)}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			client := newClient(t)
+			client := newClient(t, sessiond.WithDialOptions(grpc.WithDefaultCallOptions(grpc.MaxCallSendMsgSize(sentMax))))
 			id := inUpload(t, client)
 			task, err := client.RunTask(t.Context(), sessiond.TaskSpec{SessionID: id, Type: "processing",
 				StartStage: "processing",
@@ -247,10 +292,15 @@ func TestATaskThatCannotBeStartedIsNotRun(t *testing.T) {
 	if _, err := client.RunTask(t.Context(), sessiond.TaskSpec{HeartbeatTimeout: -1}, work); err == nil {
 		t.Error("A negative time was taken")
 	}
+	_, err = client.RunTask(t.Context(), sessiond.TaskSpec{SessionID: inUpload(t, client), Type: "processing",
+		StartStage: "processing", EndStage: "\xff"}, work)
+	if err == nil || !strings.Contains(err.Error(), "EndStage") {
+		t.Errorf("A stage that is no text: %v", err)
+	}
 }
 
 func TestAClientThatIsClosedEndsItsTasks(t *testing.T) {
-	client := daemon(t).Client(sessiond.WithTimeout(time.Second))
+	client := daemon(t).Client(sessiond.WithTimeout(time.Minute))
 	id := inUpload(t, client)
 	_, err := client.RunTask(t.Context(), sessiond.TaskSpec{SessionID: id, Type: "processing", StartStage: "processing",
 		FinishTimeout: time.Second},

@@ -3,12 +3,16 @@ package sessiond
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"math/big"
 	"sort"
+	"strings"
 	"time"
+	"unicode/utf8"
 
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/structpb"
 )
 
@@ -17,7 +21,7 @@ import (
 // back is the Struct's own AsMap.
 //
 // Numbers are IEEE doubles there: an integer that would lose digits is refused, and so are NaN and infinities. Send
-// identifiers as strings.
+// identifiers as strings. Text is UTF-8 without NUL characters; other text is refused.
 func Struct(values map[string]any) (*structpb.Struct, error) {
 	if values == nil {
 		return nil, nil
@@ -41,6 +45,9 @@ func structOf(values map[string]any, path string) (*structpb.Struct, error) {
 		if path != "" {
 			at = path + "." + key
 		}
+		if err := checkText(key); err != nil {
+			return nil, fmt.Errorf("the key %q: %w", at, err)
+		}
 		value, err := valueOf(values[key], at)
 		if err != nil {
 			return nil, err
@@ -58,6 +65,9 @@ func valueOf(value any, path string) (*structpb.Value, error) {
 	case nil:
 		return structpb.NewNullValue(), nil
 	case string:
+		if err := checkText(value); err != nil {
+			return nil, fmt.Errorf("%s: %w", path, err)
+		}
 		return structpb.NewStringValue(value), nil
 	case bool:
 		return structpb.NewBoolValue(value), nil
@@ -101,11 +111,30 @@ func valueOf(value any, path string) (*structpb.Value, error) {
 		}
 		return structpb.NewListValue(list), nil
 	case *structpb.Value:
-		return value, nil
+		return checked(value, path)
 	case *structpb.Struct:
-		return structpb.NewStructValue(value), nil
+		return checked(structpb.NewStructValue(value), path)
 	}
 	return byJSON(value, path)
+}
+
+// checkText refuses what no text of the contract may hold.
+func checkText(text string) error {
+	switch {
+	case !utf8.ValidString(text):
+		return errors.New("it is not UTF-8")
+	case strings.ContainsRune(text, 0):
+		return errors.New("it has a NUL character")
+	}
+	return nil
+}
+
+// checked is a value that is made already, if it can be sent.
+func checked(value *structpb.Value, path string) (*structpb.Value, error) {
+	if _, err := proto.Marshal(value); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return value, nil
 }
 
 func integer(value int64, path string) (*structpb.Value, error) {

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/protobuf/types/known/structpb"
+
 	sessiond "github.com/sessiond/sessiond/client/go"
 )
 
@@ -48,7 +50,9 @@ func TestAValueThatAStructCannotHoldIsRefusedByItsPath(t *testing.T) {
 	for path, value := range map[string]any{
 		"a.b[1]": map[string]any{"b": []any{1, int64(1)<<53 + 1}}, "a": math.NaN(), "a.c": map[string]any{"c": math.Inf(1)},
 		"a.d": map[string]any{"d": func() {}}, "a.e": map[string]any{"e": json.Number("1e400")},
-		"a.f": map[string]any{"f": []uint64{math.MaxUint64}},
+		"a.f": map[string]any{"f": []uint64{math.MaxUint64}}, "a.g": map[string]any{"g": "\xff"},
+		"a.h[0]": map[string]any{"h": []string{"\x00"}}, `"a.\xff"`: map[string]any{"\xff": 1},
+		"a.i": map[string]any{"i": structpb.NewStringValue("\xff")},
 	} {
 		if _, err := sessiond.Struct(map[string]any{"a": value}); err == nil || !strings.Contains(err.Error(), path) {
 			t.Errorf("%s: %v", path, err)

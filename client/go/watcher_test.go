@@ -129,6 +129,7 @@ func TestAWatchSaysWhenTheInitialStateIsToldAnew(t *testing.T) {
 }
 
 func TestAWatchGoesOnOverAnotherConnectionBehindSilence(t *testing.T) {
+	t.Parallel()
 	var peers []string
 	f := &fake{}
 	f.watch = func(request *sessiondv1.WatchSessionsRequest, to watchStream) error {
@@ -143,7 +144,7 @@ func TestAWatchGoesOnOverAnotherConnectionBehindSilence(t *testing.T) {
 		return status.Error(codes.Unimplemented, "")
 	}
 	client := f.serve(t)
-	const silence = time.Second
+	const silence = 5 * time.Second
 	began := time.Now()
 	tokens, _ := collect(client.Watch(t.Context(), &sessiondv1.WatchSessionsRequest{},
 		sessiond.WithSilence(silence)), 0)
@@ -153,12 +154,13 @@ func TestAWatchGoesOnOverAnotherConnectionBehindSilence(t *testing.T) {
 	if len(peers) != 2 || peers[0] == peers[1] {
 		t.Errorf("The connections were %q", peers)
 	}
-	if took := time.Since(began); took < silence || took > 10*time.Second {
+	if took := time.Since(began); took < silence || took > time.Minute {
 		t.Errorf("It took %v", took)
 	}
 }
 
 func TestALoopThatTakesItsTimeIsNoSilence(t *testing.T) {
+	t.Parallel()
 	streams := 0
 	f := &fake{watch: func(_ *sessiondv1.WatchSessionsRequest, to watchStream) error {
 		streams++
@@ -167,9 +169,13 @@ func TestALoopThatTakesItsTimeIsNoSilence(t *testing.T) {
 		return status.Error(codes.Unimplemented, "")
 	}}
 	client := f.serve(t)
-	for range client.Watch(t.Context(), &sessiondv1.WatchSessionsRequest{},
-		sessiond.WithSilence(500*time.Millisecond)).Responses() {
-		time.Sleep(700 * time.Millisecond) // Longer than the silence that is borne: the loop's own time, not the daemon's.
+	const silence = 5 * time.Second // It includes the connection's making.
+	for _, err := range client.Watch(t.Context(), &sessiondv1.WatchSessionsRequest{},
+		sessiond.WithSilence(silence)).Responses() {
+		if err != nil || streams != 1 {
+			break
+		}
+		time.Sleep(silence + time.Second) // Longer than the silence that is borne: the loop's own time, not the daemon's.
 	}
 	if streams != 1 {
 		t.Errorf("There were %d streams", streams)

@@ -134,16 +134,19 @@ func (s *Server) Client(options ...sessiond.Option) *sessiond.Client {
 // Log is the end of what the daemon has logged.
 func (s *Server) Log() string { return s.log.String() }
 
+// On a busy machine its end takes its time.
+const stopMax = time.Minute
+
 // Stop ends the daemon, and waits for its end. A second time it does nothing.
 func (s *Server) Stop() (err error) {
 	s.once.Do(func() {
 		_ = s.cmd.Process.Signal(syscall.SIGTERM)
 		select {
 		case <-s.exited:
-		case <-time.After(15 * time.Second):
+		case <-time.After(stopMax):
 			_ = s.cmd.Process.Kill()
 			<-s.exited
-			err = fmt.Errorf("sessiondtest: sessiond did not end within 15 s:\n%s", s.log)
+			err = fmt.Errorf("sessiondtest: sessiond did not end within %v:\n%s", stopMax, s.log)
 		}
 	})
 	return err
