@@ -5,16 +5,19 @@ import io.grpc.Metadata;
 import io.grpc.Status;
 import java.io.IOException;
 import java.io.UncheckedIOException;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.nio.file.attribute.FileTime;
 import java.util.concurrent.Executor;
 import java.util.function.Supplier;
+import java.util.regex.Pattern;
 
 /** Puts {@code authorization: Bearer TOKEN} into every attempt of every call. The token is never logged. */
 final class BearerToken extends CallCredentials {
   private static final Metadata.Key<String> AUTHORIZATION =
       Metadata.Key.of("authorization", Metadata.ASCII_STRING_MARSHALLER);
+
+  private static final Pattern TOKEN = Pattern.compile("[!-~]+");
 
   private final Supplier<String> token;
 
@@ -28,7 +31,7 @@ final class BearerToken extends CallCredentials {
         () -> {
           Metadata headers = new Metadata();
           try {
-            headers.put(AUTHORIZATION, "Bearer " + token.get());
+            headers.put(AUTHORIZATION, "Bearer " + checked("the token", token.get()));
           } catch (RuntimeException e) {
             applier.fail(Status.UNAUTHENTICATED.withDescription("No token: " + e.getMessage()).withCause(e));
             return;
@@ -37,26 +40,44 @@ final class BearerToken extends CallCredentials {
         });
   }
 
-  /** The token in a file, read again when the file has changed: so it can be rotated. */
+  /**
+   * The token in a file, read each time: a file's times do not show every change. The last one while there is none in
+   * the file, as in the middle of its replacement.
+   */
   static Supplier<String> ofFile(Path file) {
     return new Supplier<>() {
-      private FileTime read;
-      private String token;
+      private String last;
 
       @Override
       public synchronized String get() {
         try {
-          FileTime changed = Files.getLastModifiedTime(file);
-          if (!changed.equals(read)) {
-            token = Files.readString(file).strip();
-            read = changed;
-          }
-        } catch (IOException e) {
-          throw new UncheckedIOException("the token file " + file + " cannot be read: " + e.getMessage(), e);
+          last = read(file);
+        } catch (RuntimeException e) {
+          if (last == null) throw e;
         }
-        if (token.isEmpty()) throw new IllegalStateException("the token file " + file + " is empty");
-        return token;
+        return last;
       }
     };
+  }
+
+  private static String read(Path file) {
+    String content;
+    try {
+      content = new String(Files.readAllBytes(file), StandardCharsets.UTF_8);
+    } catch (IOException e) {
+      throw new UncheckedIOException("the token file " + file + " cannot be read: " + e.getMessage(), e);
+    }
+    if (content.startsWith("\uFEFF")) content = content.substring(1);
+    return checked("the token file " + file, content.strip());
+  }
+
+  /** The token, if a header takes it. The refusal has nothing of it. */
+  private static String checked(String what, String token) {
+    if (token == null || token.isEmpty()) throw new IllegalStateException(what + " is empty");
+    if (!TOKEN.matcher(token).matches()) {
+      throw new IllegalStateException(
+          what + " has to be one word of visible ASCII, without \"Bearer\" before it, and nothing else");
+    }
+    return token;
   }
 }

@@ -209,14 +209,14 @@ public final class SessiondClient implements AutoCloseable {
 
     /** Encrypts, and trusts the authorities of a PEM file. */
     public Builder tls(Path trustedCertificates) {
-      this.trusted = trustedCertificates;
+      this.trusted = named("tls", trustedCertificates);
       return tls();
     }
 
     /** Encrypts, and shows a certificate of its own (mutual TLS): a chain and its key, as PEM files. */
     public Builder clientCertificate(Path certificateChain, Path privateKey) {
-      this.certificate = certificateChain;
-      this.key = privateKey;
+      this.certificate = named("clientCertificate", certificateChain);
+      this.key = named("clientCertificate", privateKey);
       return tls();
     }
 
@@ -231,9 +231,12 @@ public final class SessiondClient implements AutoCloseable {
       return this;
     }
 
-    /** A bearer token in a file, which is read again when it changes. */
+    /**
+     * A bearer token in a file, which is read for every attempt: so it can be replaced. While there is none in the
+     * file, as in the middle of that, the last one is sent.
+     */
     public Builder tokenFile(Path file) {
-      return token(BearerToken.ofFile(file));
+      return token(BearerToken.ofFile(named("tokenFile", file)));
     }
 
     /** Sends the token unencrypted off this machine too: where a proxy beside it encrypts. */
@@ -322,12 +325,18 @@ public final class SessiondClient implements AutoCloseable {
       if (!tls) return InsecureChannelCredentials.create();
       TlsChannelCredentials.Builder builder = TlsChannelCredentials.newBuilder();
       try {
-        if (trusted != null) builder.trustManager(trusted.toFile());
+        if (trusted != null) builder.trustManager(Authorities.read(trusted));
         if (certificate != null) builder.keyManager(certificate.toFile(), key.toFile());
       } catch (IOException e) {
         throw new IllegalArgumentException("A file for TLS cannot be read: " + e.getMessage(), e);
       }
       return builder.build();
+    }
+
+    /** The file; {@code what} says what for. An empty name would be the folder that the process runs in. */
+    private static Path named(String what, Path file) {
+      if (file.toString().isEmpty()) throw new IllegalArgumentException(what + ": the file's name is empty");
+      return file;
     }
   }
 

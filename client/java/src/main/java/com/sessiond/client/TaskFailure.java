@@ -8,7 +8,11 @@ public class TaskFailure extends Exception {
 
   private final SessionError error;
 
-  /** {@code error} needs a category, a severity and a user_message, which is the message of this exception too. */
+  /**
+   * The user_message of {@code error} is the message of this exception too. What has no category, severity or
+   * user_message gets those of any other exception; what is longer than the contract takes is cut, and details that it
+   * does not take are left out.
+   */
   public TaskFailure(SessionError error) {
     this(error, null);
   }

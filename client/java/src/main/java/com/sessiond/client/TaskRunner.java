@@ -28,9 +28,12 @@ import java.util.stream.Collectors;
  */
 public final class TaskRunner {
   private static final int HEARTBEATS_A_TIMEOUT = 3;
-  // What FailTask takes is 64 KiB as JSON; a message is a sentence.
-  private static final int MESSAGE_CHARS_MAX = 1000;
-  private static final int CODE_CHARS_MAX = 256;
+  // What the contract takes, in bytes, of a message, of a recovery action and of a code; and recovery actions.
+  private static final int MESSAGE_MAX = 4096;
+  private static final int ACTION_MAX = 1024;
+  private static final int CODE_MAX = 256;
+  private static final int ACTIONS_MAX = 50;
+  // Details are 64 KiB as JSON at most.
   private static final int FRAMES_MAX = 20;
 
   private final TaskClient tasks;
@@ -115,13 +118,15 @@ public final class TaskRunner {
     for (int attempt = 1; ; attempt++) {
       RunningTask running = new RunningTask(tasks, calls, started, attempt);
       Struct result;
+      boolean again = attempt < attemptsMax;
       try {
         Map<String, ?> brought = running.run(work, interval);
+        again = false; // Another run would bring the same.
         result = Values.struct(brought == null ? Map.of() : brought);
       } catch (Throwable thrown) { // Whatever it is, the task must not be left running.
-        SessionTask failed = fail(running, thrown, attempt < attemptsMax);
+        SessionTask failed = fail(running, thrown, again);
         if (thrown instanceof Error error) throw error;
-        if (attempt == attemptsMax || !failed.getRetryable() || Thread.currentThread().isInterrupted()) {
+        if (!again || !failed.getRetryable() || Thread.currentThread().isInterrupted()) {
           throw new TaskException.Failed(failed, attempt, thrown);
         }
         started = retry();
@@ -184,7 +189,7 @@ public final class TaskRunner {
               .setActor(actor)
               .build();
       try {
-        return tasks.failTask(request);
+        return failTask(request);
       } catch (SessiondException e) {
         e.addSuppressed(thrown);
         throwIfNotOurs(running, e);
@@ -192,6 +197,20 @@ public final class TaskRunner {
       }
     } finally {
       if (interrupted && running.fate() == RunningTask.Fate.OURS) Thread.currentThread().interrupt();
+    }
+  }
+
+  private SessionTask failTask(FailTaskRequest request) {
+    try {
+      return tasks.failTask(request);
+    } catch (SessiondException.InvalidArgument | SessiondException.ResourceExhausted e) {
+      if (Calls.passesByItself(e)) throw e;
+      // The details are the work's own, and may be longer than the daemon takes. The task must not stay for them.
+      FailTaskRequest.Builder without = request.toBuilder();
+      without
+          .getErrorBuilder()
+          .setTechnicalDetails(Values.struct(Map.of("details_left_out", fit(e.getMessage(), MESSAGE_MAX))));
+      return tasks.failTask(without.build());
     }
   }
 
@@ -209,31 +228,71 @@ public final class TaskRunner {
   }
 
   private SessionError errorOf(Throwable thrown, boolean retried) {
-    if (thrown instanceof TaskFailure failure) return failure.error();
-    List<String> frames =
-        Arrays.stream(thrown.getStackTrace()).limit(FRAMES_MAX).map(Object::toString).collect(Collectors.toList());
-    return SessionError.newBuilder()
-        .setCategory(retried ? SessionError.Category.TEMPORARY : SessionError.Category.ADMIN_REQUIRED)
-        .setSeverity(SessionError.Severity.WARNING)
-        .setUserMessage("The " + taskType + " task failed" + (retried ? ", and is tried again." : "."))
-        .setErrorCode(cut(typeOf(thrown), CODE_CHARS_MAX))
-        .setTechnicalDetails(
-            Values.struct(Map.of("message", messageOf(thrown), "type", typeOf(thrown), "stack", frames)))
-        .build();
+    SessionError.Builder error = SessionError.newBuilder();
+    if (thrown instanceof TaskFailure failure) {
+      error
+          .mergeFrom(failure.error())
+          .setUserMessage(fit(failure.error().getUserMessage(), MESSAGE_MAX))
+          .setErrorCode(fit(failure.error().getErrorCode().replaceAll("[\n\t]", " "), CODE_MAX))
+          .clearRecoveryActions();
+      failure.error().getRecoveryActionsList().stream()
+          .map(action -> fit(action, ACTION_MAX))
+          .filter(action -> !isBlank(action))
+          .limit(ACTIONS_MAX)
+          .forEach(error::addRecoveryActions);
+    } else {
+      List<String> frames =
+          Arrays.stream(thrown.getStackTrace())
+              .limit(FRAMES_MAX)
+              .map(frame -> fit(frame.toString(), ACTION_MAX))
+              .collect(Collectors.toList());
+      error
+          .setErrorCode(typeOf(thrown))
+          .setTechnicalDetails(
+              Values.struct(Map.of("message", messageOf(thrown), "type", typeOf(thrown), "stack", frames)));
+    }
+    if (error.getCategory() == SessionError.Category.CATEGORY_UNSPECIFIED) {
+      error.setCategory(retried ? SessionError.Category.TEMPORARY : SessionError.Category.ADMIN_REQUIRED);
+    }
+    if (error.getSeverity() == SessionError.Severity.SEVERITY_UNSPECIFIED) {
+      error.setSeverity(SessionError.Severity.WARNING);
+    }
+    if (isBlank(error.getUserMessage())) {
+      error.setUserMessage("The " + taskType + " task failed" + (retried ? ", and is tried again." : "."));
+    }
+    return error.build();
   }
 
   private static String messageOf(Throwable thrown) {
-    String message = thrown.getMessage() == null ? thrown.toString() : thrown.getMessage();
-    return cut(message.replace("\0", ""), MESSAGE_CHARS_MAX);
+    return fit(thrown.getMessage() == null ? thrown.toString() : thrown.getMessage(), MESSAGE_MAX);
   }
 
   private static String typeOf(Throwable thrown) {
-    return thrown.getClass().getName();
+    return fit(thrown.getClass().getName(), CODE_MAX);
   }
 
-  private static String cut(String text, int charsMax) {
-    if (text.length() <= charsMax) return text;
-    // Not through the middle of a character.
-    return text.substring(0, Character.isHighSurrogate(text.charAt(charsMax - 1)) ? charsMax - 1 : charsMax);
+  /** The text's beginning as the contract takes it: without control characters and halves of characters. */
+  private static String fit(String text, int bytesMax) {
+    StringBuilder fit = new StringBuilder();
+    int bytes = 0;
+    for (int given : text.codePoints().limit(bytesMax).toArray()) {
+      boolean control = Character.isISOControl(given) && given != '\n' && given != '\t';
+      int c = control || Values.isHalf(given) ? 0xFFFD : given;
+      bytes += c < 0x80 ? 1 : c < 0x800 ? 2 : c < 0x10000 ? 3 : 4;
+      if (bytes > bytesMax) break;
+      fit.appendCodePoint(c);
+    }
+    return fit.toString();
+  }
+
+  /** Whether there is nothing to read in the text: the daemon refuses such a message. */
+  private static boolean isBlank(String text) {
+    return text.codePoints()
+        .allMatch(
+            c ->
+                Character.isWhitespace(c)
+                    || Character.isSpaceChar(c)
+                    || Character.isISOControl(c)
+                    || Character.getType(c) == Character.FORMAT);
   }
 }

@@ -21,7 +21,8 @@ public final class Values {
 
   /**
    * A Struct of a map: of null, booleans, numbers, strings, enums (by name), maps, and iterables of those. Anything
-   * else is refused, and so is an integer that a double cannot hold: send it as a string.
+   * else is refused, and so is an integer that a double cannot hold: send it as a string. Text with a NUL character or
+   * with half of a character is refused too.
    */
   public static Struct struct(Map<String, ?> map) {
     return struct(map, "");
@@ -96,7 +97,9 @@ public final class Values {
           if (!(key instanceof String name)) {
             throw new IllegalArgumentException("A key of " + at(path) + " is no string but " + key);
           }
-          struct.putFields(name, value(item, path.isEmpty() ? name : path + "." + name));
+          String place = path.isEmpty() ? name : path + "." + name;
+          checkText(name, place);
+          struct.putFields(name, value(item, place));
         });
     return struct.build();
   }
@@ -107,7 +110,11 @@ public final class Values {
     if (object instanceof Value given) return given;
     if (object instanceof Struct given) return value.setStructValue(given).build();
     if (object instanceof Boolean given) return value.setBoolValue(given).build();
-    if (object instanceof CharSequence given) return value.setStringValue(given.toString()).build();
+    if (object instanceof CharSequence given) {
+      String text = given.toString();
+      checkText(text, path);
+      return value.setStringValue(text).build();
+    }
     if (object instanceof Enum<?> given) return value.setStringValue(given.name()).build();
     if (object instanceof Map<?, ?> given) return value.setStructValue(struct(given, path)).build();
     if (object instanceof Number given) {
@@ -132,6 +139,19 @@ public final class Values {
             + " is of "
             + object.getClass().getName()
             + "; take null, a Boolean, a number, a string, a Map or an Iterable");
+  }
+
+  /** Refuses what no text of the contract may hold. Protobuf would send half of a character as a question mark. */
+  private static void checkText(String text, String path) {
+    if (text.indexOf('\0') >= 0) throw new IllegalArgumentException(at(path) + " has a NUL character");
+    if (text.codePoints().anyMatch(Values::isHalf)) {
+      throw new IllegalArgumentException(at(path) + " has a surrogate without its other half, which no UTF-8 has");
+    }
+  }
+
+  /** Whether this is a surrogate: in text only where its other half is missing. */
+  static boolean isHalf(int codePoint) {
+    return Character.getType(codePoint) == Character.SURROGATE;
   }
 
   private static String at(String path) {

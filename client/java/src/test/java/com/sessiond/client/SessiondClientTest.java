@@ -1,6 +1,7 @@
 package com.sessiond.client;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertNull;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
@@ -11,6 +12,7 @@ import com.sessiond.v1.Session;
 import com.sessiond.v1.UpdateSessionRequest;
 import io.grpc.Context;
 import io.grpc.Metadata;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.attribute.FileTime;
@@ -18,6 +20,7 @@ import java.time.Duration;
 import java.util.Iterator;
 import java.util.List;
 import java.util.Map;
+import java.util.function.Consumer;
 import org.junit.jupiter.api.AutoClose;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
@@ -75,24 +78,77 @@ class SessiondClientTest {
   }
 
   @Test
-  void aTokenIsReadAgainWhenItsFileChanges(@TempDir Path folder) throws Exception {
+  void aTokenIsReadAgainWhateverItsFilesTimesSay(@TempDir Path folder) throws Exception {
     Path file = folder.resolve("token");
     Files.writeString(file, "one\n");
-    daemon.answers(SESSION, SESSION);
+    FileTime written = Files.getLastModifiedTime(file);
     try (SessiondClient client =
         daemon.client(SessiondClient.builder(Map.of("SESSIOND_TOKEN_FILE", file.toString())))) {
-      client.sessions().getSession(r -> r.setSessionId("s"));
-      Files.writeString(file, "two");
-      Files.setLastModifiedTime(file, FileTime.fromMillis(System.currentTimeMillis() + 2000));
-      client.sessions().getSession(r -> r.setSessionId("s"));
-      assertEquals("Bearer one", header(0, "authorization"));
-      assertEquals("Bearer two", header(1, "authorization"));
+      assertEquals("Bearer one", sentBy(client));
+      Files.writeString(file, "two\n");
+      Files.setLastModifiedTime(file, written);
+      assertEquals("Bearer two", sentBy(client));
+      Files.writeString(file, "\uFEFFthree\r\n");
+      assertEquals("Bearer three", sentBy(client));
+      // In the middle of a rotation.
+      for (String content : List.of("", "\uFEFF", "half a token")) {
+        Files.writeString(file, content);
+        assertEquals("Bearer three", sentBy(client));
+      }
       Files.delete(file);
-      SessiondException thrown =
-          assertThrows(
-              SessiondException.Unauthenticated.class, () -> client.sessions().getSession(r -> r.setSessionId("s")));
+      assertEquals("Bearer three", sentBy(client));
+      Files.writeString(file, "four");
+      assertEquals("Bearer four", sentBy(client));
+    }
+  }
+
+  @Test
+  void aTokenFileThatIsNotThereIsNamed(@TempDir Path folder) {
+    Path file = folder.resolve("token");
+    try (SessiondClient client = daemon.client(SessiondClient.builder(Map.of()).tokenFile(file))) {
+      SessiondException thrown = assertThrows(SessiondException.Unauthenticated.class, () -> sentBy(client));
       assertTrue(thrown.getMessage().contains(file.toString()), thrown.getMessage());
     }
+  }
+
+  @ParameterizedTest
+  @ValueSource(
+      strings = {"", " \n", "\uFEFF", "Bearer canary", "canary\0", "can\nary", "canary\u00E9", "c\0a\0n\0"})
+  void aTokenThatNoHeaderTakesIsRefusedAndNotTold(String content, @TempDir Path folder) throws Exception {
+    Path file = folder.resolve("file");
+    Files.write(file, content.getBytes(StandardCharsets.UTF_8));
+    Map<String, SessiondClient.Builder> builders =
+        Map.of(
+            "the token file " + file, SessiondClient.builder(Map.of()).tokenFile(file),
+            "the token ", SessiondClient.builder(Map.of()).token(content));
+    builders.forEach(
+        (name, builder) -> {
+          try (SessiondClient client = daemon.client(builder)) {
+            SessiondException thrown = assertThrows(SessiondException.Unauthenticated.class, () -> sentBy(client));
+            assertTrue(thrown.getMessage().contains(name), thrown.getMessage());
+            assertFalse(thrown.getMessage().contains("can"), thrown.getMessage());
+          }
+        });
+    assertTrue(daemon.requests.isEmpty());
+  }
+
+  @Test
+  void whatIsGivenAsEmptyIsRefusedByItsName() {
+    Path empty = Path.of("");
+    Path file = Path.of("file");
+    Map<String, Consumer<SessiondClient.Builder>> options =
+        Map.of(
+            "tls: the file's name is empty", b -> b.tls(empty),
+            "tokenFile: the file's name is empty", b -> b.tokenFile(empty),
+            "clientCertificate: the file's name is empty", b -> b.clientCertificate(file, empty),
+            "address is \"\"", b -> b.address("").build());
+    options.forEach(
+        (message, option) -> {
+          SessiondClient.Builder builder = SessiondClient.builder(Map.of());
+          IllegalArgumentException thrown =
+              assertThrows(IllegalArgumentException.class, () -> option.accept(builder));
+          assertTrue(thrown.getMessage().startsWith(message), thrown.getMessage());
+        });
   }
 
   @Test
@@ -185,6 +241,13 @@ class SessiondClientTest {
         IllegalArgumentException.class, () -> builder.backoff(Duration.ofSeconds(2), Duration.ofSeconds(1)).build());
     SessiondClient.Builder files = SessiondClient.builder(Map.of()).tls(Path.of("/no/such/file"));
     assertTrue(assertThrows(IllegalArgumentException.class, files::build).getMessage().contains("/no/such/file"));
+  }
+
+  /** The token that a call of the client brings to the daemon. */
+  private String sentBy(SessiondClient client) {
+    daemon.answers(SESSION);
+    client.sessions().getSession(r -> r.setSessionId("s"));
+    return header(daemon.headers.size() - 1, "authorization");
   }
 
   private String header(int call, String name) {

@@ -25,6 +25,8 @@ import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
 
 /** On a real daemon. */
 @Timeout(120)
@@ -115,7 +117,7 @@ class TaskRunnerTest {
     assertEquals(SessionTask.Status.FAILED, failed.task().getStatus());
     Map<String, Object> context = Values.map(failed.task().getFailureContext());
     assertEquals("java.io.IOException", context.get("type"));
-    assertTrue(context.get("message").toString().startsWith("disk full xxx"), context.toString());
+    assertTrue(context.get("message").toString().startsWith("disk \uFFFDfull xxx"), context.toString());
     assertEquals(SessionError.Category.ADMIN_REQUIRED, errors().get(0).getCategory());
   }
 
@@ -139,6 +141,87 @@ class TaskRunnerTest {
     assertEquals(List.of("Correct it."), errors().get(0).getRecoveryActionsList());
     assertEquals("The key of the project is wrong.", errors().get(0).getUserMessage());
     assertTrue(session().getHasBlockingErrors());
+  }
+
+  @Test
+  void wordsThatTheContractDoesNotTakeAreMadeFit() {
+    String unfit = "\0\uDE00" + "\u00E9".repeat(4096);
+    SessionError error =
+        SessionError.newBuilder()
+            .setUserMessage(unfit)
+            .addRecoveryActions(" \u200B")
+            .addRecoveryActions(unfit)
+            .setErrorCode("a\n" + unfit)
+            .build();
+    TaskException.Failed failed =
+        assertThrows(
+            TaskException.Failed.class,
+            () ->
+                runner()
+                    .run(
+                        task -> {
+                          throw new TaskFailure(error);
+                        }));
+    String message = "\uFFFD\uFFFD" + "\u00E9".repeat(2045);
+    assertEquals(message, Values.map(failed.task().getFailureContext()).get("message"));
+    SessionError recorded = errors().get(0);
+    assertEquals(message, recorded.getUserMessage());
+    assertEquals(List.of(message.substring(0, 511)), recorded.getRecoveryActionsList());
+    assertEquals("a " + message.substring(0, 126), recorded.getErrorCode());
+    assertEquals(SessionError.Category.ADMIN_REQUIRED, recorded.getCategory());
+    assertEquals(SessionError.Severity.WARNING, recorded.getSeverity());
+  }
+
+  @Test
+  void aMessageWithNothingToReadIsReplaced() {
+    SessionError error = SessionError.newBuilder().setUserMessage(" \u200B\n").build();
+    assertThrows(
+        TaskException.Failed.class,
+        () ->
+            runner()
+                .run(
+                    task -> {
+                      throw new TaskFailure(error);
+                    }));
+    assertEquals("The processing task failed.", errors().get(0).getUserMessage());
+  }
+
+  @Test
+  void detailsThatTheDaemonDoesNotTakeAreLeftOut() {
+    SessionError error =
+        SessionError.newBuilder()
+            .setUserMessage("No room.")
+            .setTechnicalDetails(Values.struct(Map.of("log", "x".repeat(70_000))))
+            .build();
+    assertThrows(
+        TaskException.Failed.class,
+        () ->
+            runner()
+                .run(
+                    task -> {
+                      throw new TaskFailure(error);
+                    }));
+    assertEquals("No room.", errors().get(0).getUserMessage());
+    Map<String, Object> details = Values.map(errors().get(0).getTechnicalDetails());
+    assertTrue(details.get("details_left_out").toString().contains("65536"), details.toString());
+  }
+
+  @ParameterizedTest
+  @ValueSource(strings = {"\0", "\uD800"})
+  void aResultThatCannotBeFailsTheTaskOnce(String text) {
+    TaskException.Failed failed =
+        assertThrows(
+            TaskException.Failed.class, () -> runner().attempts(3).run(task -> Map.of("log", List.of(text))));
+    assertEquals(1, failed.attempts());
+    assertTrue(failed.getCause().getMessage().startsWith("The value at log[0] has a "), failed.getMessage());
+    assertEquals(SessionTask.Status.FAILED, session().getCurrentTask().getStatus());
+  }
+
+  @Test
+  void aResultThatIsTooLongFailsTheTask() {
+    assertThrows(
+        SessiondException.class, () -> runner().run(task -> Map.of("log", "x".repeat(5 << 20))));
+    assertEquals(SessionTask.Status.FAILED, session().getCurrentTask().getStatus());
   }
 
   @Test
@@ -179,10 +262,11 @@ class TaskRunnerTest {
   void heartbeatsKeepItAlive() {
     SessionTask done =
         runner()
-            .heartbeatTimeout(Duration.ofSeconds(2))
+            .heartbeatTimeout(Duration.ofSeconds(10))
+            .heartbeatInterval(Duration.ofSeconds(1))
             .run(
                 task -> {
-                  Thread.sleep(6000);
+                  Thread.sleep(15_000);
                   return null;
                 });
     assertEquals(SessionTask.Status.COMPLETED, done.getStatus());

@@ -40,6 +40,10 @@ class ValuesTest {
     assertRefused("at a is 9007199254740993", Map.of("a", (1L << 53) + 1));
     assertRefused("java.time.Instant", Map.of("a", Instant.EPOCH));
     assertRefused("at a is no string", Map.of("a", Map.of(1, 2)));
+    assertRefused("at a[0] has a NUL", Map.of("a", List.of("\0")));
+    assertRefused("at a.\0 has a NUL", Map.of("a", Map.of("\0", 1)));
+    assertRefused("at a has a surrogate", Map.of("a", new StringBuilder("x\uDE00\uD83D")));
+    assertEquals(Map.of("a", "\uD83D\uDE00"), Values.map(Values.struct(Map.of("a", "\uD83D\uDE00"))));
   }
 
   @Test

@@ -1,0 +1,122 @@
+package com.sessiond.client;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import io.grpc.Grpc;
+import io.grpc.Server;
+import io.grpc.TlsServerCredentials;
+import java.io.InputStream;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.security.KeyStore;
+import java.util.Base64;
+import java.util.Map;
+import javax.net.ssl.KeyManagerFactory;
+import org.junit.jupiter.api.AfterAll;
+import org.junit.jupiter.api.BeforeAll;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+
+/** Against a server with TLS, which answers every call with UNIMPLEMENTED. */
+class AuthoritiesTest {
+  private static final String MARK = "\uFEFF";
+  private static final char[] PASSWORD = "password".toCharArray();
+
+  @TempDir private static Path folder;
+  private static Server server;
+  private static String ours;
+  private static String foreign;
+
+  @BeforeAll
+  static void start() throws Exception {
+    KeyStore store = certificate("ours");
+    ours = pem(store);
+    foreign = pem(certificate("foreign"));
+    KeyManagerFactory keys = KeyManagerFactory.getInstance(KeyManagerFactory.getDefaultAlgorithm());
+    keys.init(store, PASSWORD);
+    server =
+        Grpc.newServerBuilderForPort(0, TlsServerCredentials.newBuilder().keyManager(keys.getKeyManagers()).build())
+            .build()
+            .start();
+  }
+
+  @AfterAll
+  static void stop() {
+    if (server != null) server.shutdownNow();
+  }
+
+  @Test
+  void byteOrderMarksHideNoCertificate() throws Exception {
+    for (String pem :
+        new String[] {
+          ours,
+          MARK + ours,
+          foreign + MARK + ours,
+          MARK + ours + MARK + foreign,
+          "# About -----BEGIN CERTIFICATE-----\n" + ours,
+          (foreign + ours).replace("\n", "\r\n")
+        }) {
+      try (SessiondClient client = trusting(pem)) {
+        assertThrows(
+            SessiondException.Unimplemented.class, () -> client.sessions().getSession(r -> r.setSessionId("s")), pem);
+      }
+    }
+  }
+
+  @Test
+  void aFileWithACertificateThatCannotBeReadIsRefusedByItsName() {
+    for (String pem :
+        new String[] {
+          "",
+          "no certificate",
+          " " + ours,
+          // Java passes over what does not begin at the left.
+          ours + foreign.replaceAll("(?m)^", " "),
+          ours + "\u00A0" + foreign,
+          ours + foreign.replaceFirst("-----\n", "-----\n!"),
+          ours + foreign.replace("-----END", "")
+        }) {
+      String message = assertThrows(IllegalArgumentException.class, () -> trusting(pem).close(), pem).getMessage();
+      assertTrue(message.contains(folder.resolve("ca.pem").toString()), message);
+    }
+  }
+
+  private static SessiondClient trusting(String pem) throws Exception {
+    Path file = Files.writeString(folder.resolve("ca.pem"), pem);
+    return SessiondClient.builder(Map.of()).address("127.0.0.1:" + server.getPort()).tls(file).build();
+  }
+
+  /** A certificate for this machine that is its own authority, with its key. */
+  private static KeyStore certificate(String name) throws Exception {
+    Path file = folder.resolve(name + ".p12");
+    Process keytool =
+        new ProcessBuilder(
+                Path.of(System.getProperty("java.home"), "bin", "keytool").toString(),
+                "-genkeypair",
+                "-keystore", file.toString(),
+                "-storepass", new String(PASSWORD),
+                "-alias", name,
+                "-keyalg", "EC",
+                "-dname", "CN=" + name,
+                "-ext", "san=ip:127.0.0.1")
+            .redirectErrorStream(true)
+            .start();
+    String said = new String(keytool.getInputStream().readAllBytes(), StandardCharsets.UTF_8);
+    assertEquals(0, keytool.waitFor(), said);
+    KeyStore store = KeyStore.getInstance("PKCS12");
+    try (InputStream content = Files.newInputStream(file)) {
+      store.load(content, PASSWORD);
+    }
+    return store;
+  }
+
+  private static String pem(KeyStore store) throws Exception {
+    byte[] der = store.getCertificate(store.aliases().nextElement()).getEncoded();
+    return "-----BEGIN CERTIFICATE-----\n"
+        + Base64.getMimeEncoder(64, new byte[] {'\n'}).encodeToString(der)
+        + "\n-----END CERTIFICATE-----\n";
+  }
+}
