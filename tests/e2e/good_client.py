@@ -19,7 +19,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent))
 from conftest import BUILD, Contract  # noqa: E402
 
 CALLS_A_SECOND = 30
-CALL_SECONDS = 5
+CALL_SECONDS = 20
 
 
 def main(address, session_id):

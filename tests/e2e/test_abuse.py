@@ -67,12 +67,12 @@ def test_memory_is_bounded_and_a_good_client_loses_no_call(field, name):
     assert row.peak_mib < (MEMORY_MIB if WHOLE else MEMORY_OF_A_TENTH_MIB)
     assert row.good["calls"] > 0 and row.good["errors"] == {}
     if name == "descriptors":
-        assert float(re.match(r"accepted (.+) s after", row.note)[1]) < 5
+        assert float(re.match(r"accepted (.+) s after", row.note)[1]) < 20
     if name == "silent_connections":
         assert row.note.startswith("0 of ")
     if name == "half_open_requests_in_time":
         ended, streams, seconds = re.match(r"(\d+) of (\d+) streams ended within (\d+) s", row.note).groups()
-        assert ended == streams and 9 <= int(seconds) <= 15
+        assert ended == streams and 9 <= int(seconds) <= 25
     if name == "gzip_bombs":
         refused, calls = re.match(r"(\d+) of (\d+) refused", row.note).groups()
         assert refused == calls

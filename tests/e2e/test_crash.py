@@ -25,6 +25,8 @@ CHANGES = 40 * ROUNDS
 END_SECONDS = 30
 # What a change may take, all its repetitions together, while the database is killed and recovers.
 CHANGE_SECONDS = 60
+# What one of them may be kept for.
+ATTEMPT_SECONDS = 10
 
 
 class Writer(threading.Thread):
@@ -67,7 +69,7 @@ class Writer(threading.Thread):
         give_up = time.monotonic() + CHANGE_SECONDS
         while True:
             try:
-                self.finish(self._client)
+                self.finish(self._client, timeout=ATTEMPT_SECONDS)
                 self._on_acknowledged()
                 return True
             except Refused as refused:
@@ -79,10 +81,10 @@ class Writer(threading.Thread):
                     raise
                 time.sleep(0.05)  # As RetryInfo asks, a tenth of it.
 
-    def finish(self, client):
+    def finish(self, client, **options):
         """Sends what is pending, the first time or once more."""
         method, request = self.pending
-        self.acknowledged[request["requestId"]] = client.call(method, request)
+        self.acknowledged[request["requestId"]] = client.call(method, request, **options)
         self.pending = None
 
     def assert_nothing_is_lost(self, client):

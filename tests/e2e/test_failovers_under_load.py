@@ -15,7 +15,7 @@ import time
 import pytest
 from cluster import Pair
 from conftest import BUILD, Daemon, Refused
-from test_crash import CHANGE_SECONDS, Writer
+from test_crash import ATTEMPT_SECONDS, CHANGE_SECONDS, Writer
 from waits import until
 
 SOAK = bool(os.environ.get("SESSIOND_SOAK"))
@@ -57,7 +57,7 @@ class Caller(Writer):
         while True:
             try:
                 request_id = self.pending[1]["requestId"]
-                self.finish(self._next_client())
+                self.finish(self._next_client(), timeout=ATTEMPT_SECONDS)
                 self.last = self.acknowledged[request_id]
                 return True
             except Refused as refused:
@@ -74,7 +74,7 @@ class Caller(Writer):
                 ("ListSessions", {"filter": f'session_id = "{self.session_id}"'}),
             ]:
                 try:
-                    answer = daemon.client.call(method, request)
+                    answer = daemon.client.call(method, request, timeout=ATTEMPT_SECONDS)
                 except Refused as refused:
                     if refused.code in ("UNAVAILABLE", "DEADLINE_EXCEEDED"):
                         continue  # No answer is no wrong one.
@@ -112,6 +112,17 @@ def backends_of(server):
     ).split()
 
 
+def kill_a_backend(chance, server):
+    def killed():
+        try:
+            os.kill(int(chance.choice(backends_of(server))), signal.SIGKILL)
+            return True
+        except (IndexError, ProcessLookupError):  # Lanes connect anew, meanwhile too.
+            return False
+
+    until(killed, "no backend is there", CHANGE_SECONDS)
+
+
 def test_callers_go_on_through_failovers_and_kills(pair, daemons):
     stop = threading.Event()
     callers = [Caller(daemons, number, stop) for number in range(WRITERS)]
@@ -130,7 +141,7 @@ def test_callers_go_on_through_failovers_and_kills(pair, daemons):
     for _ in range(FAILOVERS):
         for _ in range(KILLS // (2 * FAILOVERS)):
             await_progress(3)
-            os.kill(int(chance.choice(backends_of(pair.primary))), signal.SIGKILL)
+            kill_a_backend(chance, pair.primary)
         await_progress(3)
         pair.fail_over()
         await_progress(5)

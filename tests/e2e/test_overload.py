@@ -26,6 +26,15 @@ SLOW = [
     "--pg-settings=commit_delay=100000 commit_siblings=0",
 ]
 SECONDS = 30 if os.environ.get("SESSIOND_SOAK") else 5
+# Where calls came later than they were to by so many seconds, they came in a heap; of more than fits, it takes a fifth
+# of the time to matter. Where the best rate behind a round is another one than before, by such a share, nobody knows
+# what fits. In both cases the machine had something else to do: the round is void and played again, so many times at
+# most; then the last one counts.
+LATE_SECONDS = 0.1
+LATE_SECONDS_OF_MUCH = SECONDS / 5
+DRIFT = 0.1
+ROUNDS = 3
+
 UPDATE = "sessiond.v1.SessionService/UpdateSession"
 
 
@@ -57,6 +66,8 @@ class Load:
         self.waits = []
         self.refusals = []
         self.without_retry_info = 0
+        # By how many seconds a call came too late, at most.
+        self.late = 0
 
     def offer(self, client, requests, rate, patience, seconds):
         call = client._channel.unary_unary("/" + UPDATE)
@@ -66,6 +77,7 @@ class Load:
             if pause > 0:
                 time.sleep(pause)
             came = time.monotonic()
+            self.late = max(self.late, came - begin - i / rate)
             future = call.future(requests[i % len(requests)], timeout=patience)
             future.add_done_callback(lambda done, came=came: self._ended(done, time.monotonic() - came))
             under_way.append(future)
@@ -110,20 +122,31 @@ def slow(contract):
 @pytest.mark.parametrize(("times", "patience"), [(3, 1), (10, 1), (10, 5)])
 def test_beyond_what_it_can_do(slow, times, patience):
     client, requests = slow
-    best = best_rate(client, requests)
-    usual = Load().offer(client, requests, 0.8 * best, patience, SECONDS)
-    assert usual.fits()
-    much = Load().offer(client, requests, times * best, patience, SECONDS)
-    after = Load().offer(client, requests, 0.5 * best, patience, SECONDS)
+    behind = best_rate(client, requests)
+    for _ in range(ROUNDS):
+        best = behind
+        usual = Load().offer(client, requests, 0.8 * best, patience, SECONDS)
+        much = Load().offer(client, requests, times * best, patience, SECONDS)
+        after = Load().offer(client, requests, 0.5 * best, patience, SECONDS)
+        behind = best_rate(client, requests)
+        is_late = max(usual.late, after.late) > LATE_SECONDS or much.late > LATE_SECONDS_OF_MUCH
+        is_void = is_late or abs(behind - best) > DRIFT * best
+        # Or else it is slower for good.
+        assert is_late or after.fits()
+        if not is_void:
+            break
+        late = ", ".join(f"{each.late * 1000:.0f}" for each in (usual, much, after))
+        print(f"\nvoid: {best:.0f} a second at best before, {behind:.0f} behind; {late} ms late")
     print(
         f"\n{times} times, {patience} s: {much.good / SECONDS:.0f} a second of {best:.0f}; {dict(much.codes)}; "
         f"p99 {much.percentile(0.99):.2f} s, at 80 %: {usual.percentile(0.99):.2f} s; "
         f"refused in {much.percentile(0.5, much.refusals) * 1000:.1f} ms; after: {dict(after.codes)}"
     )
+    assert set(much.codes) <= {"OK", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED"}
+    assert much.without_retry_info == 0
+    assert usual.fits()
     # Of what it does at its best on this machine at this time. Without shedding it is 0.2 to 0.3 with deadlines of
     # a second, and with longer ones most are late; with it, 0.9 and more where nothing else runs.
     assert much.good >= 0.45 * SECONDS * best
-    assert set(much.codes) <= {"OK", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED"}
     assert much.codes["DEADLINE_EXCEEDED"] <= 0.15 * sum(much.codes.values())
-    assert much.without_retry_info == 0
     assert after.fits()

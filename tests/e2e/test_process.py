@@ -112,10 +112,11 @@ def test_a_supervisor_that_is_only_slow_is_waited_for(own_daemon):
 
 
 def test_a_supervisor_that_dies_while_it_drains_is_no_second_signal(own_daemon):
-    own_daemon.start("--drain-delay=4s").create()
+    own_daemon.start("--drain-delay=10s").create()
+    supervisor = supervisor_of(own_daemon)
     own_daemon.process.terminate()
     until(lambda: '"draining"' in own_daemon.log.read_text(), "it does not drain")
-    os.kill(supervisor_of(own_daemon), signal.SIGKILL)
+    os.kill(supervisor, signal.SIGKILL)
     assert own_daemon.process.wait(PATIENCE_SECONDS) == 0
 
 

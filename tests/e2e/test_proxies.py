@@ -11,6 +11,7 @@ import ssl
 import struct
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -20,7 +21,7 @@ from ports import free_port
 from tokens import hash_of
 
 PAGE = (ROOT / "docs/proxies.md").read_text()
-IDLE_SECONDS = 3
+IDLE_SECONDS = 8
 # Longer than the proxy waits.
 FOR_EVER = 60
 PATIENCE_SECONDS = 30
@@ -293,7 +294,7 @@ def test_browsers_get_http2(proxy, authority):
 
 def long_enough(proxy):
     """To have been cut, but for the heartbeats."""
-    return max(2.5 * IDLE_SECONDS, proxy.longest_seconds + 1)
+    return max(1.5 * IDLE_SECONDS, proxy.longest_seconds + 1)
 
 
 def test_heartbeats_keep_a_watch_by_grpc_alive(proxy, client, direct, retries):
@@ -309,23 +310,26 @@ def test_heartbeats_keep_a_watch_by_grpc_alive(proxy, client, direct, retries):
 
 def test_a_watch_by_grpc_that_is_cut_resumes(proxy, client, direct, retries):
     session_id = create(direct)
+    begun = time.monotonic()
     with client.watch(session_id, heartbeat_interval=FOR_EVER) as watch:
         items = iter(watch)
         assert next(items).kind == "bookmark"
-        begun = time.monotonic()
         retries.then = lambda: direct.pause_session(session_id)  # While the watch is not connected.
         assert next(items).event.type.name == "PAUSED"
         assert IDLE_SECONDS - 1 < time.monotonic() - begun < PATIENCE_SECONDS
         assert retries.codes == [proxy.cut_with]
 
-        retries.clear()
-        proxy.kill()
+        killed = threading.Event()
 
         def start_again():
+            killed.wait(PATIENCE_SECONDS)
             direct.resume_session(session_id)
             proxy.start()
 
+        retries.clear()
         retries.then = start_again
+        proxy.kill()
+        killed.set()
         assert next(items).event.type.name == "RESUMED"
         assert set(retries.codes) == {"UNAVAILABLE"}
 
@@ -342,7 +346,7 @@ def test_heartbeats_keep_a_watch_by_http_alive_and_come_at_once(proxy, web):
     times, kinds = zip(*came)
     assert kinds == ("bookmark",) + ("heartbeat",) * (len(kinds) - 1)
     # A proxy that kept some back would bring them together, or at the end.
-    assert times[0] < 5
+    assert times[0] < PATIENCE_SECONDS
     assert max(later - earlier for earlier, later in zip(times, times[1:])) < IDLE_SECONDS
 
 

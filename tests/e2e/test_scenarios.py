@@ -10,7 +10,7 @@ import time
 import uuid
 
 import pytest
-from conftest import Refused, moment
+from conftest import Refused, moment, newest_first
 
 STAGES = {
     "site_info_collection": "Site information",
@@ -291,7 +291,8 @@ def test_what_was_left_in_creating_for_an_hour_is_deleted_by_the_daemon(own_daem
     client.close()
     own_daemon.stop()
     client = own_daemon.start()  # The daemon looks for them when it starts, and then now and again.
-    give_up = time.monotonic() + 10
+    # A first look that fails is made good a minute later.
+    give_up = time.monotonic() + 90
     while len(events := events_of(client, stale)) < 2 and time.monotonic() < give_up:
         time.sleep(0.05)
     assert [event["type"] for event in events] == ["CREATED", "DELETED"]
@@ -862,9 +863,8 @@ def test_a_counter_does_not_leave_its_range(client):
 )
 def test_pages_are_stable_while_others_create(client, namespace, order):
     owners = ["a", "b", "B", "\u00e4", "c"]
-    there = [
-        client.create(namespace=namespace, ownerId=owners[n % 5])["sessionId"] for n in range(25)
-    ]
+    created = [client.create(namespace=namespace, ownerId=owners[n % 5]) for n in range(25)]
+    there = newest_first(created)
     stop = threading.Event()
 
     def create():
@@ -886,7 +886,7 @@ def test_pages_are_stable_while_others_create(client, namespace, order):
     assert set(there) <= set(ids)
     if order in ("", "create_time"):
         mine = [session_id for session_id in ids if session_id in set(there)]
-        assert mine == (there if order else there[::-1])
+        assert mine == (there[::-1] if order else there)
     if order.startswith("owner_id"):
         keys = [session["ownerId"].encode() for session in found]  # Byte for byte, as owners are.
         assert keys == sorted(keys, reverse=order.endswith("desc"))
@@ -908,13 +908,10 @@ def test_a_page_holds_fifty_at_first_and_a_thousand_at_most(client, namespace):
 def test_a_page_of_large_sessions_ends_early(client, namespace):
     text = {"site_description": "\u00e4" * 2048, "site_name": "x" * 256}
     labels = {f"l{n}": "x" * 256 for n in range(64)}
-    ids = [
-        client.create(namespace=namespace, context=text, labels=labels)["sessionId"]
-        for _ in range(200)
-    ]
+    created = [client.create(namespace=namespace, context=text, labels=labels) for _ in range(200)]
     page = client.call("ListSessions", {"namespace": namespace, "pageSize": 1000})
     assert 0 < len(page["sessions"]) < 200 and page["nextPageToken"]
-    assert [s["sessionId"] for s in listed(client, namespace=namespace, pageSize=1000)] == ids[::-1]
+    assert [s["sessionId"] for s in listed(client, namespace=namespace, pageSize=1000)] == newest_first(created)
 
 
 def test_a_lookup_of_a_thousand_answers_for_each_in_order(client):

@@ -7,7 +7,7 @@ import time
 import uuid
 
 import pytest
-from conftest import Refused, moment
+from conftest import Refused, moment, newest_first
 from test_scenarios import assert_chained, at_once, events_of, types_of
 
 # Until a daemon has noticed a silence, it may take a beat of its sweeper; a busy machine takes longer.
@@ -336,17 +336,21 @@ def test_tasks_are_found_across_sessions_by_what_they_are(client, namespace):
     deleted = Work(client, namespace)
     deleted.call("DeleteSession", force=True)
 
+    def by_start(*works):
+        """Of sessions, newest first: several daemons have clocks of their own."""
+        started = [(moment(work.call("GetTask")["startTime"]), work.session_id) for work in works]
+        return [session_id for _, session_id in sorted(started, reverse=True)]
+
     def found(text="", **query):
         query = {"namespace": namespace, "filter": text, **query}
         tasks = client.read_all("ListTasks", "tasks", **query)
-        times = [task["startTime"] for task in tasks]
+        times = [moment(task["startTime"]) for task in tasks]
         assert times == sorted(times, reverse=True)
         return [task["sessionId"] for task in tasks]
 
-    newest_first = [work.session_id for work in (for_good, failed, *running[::-1])]
-    assert found() == found(pageSize=2) == newest_first
-    assert found('status = "RUNNING" AND task_type = "processing"') == newest_first[2:]
-    assert found('status = "FAILED"') == newest_first[:2]
+    assert found() == found(pageSize=2) == by_start(for_good, failed, *running)
+    assert found('status = "RUNNING" AND task_type = "processing"') == by_start(*running)
+    assert found('status = "FAILED"') == by_start(for_good, failed)
     assert found("retryable = true") == [failed.session_id]
     assert found("retry_count >= 3") == [for_good.session_id]
     assert found('task_type = "export"') == []
@@ -354,15 +358,20 @@ def test_tasks_are_found_across_sessions_by_what_they_are(client, namespace):
     assert found(f'task_id = "{running[0].task["taskId"]}"', pageSize=1) == [running[0].session_id]
     assert found(f'session_id = "{failed.session_id}"', namespace="default") == []
     assert found(f'session_id = "{failed.session_id}"', namespace="-") == [failed.session_id]
-    since = failed.call("GetTask")["startTime"]
-    assert found(f'start_time > "{since}"') == [for_good.session_id]
+    first, *later = by_start(for_good, failed, *running)[::-1]
+    since = client.call("GetTask", {"sessionId": first})["startTime"]
+    assert found(f'start_time > "{since}"') == later[::-1]
 
 
 def test_what_can_be_recovered_is_listed_newest_first(client, daemon, namespace):
     owner = f"owner-{uuid.uuid4().hex[:8]}"
 
+    created = {}
+
     def create(**fields):
-        return client.create(namespace=namespace, ownerId=owner, **fields)["sessionId"]
+        session = client.create(namespace=namespace, ownerId=owner, **fields)
+        created[session["sessionId"]] = session
+        return session["sessionId"]
 
     active, paused, failed, stopped, deleted, old, other = (create() for _ in range(7))
     interview = create(workflow="interview")
@@ -380,15 +389,16 @@ def test_what_can_be_recovered_is_listed_newest_first(client, daemon, namespace)
         assert all(session["recoverable"] for session in answer.get("sessions", []))
         return [session["sessionId"] for session in answer.get("sessions", [])]
 
-    assert recoverable() == [interview, other, failed, paused, active]
+    expected = newest_first(created[each] for each in (interview, other, failed, paused, active))
+    assert recoverable() == expected
     assert recoverable(namespace="default") == []
     assert recoverable(ownerId="nobody") == []
-    assert recoverable(namespace="-") == [interview, other, failed, paused, active]
+    assert recoverable(namespace="-") == expected
     refusal = client.refusal("RecoverSession", {"sessionId": old})
     assert (refusal.reason, refusal.metadata["why"]) == ("NOT_RECOVERABLE", "window")
     assert refusal.metadata["recover_before_time"] == client.call("GetSession", {"sessionId": old})["recoverBeforeTime"]
     found = client.call("ListSessions", {"namespace": namespace, "filter": "recoverable = true"})["sessions"]
-    assert [session["sessionId"] for session in found] == [interview, other, failed, paused, active]
+    assert [session["sessionId"] for session in found] == expected
 
 
 def test_past_runs_are_read_from_the_audit(work):

@@ -9,7 +9,8 @@ import time
 import uuid
 
 import pytest
-from conftest import Refused
+from conftest import Refused, newest_first
+from waits import PATIENCE_SECONDS, until
 from watching import Watch, key, told
 
 ADMIN = "sessiond.v1.AdminService/"
@@ -52,7 +53,7 @@ def act(client, session_id, *verbs):
 
 
 def test_the_present_state_comes_first_then_a_bookmark_then_changes(client, watch, create):
-    there = [create() for _ in range(3)]
+    there = newest_first(client.create(namespace=watch.namespace) for _ in range(3))[::-1]
     gone = create()
     client.call("DeleteSession", {"sessionId": gone, "force": True})
     stream = watch(namespace=watch.namespace, initialState=True)
@@ -211,7 +212,8 @@ def test_what_was_appended_comes_with_its_event(client, watch):
 
 
 def test_a_silent_watch_sends_heartbeats_whose_tokens_move_on(client, watch, create):
-    session_id = create()
+    owner = f"owner-{uuid.uuid4()}"
+    session_id = create(ownerId=owner)
     request = {"namespace": watch.namespace, "filter": 'labels.team = "nobody"'}
     begin = time.monotonic()
     stream = watch(heartbeatInterval="1s", **request).bookmarked()
@@ -220,8 +222,23 @@ def test_a_silent_watch_sends_heartbeats_whose_tokens_move_on(client, watch, cre
     assert next(stream) == {"heartbeat": {}}
     # And not after fifteen seconds, as without a wish.
     assert 0.5 < time.monotonic() - begin < 12
-    assert stream.token != token, "what is not wanted is behind the watch, too"
-    watch(resumeToken=stream.token, **request).bookmarked()
+    # What is not wanted is behind the watch, too: nobody has to read it who goes on from here, and it may be gone.
+    erase = {"namespace": watch.namespace, "ownerId": owner}
+    until(lambda: client.call("EraseOwner", erase).get("done"), "the owner is not erased")
+
+    def resumes(token):
+        try:
+            watch(resumeToken=token, **request).bookmarked()
+        except Refused as refused:
+            assert refused.reason == "RESUME_TOKEN_EXPIRED"
+            return False
+        return True
+
+    give_up = time.monotonic() + PATIENCE_SECONDS
+    while not resumes(stream.token):
+        assert time.monotonic() < give_up, "what is not wanted stays before the watch"
+        assert next(stream) == {"heartbeat": {}}
+    assert not resumes(token)
 
 
 @pytest.mark.parametrize(

@@ -82,6 +82,10 @@ class ByTurns(Client):
             client.close()
 
     @property
+    def of_each_daemon(self):
+        return self._clients
+
+    @property
     def _channel(self):
         return next(self._turns)._channel
 
@@ -134,7 +138,7 @@ class Topology(Daemon):
 
     def log_lines(self):
         """In order of time, with which each line begins: several daemons write them to one file."""
-        return sorted(super().log_lines())
+        return sorted(super().log_lines(), key=lambda line: line.partition(",")[0])
 
     def remove(self):
         self._others.close()
