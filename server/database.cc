@@ -126,7 +126,7 @@ db::EmbeddedPostgresOptions EmbeddedOptions(const Config& config, bool ephemeral
           .ephemeral = ephemeral,
           .bin_dir = config.pg_bin_dir,
           .settings = ParsePgSettings(config.pg_settings).value(),  // Validated by the table.
-          .recovers = TellOfRecovery,
+          .on_recovery = TellOfRecovery,
           .stop = stop};
 }
 

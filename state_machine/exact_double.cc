@@ -1,8 +1,10 @@
 #include "state_machine/exact_double.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
+#include <cstdlib>
 #include <limits>
 #include <string>
 
@@ -40,15 +42,30 @@ Decimal DecimalOf(absl::string_view text) {
     if (in_fraction ? leading : !leading) number.exponent += in_fraction ? -1 : 1;
   }
   int64_t exponent = 0;
-  if (i < text.size() && !absl::SimpleAtoi(text.substr(i + 1), &exponent)) {
-    // Beyond int64: as far away as possible.
-    constexpr int64_t kFar = std::numeric_limits<int32_t>::max();
+  // Beyond this, all are as far away.
+  constexpr int64_t kFar = std::numeric_limits<int32_t>::max();
+  if (i < text.size() && !absl::SimpleAtoi(text.substr(i + 1), &exponent))
     exponent = text[i + 1] == '-' ? -kFar : kFar;
-  }
-  number.exponent += exponent;
+  number.exponent += std::clamp(exponent, -kFar, kFar);
   number.digits.erase(number.digits.find_last_not_of('0') + 1);
   if (number.digits.empty()) number.exponent = 0;
   return number;
+}
+
+// Whether two numbers with a fraction differ by one in the last of the 17 digits that tell doubles
+// apart: not every program that writes one takes the nearest text.
+bool IsNextTo(const Decimal& nearest, const Decimal& number) {
+  constexpr std::size_t kDigits = std::numeric_limits<double>::max_digits10;
+  const auto has_fraction = number.exponent < static_cast<int64_t>(kDigits);
+  if (!has_fraction || number.digits.size() != kDigits || nearest.digits.size() > kDigits ||
+      nearest.exponent != number.exponent || nearest.negative != number.negative)
+    return false;
+  const auto last_digits = [](std::string digits) {
+    digits.resize(kDigits, '0');
+    int64_t value = 0;
+    return absl::SimpleAtoi(digits, &value) ? value : 0;
+  };
+  return std::abs(last_digits(nearest.digits) - last_digits(number.digits)) <= 1;
 }
 
 // Whether the double equals the number in the text (ExactDouble).
@@ -58,15 +75,12 @@ bool IsNumber(double value, absl::string_view text) {
   if (number.digits.empty()) return !number.negative;
   if (!std::isfinite(value) || value == 0 || number.digits.size() > kDigitsMax) return false;
   const bool whole = text.find_first_of(".eE") == absl::string_view::npos;
-  // More tell no two doubles apart, and not every program that writes one takes the nearest text.
-  if (!whole && number.digits.size() <= std::numeric_limits<double>::max_digits10 &&
-      std::isnormal(value))
-    return true;
   char written[kDigitsMax + 16];
   const int size = whole ? std::snprintf(written, sizeof(written), "%.0f", value)
                          : std::snprintf(written, sizeof(written), "%.*e",
                                          static_cast<int>(number.digits.size()) - 1, value);
-  return DecimalOf(absl::string_view(written, static_cast<std::size_t>(size))) == number;
+  const Decimal nearest = DecimalOf(absl::string_view(written, static_cast<std::size_t>(size)));
+  return nearest == number || IsNextTo(nearest, number);
 }
 
 }  // namespace

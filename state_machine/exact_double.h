@@ -8,9 +8,9 @@
 
 namespace sessiond {
 
-// The double that equals a number; nothing if there is none. A whole number must agree in every
-// digit; any other in as many digits as were written, or in the 17 that tell doubles apart.
-// REQUIRES: a number in the format of JSON, or NaN or Infinity, which none equals.
+// The double that equals a number; nothing if there is none, as of -0. Both agree in every digit
+// that is written; of 17 with a fraction, as many as tell doubles apart, the last may be the next
+// one. REQUIRES: a number in the format of JSON, or NaN or Infinity, which none equals.
 std::optional<double> ExactDouble(absl::string_view number);
 
 }  // namespace sessiond

@@ -5,8 +5,10 @@
 #include <poll.h>
 #include <pwd.h>
 #include <signal.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -305,7 +307,7 @@ TEST(EmbeddedPostgres, RefusesASocketPathThatIsTooLongBeforeItMakesAnything) {
 
 TEST(EmbeddedPostgres, RefusesToDoWithoutPrograms) {
   const TempDir dir;
-  EXPECT_THAT(EarlyRefusal({.data_dir = dir / "pg", .bin_dir = dir / "bin"}),
+  EXPECT_THAT(Refusal({.data_dir = dir / "pg", .bin_dir = dir / "bin"}),
               AllOf(HasSubstr("apt-get install postgresql-15"), HasSubstr("--db-url")));
   EXPECT_FALSE(fs::exists(dir / "pg"));
 }
@@ -385,6 +387,22 @@ TEST(EmbeddedPostgres, TakesNoOtherPostgresOfTheMachineForItsPredecessor) {
   EXPECT_EQ(kill(stranger.postgres(), 0), 0);
 }
 
+// As in two containers that share /tmp.
+TEST(EmbeddedPostgres, LeavesASocketThatSomebodyListensTo) {
+  const TempDir dir;
+  EXPECT_EQ(mkdir((dir / "socket").c_str(), 0700), 0);
+  EXPECT_EQ(chown((dir / "socket").c_str(), PostgresUid(), -1), 0);
+  sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = {}};
+  (dir / "socket/.s.PGSQL.5432").copy(address.sun_path, sizeof(address.sun_path) - 1);
+  const int listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  ASSERT_EQ(bind(listener, reinterpret_cast<sockaddr*>(&address), sizeof(address)), 0);
+  ASSERT_EQ(listen(listener, 1), 0);
+  EXPECT_THAT(Refusal({.data_dir = dir / "pg", .socket_dir = dir / "socket"}),
+              HasSubstr(std::string("answers at ") + address.sun_path));
+  EXPECT_TRUE(fs::exists(address.sun_path));
+  close(listener);
+}
+
 TEST(EmbeddedPostgres, RefusesToStartBesideAPredecessorThatDoesNotEnd) {
   const TempDir dir;
   Owner owner(dir / "pg");
@@ -399,17 +417,29 @@ TEST(EmbeddedPostgres, RefusesToStartBesideAPredecessorThatDoesNotEnd) {
 // One that is broken off begins anew at the next start, and takes as long.
 TEST(EmbeddedPostgres, WaitsForARecoveryHoweverLongItTakes) {
   const TempDir dir;
-  ASSERT_TRUE(Start(dir / "pg").ok());
+  {
+    Owner owner(dir / "pg");
+    const Process postmaster(owner.postgres());
+    const Process supervisor(postmaster.parent());
+    kill(owner.postgres(), SIGSTOP);
+    owner.Kill();
+    supervisor.Kill();
+    postmaster.Kill();
+    EXPECT_TRUE(postmaster.AwaitEnd());
+  }
   const std::string signal = dir / "pg/data/recovery.signal";
   Write(signal, "");
   EXPECT_EQ(chown(signal.c_str(), PostgresUid(), -1), 0);
-  // Of each of two files that it is asked for, the archive says after 2 s that it has none.
+  // Of what it is asked for, the archive says after 12 s that it has none.
+  int told = 0;
   auto postgres = EmbeddedPostgres::Start({.data_dir = dir / "pg",
                                            .durable = false,
-                                           .settings = {{"restore_command", "sleep 2; false"}},
-                                           .start_timeout = absl::Seconds(3)},
+                                           .settings = {{"restore_command", "sleep 12; false"}},
+                                           .start_timeout = absl::Seconds(10),
+                                           .on_recovery = [&told] { ++told; }},
                                           SpareSupervisor());
   EXPECT_TRUE(postgres.ok()) << postgres.status();
+  EXPECT_GT(told, 0);
 }
 
 TEST(EmbeddedPostgres, RemovesWhatIsEphemeral) {

@@ -20,7 +20,7 @@
 namespace sessiond {
 namespace {
 
-enum class Place { kUnixSocket, kLoopback, kNetwork };
+enum class Place { kUnixSocket, kAbstractSocket, kLoopback, kNetwork };
 
 grpc::ChannelArguments Arguments(Place place) {
   grpc::ChannelArguments arguments;
@@ -60,6 +60,7 @@ bool IsLoopback(absl::string_view address) {
 
 Place PlaceOf(absl::string_view server) {
   if (absl::StartsWith(server, "unix:")) return Place::kUnixSocket;
+  if (absl::StartsWith(server, "unix-abstract:")) return Place::kAbstractSocket;
   for (const absl::string_view scheme : {"dns:///", "dns:", "ipv4:", "ipv6:"}) {
     if (absl::ConsumePrefix(&server, scheme)) break;
   }
@@ -169,17 +170,18 @@ absl::StatusOr<std::shared_ptr<grpc::Channel>> MakeChannel(const std::string& se
   const Place place = PlaceOf(server);
   auto token = TokenOf(credentials);
   if (!token.ok()) return token.status();
-  if (*token != nullptr && !credentials.tls.has_value() && place == Place::kNetwork) {
-    if (absl::StartsWith(server, "unix-abstract:")) {
+  if (*token != nullptr && !credentials.tls.has_value()) {
+    if (place == Place::kAbstractSocket) {
       return absl::FailedPreconditionError(
           "Tokens are not sent to abstract sockets, which anybody on the machine can open: use "
-          "TLS, "
-          "or a socket with a path (unix:PATH)");
+          "TLS, or a socket with a path (unix:PATH)");
     }
-    return absl::FailedPreconditionError(
-        absl::StrCat("The token is not sent to ", server,
-                     " in plaintext, because whoever is on the way could read and use it: use TLS, "
-                     "or reach the daemon through the loopback or a unix socket"));
+    if (place == Place::kNetwork) {
+      return absl::FailedPreconditionError(
+          absl::StrCat("The token is not sent to ", server,
+                       " in plaintext, because whoever is on the way could read and use it: use "
+                       "TLS, or reach the daemon through the loopback or a unix socket"));
+    }
   }
 
   grpc::ChannelArguments arguments = Arguments(place);

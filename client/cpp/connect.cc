@@ -18,20 +18,28 @@ struct Client::Connection {
 };
 
 absl::StatusOr<Client> Client::Connect(ConnectOptions options) {
+  absl::string_view origin;
   if (const char* server = std::getenv("SESSIOND_SERVER");
       options.server.empty() && server != nullptr) {
     options.server = server;
+    origin = "SESSIOND_SERVER: ";
   }
   if (options.server.empty()) options.server = "127.0.0.1:7377";
   absl::StatusOr<ServerAddress> address = ParseServerAddress(options.server);
-  if (!address.ok()) return address.status();
+  if (!address.ok())
+    return absl::InvalidArgumentError(absl::StrCat(origin, address.status().message()));
   options.server = std::move(address->target);
-  if (!options.credentials.has_value()) options.credentials = CredentialsFromEnvironment();
-  if (std::optional<TlsOptions>& tls = options.credentials->tls; address->tls == true) {
-    if (!tls.has_value()) tls = TlsOptions();
-  } else if (address->tls == false && tls.has_value()) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "The credentials ask for TLS, and http:// for none: write https://", options.server));
+
+  const bool given = options.credentials.has_value();
+  if (!given) options.credentials = CredentialsFromEnvironment();
+  std::optional<TlsOptions>& tls = options.credentials->tls;
+  if (address->tls == true && !tls.has_value()) tls = TlsOptions();
+  if (address->tls == false && tls.has_value()) {
+    if (given) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "The credentials ask for TLS, and http:// for none: write https://", options.server));
+    }
+    tls = std::nullopt;  // http:// was said, and is nearer.
   }
   auto channel = MakeChannel(options.server, *options.credentials);
   if (!channel.ok()) return channel.status();

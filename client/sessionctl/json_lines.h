@@ -65,8 +65,8 @@ absl::Status ChangeInBatches(Run& run, const Request& request, std::vector<Messa
   if (batches.size() > 1 && id_of(batches.size() - 1).size() > kRequestIdBytesMax) {
     throw CLI::ValidationError(
         "--request-id",
-        absl::StrCat("is too long for ", batches.size(), " calls: the last ", "one's is it with /",
-                     batches.size(), " behind it, and ", kRequestIdBytesMax, " bytes at most"));
+        absl::StrCat("is too long for ", batches.size(), " calls: the last one's has /",
+                     batches.size(), " behind it, and may have ", kRequestIdBytesMax, " bytes"));
   }
   for (std::size_t batch = 0; batch < batches.size(); ++batch) {
     Request some = request;

@@ -5,6 +5,7 @@
 #include <pwd.h>
 #include <spawn.h>
 #include <sys/file.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -229,6 +230,17 @@ pid_t ProcessOf(const std::string& cluster_name, const std::string& data) {
   return 0;
 }
 
+// Whether a program listens to a unix socket. Of one that cannot be asked it is assumed.
+bool IsListenedTo(const std::string& path) {
+  sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = {}};
+  path.copy(address.sun_path, kSocketPathMax);
+  const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  const bool nobody = connect(fd, reinterpret_cast<sockaddr*>(&address), sizeof(address)) != 0 &&
+                      (errno == ECONNREFUSED || errno == ENOENT);
+  close(fd);
+  return !nobody;
+}
+
 // What PostgreSQL has written into its postmaster.pid, by lines.
 std::vector<std::string> PidFile(const std::string& path) {
   std::ifstream file(path);
@@ -251,12 +263,15 @@ std::string Quoted(absl::string_view value) {
 
 // --------------------------------------------------------------------------------------- Lifecycle
 
+EmbeddedPostgres::EmbeddedPostgres(EmbeddedPostgresOptions options, PostgresSupervisor& supervisor)
+    : options_(std::move(options)), supervisor_(supervisor) {
+  if (!options_.ephemeral) return;
+  options_.durable = false;
+  options_.data_dir.clear();
+}
+
 absl::StatusOr<std::unique_ptr<EmbeddedPostgres>> EmbeddedPostgres::Start(
     EmbeddedPostgresOptions options, PostgresSupervisor& supervisor) {
-  if (options.ephemeral) {
-    options.durable = false;
-    options.data_dir.clear();
-  }
   auto postgres = absl::WrapUnique(new EmbeddedPostgres(std::move(options), supervisor));
   postgres->deadline_ = SteadyTime::Now() + postgres->options_.start_timeout;
   for (auto step :
@@ -274,11 +289,12 @@ absl::StatusOr<std::unique_ptr<EmbeddedPostgres>> EmbeddedPostgres::Start(
 absl::Status EmbeddedPostgres::Check(EmbeddedPostgresOptions options,
                                      PostgresSupervisor& supervisor) {
   EmbeddedPostgres postgres(std::move(options), supervisor);
-  for (auto step : {&EmbeddedPostgres::FindUser, &EmbeddedPostgres::FindPlaces,
-                    &EmbeddedPostgres::FindPrograms}) {
+  for (auto step : {&EmbeddedPostgres::FindUser, &EmbeddedPostgres::FindPlaces}) {
     if (absl::Status done = (postgres.*step)(); !done.ok()) return done;
   }
-  return absl::OkStatus();
+  std::error_code unknown;
+  const bool has_data = fs::exists(fs::symlink_status(postgres.Path("data"), unknown));
+  return has_data ? postgres.FindPrograms() : absl::OkStatus();
 }
 
 EmbeddedPostgres::~EmbeddedPostgres() { Stop().IgnoreError(); }
@@ -367,7 +383,7 @@ absl::Status EmbeddedPostgres::FindPlaces() {
   if (options_.ephemeral) {
     const char* tmp = std::getenv("TMPDIR");
     // Empty: as not set. Some systems give root one of its own, for which PostgreSQL has no use.
-    const bool given = tmp != nullptr && *tmp != '\0' && !Barrier(fs::absolute(tmp)).has_value();
+    const bool given = tmp != nullptr && *tmp != '\0' && !Barrier(tmp).has_value();
     options_.data_dir = absl::StrCat(given ? tmp : "/tmp", "/sessiond-ephemeral-XXXXXX");
     // Its name is unknown before it is made: the only thing made before everything was checked.
     if (mkdtemp(options_.data_dir.data()) == nullptr) return Errno("make " + options_.data_dir);
@@ -438,8 +454,9 @@ absl::Status EmbeddedPostgres::FindPrograms() {
 }
 
 std::optional<std::string> EmbeddedPostgres::Barrier(const std::string& path) const {
-  for (const std::string& dir : Ancestors(path)) {
-    std::error_code unknown;
+  std::error_code unknown;
+  for (const std::string& dir :
+       Ancestors(fs::weakly_canonical(fs::absolute(path, unknown), unknown))) {
     if (fs::exists(dir, unknown) && !MayEnter(dir, user_.uid, user_.gid, user_.name)) return dir;
   }
   return std::nullopt;
@@ -535,6 +552,11 @@ absl::Status EmbeddedPostgres::AwaitPredecessor() {
     absl::SleepFor(kPoll);
   }
   const std::string socket = absl::StrCat(socket_dir_, "/", kSocketName);
+  if (IsListenedTo(socket)) {
+    return InTheWay(absl::StrCat("PostgreSQL of another machine or container answers at ", socket,
+                                 ": give one of the two another directory for it, by "
+                                 "XDG_RUNTIME_DIR, or another --data-dir"));
+  }
   for (const std::string& stale : {pid_file, socket, socket + ".lock"}) unlink(stale.c_str());
   return absl::OkStatus();
 }
@@ -570,6 +592,9 @@ absl::Status EmbeddedPostgres::InitCluster() {
 }
 
 absl::Status EmbeddedPostgres::Launch() {
+  crashed_ = !absl::StrContains(
+      OutputOf({"env", "LC_ALL=C", options_.bin_dir + "/pg_controldata", Path("data")}),
+      "shut down");
   std::vector<std::pair<std::string, std::string>> settings = {
       {"listen_addresses", ""},
       // A list, and so quoted.
@@ -620,12 +645,12 @@ absl::Status EmbeddedPostgres::Launch() {
       deadline_ = std::max(deadline_, now + kAnswerTimeout);
       return absl::OkStatus();
     }
-    // A recovery that were broken off would begin anew at the next start, and take as long.
-    const bool recovers = speaks && pid_file[7] == "starting";
+    // One that was broken off would begin anew at the next start, and take as long.
+    const bool recovers = crashed_ && speaks && pid_file[7] == "starting";
     if (now >= deadline_ && !recovers) break;
     if (recovers && now - told >= kTellPeriod) {
       told = now;
-      if (options_.recovers) options_.recovers();
+      if (options_.on_recovery) options_.on_recovery();
     }
     absl::SleepFor(kPoll);
   }

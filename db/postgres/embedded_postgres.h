@@ -47,10 +47,10 @@ struct EmbeddedPostgresOptions {
   int max_connections = 64;
   // More of PostgreSQL's settings, by name; they override ours.
   std::vector<std::pair<std::string, std::string>> settings;
-  // How long a start may take beside recovery after a crash, which takes as long as there is log to
-  // read, and is told of every ten seconds.
+  // How long a start may take, but for recovery after a crash, which takes as long as there is log
+  // to read, and is told of every ten seconds.
   absl::Duration start_timeout = absl::Minutes(2);
-  std::function<void()> recovers = {};
+  std::function<void()> on_recovery = {};
   // When stop is requested, a start is given up, and nothing of it runs on.
   std::stop_token stop = {};
 };
@@ -71,7 +71,8 @@ class EmbeddedPostgres {
   // REQUIRES: `supervisor` is used for nothing else, and outlives the result.
   static absl::StatusOr<std::unique_ptr<EmbeddedPostgres>> Start(EmbeddedPostgresOptions options,
                                                                  PostgresSupervisor& supervisor);
-  // What would be in the way of such a start, without making anything, as far as that can be said.
+  // What of the data directory, and of what is in it, would be in the way of such a start. Makes
+  // nothing. REQUIRES: not ephemeral.
   static absl::Status Check(EmbeddedPostgresOptions options, PostgresSupervisor& supervisor);
   // Stops.
   ~EmbeddedPostgres();
@@ -100,8 +101,7 @@ class EmbeddedPostgres {
     std::string drop;
   };
 
-  EmbeddedPostgres(EmbeddedPostgresOptions options, PostgresSupervisor& supervisor)
-      : options_(std::move(options)), supervisor_(supervisor) {}
+  EmbeddedPostgres(EmbeddedPostgresOptions options, PostgresSupervisor& supervisor);
 
   // The steps of a start, in order.
   absl::Status FindUser();
@@ -136,6 +136,8 @@ class EmbeddedPostgres {
   int lock_ = -1;
   // The log's size when we began.
   off_t log_begin_ = 0;
+  // Whether PostgreSQL did not end cleanly the last time.
+  bool crashed_ = false;
   // Whether a program of ours may run.
   bool launched_ = false;
 };

@@ -37,7 +37,7 @@ struct Times {
   // For the next part of a body, and for a response, or a part of one, to be taken.
   std::chrono::milliseconds part = std::chrono::seconds(20);
   // When the server ends: for answers to be taken, and for requests on connections just made.
-  std::chrono::milliseconds last = std::chrono::milliseconds(500);
+  std::chrono::milliseconds last = std::chrono::milliseconds(400);
 };
 
 // What the server knows of a connection. Only for its thread.
@@ -50,8 +50,11 @@ class Peer {
   const std::string& address() const { return address_; }
   // Tells the call that runs, if one does and its peer has gone.
   virtual void CheckDeparture() = 0;
-  // Whether a call runs. One that ran may still have its answer to be taken.
+  // Whether a call runs that can be told of a departure. One that ran may still have its answer to
+  // be taken.
   virtual bool has_call() const = 0;
+  // How many requests have come.
+  int requests() const { return requests_; }
   // No request follows the one at hand or, if there was none yet, the first: closes the connection
   // behind its answer, and at once where there is nothing to answer.
   virtual void Finish() = 0;
@@ -60,6 +63,7 @@ class Peer {
 
  protected:
   bool idle_ = true;
+  int requests_ = 0;
   std::string address_;
 };
 
@@ -118,8 +122,8 @@ class Connection final : public Peer,
     last_ = true;
     keep_ = false;
     beast::error_code error;
-    const bool waits = idle_ && !first_ && buffer_.size() == 0;
-    if (waits && tcp_stream().socket().available(error) == 0) Cut();
+    const bool rests = idle_ && requests_ > 0 && !closing_ && buffer_.size() == 0;
+    if (rests && tcp_stream().socket().available(error) == 0) Cut();
   }
   void Cut() override {
     if (const auto left = std::exchange(left_, nullptr)) left();
@@ -258,7 +262,7 @@ class Connection final : public Peer,
     beast::error_code error;
     co_await beast::http::async_read_header(stream_, buffer_, *parser_, Into(error));
     idle_ = false;
-    first_ = false;
+    ++requests_;
     if (error) {
       if (IsUnreadable(error)) {
         keep_ = false;
@@ -344,7 +348,7 @@ class Connection final : public Peer,
   // Waits until the peer has closed, too, so that the response is not lost on its way.
   asio::awaitable<void> Close() {
     if (gone_) co_return;
-    idle_ = true;
+    idle_ = closing_ = true;
     beast::error_code error;
     tcp_stream().expires_after(times_.first);
     tcp_stream().socket().shutdown(tcp::socket::shutdown_send, error);
@@ -365,10 +369,10 @@ class Connection final : public Peer,
   bool answered_ = false;
   // Whether another request may follow.
   bool keep_ = true;
-  // Whether none has come yet, and whether none may follow any more.
-  bool first_ = true;
+  // Whether none may follow any more.
   bool last_ = false;
   bool gone_ = false;
+  bool closing_ = false;
   std::function<void()> left_;
 };
 

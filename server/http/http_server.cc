@@ -3,10 +3,12 @@
 #include <algorithm>
 #include <exception>
 #include <list>
+#include <map>
 #include <thread>
 #include <utility>
 
 #include "absl/base/thread_annotations.h"
+#include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/synchronization/notification.h"
@@ -121,42 +123,55 @@ class HttpServer::Server {
     asio::co_spawn(context_, Serve(std::move(socket)), asio::detached);
   }
 
-  // Cuts the connections whose calls run, and those whose answers are not taken in time.
+  // Until no call runs: cuts the connections that have one, and those whose answer is not taken in
+  // time.
   asio::awaitable<void> CutCalls() {
-    Peers answered;
-    // What a cut leads to may remove the peer from the list.
-    for (const auto& peer : Peers(peers_)) {
-      if (peer->has_call()) {
-        peer->Cut();
-      } else if (!peer->idle()) {
-        answered.push_back(peer);
+    std::map<std::shared_ptr<Peer>, int> answered;  // And with which request.
+    for (asio::steady_timer timer(context_); AnyCalls();) {
+      // What a cut leads to may remove the peer from the list.
+      for (const auto& peer : Peers(peers_)) {
+        const auto before = answered.find(peer);
+        const bool still = before != answered.end() && before->second == peer->requests();
+        if (peer->has_call() || (still && !peer->idle())) peer->Cut();
       }
+      answered.clear();
+      for (const auto& peer : peers_) {
+        if (!peer->idle()) answered.emplace(peer, peer->requests());
+      }
+      beast::error_code cancelled;
+      timer.expires_after(options_.times.last);
+      co_await timer.async_wait(Into(cancelled));
     }
-    asio::steady_timer timer(context_, options_.times.last);
-    beast::error_code cancelled;
-    co_await timer.async_wait(Into(cancelled));
-    for (const auto& peer : answered) {
-      if (!peer->idle()) peer->Cut();
-    }
+  }
+
+  bool AnyCalls() {
+    const absl::MutexLock lock(&mutex_);
+    return calls_ > 0;
   }
 
   // Takes no connection any more, answers the requests that are on their way, and closes the rest.
   asio::awaitable<void> EndConnections(absl::Notification& ended) {
+    const absl::Cleanup tell = [&ended] { ended.Notify(); };
     ending_ = true;
     // Who waits in the listener's queue has been promised an answer by the kernel.
     beast::error_code error;
     acceptor_.non_blocking(true, error);
-    while (!error) {
+    for (std::size_t i = 0; i < options_.connections_max && !error; ++i) {
       tcp::socket socket = acceptor_.accept(error);
-      if (!error) Welcome(std::move(socket));
+      if (error) break;
+      Welcome(std::move(socket));
+      co_await OthersTurn();
     }
     acceptor_.close(error);
-    // One that was accepted just before has its turn first, and then the coroutine that serves it.
-    for (int turns = 0; turns < 2; ++turns) co_await asio::post(context_, asio::use_awaitable);
+    co_await OthersTurn();
     for (const auto& peer : Peers(peers_)) peer->Finish();
     last_peer_left_.expires_after(options_.times.last);
     if (!peers_.empty()) co_await last_peer_left_.async_wait(Into(error));
-    ended.Notify();
+  }
+
+  // That of a connection that was accepted just before, and then of the coroutine that serves it.
+  asio::awaitable<void> OthersTurn() {
+    for (int turns = 0; turns < 2; ++turns) co_await asio::post(context_, asio::use_awaitable);
   }
 
   // Makes room if there is none. False: all that there may be have a request.

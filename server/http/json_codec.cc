@@ -109,6 +109,7 @@ class Checks : public rapidjson::BaseReaderHandler<rapidjson::UTF8<>, Checks> {
     if (!Another()) return false;
     const absl::string_view number(text, length);
     if (IsOwn()) {
+      // -0 is a double, too.
       return ExactDouble(absl::StripPrefix(number, "-")).has_value() ||
              DoesNotFit("is a number that no double equals: send it as a text");
     }
@@ -125,7 +126,8 @@ class Checks : public rapidjson::BaseReaderHandler<rapidjson::UTF8<>, Checks> {
   bool too_many() const { return values_ > kValuesMax; }
 
  private:
-  // A message, or a map with its values' field, or an object of the caller's own.
+  // A message, or a map with its values' field, or an object of the caller's own,
+  // or none of these.
   struct Object {
     const Descriptor* type = nullptr;
     const FieldDescriptor* values = nullptr;

@@ -51,23 +51,30 @@ constexpr absl::string_view kIndex =
     "\n/livez\n/readyz?verbose\n/metrics\n/openapi.json\n"
     "POST /sessiond.v1.SessionService/GetSession {\"sessionId\": \"...\"}, and every other call\n";
 
+// To whoever does not ask for a page, at the path of one or not.
+Response NoCall(bool is_page) {
+  if (!is_page) {
+    return TextResponse(404,
+                        "There is no such call: they are POST /sessiond.v1.SERVICE/METHOD, and "
+                        "/openapi.json has them all.\n");
+  }
+  Response refused = TextResponse(405, "Nothing can be changed here: use GET.\n");
+  refused.set(field::allow, "GET, HEAD");
+  return refused;
+}
+
+// Of those that Answer has.
+bool IsPage(absl::string_view path) {
+  constexpr absl::string_view kPages[] = {"/", "/livez", "/readyz", "/metrics", "/openapi.json"};
+  return std::find(std::begin(kPages), std::end(kPages), path) != std::end(kPages);
+}
+
 }  // namespace
 
 Response Probes::Answer(const Exchange& exchange) const {
   const auto [path, query] = exchange.target();
   const bool gets = exchange.head().method() == verb::get || exchange.head().method() == verb::head;
-  constexpr absl::string_view kPages[] = {"/", "/livez", "/readyz", "/metrics", "/openapi.json"};
-  if (std::find(std::begin(kPages), std::end(kPages), path) == std::end(kPages)) {
-    return TextResponse(404,
-                        gets ? "There is nothing here. See /\n"
-                             : "There is no such call: they are POST "
-                               "/sessiond.v1.SERVICE/METHOD, and /openapi.json has them all.\n");
-  }
-  if (!gets) {
-    Response refused = TextResponse(405, "Nothing can be changed here: use GET.\n");
-    refused.set(field::allow, "GET, HEAD");
-    return refused;
-  }
+  if (!gets) return NoCall(IsPage(path));
   if (path == "/") return TextResponse(200, std::string(kIndex));
   if (path == "/livez") {
     if (readiness->alive(SteadyTime::Now())) return TextResponse(200, "alive\n");
@@ -91,9 +98,11 @@ Response Probes::Answer(const Exchange& exchange) const {
     }
     return MakeResponse(200, metrics(), "text/plain; version=0.0.4; charset=utf-8");
   }
-  // /openapi.json
-  if (asker(exchange.credentials()) == Asker::kUnknown) return WhoAreYou();
-  return MakeResponse(200, open_api, "application/json");
+  if (path == "/openapi.json") {
+    if (asker(exchange.credentials()) == Asker::kUnknown) return WhoAreYou();
+    return MakeResponse(200, open_api, "application/json");
+  }
+  return TextResponse(404, "There is nothing here. See /\n");
 }
 
 }  // namespace sessiond::http

@@ -24,8 +24,9 @@
 namespace sessiond {
 
 struct ConnectOptions {
-  // `HOST:PORT`, `https://HOST:PORT` for TLS, `unix:/PATH`, or one of gRPC's own names; without a
-  // port, 7377. Empty: the variable SESSIOND_SERVER; without that, 127.0.0.1:7377.
+  // `HOST:PORT` or `HOST`, whose port is 7377; `https://HOST:PORT` for TLS, and `http://HOST:PORT`
+  // for none; `unix:/PATH`; gRPC's `dns:`, `ipv4:` and `ipv6:`. Empty: the variable
+  // SESSIOND_SERVER; without that, 127.0.0.1:7377.
   std::string server = {};
   // Without a value, CredentialsFromEnvironment().
   std::optional<Credentials> credentials = {};
