@@ -12,7 +12,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "state_machine/audit_facts.h"
+#include "state_machine/event_facts.h"
 #include "state_machine/preconditions.h"
 #include "state_machine/refusal.h"
 #include "state_machine/timestamps.h"

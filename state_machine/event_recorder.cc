@@ -6,7 +6,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "state_machine/audit_facts.h"
+#include "state_machine/event_facts.h"
 #include "state_machine/evolve.h"
 #include "state_machine/session_id.h"
 #include "state_machine/timestamps.h"

@@ -5,7 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
-#include "state_machine/audit_facts.h"
+#include "state_machine/event_facts.h"
 #include "state_machine/timestamps.h"
 
 namespace sessiond {

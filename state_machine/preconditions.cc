@@ -2,7 +2,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "state_machine/audit_facts.h"
+#include "state_machine/event_facts.h"
 #include "state_machine/limits.h"
 #include "state_machine/present.h"
 #include "state_machine/refusal.h"

@@ -8,7 +8,7 @@
 
 #include "absl/strings/str_replace.h"
 #include "google/protobuf/util/message_differencer.h"
-#include "state_machine/audit_facts.h"
+#include "state_machine/event_facts.h"
 #include "state_machine/timestamps.h"
 #include "tests/life.h"
 

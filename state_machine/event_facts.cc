@@ -1,4 +1,4 @@
-#include "state_machine/audit_facts.h"
+#include "state_machine/event_facts.h"
 
 #include <iterator>
 #include <string>

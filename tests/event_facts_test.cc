@@ -1,5 +1,5 @@
 // What the audit writes down it reads back.
-#include "state_machine/audit_facts.h"
+#include "state_machine/event_facts.h"
 
 #include <gtest/gtest.h>
 
