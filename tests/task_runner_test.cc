@@ -250,6 +250,19 @@ TEST_F(TaskRunnerTest, ARefusedCompletionFailsTheTask) {
                           AllOf(StartsWith("FailTask"), HasSubstr("INVALID_TRANSITION"))));
 }
 
+// By a proxy, which gives no reason.
+TEST_F(TaskRunnerTest, ACompletionThatIsNotLetThroughFailsTheTask) {
+  Answers({TaskThat(v1::SessionTask::RUNNING), TaskThat(v1::SessionTask::FAILED, 1)});
+  const auto result = Go(Spec(), [this](TaskRun&) {
+    server_.calls.RefuseNext(absl::PermissionDeniedError("not with this certificate"));
+    return Map{};
+  });
+  EXPECT_EQ(result.status().code(), absl::StatusCode::kPermissionDenied);
+  EXPECT_THAT(Requests(),
+              ElementsAre(StartsWith("StartTask"), StartsWith("CompleteTask"),
+                          AllOf(StartsWith("FailTask"), HasSubstr("PERMISSION_DENIED"))));
+}
+
 TEST_F(TaskRunnerTest, ATaskThatHasFailedBeforeIsRunAgain) {
   Answers({TaskThat(v1::SessionTask::RUNNING, 1), TaskThat(v1::SessionTask::COMPLETED, 1)});
   server_.calls.RefuseNext(Refusal(v1::TASK_FAILED, "RetryTask continues it"));

@@ -104,4 +104,12 @@ std::string GetCategory(const absl::Status& status) {
   return category == info->metadata().end() ? "" : category->second;
 }
 
+bool PassesByItself(const absl::Status& status) {
+  if (const std::string category = GetCategory(status); !category.empty()) {
+    return category == "TEMPORARY";
+  }
+  return absl::IsUnavailable(status) || absl::IsCancelled(status) ||
+         absl::IsDeadlineExceeded(status) || absl::IsInternal(status) || absl::IsUnknown(status);
+}
+
 }  // namespace sessiond

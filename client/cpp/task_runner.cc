@@ -200,11 +200,12 @@ class Run final : public TaskRun {
     const absl::Status status = See(Finisher().CompleteTask(std::move(request)));
     if (status.ok()) return Result(TaskOutcome::kCompleted, status);
     if (const auto gone = this->gone()) return Result(gone->outcome, gone->why);
-    const auto refusal = GetRefusal(status);
-    if (refusal.has_value() && refusal->category != v1::SessionError::TEMPORARY) {
+    if (!PassesByItself(status)) {
       // Otherwise the daemon would wait for this worker until its heartbeat_timeout.
       DoNotRetry();
-      (void)Fail({status, refusal->name});
+      const auto refusal = GetRefusal(status);
+      (void)Fail(
+          {status, refusal.has_value() ? refusal->name : absl::StatusCodeToString(status.code())});
     }
     return status;
   }

@@ -38,17 +38,6 @@ constexpr absl::Duration kSilenceMaxAtFirst = absl::Seconds(40);
 // Page tokens of the range; only the last one is empty.
 constexpr char kMore[] = "more";
 
-// Whether the same request may succeed in a moment. A status without a category did not come from
-// the daemon's own code: CANCELLED is a daemon that shut down in a hurry, DEADLINE_EXCEEDED a proxy
-// that limits the life of streams, INTERNAL and UNKNOWN one that resets them.
-bool PassesByItself(const absl::Status& status) {
-  if (const std::string category = GetCategory(status); !category.empty()) {
-    return category == "TEMPORARY";
-  }
-  return absl::IsUnavailable(status) || absl::IsCancelled(status) ||
-         absl::IsDeadlineExceeded(status) || absl::IsInternal(status) || absl::IsUnknown(status);
-}
-
 // One stream, from its request to its status.
 class Stream final : public grpc::ClientReadReactor<Response> {
  public:

@@ -122,7 +122,7 @@ def slow(contract):
 @pytest.mark.parametrize(("times", "patience"), [(3, 1), (10, 1), (10, 5)])
 def test_beyond_what_it_can_do(slow, times, patience):
     client, requests = slow
-    behind = best_rate(client, requests)
+    behind = first = best_rate(client, requests)
     for _ in range(ROUNDS):
         best = behind
         usual = Load().offer(client, requests, 0.8 * best, patience, SECONDS)
@@ -132,7 +132,7 @@ def test_beyond_what_it_can_do(slow, times, patience):
         is_late = max(usual.late, after.late) > LATE_SECONDS or much.late > LATE_SECONDS_OF_MUCH
         is_void = is_late or abs(behind - best) > DRIFT * best
         # Or else it is slower for good.
-        assert is_late or after.fits()
+        assert is_late or behind >= 0.5 * first
         if not is_void:
             break
         late = ", ".join(f"{each.late * 1000:.0f}" for each in (usual, much, after))

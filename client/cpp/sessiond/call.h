@@ -86,4 +86,9 @@ v1::ErrorReason GetReason(const absl::Status& status);
 // from the daemon.
 std::string GetCategory(const absl::Status& status);
 
+// Whether the same request may succeed in a moment. A status without a category did not come from
+// the daemon's own code: CANCELLED is a daemon that shut down in a hurry, DEADLINE_EXCEEDED a proxy
+// that limits the life of streams, INTERNAL and UNKNOWN one that resets them.
+bool PassesByItself(const absl::Status& status);
+
 }  // namespace sessiond
