@@ -1,6 +1,7 @@
 package sessiond_test
 
 import (
+	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -105,8 +106,13 @@ func TestATokenThatNoHeaderTakesIsRefusedAndNotTold(t *testing.T) {
 	for _, content := range []string{"", " \n", "\uFEFF", "Bearer canary", "canary\x00", "can\nary", "canary\u00E9",
 		"c\x00a\x00n\x00", "canary\xff"} {
 		write(t, file, []byte(content))
+		source := func(context.Context) (string, error) { return content, nil }
+		if client, err := sessiond.Dial(sessiond.WithToken(content)); err == nil ||
+			!strings.Contains(err.Error(), "WithToken: ") || strings.Contains(err.Error(), "can") {
+			t.Errorf("%q: %v, %v", content, client, err)
+		}
 		for name, option := range map[string]sessiond.Option{
-			"the token file " + file: sessiond.WithTokenFile(file), "the token: ": sessiond.WithToken(content)} {
+			"the token file " + file: sessiond.WithTokenFile(file), "the token: ": sessiond.WithTokenSource(source)} {
 			client, err := sessiond.Dial(sessiond.WithAddress(f.address), option)
 			if err != nil {
 				t.Fatal(err)
@@ -127,8 +133,9 @@ func TestATokenThatNoHeaderTakesIsRefusedAndNotTold(t *testing.T) {
 func TestWhatIsGivenAsEmptyIsRefusedByItsName(t *testing.T) {
 	for want, option := range map[string]sessiond.Option{
 		"WithAddress": sessiond.WithAddress(""), "WithTokenFile": sessiond.WithTokenFile(""),
+		"WithToken": sessiond.WithToken(""),
 	} {
-		if client, err := sessiond.Dial(option); err == nil || !strings.Contains(err.Error(), want) {
+		if client, err := sessiond.Dial(option); err == nil || !strings.Contains(err.Error(), want+": ") {
 			t.Errorf("%s: %v, %v", want, client, err)
 		}
 	}
@@ -338,6 +345,101 @@ func TestByteOrderMarksHideNoCertificate(t *testing.T) {
 		if client != nil {
 			_ = client.Close()
 		}
+	}
+}
+
+// A certificate of an authority whose key is on a curve that Go does not know, until 2126.
+const brainpool = `-----BEGIN CERTIFICATE-----
+MIIBgDCCASagAwIBAgIUTVslMBAWUUjSxI9UPb5+jwWCwo4wCgYIKoZIzj0EAwIw
+FDESMBAGA1UEAwwJYnJhaW5wb29sMCAXDTI2MTIwMTEyMTA1M1oYDzIxMjYxMTA3
+MTIxMDUzWjAUMRIwEAYDVQQDDAlicmFpbnBvb2wwWjAUBgcqhkjOPQIBBgkrJAMD
+AggBAQcDQgAEGWta1sqUJoaCDX8kwc1ftupnVujc68kSNxVWyGRpdKKfyRJeMA0t
+Uq8FamHRdxnJa375v5PuriudMn00nEI6tqNTMFEwHQYDVR0OBBYEFBUTU0Jv6FcH
+IeFdXTNWr5W/71nfMB8GA1UdIwQYMBaAFBUTU0Jv6FcHIeFdXTNWr5W/71nfMA8G
+A1UdEwEB/wQFMAMBAf8wCgYIKoZIzj0EAwIDSAAwRQIgfKk0dlwuKsaDg9du5sC8
+YRZh75tR5H+94DrL/6bbfiwCIQCbihHMVtMAGZh9kOBYBnNfHE2Pbt32nw43sGeH
+gfNaJg==
+-----END CERTIFICATE-----
+`
+
+// Other clients take these files too.
+func TestCertificatesThatOnlyGoCannotUseArePassedOver(t *testing.T) {
+	folder := t.TempDir()
+	textOf := func(label string, der []byte) string {
+		return string(pem.EncodeToMemory(&pem.Block{Type: label, Bytes: der}))
+	}
+	ours := newAuthority(t)
+	text := textOf("CERTIFICATE", ours.cert.Raw)
+	serial := ours.cert.SerialNumber.Bytes()
+	negative := append([]byte{serial[0] | 0x80}, serial[1:]...)
+	negativeSerial := textOf("CERTIFICATE", bytes.Replace(ours.cert.Raw, serial, negative, 1))
+	trusted := textOf("TRUSTED CERTIFICATE", append(bytes.Clone(ours.cert.Raw), 0x30, 0x00))
+
+	caFile := filepath.Join(folder, "ca.pem")
+	certFile, keyFile := ours.issue(folder, "both")
+	pair, err := tls.LoadX509KeyPair(certFile, keyFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaf, err := os.ReadFile(certFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	roots.AddCert(ours.cert)
+	f := &fake{get: inTurn()}
+	f.listen(t, grpc.Creds(credentials.NewTLS(&tls.Config{Certificates: []tls.Certificate{pair},
+		ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: roots, MinVersion: tls.VersionTLS12})))
+	for name, each := range map[string]struct{ authorities, chain string }{
+		"a curve before ours":     {brainpool + text, string(leaf)},
+		"a curve behind ours":     {text + brainpool, string(leaf)},
+		"a negative serial":       {negativeSerial + text, string(leaf)},
+		"OpenSSL's own form":      {trusted + text, string(leaf)},
+		"the old label":           {textOf("X509 CERTIFICATE", ours.cert.Raw), string(leaf)},
+		"the chain's other forms": {text, trusted + strings.ReplaceAll(string(leaf), " CERTIFICATE", " X509 CERTIFICATE")},
+	} {
+		write(t, caFile, []byte(each.authorities))
+		write(t, certFile, []byte(each.chain))
+		client, err := sessiond.Dial(sessiond.WithAddress(f.address), sessiond.WithTLSFiles(caFile, certFile, keyFile))
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		if _, err := client.GetSession(t.Context(), &sessiondv1.GetSessionRequest{}); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		_ = client.Close()
+	}
+	for name, content := range map[string]string{
+		"none that Go can use":         brainpool,
+		"none":                         trusted,
+		"one that is cut off":          text + textOf("CERTIFICATE", ours.cert.Raw[:len(ours.cert.Raw)-1]),
+		"one with something behind it": text + textOf("CERTIFICATE", append(bytes.Clone(ours.cert.Raw), 0x30, 0x00)),
+		"a number":                     text + textOf("CERTIFICATE", []byte{0x02, 0x01, 0x01}),
+		"one with nothing in it":       text + textOf("CERTIFICATE", nil),
+		"one that is indented":         text + " " + brainpool,
+	} {
+		write(t, caFile, []byte(content))
+		client, err := sessiond.Dial(sessiond.WithTLSFiles(caFile, "", ""))
+		if err == nil || !strings.Contains(err.Error(), caFile) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if client != nil {
+			_ = client.Close()
+		}
+	}
+	write(t, caFile, []byte(text))
+	// A server in Go does not take this one, so it is not shown to it.
+	write(t, certFile, []byte(string(leaf)+brainpool))
+	client, err := sessiond.Dial(sessiond.WithTLSFiles(caFile, certFile, keyFile))
+	if err != nil {
+		t.Fatal("A curve in the chain: ", err)
+	}
+	_ = client.Close()
+	write(t, certFile, []byte(string(leaf)+textOf("CERTIFICATE", ours.cert.Raw[:99])))
+	if _, err := sessiond.Dial(sessiond.WithTLSFiles(caFile, certFile, keyFile)); err == nil ||
+		!strings.Contains(err.Error(), certFile) {
+		t.Errorf("A chain that is cut off: %v", err)
 	}
 }
 

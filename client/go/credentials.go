@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/asn1"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -23,7 +24,12 @@ type TokenSource func(ctx context.Context) (string, error)
 
 // WithToken sends a bearer token with every call.
 func WithToken(token string) Option {
-	return WithTokenSource(func(context.Context) (string, error) { return token, nil })
+	return func(c *config) {
+		if err := checkToken(token); err != nil {
+			c.refuse(fmt.Errorf("sessiond: WithToken: %w", err))
+		}
+		c.token = func(context.Context) (string, error) { return token, nil }
+	}
 }
 
 // WithTokenSource sends the bearer token that the callback returns with every call.
@@ -98,19 +104,17 @@ func WithTLS(tlsConfig *tls.Config) Option {
 
 // WithTLSFiles encrypts the connection, and trusts the authorities in caFile (PEM); "" for the system's. With certFile
 // and keyFile (PEM) the client shows this certificate; both are read for every connection, so that they can be renewed.
+// Authorities that Go cannot use, for their curve for example, are passed over; what is cut off is refused.
 func WithTLSFiles(caFile, certFile, keyFile string) Option {
 	return func(c *config) {
 		config := &tls.Config{MinVersion: tls.VersionTLS12}
 		if caFile != "" {
-			_, authorities, err := readCertificates(caFile)
+			authorities, err := readAuthorities(caFile)
 			if err != nil {
 				c.refuse(fmt.Errorf("sessiond: the authorities cannot be read: %w", err))
 				return
 			}
-			config.RootCAs = x509.NewCertPool()
-			for _, authority := range authorities {
-				config.RootCAs.AddCert(authority)
-			}
+			config.RootCAs = authorities
 		}
 		if (certFile == "") != (keyFile == "") {
 			c.refuse(errors.New("sessiond: a client certificate takes certFile and keyFile; only one is given"))
@@ -139,38 +143,77 @@ func readPEM(path string) ([]byte, error) {
 
 // A line with which a certificate was meant to begin, whatever pem.Decode makes of it: something that nobody sees may
 // stand before it.
-var beginsCertificate = regexp.MustCompile(`(?:^|[\r\n])[^!-~]*-----BEGIN [A-Z0-9 ]*CERTIFICATE-----`)
+var beginsCertificate = regexp.MustCompile(`(?:^|[\r\n])[^!-~]*-----BEGIN (?:X509 )?CERTIFICATE-----`)
 
-// readCertificates reads all certificates of a file in PEM. One that cannot be read is an error.
-func readCertificates(path string) (content []byte, certificates []*x509.Certificate, err error) {
-	if content, err = readPEM(path); err != nil {
-		return nil, nil, err
+// readCertificates returns the DER of all certificates of a file in PEM. One that is hidden or cut off is an error;
+// what is in it does not matter here.
+func readCertificates(path string) ([][]byte, error) {
+	content, err := readPEM(path)
+	if err != nil {
+		return nil, err
 	}
+	var certificates [][]byte
 	for block, rest := pem.Decode(content); block != nil; block, rest = pem.Decode(rest) {
-		if !strings.HasSuffix(block.Type, "CERTIFICATE") {
+		if block.Type != "CERTIFICATE" && block.Type != "X509 CERTIFICATE" {
 			continue
 		}
-		certificate, err := x509.ParseCertificate(block.Bytes)
-		if err != nil {
-			return nil, nil, fmt.Errorf("%s has a certificate in it that is damaged: %w", path, err)
+		if !isSequence(block.Bytes) {
+			return nil, fmt.Errorf("%s has a certificate in it that is damaged: the one at place %d", path,
+				len(certificates)+1)
 		}
-		certificates = append(certificates, certificate)
+		certificates = append(certificates, block.Bytes)
 	}
 	begun := len(beginsCertificate.FindAllIndex(content, -1))
 	switch {
 	case begun != len(certificates):
-		return nil, nil, fmt.Errorf("%s has %d lines -----BEGIN CERTIFICATE-----, and %d certificates that can be read: "+
+		return nil, fmt.Errorf("%s has %d lines -----BEGIN CERTIFICATE-----, and %d certificates that can be read: "+
 			"such a line begins at the left, with nothing before or behind it", path, begun, len(certificates))
 	case begun == 0:
-		return nil, nil, fmt.Errorf("there is no certificate in PEM in %s", path)
+		return nil, fmt.Errorf("there is no certificate in PEM in %s", path)
 	}
-	return content, certificates, nil
+	return certificates, nil
+}
+
+// isSequence says whether there is one DER SEQUENCE, whole, and nothing behind it: as a certificate is.
+func isSequence(der []byte) bool {
+	var value asn1.RawValue
+	rest, err := asn1.Unmarshal(der, &value)
+	return err == nil && len(rest) == 0 && value.IsCompound && value.Class == asn1.ClassUniversal &&
+		value.Tag == asn1.TagSequence
+}
+
+// readAuthorities passes over the certificates that only Go cannot use, for their curve or their serial number: a
+// bundle is made for many programs. There has to be one that it can.
+func readAuthorities(path string) (*x509.CertPool, error) {
+	certificates, err := readCertificates(path)
+	if err != nil {
+		return nil, err
+	}
+	pool := x509.NewCertPool()
+	usable := false
+	var unusable error
+	for _, der := range certificates {
+		if certificate, err := x509.ParseCertificate(der); err == nil {
+			pool.AddCert(certificate)
+			usable = true
+		} else if unusable == nil {
+			unusable = err
+		}
+	}
+	if !usable {
+		return nil, fmt.Errorf("%s has no certificate in it that can be used: %w", path, unusable)
+	}
+	return pool, nil
 }
 
 func readKeyPair(certFile, keyFile string) (*tls.Certificate, error) {
-	chain, _, err := readCertificates(certFile)
+	certificates, err := readCertificates(certFile)
 	if err != nil {
 		return nil, err
+	}
+	var chain []byte // With the one label that X509KeyPair takes.
+	for _, der := range certificates {
+		chain = append(chain, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})...)
 	}
 	key, err := readPEM(keyFile)
 	if err != nil {

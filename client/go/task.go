@@ -285,7 +285,9 @@ func (c *Client) runOnce(
 	}
 	if err == nil {
 		task, err = run.complete(ctx, result)
-		if err == nil || errors.Is(err, ErrTaskCancelled) || errors.Is(err, ErrTaskLost) || passes(err) {
+		var failed *TaskFailed // It was failed already, or that was refused: its result has no form.
+		if err == nil || errors.As(err, &failed) || errors.Is(err, ErrTaskCancelled) || errors.Is(err, ErrTaskLost) ||
+			passes(err) {
 			return task, err
 		}
 		// It was refused for good: the daemon would wait for the worker until its heartbeat timeout.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 
 	sessiond "github.com/sessiond/sessiond/client/go"
 	"github.com/sessiond/sessiond/client/go/sessiondv1"
@@ -222,6 +223,31 @@ func TestACompletionThatCannotBeFailsTheTask(t *testing.T) {
 				t.Errorf("%v, %v", task, err)
 			}
 		})
+	}
+}
+
+func TestAFailureThatIsRefusedIsToldOnce(t *testing.T) {
+	failures := 0
+	client, err := sessiond.Dial(sessiond.WithDialOptions(grpc.WithUnaryInterceptor(func(_ context.Context, method string,
+		_, reply any, _ *grpc.ClientConn, _ grpc.UnaryInvoker, _ ...grpc.CallOption) error {
+		if method == sessiondv1.TaskService_FailTask_FullMethodName {
+			failures++
+			return refusal(codes.PermissionDenied, "NOT_ALLOWED", "ADMIN_REQUIRED")
+		}
+		reply.(*sessiondv1.SessionTask).TaskId = "t1"
+		return nil
+	})))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	_, err = client.RunTask(t.Context(), sessiond.TaskSpec{SessionID: "s1", Type: "processing"},
+		func(context.Context, *sessiond.TaskRun) (map[string]any, error) {
+			return map[string]any{"x": math.NaN()}, nil
+		})
+	var failed *sessiond.TaskFailed
+	if failures != 1 || !errors.As(err, &failed) || !sessiond.IsReason(err, sessiond.ReasonNotAllowed) {
+		t.Errorf("FailTask was called %d times: %v", failures, err)
 	}
 }
 

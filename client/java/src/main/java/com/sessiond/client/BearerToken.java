@@ -3,6 +3,7 @@ package com.sessiond.client;
 import io.grpc.CallCredentials;
 import io.grpc.Metadata;
 import io.grpc.Status;
+import io.grpc.StatusRuntimeException;
 import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.nio.charset.StandardCharsets;
@@ -33,11 +34,18 @@ final class BearerToken extends CallCredentials {
           try {
             headers.put(AUTHORIZATION, "Bearer " + checked("the token", token.get()));
           } catch (RuntimeException e) {
-            applier.fail(Status.UNAUTHENTICATED.withDescription("No token: " + e.getMessage()).withCause(e));
+            applier.fail(codeOf(e).toStatus().withDescription("No token: " + e.getMessage()).withCause(e));
             return;
           }
           applier.apply(headers);
         });
+  }
+
+  private static Status.Code codeOf(RuntimeException thrown) {
+    Status.Code code = Status.Code.UNAUTHENTICATED;
+    if (thrown instanceof StatusRuntimeException e) code = e.getStatus().getCode();
+    if (thrown instanceof SessiondException e) code = e.code();
+    return code == Status.Code.OK ? Status.Code.UNAUTHENTICATED : code; // gRPC takes no OK as a failure.
   }
 
   /**
@@ -72,10 +80,10 @@ final class BearerToken extends CallCredentials {
   }
 
   /** The token, if a header takes it. The refusal has nothing of it. */
-  private static String checked(String what, String token) {
-    if (token == null || token.isEmpty()) throw new IllegalStateException(what + " is empty");
+  static String checked(String what, String token) {
+    if (token == null || token.isEmpty()) throw new IllegalArgumentException(what + " is empty");
     if (!TOKEN.matcher(token).matches()) {
-      throw new IllegalStateException(
+      throw new IllegalArgumentException(
           what + " has to be one word of visible ASCII, without \"Bearer\" before it, and nothing else");
     }
     return token;

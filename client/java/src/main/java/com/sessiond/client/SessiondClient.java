@@ -177,6 +177,8 @@ public final class SessiondClient implements AutoCloseable {
     private Path certificate;
     private Path key;
     private Supplier<String> token;
+    // It is always the same, and can be checked at once.
+    private boolean tokenGiven;
     private boolean tokenInPlaintext;
     private Duration timeout = Duration.ofSeconds(10);
     private Duration backoffInitial = Duration.ofMillis(50);
@@ -222,12 +224,19 @@ public final class SessiondClient implements AutoCloseable {
 
     /** A bearer token. */
     public Builder token(String token) {
-      return token(() -> token);
+      token(() -> token);
+      this.tokenGiven = true;
+      return this;
     }
 
-    /** A bearer token, asked for at every attempt of every call, on any thread: it is to answer at once. */
+    /**
+     * A bearer token, asked for at every attempt of every call, on any thread: it is to answer at once. What it throws
+     * ends the call as UNAUTHENTICATED; the code of a StatusRuntimeException or SessiondException is taken as it is, so
+     * that UNAVAILABLE is tried again.
+     */
     public Builder token(Supplier<String> token) {
       this.token = token;
+      this.tokenGiven = false;
       return this;
     }
 
@@ -295,7 +304,18 @@ public final class SessiondClient implements AutoCloseable {
         throw new IllegalArgumentException(
             "The token would go to " + address + " unencrypted; use tls(), or tokenInPlaintext() behind a proxy");
       }
-      return build(Grpc.newChannelBuilder(server.target(), credentials()));
+      return build(newChannel(server.target()));
+    }
+
+    private ManagedChannelBuilder<?> newChannel(String target) {
+      ChannelCredentials credentials = credentials();
+      if (certificate == null) return Grpc.newChannelBuilder(target, credentials);
+      try {
+        return Grpc.newChannelBuilder(target, credentials);
+      } catch (RuntimeException e) { // Of several kinds, of which none names a file.
+        String files = certificate + " with the key in " + key;
+        throw new IllegalArgumentException("The certificate in " + files + " cannot be used: " + e.getMessage(), e);
+      }
     }
 
     /** Over a channel of another kind, for tests. */
@@ -305,6 +325,7 @@ public final class SessiondClient implements AutoCloseable {
             "backoff is " + backoffInitial + " to " + backoffMax + "; it has to grow from more than nothing");
       }
       Calls.requireTimeout(timeout);
+      if (tokenGiven) BearerToken.checked("token", token.get());
       builder
           .userAgent("sessiond-java/" + VERSION)
           // 30 s: finds a dead peer behind a NAT; the daemon accepts a ping a second.

@@ -33,8 +33,9 @@ public final class TaskRunner {
   private static final int ACTION_MAX = 1024;
   private static final int CODE_MAX = 256;
   private static final int ACTIONS_MAX = 50;
-  // Details are 64 KiB as JSON at most.
+  // Details are 64 KiB as JSON at most: so many frames of the stack, of so many bytes each.
   private static final int FRAMES_MAX = 20;
+  private static final int FRAME_MAX = 1024;
 
   private final TaskClient tasks;
   private final Calls calls;
@@ -103,7 +104,8 @@ public final class TaskRunner {
   /**
    * Runs the work on this thread. Returns the completed task.
    *
-   * @throws SessiondException when the task cannot be started, or its end is refused: it is failed then
+   * @throws SessiondException when the task cannot be started, or its end is refused: it is failed then, and where that
+   *     is refused too, that is suppressed in it
    * @throws TaskException.Failed when the work failed as often as it may
    * @throws TaskException.Cancelled when the task was cancelled meanwhile; the work was interrupted
    * @throws TaskException.Lost when the task is no longer this worker's; the work was interrupted
@@ -160,14 +162,22 @@ public final class TaskRunner {
             .setAdvanceToStage(endStage)
             .setActor(actor);
     if (result.getFieldsCount() > 0) request.setResult(result);
+    // An interrupted thread cannot call. The work is done: whom it interrupts is the caller.
+    boolean interrupted = Thread.interrupted();
     try {
       return tasks.completeTask(request.build());
     } catch (SessiondException e) {
       // What may have taken effect, or may yet, is nobody's failure.
       if (Calls.passesByItself(e)) throw e;
-      throwIfNotOurs(running, e);
-      fail(running, e, false);
+      try {
+        tellFailure(running, e, false);
+      } catch (SessiondException failing) {
+        throwIfNotOurs(running, failing);
+        e.addSuppressed(failing);
+      }
       throw e;
+    } finally {
+      if (interrupted) Thread.currentThread().interrupt();
     }
   }
 
@@ -176,28 +186,30 @@ public final class TaskRunner {
     // An interrupted thread cannot call.
     boolean interrupted = Thread.interrupted() || thrown instanceof InterruptedException;
     try {
-      throwIfNotOurs(running, thrown);
-      SessionTask task = running.task();
-      boolean retried =
-          attemptsLeft && !interrupted && !(thrown instanceof Error) && task.getRetryCount() + 1 < task.getMaxRetries();
-      FailTaskRequest request =
-          FailTaskRequest.newBuilder()
-              .setSessionId(sessionId)
-              .setTaskId(running.taskId())
-              .setFailureContext(Values.struct(Map.of("message", messageOf(thrown), "type", typeOf(thrown))))
-              .setError(errorOf(thrown, retried))
-              .setActor(actor)
-              .build();
-      try {
-        return failTask(request);
-      } catch (SessiondException e) {
-        e.addSuppressed(thrown);
-        throwIfNotOurs(running, e);
-        throw e;
-      }
+      return tellFailure(running, thrown, attemptsLeft && !interrupted);
+    } catch (SessiondException e) {
+      e.addSuppressed(thrown);
+      throwIfNotOurs(running, e);
+      throw e;
     } finally {
       if (interrupted && running.fate() == RunningTask.Fate.OURS) Thread.currentThread().interrupt();
     }
+  }
+
+  /** Throws if the task is no longer ours. */
+  private SessionTask tellFailure(RunningTask running, Throwable thrown, boolean attemptsLeft) {
+    throwIfNotOurs(running, thrown);
+    SessionTask task = running.task();
+    boolean retried =
+        attemptsLeft && !(thrown instanceof Error) && task.getRetryCount() + 1 < task.getMaxRetries();
+    return failTask(
+        FailTaskRequest.newBuilder()
+            .setSessionId(sessionId)
+            .setTaskId(running.taskId())
+            .setFailureContext(Values.struct(Map.of("message", messageOf(thrown), "type", typeOf(thrown))))
+            .setError(errorOf(thrown, retried))
+            .setActor(actor)
+            .build());
   }
 
   private SessionTask failTask(FailTaskRequest request) {
@@ -244,7 +256,7 @@ public final class TaskRunner {
       List<String> frames =
           Arrays.stream(thrown.getStackTrace())
               .limit(FRAMES_MAX)
-              .map(frame -> fit(frame.toString(), ACTION_MAX))
+              .map(frame -> fit(frame.toString(), FRAME_MAX))
               .collect(Collectors.toList());
       error
           .setErrorCode(typeOf(thrown))

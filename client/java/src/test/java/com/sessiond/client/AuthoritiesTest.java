@@ -28,12 +28,14 @@ class AuthoritiesTest {
   @TempDir private static Path folder;
   private static Server server;
   private static String ours;
+  private static String key;
   private static String foreign;
 
   @BeforeAll
   static void start() throws Exception {
     KeyStore store = certificate("ours");
     ours = pem(store);
+    key = pem("PRIVATE KEY", store.getKey("ours", PASSWORD).getEncoded());
     foreign = pem(certificate("foreign"));
     KeyManagerFactory keys = KeyManagerFactory.getInstance(KeyManagerFactory.getDefaultAlgorithm());
     keys.init(store, PASSWORD);
@@ -84,6 +86,30 @@ class AuthoritiesTest {
     }
   }
 
+  @Test
+  void aCertificateOfTheClientsOwnIsTakenBehindByteOrderMarksAndNamedWhereItCannotBe() throws Exception {
+    showing(MARK + ours, MARK + key).close();
+    for (String[] pems :
+        new String[][] {
+          {"no certificate", key},
+          {ours, "no key"},
+          {ours + MARK + foreign.replaceFirst("-----\n", "-----\nAAAA"), key},
+          {ours + ours, key}
+        }) {
+      String message =
+          assertThrows(IllegalArgumentException.class, () -> showing(pems[0], pems[1]).close()).getMessage();
+      assertTrue(message.contains(folder.resolve("me.pem").toString()), message);
+      assertTrue(message.contains(folder.resolve("me.key").toString()), message);
+    }
+  }
+
+  private static SessiondClient showing(String certificate, String key) throws Exception {
+    return SessiondClient.builder(Map.of())
+        .clientCertificate(
+            Files.writeString(folder.resolve("me.pem"), certificate), Files.writeString(folder.resolve("me.key"), key))
+        .build();
+  }
+
   private static SessiondClient trusting(String pem) throws Exception {
     Path file = Files.writeString(folder.resolve("ca.pem"), pem);
     return SessiondClient.builder(Map.of()).address("127.0.0.1:" + server.getPort()).tls(file).build();
@@ -114,9 +140,11 @@ class AuthoritiesTest {
   }
 
   private static String pem(KeyStore store) throws Exception {
-    byte[] der = store.getCertificate(store.aliases().nextElement()).getEncoded();
-    return "-----BEGIN CERTIFICATE-----\n"
-        + Base64.getMimeEncoder(64, new byte[] {'\n'}).encodeToString(der)
-        + "\n-----END CERTIFICATE-----\n";
+    return pem("CERTIFICATE", store.getCertificate(store.aliases().nextElement()).getEncoded());
+  }
+
+  private static String pem(String label, byte[] der) {
+    String base64 = Base64.getMimeEncoder(64, new byte[] {'\n'}).encodeToString(der);
+    return "-----BEGIN " + label + "-----\n" + base64 + "\n-----END " + label + "-----\n";
   }
 }

@@ -3,6 +3,7 @@ package com.sessiond.client;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertNull;
+import static org.junit.jupiter.api.Assertions.assertSame;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
@@ -12,6 +13,8 @@ import com.sessiond.v1.Session;
 import com.sessiond.v1.UpdateSessionRequest;
 import io.grpc.Context;
 import io.grpc.Metadata;
+import io.grpc.Status;
+import io.grpc.StatusRuntimeException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -20,7 +23,9 @@ import java.time.Duration;
 import java.util.Iterator;
 import java.util.List;
 import java.util.Map;
+import java.util.concurrent.atomic.AtomicInteger;
 import java.util.function.Consumer;
+import java.util.function.Supplier;
 import org.junit.jupiter.api.AutoClose;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
@@ -120,7 +125,7 @@ class SessiondClientTest {
     Map<String, SessiondClient.Builder> builders =
         Map.of(
             "the token file " + file, SessiondClient.builder(Map.of()).tokenFile(file),
-            "the token ", SessiondClient.builder(Map.of()).token(content));
+            "the token ", SessiondClient.builder(Map.of()).token(() -> content));
     builders.forEach(
         (name, builder) -> {
           try (SessiondClient client = daemon.client(builder)) {
@@ -130,6 +135,42 @@ class SessiondClientTest {
           }
         });
     assertTrue(daemon.requests.isEmpty());
+    // One that is given is refused before any call.
+    SessiondClient.Builder builder = SessiondClient.builder(Map.of()).token(content);
+    String message = assertThrows(IllegalArgumentException.class, () -> builder.build().close()).getMessage();
+    assertTrue(message.startsWith("token "), message);
+    assertFalse(message.contains("can"), message);
+    builder.token(() -> content).build().close();
+  }
+
+  @Test
+  void theStatusThatASupplierOfTokensThrowsIsTheCalls() {
+    StatusRuntimeException away = Status.UNAVAILABLE.withDescription("the issuer is away").asRuntimeException();
+    for (RuntimeException thrown : List.of(away, SessiondException.of("issue", away))) {
+      AtomicInteger asked = new AtomicInteger();
+      Supplier<String> token =
+          () -> {
+            if (asked.incrementAndGet() == 1) throw thrown;
+            return "t";
+          };
+      try (SessiondClient client = daemon.client(SessiondClient.builder(Map.of()).token(token))) {
+        assertEquals("Bearer t", sentBy(client));
+      }
+    }
+    for (RuntimeException thrown :
+        List.of(
+            new IllegalStateException("the issuer is away"),
+            Status.OK.withDescription("the issuer is away").asRuntimeException())) {
+      Supplier<String> token =
+          () -> {
+            throw thrown;
+          };
+      try (SessiondClient client = daemon.client(SessiondClient.builder(Map.of()).token(token))) {
+        SessiondException refused = assertThrows(SessiondException.Unauthenticated.class, () -> sentBy(client));
+        assertTrue(refused.getMessage().contains("the issuer is away"), refused.getMessage());
+        assertSame(thrown, refused.getCause());
+      }
+    }
   }
 
   @Test
@@ -141,6 +182,7 @@ class SessiondClientTest {
             "tls: the file's name is empty", b -> b.tls(empty),
             "tokenFile: the file's name is empty", b -> b.tokenFile(empty),
             "clientCertificate: the file's name is empty", b -> b.clientCertificate(file, empty),
+            "token is empty", b -> b.token("").build(),
             "address is \"\"", b -> b.address("").build());
     options.forEach(
         (message, option) -> {

@@ -13,6 +13,11 @@ import com.sessiond.v1.ErrorReason;
 import com.sessiond.v1.Session;
 import com.sessiond.v1.SessionError;
 import com.sessiond.v1.SessionTask;
+import io.grpc.CallOptions;
+import io.grpc.Channel;
+import io.grpc.ClientCall;
+import io.grpc.ClientInterceptor;
+import io.grpc.MethodDescriptor;
 import java.io.IOException;
 import java.time.Duration;
 import java.util.List;
@@ -383,6 +388,57 @@ class TaskRunnerTest {
     assertInstanceOf(InterruptedException.class, failed.getCause());
     assertEquals(1, failed.attempts());
     assertEquals(SessionTask.Status.FAILED, session().getCurrentTask().getStatus());
+  }
+
+  @Test
+  void anInterruptThatTheWorkLeftDoesNotKeepItFromItsEnd() {
+    SessionTask done =
+        runner()
+            .run(
+                task -> {
+                  Thread.currentThread().interrupt();
+                  return null;
+                });
+    assertTrue(Thread.interrupted());
+    assertEquals(SessionTask.Status.COMPLETED, done.getStatus());
+  }
+
+  @Test
+  void anInterruptThatTheWorkLeftDoesNotKeepARefusedEndFromFailingTheTask() {
+    assertThrows(
+        SessiondException.FailedPrecondition.class,
+        () ->
+            runner()
+                .endStage("completed")
+                .run(
+                    task -> {
+                      Thread.currentThread().interrupt();
+                      return null;
+                    }));
+    assertTrue(Thread.interrupted());
+    assertEquals(SessionTask.Status.FAILED, session().getCurrentTask().getStatus());
+  }
+
+  @Test
+  void anEndThatIsRefusedIsToldAlsoWhereTheFailureIsRefusedToo() {
+    ClientInterceptor lateFailures =
+        new ClientInterceptor() {
+          @Override
+          public <Q, A> ClientCall<Q, A> interceptCall(
+              MethodDescriptor<Q, A> method, CallOptions options, Channel next) {
+            boolean failure = method.getBareMethodName().equals("FailTask");
+            return next.newCall(method, failure ? options.withDeadlineAfter(0, TimeUnit.SECONDS) : options);
+          }
+        };
+    String address = RealDaemon.get().address();
+    try (SessiondClient late = SessiondClient.builder(Map.of()).address(address).interceptor(lateFailures).build()) {
+      TaskRunner runner = late.task(id, "processing").startStage("processing").endStage("completed");
+      SessiondException refused = assertThrows(SessiondException.class, () -> runner.run(task -> null));
+      assertEquals(ErrorReason.INVALID_TRANSITION, refused.reason());
+      assertEquals(1, refused.getSuppressed().length);
+      assertInstanceOf(SessiondException.DeadlineExceeded.class, refused.getSuppressed()[0]);
+      assertEquals(0, refused.getSuppressed()[0].getSuppressed().length);
+    }
   }
 
   @Test
