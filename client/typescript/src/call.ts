@@ -1,5 +1,12 @@
 // What all calls have in common: a deadline, a request_id, safe retries, credentials, readable refusals.
-import type { DescMessage, DescMethodStreaming, DescMethodUnary, MessageShape } from "@bufbuild/protobuf";
+import {
+  type DescMessage,
+  type DescMethodStreaming,
+  type DescMethodUnary,
+  type MessageShape,
+  toBinary,
+  toJson,
+} from "@bufbuild/protobuf";
 import type { Transport } from "@connectrpc/connect";
 import { Backoff } from "./backoff.js";
 import { errorFrom, fetchFailed, makeError, SessiondError } from "./errors.js";
@@ -46,8 +53,8 @@ export interface CallerOptions {
   readonly backoffMaxMs?: number | undefined;
   /**
    * Sent as `authorization: Bearer …`. A callback is asked before every attempt, so that tokens can rotate. What it
-   * throws ends the call, or the watch, with an UnauthenticatedError; but a `fetch` that failed is tried again, and a
-   * SessiondError is taken as it is.
+   * throws ends the call, or the watch, with an UnauthenticatedError; but a `fetch` that failed, or that
+   * AbortSignal.timeout ended, is tried again, and a SessiondError is taken as it is.
    */
   readonly token?: string | (() => string | Promise<string>) | undefined;
   /** The W3C trace context of the present call, sent as `traceparent`. A callback is asked once for each call. */
@@ -147,7 +154,7 @@ export class Caller {
         done();
         return answer.message;
       } catch (thrown) {
-        error = this.#cancelled(name, options.signal) ?? errorFrom(thrown, name);
+        error = this.#cancelled(name, options.signal) ?? unlessUnsent(method, request, errorFrom(thrown, name));
       } finally {
         attempt.end();
       }
@@ -203,7 +210,7 @@ export class Caller {
     } catch (cause) {
       if (cause instanceof SessiondError) throw cause;
       throw makeError({
-        code: fetchFailed(cause) ? "UNAVAILABLE" : "UNAUTHENTICATED",
+        code: fetchFailed(cause) || isTimeout(cause) ? "UNAVAILABLE" : "UNAUTHENTICATED",
         message: `There is no token: ${cause instanceof Error ? cause.message : String(cause)}`,
         method,
         cause,
@@ -235,6 +242,32 @@ export class Caller {
     if (this.closed.aborted) return makeError({ code: "CANCELLED", message: "The client is closed.", method });
     return undefined;
   }
+}
+
+// The error; but INVALID_ARGUMENT where the request could not be written, such as one that contains itself. Transports
+// call that INTERNAL, which passes by itself.
+function unlessUnsent<I extends DescMessage>(
+  method: DescMethodUnary<I, DescMessage>,
+  request: MessageShape<I>,
+  error: SessiondError,
+): SessiondError {
+  if (error.code !== "INTERNAL" || error.fromDaemon) return error;
+  for (const write of [toBinary<I>, toJson<I>]) {
+    try {
+      write(method.input, request);
+    } catch (cause) {
+      const why = cause instanceof Error ? cause.message : String(cause);
+      if (!error.message.endsWith(why)) continue; // Another format's.
+      const message = `The request cannot be sent: ${why}`;
+      return makeError({ code: "INVALID_ARGUMENT", message, method: error.method, cause });
+    }
+  }
+  return error;
+}
+
+// Whether AbortSignal.timeout has ended it.
+function isTimeout(thrown: unknown): boolean {
+  return (thrown as { name?: unknown } | null | undefined)?.name === "TimeoutError";
 }
 
 // Browsers keep a user agent of their own, and some ask the daemon first whether a page may set another one (CORS).

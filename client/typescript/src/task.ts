@@ -6,7 +6,7 @@
 import type { JsonObject } from "@bufbuild/protobuf";
 import type { Caller, CallOptions } from "./call.js";
 import type { Client } from "./client.js";
-import { SessiondError } from "./errors.js";
+import { passesByItself, SessiondError } from "./errors.js";
 import type * as pb from "./gen/sessiond/v1/error_pb.js";
 import { SessionError_Category, SessionError_Severity } from "./gen/sessiond/v1/error_pb.js";
 import { SessionTask_Status } from "./gen/sessiond/v1/task_pb.js";
@@ -82,8 +82,6 @@ export class TaskLostError extends TaskError {}
 const HEARTBEAT_TIMEOUT_MS = 30_000;
 // Three: one may be late, and one lost.
 const HEARTBEATS_IN_A_TIMEOUT = 3;
-// A call with one of these codes may have taken effect, or may not.
-const UNANSWERED = ["UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED"];
 // What the contract takes.
 const MESSAGE_BYTES_MAX = 4096;
 const TYPE_BYTES_MAX = 256;
@@ -107,6 +105,7 @@ export async function runTask(
     let failure: unknown;
     try {
       const result = await run.during(() => work(run));
+      run.throwIfKnownGone();
       const { endStage: advanceToStage = "" } = options;
       const ended = { ...audit, sessionId, taskId: task.taskId, advanceToStage };
       task = await client.completeTask(result === undefined ? ended : { ...ended, result: result as JsonObject });
@@ -114,10 +113,14 @@ export async function runTask(
     } catch (thrown) {
       failure = thrown;
     }
-    // Whatever the work, or its completion, ended with: first of all, is it still this worker's?
+    // A completion that may have taken effect, or may be taken in a moment, is nobody's failure.
+    if (run.completing && failure instanceof SessiondError && passesByItself(failure)) throw failure;
+    // Whatever else the work, or its completion, ended with: first of all, is it still this worker's?
     await run.throwIfGone();
     const stopped = options.signal?.aborted === true || caller.closed.aborted;
-    const willRetry = !stopped && attempts < attemptsMax && task.retryCount + 1 < task.maxRetries;
+    // The daemon would wait for a completion that was refused for good until its heartbeat timeout, so the task fails.
+    // But the work is done.
+    const willRetry = !run.completing && !stopped && attempts < attemptsMax && task.retryCount + 1 < task.maxRetries;
     let unrecorded = "";
     try {
       task = await run.fail(failure, willRetry);
@@ -228,7 +231,7 @@ class Run implements RunningTask {
       try {
         return await this.#failAs(failure, describe(failure, willRetry));
       } catch (refusal) {
-        if (refusal instanceof SessiondError && UNANSWERED.includes(refusal.code)) throw refusal;
+        if (refusal instanceof SessiondError && passesByItself(refusal)) throw refusal;
         await this.throwIfGone(refusal);
       }
     }
@@ -245,9 +248,14 @@ class Run implements RunningTask {
     });
   }
 
+  /** Throws what a heartbeat, or a report of progress, has found out: that the task is not this worker's any more. */
+  throwIfKnownGone(): void {
+    if (this.signal.reason instanceof TaskError) throw this.signal.reason;
+  }
+
   /** Throws TaskCancelledError or TaskLostError if the task is not this worker's any more. */
   async throwIfGone(refusal?: unknown): Promise<void> {
-    if (this.signal.reason instanceof TaskError) throw this.signal.reason;
+    this.throwIfKnownGone();
     // What no daemon decided says nothing about the task.
     if (refusal !== undefined && !(refusal instanceof SessiondError && refusal.fromDaemon)) return;
     if (this.#caller.closed.aborted) return;

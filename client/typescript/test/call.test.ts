@@ -1,5 +1,6 @@
 // Calls against a fake daemon: what is sent, what is tried again, and what is told of it.
 import assert from "node:assert/strict";
+import { once } from "node:events";
 import { after, beforeEach, test } from "node:test";
 import { Code, ConnectError } from "@connectrpc/connect";
 import {
@@ -273,13 +274,19 @@ test("what a token's callback throws ends the call or watch, but what passes by 
   }
   assert.equal(server.asked.length, 0);
 
+  const late: unknown = await once(AbortSignal.timeout(1), "abort").then(([event]) => event.target.reason);
   for (const passing of [
     new TypeError("fetch failed"),
+    late,
     new UnavailableError({ code: "UNAVAILABLE", message: "later" }),
   ]) {
     const patient = server.client({ token, onEvent: ({ type }) => type === "retry" && (thrown = undefined) });
     thrown = passing;
     assert.equal((await patient.getSession({ sessionId: "s1" })).sessionId, "s1");
+    thrown = passing;
+    server.watches.push({ responses: [{ kind: { case: "bookmark", value: {} }, resumeToken: "t1" }] });
+    const item = await patient.watch()[Symbol.asyncIterator]().next();
+    assert.equal(item.value?.type, "bookmark");
     patient.close();
   }
   client.close();

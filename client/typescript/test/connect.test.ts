@@ -1,13 +1,18 @@
 // How people say where the daemon is, and what is refused before anything is sent.
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { X509Certificate } from "node:crypto";
+import { readFileSync } from "node:fs";
 import { chmod, mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
-import { createServer } from "node:net";
+import { createSecureServer } from "node:http2";
+import { type AddressInfo, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { once } from "node:events";
 import { connect as connectSocket } from "node:net";
-import { test } from "node:test";
-import { connect, fileTokens, UnauthenticatedError, UnavailableError } from "../src/index.js";
+import { after, test } from "node:test";
+import type { TLSSocket } from "node:tls";
+import { connect, fileTokens, NotFoundError, UnauthenticatedError, UnavailableError } from "../src/index.js";
 import { isLoopback } from "../src/loopback.js";
 import { parseAddress } from "../src/node/address.js";
 import { startTestServer } from "../src/node/testing.js";
@@ -76,6 +81,9 @@ for (const [host, here] of [
   ["::1", true],
   ["[::1]", true],
   ["127.evil.example", false],
+  ["127.999.1.1", false],
+  ["127.0.0.256", false],
+  ["127.0.0.08", false],
   ["127.0.0.1.evil.example", false],
   ["127.0.0.1.", false],
   ["127.1", false],
@@ -175,6 +183,101 @@ test("a file for the place of a watch needs a name", () => {
 
 test("a certificate without its key is refused", () => {
   assert.throws(() => connect({ server: "localhost:1", tls: { cert: "…" } }), /tls\.key is missing/);
+});
+
+// Certificates and keys of this machine's openssl, and what is made of them.
+const folder = await mkdtemp(join(tmpdir(), "sessiond-tls-"));
+after(() => rm(folder, { recursive: true }));
+function certificate(name: string): { cert: string; key: string } {
+  const [cert, key] = [join(folder, `${name}.pem`), join(folder, `${name}.key`)];
+  const self = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"];
+  const named = ["-subj", `/CN=${name}`, "-addext", "subjectAltName=DNS:localhost", "-keyout", key, "-out", cert];
+  execFileSync("openssl", [...self, ...named], { stdio: "ignore" });
+  return { cert: readFileSync(cert, "utf8"), key: readFileSync(key, "utf8") };
+}
+const [ours, foreign] = [certificate("ours"), certificate("foreign")];
+const trusted = execFileSync("openssl", ["x509", "-trustout"], { input: foreign.cert, encoding: "utf8" });
+const locked = execFileSync("openssl", ["pkey", "-aes128", "-passout", "pass:x"], {
+  input: ours.key,
+  encoding: "utf8",
+});
+const mark = "\ufeff";
+
+for (const [what, ca, before = ""] of [
+  ["as it is", ours.cert],
+  ["as bytes", Buffer.from(mark + ours.cert)],
+  ["behind a byte-order mark", mark + ours.cert, mark],
+  ["behind an empty line and a byte-order mark", `\n${mark}${ours.cert}`, `\n${mark}`],
+  ["behind another, an empty line and a byte-order mark", `${foreign.cert}\n${mark}${ours.cert}`],
+  ["behind a comment", `# A comment about -----BEGIN CERTIFICATE-----\n${ours.cert}`],
+  ["with lines as on Windows", (foreign.cert + ours.cert).replaceAll("\n", "\r\n")],
+  ["by its old name", ours.cert.replaceAll(" CERTIFICATE", " X509 CERTIFICATE")],
+  ["behind one with OpenSSL's own additions", trusted + ours.cert],
+] as [string, string | Buffer, string?][]) {
+  test(`an authority is found ${what}, and so is a client's certificate`, async (t) => {
+    const server = createSecureServer({ ...ours, ca: ours.cert, requestCert: true });
+    let name: unknown;
+    server.on("stream", (stream) => {
+      name = (stream.session?.socket as TLSSocket).getPeerCertificate().subject.CN;
+      stream.respond({ ":status": 200, "content-type": "application/grpc", "grpc-status": "5" }, { endStream: true });
+    });
+    server.listen(0, "127.0.0.1");
+    await once(server, "listening");
+    t.after(() => server.close());
+    const { port } = server.address() as AddressInfo;
+    const tls = { ca, cert: before + ours.cert, key: before + ours.key };
+    const client = connect({ server: `localhost:${port}`, tls, timeoutMs: 5000, backoffInitialMs: 60_000 });
+    t.after(() => client.close());
+    await assert.rejects(client.getSession({ sessionId: "s1" }), NotFoundError);
+    assert.equal(name, "ours");
+  });
+}
+
+for (const [what, ca, why] of [
+  ["no PEM", "no certificate", /holds no certificate/],
+  ["the name of a file", "/etc/ca.pem", /holds no certificate.*not the name of a file/],
+  ["a key", ours.key, /holds no certificate/],
+  ["DER", new X509Certificate(ours.cert).raw, /holds no certificate/],
+  ["none but one with OpenSSL's own additions", trusted, /holds no certificate/],
+  ["one behind a space", ` ${ours.cert}`, /has 1 .* and 0 /],
+  ["one behind what nobody sees", `${ours.cert}\u00a0${foreign.cert}`, /has 2 .* and 1 /],
+  ["a damaged one", ours.cert + foreign.cert.replace("-----\n", "-----\nAAAA"), /has 2 .* and 1 /],
+  ["one without an end", ours.cert + foreign.cert.replace("-----END", ""), /has 2 .* and 1 /],
+  ["one without an end before another", foreign.cert.replace("-----END", "") + ours.cert, /has 2 .* and 0 /],
+  ["one behind another's last line", ours.cert.trimEnd() + foreign.cert, /has 1 .* and 0 /],
+] as const) {
+  test(`certificates are refused, by the argument's name, with ${what} among them`, () => {
+    for (const [name, tls] of [
+      ["tls.ca", { ca }],
+      ["tls.cert", { cert: ca, key: ours.key }],
+    ] as const) {
+      assert.throws(() => connect({ server: "localhost:1", tls }), { name: "TypeError", message: why });
+      assert.throws(() => connect({ server: "localhost:1", tls }), { message: new RegExp(`^${name} `) });
+    }
+  });
+}
+
+for (const [what, key, why] of [
+  ["is no PEM", "no key", /^tls\.key cannot be used with tls\.cert: ./],
+  ["is another's", foreign.key, /^tls\.key cannot be used with tls\.cert: .*mismatch/],
+  ["is a certificate", ours.cert, /^tls\.key cannot be used with tls\.cert: ./],
+  ["is locked with a passphrase", locked, /^tls\.key cannot be used with tls\.cert: ./],
+] as const) {
+  test(`a key that ${what} is refused at once`, () => {
+    const tls = { cert: ours.cert, key };
+    assert.throws(() => connect({ server: "localhost:1", tls }), { name: "TypeError", message: why });
+  });
+}
+
+test("a certificate that OpenSSL does not use is refused at once", () => {
+  const [cert, key] = [join(folder, "weak.pem"), join(folder, "weak.key")];
+  const weak = ["req", "-x509", "-newkey", "rsa:512", "-nodes", "-subj", "/CN=weak", "-keyout", key, "-out", cert];
+  execFileSync("openssl", weak, { stdio: "ignore" });
+  const tls = { cert: readFileSync(cert), key: readFileSync(key) };
+  assert.throws(() => connect({ server: "localhost:1", tls }), {
+    name: "TypeError",
+    message: /^tls\.cert cannot be used: .*too small/,
+  });
 });
 
 test("a unix socket is spoken to", async (t) => {

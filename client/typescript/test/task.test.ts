@@ -1,28 +1,186 @@
 // The task runner against a fake daemon, in memory.
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import type { JsonObject } from "@bufbuild/protobuf";
 import { Code, ConnectError, createRouterTransport } from "@connectrpc/connect";
-import { createClient, SessionTask_Status, TaskFailedError, TaskService } from "../src/index.js";
+import {
+  createClient,
+  FailedPreconditionError,
+  InvalidArgumentError,
+  type RunningTask,
+  type RunTaskOptions,
+  SessiondError,
+  SessionError_Category,
+  SessionTask_Status,
+  TaskCancelledError,
+  TaskFailedError,
+  TaskService,
+} from "../src/index.js";
+import { refusal } from "./fake.js";
 
-test("a description that was not answered is not sent a second time: it may have been taken", async () => {
-  const told: (string | undefined)[] = [];
-  const running = { sessionId: "s1", taskId: "t1", status: SessionTask_Status.RUNNING };
-  const transport = createRouterTransport(({ service }) =>
-    service(TaskService, {
-      startTask: () => running,
-      getTask: () => running,
-      failTask: ({ error }) => {
-        told.push(error?.userMessage);
-        throw new ConnectError("lost", Code.Unavailable, { "grpc-retry-pushback-ms": "-1" });
+// What passes by itself, and is not tried again by the call.
+const passing: [string, () => ConnectError][] = [
+  ["RESOURCE_EXHAUSTED", () => refusal(Code.ResourceExhausted, "RATE_LIMITED", "TEMPORARY")],
+  ["UNAVAILABLE", () => new ConnectError("lost", Code.Unavailable, { "grpc-retry-pushback-ms": "-1" })],
+  ["DEADLINE_EXCEEDED", () => new ConnectError("late", Code.DeadlineExceeded)],
+];
+const circular: { itself?: object } = {};
+circular.itself = circular;
+
+// A daemon with one task. It answers CompleteTask and FailTask as told, and remembers what it was asked.
+class Fake {
+  status = SessionTask_Status.RUNNING;
+  complete: () => void = () => {};
+  fail: () => void = () => {};
+  /** The calls behind StartTask; of FailTask with what it was told. */
+  readonly asked: unknown[] = [];
+  runs = 0;
+
+  async run(
+    work: (task: RunningTask) => Promise<JsonObject> | JsonObject,
+    options: Partial<RunTaskOptions> = {},
+  ): Promise<unknown> {
+    const task = () => ({ sessionId: "s1", taskId: "t1", status: this.status, maxRetries: 9, retryable: true });
+    const transport = createRouterTransport(({ service }) =>
+      service(TaskService, {
+        startTask: task,
+        reportTaskProgress: () => {
+          if (this.status !== SessionTask_Status.RUNNING) {
+            throw refusal(Code.FailedPrecondition, "TASK_NOT_RUNNING", "USER_FIXABLE");
+          }
+          return task();
+        },
+        getTask: () => {
+          this.asked.push("get");
+          return task();
+        },
+        completeTask: () => {
+          this.asked.push("complete");
+          this.complete();
+          return task();
+        },
+        failTask: ({ error }) => {
+          this.asked.push(["fail", error?.userMessage, SessionError_Category[error?.category ?? 0]]);
+          this.fail();
+          this.status = SessionTask_Status.FAILED;
+          return task();
+        },
+        retryTask: () => {
+          this.asked.push("retry");
+          this.status = SessionTask_Status.RUNNING;
+          return task();
+        },
+      }),
+    );
+    const client = createClient({ transport });
+    const counted = (running: RunningTask) => {
+      this.runs++;
+      return work(running);
+    };
+    try {
+      return await client.runTask({ sessionId: "s1", taskType: "export", attemptsMax: 3, ...options }, counted);
+    } catch (error) {
+      return error;
+    } finally {
+      client.close();
+    }
+  }
+}
+
+for (const [code, make] of passing) {
+  for (const [what, status] of [
+    ["has taken effect", SessionTask_Status.COMPLETED],
+    ["may be taken in a moment", SessionTask_Status.RUNNING],
+  ] as const) {
+    test(`a completion that ${what} is nobody's failure: ${code}`, async () => {
+      const fake = new Fake();
+      fake.complete = () => {
+        fake.status = status;
+        throw make();
+      };
+      const error = await fake.run(() => ({ pages: 3 }));
+      assert.ok(error instanceof SessiondError, String(error));
+      assert.equal(error.code, code);
+      assert.deepEqual([fake.runs, fake.asked], [1, ["complete"]]);
+    });
+  }
+
+  test(`a description that may be taken yet is not sent a second time: ${code}`, async () => {
+    const fake = new Fake();
+    fake.fail = () => {
+      throw make();
+    };
+    const failure = new Error("disk full");
+    const error = await fake.run(() => Promise.reject(failure), { describe: () => ({ userMessage: "mine" }) });
+    assert.ok(error instanceof TaskFailedError && error.cause === failure, String(error));
+    assert.deepEqual(
+      fake.asked.filter((call) => call !== "get"),
+      [["fail", "mine", "CATEGORY_UNSPECIFIED"]],
+    );
+  });
+}
+
+test("work whose completion is refused for good is not run again", async () => {
+  const fake = new Fake();
+  fake.complete = () => {
+    throw refusal(Code.FailedPrecondition, "INVALID_TRANSITION", "USER_FIXABLE");
+  };
+  const error = await fake.run(() => ({ pages: 3 }));
+  assert.ok(error instanceof FailedPreconditionError, String(error));
+  assert.deepEqual([fake.runs, fake.asked], [1, ["complete", "get", ["fail", "export failed.", "ADMIN_REQUIRED"]]]);
+});
+
+for (const [what, result] of [
+  ["refers to itself", circular],
+  ["is no object", 5],
+  [
+    "throws",
+    {
+      get pages() {
+        throw new Error("no pages");
       },
-    }),
+    },
+  ],
+] as const) {
+  test(`work whose result cannot be sent is not run again: it ${what}`, async () => {
+    const fake = new Fake();
+    const error = await fake.run(() => result as unknown as JsonObject);
+    assert.ok(error instanceof InvalidArgumentError, String(error));
+    assert.deepEqual([fake.runs, fake.asked], [1, ["get", ["fail", "export failed.", "ADMIN_REQUIRED"]]]);
+  });
+}
+
+test("details that cannot be sent are replaced by the usual ones", async () => {
+  const fake = new Fake();
+  const describe = () => ({ userMessage: "mine", technicalDetails: circular as JsonObject });
+  const error = await fake.run(() => Promise.reject(new Error("disk full")), { describe, attemptsMax: 1 });
+  assert.ok(error instanceof TaskFailedError, String(error));
+  assert.deepEqual(
+    fake.asked.filter((call) => call !== "get"),
+    [["fail", "export failed.", "ADMIN_REQUIRED"]],
   );
-  const client = createClient({ transport });
-  const failure = new Error("disk full");
-  const run = client.runTask({ sessionId: "s1", taskType: "export", describe: () => ({ userMessage: "mine" }) }, () =>
-    Promise.reject(failure),
+});
+
+test("work that failed is run again, also when it failed as a call does that passes by itself", async () => {
+  const fake = new Fake();
+  const error = await fake.run(() => Promise.reject(new SessiondError({ code: "UNAVAILABLE", message: "later" })));
+  assert.ok(error instanceof TaskFailedError, String(error));
+  assert.equal(fake.runs, 3);
+});
+
+test("a task that is known to be cancelled is not completed by work that never looks", async () => {
+  const fake = new Fake();
+  fake.complete = () => {
+    throw new ConnectError("lost", Code.Unavailable, { "grpc-retry-pushback-ms": "-1" });
+  };
+  const error = await fake.run(
+    async ({ signal }) => {
+      fake.status = SessionTask_Status.CANCELLED;
+      await new Promise((resolve) => signal.addEventListener("abort", resolve));
+      return { pages: 3 };
+    },
+    { heartbeatIntervalMs: 1 },
   );
-  await assert.rejects(run, (error) => error instanceof TaskFailedError && error.cause === failure);
-  assert.deepEqual(told, ["mine"]);
-  client.close();
+  assert.ok(error instanceof TaskCancelledError, String(error));
+  assert.deepEqual(fake.asked, ["get"]);
 });

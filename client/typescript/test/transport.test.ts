@@ -2,12 +2,21 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import * as http from "node:http";
+import * as http2 from "node:http2";
 import type { AddressInfo } from "node:net";
 import { after, test } from "node:test";
+import type { JsonObject } from "@bufbuild/protobuf";
 import { Code, type ConnectRouter, createRouterTransport, type Transport } from "@connectrpc/connect";
 import { connectNodeAdapter } from "@connectrpc/connect-node";
 import { createConnectTransport, createGrpcWebTransport } from "@connectrpc/connect-web";
-import { createClient, FailedPreconditionError, SessionService, UnavailableError } from "../src/browser.js";
+import {
+  createClient,
+  FailedPreconditionError,
+  InvalidArgumentError,
+  SessionService,
+  UnavailableError,
+} from "../src/browser.js";
+import { GrpcTransport } from "../src/node/transport.js";
 import { draining, refusal, type WatchResponse } from "./fake.js";
 
 const requestIds: string[] = [];
@@ -39,6 +48,14 @@ after(() => {
   server.close();
 });
 const baseUrl = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+const grpc = http2.createServer(connectNodeAdapter({ routes })).listen(0, "127.0.0.1");
+await once(grpc, "listening");
+const { port } = grpc.address() as AddressInfo;
+const overGrpc = new GrpcTransport({ host: "127.0.0.1", port }, undefined);
+after(() => {
+  overGrpc.close();
+  grpc.close();
+});
 
 const transports: [string, Transport][] = [
   ["in memory", createRouterTransport(routes)],
@@ -70,6 +87,24 @@ for (const [name, transport] of transports) {
       if (item.type === "change") break;
     }
     assert.deepEqual(seen, ["bookmark", "change"]);
+    client.close();
+  });
+}
+
+const circular: { itself?: JsonObject } = {};
+circular.itself = circular as JsonObject;
+for (const [name, transport] of [...transports, ["gRPC", overGrpc] as const]) {
+  test(`a request that cannot be written is its sender's mistake: ${name}`, async () => {
+    const retries: unknown[] = [];
+    const client = createClient({ transport, onEvent: (event) => event.type === "retry" && retries.push(event) });
+    for (const context of [circular, ...(name.endsWith("JSON") ? [{ share: NaN }] : [])] as JsonObject[]) {
+      await assert.rejects(client.updateSession({ session: { sessionId: "s1" }, setContext: context }), (error) => {
+        assert.ok(error instanceof InvalidArgumentError, String(error));
+        assert.match(error.message, /^The request cannot be sent: ./);
+        return true;
+      });
+    }
+    assert.deepEqual(retries, []);
     client.close();
   });
 }

@@ -6,6 +6,7 @@ import { type Client, createClient } from "../client.js";
 import { checkToken } from "../token.js";
 import type { TokenStore } from "../watch.js";
 import { isLocal, parseAddress } from "./address.js";
+import { certificatesOf, pairOf } from "./pem.js";
 import { GrpcTransport } from "./transport.js";
 
 /** Encryption. Each of ca, cert and key is PEM: the text or bytes, not the name of a file. */
@@ -60,9 +61,8 @@ function tlsOptions(tls: true | TlsOptions): ConnectionOptions {
     throw new TypeError(`tls.${missing} is missing: a client's certificate and its key go together.`);
   }
   return {
-    ...(ca !== undefined && { ca }),
-    ...(cert !== undefined && { cert }),
-    ...(key !== undefined && { key }),
+    ...(ca !== undefined && { ca: certificatesOf(ca, "tls.ca") }),
+    ...(cert !== undefined && key !== undefined && pairOf({ cert, key })),
     ...(serverName !== undefined && { servername: serverName }),
   };
 }
