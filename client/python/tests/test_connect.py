@@ -2,7 +2,9 @@
 
 import asyncio
 import codecs
+import os
 import socketserver
+import subprocess
 import sys
 import threading
 import traceback
@@ -99,23 +101,80 @@ def test_a_token_file_without_a_token_is_refused_by_its_name(get_session, tmp_pa
     path = tmp_path / "token"
     path.write_bytes(content)
     monkeypatch.setenv("SESSIOND_TOKEN_FILE", str(path))
-    with Fake(GetSession=[v1.Session()]) as fake, pytest.raises(ValueError, match=str(path)) as wrong:
+    with Fake(GetSession=[v1.Session()]) as fake, pytest.raises(sessiond.Unauthenticated, match=str(path)) as wrong:
         get_session(fake.address)
+    assert wrong.value.method == "GetSession"
     assert fake.requests == [] and "secret" not in "".join(traceback.format_exception_only(wrong.type, wrong.value))
 
 
 def test_a_token_file_that_is_missing_is_named(get_session, tmp_path, monkeypatch):
     monkeypatch.setenv("SESSIOND_TOKEN_FILE", str(tmp_path / "token"))
-    with pytest.raises(FileNotFoundError, match=str(tmp_path / "token")):
+    with pytest.raises(sessiond.Unauthenticated, match=str(tmp_path / "token")):
         get_session("127.0.0.1:1")
 
 
 @pytest.mark.parametrize("token", ["\ufeffsecret", "secret\n", "two secrets", "secretж"])
 def test_what_is_no_token_is_refused_and_not_told(get_session, token):
-    for given in (token, lambda: token):
-        with Fake(GetSession=[v1.Session()]) as fake, pytest.raises(ValueError, match="visible ASCII") as wrong:
+    for given, error in ((token, ValueError), (lambda: token, sessiond.Unauthenticated)):
+        with Fake(GetSession=[v1.Session()]) as fake, pytest.raises(error, match="visible ASCII") as wrong:
             get_session(fake.address, token=given)
         assert fake.requests == [] and "secret" not in str(wrong.value)
+
+
+def test_a_token_of_another_type_is_refused():
+    with pytest.raises(ValueError, match="^token is of the type bytes"):
+        sessiond.connect(token=b"secret")
+
+
+@pytest.mark.parametrize("answer", [KeyError, ValueError, "", None, b"secret"])
+def test_without_an_answer_of_its_callable_a_call_is_unauthenticated(get_session, answer):
+    def token():
+        if isinstance(answer, type):
+            raise answer("secret")
+        return answer
+
+    calls = []
+    with Fake(GetSession=[v1.Session()]) as fake, pytest.raises(sessiond.Unauthenticated) as refused:
+        get_session(fake.address, token=token, on_call=calls.append)
+    assert fake.requests == [] and "secret" not in str(refused.value)
+    assert [(each.method, each.attempts, each.error) for each in calls] == [("GetSession", 1, refused.value)]
+    if isinstance(answer, type):
+        assert isinstance(refused.value.__cause__, answer) and answer.__name__ in str(refused.value)
+
+
+def test_a_refusal_of_a_tokens_callable_is_treated_as_one_of_the_daemons(get_session):
+    answers = [sessiond.Unavailable("The authority restarts."), "t", sessiond.PermissionDenied("no", "Sign")]
+
+    def token():
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    retries = []
+    with Fake(GetSession=[v1.Session(session_id="x")]) as fake:
+        assert get_session(fake.address, token=token, on_retry=retries.append).session_id == "x"
+        assert [(each.method, each.error.method) for each in retries] == [("GetSession", "GetSession")]
+        denied = answers[0]
+        with pytest.raises(sessiond.PermissionDenied) as refused:
+            get_session(fake.address, token=token)
+    assert refused.value is denied and denied.__cause__ is None and denied.method == "Sign"
+    assert len(fake.requests) == 1
+
+
+def test_a_token_that_takes_anothers_place_within_the_same_tick_is_seen(get_session, tmp_path):
+    path = tmp_path / "token"
+    path.write_text("one")
+    times = path.stat()
+    token = sessiond._connection.TokenFile(str(path))
+    with Fake(GetSession=[v1.Session()]) as fake:
+        get_session(fake.address, token=token)
+        with path.open("r+") as file:
+            file.write("two")
+        os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+        get_session(fake.address, token=token)
+    assert path.stat().st_mtime_ns == times.st_mtime_ns and path.stat().st_ino == times.st_ino
+    assert [metadata["authorization"] for _, _, metadata in fake.requests] == ["Bearer one", "Bearer two"]
 
 
 def test_the_last_token_holds_while_its_file_is_replaced(tmp_path, monkeypatch):
@@ -190,6 +249,40 @@ def test_a_file_without_a_key_is_refused_by_its_name(tls, tmp_path, content):
     path.write_bytes(content)
     with pytest.raises(ValueError, match=f"{path} holds no key"):
         sessiond.connect("h.example:1", cert_file=tls / "client.pem", key_file=path)
+
+
+def openssl(folder, *words):
+    return subprocess.run(["openssl", *words], cwd=folder, check=True, capture_output=True).stdout
+
+
+PASSWORD = ("-aes128", "-passout", "pass:secret")
+
+
+@pytest.mark.parametrize(
+    "make, says",
+    [
+        (lambda tls: openssl(tls, "pkey", "-in", "client_key.pem", *PASSWORD), "is locked with a password"),
+        (lambda tls: openssl(tls, "ec", "-in", "client_key.pem", *PASSWORD), "is locked with a password"),
+        (lambda tls: (tls / "client_key.pem").read_bytes()[:100], "cannot be read"),
+        (lambda tls: (tls / "client_key.pem").read_bytes().replace(b"M", b"N", 1), "cannot be read"),
+        (lambda tls: (tls / "server_key.pem").read_bytes(), "does not go with"),
+        (lambda tls: openssl(tls, "genrsa", "2048"), "does not go with"),
+    ],
+    ids=["locked", "locked as of old", "cut", "damaged", "another's", "another kind"],
+)
+def test_a_key_that_cannot_be_used_is_refused_by_its_file(tls, tmp_path, make, says):
+    path, certificate = tmp_path / "key.pem", tls / "client.pem"
+    path.write_bytes(make(tls))
+    for connect in (sessiond.connect, sessiond.aio.connect):
+        with pytest.raises(ValueError, match=f"^The key file {path} .*{says}") as wrong:
+            connect("h.example:1", cert_file=certificate, key_file=path)
+        assert "locked" in says or f"the certificate file {certificate}" in str(wrong.value)
+
+
+def test_how_strong_a_key_has_to_be_is_for_grpc_to_say(tmp_path):
+    words = "req -x509 -newkey rsa:1024 -sha1 -nodes -keyout key.pem -out cert.pem -days 2 -subj /CN=x"
+    openssl(tmp_path, *words.split())
+    sessiond.connect("h.example:1", cert_file=tmp_path / "cert.pem", key_file=tmp_path / "key.pem").close()
 
 
 def test_a_bundle_is_taken_as_it_is_found(tls, tmp_path):

@@ -1,6 +1,9 @@
 """The task runner, against the real daemon."""
 
 import asyncio
+import itertools
+import threading
+import time
 
 import grpc
 import pytest
@@ -26,19 +29,19 @@ def session_id(client):
 
 @pytest.fixture(params=["threads", "asyncio"])
 def run_task(request):
-    """Runs a task with the one client or the other. The work is a function in any case."""
+    """Runs a task with the one client or the other. The work is a function in any case, on a thread that may wait."""
 
-    def run(address, session_id, work, **named):
+    def run(address, session_id, work, *, connect={}, **named):
         named = {"start_stage": "processing", **named}
         if request.param == "threads":
-            with sessiond.connect(address) as client:
+            with sessiond.connect(address, **connect) as client:
                 return client.run_task(session_id, "processing", work, **named)
 
         async def coroutine(task):
-            return work(task)
+            return await asyncio.to_thread(work, task)
 
         async def main():
-            async with sessiond.aio.connect(address) as client:
+            async with sessiond.aio.connect(address, **connect) as client:
                 return await client.run_task(session_id, "processing", coroutine, **named)
 
         return asyncio.run(main())
@@ -201,10 +204,22 @@ def test_a_refused_completion_is_raised_even_if_the_task_cannot_be_failed(run_ta
 
 
 @pytest.mark.parametrize("result, says", [({"at": object()}, "at is a object"), ([1], "returned a list")])
-def test_a_result_that_json_cannot_carry_is_a_failure_of_the_work(client, session_id, result, says):
-    with pytest.raises(sessiond.TaskFailed, match=says):
-        client.run_task(session_id, "processing", lambda task: result, start_stage="processing")
-    assert client.get_task(session_id).failure_context["type"] == "TypeError"
+def test_a_result_that_json_cannot_carry_fails_the_task_and_is_not_made_again(
+    sessiond_test_server, client, session_id, run_task, result, says
+):
+    runs = []
+
+    def work(task):
+        runs.append(task.attempt)
+        return result
+
+    with pytest.raises(sessiond.TaskFailed, match=says) as failed:
+        run_task(sessiond_test_server.address, session_id, work, attempts=3)
+    assert runs == [1] and failed.value.attempts == 1 and isinstance(failed.value.__cause__, TypeError)
+    task = client.get_task(session_id)
+    assert task.failure_context["type"] == "TypeError" and task.retry_count == 1
+    (recorded,) = client.list_errors(session_id=session_id)
+    assert recorded.category.name == "ADMIN_REQUIRED"
 
 
 def test_arguments_are_checked_before_anything_starts(client, session_id):
@@ -267,3 +282,252 @@ def test_a_coroutine_that_is_cancelled_by_its_program_leaves_a_failed_task(
     asyncio.run(main())
     task = client.get_task(session_id)
     assert task.status.name == "FAILED" and task.failure_context["type"] == "CancelledError"
+
+
+# Tokens that fail, and hooks.
+
+FAILED = v1.SessionTask(task_id="t", session_id="x", task_type="processing", status=v1.SessionTask.FAILED)
+COMPLETED = v1.SessionTask(task_id="t", session_id="x", task_type="processing", status=v1.SessionTask.COMPLETED)
+ANOTHER = v1.SessionTask(task_id="u", session_id="x", task_type="processing", status=v1.SessionTask.RUNNING)
+
+
+def names(fake):
+    return [name for name, _, _ in fake.requests]
+
+
+def wait_for(condition):
+    """For up to 30 s; False when it does not come true."""
+    until = time.monotonic() + 30
+    while not condition() and time.monotonic() < until:
+        time.sleep(0.01)
+    return condition()
+
+
+def failing_at(asked, answer, otherwise="t"):
+    """A callable that gives this when it is asked that often, or raises one of this class."""
+    times = itertools.count(1)
+
+    def give():
+        given = answer if next(times) == asked else otherwise
+        if isinstance(given, type):
+            raise given("secret")
+        return given
+
+    return give
+
+
+@pytest.mark.parametrize(
+    "hook, answer",
+    [*(("token", each) for each in (ValueError, KeyError, "", "sec ret", None)), ("traceparent", OSError)],
+)
+def test_heartbeats_go_on_when_there_is_no_token_for_one(run_task, caplog, hook, answer):
+    with Fake(StartTask=[RUNNING], ReportTaskProgress=[RUNNING], CompleteTask=[COMPLETED]) as fake:
+        heard = []
+
+        def work(task):
+            heard.append(wait_for(lambda: names(fake).count("ReportTaskProgress") >= 2))
+
+        connect = {hook: failing_at(2, answer, "t" if hook == "token" else "00-a-b-01")}
+        done = run_task(fake.address, "x", work, heartbeat_interval=0.05, connect=connect)
+    assert heard == [True] and done.status.name == "COMPLETED"
+    assert [each for each in caplog.messages if "A heartbeat of the task t of x failed" in each]
+    assert hook == "traceparent" or "sec" not in "".join(caplog.messages)
+
+
+def test_a_task_without_a_token_for_its_completion_is_failed(run_task):
+    calls = []
+    with Fake(StartTask=[RUNNING], CompleteTask=[COMPLETED], FailTask=[FAILED]) as fake:
+        connect = {"token": failing_at(2, KeyError), "on_call": calls.append}
+        with pytest.raises(sessiond.Unauthenticated) as refused:
+            run_task(fake.address, "x", lambda task: {}, connect=connect)
+    assert refused.value.method == "CompleteTask" and names(fake) == ["StartTask", "FailTask"]
+    assert [each.method for each in calls] == ["StartTask", "CompleteTask", "FailTask"]
+    assert [each.error for each in calls] == [None, refused.value, None]
+
+
+def test_a_failure_without_a_token_is_told_again(run_task):
+    error = KeyError("work")
+    with Fake(StartTask=[RUNNING], FailTask=[FAILED]) as fake:
+        with pytest.raises(sessiond.TaskFailed) as failed:
+            run_task(fake.address, "x", raising(error), connect={"token": failing_at(2, OSError)})
+    assert failed.value.__cause__ is error and names(fake) == ["StartTask", "FailTask"]
+
+
+@pytest.mark.parametrize("ended", ["completed", "failed"])
+def test_a_token_that_is_unavailable_for_a_moment_ends_no_task(run_task, ended):
+    with Fake(StartTask=[RUNNING], CompleteTask=[COMPLETED], FailTask=[FAILED]) as fake:
+        connect = {"token": failing_at(2, sessiond.Unavailable)}
+        if ended == "completed":
+            assert run_task(fake.address, "x", lambda task: {}, connect=connect).status.name == "COMPLETED"
+        else:
+            with pytest.raises(sessiond.TaskFailed):
+                run_task(fake.address, "x", raising(KeyError("work")), connect=connect)
+    assert names(fake) == ["StartTask", {"completed": "CompleteTask", "failed": "FailTask"}[ended]]
+
+
+def test_heartbeats_end_with_their_client(caplog):
+    with Fake(StartTask=[RUNNING], ReportTaskProgress=[RUNNING]) as fake:
+        client = sessiond.connect(fake.address)
+
+        def work(task):
+            (keeper,) = (each for each in threading.enumerate() if each.name == "sessiond-task-t")
+            client.close()
+            keeper.join(30)
+            assert not keeper.is_alive()
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            client.run_task("x", "processing", work, heartbeat_interval=0.05)
+    assert not [each for each in caplog.messages if "heartbeat" in each]
+
+
+# Programs that are being ended.
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(3)], ids=["interrupt", "exit"])
+@pytest.mark.parametrize(
+    "answers",
+    [
+        {"FailTask": [Refusal(grpc.StatusCode.PERMISSION_DENIED)]},
+        {"FailTask": [Refusal(grpc.StatusCode.UNAVAILABLE, pushback=-1)]},
+        {"FailTask": [Refusal(grpc.StatusCode.FAILED_PRECONDITION, "STALE_TASK")], "GetTask": [ANOTHER]},
+    ],
+    ids=["refused", "unavailable", "lost"],
+)
+def test_a_program_is_ended_even_if_its_task_cannot_be_failed(caplog, error, answers):
+    with Fake(StartTask=[RUNNING], **answers) as fake, sessiond.connect(fake.address) as client:
+        with pytest.raises(type(error)) as ended:
+            client.run_task("x", "processing", raising(error))
+    assert ended.value is error and "FailTask" in names(fake)
+    assert [each for each in caplog.messages if "The task t of x could not be failed" in each]
+
+
+def test_a_program_is_ended_even_if_its_task_is_lost():
+    stale = Refusal(grpc.StatusCode.FAILED_PRECONDITION, "STALE_TASK")
+    error = SystemExit(3)
+
+    def work(task):
+        assert wait_for(lambda: task.cancelled)
+        raise error
+
+    with Fake(StartTask=[RUNNING], ReportTaskProgress=[stale], GetTask=[ANOTHER]) as fake:
+        with sessiond.connect(fake.address) as client, pytest.raises(SystemExit) as ended:
+            client.run_task("x", "processing", work, heartbeat_interval=0.05)
+    assert ended.value is error and "FailTask" not in names(fake)
+
+
+def test_a_coroutine_can_be_cancelled_when_its_task_is_lost():
+    stale = Refusal(grpc.StatusCode.FAILED_PRECONDITION, "STALE_TASK")
+
+    async def main(address):
+        winding_up, go_on = asyncio.Event(), asyncio.Event()
+
+        async def work(task):
+            try:
+                await asyncio.sleep(60)
+            finally:
+                winding_up.set()
+                await go_on.wait()
+
+        async with sessiond.aio.connect(address) as client:
+            running = asyncio.ensure_future(client.run_task("x", "processing", work, heartbeat_interval=0.05))
+            await asyncio.wait_for(winding_up.wait(), 30)
+            running.cancel()
+            go_on.set()
+            with pytest.raises(asyncio.CancelledError):
+                await running
+
+    with Fake(StartTask=[RUNNING], ReportTaskProgress=[stale], GetTask=[ANOTHER]) as fake:
+        asyncio.run(main(fake.address))
+    assert "FailTask" not in names(fake)
+
+
+class Gate:
+    """An answer that is given when the test says so; and whether somebody still waited for it."""
+
+    def __init__(self, answer):
+        self._answer = answer
+        self.asked, self.opened, self.given = threading.Event(), threading.Event(), threading.Event()
+        self.left = threading.Event()  # The call has ended.
+        self.wanted = None
+
+    def __call__(self, request, context):
+        context.add_callback(self.left.set)
+        self.asked.set()
+        self.opened.wait(60)
+        self.wanted = context.is_active()
+        self.given.set()
+        return self._answer
+
+
+async def nothing(task):
+    return None
+
+
+async def something_wrong(task):
+    raise KeyError("work")
+
+
+@pytest.mark.parametrize(
+    "method, work", [("CompleteTask", nothing), ("FailTask", something_wrong)], ids=["completion", "failure"]
+)
+@pytest.mark.parametrize("opened", [True, False], ids=["told", "not told"])
+def test_a_coroutine_that_is_cancelled_while_it_tells_how_the_work_ended_says_it_all(
+    monkeypatch, caplog, method, work, opened
+):
+    """But not for ever."""
+    monkeypatch.setattr(sessiond.aio, "_LAST_WORDS_SECONDS", 60 if opened else 0.3)
+
+    async def main(address):
+        async with sessiond.aio.connect(address, timeout=60) as client:
+            running = asyncio.ensure_future(client.run_task("x", "processing", work, attempts=3))
+            assert await asyncio.to_thread(gate.asked.wait, 30)
+            running.cancel()
+            if opened:
+                done, _ = await asyncio.wait({running}, timeout=0.3)
+                assert not done
+                gate.opened.set()
+            with pytest.raises(asyncio.CancelledError):
+                await running
+
+    gate = Gate({"CompleteTask": COMPLETED, "FailTask": FAILED}[method])
+    with Fake(StartTask=[RUNNING], **{method: [gate]}) as fake:
+        begun = time.monotonic()
+        asyncio.run(main(fake.address))
+        assert time.monotonic() - begun < 30
+        assert gate.left.wait(30)
+        gate.opened.set()
+        assert gate.given.wait(30) and gate.wanted is opened
+    assert names(fake) == ["StartTask", method]
+    assert bool([each for each in caplog.messages if "end could not be told" in each]) is not opened
+
+
+def test_a_coroutine_that_is_cancelled_while_its_heartbeats_end_leaves_a_failed_task():
+    async def main(address):
+        beating, ending, go_on = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        times = itertools.count(1)
+
+        async def token():
+            if next(times) == 2:
+                beating.set()
+                try:
+                    await asyncio.sleep(60)
+                finally:
+                    ending.set()
+                    await go_on.wait()
+            return "t"
+
+        async def work(task):
+            await beating.wait()
+
+        async with sessiond.aio.connect(address, token=token) as client:
+            running = asyncio.ensure_future(client.run_task("x", "processing", work, heartbeat_interval=0.05))
+            await asyncio.wait_for(ending.wait(), 30)
+            running.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await running
+            go_on.set()
+
+    with Fake(StartTask=[RUNNING], FailTask=[FAILED]) as fake:
+        asyncio.run(main(fake.address))
+    assert names(fake) == ["StartTask", "FailTask"]

@@ -188,6 +188,49 @@ def test_asyncio_waits_no_longer_than_it_is_asked_to_and_loses_nothing():
     assert len(fake.requests) == 1
 
 
+@pytest.fixture(params=["threads", "asyncio"])
+def first_item(request):
+    """What a watch gives first, with the one client or the other."""
+
+    def first(address, **named):
+        if request.param == "threads":
+            with sessiond.connect(address, **named) as client, client.watch("x") as watch:
+                return watch.next(timeout=30)
+
+        async def main():
+            async with sessiond.aio.connect(address, **named) as client, client.watch("x") as watch:
+                return await watch.next(timeout=30)
+
+        return asyncio.run(main())
+
+    return first
+
+
+def test_a_watch_without_a_token_is_unauthenticated(first_item):
+    def token():
+        raise KeyError("secret")
+
+    with Fake(WatchSessions=[stream(bookmark("1"))]) as fake, pytest.raises(sessiond.Unauthenticated) as refused:
+        first_item(fake.address, token=token)
+    assert fake.requests == [] and refused.value.method == "WatchSessions" and "secret" not in str(refused.value)
+    assert isinstance(refused.value.__cause__, KeyError)
+
+
+def test_a_watch_waits_for_a_token_that_is_unavailable(first_item):
+    answers = [sessiond.Unavailable("The authority restarts."), sessiond.Unavailable("It still does."), "t"]
+
+    def token():
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    retries = []
+    with Fake(WatchSessions=[stream(bookmark("1"))]) as fake:
+        assert first_item(fake.address, token=token, on_retry=retries.append).kind == "bookmark"
+    assert [each.method for each in retries] == ["WatchSessions"] * 2 and len(fake.requests) == 1
+
+
 def test_ids_are_given_one_by_one():
     with sessiond.connect("127.0.0.1:1") as client, pytest.raises(TypeError, match=r"watch\(\*ids\)"):
         client.watch(["x", "y"])

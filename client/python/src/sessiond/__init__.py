@@ -111,9 +111,10 @@ def connect(
         ca_file: Encrypt, and trust these (PEM).
         cert_file, key_file: Show this certificate (mutual TLS).
         credentials: gRPC's own, in place of the files.
-        token: Sent with each call as `authorization: Bearer TOKEN`; or a callable that is asked at each call. If it is
-            missing, the content of the file that SESSIOND_TOKEN_FILE names, read again when it changes; while there
-            is no token in it, the last one is sent.
+        token: Sent with each call as `authorization: Bearer TOKEN`; or a callable that is asked each time. What it
+            raises ends the call as Unauthenticated, but a `Refused` remains what it is: Unavailable is tried again. If
+            token is missing, the content of the file that SESSIOND_TOKEN_FILE names, read each time; while there is no
+            token in it, the last one is sent.
         timeout: How many seconds a call may take that says nothing itself, its retries included.
         traceparent: A W3C trace context to send along, or a callable that is asked at each call.
         on_call: Is told of each call that has ended: for counters and logs.

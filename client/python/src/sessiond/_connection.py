@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
 import dataclasses
 import ipaddress
 import logging
@@ -14,13 +15,13 @@ import re
 import ssl
 import threading
 import time
-from collections.abc import Awaitable, Callable
-from typing import Any, Union
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any, NoReturn, Union
 
 import grpc
 
 from sessiond._version import __version__
-from sessiond.errors import Refused, Unavailable, pushback_of
+from sessiond.errors import Refused, Unauthenticated, Unavailable, pushback_of
 
 log = logging.getLogger("sessiond")
 
@@ -117,8 +118,10 @@ def pause_before_retry(refusal: Refused, backoff: Backoff, left: float) -> float
     return pause if pause < left else None
 
 
-def checked_token(token: str, what: str) -> str:
+def checked_token(token: object, what: str) -> str:
     """Raises ValueError for what no header takes. The error tells nothing of the token."""
+    if not isinstance(token, str):
+        raise ValueError(f"{what} is of the type {type(token).__name__}; a token is a str.")
     if not token:
         raise ValueError(f"{what} is empty.")
     if not re.fullmatch("[!-~]+", token):
@@ -126,39 +129,49 @@ def checked_token(token: str, what: str) -> str:
     return token
 
 
-def authorization(token: str) -> tuple[str, str]:
-    """The token, as a call's metadata has it."""
-    return ("authorization", f"Bearer {checked_token(token, 'The token')}")
+def authorization(token: object, method: str) -> tuple[str, str]:
+    """The token, as a call's metadata has it. Raises Unauthenticated when it is none."""
+    try:
+        return ("authorization", f"Bearer {checked_token(token, 'What its callable returned')}")
+    except ValueError as error:
+        raise Unauthenticated(f"There is no token: {error}", method) from error
+
+
+@contextlib.contextmanager
+def asking_for_token(method: str) -> Iterator[None]:
+    """While a token's callable is asked: whatever it raises becomes Unauthenticated, and is not quoted, because there
+    may be secrets in it. Only a refusal remains what it is: Unavailable is tried again."""
+    try:
+        yield
+    except Refused as refusal:
+        refusal.method = refusal.method or method
+        raise
+    except Exception as error:
+        raise Unauthenticated(f"There is no token: its callable raised {type(error).__name__}.", method) from error
 
 
 class TokenFile:
-    """A token that is kept in a file, and read again when the file has changed, as mounted secrets do."""
+    """A token that is kept in a file, read each time: the file's times do not show every change."""
 
     def __init__(self, path: str) -> None:
         self._path = pathlib.Path(path)
         self._lock = threading.Lock()
-        self._seen: tuple[int, int, int] | None = None
         self._token = ""
 
     def __call__(self) -> str:
         with self._lock:
             try:
-                self._read()
-            except (OSError, ValueError):
+                self._token = self._read()
+            except (OSError, ValueError) as error:
                 # In the middle of a rotation the file may be missing, or empty. The last token will do until then.
                 if not self._token:
-                    raise
+                    raise Unauthenticated(f"There is no token: {error}") from error
             return self._token
 
-    def _read(self) -> None:
-        stat = self._path.stat()
-        seen = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
-        if seen != self._seen:
-            content = self._path.read_bytes().removeprefix(codecs.BOM_UTF8).strip()
-            # Whatever is not ASCII becomes a character that no token has.
-            token = content.decode("ascii", "replace")
-            self._token = checked_token(token, f"The content of the token file {self._path}")
-            self._seen = seen
+    def _read(self) -> str:
+        content = self._path.read_bytes().removeprefix(codecs.BOM_UTF8).strip()
+        # Whatever is not ASCII becomes a character that no token has.
+        return checked_token(content.decode("ascii", "replace"), f"The content of the token file {self._path}")
 
 
 def make_settings(
@@ -190,12 +203,10 @@ def make_settings(
     if (cert_file is None) != (key_file is None):
         raise ValueError("cert_file and key_file go together: give both or neither.")
     if credentials is None and (tls or ca_file is not None or cert_file is not None):
-        credentials = grpc.ssl_channel_credentials(
-            None if ca_file is None else read_certificates("CA file", ca_file),
-            None if key_file is None else read_key(key_file),
-            None if cert_file is None else read_certificates("certificate file", cert_file),
-        )
-    if isinstance(token, str):
+        authorities = None if ca_file is None else read_certificates("CA file", ca_file)
+        key, chain = (None, None) if key_file is None or cert_file is None else read_key_pair(key_file, cert_file)
+        credentials = grpc.ssl_channel_credentials(authorities, key, chain)
+    if token is not None and not callable(token):
         checked_token(token, "token")
     if token is not None and credentials is None and not is_local(address):
         raise ValueError(
@@ -280,12 +291,36 @@ def read_certificates(what: str, path: str | os.PathLike[str]) -> bytes:
     return pem
 
 
-def read_key(path: str | os.PathLike[str]) -> bytes:
-    """Raises ValueError when there is none in the file: of an empty one gRPC would end the whole program."""
-    pem = _read_pem(path)
-    if not re.search(b"^-----BEGIN [A-Z ]*PRIVATE KEY-----", pem, re.MULTILINE):
-        raise ValueError(f"The key file {os.fspath(path)} holds no key in PEM.")
-    return pem
+def read_key_pair(key_file: str | os.PathLike[str], cert_file: str | os.PathLike[str]) -> tuple[bytes, bytes]:
+    """The key and its certificates. Raises ValueError when there is no key in the file: of an empty one gRPC would end
+    the whole program. And unless they can be used: gRPC would tell at the first call, and without the file's name."""
+    key, chain = _read_pem(key_file), read_certificates("certificate file", cert_file)
+    what = f"The key file {os.fspath(key_file)}"
+    if not re.search(b"^-----BEGIN [A-Z ]*PRIVATE KEY-----", key, re.MULTILINE):
+        raise ValueError(f"{what} holds no key in PEM.")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    with contextlib.suppress(ssl.SSLError):
+        # How long a key has to be is for gRPC's own TLS to say, and not for this machine's OpenSSL.
+        context.set_ciphers("ALL:@SECLEVEL=0")
+    try:
+        context.load_cert_chain(cert_file, key_file, password=_refuse_password)
+    except _Locked as error:
+        raise ValueError(f"{what} is locked with a password: gRPC takes one without.") from error
+    except ssl.SSLError as error:
+        # OpenSSL reads files alone, and passes over a block behind a byte-order mark.
+        if not any(codecs.BOM_UTF8 in pathlib.Path(each).read_bytes() for each in (key_file, cert_file)):
+            with_what = f"the certificate file {os.fspath(cert_file)}"
+            raise ValueError(f"{what} cannot be read, or does not go with {with_what}: {error}") from error
+    return key, chain
+
+
+class _Locked(Exception):
+    pass
+
+
+def _refuse_password() -> NoReturn:
+    # Without this, OpenSSL would ask for it at the terminal.
+    raise _Locked
 
 
 def _is_certificate(pem: bytes) -> bool:

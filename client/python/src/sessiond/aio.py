@@ -16,7 +16,7 @@ import inspect
 import os
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -35,6 +35,7 @@ from sessiond._connection import (
     Metadata,
     Retry,
     Settings,
+    asking_for_token,
     authorization,
     log,
     make_settings,
@@ -99,9 +100,11 @@ class Client(AioCalls):
         self._channel = channel or self._dial()
         self._callables: dict[str, Any] = {}
         self._watches: set[Watch] = set()
+        self._closed = False
 
     async def close(self) -> None:
         """Ends what still waits, and closes the connection."""
+        self._closed = True
         for watch in list(self._watches):
             await watch.close()
         await self._channel.close()
@@ -223,15 +226,17 @@ class Client(AioCalls):
         while True:
             attempts += 1
             try:
-                metadata = await self._metadata()
+                metadata = await self._metadata(method.name)
                 left = max(deadline - time.monotonic(), 0.001)
                 response = await call(request, timeout=left, metadata=metadata)
-            except grpc.aio.AioRpcError as error:
+            except (grpc.aio.AioRpcError, Refused) as error:
                 refusal = from_rpc_error(error, method.name)
                 backoff = backoff or Backoff()
                 pause = pause_before_retry(refusal, backoff, deadline - time.monotonic())
                 if pause is None:
                     settings.ended(method.name, begun, attempts, refusal)
+                    if refusal is error:
+                        raise
                     raise refusal from error
                 settings.retried(method.name, refusal, pause)
                 await asyncio.sleep(pause)
@@ -262,18 +267,21 @@ class Client(AioCalls):
             request_serializer=v1.WatchSessionsRequest.SerializeToString,
             response_deserializer=v1.WatchSessionsResponse.FromString,
         )
-        return call(request, metadata=await self._metadata())
+        return call(request, metadata=await self._metadata("WatchSessions"))
 
-    async def _metadata(self) -> Metadata | None:
+    async def _metadata(self, method: str) -> Metadata | None:
         settings = self._settings
         if settings.token is None and settings.traceparent is None:
             return None
         metadata = settings.trace()
         if settings.token is not None:
-            token = settings.token if isinstance(settings.token, str) else settings.token()
-            if inspect.isawaitable(token):
-                token = await token
-            metadata.append(authorization(token))
+            token = settings.token
+            if not isinstance(token, str):
+                with asking_for_token(method):
+                    token = token()
+                    if inspect.isawaitable(token):
+                        token = await token
+            metadata.append(authorization(token, method))
         return metadata
 
 
@@ -354,9 +362,13 @@ class Watch:
                 return None
         if self.closed:
             return None
-        refusal: Refused | None = None
         try:
             await self._open()
+        except Refused as error:  # Of the token's callable.
+            await self._broke(error)
+            return None
+        refusal: Refused | None = None
+        try:
             if self._reading is None:
                 # Nobody has listened since the last response: the caller was at work.
                 self._heard = time.monotonic()
@@ -384,8 +396,13 @@ class Watch:
         except grpc.aio.AioRpcError as error:
             refusal = from_rpc_error(error, "WatchSessions")
         await self._drop()
+        await self._broke(refusal)
+        return None
+
+    async def _broke(self, refusal: Refused) -> None:
+        """There is no stream any more: raises what it ended with, or sees to another one."""
         if self.closed:
-            return None
+            return
         if not passes_by_itself(refusal):
             await self.close()
             raise refusal
@@ -393,7 +410,6 @@ class Watch:
         pause = self._state.backoff.pause(refusal)
         self._client._settings.retried("WatchSessions", refusal, pause)
         self._resume_at = time.monotonic() + pause
-        return None
 
     async def _open(self) -> None:
         if self._call is None:
@@ -486,9 +502,9 @@ class RunningTask:
                 raise self._ended from refusal
             raise
 
-    async def _look(self, refusal: Refused) -> None:
-        """Finds out whether a refusal means that the task is over."""
-        if not may_be_over(refusal):
+    async def _look(self, error: Exception) -> None:
+        """Finds out whether what a call raised means that the task is over."""
+        if not may_be_over(error):
             return
         try:
             now: types.SessionTask | None = await self._client.get_task(self.session_id, include_deleted=True)
@@ -507,13 +523,15 @@ class RunningTask:
                 self._last = await self._client.report_task_progress(
                     self.session_id, self.task_id, timeout=self._options.heartbeat_call_timeout
                 )
-            except Refused as refusal:
+            except Exception as error:  # A hook of the caller's may raise anything.
+                if self._client._closed:
+                    return
                 try:
-                    await self._look(refusal)
-                except Refused as again:
-                    refusal = again
+                    await self._look(error)
+                except Exception as again:
+                    error = again
                 if not self.cancelled:
-                    log.warning("A heartbeat of the task %s of %s failed: %s", self.task_id, self.session_id, refusal)
+                    log.warning("A heartbeat of the task %s of %s failed: %s", self.task_id, self.session_id, error)
 
 
 async def _run_task(
@@ -529,17 +547,21 @@ async def _run_task(
         attempt += 1
         running = RunningTask(client, task, attempt, options)
         error, result = await _run(running, work)
+        if error is not None and not isinstance(error, Exception):
+            # The program is being ended, and that goes on whatever becomes of the task.
+            await _said_before_the_end(asyncio.ensure_future(_try_to_fail(running, error)))
+            raise error
         if running._ended is not None:
             raise running._ended from (None if error is running._ended else error)
+        retried = error is not None and options.retries(running.task, attempt)
         if error is None:
-            return await _complete(running, result or {})
-        retried = options.retries(error, running.task, attempt)
-        tell = _fail(running, error, retried)
-        if not isinstance(error, Exception):
-            # This worker is being ended: its last words are said, and not for long.
-            await asyncio.wait({asyncio.ensure_future(tell)}, timeout=_LAST_WORDS_SECONDS)
-            raise error
-        failed = await tell
+            try:
+                result = checked_result(result)
+            except Exception as wrong:  # Work that is done is not done again.
+                error = wrong
+            else:
+                return await _said(_complete(running, result))
+        failed = await _said(_fail(running, error, retried))
         if not (retried and failed.retryable):
             raise TaskFailed(f"The task {task_type} failed: {error}", failed, attempt) from error
         log.info("The task %s of %s is tried again: %s", task_type, session_id, error)
@@ -552,19 +574,28 @@ async def _run(
     working = asyncio.ensure_future(_awaited(work, running))
     keeper = asyncio.ensure_future(running._keep_alive())
     over = asyncio.ensure_future(running._over.wait())
+    cancelled: BaseException | None = None  # From outside.
     try:
         await asyncio.wait({working, over}, return_when=asyncio.FIRST_COMPLETED)
         if not working.done():
             working.cancel()
-        return None, checked_result(await working)
+            await asyncio.wait({working})
+    except asyncio.CancelledError as outer:
+        cancelled = outer
+    for each in (working, keeper, over):
+        each.cancel()
+    try:
+        await asyncio.wait({working, keeper, over})
+    except asyncio.CancelledError as outer:
+        cancelled = outer
+    if cancelled is not None:
+        return cancelled, None
+    try:
+        return None, working.result()
+    except asyncio.CancelledError as error:
+        return running._ended or error, None
     except BaseException as error:  # Whatever it is, the daemon is told.
-        working.cancel()
-        await asyncio.wait({working})
         return error, None
-    finally:
-        keeper.cancel()
-        over.cancel()
-        await asyncio.wait({keeper, over})
 
 
 async def _awaited(
@@ -582,11 +613,18 @@ async def _complete(running: RunningTask, result: Mapping[str, Any]) -> types.Se
     except Refused as refusal:
         if not passes_by_itself(refusal):
             # Otherwise the daemon would wait for this worker until its heartbeat_timeout.
-            try:
-                await _fail(running, refusal, retried=False)
-            except SessiondError as again:
-                log.warning("The task %s of %s could not be failed: %s", running.task_id, running.session_id, again)
+            await _try_to_fail(running, refusal)
         raise
+
+
+async def _try_to_fail(running: RunningTask, error: BaseException) -> None:
+    """Fails the task, if it is still this worker's, beside another error that is raised in any case."""
+    if running._ended is not None:
+        return
+    try:
+        await _fail(running, error, retried=False)
+    except Exception as again:
+        log.warning("The task %s of %s could not be failed: %s", running.task_id, running.session_id, again)
 
 
 async def _fail(running: RunningTask, error: BaseException, retried: bool) -> types.SessionTask:
@@ -617,3 +655,26 @@ async def _tell(running: RunningTask, call: Awaitable[types.SessionTask]) -> typ
         if running._ended is not None:
             raise running._ended from refusal
         raise
+
+
+async def _said(telling: Coroutine[Any, Any, types.SessionTask]) -> types.SessionTask:
+    """Tells how the work ended, even if this worker is cancelled meanwhile."""
+    said = asyncio.ensure_future(telling)
+    try:
+        await asyncio.wait({said})
+    except asyncio.CancelledError:
+        await _said_before_the_end(said)
+        raise
+    return said.result()
+
+
+async def _said_before_the_end(said: asyncio.Future[Any]) -> None:
+    """The last words of a worker that is being ended itself: they are waited for, and not for long."""
+    try:
+        await asyncio.wait({said}, timeout=_LAST_WORDS_SECONDS)
+    finally:
+        said.cancel()
+    if not said.done() or said.cancelled():
+        log.warning("A task's end could not be told in the %.0f s that its worker had left.", _LAST_WORDS_SECONDS)
+    elif said.exception() is not None:
+        log.warning("A task's end could not be told: %s", said.exception())

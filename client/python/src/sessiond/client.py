@@ -14,12 +14,19 @@ from google.protobuf.message import Message
 
 from sessiond import types, v1
 from sessiond._calls import Calls
-from sessiond._connection import Backoff, Metadata, Settings, authorization, pause_before_retry
+from sessiond._connection import (
+    Backoff,
+    Metadata,
+    Settings,
+    asking_for_token,
+    authorization,
+    pause_before_retry,
+)
 from sessiond._method import Method
 from sessiond._update import DOC, update_request
 from sessiond._view import View
 from sessiond._watching import WatchOptions, watch_request
-from sessiond.errors import from_rpc_error
+from sessiond.errors import Refused, from_rpc_error
 from sessiond.tasks import RunningTask, TaskOptions, run_task
 from sessiond.watch import Watch
 
@@ -194,13 +201,15 @@ class Client(Calls):
         while True:
             attempts += 1
             try:
-                response = call(request, max(deadline - time.monotonic(), 0.001), self._metadata())
-            except grpc.RpcError as error:
+                response = call(request, max(deadline - time.monotonic(), 0.001), self._metadata(method.name))
+            except (grpc.RpcError, Refused) as error:
                 refusal = from_rpc_error(error, method.name)
                 backoff = backoff or Backoff()
                 pause = pause_before_retry(refusal, backoff, deadline - time.monotonic())
                 if pause is None or self._closed.is_set():
                     settings.ended(method.name, begun, attempts, refusal)
+                    if refusal is error:
+                        raise
                     raise refusal from error
                 settings.retried(method.name, refusal, pause)
                 self._closed.wait(pause)
@@ -231,16 +240,19 @@ class Client(Calls):
             request_serializer=v1.WatchSessionsRequest.SerializeToString,
             response_deserializer=v1.WatchSessionsResponse.FromString,
         )
-        return call(request, metadata=cast(Any, self._metadata()))
+        return call(request, metadata=cast(Any, self._metadata("WatchSessions")))
 
-    def _metadata(self) -> Metadata | None:
+    def _metadata(self, method: str) -> Metadata | None:
         settings = self._settings
         if settings.token is None and settings.traceparent is None:
             return None
         metadata = settings.trace()
         if settings.token is not None:
-            token = settings.token if isinstance(settings.token, str) else settings.token()
-            metadata.append(authorization(token))
+            token = settings.token
+            if not isinstance(token, str):
+                with asking_for_token(method):
+                    token = token()
+            metadata.append(authorization(token, method))
         return metadata
 
 

@@ -211,7 +211,9 @@ _CLASSES = {each.code: each for each in Refused.__subclasses__()}
 
 
 def from_rpc_error(error: Any, method: str) -> Refused:
-    """The refusal that a grpc.RpcError, or a grpc.aio.AioRpcError, tells of."""
+    """The refusal that a grpc.RpcError, or a grpc.aio.AioRpcError, tells of; a refusal is its own."""
+    if isinstance(error, Refused):
+        return error
     code = error.code() or grpc.StatusCode.UNKNOWN
     status = None
     pushback: float | None = None

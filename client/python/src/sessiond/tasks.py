@@ -126,10 +126,9 @@ class TaskOptions:
         context = {"message": said, "type": kind}
         return {"failure_context": context, "error": described, "actor": self.actor, "reason": self.reason}
 
-    def retries(self, error: BaseException, task: types.SessionTask, attempt: int) -> bool:
-        """Whether the work is run again. A program that is ending does not begin anew."""
-        allowed = task.retry_count + 1 < task.max_retries
-        return isinstance(error, Exception) and attempt < self.attempts and allowed
+    def retries(self, task: types.SessionTask, attempt: int) -> bool:
+        """Whether work that failed is run again."""
+        return attempt < self.attempts and task.retry_count + 1 < task.max_retries
 
 
 def ended_by_others(task: types.SessionTask, now: types.SessionTask | None, attempt: int) -> TaskEnded | None:
@@ -148,7 +147,7 @@ def ended_by_others(task: types.SessionTask, now: types.SessionTask | None, atte
 
 
 def checked_result(result: Mapping[str, Any] | None) -> Mapping[str, Any]:
-    """Raises, as a failure of the work, when JSON cannot carry it."""
+    """What the work returned. Raises when JSON cannot carry it."""
     result = {} if result is None else result
     if not isinstance(result, Mapping):
         raise TypeError(f"The work returned a {type(result).__name__}; a result is a dict, or None.")
@@ -156,9 +155,9 @@ def checked_result(result: Mapping[str, Any] | None) -> Mapping[str, Any]:
     return result
 
 
-def may_be_over(refusal: Refused) -> bool:
-    """Whether a refused report may mean that the task is over."""
-    return isinstance(refusal, (FailedPrecondition, NotFound))
+def may_be_over(error: Exception) -> bool:
+    """Whether what a report raised may mean that the task is over."""
+    return isinstance(error, (FailedPrecondition, NotFound))
 
 
 class RunningTask:
@@ -209,9 +208,9 @@ class RunningTask:
             self.check()
             raise
 
-    def _look(self, refusal: Refused) -> None:
-        """Finds out whether a refusal means that the task is over."""
-        if not may_be_over(refusal):
+    def _look(self, error: Exception) -> None:
+        """Finds out whether what a call raised means that the task is over."""
+        if not may_be_over(error):
             return
         try:
             now: types.SessionTask | None = self._client.get_task(self.session_id, include_deleted=True)
@@ -232,16 +231,16 @@ class RunningTask:
                 self._last = self._client.report_task_progress(
                     self.session_id, self.task_id, timeout=self._options.heartbeat_call_timeout
                 )
-            except Refused as refusal:
+            except Exception as error:  # A hook of the caller's may raise anything.
+                if self._client._closed.is_set():
+                    return
                 try:
-                    self._look(refusal)
-                except Refused as again:
-                    refusal = again
+                    self._look(error)
+                except Exception as again:
+                    error = again
                 if self.cancelled:
                     return
-                log.warning("A heartbeat of the task %s of %s failed: %s", self.task_id, self.session_id, refusal)
-            except ValueError:  # The client was closed.
-                return
+                log.warning("A heartbeat of the task %s of %s failed: %s", self.task_id, self.session_id, error)
 
 
 def run_task(
@@ -257,14 +256,21 @@ def run_task(
         attempt += 1
         running = RunningTask(client, task, attempt, options)
         error, result = _run(running, work)
+        if error is not None and not isinstance(error, Exception):
+            # The program is being ended, and that goes on whatever becomes of the task.
+            _try_to_fail(running, error)
+            raise error
         if running._ended is not None:
             raise running._ended from (None if error is running._ended else error)
+        retried = error is not None and options.retries(running.task, attempt)
         if error is None:
-            return _complete(running, result or {})
-        retried = options.retries(error, running.task, attempt)
+            try:
+                result = checked_result(result)
+            except Exception as wrong:  # Work that is done is not done again.
+                error = wrong
+            else:
+                return _complete(running, result)
         failed = _fail(running, error, retried)
-        if not isinstance(error, Exception):
-            raise error
         if not (retried and failed.retryable):
             raise TaskFailed(f"The task {task_type} failed: {error}", failed, attempt) from error
         log.info("The task %s of %s is tried again: %s", task_type, session_id, error)
@@ -277,7 +283,7 @@ def _run(
     keeper = threading.Thread(target=running._keep_alive, name=f"sessiond-task-{running.task_id[:8]}", daemon=True)
     keeper.start()
     try:
-        return None, checked_result(work(running))
+        return None, work(running)
     except BaseException as error:  # Whatever it is, the daemon is told.
         return error, None
     finally:
@@ -293,11 +299,18 @@ def _complete(running: RunningTask, result: Mapping[str, Any]) -> types.SessionT
     except Refused as refusal:
         if not passes_by_itself(refusal):
             # Otherwise the daemon would wait for this worker until its heartbeat_timeout.
-            try:
-                _fail(running, refusal, retried=False)
-            except SessiondError as again:
-                log.warning("The task %s of %s could not be failed: %s", running.task_id, running.session_id, again)
+            _try_to_fail(running, refusal)
         raise
+
+
+def _try_to_fail(running: RunningTask, error: BaseException) -> None:
+    """Fails the task, if it is still this worker's, beside another error that is raised in any case."""
+    if running._ended is not None:
+        return
+    try:
+        _fail(running, error, retried=False)
+    except Exception as again:
+        log.warning("The task %s of %s could not be failed: %s", running.task_id, running.session_id, again)
 
 
 def _fail(running: RunningTask, error: BaseException, retried: bool) -> types.SessionTask:

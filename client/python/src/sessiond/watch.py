@@ -161,7 +161,11 @@ class Watch:
             self._closing.wait(min(self._resume_at, until or self._resume_at) - now)
             if time.monotonic() < self._resume_at:
                 return None
-        stream = self._open()
+        try:
+            stream = self._open()
+        except Refused as refusal:  # Of the token's callable.
+            self._broke(refusal)
+            return None
         if stream is None:
             return None
         silent_at = self._heard + self._state.silence_max
@@ -176,16 +180,20 @@ class Watch:
             self._leave_connection()
             taken = Unavailable(f"Nothing was heard for {self._state.silence_max:.1f} s.", "WatchSessions")
         self._drop(stream)
-        if self.closed:
-            return None
-        if not passes_by_itself(taken):
-            self.close()
-            raise taken
-        self._state.broke()
-        pause = self._state.backoff.pause(taken)
-        self._client._settings.retried("WatchSessions", taken, pause)
-        self._resume_at = time.monotonic() + pause
+        self._broke(taken)
         return None
+
+    def _broke(self, refusal: Refused) -> None:
+        """There is no stream any more: raises what it ended with, or sees to another one."""
+        if self.closed:
+            return
+        if not passes_by_itself(refusal):
+            self.close()
+            raise refusal
+        self._state.broke()
+        pause = self._state.backoff.pause(refusal)
+        self._client._settings.retried("WatchSessions", refusal, pause)
+        self._resume_at = time.monotonic() + pause
 
     def _open(self) -> _Stream | None:
         with self._lock:
