@@ -698,6 +698,19 @@ TEST_F(HttpCallsTest, AnAnswerThatIsBeingTakenIsNotCutWithTheCallsThatHang) {
   ends.join();
 }
 
+TEST_F(HttpCallsTest, AnAnswerThatNobodyTakesHoldsUpNoEnd) {
+  Start({.times = {.part = kLong, .last = std::chrono::milliseconds(100)}});
+  service_.reply_bytes = 3 << 20;
+  Caller reads_nothing(server_->address(), kLittle);
+  reads_nothing.Post(kGetSession, kAsk);
+  ASSERT_TRUE(Eventually([&] { return Counted("OK") == 1; }));
+  dispatcher_.RefuseNewCalls();
+  const SteadyTime begin = SteadyTime::Now();
+  server_->EndCalls();
+  EXPECT_GE(SteadyTime::Now() - begin, absl::Milliseconds(100)) << "it had no time to be taken";
+  EXPECT_LT(SteadyTime::Now() - begin, kPatience);
+}
+
 TEST_F(HttpCallsTest, WhoHasJustConnectedIsAnsweredWhenTheServerEnds) {
   Start({.times = {.last = kLong}});
   Caller rests = NewCaller();

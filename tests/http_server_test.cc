@@ -43,7 +43,8 @@ TEST(HttpServer, AnswersProbesAndScrapes) {
   EXPECT_EQ(client.Get("/nothing")->status, 404);
   EXPECT_EQ(client.Get("/readyz?a=b&verbose=1")->body, client.Get("/readyz?verbose")->body);
   EXPECT_EQ(client.Get("/readyz?verbosely")->body, "ready\n");
-  EXPECT_EQ(client.Post("/livez", "", "text/plain")->status, 405);
+  for (const char* page : {"/", "/livez", "/readyz", "/metrics", "/openapi.json"})
+    EXPECT_EQ(client.Post(page, "", "text/plain")->status, 405) << page;
   for (const char* no_call :
        {"/SessionService/GetSession", "/nothing", "/sessiond.v1.SessionService/GetSession/"}) {
     const auto answer = client.Post(no_call, "{}", "application/json");

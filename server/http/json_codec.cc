@@ -126,8 +126,7 @@ class Checks : public rapidjson::BaseReaderHandler<rapidjson::UTF8<>, Checks> {
   bool too_many() const { return values_ > kValuesMax; }
 
  private:
-  // A message, or a map with its values' field, or an object of the caller's own,
-  // or none of these.
+  // A message, or a map with its values' field, or an object of the caller's own, or none of these.
   struct Object {
     const Descriptor* type = nullptr;
     const FieldDescriptor* values = nullptr;
