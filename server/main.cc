@@ -1,6 +1,7 @@
 // sessiond's command line. All options are in one table (config.h); this file gives them to every
 // command, and turns a command's errors into one sentence and an exit code: 0 success, 1 failure, 2
 // usage.
+#include <openssl/crypto.h>
 #include <signal.h>
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
@@ -387,6 +388,9 @@ int main(int argc, char** argv) {
   // Only one thread may exist.
   sessiond::LeaveInitDuties();
   signal(SIGPIPE, SIG_IGN);  // The reader of the log may go away.
+  // gRPC's threads may still shake hands when main() returns: OpenSSL is not cleaned up beneath
+  // them.
+  OPENSSL_init_crypto(OPENSSL_INIT_NO_ATEXIT, nullptr);
   // Exceptions of the libraries also become a sentence, not a core dump.
   try {
     return sessiond::Main(argc, argv);

@@ -1,4 +1,6 @@
 // sessionctl: sessiond from the command line.
+#include <openssl/crypto.h>
+
 #include <clocale>
 #include <cstdio>
 #include <cstdlib>
@@ -225,6 +227,9 @@ int Main(int argc, char** argv) {
 }  // namespace sessiond::ctl
 
 int main(int argc, char** argv) {
+  // gRPC's threads may still shake hands when main() returns: OpenSSL is not cleaned up beneath
+  // them.
+  OPENSSL_init_crypto(OPENSSL_INIT_NO_ATEXIT, nullptr);
   // Exceptions of the libraries also become a sentence, not a core dump.
   try {
     return sessiond::ctl::Main(argc, argv);
