@@ -45,7 +45,7 @@ absl::Status ReloadedSecurity::LoadAll() {
   if (absl::Status access = authenticator_.Reload(); !access.ok()) return access;
   if (tls_files_.cert.empty()) return absl::OkStatus();
   if (tls_ == nullptr) {
-    tls_ = std::make_shared<identity::TlsSource>(*std::move(material));
+    tls_ = std::make_shared<identity::CurrentTls>(*std::move(material));
   } else {
     tls_->Set(*std::move(material));
   }

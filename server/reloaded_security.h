@@ -41,7 +41,7 @@ class ReloadedSecurity {
   // When the certificate expires; never without one.
   absl::Time not_after() const;
   // Null without TLS.
-  const std::shared_ptr<identity::TlsSource>& tls() const { return tls_; }
+  const std::shared_ptr<identity::CurrentTls>& tls() const { return tls_; }
   access::Authenticator& authenticator() { return authenticator_; }
   rpc::Gate& gate() { return gate_; }
   // Whether callers are known: by certificates, or by an access file.
@@ -60,7 +60,7 @@ class ReloadedSecurity {
   access::UsageBook usages_;
   access::Authenticator authenticator_;
   rpc::Gate gate_;
-  std::shared_ptr<identity::TlsSource> tls_;
+  std::shared_ptr<identity::CurrentTls> tls_;
   // Of the last load; for the thread that refreshes.
   std::string fingerprint_;
 

@@ -125,12 +125,12 @@ TlsMaterial Material(const Issued& server, const std::string& client_ca) {
 
 class Host {
  public:
-  Host(std::shared_ptr<const TlsSource> source, ClientAuth client_auth, int ports = 1,
+  Host(std::shared_ptr<const CurrentTls> tls, ClientAuth client_auth, int ports = 1,
        absl::Duration ticket_lifetime = absl::Hours(1))
       : ports_(static_cast<std::size_t>(ports)) {
     grpc::ServerBuilder builder;
     builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
-    const auto credentials = TlsServerCredentials(std::move(source), client_auth, ticket_lifetime);
+    const auto credentials = TlsServerCredentials(std::move(tls), client_auth, ticket_lifetime);
     for (int& port : ports_) builder.AddListeningPort("127.0.0.1:0", credentials, &port);
     builder.RegisterCallbackGenericService(&service_);
     server_ = builder.BuildAndStart();
@@ -185,7 +185,7 @@ TEST(ServerCredentials, LetInWhomTheyShould) {
   };
   const ClientAuth modes[] = {ClientAuth::kNone, ClientAuth::kOptional, ClientAuth::kRequired};
   for (std::size_t mode = 0; mode < 3; ++mode) {
-    const Host host(std::make_shared<TlsSource>(Material(ca.IssueServer(), ca.cert_pem())),
+    const Host host(std::make_shared<CurrentTls>(Material(ca.IssueServer(), ca.cert_pem())),
                     modes[mode]);
     ASSERT_TRUE(host.is_up());
     for (const auto& row : rows) {
@@ -200,7 +200,7 @@ TEST(ServerCredentials, LetInWhomTheyShould) {
 
 TEST(ServerCredentials, PlaintextIsNotAnswered) {
   const TestCa ca("authority");
-  const Host host(std::make_shared<TlsSource>(Material(ca.IssueServer(), "")), ClientAuth::kNone);
+  const Host host(std::make_shared<CurrentTls>(Material(ca.IssueServer(), "")), ClientAuth::kNone);
   const Answer answer = Client{.roots = ca.cert_pem()}.Call(host.port());
   EXPECT_TRUE(answer.status.ok()) << answer.status.error_message();
   const int peer = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -220,12 +220,12 @@ TEST(ServerCredentials, PlaintextIsNotAnswered) {
 
 TEST(ServerCredentials, ServeEveryPortWhatTheSourceHoldsNow) {
   const TestCa ca("authority"), next("next");
-  const auto source = std::make_shared<TlsSource>(Material(ca.IssueServer(), ""));
-  const Host host(source, ClientAuth::kNone, /*ports=*/2);
+  const auto tls = std::make_shared<CurrentTls>(Material(ca.IssueServer(), ""));
+  const Host host(tls, ClientAuth::kNone, /*ports=*/2);
   const Client client{.roots = ca.cert_pem() + next.cert_pem()};
   for (int i = 0; i < 3; ++i) {
     const Issued server = (i % 2 == 0 ? next : ca).IssueServer();
-    source->Set(Material(server, ""));
+    tls->Set(Material(server, ""));
     for (const std::size_t port : {0, 1, 0}) {
       const Answer answer = client.Call(host.port(port));
       EXPECT_TRUE(answer.status.ok()) << answer.status.error_message();
@@ -239,11 +239,11 @@ TEST(ServerCredentials, WithoutClientCasNobodyIsLetInByMistake) {
   const Issued server = ca.IssueServer();
   const Client client{.roots = ca.cert_pem(), .own = ca.Issue({.names = {"DNS:a"}})};
   for (const ClientAuth mode : {ClientAuth::kOptional, ClientAuth::kRequired}) {
-    EXPECT_FALSE(Host(std::make_shared<TlsSource>(Material(server, "")), mode).is_up());
-    const auto source = std::make_shared<TlsSource>(Material(server, ca.cert_pem()));
-    const Host host(source, mode);
+    EXPECT_FALSE(Host(std::make_shared<CurrentTls>(Material(server, "")), mode).is_up());
+    const auto tls = std::make_shared<CurrentTls>(Material(server, ca.cert_pem()));
+    const Host host(tls, mode);
     ASSERT_TRUE(host.is_up());
-    source->Set(Material(ca.IssueServer(), ""));
+    tls->Set(Material(ca.IssueServer(), ""));
     const Answer answer = client.Call(host.port());
     EXPECT_EQ(answer.identity, "dns:a");
     EXPECT_EQ(answer.server_cert, server.cert_pem);
@@ -255,11 +255,11 @@ TEST(ServerCredentials, WithoutClientCasNobodyIsLetInByMistake) {
 TEST(ServerCredentials, AWithdrawnClientCaCountsFromTheNextConnectionOn) {
   const TestCa ca("authority"), old("old");
   const Issued server = ca.IssueServer();
-  const auto source = std::make_shared<TlsSource>(Material(server, old.cert_pem()));
-  const Host host(source, ClientAuth::kRequired);
+  const auto tls = std::make_shared<CurrentTls>(Material(server, old.cert_pem()));
+  const Host host(tls, ClientAuth::kRequired);
   const Client client{.roots = ca.cert_pem(), .own = old.Issue({.names = {"DNS:a"}})};
   EXPECT_EQ(client.Call(host.port()).identity, "dns:a");
-  source->Set(Material(server, ca.cert_pem()));
+  tls->Set(Material(server, ca.cert_pem()));
   EXPECT_EQ(client.Call(host.port()).status.error_code(), grpc::StatusCode::UNAVAILABLE);
 }
 
@@ -305,14 +305,14 @@ TEST(ServerCredentials, TicketsAreWorthNothingAfterTheirLifetimeOrAChange) {
   const TestCa ca("authority");
   const Issued worker = ca.Issue({.names = {"DNS:a"}});
   const TlsMaterial material = Material(ca.IssueServer(), ca.cert_pem());
-  const auto source = std::make_shared<TlsSource>(material);
-  const Host host(source, ClientAuth::kRequired);
+  const auto tls = std::make_shared<CurrentTls>(material);
+  const Host host(tls, ClientAuth::kRequired);
   KeepsSessions client(worker);
   EXPECT_FALSE(client.Connect(host.port()));
   EXPECT_TRUE(client.Connect(host.port()));
-  source->Set(material);
+  tls->Set(material);
   EXPECT_FALSE(client.Connect(host.port()));
-  const Host forgetful(source, ClientAuth::kRequired, 1, absl::ZeroDuration());
+  const Host forgetful(tls, ClientAuth::kRequired, 1, absl::ZeroDuration());
   KeepsSessions another(worker);
   EXPECT_FALSE(another.Connect(forgetful.port()));
   EXPECT_FALSE(another.Connect(forgetful.port()));
@@ -325,7 +325,7 @@ class Turns {
  public:
   static constexpr int kClients = 4;
 
-  explicit Turns(std::shared_ptr<TlsSource> source) : source_(std::move(source)) {
+  explicit Turns(std::shared_ptr<CurrentTls> tls) : tls_(std::move(tls)) {
     for (const TestCa& authority : authorities_) {
       roots_ += authority.cert_pem();
       for (int i = 0; i < kClients; ++i)
@@ -362,7 +362,7 @@ class Turns {
   void Begin(int turn) {
     const Issued server = Authority(turn).IssueServer();
     server_certs_.push_back(server.cert_pem);
-    source_->Set(Material(server, Authority(turn).cert_pem() + Authority(turn + 1).cert_pem()));
+    tls_->Set(Material(server, Authority(turn).cert_pem() + Authority(turn + 1).cert_pem()));
     turn_ = turn;
   }
 
@@ -394,7 +394,7 @@ class Turns {
   }
 
   const std::vector<TestCa> authorities_ = {TestCa("a"), TestCa("b"), TestCa("c")};
-  const std::shared_ptr<TlsSource> source_;
+  const std::shared_ptr<CurrentTls> tls_;
   // Of all three.
   std::string roots_;
   // By authority, then by client.
@@ -412,9 +412,9 @@ class Turns {
 };
 
 TEST(ServerCredentials, AHundredChangesUnderLoadFailNoHandshake) {
-  const auto source = std::make_shared<TlsSource>(TlsMaterial());
-  Turns turns(source);
-  const Host host(source, ClientAuth::kRequired);
+  const auto tls = std::make_shared<CurrentTls>(TlsMaterial());
+  Turns turns(tls);
+  const Host host(tls, ClientAuth::kRequired);
   ASSERT_TRUE(host.is_up());
   turns.Run(host.port(), 100);
   EXPECT_GE(turns.calls(), 400);
@@ -423,13 +423,13 @@ TEST(ServerCredentials, AHundredChangesUnderLoadFailNoHandshake) {
 }
 
 TEST(ServerCredentials, AnAcceptorsConnectionsAreServedAsWell) {
-  const auto source = std::make_shared<TlsSource>(TlsMaterial());
-  Turns turns(source);
+  const auto tls = std::make_shared<CurrentTls>(TlsMaterial());
+  Turns turns(tls);
   WhoAmI service;
   grpc::ServerBuilder builder;
   const auto acceptor = builder.experimental().AddExternalConnectionAcceptor(
       grpc::ServerBuilder::experimental_type::ExternalConnectionType::FROM_FD,
-      TlsServerCredentials(source, ClientAuth::kRequired));
+      TlsServerCredentials(tls, ClientAuth::kRequired));
   builder.RegisterCallbackGenericService(&service);
   const std::unique_ptr<grpc::Server> server = builder.BuildAndStart();
   ASSERT_NE(server, nullptr);

@@ -1,5 +1,5 @@
 // The daemon's HTTP side: every call of the contract in the Connect protocol (connect_call.h), and
-// what orchestrators and Prometheus ask for (probes.h). With a TLS source it speaks TLS, and asks
+// what orchestrators and Prometheus ask for (probes.h). With `tls` it speaks TLS, and asks
 // for a client's certificate without requiring one, because probes have none.
 //
 // Boost.Beast on one thread: slow peers, or many that only connect, delay no other peer, and use a
@@ -14,7 +14,7 @@
 #include "server/http/connection.h"
 #include "server/http/cors.h"
 #include "server/http/probes.h"
-#include "server/identity/tls_source.h"
+#include "server/identity/current_tls.h"
 #include "server/ops/metrics.h"
 #include "server/rpc/dispatcher.h"
 
@@ -29,7 +29,7 @@ class HttpServer {
     rpc::Dispatcher* dispatcher = nullptr;
     Cors cors;
     // Null: plain text.
-    std::shared_ptr<const identity::TlsSource> tls = nullptr;
+    std::shared_ptr<const identity::CurrentTls> tls = nullptr;
     Times times;
     // A further connection replaces the oldest one that waits for a request. If none does, it is
     // closed.

@@ -63,46 +63,60 @@ Response NoCall(bool is_page) {
   return refused;
 }
 
-// Of those that Answer has.
-bool IsPage(absl::string_view path) {
-  constexpr absl::string_view kPages[] = {"/", "/livez", "/readyz", "/metrics", "/openapi.json"};
-  return std::find(std::begin(kPages), std::end(kPages), path) != std::end(kPages);
+Response Index(const Probes&, const Exchange&) { return TextResponse(200, std::string(kIndex)); }
+
+Response Livez(const Probes& probes, const Exchange&) {
+  if (probes.readiness->alive(SteadyTime::Now())) return TextResponse(200, "alive\n");
+  return TextResponse(503,
+                      "not alive: it has stopped going round, or answering on its own port; "
+                      "/readyz?verbose says more, and a restart helps\n");
 }
+
+Response Readyz(const Probes& probes, const Exchange& exchange) {
+  const bool verbose = Has(exchange.target().second, "verbose");
+  const Asker who = probes.asker(exchange.credentials());
+  if (verbose && who != Asker::kSeesEverything) return NotForYou(who);
+  bool ready = false;
+  std::string page = ReadinessPage(*probes.readiness, verbose, &ready);
+  if (who != Asker::kSeesEverything) page = ready ? "ready\n" : "not ready\n";
+  return TextResponse(ready ? 200 : 503, std::move(page));
+}
+
+Response Metrics(const Probes& probes, const Exchange& exchange) {
+  if (!probes.open_metrics()) {
+    const Asker who = probes.asker(exchange.credentials());
+    if (who != Asker::kSeesEverything) return NotForYou(who);
+  }
+  return MakeResponse(200, probes.metrics(), "text/plain; version=0.0.4; charset=utf-8");
+}
+
+Response OpenApi(const Probes& probes, const Exchange& exchange) {
+  if (probes.asker(exchange.credentials()) == Asker::kUnknown) return WhoAreYou();
+  return MakeResponse(200, probes.open_api, "application/json");
+}
+
+struct Page {
+  absl::string_view path;
+  Response (*answer)(const Probes& probes, const Exchange& exchange);
+};
+
+constexpr Page kPages[] = {{"/", Index},
+                           {"/livez", Livez},
+                           {"/readyz", Readyz},
+                           {"/metrics", Metrics},
+                           {"/openapi.json", OpenApi}};
 
 }  // namespace
 
 Response Probes::Answer(const Exchange& exchange) const {
-  const auto [path, query] = exchange.target();
+  const auto path = exchange.target().first;
+  const auto* page = std::find_if(std::begin(kPages), std::end(kPages),
+                                  [&](const Page& each) { return each.path == path; });
+  const bool is_page = page != std::end(kPages);
   const bool gets = exchange.head().method() == verb::get || exchange.head().method() == verb::head;
-  if (!gets) return NoCall(IsPage(path));
-  if (path == "/") return TextResponse(200, std::string(kIndex));
-  if (path == "/livez") {
-    if (readiness->alive(SteadyTime::Now())) return TextResponse(200, "alive\n");
-    return TextResponse(503,
-                        "not alive: it has stopped going round, or answering on its own port; "
-                        "/readyz?verbose says more, and a restart helps\n");
-  }
-  if (path == "/readyz") {
-    const bool verbose = Has(query, "verbose");
-    const Asker who = asker(exchange.credentials());
-    if (verbose && who != Asker::kSeesEverything) return NotForYou(who);
-    bool ready = false;
-    std::string page = ReadinessPage(*readiness, verbose, &ready);
-    if (who != Asker::kSeesEverything) page = ready ? "ready\n" : "not ready\n";
-    return TextResponse(ready ? 200 : 503, std::move(page));
-  }
-  if (path == "/metrics") {
-    if (!open_metrics()) {
-      const Asker who = asker(exchange.credentials());
-      if (who != Asker::kSeesEverything) return NotForYou(who);
-    }
-    return MakeResponse(200, metrics(), "text/plain; version=0.0.4; charset=utf-8");
-  }
-  if (path == "/openapi.json") {
-    if (asker(exchange.credentials()) == Asker::kUnknown) return WhoAreYou();
-    return MakeResponse(200, open_api, "application/json");
-  }
-  return TextResponse(404, "There is nothing here. See /\n");
+  if (!gets) return NoCall(is_page);
+  if (!is_page) return TextResponse(404, "There is nothing here. See /\n");
+  return page->answer(*this, exchange);
 }
 
 }  // namespace sessiond::http

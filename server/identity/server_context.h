@@ -1,13 +1,13 @@
 // The same TLS for a server that is not gRPC's: an OpenSSL context, as Boost.Asio takes it.
 //
-//     boost::asio::ssl::context context(NewServerContext(*source.Get(), client_auth)->release());
+//     boost::asio::ssl::context context(NewServerContext(*tls.Get(), client_auth)->release());
 //
-// Made anew when the source holds something else, and used from the next connection on.
+// Made anew when something else is current, and used from the next connection on.
 #pragma once
 
 #include "absl/status/statusor.h"
+#include "server/identity/current_tls.h"
 #include "server/identity/openssl.h"
-#include "server/identity/tls_source.h"
 
 namespace sessiond::identity {
 

@@ -25,7 +25,7 @@ constexpr char kAcceptorPrefix[] = "external:";
 constexpr std::chrono::milliseconds kGrace(10);
 
 struct Options {
-  std::shared_ptr<const TlsSource> source;
+  std::shared_ptr<const CurrentTls> tls;
   ClientAuth client_auth;
   absl::Duration ticket_lifetime;
 };
@@ -45,7 +45,7 @@ class Port {
 
  private:
   grpc_ssl_certificate_config_reload_status FetchNew(grpc_ssl_server_certificate_config** config) {
-    std::shared_ptr<const TlsMaterial> material = options_.source->Get();
+    std::shared_ptr<const TlsMaterial> material = options_.tls->Get();
     const SteadyTime now = SteadyTime::Now();
     if (material == served_ && now < served_since_ + options_.ticket_lifetime)
       return GRPC_SSL_CERTIFICATE_CONFIG_RELOAD_UNCHANGED;
@@ -113,11 +113,11 @@ class Credentials final : public grpc::ServerCredentials {
 
 }  // namespace
 
-std::shared_ptr<grpc::ServerCredentials> TlsServerCredentials(
-    std::shared_ptr<const TlsSource> source, ClientAuth client_auth,
-    absl::Duration ticket_lifetime) {
+std::shared_ptr<grpc::ServerCredentials> TlsServerCredentials(std::shared_ptr<const CurrentTls> tls,
+                                                              ClientAuth client_auth,
+                                                              absl::Duration ticket_lifetime) {
   return std::make_shared<Credentials>(Options{
-      .source = std::move(source), .client_auth = client_auth, .ticket_lifetime = ticket_lifetime});
+      .tls = std::move(tls), .client_auth = client_auth, .ticket_lifetime = ticket_lifetime});
 }
 
 }  // namespace sessiond::identity

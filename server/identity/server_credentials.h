@@ -1,12 +1,12 @@
 // A gRPC server's TLS, whose certificate can be replaced while it serves.
 //
-//     LoadTls ──▶ TlsSource::Set          any thread, when the files have changed
+//     LoadTls ──▶ CurrentTls::Set         any thread, when the files have changed
 //                     │
-//     handshake ──▶ the source's material of this moment ──▶ gRPC
+//     handshake ──▶ what is current ──▶ gRPC
 //
 // gRPC asks at every handshake. So a new certificate, key or client CA counts from the next
 // connection on; connections that exist stay as they are, and no thread waits for anything. What
-// the source holds has passed LoadTls. (gRPC's own reloader, FileWatcherCertificateProvider, has a
+// is current has passed LoadTls. (gRPC's own reloader, FileWatcherCertificateProvider, has a
 // thread, looks at the files itself, and ends the process over one that is empty.)
 #pragma once
 
@@ -15,14 +15,14 @@
 #include <memory>
 
 #include "absl/time/time.h"
-#include "server/identity/tls_source.h"
+#include "server/identity/current_tls.h"
 
 namespace sessiond::identity {
 
 // For AddListeningPort and AddExternalConnectionAcceptor, any number of them, which all serve what
-// the source holds.
+// is current.
 //
-// With kOptional and kRequired the source's material has client CAs; if it does not, the port is
+// With kOptional and kRequired what is current has client CAs; if it has none, the port is
 // not opened, or goes on with what it had.
 //
 // gRPC lets clients take up a session again by a ticket, for two hours, without looking whether
@@ -31,7 +31,7 @@ namespace sessiond::identity {
 //
 // No AuthMetadataProcessor can be set: who calls is found out where calls are handled.
 std::shared_ptr<grpc::ServerCredentials> TlsServerCredentials(
-    std::shared_ptr<const TlsSource> source, ClientAuth client_auth,
+    std::shared_ptr<const CurrentTls> tls, ClientAuth client_auth,
     absl::Duration ticket_lifetime = absl::Minutes(5));
 
 }  // namespace sessiond::identity

@@ -15,9 +15,9 @@ enum class ClientAuth {
 };
 
 // What is served at this moment; there is always something. Thread-safe.
-class TlsSource {
+class CurrentTls {
  public:
-  explicit TlsSource(TlsMaterial material);
+  explicit CurrentTls(TlsMaterial material);
 
   void Set(TlsMaterial material);
   std::shared_ptr<const TlsMaterial> Get() const;
