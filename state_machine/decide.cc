@@ -2,12 +2,33 @@
 
 #include <utility>
 
+#include "absl/strings/str_cat.h"
+#include "state_machine/limits.h"
 #include "state_machine/preconditions.h"
+#include "state_machine/refusal.h"
 #include "state_machine/timestamps.h"
 
 namespace sessiond {
 
 using v1::SessionError;
+
+namespace {
+
+// What could never be told would end every watch of it, and hide the session's history.
+absl::Status CheckEventsFit(const Decision& decision) {
+  for (const v1::SessionEvent& event : decision.events) {
+    const std::size_t size = event.ByteSizeLong();
+    if (size <= kEventBytesMax) continue;
+    return Refusal(v1::PAYLOAD_TOO_LARGE,
+                   absl::StrCat("The event of this would have ", size, " bytes, and may have ",
+                                kEventBytesMax, ": bring it in several parts."))
+        .With("size", absl::StrCat(size))
+        .With("limit", absl::StrCat(kEventBytesMax));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
 
 absl::StatusOr<Decision> Decide(const Workflow& workflow, const Aggregate& aggregate,
                                 const Command& command, absl::Time now) {
@@ -18,6 +39,9 @@ absl::StatusOr<Decision> Decide(const Workflow& workflow, const Aggregate& aggre
   if (decision.ok() && decision->end == Decision::End::kNone) {
     if (auto allowed = CheckInScope(command.scope, decision->session); !allowed.ok())
       return allowed;
+  }
+  if (decision.ok()) {
+    if (absl::Status fit = CheckEventsFit(*decision); !fit.ok()) return fit;
   }
   return decision;
 }

@@ -7,6 +7,8 @@
 namespace sessiond {
 
 inline constexpr std::size_t kMessageBytesMax = 4 << 20;  // A request, and a reply.
+// An event, which a reply must have room for.
+inline constexpr std::size_t kEventBytesMax = 7 << 19;
 // A page ends early here, well below a reply's limit.
 inline constexpr std::size_t kPageBytesMax = 3 << 20;
 inline constexpr std::size_t kStructBytesMax = 64 << 10;  // A Struct, as JSON.

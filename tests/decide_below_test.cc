@@ -421,6 +421,19 @@ TEST(Artifacts, HaveTheirOwnIdsOrDrawnOnesAndNoneTwice) {
               ElementsAre("artifacts[1].artifact_id", "artifacts[2].artifact_id"));
 }
 
+// It could be shown to nobody who watches.
+TEST(Artifacts, ThatMakeAnEventTooLargeForAReplyComeInParts) {
+  Life life = Begun("ticket_export");
+  std::vector<SessionArtifact> artifacts;
+  for (int i = 0; i < 450; ++i) {
+    artifacts.push_back(AnArtifact(absl::StrCat("f", i)));
+    artifacts.back().set_uri(std::string(8'000, 'x'));
+  }
+  EXPECT_EQ(Facts(life.Try(AddArtifacts(life.id, artifacts))), "!PAYLOAD_TOO_LARGE");
+  artifacts.resize(400);
+  EXPECT_EQ(Facts(life.Do(AddArtifacts(life.id, artifacts))), "ARTIFACTS_ADDED");
+}
+
 TEST(Artifacts, ThatGoLeaveTheirErrorsWithoutTheLink) {
   Life life = Begun("ticket_export");
   life.Must(AddArtifacts(life.id, {AnArtifact("f1"), AnArtifact("t1", SessionArtifact::TICKET)}));

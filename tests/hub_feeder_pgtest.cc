@@ -1,8 +1,10 @@
 // Hub feeders on a real database: two stores, as two daemons would have them, and watches of both.
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <memory>
 #include <random>
+#include <set>
 #include <string>
 #include <thread>
 #include <utility>
@@ -12,7 +14,9 @@
 #include "db/query/watch_queries.h"
 #include "server/watch/change.h"
 #include "server/watch/hub_feeder.h"
+#include "server/watch/watching.h"
 #include "state_machine/session_id.h"
+#include "tests/commands.h"
 #include "tests/store_fixture.h"
 
 namespace sessiond::watch {
@@ -102,10 +106,11 @@ class Reader {
     const Interest& interest = subscription_->interest();
     auto stored = Wait(side_.feed->reads().GetEvents(ranges, interest.rewinding(), 1000));
     ASSERT_TRUE(stored.ok()) << stored.status();
+    const std::vector<Range> read = std::move(stored->ranges);
     for (const ChangePtr& change : ChangesOf(*std::move(stored))) {
       if (interest.Judge(*change).has_value()) Get(*change);
     }
-    side_.feed->hub().Advance(*subscription_, ranges);
+    side_.feed->hub().Advance(*subscription_, read);
   }
 
   void Get(const Change& change) {
@@ -192,6 +197,19 @@ TEST(WatchReader, KnowsWhatItsServerMustHave) {
   EXPECT_TRUE(absl::IsUnavailable(missing.status())) << missing.status();
 }
 
+// Nobody waits for what is read for a caller who has gone.
+TEST(WatchReader, DoesNotReadForACallerWhoHasLeft) {
+  const TestDatabase database;
+  Side side(database);
+  const std::atomic<bool> left = true;
+  EXPECT_TRUE(absl::IsCancelled(Wait(side.feed->reads().GetPartitions(&left)).status()));
+  EXPECT_TRUE(absl::IsCancelled(
+      Wait(side.feed->reads().GetEvents({}, db::Rewinding::kAll, 1000, &left)).status()));
+  EXPECT_TRUE(
+      absl::IsCancelled(Wait(side.feed->reads().GetSessions({}, {}, 10, 1000, &left)).status()));
+  EXPECT_TRUE(absl::IsCancelled(Wait(side.feed->reads().GetNamedSessions({}, {}, &left)).status()));
+}
+
 TEST(HubFeeder, RestsWhileNobodyWatches) {
   TestDatabase database;
   Side side(database);
@@ -235,6 +253,52 @@ TEST(HubFeeder, PassesOverWhatWasRemovedAndSaysSo) {
 template <class Answered>
 Answer<Answered> Asked(db::QueryPool& pool, db::Question<Answered> question) {
   co_return co_await pool.Ask(std::move(question), TestDeadline());
+}
+
+// Sessions, events and messages count; one event is always read, however large.
+TEST(WatchReader, ReadsAsMuchAsFits) {
+  TestDatabase database;
+  Side side(database);
+  const Positions from = PositionsOf(side);
+  const std::string one = db::NewSessionIn(*side.store, "interview").session_id();
+  const std::string two = db::NewSessionIn(*side.store, "interview").session_id();
+  const auto append = [&](const std::string& id, std::size_t bytes) {
+    Command command = Append(id, "answer");
+    std::get<v1::AppendMessagesRequest>(command.request)
+        .mutable_messages(0)
+        ->set_content(std::string(bytes, 'x'));
+    db::Pending(*side.store, std::move(command)).Wait();
+  };
+  for (int i = 0; i < 3; ++i) {
+    append(one, 100'000);
+    db::Pending(*side.store, SetLabel(two, "n", absl::StrCat(i))).Wait();
+  }
+  append(two, 300'000);
+  const std::set<int16_t> partitions = {PartitionOf(one, 64), PartitionOf(two, 64)};
+  const std::vector<Range> all =
+      RangesBetween(from, PositionsOf(side), {partitions.begin(), partitions.end()});
+  std::size_t reads = 0;
+  std::vector<std::pair<int16_t, int64_t>> read, wanted;
+  for (const Range& range : all) {
+    for (int64_t position = range.after + 1; position <= range.upto; ++position)
+      wanted.emplace_back(range.partition, position);
+  }
+  for (std::vector<Range> ranges = all; !ranges.empty();) {
+    const db::StoredEvents stored =
+        Wait(Asked(side.store->queries(), db::FindStoredEvents(ranges, 64, /*bytes_max=*/150'000)))
+            .value();
+    ASSERT_FALSE(stored.events.empty());
+    std::size_t positions = 0;
+    for (const Range& each : stored.ranges) positions += each.upto - each.after;
+    EXPECT_EQ(positions, stored.events.size());
+    for (const db::StoredEvent& event : stored.events)
+      read.emplace_back(event.partition, event.position);
+    TakeOff(stored.ranges, &ranges);
+    ++reads;
+  }
+  EXPECT_EQ(read, wanted);
+  EXPECT_GE(reads, 2u);
+  EXPECT_LT(reads, read.size());
 }
 
 TEST(HubFeeder, ReadsAnewWhatWasRemovedBetweenItsTrips) {

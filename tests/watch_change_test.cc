@@ -11,6 +11,8 @@
 
 #include "google/protobuf/util/message_differencer.h"
 #include "server/watch/change.h"
+#include "sessiond/v1/session_service.pb.h"
+#include "state_machine/limits.h"
 #include "state_machine/refusal.h"
 #include "state_machine/struct_json.h"
 #include "state_machine/timestamps.h"
@@ -345,6 +347,29 @@ TEST(ChangesOf, MessagesAreCutWhereTheyPassTheLimit) {
   committed[0].messages[1].set_content(std::string(kAppendedBytesMax / 4, 'x'));
   committed[0].messages[2].set_content(std::string(kAppendedBytesMax / 2, 'x'));
   EXPECT_EQ(ChangesOf(std::move(committed))[0]->messages.size(), 2u);
+}
+
+// A watch that could not be sent one change would end at it again and again.
+TEST(Change, ThatDoesNotFitIntoAMessageComesWithoutWhatItsEventChanged) {
+  const auto wire_of = [](std::size_t bytes) {
+    Change change;
+    change.event.set_session_id("s");
+    (*change.event.mutable_changes()->mutable_fields())["context"].set_string_value(
+        std::string(bytes, 'x'));
+    auto session = std::make_shared<v1::Session>();
+    session->set_fail_reason(std::string(1 << 20, 'x'));
+    change.session = session;
+    v1::WatchSessionsResponse response;
+    EXPECT_TRUE(response.ParseFromString(change.wire()));
+    EXPECT_TRUE(change.event.has_changes());
+    return response;
+  };
+  EXPECT_TRUE(wire_of(2 << 20).change().event().has_changes());
+  const v1::WatchSessionsResponse large = wire_of(kEventBytesMax - 100);
+  EXPECT_FALSE(large.change().event().has_changes());
+  EXPECT_EQ(large.change().event().session_id(), "s");
+  EXPECT_EQ(large.change().session().fail_reason().size(), std::size_t{1} << 20);
+  EXPECT_LT(large.ByteSizeLong(), kMessageBytesMax);
 }
 
 }  // namespace

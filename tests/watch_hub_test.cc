@@ -19,6 +19,7 @@ namespace {
 using testing::ElementsAre;
 using testing::IsEmpty;
 using testing::Pair;
+using testing::SizeIs;
 
 constexpr int kPartitions = 4;
 const SteadyTime kNow = SteadyTime::Now();
@@ -26,13 +27,15 @@ const SteadyTime kNow = SteadyTime::Now();
 using Place = std::pair<int16_t, int64_t>;
 
 // What is stored is sent in parts, of which none is left out and none comes twice.
-TEST(TakeFirst, TakesSoManyPositionsAndLeavesTheRest) {
+TEST(FirstOf, TakesSoManyPositionsAndTakeOffLeavesTheRest) {
   std::vector<Range> ranges = {{0, 10, 15}, {1, 0, 1}, {3, 7, 20}};
   std::vector<std::vector<std::string>> parts;
   while (!ranges.empty()) {
     std::vector<std::string>& part = parts.emplace_back();
-    for (const Range& range : TakeFirst(4, &ranges))
+    const std::vector<Range> first = FirstOf(ranges, 4);
+    for (const Range& range : first)
       part.push_back(absl::StrCat(range.partition, ": ", range.after, "-", range.upto));
+    TakeOff(first, &ranges);
   }
   EXPECT_THAT(
       parts, ElementsAre(ElementsAre("0: 10-14"), ElementsAre("0: 14-15", "1: 0-1", "3: 7-9"),
@@ -174,6 +177,10 @@ TEST_F(HubTest, MissingIsSharedOutAmongPartitions) {
   TakeAll(watch);
   hub_->Saw({1000, 0, 3, 0});
   EXPECT_THAT(hub_->Missing(10), ElementsAre(IsRange(0, 0, 5), IsRange(2, 0, 3)));
+  EXPECT_THAT(hub_->Missing(1), ElementsAre(IsRange(0, 0, 1)));
+  EXPECT_THAT(hub_->Missing(1, /*first=*/1), ElementsAre(IsRange(2, 0, 1)));
+  EXPECT_THAT(hub_->Missing(5, /*first=*/1), ElementsAre(IsRange(0, 0, 3), IsRange(2, 0, 2)));
+  EXPECT_THAT(hub_->Missing(1, /*first=*/4), ElementsAre(IsRange(0, 0, 1)));
 }
 
 TEST_F(HubTest, WhatWasRemovedIsNoGap) {
@@ -198,6 +205,28 @@ TEST_F(HubTest, ASlowWatchFallsBehindAndGoesOnFromTheLog) {
   Publish({{0, 201}});
   EXPECT_EQ(*watch.wakes, 2) << "it is live again";
   EXPECT_THAT(TakeAll(watch), ElementsAre(Pair(0, 201)));
+}
+
+// A stream whose client does not read keeps alive what it took.
+TEST_F(HubTest, LargeChangesAreTakenAFewAtATime) {
+  Make({.queue_max = 100});
+  Watch live = Begin(), late = Begin();
+  TakeAll(live);
+  std::vector<ChangePtr> changes;
+  std::vector<Place> places;
+  for (int64_t position = 1; position <= 10; ++position) {
+    changes.push_back(MakeChange(0, position, std::string(25'000, 'x')));
+    places.emplace_back(0, position);
+  }
+  hub_->Publish(std::move(changes));
+  for (Watch* watch : {&live, &late}) {
+    const Taken first = hub_->Take(*watch->subscription);
+    EXPECT_THAT(first.deliveries, SizeIs(2));
+    EXPECT_TRUE(first.more);
+    std::vector<Place> rest = TakeAll(*watch);
+    rest.insert(rest.begin(), places.begin(), places.begin() + 2);
+    EXPECT_EQ(rest, places);
+  }
 }
 
 TEST_F(HubTest, WhatIsNoMoreInTheLogIsToBeReadFromTheDatabase) {

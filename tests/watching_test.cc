@@ -32,6 +32,8 @@ struct FakeStore {
 // A database with so many sessions, each of which was created at the position of its number.
 struct FakeReads {
   int sessions = 5;
+  // Changes of one read.
+  int64_t fitting = 1'000;
   // Of each page.
   std::vector<int> read;
 
@@ -44,10 +46,12 @@ struct FakeReads {
     return session;
   }
 
-  Answer<db::PartitionStates> GetPartitions() { co_return Partitions(); }
-  Answer<std::optional<absl::Time>> GetOldestResumable() { co_return std::nullopt; }
-  Answer<db::StoredEvents> GetEvents(std::vector<Range> ranges, db::Rewinding, std::size_t) {
-    db::StoredEvents stored{.partitions = Partitions()};
+  Answer<db::PartitionStates> GetPartitions(db::CallerLeft) { co_return Partitions(); }
+  Answer<std::optional<absl::Time>> GetOldestResumable(db::CallerLeft) { co_return std::nullopt; }
+  Answer<db::StoredEvents> GetEvents(std::vector<Range> ranges, db::Rewinding, std::size_t,
+                                     db::CallerLeft) {
+    ranges = FirstOf(ranges, fitting);
+    db::StoredEvents stored{.ranges = ranges, .partitions = Partitions()};
     for (const Range& range : ranges) {
       for (int64_t position = range.after + 1; position <= range.upto; ++position) {
         const auto session = std::make_shared<v1::Session>(SessionOf(static_cast<int>(position)));
@@ -63,7 +67,7 @@ struct FakeReads {
     co_return stored;
   }
   Answer<db::AsOf<db::Page<v1::Session>>> GetSessions(db::SessionSelection, db::KeyValues after,
-                                                      int page_size, std::size_t) {
+                                                      int page_size, std::size_t, db::CallerLeft) {
     db::AsOf<db::Page<v1::Session>> page{.partitions = Partitions()};
     int number = after.empty() ? 0 : std::stoi(after[0]);
     while (number < sessions && page.found.rows.size() < page_size)
@@ -72,7 +76,8 @@ struct FakeReads {
     read.push_back(page.found.rows.size());
     co_return page;
   }
-  Answer<db::AsOf<std::vector<v1::Session>>> GetNamedSessions(std::vector<std::string> ids, Scope) {
+  Answer<db::AsOf<std::vector<v1::Session>>> GetNamedSessions(std::vector<std::string> ids, Scope,
+                                                              db::CallerLeft) {
     read.push_back(static_cast<int>(ids.size()));
     co_return db::AsOf<std::vector<v1::Session>>{Partitions(), {}};
   }
@@ -92,6 +97,7 @@ class FakeStream {
   };
   struct News {
     Signal signal;
+    std::atomic<bool> over = false;
   };
 
   bool Hold(std::size_t bytes) {
@@ -170,6 +176,15 @@ TEST_F(WatchingTest, HoldsTheBytesOfAFewStoredChanges) {
   EXPECT_LT(stream_.held[0], 3'000u);
   ASSERT_THAT(stream_.sent, SizeIs(5));  // With the bookmark.
   EXPECT_EQ(stream_.sent[4].change().event().session_id(), IdOf(5));
+}
+
+TEST_F(WatchingTest, ReadsOnWhereNotAllFitsIntoOneRead) {
+  reads_.fitting = 1;
+  EXPECT_TRUE(Watch({}, 1).ok());
+  EXPECT_THAT(reads_.read, ElementsAre(1, 1, 1, 1));
+  ASSERT_THAT(stream_.sent, SizeIs(5));  // With the bookmark.
+  for (int number = 2; number <= 5; ++number)
+    EXPECT_EQ(stream_.sent[number - 1].change().event().session_id(), IdOf(number));
 }
 
 TEST_F(WatchingTest, EndsAsOverloadedWhereThereIsNoRoomForStoredChanges) {

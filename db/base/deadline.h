@@ -9,16 +9,17 @@
 
 namespace sessiond::db {
 
+// Becomes true, on any thread, when the caller has gone; null if never reported. Outlives what
+// waits.
+using CallerLeft = const std::atomic<bool>*;
+
 struct Deadline {
   SteadyTime time = SteadyTime::InfiniteFuture();
-  // Becomes true, on any thread, when the caller has gone; null if never reported. Outlives what
-  // waits.
-  const std::atomic<bool>* left = nullptr;
+  CallerLeft left = nullptr;
 
   Deadline() = default;
   // Most have only a time.
-  Deadline(SteadyTime until, const std::atomic<bool>* caller_left = nullptr)
-      : time(until), left(caller_left) {}
+  Deadline(SteadyTime until, CallerLeft caller_left = nullptr) : time(until), left(caller_left) {}
 
   // Why the caller no longer waits; OK while it does.
   absl::Status Check(SteadyTime now) const {

@@ -2,6 +2,7 @@
 // partitions, with all that is left to say whose they are.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -10,6 +11,7 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/time/time.h"
+#include "db/base/committed.h"
 #include "google/protobuf/struct.pb.h"
 #include "sessiond/v1/message.pb.h"
 #include "sessiond/v1/session.pb.h"
@@ -52,6 +54,9 @@ struct StoredEvent {
 };
 
 struct StoredEvents {
+  // What was read: of the ranges that were asked for as many, from the first on, as fit into
+  // kStoredBytesMax.
+  std::vector<PositionRange> ranges;
   // Ascending by partition and position; without removed ones.
   std::vector<StoredEvent> events;
   // By session id: each event's session in its current state, unless it is gone.
@@ -67,6 +72,9 @@ struct StoredEvents {
 
 // The most events that one round trip reads.
 inline constexpr int64_t kStoredEventsMax = 1000;
+// It ends early behind so many bytes of events, their sessions and their messages: as messages they
+// take up to ten times as much.
+inline constexpr std::size_t kStoredBytesMax = 1 << 20;
 
 // How much of the sessions is rewound past later events.
 enum class Rewinding {

@@ -61,12 +61,7 @@ PageParts Parts(const Order& order) {
           .descending = order.descending,
           .join = kCurrentTaskJoin,
           .columns = kSessionColumns,
-          .bytes =
-              "octet_length(s.context::text) + octet_length(s.labels::text)"
-              " + octet_length(s.refs::text) + octet_length(s.fail_reason)"
-              " + COALESCE(octet_length(t.progress::text), 0)"
-              " + COALESCE(octet_length(t.result::text), 0)"
-              " + COALESCE(octet_length(t.failure_context::text), 0)"};
+          .bytes = kSessionBytes};
 }
 
 // An owner's sessions lie far apart: each next to those created at the same time.

@@ -105,22 +105,34 @@ void ReadAppended(const Result& result, std::vector<StoredEvent>* events) {
   }
 }
 
+// Of these ranges, those up to this event.
+std::vector<PositionRange> UpTo(const StoredEvent& last, std::vector<PositionRange> ranges) {
+  std::erase_if(ranges, [&](const PositionRange& range) {
+    return std::pair(range.partition, range.after) >= std::pair(last.partition, last.position);
+  });
+  ranges.back().upto = last.position;
+  return ranges;
+}
+
 // The results of FindStoredEvents.
-StoredEvents ReadEvents(absl::Span<const Result> results, int partition_count) {
-  constexpr int kFirstSessionColumn = 2 + kEventColumnCount + 3;
+StoredEvents ReadEvents(absl::Span<const Result> results, int partition_count,
+                        std::vector<PositionRange> ranges) {
+  constexpr int kFirstSessionColumn = 3 + kEventColumnCount + 3;
   StoredEvents stored;
   stored.partitions = ReadStates(results[0], partition_count);
   const Result& events = results[1];
   for (int row = 0; row < events.rows(); ++row) {
-    stored.events.push_back({.partition = events.Int2(row, 0),
-                             .position = events.Int8(row, 1),
-                             .step = ReadStep(events, row, 2)});
+    stored.events.push_back({.partition = events.Int2(row, 1),
+                             .position = events.Int8(row, 2),
+                             .step = ReadStep(events, row, 3)});
     if (events.IsNull(row, kFirstSessionColumn)) continue;
     auto& session = stored.sessions[stored.events.back().step.event.session_id()];
     if (session != nullptr) continue;
     session = std::make_shared<v1::Session>();
     ReadSession(events, row, kFirstSessionColumn, session.get());
   }
+  const bool has_next = events.rows() > 0 && events.Bool(events.rows() - 1, 0);
+  stored.ranges = has_next ? UpTo(stored.events.back(), std::move(ranges)) : std::move(ranges);
   return stored;
 }
 
@@ -165,12 +177,14 @@ Question<std::optional<absl::Time>> FindOldestResumable() {
           }};
 }
 
-Question<StoredEvents> FindStoredEvents(absl::Span<const PositionRange> ranges,
-                                        int partition_count) {
+Question<StoredEvents> FindStoredEvents(std::vector<PositionRange> ranges, int partition_count,
+                                        std::size_t bytes_max) {
+  std::vector<std::optional<std::string>> params = RangeParams(ranges);
+  params.push_back(absl::StrCat(bytes_max));
   return {
-      .statements = {{kReadPartitionStates.sql, {}}, {kFindStoredEvents.sql, RangeParams(ranges)}},
-      .read = [partition_count](absl::Span<const Result> results) {
-        return ReadEvents(results, partition_count);
+      .statements = {{kReadPartitionStates.sql, {}}, {kFindStoredEvents.sql, std::move(params)}},
+      .read = [partition_count, ranges = std::move(ranges)](absl::Span<const Result> results) {
+        return ReadEvents(results, partition_count, ranges);
       }};
 }
 

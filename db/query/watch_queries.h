@@ -36,11 +36,11 @@ Question<AsOf<Found>> AskAsOf(int partition_count, Question<Found> question) {
 Question<std::optional<absl::Time>> FindOldestResumable();
 
 // What StoredEvents is made of, each part as of one moment. The first reads the events and their
-// sessions; the second what few of them need: later events, tombstones, messages. REQUIRES:
-// `ranges` ascend, one for each partition at most, and have no more than kStoredEventsMax
-// positions.
-Question<StoredEvents> FindStoredEvents(absl::Span<const PositionRange> ranges,
-                                        int partition_count);
+// sessions, up to `bytes_max` if it is more than one; the second what few of them need: later
+// events, tombstones, messages. REQUIRES: `ranges` ascend, one for each partition at most, and have
+// no more than kStoredEventsMax positions.
+Question<StoredEvents> FindStoredEvents(std::vector<PositionRange> ranges, int partition_count,
+                                        std::size_t bytes_max = kStoredBytesMax);
 // No statements: there is nothing else to read. False: what belongs to these events may have been
 // removed between the two, and both must be asked again. REQUIRES: `stored` outlives it.
 Question<bool> FindRestOf(StoredEvents* stored, Rewinding rewinding, std::size_t message_bytes_max);

@@ -8,12 +8,16 @@
 #include "absl/container/flat_hash_map.h"
 #include "sessiond/v1/session_service.pb.h"
 #include "state_machine/evolve.h"
+#include "state_machine/limits.h"
 
 namespace sessiond::watch {
 namespace {
 
 using v1::Session;
 using v1::SessionEvent;
+
+// Of a change, with room for what else a response has.
+constexpr std::size_t kWireBytesMax = kMessageBytesMax - (16 << 10);
 
 bool Born(const SessionEvent& event) { return event.sequence() == 1; }
 
@@ -141,8 +145,14 @@ const std::string& Change::wire() const {
     change.unsafe_arena_set_allocated_event(const_cast<v1::SessionEvent*>(&event));
     change.unsafe_arena_set_allocated_session(const_cast<v1::Session*>(session.get()));
     for (const v1::SessionMessage& message : messages) *change.add_messages() = message;
-    wire_ = response.SerializeAsString();
+    const bool fits = response.ByteSizeLong() <= kWireBytesMax;
+    if (fits) wire_ = response.SerializeAsString();
     change.unsafe_arena_release_event();
+    if (!fits) {
+      *change.mutable_event() = event;
+      change.mutable_event()->clear_changes();
+      wire_ = response.SerializeAsString();
+    }
     change.unsafe_arena_release_session();
   });
   return wire_;

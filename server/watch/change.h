@@ -37,7 +37,8 @@ class Change {
   // To be sent: the appended messages, up to kAppendedBytesMax.
   std::vector<v1::SessionMessage> messages;
 
-  // A WatchSessionsResponse with only this change, serialized: once, however many watch it.
+  // A WatchSessionsResponse with only this change, serialized: once, however many watch it. Without
+  // the event's `changes` where they would not fit.
   // REQUIRES: nothing is changed any more. Thread-safe.
   const std::string& wire() const;
 

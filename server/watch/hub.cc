@@ -7,7 +7,9 @@ namespace sessiond::watch {
 namespace {
 
 // How much one Take returns, and looks at: a stream writes that much, and then others get the lock.
+// A stream whose client does not read holds it: a change may be large, and one is always returned.
 constexpr std::size_t kTakenMax = 64;
+constexpr std::size_t kTakenBytesMax = 256 << 10;
 constexpr int kScannedMax = 4096;
 
 // How much one Take, or RangesBetween, asks to be read.
@@ -157,13 +159,16 @@ Taken Hub::Take(Subscription& subscription) {
 
 void Hub::TakeQueue(Subscription& subscription, Taken* taken) {
   std::vector<Subscription::Mark>& queue = subscription.queue_;
-  const std::size_t count = std::min(queue.size(), kTakenMax);
-  for (std::size_t i = 0; i < count; ++i) {
-    const Subscription::Mark& mark = queue[i];
+  std::size_t count = 0;
+  for (std::size_t bytes = 0; count < std::min(queue.size(), kTakenMax) && bytes < kTakenBytesMax;
+       ++count) {
+    const Subscription::Mark& mark = queue[count];
     const int64_t index = mark.position - Oldest(mark.partition);
     // It has been removed from the log since.
     if (index < 0) return FallBehind(subscription);
-    taken->deliveries.push_back({log_[mark.partition][index].change, mark.matches});
+    const Logged& logged = log_[mark.partition][index];
+    bytes += logged.bytes;
+    taken->deliveries.push_back({logged.change, mark.matches});
     subscription.cursor_[mark.partition] = mark.position;
   }
   queue.erase(queue.begin(), queue.begin() + static_cast<std::ptrdiff_t>(count));
@@ -180,14 +185,18 @@ void Hub::CatchUp(Subscription& subscription) {
 // REQUIRES: nothing is unread.
 void Hub::TakeLog(Subscription& subscription, Taken* taken) {
   int left = kScannedMax;
+  std::size_t bytes = 0;
   for (const int16_t p : subscription.interest().partitions()) {
     int64_t& cursor = subscription.cursor_[p];
     while (cursor < positions_[p]) {
-      if (--left < 0 || taken->deliveries.size() == kTakenMax) return;
-      const ChangePtr& change = log_[p][++cursor - Oldest(p)].change;
+      const bool full = taken->deliveries.size() == kTakenMax || bytes >= kTakenBytesMax;
+      if (--left < 0 || full) return;
+      const Logged& logged = log_[p][++cursor - Oldest(p)];
       const auto matches =
-          change == nullptr ? std::nullopt : subscription.interest().Judge(*change);
-      if (matches.has_value()) taken->deliveries.push_back({change, *matches});
+          logged.change == nullptr ? std::nullopt : subscription.interest().Judge(*logged.change);
+      if (!matches.has_value()) continue;
+      bytes += logged.bytes;
+      taken->deliveries.push_back({logged.change, *matches});
     }
   }
   subscription.live_ = true;
@@ -337,16 +346,19 @@ void Hub::Saw(const Positions& positions) {
   for (std::size_t p = 0; p < seen_.size(); ++p) seen_[p] = std::max(seen_[p], positions[p]);
 }
 
-std::vector<Range> Hub::Missing(int64_t events_max) const {
+std::vector<Range> Hub::Missing(int64_t events_max, int first) const {
   std::vector<Range> ranges;
   absl::MutexLock lock(&mutex_);
   if (subscriptions_.empty()) return ranges;
-  for (int16_t p = 0; p < options_.partition_count; ++p) {
+  for (int i = 0; i < options_.partition_count; ++i) {
+    const auto p = static_cast<int16_t>((first + i) % options_.partition_count);
     if (seen_[p] <= positions_[p]) continue;
     const int64_t upto = early_[p].empty() ? seen_[p] : early_[p].begin()->first - 1;
     ranges.push_back({p, positions_[p], upto});
   }
   Limit(events_max, &ranges);
+  std::sort(ranges.begin(), ranges.end(),
+            [](const Range& a, const Range& b) { return a.partition < b.partition; });
   return ranges;
 }
 

@@ -159,8 +159,8 @@ class Hub {
   void Publish(std::vector<ChangePtr> changes);
   // The database has reached at least these positions.
   void Saw(const Positions& positions);
-  // What is missing and should be read, `events_max` positions in all.
-  std::vector<Range> Missing(int64_t events_max) const;
+  // What is missing and should be read, `events_max` positions in all, beginning at this partition.
+  std::vector<Range> Missing(int64_t events_max, int first = 0) const;
   // Everything that is left of these ranges: other positions were removed. REQUIRES: both ascend by
   // partition, and the changes by position.
   void Fill(absl::Span<const Range> ranges, std::vector<ChangePtr> changes);

@@ -1,5 +1,7 @@
 #include "server/watch/hub_feeder.h"
 
+#include <spdlog/spdlog.h>
+
 #include <algorithm>
 #include <iterator>
 #include <utility>
@@ -135,12 +137,21 @@ void HubFeeder::Poll() {
 // False: the database does not respond.
 bool HubFeeder::FetchMissing() {
   for (;;) {
-    const std::vector<Range> missing = hub_.Missing(fetch_max_);
+    const std::vector<Range> missing = hub_.Missing(fetch_max_, fetch_first_);
     if (missing.empty()) return true;
-    const bool fetched = Fetch(missing).ok();
+    const absl::Status fetched = Fetch(missing);
+    // What cannot be read, a damaged page say, keeps no other partition waiting.
+    if (!fetched.ok() && fetch_max_ == 1) {
+      const Range& range = missing.front();
+      if (fetch_first_ != range.partition + 1) {
+        spdlog::error("watch: the change at {} of partition {} cannot be read: {}", range.upto,
+                      range.partition, fetched.ToString());
+      }
+      fetch_first_ = range.partition + 1;
+    }
     // A slow database may give less of it in time.
-    fetch_max_ = std::clamp<int64_t>(fetched ? 2 * fetch_max_ : fetch_max_ / 2, 1, kFetchMax);
-    if (!fetched) return false;
+    fetch_max_ = std::clamp<int64_t>(fetched.ok() ? 2 * fetch_max_ : fetch_max_ / 2, 1, kFetchMax);
+    if (!fetched.ok()) return false;
   }
 }
 
@@ -149,9 +160,10 @@ absl::Status HubFeeder::Fetch(const std::vector<Range>& ranges) {
   auto stored = Wait(polls_.GetEvents(ranges, db::Rewinding::kAll, kAppendedBytesMax));
   if (!stored.ok()) return stored.status();
   Reached(Failpoint::kChangesRead);
+  const std::vector<Range> read = std::move(stored->ranges);
   std::vector<ChangePtr> changes = ChangesOf(*std::move(stored));
   Measure(/*from_memory=*/false, changes);
-  hub_.Fill(ranges, std::move(changes));
+  hub_.Fill(read, std::move(changes));
   return absl::OkStatus();
 }
 

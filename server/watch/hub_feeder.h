@@ -82,6 +82,8 @@ class HubFeeder {
   // wait grow. Poller only: how many a read may have now.
   static constexpr int64_t kFetchMax = 500;
   int64_t fetch_max_ = kFetchMax;
+  // The partition that comes first: behind one that could not be read.
+  int fetch_first_ = 0;
   std::thread poller_;
 };
 

@@ -17,6 +17,7 @@
 #include "absl/types/span.h"
 #include "db/base/committed.h"
 #include "db/base/coroutine.h"
+#include "db/base/deadline.h"
 #include "db/base/page.h"
 #include "db/base/selection.h"
 #include "db/base/steady_time.h"
@@ -57,20 +58,22 @@ struct ToSend {
   std::string wire;
 };
 
-// Takes ranges off the front that have so many positions at most.
-inline std::vector<Range> TakeFirst(int64_t positions, std::vector<Range>* ranges) {
+// The first of these ranges, with so many positions at most.
+inline std::vector<Range> FirstOf(const std::vector<Range>& ranges, int64_t positions) {
   std::vector<Range> first;
-  std::size_t taken = 0;
-  while (positions > 0 && taken < ranges->size()) {
-    Range& next = (*ranges)[taken];
-    first.push_back(next);
-    first.back().upto = std::min(next.upto, next.after + positions);
-    positions -= first.back().upto - next.after;
-    next.after = first.back().upto;
-    if (next.after == next.upto) ++taken;
+  for (const Range& range : ranges) {
+    if (positions <= 0) break;
+    first.push_back(range);
+    first.back().upto = std::min(range.upto, range.after + positions);
+    positions -= first.back().upto - range.after;
   }
-  ranges->erase(ranges->begin(), ranges->begin() + static_cast<std::ptrdiff_t>(taken));
   return first;
+}
+
+// Without those that were read, which are the first of them.
+inline void TakeOff(const std::vector<Range>& read, std::vector<Range>* ranges) {
+  for (std::size_t i = 0; i < read.size(); ++i) (*ranges)[i].after = read[i].upto;
+  std::erase_if(*ranges, [](const Range& range) { return range.after == range.upto; });
 }
 
 // One stream, from its request to its end. Of `Store` it needs page_tokens, partition_count and
@@ -112,12 +115,14 @@ class Watching {
 
  private:
   bool Ends() const { return stream_.over() || stream_.draining(); }
+  // For reads, which need not be made any more then.
+  db::CallerLeft left() const { return &stream_.news()->over; }
 
   // -- beginning
 
   // Finds out where to start, and has the hub collect the changes from there.
   Awaitable<absl::Status> Begin(std::string resume_token) {
-    const absl::StatusOr<db::PartitionStates> states = co_await reads_.GetPartitions();
+    const absl::StatusOr<db::PartitionStates> states = co_await reads_.GetPartitions(left());
     if (!states.ok()) co_return states.status();
     at_ = states->positions;
     if (!resume_token.empty()) {
@@ -140,7 +145,7 @@ class Watching {
   Awaitable<absl::Status> TokenExpired() {
     // When something out of scope happened is nobody's business.
     absl::StatusOr<std::optional<absl::Time>> oldest = store_.Now();
-    if (interest_->scope().everything()) oldest = co_await reads_.GetOldestResumable();
+    if (interest_->scope().everything()) oldest = co_await reads_.GetOldestResumable(left());
     if (!oldest.ok()) co_return oldest.status();
     co_return Refusal(v1::RESUME_TOKEN_EXPIRED,
                       "Changes behind the resume token were removed since. Read the present state "
@@ -176,7 +181,8 @@ class Watching {
     for (bool more = true; more && !Ends();) {
       std::vector<std::string> parts;
       {
-        auto page = co_await reads_.GetSessions(selection, after, pages_.matching, pages_.bytes);
+        auto page =
+            co_await reads_.GetSessions(selection, after, pages_.matching, pages_.bytes, left());
         if (!page.ok()) co_return page.status();
         auto& rows = page->found.rows;
         after = page->found.end;
@@ -202,8 +208,8 @@ class Watching {
       const auto some = absl::MakeSpan(ids).subspan(begin, pages_.named);
       std::vector<std::string> parts;
       {
-        auto page =
-            co_await reads_.GetNamedSessions({some.begin(), some.end()}, interest_->scope());
+        auto page = co_await reads_.GetNamedSessions({some.begin(), some.end()}, interest_->scope(),
+                                                     left());
         if (!page.ok()) co_return page.status();
         Positions& as_of = page->partitions.positions;
         if (begin + some.size() < ids.size()) {
@@ -247,12 +253,11 @@ class Watching {
   // position of the last page.
   Awaitable<absl::Status> CatchUp(const InitialState& initial_state) {
     while (!Ends()) {
-      std::vector<Range> left =
+      std::vector<Range> ranges =
           RangesBetween(at_, initial_state.last_as_of(), interest_->partitions());
-      if (left.empty()) break;
-      if (absl::Status sent = co_await SendStored(std::move(left), &initial_state); !sent.ok())
+      if (ranges.empty()) break;
+      if (absl::Status sent = co_await SendStored(std::move(ranges), &initial_state); !sent.ok())
         co_return sent;
-      if (IsSilent() && !co_await SendHeartbeat()) break;
     }
     co_return absl::OkStatus();
   }
@@ -295,18 +300,23 @@ class Watching {
   Awaitable<absl::Status> SendStored(std::vector<Range> ranges,
                                      const InitialState* initial_state = nullptr) {
     while (!ranges.empty()) {
-      absl::Status sent = co_await SendSomeStored(TakeFirst(pages_.stored, &ranges), initial_state);
-      if (!sent.ok()) co_return sent;
+      const auto read = co_await SendSomeStored(FirstOf(ranges, pages_.stored), initial_state);
+      if (!read.ok()) co_return read.status();
+      TakeOff(*read, &ranges);
+      if (IsSilent() && !co_await SendHeartbeat()) co_return CannotBeSent();
     }
     co_return absl::OkStatus();
   }
 
-  // The same of few enough ranges that a client may leave them unread.
-  Awaitable<absl::Status> SendSomeStored(std::vector<Range> ranges,
-                                         const InitialState* initial_state) {
-    auto stored = co_await reads_.GetEvents(ranges, interest_->rewinding(), kAppendedBytesMax);
+  // The same of the first of these ranges: as much as a client may leave unread. Returns what that
+  // was.
+  Awaitable<absl::StatusOr<std::vector<Range>>> SendSomeStored(std::vector<Range> ranges,
+                                                               const InitialState* initial_state) {
+    auto stored =
+        co_await reads_.GetEvents(ranges, interest_->rewinding(), kAppendedBytesMax, left());
     if (!stored.ok()) co_return stored.status();
-    for (const Range& range : ranges) {
+    std::vector<Range> read = std::move(stored->ranges);
+    for (const Range& range : read) {
       // After the initial state nothing is lost: the session is gone, as a later event says.
       if (initial_state == nullptr && range.after < stored->partitions.purged[range.partition])
         co_return co_await TokenExpired();
@@ -329,9 +339,9 @@ class Watching {
       if (!co_await SendChange(each.partition, each.position, each.wire, each.matches, flush))
         co_return CannotBeSent();
     }
-    for (const Range& range : ranges) at_[range.partition] = range.upto;
-    hub_.Advance(*subscription_, ranges);
-    co_return absl::OkStatus();
+    for (const Range& range : read) at_[range.partition] = range.upto;
+    hub_.Advance(*subscription_, read);
+    co_return read;
   }
 
   bool IsSilent() const { return SteadyTime::Now() >= subscription_->silent_until(); }

@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "db/connection/sql_error.h"
 #include "db/write/lane.h"
+#include "server/watch/watching.h"
 #include "state_machine/filter.h"
 #include "state_machine/present.h"
 #include "state_machine/timestamps.h"
@@ -189,19 +190,23 @@ void ModelReads::Present(v1::Session* session) const {
   sessiond::Present(*workflow, all_.database.Now(), session);
 }
 
-Answer<db::PartitionStates> ModelReads::GetPartitions() {
+Answer<db::PartitionStates> ModelReads::GetPartitions(db::CallerLeft) {
   if (absl::Status reached = Reach(); !reached.ok()) co_return reached;
   db::PartitionStates states = all_.database.Partitions();
   if (pages_ != nullptr) pages_->begun_at = states.positions;
   co_return states;
 }
 
-Answer<std::optional<absl::Time>> ModelReads::GetOldestResumable() {
+Answer<std::optional<absl::Time>> ModelReads::GetOldestResumable(db::CallerLeft) {
   co_return std::optional<absl::Time>(all_.database.Now());
 }
 
 Answer<db::StoredEvents> ModelReads::GetEvents(std::vector<db::PositionRange> ranges,
-                                               db::Rewinding rewinding, std::size_t) {
+                                               db::Rewinding rewinding, std::size_t,
+                                               db::CallerLeft) {
+  // Not all of it may fit into one read.
+  auto& random = all_.scheduler.random();
+  if (random.OneIn(4)) ranges = watch::FirstOf(ranges, 1 + random.Below(5));
   for (;;) {
     if (absl::Status reached = Reach(); !reached.ok()) co_return reached;
     db::StoredEvents stored = all_.database.Events(ranges);
@@ -214,7 +219,7 @@ Answer<db::StoredEvents> ModelReads::GetEvents(std::vector<db::PositionRange> ra
 
 Answer<db::AsOf<db::Page<v1::Session>>> ModelReads::GetSessions(db::SessionSelection selection,
                                                                 db::KeyValues after, int page_size,
-                                                                std::size_t) {
+                                                                std::size_t, db::CallerLeft) {
   if (absl::Status reached = Reach(); !reached.ok()) co_return reached;
   db::AsOf<db::Page<v1::Session>> page{.partitions = all_.database.Partitions()};
   const auto key_of = [](const v1::Session& session) {
@@ -247,7 +252,7 @@ Answer<db::AsOf<db::Page<v1::Session>>> ModelReads::GetSessions(db::SessionSelec
 }
 
 Answer<db::AsOf<std::vector<v1::Session>>> ModelReads::GetNamedSessions(
-    std::vector<std::string> ids, Scope) {
+    std::vector<std::string> ids, Scope, db::CallerLeft) {
   if (absl::Status reached = Reach(); !reached.ok()) co_return reached;
   db::AsOf<std::vector<v1::Session>> page{all_.database.Partitions(), all_.database.Sessions(ids)};
   for (v1::Session& session : page.found) Present(&session);
@@ -409,7 +414,8 @@ bool Daemon::FetchMissing(ModelReads& reads) {
     if (missing.empty()) return true;
     auto stored = Wait(reads.GetEvents(missing, db::Rewinding::kAll, 0));
     if (!stored.ok()) return false;
-    hub_.Fill(missing, watch::ChangesOf(*std::move(stored)));
+    const std::vector<watch::Range> read = std::move(stored->ranges);
+    hub_.Fill(read, watch::ChangesOf(*std::move(stored)));
   }
 }
 

@@ -13,6 +13,7 @@
 #include "db/base/committed.h"
 #include "db/base/coroutine.h"
 #include "db/base/database_clock.h"
+#include "db/base/deadline.h"
 #include "db/base/page.h"
 #include "db/base/selection.h"
 #include "db/base/stored_events.h"
@@ -110,15 +111,15 @@ class ModelReads {
   ModelReads(Surroundings all, std::shared_ptr<Process> process, ReadPages* pages = nullptr)
       : all_(all), process_(std::move(process)), pages_(pages) {}
 
-  Answer<db::PartitionStates> GetPartitions();
-  Answer<std::optional<absl::Time>> GetOldestResumable();
+  Answer<db::PartitionStates> GetPartitions(db::CallerLeft left = nullptr);
+  Answer<std::optional<absl::Time>> GetOldestResumable(db::CallerLeft left);
   Answer<db::StoredEvents> GetEvents(std::vector<db::PositionRange> ranges, db::Rewinding rewinding,
-                                     std::size_t);
+                                     std::size_t, db::CallerLeft left = nullptr);
   Answer<db::AsOf<db::Page<v1::Session>>> GetSessions(db::SessionSelection selection,
                                                       db::KeyValues after, int page_size,
-                                                      std::size_t);
+                                                      std::size_t, db::CallerLeft left);
   Answer<db::AsOf<std::vector<v1::Session>>> GetNamedSessions(std::vector<std::string> ids,
-                                                              Scope scope);
+                                                              Scope scope, db::CallerLeft left);
 
  private:
   absl::Status Reach();

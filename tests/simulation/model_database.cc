@@ -546,7 +546,7 @@ db::StoredStep ModelDatabase::StepOf(const Event& at, bool later) const {
 }
 
 db::StoredEvents ModelDatabase::Events(const std::vector<db::PositionRange>& ranges) const {
-  db::StoredEvents stored{.partitions = Partitions()};
+  db::StoredEvents stored{.ranges = ranges, .partitions = Partitions()};
   for (const db::PositionRange& range : ranges) {
     for (auto place = places_.upper_bound({range.partition, range.after});
          place != places_.end() && place->first <= std::pair(range.partition, range.upto);

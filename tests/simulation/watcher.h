@@ -3,6 +3,7 @@
 // every event that concerns it, once, in order, and as it was.
 #pragma once
 
+#include <atomic>
 #include <coroutine>
 #include <deque>
 #include <functional>
@@ -42,6 +43,7 @@ class ModelStream {
   struct News {
     explicit News(ModelStream* of) : signal(of) {}
     Signal signal;
+    std::atomic<bool> over = false;
   };
   struct Written {
     explicit Written(ModelStream& of) : stream(of) {}

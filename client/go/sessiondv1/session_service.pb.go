@@ -2067,7 +2067,7 @@ func (*WatchSessionsResponse_Heartbeat) isWatchSessionsResponse_Kind() {}
 // An event, and what it was about.
 type SessionChange struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The event.
+	// The event; without its changes, where all of it would not fit into a message. ListSessionEvents has them.
 	Event *SessionEvent `protobuf:"bytes,1,opt,name=event,proto3" json:"event,omitempty"`
 	// The session as the event left it, or as it stood a little later; not set when it is gone.
 	Session *Session `protobuf:"bytes,2,opt,name=session,proto3" json:"session,omitempty"`
