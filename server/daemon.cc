@@ -314,6 +314,9 @@ void Daemon::StartMonitor() {
       db::LaneSettings{
           .dsn = database_.dsn, .lock_timeout = config_.lock_timeout, .primary = store_->primary()},
       lane_reports_);
+  last_resort_ = std::make_unique<LastResort>(
+      LastResort::Options{.patience = config_.shutdown_grace + kOverrunMax,
+                          .exit_code = [this] { return exit_code(); }});
   // Once before the daemon is called ready.
   ObserveDatabase();
   GoRound();
@@ -482,32 +485,6 @@ absl::StatusOr<int> Daemon::Probe() {
 
 // ------------------------------------------------------------------------------------------- end
 
-namespace {
-
-// Exits the process, unless it has ended before the time is up.
-class LastResort {
- public:
-  explicit LastResort(absl::Duration time)
-      : thread_([this, time] {
-          if (over_.WaitAtMost(time)) return;
-          Log(LogLevel::kError, "daemon",
-              "what was under way did not end within --shutdown-grace: leaving it; whoever waits "
-              "for it is told to try again");
-          AwaitLogWritten();
-          _exit(0);
-        }) {}
-  ~LastResort() {
-    over_.Notify();
-    thread_.join();
-  }
-
- private:
-  SteadyEvent over_;
-  std::thread thread_;
-};
-
-}  // namespace
-
 bool Daemon::Reload() {
   if (config_.tls_cert.empty() && config_.access_file.empty()) return false;
   reload_asked_ = true;
@@ -527,7 +504,7 @@ void Daemon::Drain() {
 
   // Callers are gone by the end of the grace. Their work may still hang in a database that does not
   // respond; nothing is lost with it: a repeated request returns what happened.
-  auto last_resort = std::make_unique<LastResort>(config_.shutdown_grace + kOverrunMax);
+  last_resort_->Begin();
   sweeper_->Stop();
   rpc_->Stop(config_.shutdown_grace);
   if (http_ != nullptr) http_->EndCalls();
@@ -541,10 +518,11 @@ void Daemon::Drain() {
   services_.reset();
   watches_.reset();
   store_.reset();
-  last_resort.reset();  // PostgreSQL's end has its own time limit.
+  last_resort_.reset();  // PostgreSQL's end has its own time limit.
   if (database_.embedded != nullptr) {
     if (const absl::Status status = database_.embedded->Stop(); !status.ok()) {
       Log(LogLevel::kError, "daemon", status.message());
+      database_lost_ = true;
     }
   }
   Log(LogLevel::kInfo, "daemon", "stopped");
@@ -558,9 +536,9 @@ Daemon::~Daemon() {
 
 void Daemon::JoinThreads() {
   stop_rounds_.Notify();
-  monitor_.join();
-  rounds_.join();
-  guard_.join();
+  for (std::thread* const thread : {&monitor_, &rounds_, &guard_}) {
+    if (thread->joinable()) thread->join();
+  }
 }
 
 // ---------------------------------------------------------------------------------------- banner

@@ -26,6 +26,7 @@
 #include "server/database.h"
 #include "server/front_door/front_door.h"
 #include "server/http/http_server.h"
+#include "server/last_resort.h"
 #include "server/ops/journal.h"
 #include "server/ops/metrics.h"
 #include "server/ops/readiness.h"
@@ -62,8 +63,9 @@ class Daemon {
   // ends streams, and stops everything. Once.
   void Drain();
 
-  // Whether the embedded PostgreSQL ended for good; the daemon then stops itself.
-  bool database_lost() const { return database_lost_; }
+  // The process's, after a drain. 1: the embedded PostgreSQL is lost, for which the daemon stops
+  // itself, or did not end as it should.
+  int exit_code() const { return database_lost_ ? 1 : 0; }
 
  private:
   Daemon(Config config, std::unique_ptr<ReloadedSecurity> security);
@@ -136,6 +138,7 @@ class Daemon {
   SteadyTime examine_due_;
   std::atomic<bool> database_lost_ = false;
   std::atomic<bool> draining_ = false;
+  std::unique_ptr<LastResort> last_resort_;
   std::thread monitor_;
   // Never waits for the database: making the rounds proves that the daemon is alive.
   std::thread rounds_;

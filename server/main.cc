@@ -82,7 +82,7 @@ int Serve(const Context& context) {
   signals.Await([&daemon] { return (*daemon)->Reload(); });
   sd_notify(0, "STOPPING=1\nSTATUS=draining");
   (*daemon)->Drain();
-  return (*daemon)->database_lost() ? kInTheWay : kOk;
+  return (*daemon)->exit_code();
 }
 
 int MigrateStatus(const Context& context) {

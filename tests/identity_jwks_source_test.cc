@@ -27,6 +27,7 @@
 #include "server/identity/openssl.h"
 #include "server/rpc/services.h"
 #include "test_ca.h"
+#include "tests/no_threads.h"
 
 namespace sessiond::identity {
 namespace {
@@ -439,6 +440,20 @@ TEST_F(JwksSourceTest, AFileIsReadAgainWhenItHasChanged) {
   read_again();
   EXPECT_EQ(source->Trouble(), "");
   EXPECT_EQ(Kids(*source), "three;");
+}
+
+TEST_F(JwksSourceTest, WithoutAThreadToSpareThereIsNoSource) {
+  const std::string path = directory_.Write("jwks.json", KeySet("one"));
+  {
+    const NoThreads none;
+    const absl::Status status = JwksSource::Start({.location = path}).status();
+    EXPECT_TRUE(absl::IsResourceExhausted(status)) << status;
+    EXPECT_THAT(std::string(status.message()), HasSubstr("There is no thread to read `" + path));
+  }
+  EXPECT_TRUE(JwksSource::AwaitEnded(kPatience));  // None was counted.
+  const auto source = Start({.location = path});
+  ASSERT_TRUE(source->AwaitAttempts(1, kPatience));
+  EXPECT_EQ(Kids(*source), "one;");
 }
 
 TEST(JwksSource, OtherPlacesAreRefused) {

@@ -18,6 +18,7 @@
 #include "db/postgres/migrate.h"
 #include "db/postgres/rights.h"
 #include "db/sql/statements.h"
+#include "tests/no_threads.h"
 #include "tests/store_fixture.h"
 
 namespace sessiond::db {
@@ -410,6 +411,13 @@ TEST(TryConnections, LeavesAsManyAsItFound) {
     ASSERT_TRUE(left.ok()) << left.status();
     EXPECT_EQ(left->Int4(0, 0), 0) << i;
   }
+}
+
+TEST(TryConnections, OpensThemOneByOneWhereThereIsNoThreadToSpare) {
+  const TestDatabase database;
+  const NoThreads none;
+  const absl::Status tried = TryConnections(database.dsn(), 5, "test", TestDeadline());
+  EXPECT_TRUE(tried.ok()) << tried;
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <memory>
 #include <string>
+#include <system_error>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -98,8 +99,12 @@ absl::Status TryConnections(const std::string& dsn, int count, absl::string_view
   std::vector<absl::StatusOr<std::unique_ptr<Connection>>> opened(count);
   std::vector<std::thread> threads;
   for (auto& connection : opened) {
-    threads.emplace_back(
-        [&connection, &options, deadline] { connection = Try(options, deadline); });
+    const auto open = [&connection, &options, deadline] { connection = Try(options, deadline); };
+    try {
+      threads.emplace_back(open);
+    } catch (const std::system_error&) {  // There is no thread for it.
+      open();
+    }
   }
   for (std::thread& thread : threads) thread.join();
   const bool over = SteadyTime::Now() >= deadline;

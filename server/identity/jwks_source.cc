@@ -12,6 +12,7 @@
 #include <condition_variable>
 #include <mutex>
 #include <optional>
+#include <system_error>
 #include <thread>
 #include <utility>
 
@@ -259,7 +260,7 @@ class JwksSource::Reader {
 };
 
 absl::StatusOr<std::unique_ptr<JwksSource>> JwksSource::Start(Options options) {
-  const std::string& location = options.location;
+  const std::string location = options.location;
   const bool is_url = absl::StrContains(location, "://");
   std::optional<Address> address;
   if (absl::StartsWith(location, kHttps)) address = ParseAddress(location);
@@ -271,11 +272,17 @@ absl::StatusOr<std::unique_ptr<JwksSource>> JwksSource::Start(Options options) {
   }
   auto reader = std::make_shared<Reader>(std::move(options), std::move(address));
   Threads::All().Begin();
-  std::thread([reader]() mutable {
-    reader->Run();
-    reader.reset();
+  try {
+    std::thread([reader]() mutable {
+      reader->Run();
+      reader.reset();
+      Threads::All().End();
+    }).detach();
+  } catch (const std::system_error& error) {  // For example, a limit of processes.
     Threads::All().End();
-  }).detach();
+    return absl::ResourceExhaustedError(
+        absl::StrCat("There is no thread to read `", location, "` with: ", error.what(), "."));
+  }
   return std::unique_ptr<JwksSource>(new JwksSource(std::move(reader)));
 }
 

@@ -40,6 +40,7 @@ class JwksSource {
   };
 
   // Begins to read. INVALID_ARGUMENT: the location is neither; the sentence says what it has to be.
+  // RESOURCE_EXHAUSTED: there is no thread for it.
   static absl::StatusOr<std::unique_ptr<JwksSource>> Start(Options options);
   // Breaks off what is under way, and does not wait.
   ~JwksSource();

@@ -2,7 +2,9 @@
 
 import os
 import pathlib
+import pwd
 import re
+import resource
 import shutil
 import signal
 import socket
@@ -12,6 +14,8 @@ import time
 
 import pytest
 from conftest import BUILD
+from processes import as_user
+from tokens import bearer, hash_of
 from waits import PATIENCE_SECONDS, until
 
 needs_namespaces = pytest.mark.skipif(
@@ -50,7 +54,7 @@ def children(pid):
 
 def test_a_start_is_given_up_while_the_database_is_made(own_daemon):
     process = own_daemon.spawn()
-    until((own_daemon.data / "data.new").exists, "initdb did not begin")
+    until(lambda: any(own_daemon.data.glob("data.new*")), "initdb did not begin")
     process.terminate()
     assert process.wait(PATIENCE_SECONDS) == 0
     assert process.stdout.read() == ""  # It never served.
@@ -117,7 +121,7 @@ def test_a_supervisor_that_dies_while_it_drains_is_no_second_signal(own_daemon):
     own_daemon.process.terminate()
     until(lambda: '"draining"' in own_daemon.log.read_text(), "it does not drain")
     os.kill(supervisor, signal.SIGKILL)
-    assert own_daemon.process.wait(PATIENCE_SECONDS) == 0
+    assert own_daemon.process.wait(PATIENCE_SECONDS) == 1  # A second signal's would be 143.
 
 
 # ---------------------------------------------------------------------------------------- as PID 1
@@ -135,7 +139,7 @@ def first_process(unshare):
 def test_pid_1_ends_a_start_too(own_daemon):
     process = own_daemon.spawn(before=IN_A_NAMESPACE)
     first = first_process(process)
-    until((own_daemon.data / "data.new").exists, "initdb did not begin")
+    until(lambda: any(own_daemon.data.glob("data.new*")), "initdb did not begin")
     os.kill(first, signal.SIGTERM)
     assert process.wait(PATIENCE_SECONDS) == 0
     assert processes(of=own_daemon.data) == []
@@ -155,6 +159,52 @@ def test_pid_1_buries_orphans_and_drains(own_daemon):
     os.kill(first, signal.SIGTERM)
     assert process.wait(PATIENCE_SECONDS) == 0
     assert own_daemon.log.read_text().count('"stopped"') == 1
+
+
+# ------------------------------------------------------------------------------- no thread to spare
+
+
+# Whose processes are counted: root's never are.
+COUNTED = pwd.getpwnam("postgres").pw_uid if os.geteuid() == 0 else os.geteuid()
+
+
+def start_counted(daemon, *options):
+    shutil.chown(daemon.data.parent, COUNTED)
+    return daemon.start(*options, before=as_user(COUNTED))
+
+
+def limit_threads(daemon, threads=resource.getrlimit(resource.RLIMIT_NPROC)[0]):
+    subprocess.run(as_user(COUNTED, "prlimit", f"--pid={daemon.pid}", f"--nproc={threads}:"), check=True)
+
+
+def stop_in_time(daemon):
+    """gRPC waits at its end for a thread that it once could not make; the daemon then leaves it."""
+    assert daemon.stop() == 0
+    until(lambda: processes(of=daemon.data) == [], "its PostgreSQL runs on")
+
+
+def test_an_access_file_that_takes_a_thread_too_many_is_loaded_later(own_daemon):
+    access = own_daemon.data.parent / "access.toml"
+    text = f'[[principals]]\nname = "ada"\nroles = ["reader"]\nnamespaces = ["*"]\ntoken_hashes = ["{hash_of("token")}"]\n'
+    access.write_text(text)
+    client = start_counted(own_daemon, f"--access-file={access}", "--shutdown-grace=1s")
+    limit_threads(own_daemon, 1)
+    issuer = '[[issuers]]\nissuer = "https://login.example"\naudiences = ["a"]\njwks_file = "/none"\n'
+    access.write_text(f'{text}{issuer}[[issuers.subjects]]\nsubject = "*"\nroles = ["reader"]\nnamespaces = ["*"]\nowner = "sub"\n')
+    until(lambda: "cannot be loaded" in own_daemon.log.read_text(), own_daemon.log.read_text)
+    assert "There is no thread to read" in own_daemon.log.read_text()
+    client.call("GetServerInfo", metadata=bearer("token"))
+    limit_threads(own_daemon)
+    until(lambda: "were loaded again" in own_daemon.log.read_text(), own_daemon.log.read_text)
+    stop_in_time(own_daemon)
+
+
+def test_a_drain_takes_no_thread(own_daemon):
+    client = start_counted(own_daemon, "--shutdown-grace=1s")
+    client.create()
+    limit_threads(own_daemon, 1)
+    stop_in_time(own_daemon)
+    assert '"draining"' in own_daemon.log.read_text()
 
 
 # ------------------------------------------------------------------------------------ the log's reader
