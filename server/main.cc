@@ -1,6 +1,7 @@
 // sessiond's command line. All options are in one table (config.h); this file gives them to every
 // command, and turns a command's errors into one sentence and an exit code: 0 success, 1 failure, 2
 // usage.
+#include <fcntl.h>
 #include <openssl/crypto.h>
 #include <signal.h>
 #include <systemd/sd-daemon.h>
@@ -15,6 +16,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <system_error>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -303,7 +305,10 @@ std::optional<std::string> ReadEnvironment(const std::string& name) {
 int RunCommand(CommandLine& line) {
   line.sources.environment = ReadEnvironment;
   line.sources.environment_names = EnvironmentNames();
-  const auto effective = ResolveConfig(line.sources);
+  const auto effective = [&line] {
+    const UntilSignalled reading;
+    return ResolveConfig(line.sources);
+  }();
   if (!effective.ok()) return Complain(effective.status(), kUsage);
   // Only one thread may exist: the environment is changed, and PostgreSQL's supervisor is forked.
   if (effective->config.db_url.empty()) {
@@ -379,10 +384,30 @@ int Main(int argc, char** argv) {
   return version ? Version() : RunCommand(line);
 }
 
+absl::Status StatusOf(const std::exception& error) {
+  const auto* const of_system = dynamic_cast<const std::system_error*>(&error);
+  if (of_system != nullptr && of_system->code() == std::errc::resource_unavailable_try_again) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("there is no thread to spare (", error.what(),
+                     "): raise the limit of processes, by TasksMax= or ulimit -u"));
+  }
+  return absl::InternalError(
+      absl::StrCat(error.what(), "; nobody has thought of this: please report how it came"));
+}
+
+// Who starts us may have closed standard input, output or error: the next file or socket would take
+// its place, and get what is written there.
+void OpenStandardDescriptors() {
+  int fd = open("/dev/null", O_RDWR);
+  while (fd >= 0 && fd <= STDERR_FILENO) fd = open("/dev/null", O_RDWR);
+  if (fd >= 0) close(fd);
+}
+
 }  // namespace
 }  // namespace sessiond
 
 int main(int argc, char** argv) {
+  sessiond::OpenStandardDescriptors();
   // Debian's Abseil checks every lock for cycles, which costs each call some microseconds.
   absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
   // Only one thread may exist.
@@ -395,7 +420,6 @@ int main(int argc, char** argv) {
   try {
     return sessiond::Main(argc, argv);
   } catch (const std::exception& error) {
-    return sessiond::Complain(absl::InternalError(
-        absl::StrCat(error.what(), "; nobody has thought of this: please report how it came")));
+    return sessiond::Complain(sessiond::StatusOf(error));
   }
 }

@@ -1,6 +1,5 @@
 #include "server/stop_signals.h"
 
-#include <signal.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -103,6 +102,13 @@ void StopSignals::Await(std::function<bool()> reload) {
   const bool reloads = reload_();
   reload_ = [reloads] { return reloads; };
 }
+
+UntilSignalled::UntilSignalled() {
+  const sigset_t set = StopSet();
+  sigprocmask(SIG_UNBLOCK, &set, &before_);
+}
+
+UntilSignalled::~UntilSignalled() { sigprocmask(SIG_SETMASK, &before_, nullptr); }
 
 void LeaveInitDuties() {
   if (getpid() != 1) return;

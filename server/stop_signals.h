@@ -4,6 +4,8 @@
 // that serves to load its files again; before that it ends the process, as elsewhere.
 #pragma once
 
+#include <signal.h>
+
 #include <atomic>
 #include <functional>
 #include <stop_token>
@@ -44,6 +46,18 @@ class StopSignals {
   std::atomic<bool> takes_time_ = false;
   absl::Mutex mutex_;
   std::function<bool()> reload_ ABSL_GUARDED_BY(mutex_);
+};
+
+// While it lives, these signals end the process, as elsewhere: it may wait for a pipe that nobody
+// writes. REQUIRES: there is one thread.
+class UntilSignalled {
+ public:
+  UntilSignalled();
+  ~UntilSignalled();
+  UntilSignalled(const UntilSignalled&) = delete;
+
+ private:
+  sigset_t before_;
 };
 
 // As the first process of a container, PID 1, a process has two duties that a daemon does not

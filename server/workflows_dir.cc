@@ -15,6 +15,9 @@
 namespace sessiond {
 namespace {
 
+// A call that creates one may be no larger, by far.
+constexpr std::size_t kDefinitionBytesMax = 1 << 20;
+
 absl::StatusOr<std::vector<std::string>> ListTextprotos(const std::string& directory) {
   std::vector<std::string> paths;
   std::string other;
@@ -45,12 +48,10 @@ absl::StatusOr<std::vector<std::string>> ListTextprotos(const std::string& direc
 }
 
 absl::StatusOr<v1::Workflow> ReadDefinition(const std::string& path) {
-  const absl::StatusOr<std::string> content = ReadWholeFile(path);
-  if (!content.ok()) {
-    return absl::FailedPreconditionError(absl::StrCat(
-        path, " cannot be read (", content.status().message(), "): its workflow would be missing"));
-  }
-  WorkflowText text = ReadWorkflow(WithoutByteOrderMark(*content));
+  const absl::StatusOr<SmallFile> file =
+      ReadSmallFile("workflow definition", path, kDefinitionBytesMax);
+  if (!file.ok()) return absl::FailedPreconditionError(file.status().message());
+  WorkflowText text = ReadWorkflow(WithoutByteOrderMark(file->text));
   if (text.problems.empty()) return std::move(text.definition);
   const std::size_t others = text.problems.size() - 1;
   return absl::FailedPreconditionError(absl::StrCat(

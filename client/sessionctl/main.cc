@@ -1,5 +1,7 @@
 // sessionctl: sessiond from the command line.
+#include <fcntl.h>
 #include <openssl/crypto.h>
+#include <unistd.h>
 
 #include <clocale>
 #include <cstdio>
@@ -222,11 +224,20 @@ int Main(int argc, char** argv) {
   }
 }
 
+// Who starts us may have closed standard input, output or error: a connection to the server would
+// take its place, and get what is written there.
+void OpenStandardDescriptors() {
+  int fd = open("/dev/null", O_RDWR);
+  while (fd >= 0 && fd <= STDERR_FILENO) fd = open("/dev/null", O_RDWR);
+  if (fd >= 0) close(fd);
+}
+
 }  // namespace
 
 }  // namespace sessiond::ctl
 
 int main(int argc, char** argv) {
+  sessiond::ctl::OpenStandardDescriptors();
   // gRPC's threads may still shake hands when main() returns: OpenSSL is not cleaned up beneath
   // them.
   OPENSSL_init_crypto(OPENSSL_INIT_NO_ATEXIT, nullptr);

@@ -172,8 +172,9 @@ class SupervisorLoop {
       awaited_serial_ = serial;
       return End();
     }
-    if (wish_ != Wish::kNothing) return Send(serial, /*accepted=*/false);
     std::vector<std::string> strings = absl::StrSplit(program, '\0');
+    // What names no program is no request of ours.
+    if (wish_ != Wish::kNothing || strings.size() < 3) return Send(serial, /*accepted=*/false);
     program_.user = strings[0];
     program_.log_path = strings[1];
     program_.argv.assign(strings.begin() + 2, strings.end());

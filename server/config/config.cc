@@ -261,7 +261,8 @@ std::vector<std::string> KnownNames() {
 }
 
 absl::StatusOr<std::string> ReadFile(const std::string& path, absl::string_view what) {
-  absl::StatusOr<std::string> content = ReadWholeFile(path);
+  // 16 MiB: no list of options is as long; /dev/zero would never end.
+  absl::StatusOr<std::string> content = ReadWholeFile(path, std::size_t{16} << 20);
   if (content.ok()) return content;
   return absl::Status(
       content.status().code(),

@@ -60,7 +60,7 @@ absl::StatusOr<SmallFile> ReadSmallFile(const char* what, const std::string& pat
   return file;
 }
 
-absl::StatusOr<std::string> ReadWholeFile(const std::string& path) {
+absl::StatusOr<std::string> ReadWholeFile(const std::string& path, std::size_t bytes_max) {
   const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
   if (fd < 0) return Errno();
   const absl::Cleanup close_fd = [fd] { close(fd); };
@@ -70,6 +70,8 @@ absl::StatusOr<std::string> ReadWholeFile(const std::string& path) {
     const std::size_t size = text.size();
     if (!ReadAll(fd, kChunk, &text)) return Errno();
     if (text.size() == size) return text;
+    if (text.size() > bytes_max)
+      return absl::FailedPreconditionError(absl::StrCat("it has more than ", bytes_max, " bytes"));
   }
 }
 

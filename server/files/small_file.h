@@ -25,8 +25,8 @@ absl::StatusOr<SmallFile> ReadSmallFile(const char* what, const std::string& pat
                                         std::size_t bytes_max);
 
 // A file or a pipe until its end, which may be at once. An error has the system's reason as its
-// message, and is NOT_FOUND only when nothing is there.
-absl::StatusOr<std::string> ReadWholeFile(const std::string& path);
+// message, or that it is larger than `bytes_max`, and is NOT_FOUND only when nothing is there.
+absl::StatusOr<std::string> ReadWholeFile(const std::string& path, std::size_t bytes_max);
 
 // Without the byte-order mark that some editors write at the beginning.
 absl::string_view WithoutByteOrderMark(absl::string_view text);

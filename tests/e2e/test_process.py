@@ -124,6 +124,30 @@ def test_a_supervisor_that_dies_while_it_drains_is_no_second_signal(own_daemon):
     assert own_daemon.process.wait(PATIENCE_SECONDS) == 1  # A second signal's would be 143.
 
 
+def test_a_start_that_waits_for_its_options_is_given_up(own_daemon, tmp_path):
+    pipe = tmp_path / "options.toml"
+    os.mkfifo(pipe)
+    process = own_daemon.spawn(f"--config={pipe}")
+
+    def opened():
+        try:
+            return os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
+        except OSError:
+            return None  # Nobody reads it yet.
+
+    writer = until(opened, "it does not read its options")
+    process.terminate()
+    assert process.wait(PATIENCE_SECONDS) == -signal.SIGTERM
+    os.close(writer)
+
+
+def test_what_is_said_into_a_closed_standard_error_goes_nowhere(own_daemon):
+    # It warns of a variable that is none of its own, before PostgreSQL runs.
+    closed = ("env", "SESSIOND_FOO=1", "sh", "-c", 'exec "$0" "$@" 2>&- <&-')
+    own_daemon.start(before=closed).create()
+    assert own_daemon.stop() == 0
+
+
 # ---------------------------------------------------------------------------------------- as PID 1
 
 IN_A_NAMESPACE = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child")

@@ -3,6 +3,7 @@ to every daemon, and brought along in a directory."""
 
 import copy
 import itertools
+import os
 import pathlib
 import subprocess
 import uuid
@@ -380,6 +381,15 @@ def test_an_unsound_file_stops_the_start_with_its_place(tmp_path):
     assert f"{tmp_path}/a.textproto and {file} both define the workflow \"text\"" in serve_in_vain(option)
     said = serve_in_vain(f"--workflows-dir={tmp_path}/nowhere")
     assert "nowhere cannot be read (No such file or directory)" in said
+
+
+def test_what_is_no_file_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "text.textproto")
+    option = f"--workflows-dir={tmp_path}"
+    assert f"{tmp_path}/text.textproto is not a regular file" in serve_in_vain(option)
+    (tmp_path / "text.textproto").unlink()
+    (tmp_path / "text.textproto").symlink_to("/dev/zero")
+    assert f"{tmp_path}/text.textproto is not a regular file" in serve_in_vain(option)
 
 
 def test_a_directory_of_other_files_stops_the_start(tmp_path):
