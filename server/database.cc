@@ -2,6 +2,7 @@
 
 #include <systemd/sd-daemon.h>
 
+#include <algorithm>
 #include <utility>
 #include <vector>
 
@@ -32,6 +33,8 @@ namespace {
 // five for reads by id, two for the reads of watches; and one each for counts, for writes that
 // change no session, for the watches' polls, the sweeper and the probe.
 constexpr int kOtherConnections = 12;
+// To a PostgreSQL of our own: a person's psql, a backup, a second daemon that was told less.
+constexpr int kGuestConnections = 24;
 
 // Also for systemd, which would end a start that takes longer than it was told.
 void TellOfRecovery() {
@@ -122,9 +125,12 @@ absl::StatusOr<Database> OpenDatabase(const Config& config, db::PostgresSupervis
 
 db::EmbeddedPostgresOptions EmbeddedOptions(const Config& config, bool ephemeral,
                                             const std::stop_token& stop) {
+  db::EmbeddedPostgresOptions defaults;
   return {.data_dir = config.data_dir,
           .ephemeral = ephemeral,
           .bin_dir = config.pg_bin_dir,
+          .max_connections =
+              std::max(defaults.max_connections, ConnectionsNeeded(config) + kGuestConnections),
           .settings = ParsePgSettings(config.pg_settings).value(),  // Validated by the table.
           .on_recovery = TellOfRecovery,
           .stop = stop};

@@ -46,6 +46,10 @@ Finding DurabilityFinding(const std::string& dsn, const Config& config) {
           /*is_advice=*/config.allow_unsafe_database};
 }
 
+Finding ConnectionsFinding(const std::string& dsn, const Config& config) {
+  return {"the database has connections enough", CheckCapacity(dsn, config)};
+}
+
 }  // namespace
 
 std::vector<Finding> Examine(const Config& config, db::PostgresSupervisor* supervisor,
@@ -75,8 +79,7 @@ std::vector<Finding> Examine(const Config& config, db::PostgresSupervisor* super
     }
     findings.push_back({"the database lets us do no more than that",
                         CheckLeastPrivilege(config.db_url), /*is_advice=*/true});
-    findings.push_back(
-        {"the database has connections enough", CheckCapacity(config.db_url, config)});
+    findings.push_back(ConnectionsFinding(config.db_url, config));
     findings.push_back(DurabilityFinding(config.db_url, config));
     return findings;
   }
@@ -97,6 +100,8 @@ std::vector<Finding> Examine(const Config& config, db::PostgresSupervisor* super
        started.status()});
   if (has_settings && started.ok())
     findings.push_back(DurabilityFinding((*started)->dsn(), config));
+  if (!config.pg_settings.empty() && started.ok())
+    findings.push_back(ConnectionsFinding((*started)->dsn(), config));
   return findings;
 }
 

@@ -12,6 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
@@ -19,12 +20,14 @@
 #include <thread>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/synchronization/notification.h"
 #include "absl/time/clock.h"
 #include "db/connection/connection.h"
 #include "db/postgres/embedded_postgres.h"
+#include "server/database.h"
 #include "tests/postgres_fixture.h"
 
 namespace sessiond::db {
@@ -186,7 +189,8 @@ TEST(EmbeddedPostgres, KeepsItsDataFromStartToStart) {
   auto postgres = Start(dir / "pg");
   ASSERT_TRUE(postgres.ok()) << postgres.status();
   EXPECT_EQ(Ask(**postgres, "SELECT kept FROM kept"), "yes");
-  EXPECT_FALSE(fs::exists(dir / "pg/data.new"));
+  for (const auto& entry : fs::directory_iterator(dir / "pg"))
+    EXPECT_FALSE(absl::StartsWith(entry.path().filename().native(), "data.new")) << entry.path();
 }
 
 TEST(EmbeddedPostgres, IsPrivateAndKnowsNoLocale) {
@@ -328,8 +332,30 @@ TEST(EmbeddedPostgres, RefusesASocketDirectoryThatIsOpenToOthers) {
   fs::create_directories(dir / "socket");
   chmod((dir / "socket").c_str(), 0777);
   EXPECT_EQ(chown((dir / "socket").c_str(), PostgresUid(), -1), 0);
-  EXPECT_THAT(Refusal({.data_dir = dir / "pg", .socket_dir = dir / "socket"}),
+  EXPECT_THAT(EarlyRefusal({.data_dir = dir / "pg", .socket_dir = dir / "socket"}),
               HasSubstr("is not a private directory"));
+  EXPECT_TRUE(fs::exists(dir / "socket")) << "It is not ours to remove.";
+}
+
+TEST(EmbeddedPostgres, SaysWhenInitdbDoesNotEnd) {
+  const TempDir dir;
+  const auto postgres = EmbeddedPostgres::Start(
+      {.data_dir = dir / "pg", .start_timeout = absl::Milliseconds(1)}, SpareSupervisor());
+  EXPECT_THAT(std::string(postgres.status().message()), HasSubstr("initdb did not end within 1ms"));
+  EXPECT_TRUE(Start(dir / "pg").ok()) << "The next one.";
+}
+
+TEST(EmbeddedOptions, LeaveRoomForAllThatTheDaemonOpens) {
+  Config config;
+  EXPECT_EQ(EmbeddedOptions(config, false, {}).max_connections, 64);
+  config.lanes = 32;
+  EXPECT_GE(EmbeddedOptions(config, false, {}).max_connections, ConnectionsNeeded(config) + 20);
+  config.query_connections = 64;
+  EXPECT_GE(EmbeddedOptions(config, false, {}).max_connections, ConnectionsNeeded(config) + 20);
+}
+
+TEST(PostgresSupervisor, RunsNothingThatHasNoName) {
+  EXPECT_FALSE(SpareSupervisor().Run({.argv = {}, .log_path = "/dev/null"}, TestDeadline()).ok());
 }
 
 TEST(EmbeddedPostgres, SaysWhatTheLogSaysIfItDoesNotStart) {
@@ -349,6 +375,20 @@ TEST(EmbeddedPostgres, BeginsAnInterruptedInitdbAnew) {
   fs::create_directories(dir / "pg/data.new/base");
   auto postgres = Start(dir / "pg");
   ASSERT_TRUE(postgres.ok()) << postgres.status();
+}
+
+// One that was killed with its daemon, a moment ago, still makes its files, or removes them.
+TEST(EmbeddedPostgres, MindsNoInitdbThatStillRuns) {
+  const TempDir dir;
+  std::atomic<bool> started = false;
+  std::thread orphan([&] {
+    std::error_code ignored;
+    while (!started) fs::create_directories(dir / "pg/data.new/base", ignored);
+  });
+  const auto postgres = Start(dir / "pg");
+  started = true;
+  orphan.join();
+  EXPECT_TRUE(postgres.ok()) << postgres.status();
 }
 
 TEST(EmbeddedPostgres, StartsThoughAStrangerOrAZombieHasTheOldPid) {

@@ -177,22 +177,11 @@ std::vector<std::string> Ancestors(const fs::path& dir) {
   return ancestors;
 }
 
-// Makes a directory of our own in a place where others may write, too. `or_else`: what helps beside
-// removing what is there.
-absl::Status MakePrivateDir(const std::string& dir, uid_t uid, gid_t gid,
-                            absl::string_view or_else) {
-  if (mkdir(dir.c_str(), 0700) == 0) {
-    return chown(dir.c_str(), uid, gid) == 0 ? absl::OkStatus()
-                                             : Errno(absl::StrCat("give ", dir, " to PostgreSQL"));
-  }
-  if (errno != EEXIST) return Errno(absl::StrCat("make ", dir));
+// Whether what is there, if anything, is a private directory of this user.
+bool IsPrivateOrNone(const std::string& dir, uid_t uid) {
   struct stat info;
-  if (lstat(dir.c_str(), &info) == 0 && S_ISDIR(info.st_mode) && info.st_uid == uid &&
-      (info.st_mode & 077) == 0) {
-    return absl::OkStatus();
-  }
-  return InTheWay(absl::StrCat(dir, " is not a private directory of user ", NameOf(uid),
-                               ", so PostgreSQL's socket is not safe there: remove it", or_else));
+  if (lstat(dir.c_str(), &info) != 0) return errno == ENOENT;
+  return S_ISDIR(info.st_mode) && info.st_uid == uid && (info.st_mode & 077) == 0;
 }
 
 // --------------------------------------------------------------------------------------- Processes
@@ -293,8 +282,10 @@ absl::Status EmbeddedPostgres::Check(EmbeddedPostgresOptions options,
     if (absl::Status done = (postgres.*step)(); !done.ok()) return done;
   }
   std::error_code unknown;
-  const bool has_data = fs::exists(fs::symlink_status(postgres.Path("data"), unknown));
-  return has_data ? postgres.FindPrograms() : absl::OkStatus();
+  if (fs::exists(fs::symlink_status(postgres.Path("data"), unknown))) {
+    if (absl::Status found = postgres.FindPrograms(); !found.ok()) return found;
+  }
+  return postgres.CheckSocketDir();
 }
 
 EmbeddedPostgres::~EmbeddedPostgres() { Stop().IgnoreError(); }
@@ -311,7 +302,7 @@ absl::Status EmbeddedPostgres::Stop() {
   }
   if (lock_ < 0) return absl::OkStatus();
   // Empty by now; else it stays for the next start.
-  rmdir(socket_dir_.c_str());
+  if (has_socket_dir_) rmdir(socket_dir_.c_str());
   close(lock_);
   lock_ = -1;
   return absl::OkStatus();
@@ -514,10 +505,24 @@ absl::Status EmbeddedPostgres::TakeLock() {
   return absl::OkStatus();
 }
 
-absl::Status EmbeddedPostgres::MakeSocketDir() {
+absl::Status EmbeddedPostgres::CheckSocketDir() const {
+  if (IsPrivateOrNone(socket_dir_, user_.uid)) return absl::OkStatus();
   // Root's is always in /tmp, for PostgreSQL's user has none.
-  return MakePrivateDir(socket_dir_, user_.uid, user_.gid,
-                        user_.drop.empty() ? ", or choose another by XDG_RUNTIME_DIR" : "");
+  const char* const or_else = user_.drop.empty() ? ", or choose another by XDG_RUNTIME_DIR" : "";
+  return InTheWay(absl::StrCat(socket_dir_, " is not a private directory of user ",
+                               NameOf(user_.uid),
+                               ", so PostgreSQL's socket is not safe there: remove it", or_else));
+}
+
+// In a place where others may write, too.
+absl::Status EmbeddedPostgres::MakeSocketDir() {
+  const bool made = mkdir(socket_dir_.c_str(), 0700) == 0;
+  if (!made && errno != EEXIST) return Errno("make " + socket_dir_);
+  if (made && chown(socket_dir_.c_str(), user_.uid, user_.gid) != 0)
+    return Errno(absl::StrCat("give ", socket_dir_, " to PostgreSQL"));
+  absl::Status ours = CheckSocketDir();
+  has_socket_dir_ = ours.ok();
+  return ours;
 }
 
 absl::Status EmbeddedPostgres::OpenLog() {
@@ -564,10 +569,14 @@ absl::Status EmbeddedPostgres::AwaitPredecessor() {
 absl::Status EmbeddedPostgres::InitCluster() {
   std::error_code error;
   if (fs::exists(Path("data"), error)) return absl::OkStatus();
-  // Left by an interrupted initdb; no data was ever written there.
-  const std::string unborn = Path("data.new");
-  fs::remove_all(unborn, error);
-  if (mkdir(unborn.c_str(), 0700) != 0) return Errno("make " + unborn);
+  // Left by an interrupted initdb; no data was ever written there. One that was killed with its
+  // daemon may still clean up after itself, so that each has a name of its own.
+  for (const auto& entry : fs::directory_iterator(options_.data_dir, error)) {
+    if (absl::StartsWith(entry.path().filename().native(), "data.new"))
+      fs::remove_all(entry.path(), error);
+  }
+  std::string unborn = Path("data.new-XXXXXX");
+  if (mkdtemp(unborn.data()) == nullptr) return Errno("make " + unborn);
   if (absl::Status owned = Own(unborn); !owned.ok()) return owned;
 
   PostgresSupervisor::Program initdb = {
@@ -578,6 +587,11 @@ absl::Status EmbeddedPostgres::InitCluster() {
   if (!options_.durable) initdb.argv.push_back("--no-sync");
   launched_ = true;
   absl::StatusOr<int> ended = supervisor_.Run(initdb, deadline_, options_.stop);
+  if (absl::IsDeadlineExceeded(ended.status())) {
+    return Failed(absl::StrCat(
+        "initdb did not end within ", absl::FormatDuration(options_.start_timeout),
+        ": see whether the disk of ", options_.data_dir, " is slow or hangs, and start again"));
+  }
   if (!ended.ok()) return ended.status();
   if (*ended != 0) return Failed("initdb failed");
 

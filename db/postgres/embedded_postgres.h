@@ -5,7 +5,7 @@
 //   <data_dir>/
 //     lock     flock of the daemon that owns the directory, and its pid
 //     log      output of initdb and PostgreSQL; log.1 is the one before
-//     data/    the cluster; made atomically: data.new/ until initdb has finished
+//     data/    the cluster; made atomically: data.new-…/ until initdb has finished
 //   <socket dir>/.s.PGSQL.5432
 //
 // A data directory is never deleted, whatever goes wrong, unless it is ephemeral. Every obstacle is
@@ -42,8 +42,8 @@ struct EmbeddedPostgresOptions {
   std::string bin_dir;
   // Where the socket goes; empty: $XDG_RUNTIME_DIR, else /tmp, in a directory of our own.
   std::string socket_dir;
-  // 64: the lanes, readers and the watch of one daemon take about 20; a person's psql and a second
-  // daemon fit in, too.
+  // 64: the lanes, readers and the watch of one daemon take about 20, unless it is told to have
+  // more; a person's psql and a second daemon fit in, too.
   int max_connections = 64;
   // More of PostgreSQL's settings, by name; they override ours.
   std::vector<std::pair<std::string, std::string>> settings;
@@ -71,8 +71,8 @@ class EmbeddedPostgres {
   // REQUIRES: `supervisor` is used for nothing else, and outlives the result.
   static absl::StatusOr<std::unique_ptr<EmbeddedPostgres>> Start(EmbeddedPostgresOptions options,
                                                                  PostgresSupervisor& supervisor);
-  // What of the data directory, and of what is in it, would be in the way of such a start. Makes
-  // nothing. REQUIRES: not ephemeral.
+  // What of the data directory, of what is in it, and of the socket's would be in the way of such a
+  // start. Makes nothing. REQUIRES: not ephemeral.
   static absl::Status Check(EmbeddedPostgresOptions options, PostgresSupervisor& supervisor);
   // Stops.
   ~EmbeddedPostgres();
@@ -110,6 +110,7 @@ class EmbeddedPostgres {
   absl::Status CheckWay();
   absl::Status MakeDataDir();
   absl::Status TakeLock();
+  absl::Status CheckSocketDir() const;
   absl::Status MakeSocketDir();
   absl::Status OpenLog();
   absl::Status AwaitPredecessor();
@@ -133,6 +134,8 @@ class EmbeddedPostgres {
   // `sessiond-<hash of the data directory>`: PostgreSQL's cluster_name, shown by ps.
   std::string cluster_name_;
   std::string socket_dir_;
+  // Whether that was found to be ours.
+  bool has_socket_dir_ = false;
   int lock_ = -1;
   // The log's size when we began.
   off_t log_begin_ = 0;
