@@ -10,6 +10,8 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -28,6 +30,9 @@ namespace {
 // How long an address may take, if there is another one to try and no connect_timeout: some round
 // trips around the world, for TLS and a password.
 constexpr absl::Duration kAddressTime = absl::Seconds(1);
+
+// SQLSTATE of what is not let in, and will not be later.
+constexpr char kNotLetIn[] = "28000";
 
 // For idle connections: PostgreSQL's machine is given up when it has not acknowledged anything for
 // about three seconds. A connection in use finds out sooner by itself (link.h). The connection
@@ -234,9 +239,20 @@ class Attempt {
   }
 
   void Fail() {
+    const char* const said = conn_ == nullptr ? "out of memory" : PQerrorMessage(conn_);
     // Also if nothing listens there: then no packet was lost.
-    why_ = ConnectionRefused(conn_ == nullptr ? "out of memory" : PQerrorMessage(conn_));
+    why_ = RefusesByItself(said)
+               ? ConnectionLost(absl::StrCat("connecting: ", absl::StripAsciiWhitespace(said)),
+                                kNotLetIn)
+               : ConnectionRefused(said);
     Next();
+  }
+
+  // Whether libpq itself does not try, or not without a password: a service that is not defined
+  // stays so, however long it is waited for. What it tried begins so since version 14.
+  bool RefusesByItself(absl::string_view said) const {
+    if (conn_ == nullptr || stage_ != Stage::kConnecting || PQlibVersion() < 140000) return false;
+    return !absl::StartsWith(said, "connection to server") || PQconnectionNeedsPassword(conn_) == 1;
   }
 
   void Connect() {

@@ -1,6 +1,9 @@
 """A start waits for a database that may let it in by itself a little later, and for no other."""
 
+import contextlib
 import signal
+import socket
+import struct
 
 import pytest
 from cluster import Single
@@ -69,6 +72,38 @@ def test_who_is_not_let_in_is_told_at_once(words, database):  # noqa: F811
     assert refused.returncode == 1
     assert "does not let us in" in said and "nobody_knows" in said, said
     assert WAITS not in said
+
+
+def test_a_service_that_is_not_defined_is_not_waited_for():
+    refused = sessiond(*SERVE, "--db-url=service=nobody_defined", "--db-wait=1h")
+    assert refused.returncode == 1
+    assert 'definition of service "nobody_defined" not found' in refused.stderr, refused
+    assert WAITS not in refused.stderr
+
+
+def ask_for_a_password(peer):
+    """As a PostgreSQL without TLS does."""
+    while len(message := peer.recv(1000)) == 8:
+        peer.sendall(b"N")
+    if message:
+        peer.sendall(struct.pack("!cii", b"R", 8, 3))
+        peer.recv(1000)  # It goes away.
+
+
+def test_a_password_that_is_missing_is_not_waited_for(own_daemon):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(0.1)
+        process = own_daemon.spawn(f"--db-url=postgresql://u@127.0.0.1:{server.getsockname()[1]}/d", "--db-wait=1h")
+
+        def ended():
+            with contextlib.suppress(TimeoutError), server.accept()[0] as peer:
+                ask_for_a_password(peer)
+            return process.poll() is not None
+
+        until(ended, own_daemon.log.read_text)
+        assert process.returncode == 1
+    assert "no password supplied" in own_daemon.log.read_text()
+    assert WAITS not in own_daemon.log.read_text()
 
 
 @pytest.mark.parametrize("words", [SERVE, ["migrate", "up"], ["doctor"]])
