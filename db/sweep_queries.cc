@@ -80,11 +80,17 @@ absl::StatusOr<std::vector<DueSession>> SweepQueries::FindAbandonedSessions(
   return ReadDue(Ask(kFindAbandonedSessions, std::move(params)));
 }
 
-absl::StatusOr<std::vector<std::string>> SweepQueries::FindDueSessions() {
-  const auto due = Ask(kFindDueSessions);
+absl::StatusOr<std::vector<std::string>> SweepQueries::FindDueSessions(DuePosition* position) {
+  BinaryParams params;
+  params.AddTimestamp(position->purge_at);
+  params.AddText(position->session_id);
+  const auto due = Ask(kFindDueSessions, std::move(params));
   if (!due.ok()) return due.status();
   std::vector<std::string> session_ids;
-  for (int row = 0; row < due->rows(); ++row) session_ids.emplace_back(due->Text(row, 0));
+  for (int row = 0; row < due->rows(); ++row) {
+    session_ids.emplace_back(due->Text(row, 0));
+    *position = {.purge_at = due->Timestamp(row, 1), .session_id = session_ids.back()};
+  }
   return session_ids;
 }
 

@@ -24,6 +24,12 @@ struct DueSession {
   int32_t revision = 0;
 };
 
+// Of the sessions that are due, the last one that was found; before them all.
+struct DuePosition {
+  absl::Time purge_at = absl::InfinitePast();
+  std::string session_id;
+};
+
 // One thread. All also return UNAVAILABLE if the database does not answer, and CANCELLED once
 // `stop` has happened: the work ends after the current batch.
 class SweepQueries {
@@ -45,8 +51,8 @@ class SweepQueries {
   // Those of a workflow's revision that have not been recovered since before `time`.
   absl::StatusOr<std::vector<DueSession>> FindAbandonedSessions(absl::string_view workflow,
                                                                 int32_t revision, absl::Time time);
-  // Those whose payload may be removed by retention.
-  absl::StatusOr<std::vector<std::string>> FindDueSessions();
+  // Those whose payload may be removed by retention, behind `position`, which goes on.
+  absl::StatusOr<std::vector<std::string>> FindDueSessions(DuePosition* position);
   // Removes a batch of request ids from before `time`. Returns how many.
   absl::StatusOr<int64_t> PurgeRequests(absl::Time time);
 

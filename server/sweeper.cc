@@ -10,6 +10,7 @@
 #include "server/ops/log.h"
 #include "state_machine/decide.h"
 #include "state_machine/present.h"
+#include "state_machine/refusal.h"
 
 namespace sessiond {
 namespace {
@@ -43,6 +44,20 @@ Command FailSilent(const db::SilentTask& task) {
                                       timeout, ", and was given up."));
   error.add_recovery_actions("Retry the task (RetryTask).");
   return SystemCommand(task.session_id, std::move(request));
+}
+
+// Whether it was in the way of the sweeper's own work: not that somebody else was first.
+bool IsTrouble(const absl::Status& outcome) {
+  if (outcome.ok()) return false;
+  const v1::ErrorReason why = ReasonOf(outcome);
+  return why == v1::ERROR_REASON_UNSPECIFIED || CategoryOf(why) == Category::kAdminRequired ||
+         why == v1::DATABASE_UNAVAILABLE;
+}
+
+// With what the database said.
+std::string ToldOf(const absl::Status& trouble) {
+  const std::string said = db::TroubleOf(trouble);
+  return absl::StrCat(trouble.message(), said.empty() ? "" : absl::StrCat(" (", said, ")"));
 }
 
 }  // namespace
@@ -83,6 +98,7 @@ absl::Status Sweeper::Sweep() {
     retention_due_ = SteadyTime::Now() + options_.retention_period;
     swept.Update(ArchiveDue());
   }
+  TellTroubles();
   return swept;
 }
 
@@ -109,12 +125,22 @@ void Sweeper::AnalyzeWhatGrew() {
 int Sweeper::Carry(std::vector<Command> commands) {
   int effects = 0;
   for (const auto& outcome : db::SubmitAllAndWait(store_, std::move(commands))) {
+    if (IsTrouble(outcome.status())) {
+      if (troubles_++ == 0) first_trouble_ = outcome.status();
+    }
     // Refused, or without an effect: another daemon, or a caller, was first.
     if (!outcome.ok() || outcome->events.empty()) continue;
     journal_.Changed(*outcome);
     ++effects;
   }
   return effects;
+}
+
+void Sweeper::TellTroubles() {
+  if (troubles_ == 0 || stop_.HasHappened() || SteadyTime::Now() < tell_due_) return;
+  tell_due_ = SteadyTime::Now() + options_.period;
+  Log(LogLevel::kWarn, "sweeper", "some of what is due could not be done; it is tried again",
+      {{"times", std::exchange(troubles_, 0)}, {"first", ToldOf(first_trouble_)}});
 }
 
 absl::Status Sweeper::FailSilentTasks() {
@@ -174,8 +200,11 @@ absl::Status Sweeper::ArchiveDue() {
   int archived = 0;
   absl::Status found;
   for (int batch = 0; batch < kBatchesMax && !stop_.HasHappened(); ++batch) {
-    const auto due = due_.FindDueSessions();
+    // What could not be archived does not stand before the rest: it is found again once the end was
+    // reached.
+    const auto due = due_.FindDueSessions(&due_position_);
     found = due.status();
+    if (due.ok() && due->empty()) due_position_ = {};
     if (!due.ok() || due->empty()) break;
     std::vector<Command> commands;
     for (const std::string& session_id : *due)

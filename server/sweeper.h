@@ -48,6 +48,8 @@ class Sweeper {
   // Submits the commands in parallel, and reports those that had an effect to the journal. Returns
   // their number.
   int Carry(std::vector<Command> commands);
+  // What stood in the way of them, once per period.
+  void TellTroubles();
 
   void AnalyzeWhatGrew();
   absl::Status FailSilentTasks();
@@ -65,6 +67,11 @@ class Sweeper {
   // When each is due next.
   SteadyTime analyze_due_ = SteadyTime::InfinitePast(), sweep_due_ = SteadyTime::InfinitePast(),
              retention_due_ = SteadyTime::InfinitePast();
+  db::DuePosition due_position_;
+  SteadyTime tell_due_;
+  // Since it was last told.
+  int troubles_ = 0;
+  absl::Status first_trouble_;
   std::thread thread_;
 };
 

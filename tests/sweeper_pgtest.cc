@@ -332,5 +332,31 @@ TEST(Sweeper, ArchivesWhatIsDueOnceAndPassesOverWhatIsHeld) {
   db::ExpectSound(database);
 }
 
+// A batch and more cannot be archived, and is due first.
+TEST(Sweeper, ArchivesWhatIsDueBehindWhatCannotBe) {
+  TestDatabase database;
+  const auto store = db::OpenStore(database, [](db::SessionStoreOptions& options) {
+    options.workflows.push_back(ShortLivedDefinition());
+  });
+  std::vector<Command> stops;
+  std::vector<std::string> ids;
+  for (int i = 0; i < 300; ++i) {
+    ids.push_back(db::NewSessionIn(*store, "short_lived").session_id());
+    stops.push_back(About<v1::StopSessionRequest>(ids.back()));
+  }
+  for (const auto& stopped : db::SubmitAllAndWait(*store, stops)) EXPECT_TRUE(stopped.ok());
+  MakeOld(database, absl::StrCat("UPDATE sessions SET purge_at = purge_at - interval '1 hour' "
+                                 "WHERE id <> '",
+                                 ids.back(), "'"));
+  MakeOld(database, absl::StrCat("CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ "
+                                 "BEGIN RAISE 'no'; END $$; "
+                                 "CREATE TRIGGER refuse BEFORE DELETE ON sessions FOR EACH ROW "
+                                 "WHEN (OLD.id <> '",
+                                 ids.back(), "') EXECUTE FUNCTION refuse()"));
+  Sweeping sweeper(Often(database), *store);
+  EXPECT_TRUE(
+      Eventually([&] { return database.Ask("SELECT count(*)::text FROM tombstones") == "1"; }));
+}
+
 }  // namespace
 }  // namespace sessiond
