@@ -112,6 +112,15 @@ def test_the_doctor_finds_what_a_start_would_find():
         assert looked.returncode == 0 and "data can be kept" not in looked.stdout, looked
 
 
+def test_the_doctor_counts_the_connections_that_are_left_to_the_daemon():
+    doctor = ("doctor", "--grpc-listen=127.0.0.1:0", "--http-listen=off", "--ephemeral", "--lanes=32")
+    counted = "the database has connections enough"
+    looked = run(SESSIOND, *doctor, "--pg-settings=max_connections=30")
+    assert looked.returncode == 1 and f"[-] {counted}: a daemon needs " in looked.stdout, looked
+    looked = run(SESSIOND, *doctor, "--pg-settings=work_mem=5MB")
+    assert looked.returncode == 0 and f"[+] {counted}" in looked.stdout, looked
+
+
 def test_the_banners_command_goes_to_this_daemon():
     """Port 0, and a host of its own: neither is where sessionctl looks by itself."""
     for host in ["127.0.0.2", "0.0.0.0"] + (["[::1]"] if has_ipv6() else []):
