@@ -12,7 +12,7 @@ import traceback
 import grpc
 import pytest
 from conftest import ROOT
-from fake import Fake
+from fake import Fake, Refusal
 
 import sessiond
 import sessiond.aio
@@ -73,10 +73,13 @@ def test_a_proxy_is_sent_nothing_that_is_for_this_machine(get_session, sent_to_p
 
 
 def test_a_proxy_leads_to_other_machines(get_session, sent_to_proxy):
-    def enough(retry):
-        raise InterruptedError
+    class Enough(BaseException):
+        pass
 
-    with pytest.raises(InterruptedError):
+    def enough(retry):
+        raise Enough
+
+    with pytest.raises(Enough):
         get_session("h.example:7377", timeout=60, on_retry=enough)
     assert sent_to_proxy[0].startswith(b"CONNECT h.example:7377 ")
 
@@ -126,7 +129,7 @@ def test_a_token_of_another_type_is_refused():
         sessiond.connect(token=b"secret")
 
 
-@pytest.mark.parametrize("answer", [KeyError, ValueError, "", None, b"secret"])
+@pytest.mark.parametrize("answer", [KeyError, ValueError, asyncio.CancelledError, "", None, b"secret"])
 def test_without_an_answer_of_its_callable_a_call_is_unauthenticated(get_session, answer):
     def token():
         if isinstance(answer, type):
@@ -191,6 +194,92 @@ def test_the_last_token_holds_while_its_file_is_replaced(tmp_path, monkeypatch):
         client.get_session("x")
     sent = [metadata["authorization"] for _, _, metadata in fake.requests]
     assert sent == ["Bearer one", "Bearer one", "Bearer one", "Bearer another"]
+
+
+class Authority:
+    """Gives tokens to coroutines: the first one is held back, until somebody is told that it is asked for."""
+
+    def __init__(self):
+        self.asked, self.left = asyncio.Event(), asyncio.Event()
+        self.answer = asyncio.get_running_loop().create_future()
+
+    async def token(self):
+        self.asked.set()
+        try:
+            return await self.answer
+        finally:
+            self.left.set()
+
+
+def test_a_token_coroutine_that_is_cancelled_by_others_is_one_that_failed():
+    async def main(address):
+        authority = Authority()
+        async with sessiond.aio.connect(address, token=authority.token) as client:
+            calling = asyncio.ensure_future(client.get_session("x"))
+            await authority.asked.wait()
+            authority.answer.cancel()
+            with pytest.raises(sessiond.Unauthenticated, match="CancelledError") as refused:
+                await calling
+            assert isinstance(refused.value.__cause__, asyncio.CancelledError)
+
+    with Fake(GetSession=[v1.Session()]) as fake:
+        asyncio.run(main(fake.address))
+    assert fake.requests == []
+
+
+def test_a_caller_that_is_cancelled_asks_for_no_token_any_more():
+    async def main(address):
+        authority = Authority()
+        async with sessiond.aio.connect(address, token=authority.token) as client:
+            calling = asyncio.ensure_future(client.get_session("x"))
+            await authority.asked.wait()
+            calling.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await calling
+            assert authority.left.is_set() and authority.answer.cancelled()
+
+    with Fake(GetSession=[v1.Session()]) as fake:
+        asyncio.run(main(fake.address))
+    assert fake.requests == []
+
+
+# Hooks.
+
+
+@pytest.mark.parametrize("error", [KeyError, asyncio.CancelledError])
+def test_a_hook_that_raises_fails_no_call(get_session, caplog, error):
+    def hook(*given):
+        raise error("hook")
+
+    hooks = {"traceparent": hook, "on_call": hook, "on_retry": hook}
+    with Fake(GetSession=[Refusal(grpc.StatusCode.UNAVAILABLE), v1.Session(session_id="x")]) as fake:
+        assert get_session(fake.address, **hooks).session_id == "x"
+    assert len(fake.requests) == 2 and all("traceparent" not in metadata for _, _, metadata in fake.requests)
+    told = [record for record in caplog.records if record.levelname == "WARNING"]
+    assert [each.args[0] for each in told] == ["traceparent", "on_retry", "traceparent", "on_call"]
+    assert all(isinstance(each.exc_info[1], error) for each in told)
+
+
+def test_a_hook_that_raises_takes_no_refusals_place(get_session):
+    def hook(*given):
+        raise KeyError("hook")
+
+    with Fake(GetSession=[Refusal(grpc.StatusCode.NOT_FOUND)]) as fake, pytest.raises(sessiond.NotFound):
+        get_session(fake.address, traceparent=hook, on_call=hook)
+
+
+@pytest.mark.parametrize("given", ["00-a\n-b-01", "00-a-b-01ж", b"00-a-b-01", 7])
+def test_what_no_header_takes_is_not_sent_as_a_traceparent(get_session, caplog, given):
+    with Fake(GetSession=[v1.Session(session_id="x")]) as fake:
+        assert get_session(fake.address, traceparent=lambda: given).session_id == "x"
+    assert "traceparent" not in fake.requests[0][2]
+    assert [each for each in caplog.messages if "is no traceparent, and is not sent" in each]
+
+
+def test_a_traceparent_that_no_header_takes_is_refused():
+    for connect in (sessiond.connect, sessiond.aio.connect):
+        with pytest.raises(ValueError, match="^traceparent is '00-a.n-b-01'"):
+            connect(traceparent="00-a\n-b-01")
 
 
 # Certificates.

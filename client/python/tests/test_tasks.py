@@ -120,10 +120,15 @@ def describe_and_raise(error):
     raise KeyError("describe")
 
 
+def describe_and_be_cancelled(error):
+    raise asyncio.CancelledError
+
+
 @pytest.mark.parametrize(
     "describe",
     [
         describe_and_raise,
+        describe_and_be_cancelled,
         lambda error: {"categry": "TEMPORARY"},
         lambda error: {"category": "SOMEBODY"},
         lambda error: {"error_code": "\udce9"},
@@ -317,21 +322,61 @@ def failing_at(asked, answer, otherwise="t"):
 
 
 @pytest.mark.parametrize(
-    "hook, answer",
-    [*(("token", each) for each in (ValueError, KeyError, "", "sec ret", None)), ("traceparent", OSError)],
+    "answer", [ValueError, KeyError, asyncio.CancelledError, "", "sec ret", None], ids=lambda each: repr(each)
 )
-def test_heartbeats_go_on_when_there_is_no_token_for_one(run_task, caplog, hook, answer):
+def test_heartbeats_go_on_when_there_is_no_token_for_one(run_task, caplog, answer):
     with Fake(StartTask=[RUNNING], ReportTaskProgress=[RUNNING], CompleteTask=[COMPLETED]) as fake:
         heard = []
 
         def work(task):
             heard.append(wait_for(lambda: names(fake).count("ReportTaskProgress") >= 2))
 
-        connect = {hook: failing_at(2, answer, "t" if hook == "token" else "00-a-b-01")}
+        connect = {"token": failing_at(2, answer)}
         done = run_task(fake.address, "x", work, heartbeat_interval=0.05, connect=connect)
     assert heard == [True] and done.status.name == "COMPLETED"
     assert [each for each in caplog.messages if "A heartbeat of the task t of x failed" in each]
-    assert hook == "traceparent" or "sec" not in "".join(caplog.messages)
+    assert "sec" not in "".join(caplog.messages)
+
+
+def test_heartbeats_go_on_when_the_coroutine_of_a_token_is_cancelled(caplog):
+    async def main(fake):
+        beats = asyncio.Semaphore(0)
+        loop = asyncio.get_running_loop()
+        times = itertools.count(1)
+
+        def beat(request, context):
+            loop.call_soon_threadsafe(beats.release)
+            return RUNNING
+
+        async def token():
+            if next(times) == 2:
+                cancelled = loop.create_future()
+                cancelled.cancel()
+                await cancelled
+            return "t"
+
+        async def work(task):
+            for _ in range(2):
+                await asyncio.wait_for(beats.acquire(), 30)
+
+        fake.answers["ReportTaskProgress"] = [beat]
+        async with sessiond.aio.connect(fake.address, token=token) as client:
+            return await client.run_task("x", "processing", work, heartbeat_interval=0.05)
+
+    with Fake(StartTask=[RUNNING], CompleteTask=[COMPLETED], FailTask=[FAILED]) as fake:
+        assert asyncio.run(main(fake)).status.name == "COMPLETED"
+    assert [each for each in caplog.messages if "A heartbeat of the task t of x failed" in each]
+
+
+@pytest.mark.parametrize("error", [KeyError, asyncio.CancelledError])
+def test_hooks_that_raise_end_no_task(run_task, error):
+    def hook(*given):
+        raise error("hook")
+
+    with Fake(StartTask=[RUNNING], CompleteTask=[COMPLETED]) as fake:
+        connect = {"traceparent": hook, "on_call": hook}
+        assert run_task(fake.address, "x", lambda task: {}, connect=connect).status.name == "COMPLETED"
+    assert names(fake) == ["StartTask", "CompleteTask"]
 
 
 def test_a_task_without_a_token_for_its_completion_is_failed(run_task):

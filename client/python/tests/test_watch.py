@@ -231,6 +231,24 @@ def test_a_watch_waits_for_a_token_that_is_unavailable(first_item):
     assert [each.method for each in retries] == ["WatchSessions"] * 2 and len(fake.requests) == 1
 
 
+def test_a_watch_goes_on_without_the_trace_that_its_hook_raised_for(first_item):
+    def traceparent():
+        raise KeyError("hook")
+
+    with Fake(WatchSessions=[stream(bookmark("1"))]) as fake:
+        assert first_item(fake.address, traceparent=traceparent).kind == "bookmark"
+    assert "traceparent" not in fake.requests[0][2]
+
+
+def test_a_watch_goes_on_when_the_hook_that_is_told_so_raises(first_item):
+    def on_retry(retry):
+        raise KeyError("hook")
+
+    streams = [stream(end=Refusal(grpc.StatusCode.UNAVAILABLE)), stream(bookmark("1"))]
+    with Fake(WatchSessions=streams) as fake:
+        assert first_item(fake.address, on_retry=on_retry).kind == "bookmark"
+
+
 def test_ids_are_given_one_by_one():
     with sessiond.connect("127.0.0.1:1") as client, pytest.raises(TypeError, match=r"watch\(\*ids\)"):
         client.watch(["x", "y"])

@@ -116,9 +116,12 @@ def connect(
             token is missing, the content of the file that SESSIOND_TOKEN_FILE names, read each time; while there is no
             token in it, the last one is sent.
         timeout: How many seconds a call may take that says nothing itself, its retries included.
-        traceparent: A W3C trace context to send along, or a callable that is asked at each call.
-        on_call: Is told of each call that has ended: for counters and logs.
-        on_retry: Is told before each pause: for counters and logs. The logger `sessiond` is told in any case.
+        traceparent: A W3C trace context to send along, or a callable that is asked each time a call is sent. When it
+            raises, or returns what no header takes, the call goes on without, and that is logged.
+        on_call: Is told of each call that has ended: for counters and logs. What it raises is logged, and changes
+            nothing for the call.
+        on_retry: Is told before each pause: for counters and logs. The logger `sessiond` is told in any case. What it
+            raises is logged, too.
         options: Further channel arguments of gRPC's.
     """
     settings = make_settings(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import codecs
 import contextlib
 import dataclasses
@@ -35,6 +36,10 @@ BACKOFF_MAX = 2.0
 Token = Union[str, Callable[[], str]]
 AioToken = Union[str, Callable[[], str], Callable[[], Awaitable[str]]]
 Metadata = list[tuple[str, str]]
+
+# What a callable of the caller's raises when it fails. A cancellation that comes out of one is that of something it
+# waited for: whoever cancels the call itself interrupts an `await` of this package's.
+FAILURES = (Exception, asyncio.CancelledError)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,15 +80,37 @@ class Settings:
     def retried(self, method: str, error: Refused, pause: float) -> None:
         log.info("%s is sent again in %.3f s: %s", method, pause, error, extra={"sessiond_method": method})
         if self.on_retry:
-            self.on_retry(Retry(method, error, pause))
+            with failing_nothing("on_retry"):
+                self.on_retry(Retry(method, error, pause))
 
     def ended(self, method: str, begun: float, attempts: int, error: Refused | None) -> None:
         if self.on_call:
-            self.on_call(Call(method, time.monotonic() - begun, attempts, error))
+            with failing_nothing("on_call"):
+                self.on_call(Call(method, time.monotonic() - begun, attempts, error))
 
     def trace(self) -> Metadata:
-        traceparent = self.traceparent() if self.traceparent else None
+        traceparent: Any = None
+        if self.traceparent:
+            with failing_nothing("traceparent"):
+                traceparent = self.traceparent()
+        if traceparent and not is_traceparent(traceparent):
+            log.warning("%r is no traceparent, and is not sent.", traceparent)
+            return []
         return [("traceparent", traceparent)] if traceparent else []
+
+
+@contextlib.contextmanager
+def failing_nothing(hook: str) -> Iterator[None]:
+    """While a hook is called: one that fails is no reason for the call to."""
+    try:
+        yield
+    except FAILURES as error:
+        log.warning("The hook %s raised %s.", hook, type(error).__name__, exc_info=error)
+
+
+def is_traceparent(given: object) -> bool:
+    """Whether a header takes it. What it says is for those who read it."""
+    return isinstance(given, str) and re.fullmatch("[!-~]+", given) is not None
 
 
 # A channel with this shares its connection with no other.
@@ -146,7 +173,7 @@ def asking_for_token(method: str) -> Iterator[None]:
     except Refused as refusal:
         refusal.method = refusal.method or method
         raise
-    except Exception as error:
+    except FAILURES as error:
         raise Unauthenticated(f"There is no token: its callable raised {type(error).__name__}.", method) from error
 
 
@@ -213,6 +240,8 @@ def make_settings(
             f"A token would go to {address} unencrypted, for everybody on the way to read. Give tls=True or ca_file."
         )
     if isinstance(traceparent, str):
+        if traceparent and not is_traceparent(traceparent):
+            raise ValueError(f"traceparent is {traceparent!r}; it is one word of visible ASCII.")
         text = traceparent
         traceparent = lambda: text  # noqa: E731
     return Settings(

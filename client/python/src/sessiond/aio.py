@@ -277,12 +277,29 @@ class Client(AioCalls):
         if settings.token is not None:
             token = settings.token
             if not isinstance(token, str):
-                with asking_for_token(method):
-                    token = token()
-                    if inspect.isawaitable(token):
-                        token = await token
+                token = await _asked(token, method)
             metadata.append(authorization(token, method))
         return metadata
+
+
+async def _asked(token: Callable[[], Any], method: str) -> Any:
+    """What a token's callable answers. A coroutine runs as a task of its own: a cancellation out of it is a failure, and
+    not that of this caller."""
+    with asking_for_token(method):
+        answer = token()
+        if not inspect.isawaitable(answer):
+            return answer
+        asking: asyncio.Future[Any] = asyncio.ensure_future(answer)
+    try:
+        await asyncio.wait({asking})
+    except asyncio.CancelledError:
+        asking.cancel()
+        await asyncio.wait({asking})
+        if not asking.cancelled():
+            asking.exception()  # Nobody wants to know any more.
+        raise
+    with asking_for_token(method):
+        return asking.result()
 
 
 class Watch:

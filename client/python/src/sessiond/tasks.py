@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from google.protobuf.struct_pb2 import Struct
 
 from sessiond import _convert, types, v1
-from sessiond._connection import log
+from sessiond._connection import FAILURES, log
 from sessiond._watching import passes_by_itself
 from sessiond.errors import FailedPrecondition, NotFound, Refused, SessiondError
 
@@ -109,7 +109,7 @@ class TaskOptions:
                 described["user_message"] = printable(described["user_message"], _MESSAGE_MAX)
                 _convert.to_message(described, v1.SessionError())
                 failure["error"] = described
-            except Exception as wrong:  # The daemon is told all the same.
+            except FAILURES as wrong:  # The daemon is told all the same.
                 log.warning("What describe said of a failed task cannot be recorded: %s", wrong)
         return failure
 
