@@ -188,6 +188,41 @@ def test_asyncio_waits_no_longer_than_it_is_asked_to_and_loses_nothing():
     assert len(fake.requests) == 1
 
 
+def test_a_reader_that_is_cancelled_while_its_stream_ends_is_cancelled():
+    async def main(address):
+        async with sessiond.aio.connect(address) as client:
+            watch = client.watch("x")
+            assert (await watch.next()).kind == "bookmark"
+            assert await watch.next(timeout=0.1) is None
+            closing = asyncio.ensure_future(watch.close())
+            await asyncio.sleep(0)  # It has told the stream to end, and waits for that.
+            closing.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await closing
+
+    with Fake(WatchSessions=[stream(bookmark("1"))]) as fake:
+        asyncio.run(main(fake.address))
+
+
+def test_a_reader_that_is_cancelled_at_the_moment_its_watch_is_closed_is_cancelled():
+    async def main(address):
+        paused = asyncio.Event()
+        async with sessiond.aio.connect(address, on_retry=lambda retry: paused.set()) as client:
+            watch = client.watch("x")
+            reading = asyncio.ensure_future(watch.next())
+            await paused.wait()
+            await asyncio.sleep(0)  # It waits until it may ask again.
+            closing = asyncio.ensure_future(watch.close())
+            await asyncio.sleep(0)
+            reading.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await reading
+            await closing
+
+    with Fake(WatchSessions=[Refusal(grpc.StatusCode.UNAVAILABLE, retry=60)]) as fake:
+        asyncio.run(main(fake.address))
+
+
 @pytest.fixture(params=["threads", "asyncio"])
 def first_item(request):
     """What a watch gives first, with the one client or the other."""

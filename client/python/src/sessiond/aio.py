@@ -293,13 +293,18 @@ async def _asked(token: Callable[[], Any], method: str) -> Any:
     try:
         await asyncio.wait({asking})
     except asyncio.CancelledError:
-        asking.cancel()
-        await asyncio.wait({asking})
-        if not asking.cancelled():
-            asking.exception()  # Nobody wants to know any more.
+        await _cancel(asking)
         raise
     with asking_for_token(method):
         return asking.result()
+
+
+async def _cancel(task: asyncio.Future[Any]) -> None:
+    """Ends it, and waits until that has come about. What it says then, nobody wants to know."""
+    task.cancel()
+    await asyncio.wait({task})
+    if not task.cancelled():
+        task.exception()
 
 
 class Watch:
@@ -374,7 +379,7 @@ class Watch:
     async def _take(self, until: float | None) -> WatchItem | None:
         """One step: a response, a broken stream, or a wait. None when the caller is to ask again."""
         if time.monotonic() < self._resume_at:
-            await self._wait(self._closing.wait(), min(self._resume_at, until or self._resume_at))
+            await self._wait(set(), min(self._resume_at, until or self._resume_at))
             if time.monotonic() < self._resume_at:
                 return None
         if self.closed:
@@ -439,15 +444,7 @@ class Watch:
         would end the stream with it."""
         reading = self._reading
         assert reading is not None
-        closing: asyncio.Future[Any] = asyncio.ensure_future(self._closing.wait())
-        try:
-            await asyncio.wait(
-                {reading, closing},
-                timeout=max(until - time.monotonic(), 0.0),
-                return_when=asyncio.FIRST_COMPLETED,
-            )
-        finally:
-            closing.cancel()
+        await self._wait({reading}, until)
         if self._reading is not reading or not reading.done():
             return None
         self._reading = None
@@ -455,12 +452,17 @@ class Watch:
             return grpc.aio.EOF
         return reading.result()
 
-    @staticmethod
-    async def _wait(awaitable: Any, until: float) -> None:
+    async def _wait(self, for_what: set[asyncio.Future[Any]], until: float) -> None:
+        """Until one of these is done, the watch is closed, or the time has come."""
+        closing: asyncio.Future[Any] = asyncio.ensure_future(self._closing.wait())
         try:
-            await asyncio.wait_for(awaitable, max(until - time.monotonic(), 0.0))
-        except asyncio.TimeoutError:
-            pass
+            await asyncio.wait(
+                {closing, *for_what},
+                timeout=max(until - time.monotonic(), 0.0),
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+        finally:
+            closing.cancel()
 
     async def _leave_connection(self) -> None:
         """The one there is may be dead without knowing it."""
@@ -475,10 +477,7 @@ class Watch:
         if call is not None:
             call.cancel()
         if reading is not None:
-            try:
-                await reading
-            except (asyncio.CancelledError, grpc.aio.AioRpcError):
-                pass
+            await _cancel(reading)
 
 
 class RunningTask:
