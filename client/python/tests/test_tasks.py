@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import signal
 import threading
 import time
 
@@ -576,3 +577,377 @@ def test_a_coroutine_that_is_cancelled_while_its_heartbeats_end_leaves_a_failed_
     with Fake(StartTask=[RUNNING], FailTask=[FAILED]) as fake:
         asyncio.run(main(fake.address))
     assert names(fake) == ["StartTask", "FailTask"]
+
+
+# Workers that are ended while a task is being started, or its end being told.
+
+RETRYABLE = v1.SessionTask(
+    task_id="t", session_id="x", task_type="processing", status=v1.SessionTask.FAILED, retryable=True
+)
+ONCE_MORE = v1.SessionTask(
+    task_id="u", session_id="x", task_type="processing", status=v1.SessionTask.RUNNING, max_retries=3, retry_count=1
+)
+
+
+def starting(method, answers):
+    """A server where a run is started so: the first one, or the next one of work that failed."""
+    first = v1.SessionTask()
+    first.CopyFrom(RUNNING)
+    first.max_retries = 3
+    if method == "StartTask":
+        return Fake(StartTask=answers, FailTask=[FAILED])
+    return Fake(StartTask=[first], FailTask=[RETRYABLE, FAILED], RetryTask=answers)
+
+
+def told(fake, method):
+    """What the server was told with this method."""
+    return [request for name, request, _ in fake.requests if name == method]
+
+
+def interrupted(fake, method):
+    """Whether the run that this method has started was failed as one that was interrupted."""
+    last = told(fake, "FailTask")[-1]
+    ended = {"StartTask": "t", "RetryTask": "u"}[method]
+    return names(fake)[-1] == "FailTask" and (last.task_id, last.error.error_code) == (ended, "CancelledError")
+
+
+def run_of(client, **named):
+    """A run_task of work that fails."""
+    return asyncio.ensure_future(client.run_task("x", "processing", something_wrong, attempts=3, **named))
+
+
+both_starts = pytest.mark.parametrize(
+    "method, run", [("StartTask", RUNNING), ("RetryTask", ONCE_MORE)], ids=["start", "another run"]
+)
+
+
+@both_starts
+def test_a_coroutine_that_is_cancelled_while_its_task_is_started_leaves_a_failed_task(monkeypatch, method, run):
+    monkeypatch.setattr(sessiond.aio, "_LAST_WORDS_SECONDS", 60)
+
+    async def main(address):
+        async with sessiond.aio.connect(address, timeout=60) as client:
+            running = run_of(client)
+            assert await asyncio.to_thread(gate.asked.wait, 30)
+            running.cancel()
+            done, _ = await asyncio.wait({running}, timeout=0.3)
+            assert not done
+            gate.opened.set()
+            with pytest.raises(asyncio.CancelledError):
+                await running
+
+    gate = Gate(run)
+    with starting(method, [gate]) as fake:
+        asyncio.run(main(fake.address))
+    assert gate.wanted and len(told(fake, method)) == 1 and interrupted(fake, method)
+
+
+@both_starts
+def test_a_start_that_nobody_answers_is_not_waited_for_for_ever(monkeypatch, caplog, method, run):
+    monkeypatch.setattr(sessiond.aio, "_LAST_WORDS_SECONDS", 0.3)
+
+    async def main(address):
+        async with sessiond.aio.connect(address, timeout=60) as client:
+            running = run_of(client)
+            assert await asyncio.to_thread(gate.asked.wait, 30)
+            running.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await running
+
+    gate = Gate(run)
+    with starting(method, [gate]) as fake:
+        begun = time.monotonic()
+        asyncio.run(main(fake.address))
+        assert time.monotonic() - begun < 30
+        assert gate.left.wait(30)
+        gate.opened.set()
+        assert gate.given.wait(30) and not gate.wanted
+    assert names(fake)[-1] == method
+    assert [each for each in caplog.messages if "Whether a task was started could not be found out" in each]
+
+
+@both_starts
+def test_a_start_whose_answer_was_lost_is_asked_for_again_and_counts_once(monkeypatch, method, run):
+    monkeypatch.setattr(sessiond.aio, "_LAST_WORDS_SECONDS", 60)
+    lost = Refusal(grpc.StatusCode.UNAVAILABLE, retry=0.2)
+
+    async def main(address):
+        async with sessiond.aio.connect(address, timeout=60, on_retry=lambda retry: running.cancel()) as client:
+            running = run_of(client)
+            with pytest.raises(asyncio.CancelledError):
+                await running
+
+    with starting(method, [lost, run]) as fake:
+        asyncio.run(main(fake.address))
+    first, second = told(fake, method)
+    assert first.request_id == second.request_id != "" and interrupted(fake, method)
+
+
+@both_starts
+def test_a_start_whose_deadline_has_passed_is_asked_for_again(monkeypatch, method, run):
+    monkeypatch.setattr(sessiond.aio, "_LAST_WORDS_SECONDS", 60)
+
+    async def main(address):
+        async with sessiond.aio.connect(address, timeout=60) as client:
+            running = run_of(client)
+            assert await asyncio.to_thread(gate.asked.wait, 30)
+            running.cancel()
+            gate.opened.set()
+            with pytest.raises(asyncio.CancelledError):
+                await running
+
+    gate = Gate(Refusal(grpc.StatusCode.DEADLINE_EXCEEDED))
+    with starting(method, [gate, run]) as fake:
+        asyncio.run(main(fake.address))
+    first, second = told(fake, method)
+    assert first.request_id == second.request_id != "" and interrupted(fake, method)
+
+
+@both_starts
+def test_a_start_that_was_refused_leaves_nothing_to_fail(caplog, method, run):
+    async def main(address):
+        async with sessiond.aio.connect(address, timeout=60) as client:
+            running = run_of(client)
+            assert await asyncio.to_thread(gate.asked.wait, 30)
+            running.cancel()
+            gate.opened.set()
+            with pytest.raises(asyncio.CancelledError):
+                await running
+
+    gate = Gate(Refusal(grpc.StatusCode.FAILED_PRECONDITION, "SESSION_NOT_ACTIVE", "USER_FIXABLE"))
+    with starting(method, [gate]) as fake:
+        asyncio.run(main(fake.address))
+    assert gate.wanted and names(fake)[-1] == method
+    assert not [each for each in caplog.records if each.levelname == "WARNING"]
+
+
+def test_a_coroutine_that_is_cancelled_before_its_start_was_sent_starts_nothing(caplog):
+    async def main(address):
+        asked = asyncio.Event()
+
+        async def token():
+            asked.set()
+            await asyncio.sleep(60)
+
+        async with sessiond.aio.connect(address, token=token, timeout=60) as client:
+            for moment in (asked.wait, lambda: asyncio.sleep(0)):
+                running = run_of(client)
+                await moment()
+                running.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await running
+
+    with starting("StartTask", [RUNNING]) as fake:
+        asyncio.run(main(fake.address))
+    assert fake.requests == [] and not [each for each in caplog.records if each.levelname == "WARNING"]
+
+
+class Leaving:
+    """An answer that nobody waits for any more."""
+
+    def __init__(self, answer):
+        self._answer = answer
+        self.asked = threading.Event()
+
+    def __call__(self, request, context):
+        left = threading.Event()
+        if context.add_callback(left.set):
+            self.asked.set()
+            left.wait(30)
+        return self._answer
+
+
+@pytest.mark.parametrize(
+    "method, run, work",
+    [
+        ("StartTask", RUNNING, nothing),
+        ("RetryTask", ONCE_MORE, something_wrong),
+        ("CompleteTask", COMPLETED, nothing),
+        ("FailTask", FAILED, something_wrong),
+    ],
+    ids=["start", "another run", "completion", "failure"],
+)
+def test_a_loop_that_ends_cancels_what_it_likes_and_leaves_no_task_running(monkeypatch, method, run, work):
+    """asyncio.run cancels all tasks that are left, those that this package waits for with them."""
+    monkeypatch.setattr(sessiond.aio, "_LAST_WORDS_SECONDS", 60)
+    ended = []
+
+    async def background(client):
+        try:
+            await client.run_task("x", "processing", work, attempts=3)
+        except asyncio.CancelledError:
+            ended.append(True)
+            await client.close()
+
+    async def main(address):
+        client = sessiond.aio.connect(address, timeout=60)
+        kept.append(asyncio.ensure_future(background(client)))
+        assert await asyncio.to_thread(leaving.asked.wait, 30)
+
+    kept = []
+    leaving = Leaving(run)
+    answers = {"CompleteTask": [COMPLETED], "FailTask": [FAILED], method: [leaving, run]}
+    if method == "RetryTask":
+        fake = starting(method, [leaving, run])
+    else:
+        fake = Fake(**{"StartTask": [RUNNING], **answers})
+    with fake:
+        asyncio.run(main(fake.address))
+    first, second = told(fake, method)
+    assert ended == [True] and first == second and first.request_id != ""
+    assert method in ("CompleteTask", "FailTask") or interrupted(fake, method)
+
+
+def test_a_coroutine_that_is_cancelled_while_its_start_is_sent_leaves_a_failed_task(
+    sessiond_test_server, client, session_id, monkeypatch
+):
+    monkeypatch.setattr(sessiond.aio, "_LAST_WORDS_SECONDS", 60)
+
+    async def main():
+        times = itertools.count(1)
+
+        def token():
+            if next(times) == 1:
+                # The call is sent before anything else is run.
+                asyncio.get_running_loop().call_soon(running.cancel)
+            return "t"
+
+        async with sessiond.aio.connect(sessiond_test_server.address, token=token) as aio:
+            running = asyncio.ensure_future(aio.run_task(session_id, "processing", nothing, start_stage="processing"))
+            with pytest.raises(asyncio.CancelledError):
+                await running
+
+    asyncio.run(main())
+    task = client.get_task(session_id)
+    assert task.status.name == "FAILED" and task.failure_context["type"] == "CancelledError"
+    (recorded,) = client.list_errors(session_id=session_id)
+    assert recorded.user_message == "The task processing failed: CancelledError"
+
+
+# The same with threads.
+
+
+def interrupt_behind(method):
+    """For on_call: Ctrl-C when this method has been called for the first time, and its answer is not seen."""
+    interrupted = threading.Event()
+
+    def on_call(call):
+        if call.method == method and not interrupted.is_set():
+            interrupted.set()
+            raise KeyboardInterrupt
+
+    return on_call
+
+
+@pytest.mark.parametrize(
+    "method, run, works",
+    [
+        ("StartTask", RUNNING, True),
+        ("RetryTask", ONCE_MORE, False),
+        ("CompleteTask", COMPLETED, True),
+        ("FailTask", FAILED, False),
+    ],
+    ids=["start", "another run", "completion", "failure"],
+)
+def test_a_program_that_is_interrupted_between_two_words_says_them_all(method, run, works):
+    def work(task):
+        if not works:
+            raise KeyError("work")
+
+    if method == "RetryTask":
+        fake = starting(method, [run])
+    else:
+        fake = Fake(StartTask=[RUNNING], CompleteTask=[COMPLETED], FailTask=[FAILED])
+    with fake, sessiond.connect(fake.address, timeout=60, on_call=interrupt_behind(method)) as client:
+        with pytest.raises(KeyboardInterrupt):
+            client.run_task("x", "processing", work, attempts=3)
+    first, second = told(fake, method)
+    assert first == second and first.request_id != ""
+    assert names(fake)[-1] == {"StartTask": "FailTask", "RetryTask": "FailTask"}.get(method, method)
+    if method in ("StartTask", "RetryTask"):
+        assert told(fake, "FailTask")[-1].error.error_code == "KeyboardInterrupt"
+
+
+def test_a_start_that_is_interrupted_counts_once(sessiond_test_server, client, session_id):
+    with sessiond.connect(sessiond_test_server.address, on_call=interrupt_behind("StartTask")) as own:
+        with pytest.raises(KeyboardInterrupt):
+            own.run_task(session_id, "processing", lambda task: {}, start_stage="processing")
+    task = client.get_task(session_id)
+    assert task.status.name == "FAILED" and task.failure_context["type"] == "KeyboardInterrupt"
+    started = [each.type.name for each in client.list_session_events(session_id)].count("TASK_STARTED")
+    assert started == 1
+
+
+def test_a_program_that_is_interrupted_before_its_start_was_sent_starts_nothing():
+    def token():
+        raise KeyboardInterrupt
+
+    with starting("StartTask", [RUNNING]) as fake, sessiond.connect(fake.address, token=token) as client:
+        with pytest.raises(KeyboardInterrupt):
+            client.run_task("x", "processing", lambda task: {})
+    assert fake.requests == []
+
+
+@pytest.mark.parametrize(
+    "refusal, warns",
+    [
+        (Refusal(grpc.StatusCode.UNAVAILABLE, pushback=-1), True),
+        (Refusal(grpc.StatusCode.FAILED_PRECONDITION, "SESSION_NOT_ACTIVE", "USER_FIXABLE"), False),
+    ],
+    ids=["unavailable", "refused"],
+)
+def test_an_interruption_whose_start_is_refused_is_raised_all_the_same(caplog, refusal, warns):
+    with starting("StartTask", [refusal]) as fake:
+        with sessiond.connect(fake.address, on_call=interrupt_behind("StartTask")) as client:
+            with pytest.raises(KeyboardInterrupt):
+                client.run_task("x", "processing", lambda task: {})
+    assert names(fake) == ["StartTask", "StartTask"]
+    assert bool([each for each in caplog.messages if "could not be found out" in each]) is warns
+
+
+def test_a_program_that_is_interrupted_while_its_heartbeats_end_leaves_a_failed_task():
+    def interrupt(task):
+        task._done.wait(30)
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+
+    def work(task):
+        assert beat.asked.wait(30)
+        threading.Thread(target=interrupt, args=(task,)).start()
+
+    beat = Gate(RUNNING)
+    with Fake(StartTask=[RUNNING], ReportTaskProgress=[beat], FailTask=[FAILED]) as fake:
+        with sessiond.connect(fake.address, timeout=60) as client, pytest.raises(KeyboardInterrupt):
+            client.run_task("x", "processing", work, heartbeat_interval=0.05)
+        beat.opened.set()
+    assert names(fake) == ["StartTask", "ReportTaskProgress", "FailTask"]
+    assert told(fake, "FailTask")[0].error.error_code == "KeyboardInterrupt"
+
+
+# What else may go wrong between a task's start and its end.
+
+
+def test_a_machine_without_another_thread_fails_the_task(monkeypatch):
+    start = threading.Thread.start
+
+    def none_left(thread):
+        if thread.name.startswith("sessiond-task-"):
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", none_left)
+    with Fake(StartTask=[RUNNING], FailTask=[FAILED]) as fake, sessiond.connect(fake.address) as client:
+        with pytest.raises(sessiond.TaskFailed, match="can't start new thread"):
+            client.run_task("x", "processing", lambda task: {})
+    assert names(fake) == ["StartTask", "FailTask"]
+
+
+def test_an_error_that_has_no_words_fails_the_task(sessiond_test_server, client, session_id, run_task):
+    class Wordless(Exception):
+        def __str__(self):
+            raise KeyError("words")
+
+    error = Wordless()
+    with pytest.raises(sessiond.TaskFailed, match="^The task processing failed: Wordless$") as failed:
+        run_task(sessiond_test_server.address, session_id, raising(error))
+    assert failed.value.__cause__ is error
+    assert client.get_task(session_id).failure_context["message"] == "Wordless"

@@ -12,6 +12,7 @@ async with sessiond.aio.connect() as client:
 from __future__ import annotations
 
 import asyncio
+import functools
 import inspect
 import os
 import time
@@ -24,7 +25,7 @@ import grpc
 import grpc.aio
 from google.protobuf.message import Message
 
-from sessiond import types, v1
+from sessiond import _methods, types, v1
 from sessiond._aio_calls import AioCalls
 from sessiond._connection import (
     APART,
@@ -47,7 +48,19 @@ from sessiond._view import View
 from sessiond._watching import WatchItem, WatchOptions, WatchState, passes_by_itself, watch_request
 from sessiond.client import UPDATE_SESSION
 from sessiond.errors import NotFound, Refused, SessiondError, Unavailable, from_rpc_error
-from sessiond.tasks import TaskEnded, TaskFailed, TaskOptions, checked_result, ended_by_others, may_be_over
+from sessiond.tasks import (
+    Start,
+    TaskEnded,
+    TaskFailed,
+    TaskOptions,
+    checked_result,
+    ended_by_others,
+    may_be_over,
+    may_have_been_sent,
+    nothing_was_started,
+    request_ids,
+    words,
+)
 
 __all__ = ["Client", "RunningTask", "Watch", "connect"]
 
@@ -57,6 +70,8 @@ ViewT = TypeVar("ViewT", bound=View)
 
 # How long a worker that is being ended itself has to tell the daemon.
 _LAST_WORDS_SECONDS = 5.0
+NOT_TOLD = "A task's end could not be told"
+NOT_KNOWN = "Whether a task was started could not be found out"
 
 
 def connect(
@@ -205,7 +220,8 @@ class Client(AioCalls):
         """Starts a task, runs the coroutine `work(task)`, and tells the daemon how it ended.
 
         As of `sessiond.Client.run_task`; but when the task is cancelled, or given to another worker, the coroutine is
-        cancelled where it awaits.
+        cancelled where it awaits. When this call is cancelled itself, the task fails with that, also one that is just
+        being started: telling takes up to 5 s, and CancelledError is raised in any case.
         """
         options = TaskOptions(
             attempts, start_stage, end_stage, heartbeat_timeout, heartbeat_interval, describe, actor, reason
@@ -218,8 +234,6 @@ class Client(AioCalls):
         settings = self._settings
         begun = time.monotonic()
         deadline = begun + (settings.timeout if timeout is None else timeout)
-        if method.changes and not request.request_id:  # type: ignore[attr-defined]
-            request.request_id = str(uuid.uuid4())  # type: ignore[attr-defined]
         call = self._callables.get(method.path) or self._callable(method)
         backoff = None
         attempts = 0
@@ -227,6 +241,9 @@ class Client(AioCalls):
             attempts += 1
             try:
                 metadata = await self._metadata(method.name)
+                if method.changes and not request.request_id:  # type: ignore[attr-defined]
+                    # Not earlier: who is cancelled sees by it whether the request may have been sent.
+                    request.request_id = str(uuid.uuid4())  # type: ignore[attr-defined]
                 left = max(deadline - time.monotonic(), 0.001)
                 response = await call(request, timeout=left, metadata=metadata)
             except (grpc.aio.AioRpcError, Refused) as error:
@@ -489,6 +506,7 @@ class RunningTask:
         self._ended: TaskEnded | None = None
         self._over = asyncio.Event()
         self._last = task
+        self._request_ids = request_ids()
         #: 1, 2, … of this call of run_task.
         self.attempt = attempt
         self.session_id = task.session_id
@@ -557,15 +575,14 @@ async def _run_task(
     work: Callable[[RunningTask], Awaitable[Mapping[str, Any] | None]],
     options: TaskOptions,
 ) -> types.SessionTask:
-    task = await client.start_task(session_id, task_type, **options.start_arguments())
-    attempt = 0
+    attempt = 1
+    start = options.start_request(session_id, task_type)
+    running = await _started(client, _methods.START_TASK, start, attempt, options)
     while True:
-        attempt += 1
-        running = RunningTask(client, task, attempt, options)
         error, result = await _run(running, work)
         if error is not None and not isinstance(error, Exception):
             # The program is being ended, and that goes on whatever becomes of the task.
-            await _said_before_the_end(asyncio.ensure_future(_try_to_fail(running, error)))
+            await _before_the_end(_try_to_fail(running, error), NOT_TOLD)
             raise error
         if running._ended is not None:
             raise running._ended from (None if error is running._ended else error)
@@ -576,12 +593,42 @@ async def _run_task(
             except Exception as wrong:  # Work that is done is not done again.
                 error = wrong
             else:
-                return await _said(_complete(running, result))
-        failed = await _said(_fail(running, error, retried))
+                return await _said(functools.partial(_complete, running, result))
+        failed = await _said(functools.partial(_fail, running, error, retried))
         if not (retried and failed.retryable):
-            raise TaskFailed(f"The task {task_type} failed: {error}", failed, attempt) from error
-        log.info("The task %s of %s is tried again: %s", task_type, session_id, error)
-        task = await client.retry_task(session_id, actor=options.actor, reason=options.reason)
+            raise TaskFailed(f"The task {task_type} failed: {words(error)}", failed, attempt) from error
+        log.info("The task %s of %s is tried again: %s", task_type, session_id, words(error))
+        attempt += 1
+        running = await _started(client, _methods.RETRY_TASK, options.retry_request(session_id), attempt, options)
+
+
+async def _started(client: Client, method: Start, request: Any, attempt: int, options: TaskOptions) -> RunningTask:
+    """Starts a task, or another run of it. When this worker is cancelled meanwhile, the run is failed: nobody else knows
+    of it."""
+
+    def start() -> Coroutine[Any, Any, types.SessionTask]:
+        return client._call(method, request, None)
+
+    async def fail_if_started(why: BaseException) -> None:
+        try:
+            task = await _outcome(starting, start)
+        except Refused as refusal:
+            if nothing_was_started(refusal):
+                return
+            raise
+        await _try_to_fail(RunningTask(client, task, attempt, options), why)
+
+    starting = asyncio.ensure_future(start())
+    try:
+        await asyncio.wait({starting})
+    except asyncio.CancelledError as cancelled:
+        try:
+            if may_have_been_sent(request):
+                await _before_the_end(fail_if_started(cancelled), NOT_KNOWN)
+        finally:
+            await _cancel(starting)
+        raise
+    return RunningTask(client, starting.result(), attempt, options)
 
 
 async def _run(
@@ -623,6 +670,7 @@ async def _awaited(
 async def _complete(running: RunningTask, result: Mapping[str, Any]) -> types.SessionTask:
     client, options = running._client, running._options
     ended: dict[str, Any] = {"advance_to_stage": options.end_stage, "actor": options.actor, "reason": options.reason}
+    ended["request_id"] = running._request_ids["completion"]
     try:
         complete = client.complete_task(running.session_id, running.task_id, result=result, **ended)
         return await _tell(running, complete)
@@ -647,17 +695,18 @@ async def _fail(running: RunningTask, error: BaseException, retried: bool) -> ty
     """Tells that the work failed. What the daemon refuses is said again with the defaults only."""
     options = running._options
 
-    def tell(failure: dict[str, Any]) -> Awaitable[types.SessionTask]:
+    def tell(what: str, failure: dict[str, Any]) -> Awaitable[types.SessionTask]:
+        failure["request_id"] = running._request_ids[what]
         return _tell(running, running._client.fail_task(running.session_id, running.task_id, **failure))
 
     try:
         try:
-            return await tell(options.failure(error, running.task, retried))
+            return await tell("failure", options.failure(error, running.task, retried))
         except Refused as refusal:
             if passes_by_itself(refusal):
                 raise
             log.warning("What a failed task is recorded with was refused: %s", refusal)
-            return await tell(options.bare_failure(error, running.task, retried))
+            return await tell("bare failure", options.bare_failure(error, running.task, retried))
     except SessiondError as ended:
         raise ended from error
 
@@ -673,24 +722,41 @@ async def _tell(running: RunningTask, call: Awaitable[types.SessionTask]) -> typ
         raise
 
 
-async def _said(telling: Coroutine[Any, Any, types.SessionTask]) -> types.SessionTask:
+async def _said(tell: Callable[[], Coroutine[Any, Any, types.SessionTask]]) -> types.SessionTask:
     """Tells how the work ended, even if this worker is cancelled meanwhile."""
-    said = asyncio.ensure_future(telling)
+    telling = asyncio.ensure_future(tell())
     try:
-        await asyncio.wait({said})
+        await asyncio.wait({telling})
     except asyncio.CancelledError:
-        await _said_before_the_end(said)
+        try:
+            await _before_the_end(_outcome(telling, tell), NOT_TOLD)
+        finally:
+            await _cancel(telling)
         raise
-    return said.result()
+    return telling.result()
 
 
-async def _said_before_the_end(said: asyncio.Future[Any]) -> None:
+async def _outcome(
+    calling: asyncio.Future[types.SessionTask], again: Callable[[], Coroutine[Any, Any, types.SessionTask]]
+) -> types.SessionTask:
+    """What came of a call, which is made again with the same request_id when that is not known. It may have been
+    cancelled beside the worker: asyncio.run, when it ends, cancels all tasks that are left."""
+    await asyncio.wait({calling})
+    if not calling.cancelled():
+        error = calling.exception()
+        if not (isinstance(error, Refused) and passes_by_itself(error)):
+            return calling.result()
+    return await again()
+
+
+async def _before_the_end(saying: Coroutine[Any, Any, Any], otherwise: str) -> None:
     """The last words of a worker that is being ended itself: they are waited for, and not for long."""
+    said = asyncio.ensure_future(saying)
     try:
         await asyncio.wait({said}, timeout=_LAST_WORDS_SECONDS)
     finally:
         said.cancel()
     if not said.done() or said.cancelled():
-        log.warning("A task's end could not be told in the %.0f s that its worker had left.", _LAST_WORDS_SECONDS)
+        log.warning("%s in the %.0f s that its worker had left.", otherwise, _LAST_WORDS_SECONDS)
     elif said.exception() is not None:
-        log.warning("A task's end could not be told: %s", said.exception())
+        log.warning("%s: %s", otherwise, said.exception())

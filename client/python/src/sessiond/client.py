@@ -193,15 +193,17 @@ class Client(Calls):
         settings = self._settings
         begun = time.monotonic()
         deadline = begun + (settings.timeout if timeout is None else timeout)
-        if method.changes and not request.request_id:  # type: ignore[attr-defined]
-            request.request_id = str(uuid.uuid4())  # type: ignore[attr-defined]
         call = self._callables.get(method.path) or self._callable(method)
         backoff = None
         attempts = 0
         while True:
             attempts += 1
             try:
-                response = call(request, max(deadline - time.monotonic(), 0.001), self._metadata(method.name))
+                metadata = self._metadata(method.name)
+                if method.changes and not request.request_id:  # type: ignore[attr-defined]
+                    # Not earlier: who is interrupted sees by it whether the request may have been sent.
+                    request.request_id = str(uuid.uuid4())  # type: ignore[attr-defined]
+                response = call(request, max(deadline - time.monotonic(), 0.001), metadata)
             except (grpc.RpcError, Refused) as error:
                 refusal = from_rpc_error(error, method.name)
                 backoff = backoff or Backoff()

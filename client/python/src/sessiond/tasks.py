@@ -11,17 +11,22 @@ client.run_task(session_id, "export", work, attempts=3)
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import functools
 import re
 import threading
 import traceback
+import uuid
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from google.protobuf.struct_pb2 import Struct
 
-from sessiond import _convert, types, v1
+from sessiond import _convert, _methods, types, v1
 from sessiond._connection import FAILURES, log
+from sessiond._method import Method
 from sessiond._watching import passes_by_itself
 from sessiond.errors import FailedPrecondition, NotFound, Refused, SessiondError
 
@@ -29,6 +34,8 @@ if TYPE_CHECKING:
     from sessiond.client import Client
 
 __all__ = ["RunningTask", "TaskCancelled", "TaskFailed", "TaskLost"]
+
+Start = Method[Any, v1.SessionTask, types.SessionTask]
 
 # What the contract takes, in bytes. A trace is in a Struct, of 64 KiB in all.
 _MESSAGE_MAX = 4096
@@ -90,13 +97,19 @@ class TaskOptions:
         """A heartbeat that takes longer than this comes too late."""
         return max(self.heartbeat_timeout - self.interval, self.interval)
 
-    def start_arguments(self) -> dict[str, Any]:
-        return {
-            "heartbeat_timeout": self.heartbeat_timeout,
-            "advance_to_stage": self.start_stage,
-            "actor": self.actor,
-            "reason": self.reason,
-        }
+    def start_request(self, session_id: str, task_type: str) -> v1.StartTaskRequest:
+        request = v1.StartTaskRequest(
+            session_id=session_id,
+            task_type=task_type,
+            advance_to_stage=self.start_stage,
+            actor=self.actor,
+            reason=self.reason,
+        )
+        _convert.to_duration(self.heartbeat_timeout, request.heartbeat_timeout)
+        return request
+
+    def retry_request(self, session_id: str) -> v1.RetryTaskRequest:
+        return v1.RetryTaskRequest(session_id=session_id, actor=self.actor, reason=self.reason)
 
     def failure(self, error: BaseException, task: types.SessionTask, retried: bool) -> dict[str, Any]:
         """FailTask's arguments for what the work raised."""
@@ -116,7 +129,7 @@ class TaskOptions:
     def bare_failure(self, error: BaseException, task: types.SessionTask, retried: bool) -> dict[str, Any]:
         """The same with the defaults only: the daemon takes these, whatever the work raised."""
         kind = printable(type(error).__name__, _NAME_MAX)
-        said = printable(str(error), _MESSAGE_MAX).strip() or kind
+        said = printable(words(error), _MESSAGE_MAX).strip() or kind
         described = {
             "category": "TEMPORARY" if retried else "ADMIN_REQUIRED",
             "severity": "WARNING",
@@ -129,6 +142,20 @@ class TaskOptions:
     def retries(self, task: types.SessionTask, attempt: int) -> bool:
         """Whether work that failed is run again."""
         return attempt < self.attempts and task.retry_count + 1 < task.max_retries
+
+
+def words(error: BaseException) -> str:
+    """What an error says, or its name when it says nothing. It is the work's, and may be unable to."""
+    with contextlib.suppress(*FAILURES):
+        said = str(error)
+        if said.strip():
+            return said
+    return type(error).__name__
+
+
+def request_ids() -> defaultdict[str, str]:
+    """An id for each thing that is told of a run, the same whenever it is told again."""
+    return defaultdict(lambda: str(uuid.uuid4()))
 
 
 def ended_by_others(task: types.SessionTask, now: types.SessionTask | None, attempt: int) -> TaskEnded | None:
@@ -155,6 +182,16 @@ def checked_result(result: Mapping[str, Any] | None) -> Mapping[str, Any]:
     return result
 
 
+def may_have_been_sent(request: Any) -> bool:
+    """Whether the daemon may know of a change: a request has no id of the client's until it is sent."""
+    return bool(request.request_id)
+
+
+def nothing_was_started(error: BaseException) -> bool:
+    """Whether what a start raised, made again until it was answered, says that there is no run."""
+    return isinstance(error, Refused) and not passes_by_itself(error)
+
+
 def may_be_over(error: Exception) -> bool:
     """Whether what a report raised may mean that the task is over."""
     return isinstance(error, (FailedPrecondition, NotFound))
@@ -171,6 +208,7 @@ class RunningTask:
         self._over = threading.Event()
         self._done = threading.Event()
         self._last = task
+        self._request_ids = request_ids()
         #: 1, 2, … of this call of run_task.
         self.attempt = attempt
         self.session_id = task.session_id
@@ -250,11 +288,9 @@ def run_task(
     work: Callable[[RunningTask], Mapping[str, Any] | None],
     options: TaskOptions,
 ) -> types.SessionTask:
-    task = client.start_task(session_id, task_type, **options.start_arguments())
-    attempt = 0
+    attempt = 1
+    running = _started(client, _methods.START_TASK, options.start_request(session_id, task_type), attempt, options)
     while True:
-        attempt += 1
-        running = RunningTask(client, task, attempt, options)
         error, result = _run(running, work)
         if error is not None and not isinstance(error, Exception):
             # The program is being ended, and that goes on whatever becomes of the task.
@@ -269,31 +305,58 @@ def run_task(
             except Exception as wrong:  # Work that is done is not done again.
                 error = wrong
             else:
-                return _complete(running, result)
-        failed = _fail(running, error, retried)
+                return _said(functools.partial(_complete, running, result))
+        failed = _said(functools.partial(_fail, running, error, retried))
         if not (retried and failed.retryable):
-            raise TaskFailed(f"The task {task_type} failed: {error}", failed, attempt) from error
-        log.info("The task %s of %s is tried again: %s", task_type, session_id, error)
-        task = client.retry_task(session_id, actor=options.actor, reason=options.reason)
+            raise TaskFailed(f"The task {task_type} failed: {words(error)}", failed, attempt) from error
+        log.info("The task %s of %s is tried again: %s", task_type, session_id, words(error))
+        attempt += 1
+        running = _started(client, _methods.RETRY_TASK, options.retry_request(session_id), attempt, options)
+
+
+def _started(client: Client, method: Start, request: Any, attempt: int, options: TaskOptions) -> RunningTask:
+    """Starts a task, or another run of it. When the program is ended meanwhile, the run is failed: nobody else knows of
+    it."""
+    try:
+        return RunningTask(client, client._call(method, request, None), attempt, options)
+    except Exception:
+        raise
+    except BaseException as error:
+        if may_have_been_sent(request):
+            try:
+                task = client._call(method, request, None)
+            except Exception as again:
+                if not nothing_was_started(again):
+                    log.warning("Whether a task was started could not be found out: %s", again)
+            else:
+                _try_to_fail(RunningTask(client, task, attempt, options), error)
+        raise
 
 
 def _run(
     running: RunningTask, work: Callable[[RunningTask], Mapping[str, Any] | None]
 ) -> tuple[BaseException | None, Mapping[str, Any] | None]:
     keeper = threading.Thread(target=running._keep_alive, name=f"sessiond-task-{running.task_id[:8]}", daemon=True)
-    keeper.start()
+    error: BaseException | None = None
+    result: Mapping[str, Any] | None = None
     try:
-        return None, work(running)
-    except BaseException as error:  # Whatever it is, the daemon is told.
-        return error, None
-    finally:
+        keeper.start()
+        result = work(running)
+    except BaseException as raised:  # Whatever it is, the daemon is told.
+        error = raised
+    try:
         running._done.set()
-        keeper.join()
+        if keeper.is_alive():  # There may have been no thread left for it.
+            keeper.join()
+    except BaseException as interrupted:
+        error = interrupted
+    return error, result
 
 
 def _complete(running: RunningTask, result: Mapping[str, Any]) -> types.SessionTask:
     client, options = running._client, running._options
     ended: dict[str, Any] = {"advance_to_stage": options.end_stage, "actor": options.actor, "reason": options.reason}
+    ended["request_id"] = running._request_ids["completion"]
     try:
         return _tell(running, lambda: client.complete_task(running.session_id, running.task_id, result=result, **ended))
     except Refused as refusal:
@@ -317,17 +380,18 @@ def _fail(running: RunningTask, error: BaseException, retried: bool) -> types.Se
     """Tells that the work failed. What the daemon refuses is said again with the defaults only."""
     options = running._options
 
-    def tell(failure: dict[str, Any]) -> types.SessionTask:
+    def tell(what: str, failure: dict[str, Any]) -> types.SessionTask:
+        failure["request_id"] = running._request_ids[what]
         return _tell(running, lambda: running._client.fail_task(running.session_id, running.task_id, **failure))
 
     try:
         try:
-            return tell(options.failure(error, running.task, retried))
+            return tell("failure", options.failure(error, running.task, retried))
         except Refused as refusal:
             if passes_by_itself(refusal):
                 raise
             log.warning("What a failed task is recorded with was refused: %s", refusal)
-            return tell(options.bare_failure(error, running.task, retried))
+            return tell("bare failure", options.bare_failure(error, running.task, retried))
     except SessiondError as ended:
         raise ended from error
 
@@ -340,6 +404,21 @@ def _tell(running: RunningTask, call: Callable[[], types.SessionTask]) -> types.
         running._look(refusal)
         if running._ended is not None:
             raise running._ended from refusal
+        raise
+
+
+def _said(tell: Callable[[], types.SessionTask]) -> types.SessionTask:
+    """Tells how the work ended, even if the program is interrupted meanwhile: then it is told again, with the same
+    request_id, because nobody knows what the daemon has heard."""
+    try:
+        return tell()
+    except Exception:
+        raise
+    except BaseException:
+        try:
+            tell()
+        except Exception as again:
+            log.warning("A task's end could not be told: %s", again)
         raise
 
 
