@@ -1,6 +1,7 @@
 """The task runner, against the real daemon."""
 
 import asyncio
+import contextlib
 import itertools
 import signal
 import threading
@@ -740,6 +741,32 @@ def test_a_coroutine_that_is_cancelled_before_its_start_was_sent_starts_nothing(
     with starting("StartTask", [RUNNING]) as fake:
         asyncio.run(main(fake.address))
     assert fake.requests == [] and not [each for each in caplog.records if each.levelname == "WARNING"]
+
+
+def test_a_token_that_is_not_to_be_cancelled_does_not_hold_the_cancellation_up(monkeypatch):
+    monkeypatch.setattr(sessiond.aio, "_LAST_WORDS_SECONDS", 0.3)
+
+    async def main(address):
+        go_on = asyncio.Event()
+        times = itertools.count(1)
+
+        async def token():
+            if next(times) == 2:  # Behind a start whose answer was lost.
+                running.cancel()
+                while not go_on.is_set():
+                    with contextlib.suppress(asyncio.CancelledError):
+                        await go_on.wait()
+            return "t"
+
+        async with sessiond.aio.connect(address, token=token, timeout=60) as client:
+            running = run_of(client)
+            done, _ = await asyncio.wait({running}, timeout=20)
+            go_on.set()
+            assert done and running.cancelled()
+
+    with starting("StartTask", [Refusal(grpc.StatusCode.UNAVAILABLE)]) as fake:
+        asyncio.run(main(fake.address))
+    assert names(fake) == ["StartTask"]
 
 
 class Leaving:

@@ -622,10 +622,12 @@ async def _started(client: Client, method: Start, request: Any, attempt: int, op
     try:
         await asyncio.wait({starting})
     except asyncio.CancelledError as cancelled:
-        try:
-            if may_have_been_sent(request):
+        if may_have_been_sent(request):
+            try:
                 await _before_the_end(fail_if_started(cancelled), NOT_KNOWN)
-        finally:
+            finally:
+                starting.cancel()
+        else:
             await _cancel(starting)
         raise
     return RunningTask(client, starting.result(), attempt, options)
@@ -731,7 +733,7 @@ async def _said(tell: Callable[[], Coroutine[Any, Any, types.SessionTask]]) -> t
         try:
             await _before_the_end(_outcome(telling, tell), NOT_TOLD)
         finally:
-            await _cancel(telling)
+            telling.cancel()
         raise
     return telling.result()
 
