@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import itertools
+import logging
 import signal
 import threading
 import time
@@ -849,6 +850,115 @@ def test_a_coroutine_that_is_cancelled_while_its_start_is_sent_leaves_a_failed_t
     assert task.status.name == "FAILED" and task.failure_context["type"] == "CancelledError"
     (recorded,) = client.list_errors(session_id=session_id)
     assert recorded.user_message == "The task processing failed: CancelledError"
+
+
+# Pauses before work is run again.
+
+
+def test_work_that_failed_is_run_again_behind_a_pause_that_grows(run_task):
+    times = []
+
+    def at_this_time(answer):
+        return lambda request, context: times.append(time.monotonic()) or answer
+
+    with starting("RetryTask", [at_this_time(ONCE_MORE)]) as fake:
+        fake.answers["FailTask"] = [at_this_time(RETRYABLE)]
+        with pytest.raises(sessiond.TaskFailed) as failed:
+            run_task(fake.address, "x", raising(KeyError("work")), attempts=3)
+    assert failed.value.attempts == 3
+    assert names(fake) == ["StartTask", "FailTask", "RetryTask", "FailTask", "RetryTask", "FailTask"]
+    # 100 and 200 ms, or up to half of that less. A clock may be some milliseconds out.
+    assert times[1] - times[0] > 0.045 and times[3] - times[2] > 0.095
+
+
+def test_pauses_between_runs_double_up_to_ten_seconds():
+    backoff = sessiond.tasks.retry_backoff()
+    pauses = [backoff.pause() for _ in range(10)]
+    longest = [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 10, 10, 10]
+    assert all(most / 2 <= pause <= most for pause, most in zip(pauses, longest))
+
+
+@pytest.fixture
+def at_pause(monkeypatch, caplog):
+    """Does something when the pause before another run begins, which would take one to two minutes."""
+    monkeypatch.setattr(sessiond.tasks, "RETRY_PAUSE", 120, raising=False)
+    monkeypatch.setattr(sessiond.tasks, "RETRY_PAUSE_MAX", 120, raising=False)
+    caplog.set_level("INFO", "sessiond")
+    logger = logging.getLogger("sessiond")
+
+    def do(something):
+        handler = logging.Handler()
+        handler.emit = lambda record: "is tried again" in record.getMessage() and something()
+        logger.addHandler(handler)
+        handlers.append(handler)
+
+    handlers = []
+    yield do
+    for handler in handlers:
+        logger.removeHandler(handler)
+
+
+def test_a_client_that_is_closed_ends_the_pause(at_pause):
+    error = KeyError("work")
+    with starting("RetryTask", [ONCE_MORE]) as fake:
+        client = sessiond.connect(fake.address)
+        at_pause(threading.Thread(target=client.close).start)
+        begun = time.monotonic()
+        with pytest.raises(sessiond.TaskFailed, match="^The task processing failed: 'work'$") as failed:
+            client.run_task("x", "processing", raising(error), attempts=3)
+    assert time.monotonic() - begun < 30 and names(fake) == ["StartTask", "FailTask"]
+    assert (failed.value.__cause__, failed.value.attempts) == (error, 1)
+    assert failed.value.task.retryable
+
+
+def test_a_client_of_asyncio_that_is_closed_ends_the_pause(at_pause):
+    async def main(address):
+        def close():
+            asyncio.get_running_loop().call_soon(lambda: kept.append(asyncio.ensure_future(client.close())))
+
+        kept = []
+        at_pause(close)
+        client = sessiond.aio.connect(address)
+        with pytest.raises(sessiond.TaskFailed, match="^The task processing failed: 'work'$") as failed:
+            await client.run_task("x", "processing", something_wrong, attempts=3)
+        assert isinstance(failed.value.__cause__, KeyError)
+        assert (failed.value.attempts, failed.value.task.retryable) == (1, True)
+        await kept[0]
+
+    with starting("RetryTask", [ONCE_MORE]) as fake:
+        begun = time.monotonic()
+        asyncio.run(main(fake.address))
+    assert time.monotonic() - begun < 30 and names(fake) == ["StartTask", "FailTask"]
+
+
+def test_a_coroutine_that_is_cancelled_in_the_pause_is_not_run_again(at_pause):
+    async def main(address):
+        async with sessiond.aio.connect(address) as client:
+            running = run_of(client)
+            at_pause(lambda: asyncio.get_running_loop().call_soon(running.cancel))
+            with pytest.raises(asyncio.CancelledError):
+                await running
+
+    with starting("RetryTask", [ONCE_MORE]) as fake:
+        begun = time.monotonic()
+        asyncio.run(main(fake.address))
+    assert time.monotonic() - begun < 30 and names(fake) == ["StartTask", "FailTask"]
+
+
+def test_a_program_that_is_interrupted_in_the_pause_does_not_run_the_work_again(at_pause):
+    main_thread = threading.main_thread().ident
+
+    class Interrupted(threading.Event):
+        def wait(self, timeout=None):
+            threading.Thread(target=signal.pthread_kill, args=(main_thread, signal.SIGINT)).start()
+            return super().wait(timeout)
+
+    with starting("RetryTask", [ONCE_MORE]) as fake, sessiond.connect(fake.address) as client:
+        client._closed = Interrupted()
+        begun = time.monotonic()
+        with pytest.raises(KeyboardInterrupt):
+            client.run_task("x", "processing", raising(KeyError("work")), attempts=3)
+    assert time.monotonic() - begun < 30 and names(fake) == ["StartTask", "FailTask"]
 
 
 # The same with threads.

@@ -118,19 +118,22 @@ APART = ("grpc.use_local_subchannel_pool", 1)
 
 
 class Backoff:
-    """How long to wait before a call is made again."""
+    """How long to wait before a call is made again, or work is run again."""
 
-    def __init__(self) -> None:
-        self._next = BACKOFF_INITIAL
+    def __init__(self, initial: float = BACKOFF_INITIAL, longest: float = BACKOFF_MAX) -> None:
+        self._initial = self._next = initial
+        self._longest = longest
 
-    def pause(self, refusal: Refused) -> float:
+    def pause(self, refusal: Refused | None = None) -> float:
         """Never less than the server asks for."""
         pause = random.uniform(self._next / 2, self._next)
-        self._next = min(self._next * 2, BACKOFF_MAX)
+        self._next = min(self._next * 2, self._longest)
+        if refusal is None:
+            return pause
         return max(pause, refusal.retry_after or 0.0, pushback_of(refusal) or 0.0)
 
     def reset(self) -> None:
-        self._next = BACKOFF_INITIAL
+        self._next = self._initial
 
 
 def pause_before_retry(refusal: Refused, backoff: Backoff, left: float) -> float | None:

@@ -59,6 +59,7 @@ from sessiond.tasks import (
     may_have_been_sent,
     nothing_was_started,
     request_ids,
+    retry_backoff,
     words,
 )
 
@@ -115,11 +116,11 @@ class Client(AioCalls):
         self._channel = channel or self._dial()
         self._callables: dict[str, Any] = {}
         self._watches: set[Watch] = set()
-        self._closed = False
+        self._closed = asyncio.Event()
 
     async def close(self) -> None:
         """Ends what still waits, and closes the connection."""
-        self._closed = True
+        self._closed.set()
         for watch in list(self._watches):
             await watch.close()
         await self._channel.close()
@@ -558,7 +559,7 @@ class RunningTask:
                     self.session_id, self.task_id, timeout=self._options.heartbeat_call_timeout
                 )
             except Exception as error:  # A hook of the caller's may raise anything.
-                if self._client._closed:
+                if self._client._closed.is_set():
                     return
                 try:
                     await self._look(error)
@@ -576,6 +577,7 @@ async def _run_task(
     options: TaskOptions,
 ) -> types.SessionTask:
     attempt = 1
+    backoff = retry_backoff()
     start = options.start_request(session_id, task_type)
     running = await _started(client, _methods.START_TASK, start, attempt, options)
     while True:
@@ -597,9 +599,22 @@ async def _run_task(
         failed = await _said(functools.partial(_fail, running, error, retried))
         if not (retried and failed.retryable):
             raise TaskFailed(f"The task {task_type} failed: {words(error)}", failed, attempt) from error
-        log.info("The task %s of %s is tried again: %s", task_type, session_id, words(error))
+        pause = backoff.pause()
+        log.info("The task %s of %s is tried again in %.3f s: %s", task_type, session_id, pause, words(error))
+        if await _closed_within(client, pause):
+            raise TaskFailed(f"The task {task_type} failed: {words(error)}", failed, attempt) from error
         attempt += 1
         running = await _started(client, _methods.RETRY_TASK, options.retry_request(session_id), attempt, options)
+
+
+async def _closed_within(client: Client, seconds: float) -> bool:
+    """Waits that long, or until the client is closed; and whether it was."""
+    closing = asyncio.ensure_future(client._closed.wait())
+    try:
+        await asyncio.wait({closing}, timeout=seconds)
+    finally:
+        closing.cancel()
+    return client._closed.is_set()
 
 
 async def _started(client: Client, method: Start, request: Any, attempt: int, options: TaskOptions) -> RunningTask:

@@ -166,8 +166,8 @@ class Client(Calls):
 
         While the work runs, another thread tells the daemon that it does, and learns that the task was cancelled.
         What `work` returns becomes the task's result. When it raises, the task fails with the error recorded, and is
-        tried again while the workflow allows it and attempts are left. When the daemon refuses the completion, the task
-        fails with that.
+        tried again, behind pauses that grow, while the workflow allows it and attempts are left. When the daemon refuses
+        the completion, the task fails with that.
 
         Args:
             session_id: The session.

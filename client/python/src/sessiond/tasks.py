@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 from google.protobuf.struct_pb2 import Struct
 
 from sessiond import _convert, _methods, types, v1
-from sessiond._connection import FAILURES, log
+from sessiond._connection import FAILURES, Backoff, log
 from sessiond._method import Method
 from sessiond._watching import passes_by_itself
 from sessiond.errors import FailedPrecondition, NotFound, Refused, SessiondError
@@ -37,6 +37,9 @@ __all__ = ["RunningTask", "TaskCancelled", "TaskFailed", "TaskLost"]
 
 Start = Method[Any, v1.SessionTask, types.SessionTask]
 
+# Seconds between two runs; longer than between two calls, because work that failed takes what it takes.
+RETRY_PAUSE = 0.1
+RETRY_PAUSE_MAX = 10.0
 # What the contract takes, in bytes. A trace is in a Struct, of 64 KiB in all.
 _MESSAGE_MAX = 4096
 _NAME_MAX = 256
@@ -151,6 +154,10 @@ def words(error: BaseException) -> str:
         if said.strip():
             return said
     return type(error).__name__
+
+
+def retry_backoff() -> Backoff:
+    return Backoff(RETRY_PAUSE, RETRY_PAUSE_MAX)
 
 
 def request_ids() -> defaultdict[str, str]:
@@ -289,6 +296,7 @@ def run_task(
     options: TaskOptions,
 ) -> types.SessionTask:
     attempt = 1
+    backoff = retry_backoff()
     running = _started(client, _methods.START_TASK, options.start_request(session_id, task_type), attempt, options)
     while True:
         error, result = _run(running, work)
@@ -309,7 +317,10 @@ def run_task(
         failed = _said(functools.partial(_fail, running, error, retried))
         if not (retried and failed.retryable):
             raise TaskFailed(f"The task {task_type} failed: {words(error)}", failed, attempt) from error
-        log.info("The task %s of %s is tried again: %s", task_type, session_id, words(error))
+        pause = backoff.pause()
+        log.info("The task %s of %s is tried again in %.3f s: %s", task_type, session_id, pause, words(error))
+        if client._closed.wait(pause):
+            raise TaskFailed(f"The task {task_type} failed: {words(error)}", failed, attempt) from error
         attempt += 1
         running = _started(client, _methods.RETRY_TASK, options.retry_request(session_id), attempt, options)
 
