@@ -171,15 +171,62 @@ RUNNING = v1.SessionTask(task_id="t", session_id="x", task_type="processing", st
         (Refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, "RATE_LIMITED", "TEMPORARY"), 1),
     ],
 )
-def test_a_failure_that_cannot_be_told_is_raised_with_the_works_own_behind_it(run_task, refusal, times):
-    error = ValueError("no")
+def test_a_failure_that_cannot_be_told_does_not_hide_the_works_own(run_task, refusal, times):
+    error = ValueError("nothing to read")
     describe = lambda error: {"recovery_actions": ["Wait"]}  # noqa: E731
-    with Fake(StartTask=[RUNNING], FailTask=[refusal], GetTask=[RUNNING]) as fake:
-        with pytest.raises(sessiond.Refused) as refused:
-            run_task(fake.address, "x", raising(error), describe=describe)
-    assert refused.value.code is refusal.code and refused.value.__cause__ is error
+    running = v1.SessionTask()
+    running.CopyFrom(RUNNING)
+    running.max_retries = 3
+    with Fake(StartTask=[running], FailTask=[refusal], GetTask=[running]) as fake:
+        with pytest.raises(sessiond.TaskFailed) as failed:
+            run_task(fake.address, "x", raising(error), describe=describe, attempts=3)
+    assert failed.value.__cause__ is error
+    assert (failed.value.refusal.code, failed.value.refusal.method) == (refusal.code, "FailTask")
+    said = f"The task processing failed: nothing to read (and that could not be recorded: {failed.value.refusal})"
+    assert str(failed.value) == said
+    assert (failed.value.task.status.name, failed.value.attempts) == ("RUNNING", 1)
     told = [list(request.error.recovery_actions) for name, request, _ in fake.requests if name == "FailTask"]
-    assert told == [["Wait"], []][:times]
+    assert told == [["Wait"], []][:times] and "RetryTask" not in names(fake)
+
+
+def test_a_failure_that_can_be_told_to_nobody_does_not_hide_the_works_own():
+    error = ValueError("nothing to read")
+
+    def work(task):
+        client.close()
+        raise error
+
+    with Fake(StartTask=[RUNNING]) as fake:
+        client = sessiond.connect(fake.address)
+        with pytest.raises(sessiond.TaskFailed, match="nothing to read .and that could not be recorded: ") as failed:
+            client.run_task("x", "processing", work)
+    assert failed.value.__cause__ is error and failed.value.refusal is not None
+
+
+def test_a_failure_that_can_be_told_to_nobody_does_not_hide_the_coroutines_own():
+    error = ValueError("nothing to read")
+
+    async def main(address):
+        async def work(task):
+            await client.close()
+            raise error
+
+        client = sessiond.aio.connect(address)
+        await client.run_task("x", "processing", work)
+
+    with Fake(StartTask=[RUNNING]) as fake:
+        with pytest.raises(sessiond.TaskFailed, match="nothing to read .and that could not be recorded: ") as failed:
+            asyncio.run(main(fake.address))
+    assert failed.value.__cause__ is error and failed.value.refusal is not None
+
+
+def test_a_failure_of_what_is_another_workers_by_now_says_so(run_task):
+    error = ValueError("nothing to read")
+    stale = Refusal(grpc.StatusCode.FAILED_PRECONDITION, "STALE_TASK")
+    with Fake(StartTask=[RUNNING], FailTask=[stale], GetTask=[ANOTHER]) as fake:
+        with pytest.raises(sessiond.TaskLost) as lost:
+            run_task(fake.address, "x", raising(error))
+    assert lost.value.__cause__ is error
 
 
 @pytest.mark.parametrize("result, end_stage", [({}, "upload"), ({"text": "a" * 70_000}, "")], ids=["stage", "result"])
@@ -852,7 +899,7 @@ def test_a_coroutine_that_is_cancelled_while_its_start_is_sent_leaves_a_failed_t
     assert recorded.user_message == "The task processing failed: CancelledError"
 
 
-# Pauses before work is run again.
+# Pauses before work is run again, and runs that do not come about.
 
 
 def test_work_that_failed_is_run_again_behind_a_pause_that_grows(run_task):
@@ -865,7 +912,7 @@ def test_work_that_failed_is_run_again_behind_a_pause_that_grows(run_task):
         fake.answers["FailTask"] = [at_this_time(RETRYABLE)]
         with pytest.raises(sessiond.TaskFailed) as failed:
             run_task(fake.address, "x", raising(KeyError("work")), attempts=3)
-    assert failed.value.attempts == 3
+    assert failed.value.attempts == 3 and failed.value.refusal is None
     assert names(fake) == ["StartTask", "FailTask", "RetryTask", "FailTask", "RetryTask", "FailTask"]
     # 100 and 200 ms, or up to half of that less. A clock may be some milliseconds out.
     assert times[1] - times[0] > 0.045 and times[3] - times[2] > 0.095
@@ -907,7 +954,7 @@ def test_a_client_that_is_closed_ends_the_pause(at_pause):
         with pytest.raises(sessiond.TaskFailed, match="^The task processing failed: 'work'$") as failed:
             client.run_task("x", "processing", raising(error), attempts=3)
     assert time.monotonic() - begun < 30 and names(fake) == ["StartTask", "FailTask"]
-    assert (failed.value.__cause__, failed.value.attempts) == (error, 1)
+    assert (failed.value.__cause__, failed.value.attempts, failed.value.refusal) == (error, 1, None)
     assert failed.value.task.retryable
 
 
@@ -922,7 +969,7 @@ def test_a_client_of_asyncio_that_is_closed_ends_the_pause(at_pause):
         with pytest.raises(sessiond.TaskFailed, match="^The task processing failed: 'work'$") as failed:
             await client.run_task("x", "processing", something_wrong, attempts=3)
         assert isinstance(failed.value.__cause__, KeyError)
-        assert (failed.value.attempts, failed.value.task.retryable) == (1, True)
+        assert (failed.value.attempts, failed.value.refusal, failed.value.task.retryable) == (1, None, True)
         await kept[0]
 
     with starting("RetryTask", [ONCE_MORE]) as fake:
@@ -959,6 +1006,28 @@ def test_a_program_that_is_interrupted_in_the_pause_does_not_run_the_work_again(
         with pytest.raises(KeyboardInterrupt):
             client.run_task("x", "processing", raising(KeyError("work")), attempts=3)
     assert time.monotonic() - begun < 30 and names(fake) == ["StartTask", "FailTask"]
+
+
+def test_a_retry_that_is_refused_does_not_hide_why_the_work_failed(run_task):
+    error = ValueError("nothing to read")
+    refusal = Refusal(grpc.StatusCode.FAILED_PRECONDITION, "SESSION_NOT_ACTIVE", "USER_FIXABLE")
+    with starting("RetryTask", [refusal]) as fake:
+        with pytest.raises(sessiond.TaskFailed) as failed:
+            run_task(fake.address, "x", raising(error), attempts=3)
+    assert failed.value.__cause__ is error
+    assert (failed.value.refusal.reason_name, failed.value.refusal.method) == ("SESSION_NOT_ACTIVE", "RetryTask")
+    said = f"The task processing failed: nothing to read (and it could not be run again: {failed.value.refusal})"
+    assert str(failed.value) == said
+    assert (failed.value.task.status.name, failed.value.attempts) == ("FAILED", 1)
+    assert names(fake) == ["StartTask", "FailTask", "RetryTask"]
+
+
+def test_a_retry_that_was_never_sent_is_not_failed(run_task):
+    with starting("RetryTask", [ONCE_MORE]) as fake:
+        connect = {"token": failing_at(3, KeyError)}
+        with pytest.raises(sessiond.TaskFailed) as failed:
+            run_task(fake.address, "x", raising(ValueError("nothing to read")), attempts=3, connect=connect)
+    assert isinstance(failed.value.refusal, sessiond.Unauthenticated) and names(fake) == ["StartTask", "FailTask"]
 
 
 # The same with threads.

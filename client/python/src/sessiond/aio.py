@@ -47,11 +47,12 @@ from sessiond._update import DOC, update_request
 from sessiond._view import View
 from sessiond._watching import WatchItem, WatchOptions, WatchState, passes_by_itself, watch_request
 from sessiond.client import UPDATE_SESSION
-from sessiond.errors import NotFound, Refused, SessiondError, Unavailable, from_rpc_error
+from sessiond.errors import NotFound, Refused, Unavailable, from_rpc_error
 from sessiond.tasks import (
+    NOT_RECORDED,
+    NOT_RUN_AGAIN,
     Start,
     TaskEnded,
-    TaskFailed,
     TaskOptions,
     checked_result,
     ended_by_others,
@@ -60,6 +61,7 @@ from sessiond.tasks import (
     nothing_was_started,
     request_ids,
     retry_backoff,
+    task_failed,
     words,
 )
 
@@ -596,15 +598,24 @@ async def _run_task(
                 error = wrong
             else:
                 return await _said(functools.partial(_complete, running, result))
-        failed = await _said(functools.partial(_fail, running, error, retried))
+        try:
+            failed = await _said(functools.partial(_fail, running, error, retried))
+        except TaskEnded:
+            raise
+        except Exception as refusal:
+            raise task_failed(error, running.task, attempt, NOT_RECORDED, refusal) from error
         if not (retried and failed.retryable):
-            raise TaskFailed(f"The task {task_type} failed: {words(error)}", failed, attempt) from error
+            raise task_failed(error, failed, attempt) from error
         pause = backoff.pause()
         log.info("The task %s of %s is tried again in %.3f s: %s", task_type, session_id, pause, words(error))
         if await _closed_within(client, pause):
-            raise TaskFailed(f"The task {task_type} failed: {words(error)}", failed, attempt) from error
+            raise task_failed(error, failed, attempt) from error
+        try:
+            retry = options.retry_request(session_id)
+            running = await _started(client, _methods.RETRY_TASK, retry, attempt + 1, options)
+        except Exception as refusal:
+            raise task_failed(error, failed, attempt, NOT_RUN_AGAIN, refusal) from error
         attempt += 1
-        running = await _started(client, _methods.RETRY_TASK, options.retry_request(session_id), attempt, options)
 
 
 async def _closed_within(client: Client, seconds: float) -> bool:
@@ -724,7 +735,7 @@ async def _fail(running: RunningTask, error: BaseException, retried: bool) -> ty
                 raise
             log.warning("What a failed task is recorded with was refused: %s", refusal)
             return await tell("bare failure", options.bare_failure(error, running.task, retried))
-    except SessiondError as ended:
+    except TaskEnded as ended:
         raise ended from error
 
 

@@ -45,6 +45,9 @@ _MESSAGE_MAX = 4096
 _NAME_MAX = 256
 _TRACE_MAX = 16384
 
+NOT_RECORDED = "that could not be recorded"
+NOT_RUN_AGAIN = "it could not be run again"
+
 
 class TaskEnded(SessiondError):
     """A task did not end well."""
@@ -58,7 +61,15 @@ class TaskEnded(SessiondError):
 
 
 class TaskFailed(TaskEnded):
-    """The work raised, and is not tried again; its exception is the cause."""
+    """The work raised, and is not, or no more, tried again; its exception is the cause."""
+
+    def __init__(
+        self, message: str, task: types.SessionTask, attempts: int, refusal: Exception | None = None
+    ) -> None:
+        super().__init__(message, task, attempts)
+        #: What kept the failure from being recorded, or the work from being run again where it was to be: a `Refused`,
+        #: or what gRPC raises when the client was closed meanwhile.
+        self.refusal = refusal
 
 
 class TaskCancelled(TaskEnded):
@@ -154,6 +165,18 @@ def words(error: BaseException) -> str:
         if said.strip():
             return said
     return type(error).__name__
+
+
+def task_failed(
+    error: BaseException,
+    task: types.SessionTask,
+    attempts: int,
+    but: str = "",
+    refusal: Exception | None = None,
+) -> TaskFailed:
+    """What is raised, from this error of the work's. What was refused beside it is told, and does not hide it."""
+    beside = "" if refusal is None else f" (and {but}: {words(refusal)})"
+    return TaskFailed(f"The task {task.task_type} failed: {words(error)}{beside}", task, attempts, refusal)
 
 
 def retry_backoff() -> Backoff:
@@ -314,15 +337,24 @@ def run_task(
                 error = wrong
             else:
                 return _said(functools.partial(_complete, running, result))
-        failed = _said(functools.partial(_fail, running, error, retried))
+        try:
+            failed = _said(functools.partial(_fail, running, error, retried))
+        except TaskEnded:
+            raise
+        except Exception as refusal:
+            raise task_failed(error, running.task, attempt, NOT_RECORDED, refusal) from error
         if not (retried and failed.retryable):
-            raise TaskFailed(f"The task {task_type} failed: {words(error)}", failed, attempt) from error
+            raise task_failed(error, failed, attempt) from error
         pause = backoff.pause()
         log.info("The task %s of %s is tried again in %.3f s: %s", task_type, session_id, pause, words(error))
         if client._closed.wait(pause):
-            raise TaskFailed(f"The task {task_type} failed: {words(error)}", failed, attempt) from error
+            raise task_failed(error, failed, attempt) from error
+        try:
+            retry = options.retry_request(session_id)
+            running = _started(client, _methods.RETRY_TASK, retry, attempt + 1, options)
+        except Exception as refusal:
+            raise task_failed(error, failed, attempt, NOT_RUN_AGAIN, refusal) from error
         attempt += 1
-        running = _started(client, _methods.RETRY_TASK, options.retry_request(session_id), attempt, options)
 
 
 def _started(client: Client, method: Start, request: Any, attempt: int, options: TaskOptions) -> RunningTask:
@@ -403,7 +435,7 @@ def _fail(running: RunningTask, error: BaseException, retried: bool) -> types.Se
                 raise
             log.warning("What a failed task is recorded with was refused: %s", refusal)
             return tell("bare failure", options.bare_failure(error, running.task, retried))
-    except SessiondError as ended:
+    except TaskEnded as ended:
         raise ended from error
 
 
