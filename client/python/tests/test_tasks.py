@@ -10,7 +10,7 @@ import time
 
 import grpc
 import pytest
-from fake import Fake, Refusal
+from fake import METHODS, Fake, Refusal
 
 import sessiond
 import sessiond.aio
@@ -1022,12 +1022,104 @@ def test_a_retry_that_is_refused_does_not_hide_why_the_work_failed(run_task):
     assert names(fake) == ["StartTask", "FailTask", "RetryTask"]
 
 
+def passed_on(client, name, answer=None):
+    """Has the daemon answer a call; or puts another answer in the place of its own."""
+    method = METHODS[name]
+    call = client.channel.unary_unary(
+        method.path,
+        request_serializer=method.request.SerializeToString,
+        response_deserializer=method.response.FromString,
+    )
+
+    def give(request, context):
+        given = call(request, timeout=30)
+        return given if answer is None else answer
+
+    return give
+
+
+@pytest.mark.parametrize("code", ["INTERNAL", "DEADLINE_EXCEEDED"])
+def test_a_retry_whose_answer_is_lost_leaves_no_task_running(client, session_id, run_task, code):
+    error = ValueError("nothing to read")
+    lost = Refusal(grpc.StatusCode[code])
+    answers = {name: [passed_on(client, name)] for name in ("StartTask", "FailTask")}
+    with Fake(RetryTask=[passed_on(client, "RetryTask", lost)], **answers) as fake:
+        with pytest.raises(sessiond.TaskFailed) as failed:
+            run_task(fake.address, session_id, raising(error), attempts=3)
+    assert failed.value.__cause__ is error and "could not be run again" in str(failed.value)
+    assert failed.value.refusal.code is lost.code and failed.value.attempts == 1
+    task = client.get_task(session_id)
+    assert (task.status.name, task.retry_count) == ("FAILED", 2)
+    assert (failed.value.task.task_id, failed.value.task.retry_count) == (task.task_id, 2)
+    last = list(client.list_errors(session_id=session_id))
+    assert len(last) == 2
+    said = {each.user_message: each.category.name for each in last}
+    assert said["The task processing was not run again."] == "TEMPORARY"
+
+
+@pytest.mark.parametrize(
+    "refusal, warns",
+    [
+        (Refusal(grpc.StatusCode.FAILED_PRECONDITION, "STALE_TASK", "USER_FIXABLE"), False),
+        (Refusal(grpc.StatusCode.INTERNAL), True),
+    ],
+    ids=["not begun", "not known"],
+)
+def test_a_retry_that_was_lost_on_its_way_hides_nothing(run_task, caplog, refusal, warns):
+    error = ValueError("nothing to read")
+    with starting("RetryTask", [Refusal(grpc.StatusCode.INTERNAL)]) as fake:
+        fake.answers["FailTask"] = [RETRYABLE, refusal]
+        with pytest.raises(sessiond.TaskFailed, match="nothing to read .and it could not be run again") as failed:
+            run_task(fake.address, "x", raising(error), attempts=3)
+    assert failed.value.__cause__ is error and failed.value.refusal.method == "RetryTask"
+    assert names(fake) == ["StartTask", "FailTask", "RetryTask", "FailTask"] and failed.value.task.task_id == "t"
+    (retry,), (_, failing) = told(fake, "RetryTask"), told(fake, "FailTask")
+    assert failing.task_id == retry.task_id != ""
+    assert bool([each for each in caplog.messages if "could not be found out" in each]) is warns
+
+
 def test_a_retry_that_was_never_sent_is_not_failed(run_task):
     with starting("RetryTask", [ONCE_MORE]) as fake:
         connect = {"token": failing_at(3, KeyError)}
         with pytest.raises(sessiond.TaskFailed) as failed:
             run_task(fake.address, "x", raising(ValueError("nothing to read")), attempts=3, connect=connect)
     assert isinstance(failed.value.refusal, sessiond.Unauthenticated) and names(fake) == ["StartTask", "FailTask"]
+
+
+def test_a_coroutine_that_is_cancelled_while_a_lost_retry_is_failed_says_it_all(monkeypatch):
+    monkeypatch.setattr(sessiond.aio, "_LAST_WORDS_SECONDS", 60)
+
+    async def main(address):
+        async with sessiond.aio.connect(address, timeout=60) as client:
+            running = run_of(client)
+            assert await asyncio.to_thread(gate.asked.wait, 30)
+            running.cancel()
+            done, _ = await asyncio.wait({running}, timeout=0.3)
+            assert not done
+            gate.opened.set()
+            with pytest.raises(asyncio.CancelledError):
+                await running
+
+    gate = Gate(FAILED)
+    with starting("RetryTask", [Refusal(grpc.StatusCode.INTERNAL)]) as fake:
+        fake.answers["FailTask"] = [RETRYABLE, gate]
+        asyncio.run(main(fake.address))
+    assert gate.wanted and len(told(fake, "FailTask")) == 2
+
+
+def test_a_program_that_is_interrupted_while_a_lost_retry_is_failed_says_it_all():
+    times = itertools.count(1)
+
+    def on_call(call):
+        if call.method == "FailTask" and next(times) == 2:
+            raise KeyboardInterrupt
+
+    with starting("RetryTask", [Refusal(grpc.StatusCode.INTERNAL)]) as fake:
+        with sessiond.connect(fake.address, timeout=60, on_call=on_call) as client:
+            with pytest.raises(KeyboardInterrupt):
+                client.run_task("x", "processing", raising(KeyError("work")), attempts=3)
+    _, first, second = told(fake, "FailTask")
+    assert first == second and first.request_id != "" and first.task_id == told(fake, "RetryTask")[0].task_id
 
 
 # The same with threads.

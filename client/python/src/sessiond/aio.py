@@ -49,6 +49,7 @@ from sessiond._watching import WatchItem, WatchOptions, WatchState, passes_by_it
 from sessiond.client import UPDATE_SESSION
 from sessiond.errors import NotFound, Refused, Unavailable, from_rpc_error
 from sessiond.tasks import (
+    NOT_KNOWN,
     NOT_RECORDED,
     NOT_RUN_AGAIN,
     Start,
@@ -58,6 +59,7 @@ from sessiond.tasks import (
     ended_by_others,
     may_be_over,
     may_have_been_sent,
+    may_have_begun,
     nothing_was_started,
     request_ids,
     retry_backoff,
@@ -74,7 +76,6 @@ ViewT = TypeVar("ViewT", bound=View)
 # How long a worker that is being ended itself has to tell the daemon.
 _LAST_WORDS_SECONDS = 5.0
 NOT_TOLD = "A task's end could not be told"
-NOT_KNOWN = "Whether a task was started could not be found out"
 
 
 def connect(
@@ -610,11 +611,12 @@ async def _run_task(
         log.info("The task %s of %s is tried again in %.3f s: %s", task_type, session_id, pause, words(error))
         if await _closed_within(client, pause):
             raise task_failed(error, failed, attempt) from error
+        retry = options.retry_request(session_id)
         try:
-            retry = options.retry_request(session_id)
             running = await _started(client, _methods.RETRY_TASK, retry, attempt + 1, options)
         except Exception as refusal:
-            raise task_failed(error, failed, attempt, NOT_RUN_AGAIN, refusal) from error
+            seen = await _fail_unless_refused(client, retry, refusal, failed, options)
+            raise task_failed(error, seen, attempt, NOT_RUN_AGAIN, refusal) from error
         attempt += 1
 
 
@@ -657,6 +659,22 @@ async def _started(client: Client, method: Start, request: Any, attempt: int, op
             await _cancel(starting)
         raise
     return RunningTask(client, starting.result(), attempt, options)
+
+
+async def _fail_unless_refused(
+    client: Client, retry: v1.RetryTaskRequest, refusal: Exception, failed: types.SessionTask, options: TaskOptions
+) -> types.SessionTask:
+    """Fails a run that may have begun, though nobody has said so: the daemon would wait for its worker. Returns the task
+    as it is then, or as it was if the run has not begun."""
+    if not may_have_begun(retry, refusal):
+        return failed
+    failure = options.failure_of_retry(refusal, failed)
+    try:
+        return await _said(lambda: client.fail_task(retry.session_id, retry.task_id, **failure))
+    except Exception as again:
+        if not nothing_was_started(again):
+            log.warning("%s: %s", NOT_KNOWN, again)
+        return failed
 
 
 async def _run(

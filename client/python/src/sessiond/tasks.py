@@ -45,6 +45,7 @@ _MESSAGE_MAX = 4096
 _NAME_MAX = 256
 _TRACE_MAX = 16384
 
+NOT_KNOWN = "Whether a task was started could not be found out"
 NOT_RECORDED = "that could not be recorded"
 NOT_RUN_AGAIN = "it could not be run again"
 
@@ -123,7 +124,9 @@ class TaskOptions:
         return request
 
     def retry_request(self, session_id: str) -> v1.RetryTaskRequest:
-        return v1.RetryTaskRequest(session_id=session_id, actor=self.actor, reason=self.reason)
+        # An id of our own, so that a run of which nothing is known can be failed.
+        task_id = str(uuid.uuid4())
+        return v1.RetryTaskRequest(session_id=session_id, task_id=task_id, actor=self.actor, reason=self.reason)
 
     def failure(self, error: BaseException, task: types.SessionTask, retried: bool) -> dict[str, Any]:
         """FailTask's arguments for what the work raised."""
@@ -152,6 +155,13 @@ class TaskOptions:
         }
         context = {"message": said, "type": kind}
         return {"failure_context": context, "error": described, "actor": self.actor, "reason": self.reason}
+
+    def failure_of_retry(self, refusal: Exception, task: types.SessionTask) -> dict[str, Any]:
+        """The same for a run of which nobody has said whether it began: its work does not take place."""
+        failure = self.bare_failure(refusal, task, retried=True)
+        failure["error"]["user_message"] = f"The task {task.task_type} was not run again."
+        failure["request_id"] = str(uuid.uuid4())
+        return failure
 
     def retries(self, task: types.SessionTask, attempt: int) -> bool:
         """Whether work that failed is run again."""
@@ -215,6 +225,11 @@ def checked_result(result: Mapping[str, Any] | None) -> Mapping[str, Any]:
 def may_have_been_sent(request: Any) -> bool:
     """Whether the daemon may know of a change: a request has no id of the client's until it is sent."""
     return bool(request.request_id)
+
+
+def may_have_begun(retry: v1.RetryTaskRequest, refusal: Exception) -> bool:
+    """Whether there may be a run, though this was raised in place of an answer."""
+    return may_have_been_sent(retry) and not nothing_was_started(refusal)
 
 
 def nothing_was_started(error: BaseException) -> bool:
@@ -349,11 +364,12 @@ def run_task(
         log.info("The task %s of %s is tried again in %.3f s: %s", task_type, session_id, pause, words(error))
         if client._closed.wait(pause):
             raise task_failed(error, failed, attempt) from error
+        retry = options.retry_request(session_id)
         try:
-            retry = options.retry_request(session_id)
             running = _started(client, _methods.RETRY_TASK, retry, attempt + 1, options)
         except Exception as refusal:
-            raise task_failed(error, failed, attempt, NOT_RUN_AGAIN, refusal) from error
+            seen = _fail_unless_refused(client, retry, refusal, failed, options)
+            raise task_failed(error, seen, attempt, NOT_RUN_AGAIN, refusal) from error
         attempt += 1
 
 
@@ -370,10 +386,26 @@ def _started(client: Client, method: Start, request: Any, attempt: int, options:
                 task = client._call(method, request, None)
             except Exception as again:
                 if not nothing_was_started(again):
-                    log.warning("Whether a task was started could not be found out: %s", again)
+                    log.warning("%s: %s", NOT_KNOWN, again)
             else:
                 _try_to_fail(RunningTask(client, task, attempt, options), error)
         raise
+
+
+def _fail_unless_refused(
+    client: Client, retry: v1.RetryTaskRequest, refusal: Exception, failed: types.SessionTask, options: TaskOptions
+) -> types.SessionTask:
+    """Fails a run that may have begun, though nobody has said so: the daemon would wait for its worker. Returns the task
+    as it is then, or as it was if the run has not begun."""
+    if not may_have_begun(retry, refusal):
+        return failed
+    failure = options.failure_of_retry(refusal, failed)
+    try:
+        return _said(lambda: client.fail_task(retry.session_id, retry.task_id, **failure))
+    except Exception as again:
+        if not nothing_was_started(again):
+            log.warning("%s: %s", NOT_KNOWN, again)
+        return failed
 
 
 def _run(
