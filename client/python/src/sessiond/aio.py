@@ -548,6 +548,8 @@ class RunningTask:
             now: types.SessionTask | None = await self._client.get_task(self.session_id, include_deleted=True)
         except NotFound:
             now = None
+        except Exception:  # Where it cannot be asked, what the call raised has to do.
+            return
         ended = ended_by_others(self._last, now, self.attempt)
         if ended is not None and self._ended is None:
             self._ended = ended
@@ -564,10 +566,7 @@ class RunningTask:
             except Exception as error:  # A hook of the caller's may raise anything.
                 if self._client._closed.is_set():
                     return
-                try:
-                    await self._look(error)
-                except Exception as again:
-                    error = again
+                await self._look(error)
                 if not self.cancelled:
                     log.warning("A heartbeat of the task %s of %s failed: %s", self.task_id, self.session_id, error)
 

@@ -299,6 +299,8 @@ class RunningTask:
             now: types.SessionTask | None = self._client.get_task(self.session_id, include_deleted=True)
         except NotFound:
             now = None
+        except Exception:  # Where it cannot be asked, what the call raised has to do.
+            return
         self._end(ended_by_others(self._last, now, self.attempt))
 
     def _end(self, ended: TaskEnded | None) -> None:
@@ -317,10 +319,7 @@ class RunningTask:
             except Exception as error:  # A hook of the caller's may raise anything.
                 if self._client._closed.is_set():
                     return
-                try:
-                    self._look(error)
-                except Exception as again:
-                    error = again
+                self._look(error)
                 if self.cancelled:
                     return
                 log.warning("A heartbeat of the task %s of %s failed: %s", self.task_id, self.session_id, error)
