@@ -13,11 +13,12 @@ export class Backoff {
   }
 
   /** The pause after this error: what the server asks for (`grpc-retry-pushback-ms`), or at least its RetryInfo. */
-  next(why: SessiondError): number {
+  next(why?: SessiondError): number {
     const drawn = this.#next * (0.5 + Math.random() / 2);
     this.#next = Math.min(this.#next * 2, this.maxMs);
-    if (why.pushbackMs !== undefined && why.pushbackMs >= 0) return Math.max(why.pushbackMs, why.retryAfterMs ?? 0);
-    return Math.max(drawn, why.retryAfterMs ?? 0);
+    const { pushbackMs, retryAfterMs = 0 } = why ?? {};
+    if (pushbackMs !== undefined && pushbackMs >= 0) return Math.max(pushbackMs, retryAfterMs);
+    return Math.max(drawn, retryAfterMs);
   }
 
   /** After a success. */

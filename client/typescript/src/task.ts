@@ -1,10 +1,11 @@
 // The task runner: starts a task, keeps it alive while the work runs, and records how it ended.
 //
 //   startTask ─▶ work ─┬─ returns ─▶ completeTask
-//        ▲        │    └─ throws ──▶ failTask, with the error ─▶ retryTask, while attempts are left ─▶ work
+//        ▲        │    └─ throws ──▶ failTask, with the error ─▶ pause, retryTask, while attempts are left ─▶ work
 //        │        └ heartbeats: the daemon's refusal of one tells that the task was cancelled or lost
 import type { JsonObject } from "@bufbuild/protobuf";
-import type { Caller, CallOptions } from "./call.js";
+import { Backoff } from "./backoff.js";
+import { type Caller, type CallOptions, newRequestId } from "./call.js";
 import type { Client } from "./client.js";
 import { passesByItself, SessiondError } from "./errors.js";
 import type * as pb from "./gen/sessiond/v1/error_pb.js";
@@ -73,7 +74,18 @@ export class TaskError extends Error {
  * The work failed, and is not, or no more, tried again. `cause` is what it threw; the message says so if that could not
  * be recorded.
  */
-export class TaskFailedError extends TaskError {}
+export class TaskFailedError extends TaskError {
+  constructor(
+    message: string,
+    task: SessionTask,
+    attempts: number,
+    cause?: unknown,
+    /** Why it could not be run again, where it was to be. */
+    readonly retryError?: unknown,
+  ) {
+    super(message, task, attempts, cause);
+  }
+}
 /** Somebody cancelled the task, or stopped, failed or deleted its session. */
 export class TaskCancelledError extends TaskError {}
 /** The task is not this worker's any more: it was silent for too long, or another run replaced its own. */
@@ -82,6 +94,9 @@ export class TaskLostError extends TaskError {}
 const HEARTBEAT_TIMEOUT_MS = 30_000;
 // Three: one may be late, and one lost.
 const HEARTBEATS_IN_A_TIMEOUT = 3;
+// Between two runs; longer than between two calls, because work that failed takes what it takes.
+const RETRY_PAUSE_MS = 100;
+const RETRY_PAUSE_MAX_MS = 10_000;
 // What the contract takes.
 const MESSAGE_BYTES_MAX = 4096;
 const TYPE_BYTES_MAX = 256;
@@ -96,6 +111,8 @@ export async function runTask(
   const heartbeatTimeout = options.heartbeatTimeoutMs ?? HEARTBEAT_TIMEOUT_MS;
   const audit = auditOf(options);
   const call: CallOptions = { signal: options.signal };
+  const stopped = () => options.signal?.aborted === true || caller.closed.aborted;
+  const backoff = new Backoff(RETRY_PAUSE_MS, RETRY_PAUSE_MAX_MS);
   let task: SessionTask = await client.startTask(
     { ...audit, sessionId, taskType, heartbeatTimeout, advanceToStage: options.startStage ?? "" },
     call,
@@ -117,10 +134,9 @@ export async function runTask(
     if (run.completing && failure instanceof SessiondError && passesByItself(failure)) throw failure;
     // Whatever else the work, or its completion, ended with: first of all, is it still this worker's?
     await run.throwIfGone();
-    const stopped = options.signal?.aborted === true || caller.closed.aborted;
     // The daemon would wait for a completion that was refused for good until its heartbeat timeout, so the task fails.
     // But the work is done.
-    const willRetry = !run.completing && !stopped && attempts < attemptsMax && task.retryCount + 1 < task.maxRetries;
+    const willRetry = !run.completing && !stopped() && attempts < attemptsMax && task.retryCount + 1 < task.maxRetries;
     let unrecorded = "";
     try {
       task = await run.fail(failure, willRetry);
@@ -132,7 +148,18 @@ export async function runTask(
       if (failure instanceof SessiondError && run.completing) throw failure; // The daemon refused the completion.
       throw new TaskFailedError(`The task failed: ${messageOf(failure)}${unrecorded}`, task, attempts, failure);
     }
-    task = await client.retryTask({ ...audit, sessionId }, call);
+    await pause(backoff.next(), options.signal, caller.closed);
+    if (stopped()) throw new TaskFailedError(`The task failed: ${messageOf(failure)}`, task, attempts, failure);
+    // An id of our own, so that a run of which nothing is known can be failed.
+    const taskId = newRequestId();
+    try {
+      task = await client.retryTask({ ...audit, sessionId, taskId }, call);
+    } catch (refusal) {
+      const again = new Run(client, caller, options, { ...task, taskId }, attempts);
+      const seen = (await again.failUnlessRefused(refusal)) ?? task;
+      const why = `${messageOf(failure)} (and it could not be run again: ${messageOf(refusal)})`;
+      throw new TaskFailedError(`The task failed: ${why}`, seen, attempts, failure, refusal);
+    }
   }
 }
 
@@ -236,6 +263,18 @@ class Run implements RunningTask {
       }
     }
     return this.#failAs(failure, byDefault(this.#options.taskType, failure, willRetry));
+  }
+
+  /** Fails a run whose start may have taken effect, though nobody has said so: the daemon would wait for its worker. */
+  async failUnlessRefused(refusal: unknown): Promise<SessionTask | undefined> {
+    if (!(refusal instanceof SessiondError && passesByItself(refusal))) return undefined;
+    const error = {
+      ...byDefault(this.#options.taskType, refusal, false),
+      category: SessionError_Category.TEMPORARY,
+      userMessage: `${this.#options.taskType} was not run again.`,
+    };
+    // It is refused where the start had no effect.
+    return this.#failAs(refusal, error).catch(() => undefined);
   }
 
   #failAs(failure: unknown, error: Init<pb.SessionError>): Promise<SessionTask> {

@@ -27,11 +27,14 @@ const passing: [string, () => ConnectError][] = [
 const circular: { itself?: object } = {};
 circular.itself = circular;
 
-// A daemon with one task. It answers CompleteTask and FailTask as told, and remembers what it was asked.
+// A daemon with one task. It answers the calls that end it, or run it again, as told, and remembers what it was asked.
 class Fake {
   status = SessionTask_Status.RUNNING;
+  taskId = "t1";
   complete: () => void = () => {};
   fail: () => void = () => {};
+  /** Called with what runs the task again, which is up to it. */
+  retry: (again: () => void) => void = (again) => again();
   /** The calls behind StartTask; of FailTask with what it was told. */
   readonly asked: unknown[] = [];
   runs = 0;
@@ -40,7 +43,13 @@ class Fake {
     work: (task: RunningTask) => Promise<JsonObject> | JsonObject,
     options: Partial<RunTaskOptions> = {},
   ): Promise<unknown> {
-    const task = () => ({ sessionId: "s1", taskId: "t1", status: this.status, maxRetries: 9, retryable: true });
+    const task = () => ({
+      sessionId: "s1",
+      taskId: this.taskId,
+      status: this.status,
+      maxRetries: 9,
+      retryable: true,
+    });
     const transport = createRouterTransport(({ service }) =>
       service(TaskService, {
         startTask: task,
@@ -59,15 +68,19 @@ class Fake {
           this.complete();
           return task();
         },
-        failTask: ({ error }) => {
+        failTask: ({ taskId, error }) => {
           this.asked.push(["fail", error?.userMessage, SessionError_Category[error?.category ?? 0]]);
+          if (taskId !== this.taskId) throw refusal(Code.FailedPrecondition, "STALE_TASK", "USER_FIXABLE");
           this.fail();
           this.status = SessionTask_Status.FAILED;
           return task();
         },
-        retryTask: () => {
+        retryTask: ({ taskId }) => {
           this.asked.push("retry");
-          this.status = SessionTask_Status.RUNNING;
+          this.retry(() => {
+            this.taskId = taskId || "one that the daemon draws";
+            this.status = SessionTask_Status.RUNNING;
+          });
           return task();
         },
       }),
@@ -166,6 +179,77 @@ test("work that failed is run again, also when it failed as a call does that pas
   const error = await fake.run(() => Promise.reject(new SessiondError({ code: "UNAVAILABLE", message: "later" })));
   assert.ok(error instanceof TaskFailedError, String(error));
   assert.equal(fake.runs, 3);
+});
+
+test("between two runs of the work there is a pause, which grows", async () => {
+  const fake = new Fake();
+  const runs: number[] = [];
+  await fake.run(() => {
+    runs.push(performance.now());
+    throw new Error("disk full");
+  });
+  const pauses = runs.slice(1).map((at, index) => at - (runs[index] ?? 0));
+  // Half of 100 ms at least, and then of 200; timers may be a millisecond early.
+  assert.ok(pauses.length === 2 && (pauses[0] ?? 0) >= 49 && (pauses[1] ?? 0) >= 99, String(pauses));
+});
+
+test("a worker that is stopped in the pause leaves its task to be retried", async () => {
+  const fake = new Fake();
+  const stop = new AbortController();
+  fake.fail = () => stop.abort();
+  const failure = new Error("disk full");
+  const error = await fake.run(() => Promise.reject(failure), { signal: stop.signal });
+  assert.ok(error instanceof TaskFailedError && error.cause === failure, String(error));
+  assert.deepEqual([error.retryError, fake.asked.includes("retry")], [undefined, false]);
+});
+
+test("a retry that is refused does not hide why the work failed", async () => {
+  const fake = new Fake();
+  fake.retry = () => {
+    throw refusal(Code.FailedPrecondition, "SESSION_NOT_ACTIVE", "USER_FIXABLE");
+  };
+  const failure = new Error("disk full");
+  const error = await fake.run(() => Promise.reject(failure));
+  assert.ok(error instanceof TaskFailedError && error.cause === failure, String(error));
+  assert.ok(error.retryError instanceof FailedPreconditionError, String(error.retryError));
+  assert.equal(
+    error.message,
+    "The task failed: disk full (and it could not be run again: It is refused: SESSION_NOT_ACTIVE.)",
+  );
+  assert.deepEqual([error.attempts, error.task.status, fake.asked.at(-1)], [1, SessionTask_Status.FAILED, "retry"]);
+});
+
+for (const [code, make] of passing) {
+  for (const takesEffect of [true, false]) {
+    const what = takesEffect ? "that has taken effect" : "without effect";
+    test(`a retry ${what} but no answer leaves no task RUNNING: ${code}`, async () => {
+      const fake = new Fake();
+      fake.retry = (again) => {
+        if (takesEffect) again();
+        throw make();
+      };
+      const failure = new Error("disk full");
+      const error = await fake.run(() => Promise.reject(failure));
+      assert.ok(error instanceof TaskFailedError && error.cause === failure, String(error));
+      assert.equal((error.retryError as SessiondError).code, code);
+      assert.deepEqual([fake.runs, fake.status], [1, SessionTask_Status.FAILED]);
+      assert.deepEqual(fake.asked.at(-1), ["fail", "export was not run again.", "TEMPORARY"]);
+      assert.deepEqual([error.task.taskId, error.task.status], [fake.taskId, SessionTask_Status.FAILED]);
+    });
+  }
+}
+
+test("a worker that is stopped while its task is being retried leaves no task RUNNING", async () => {
+  const fake = new Fake();
+  const stop = new AbortController();
+  fake.retry = (again) => {
+    again();
+    stop.abort();
+  };
+  const failure = new Error("disk full");
+  const error = await fake.run(() => Promise.reject(failure), { signal: stop.signal });
+  assert.ok(error instanceof TaskFailedError && error.cause === failure, String(error));
+  assert.deepEqual([fake.runs, fake.status], [1, SessionTask_Status.FAILED]);
 });
 
 test("a task that is known to be cancelled is not completed by work that never looks", async () => {
