@@ -122,7 +122,7 @@ func valueOf(value any, path string) (*structpb.Value, error) {
 func checkText(text string) error {
 	switch {
 	case !utf8.ValidString(text):
-		return errors.New("it is not UTF-8")
+		return errNotUTF8
 	case strings.ContainsRune(text, 0):
 		return errors.New("it has a NUL character")
 	}
@@ -149,6 +149,9 @@ func byJSON(value any, path string) (*structpb.Value, error) {
 	text, err := json.Marshal(value)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	if err := checkJSON(value, text, path); err != nil {
+		return nil, err
 	}
 	decoder := json.NewDecoder(bytes.NewReader(text))
 	decoder.UseNumber()

@@ -60,6 +60,74 @@ func TestAValueThatAStructCannotHoldIsRefusedByItsPath(t *testing.T) {
 	}
 }
 
+type word string
+
+type spelled struct{ text string }
+
+func (s spelled) MarshalText() ([]byte, error) { return []byte(s.text), nil }
+
+type given struct{ text string }
+
+func (g *given) MarshalJSON() ([]byte, error) { return []byte(g.text), nil }
+
+type base struct {
+	Note string
+}
+
+// encoding/json would put U+FFFD in the place of what is no text.
+func TestTextThatIsNotUTF8IsRefusedByItsPathWhateverHoldsIt(t *testing.T) {
+	const bad = "a\xffb"
+	type ticket struct {
+		base
+		Key    string            `json:"key,omitempty"`
+		Labels map[string]string `json:"labels"`
+		Word   *word
+		Quoted string `json:",string"`
+		hidden string
+		Left   string `json:"-"`
+		Any    any
+		Bytes  []byte
+	}
+	text := word(bad)
+	for path, value := range map[string]any{
+		"v:":          text,
+		"v[1]:":       []string{"a", bad},
+		"v[0].x:":     []map[string]string{{"x": bad}},
+		`"v.a\xffb":`: map[string]int{bad: 1},
+		`"v.b\xffb":`: map[spelled]int{{"b\xffb"}: 1},
+		"v.key:":      ticket{Key: bad},
+		"v.Note:":     &ticket{base: base{Note: bad}},
+		"v.labels.x:": []any{ticket{Labels: map[string]string{"x": bad}}}[0],
+		"v.Word:":     ticket{Word: &text},
+		"v.Quoted:":   ticket{Quoted: bad},
+		"v.Any[0]:":   ticket{Any: [1]any{&text}},
+		"v.x:":        map[string]any{"x": spelled{bad}},
+		"v[2]:":       []spelled{{}, {}, {bad}},
+		"v[0]:":       []json.RawMessage{json.RawMessage(`"` + bad + `"`)},
+		"v.y:":        map[string]*given{"y": {`"` + bad + `"`}},
+		"v.z[0]:":     map[string][]given{"z": {{`"\ud800"`}}},
+		"v.k:":        map[string]*given{"k": {`{"\udc00x": 1}`}},
+	} {
+		made, err := sessiond.Struct(map[string]any{"v": value})
+		if err == nil || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), "UTF-8") {
+			t.Errorf("%s %v, %v", path, made, err)
+		}
+	}
+	// What is not sent does not matter, and U+FFFD that was there before is text like any other.
+	for name, value := range map[string]any{
+		"left out":   ticket{hidden: bad, Left: bad, Bytes: []byte(bad)},
+		"U+FFFD":     []word{"\uFFFD"},
+		"its escape": []json.RawMessage{json.RawMessage(`"\ufffd"`)},
+		"a pair":     []json.RawMessage{json.RawMessage(`"\ud83d\ude00"`)},
+		"no escape":  []json.RawMessage{json.RawMessage(`"\\ud800"`)},
+		"nothing":    [3]any{(*given)(nil), struct{ *base }{}, word("\uFFFD")},
+	} {
+		if _, err := sessiond.Struct(map[string]any{"v": value}); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 func TestTheVersionIsTheDaemons(t *testing.T) {
 	cmake, err := os.ReadFile("../../CMakeLists.txt")
 	if os.IsNotExist(err) {
