@@ -310,12 +310,15 @@ public final class SessiondClient implements AutoCloseable {
     private ManagedChannelBuilder<?> newChannel(String target) {
       ChannelCredentials credentials = credentials();
       if (certificate == null) return Grpc.newChannelBuilder(target, credentials);
+      ManagedChannelBuilder<?> builder;
       try {
-        return Grpc.newChannelBuilder(target, credentials);
+        builder = Grpc.newChannelBuilder(target, credentials);
       } catch (RuntimeException e) { // Of several kinds, of which none names a file.
         String files = certificate + " with the key in " + key;
         throw new IllegalArgumentException("The certificate in " + files + " cannot be used: " + e.getMessage(), e);
       }
+      OwnCertificate.requireItsKey(certificate, key);
+      return builder;
     }
 
     /** Over a channel of another kind, for tests. */

@@ -19,6 +19,8 @@ import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
 
 /** Against a server with TLS, which answers every call with UNIMPLEMENTED. */
 class AuthoritiesTest {
@@ -35,7 +37,7 @@ class AuthoritiesTest {
   static void start() throws Exception {
     KeyStore store = certificate("ours");
     ours = pem(store);
-    key = pem("PRIVATE KEY", store.getKey("ours", PASSWORD).getEncoded());
+    key = keyPem(store);
     foreign = pem(certificate("foreign"));
     KeyManagerFactory keys = KeyManagerFactory.getInstance(KeyManagerFactory.getDefaultAlgorithm());
     keys.init(store, PASSWORD);
@@ -103,6 +105,27 @@ class AuthoritiesTest {
     }
   }
 
+  @ParameterizedTest
+  @ValueSource(strings = {"EC", "RSA", "DSA"})
+  void aKeyOfAnotherCertificateIsRefusedByTheNamesOfBothFiles(String algorithm) throws Exception {
+    KeyStore one = certificate("one-" + algorithm, algorithm);
+    KeyStore other = certificate("other-" + algorithm, algorithm);
+    KeyStore another = certificate("another-" + algorithm, algorithm.equals("EC") ? "RSA" : "EC");
+    showing(pem(one), MARK + keyPem(one)).close();
+    showing("Of one.\n" + MARK + pem(one), "Its key.\r\n" + keyPem(one).replace("\n", "\r\n")).close();
+    for (String[] pems :
+        new String[][] {
+          {pem(one), keyPem(other)}, {"Of one.\n" + pem(one), MARK + keyPem(other)}, {pem(one), keyPem(another)}
+        }) {
+      assertEquals(
+          "The key in "
+              + folder.resolve("me.key")
+              + " does not belong to the certificate in "
+              + folder.resolve("me.pem"),
+          assertThrows(IllegalArgumentException.class, () -> showing(pems[0], pems[1]).close()).getMessage());
+    }
+  }
+
   private static SessiondClient showing(String certificate, String key) throws Exception {
     return SessiondClient.builder(Map.of())
         .clientCertificate(
@@ -117,6 +140,10 @@ class AuthoritiesTest {
 
   /** A certificate for this machine that is its own authority, with its key. */
   private static KeyStore certificate(String name) throws Exception {
+    return certificate(name, "EC");
+  }
+
+  private static KeyStore certificate(String name, String algorithm) throws Exception {
     Path file = folder.resolve(name + ".p12");
     Process keytool =
         new ProcessBuilder(
@@ -125,7 +152,7 @@ class AuthoritiesTest {
                 "-keystore", file.toString(),
                 "-storepass", new String(PASSWORD),
                 "-alias", name,
-                "-keyalg", "EC",
+                "-keyalg", algorithm,
                 "-dname", "CN=" + name,
                 "-ext", "san=ip:127.0.0.1")
             .redirectErrorStream(true)
@@ -141,6 +168,10 @@ class AuthoritiesTest {
 
   private static String pem(KeyStore store) throws Exception {
     return pem("CERTIFICATE", store.getCertificate(store.aliases().nextElement()).getEncoded());
+  }
+
+  private static String keyPem(KeyStore store) throws Exception {
+    return pem("PRIVATE KEY", store.getKey(store.aliases().nextElement(), PASSWORD).getEncoded());
   }
 
   private static String pem(String label, byte[] der) {
