@@ -18,12 +18,17 @@ final class Backoff {
     this.next = initial;
   }
 
-  /** The pause after this error; not shorter than its RetryInfo or its pushback says. */
-  Duration next(SessiondException why) {
+  /** The next pause. */
+  Duration next() {
     double share = ThreadLocalRandom.current().nextDouble(0.5, 1.0);
     Duration pause = Duration.ofNanos((long) (next.toNanos() * share));
     next = next.multipliedBy(2).compareTo(max) < 0 ? next.multipliedBy(2) : max;
-    pause = longer(pause, why.retryAfter().orElse(Duration.ZERO));
+    return pause;
+  }
+
+  /** The pause after this error; not shorter than its RetryInfo or its pushback says. */
+  Duration next(SessiondException why) {
+    Duration pause = longer(next(), why.retryAfter().orElse(Duration.ZERO));
     return longer(pause, why.pushback().orElse(Duration.ZERO));
   }
 

@@ -11,6 +11,11 @@ import java.time.Duration;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
+import java.util.UUID;
+import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.TimeUnit;
+import java.util.function.Supplier;
 import java.util.stream.Collectors;
 
 /**
@@ -28,6 +33,9 @@ import java.util.stream.Collectors;
  */
 public final class TaskRunner {
   private static final int HEARTBEATS_A_TIMEOUT = 3;
+  // Between two runs; longer than between two calls, because work that failed takes what it takes.
+  private static final Duration RETRY_PAUSE = Duration.ofMillis(100);
+  private static final Duration RETRY_PAUSE_MAX = Duration.ofSeconds(10);
   // What the contract takes, in bytes, of a message, of a recovery action and of a code; and recovery actions.
   private static final int MESSAGE_MAX = 4096;
   private static final int ACTION_MAX = 1024;
@@ -82,7 +90,9 @@ public final class TaskRunner {
     return this;
   }
 
-  /** How often to run the work at most: again after a failure, while the task has retries left. Default: 1. */
+  /**
+   * How often to run the work at most: again after a failure and a pause, while the task has retries left. Default: 1.
+   */
   public TaskRunner attempts(int attemptsMax) {
     if (attemptsMax < 1) throw new IllegalArgumentException("attempts is " + attemptsMax + "; the least is 1");
     this.attemptsMax = attemptsMax;
@@ -106,7 +116,8 @@ public final class TaskRunner {
    *
    * @throws SessiondException when the task cannot be started, or its end is refused: it is failed then, and where that
    *     is refused too, that is suppressed in it
-   * @throws TaskException.Failed when the work failed as often as it may
+   * @throws TaskException.Failed when the work failed as often as it may; where that could not be recorded, or it could
+   *     not be run again, why not is suppressed in it
    * @throws TaskException.Cancelled when the task was cancelled meanwhile; the work was interrupted
    * @throws TaskException.Lost when the task is no longer this worker's; the work was interrupted
    */
@@ -116,7 +127,8 @@ public final class TaskRunner {
     if (interval.isNegative() || interval.isZero()) {
       throw new IllegalArgumentException("heartbeatInterval is " + interval + "; it has to be longer than nothing");
     }
-    SessionTask started = continueFailed ? retry() : start();
+    SessionTask started = continueFailed ? retry(newId()) : start();
+    Backoff between = new Backoff(RETRY_PAUSE, RETRY_PAUSE_MAX);
     for (int attempt = 1; ; attempt++) {
       RunningTask running = new RunningTask(tasks, calls, started, attempt);
       Struct result;
@@ -128,10 +140,10 @@ public final class TaskRunner {
       } catch (Throwable thrown) { // Whatever it is, the task must not be left running.
         SessionTask failed = fail(running, thrown, again);
         if (thrown instanceof Error error) throw error;
-        if (!again || !failed.getRetryable() || Thread.currentThread().isInterrupted()) {
+        if (!again || !failed.getRetryable() || !sleep(between.next())) {
           throw new TaskException.Failed(failed, attempt, thrown);
         }
-        started = retry();
+        started = retryAfter(failed, attempt, thrown);
         continue;
       }
       return complete(running, result);
@@ -149,8 +161,72 @@ public final class TaskRunner {
             .build());
   }
 
-  private SessionTask retry() {
-    return tasks.retryTask(RetryTaskRequest.newBuilder().setSessionId(sessionId).setActor(actor).build());
+  private SessionTask retry(String taskId) {
+    return tasks.retryTask(
+        RetryTaskRequest.newBuilder().setSessionId(sessionId).setTaskId(taskId).setActor(actor).build());
+  }
+
+  /** Runs a task again whose work threw this. */
+  private SessionTask retryAfter(SessionTask failed, int attempt, Throwable thrown) {
+    String taskId = newId(); // Ours, so that a run of which nothing is known can be failed.
+    try {
+      return retry(taskId);
+    } catch (SessiondException e) {
+      SessionTask seen = Calls.passesByItself(e) ? failUnconfirmed(taskId, e).orElse(failed) : failed;
+      TaskException.Failed why = new TaskException.Failed(seen, attempt, thrown);
+      why.addSuppressed(e);
+      throw why;
+    }
+  }
+
+  /** Fails a run that may have begun, though nobody has said so: the daemon would wait for its worker. */
+  private Optional<SessionTask> failUnconfirmed(String taskId, SessiondException why) {
+    SessionError error =
+        errorOf(why, false).toBuilder()
+            .setCategory(SessionError.Category.TEMPORARY)
+            .setUserMessage("The " + taskType + " task was not run again.")
+            .build();
+    try {
+      return Optional.of(failTask(failureOf(taskId, why, error)));
+    } catch (SessiondException e) {
+      return Optional.empty(); // It has not begun.
+    }
+  }
+
+  private static String newId() {
+    return UUID.randomUUID().toString();
+  }
+
+  /** Waits; false if the thread was interrupted meanwhile, or the client closed. */
+  private boolean sleep(Duration pause) {
+    CountDownLatch closed = new CountDownLatch(1);
+    Runnable closing = closed::countDown;
+    calls.atClose(closing);
+    try {
+      return !calls.isClosed() && !closed.await(pause.toNanos(), TimeUnit.NANOSECONDS);
+    } catch (InterruptedException e) {
+      Thread.currentThread().interrupt();
+      return false;
+    } finally {
+      calls.notAtClose(closing);
+    }
+  }
+
+  /** Makes a call that ends a task. An interrupt cancels it; then the same one is made again. */
+  private static SessionTask uninterrupted(Supplier<SessionTask> call) {
+    boolean interrupted = Thread.interrupted();
+    try {
+      while (true) {
+        try {
+          return call.get();
+        } catch (SessiondException.Cancelled e) {
+          if (!Thread.interrupted()) throw e;
+          interrupted = true;
+        }
+      }
+    } finally {
+      if (interrupted) Thread.currentThread().interrupt();
+    }
   }
 
   private SessionTask complete(RunningTask running, Struct result) {
@@ -158,6 +234,7 @@ public final class TaskRunner {
     CompleteTaskRequest.Builder request =
         CompleteTaskRequest.newBuilder()
             .setSessionId(sessionId)
+            .setRequestId(newId())
             .setTaskId(running.taskId())
             .setAdvanceToStage(endStage)
             .setActor(actor);
@@ -165,7 +242,7 @@ public final class TaskRunner {
     // An interrupted thread cannot call. The work is done: whom it interrupts is the caller.
     boolean interrupted = Thread.interrupted();
     try {
-      return tasks.completeTask(request.build());
+      return uninterrupted(() -> tasks.completeTask(request.build()));
     } catch (SessiondException e) {
       // What may have taken effect, or may yet, is nobody's failure.
       if (Calls.passesByItself(e)) throw e;
@@ -188,9 +265,19 @@ public final class TaskRunner {
     try {
       return tellFailure(running, thrown, attemptsLeft && !interrupted);
     } catch (SessiondException e) {
-      e.addSuppressed(thrown);
-      throwIfNotOurs(running, e);
-      throw e;
+      try {
+        throwIfNotOurs(running, e);
+      } catch (TaskException gone) {
+        gone.addSuppressed(thrown);
+        throw gone;
+      }
+      if (thrown instanceof Error error) {
+        error.addSuppressed(e);
+        throw error;
+      }
+      TaskException.Failed failed = new TaskException.Failed(running.task(), running.attempt(), thrown);
+      failed.addSuppressed(e);
+      throw failed;
     } finally {
       if (interrupted && running.fate() == RunningTask.Fate.OURS) Thread.currentThread().interrupt();
     }
@@ -202,27 +289,31 @@ public final class TaskRunner {
     SessionTask task = running.task();
     boolean retried =
         attemptsLeft && !(thrown instanceof Error) && task.getRetryCount() + 1 < task.getMaxRetries();
-    return failTask(
-        FailTaskRequest.newBuilder()
-            .setSessionId(sessionId)
-            .setTaskId(running.taskId())
-            .setFailureContext(Values.struct(Map.of("message", messageOf(thrown), "type", typeOf(thrown))))
-            .setError(errorOf(thrown, retried))
-            .setActor(actor)
-            .build());
+    return failTask(failureOf(running.taskId(), thrown, errorOf(thrown, retried)));
+  }
+
+  private FailTaskRequest failureOf(String taskId, Throwable thrown, SessionError error) {
+    return FailTaskRequest.newBuilder()
+        .setSessionId(sessionId)
+        .setRequestId(newId())
+        .setTaskId(taskId)
+        .setFailureContext(Values.struct(Map.of("message", messageOf(thrown), "type", typeOf(thrown))))
+        .setError(error)
+        .setActor(actor)
+        .build();
   }
 
   private SessionTask failTask(FailTaskRequest request) {
     try {
-      return tasks.failTask(request);
+      return uninterrupted(() -> tasks.failTask(request));
     } catch (SessiondException.InvalidArgument | SessiondException.ResourceExhausted e) {
       if (Calls.passesByItself(e)) throw e;
       // The details are the work's own, and may be longer than the daemon takes. The task must not stay for them.
-      FailTaskRequest.Builder without = request.toBuilder();
+      FailTaskRequest.Builder without = request.toBuilder().setRequestId(newId());
       without
           .getErrorBuilder()
           .setTechnicalDetails(Values.struct(Map.of("details_left_out", fit(e.getMessage(), MESSAGE_MAX))));
-      return tasks.failTask(without.build());
+      return uninterrupted(() -> tasks.failTask(without.build()));
     }
   }
 

@@ -17,25 +17,35 @@ import io.grpc.CallOptions;
 import io.grpc.Channel;
 import io.grpc.ClientCall;
 import io.grpc.ClientInterceptor;
+import io.grpc.ForwardingClientCall.SimpleForwardingClientCall;
+import io.grpc.ForwardingClientCallListener.SimpleForwardingClientCallListener;
+import io.grpc.Metadata;
 import io.grpc.MethodDescriptor;
+import io.grpc.Status;
 import java.io.IOException;
 import java.time.Duration;
+import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.CancellationException;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicBoolean;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.EnumSource;
 import org.junit.jupiter.params.provider.ValueSource;
 
 /** On a real daemon. */
 @Timeout(120)
 class TaskRunnerTest {
+  private static final Metadata.Key<String> PUSHBACK =
+      Metadata.Key.of("grpc-retry-pushback-ms", Metadata.ASCII_STRING_MARSHALLER);
+
   private SessiondClient client;
   private String id;
 
@@ -66,6 +76,40 @@ class TaskRunnerTest {
 
   private List<SessionError> errors() {
     return client.errors().listErrors(r -> r.setSessionId(id)).stream().toList();
+  }
+
+  private static SessiondClient client(ClientInterceptor interceptor) {
+    return SessiondClient.builder(Map.of()).address(RealDaemon.get().address()).interceptor(interceptor).build();
+  }
+
+  /**
+   * Does this the first time that the daemon has answered that call, on the calling thread. Its answer is replaced by
+   * this status, unless that is null, and not tried again.
+   */
+  private static ClientInterceptor behind(String called, Status answer, Runnable then) {
+    AtomicBoolean first = new AtomicBoolean(true);
+    return new ClientInterceptor() {
+      @Override
+      public <Q, A> ClientCall<Q, A> interceptCall(MethodDescriptor<Q, A> method, CallOptions options, Channel next) {
+        ClientCall<Q, A> call = next.newCall(method, options);
+        if (!method.getBareMethodName().equals(called)) return call;
+        return new SimpleForwardingClientCall<Q, A>(call) {
+          @Override
+          public void start(ClientCall.Listener<A> listener, Metadata headers) {
+            super.start(
+                new SimpleForwardingClientCallListener<A>(listener) {
+                  @Override
+                  public void onClose(Status status, Metadata trailers) {
+                    if (first.getAndSet(false)) then.run();
+                    if (answer != null) trailers.put(PUSHBACK, "-1");
+                    super.onClose(answer == null ? status : answer, trailers);
+                  }
+                },
+                headers);
+          }
+        };
+      }
+    };
   }
 
   @Test
@@ -438,6 +482,210 @@ class TaskRunnerTest {
       assertEquals(1, refused.getSuppressed().length);
       assertInstanceOf(SessiondException.DeadlineExceeded.class, refused.getSuppressed()[0]);
       assertEquals(0, refused.getSuppressed()[0].getSuppressed().length);
+    }
+  }
+
+  @Test
+  void betweenTwoRunsThereIsAPauseWhichGrows() {
+    List<Long> runs = new ArrayList<>();
+    IOException thrown = new IOException("busy");
+    TaskException.Failed failed =
+        assertThrows(
+            TaskException.Failed.class,
+            () ->
+                runner()
+                    .attempts(3)
+                    .run(
+                        task -> {
+                          runs.add(System.nanoTime());
+                          throw thrown;
+                        }));
+    assertSame(thrown, failed.getCause());
+    List<Long> pauses = List.of((runs.get(1) - runs.get(0)) / 1_000_000, (runs.get(2) - runs.get(1)) / 1_000_000);
+    // Half of 100 ms at least, and then of 200.
+    assertTrue(pauses.get(0) >= 50 && pauses.get(1) >= 100, pauses.toString());
+  }
+
+  @Test
+  void anInterruptBeforeTheRetryLeavesTheTaskToBeRetried() {
+    IOException thrown = new IOException("busy");
+    ClientInterceptor interrupting = behind("FailTask", null, () -> Thread.currentThread().interrupt());
+    try (SessiondClient interrupted = client(interrupting)) {
+      TaskRunner runner = interrupted.task(id, "processing").startStage("processing").attempts(3);
+      TaskException.Failed failed =
+          assertThrows(
+              TaskException.Failed.class,
+              () ->
+                  runner.run(
+                      task -> {
+                        throw thrown;
+                      }));
+      assertTrue(Thread.interrupted());
+      assertSame(thrown, failed.getCause());
+      assertEquals(0, failed.getSuppressed().length);
+    }
+    assertTrue(session().getCurrentTask().getRetryable());
+    assertEquals(SessionTask.Status.FAILED, session().getCurrentTask().getStatus());
+  }
+
+  @ParameterizedTest
+  @ValueSource(strings = {"FailTask", "CompleteTask"})
+  void anInterruptOfTheCallThatEndsTheTaskLeavesItNotRunning(String called) {
+    AtomicBoolean first = new AtomicBoolean(true);
+    ClientInterceptor interrupting =
+        new ClientInterceptor() {
+          @Override
+          public <Q, A> ClientCall<Q, A> interceptCall(
+              MethodDescriptor<Q, A> method, CallOptions options, Channel next) {
+            boolean now = method.getBareMethodName().equals(called) && first.getAndSet(false);
+            if (now) Thread.currentThread().interrupt();
+            return next.newCall(method, options);
+          }
+        };
+    IOException thrown = new IOException("busy");
+    try (SessiondClient interrupted = client(interrupting)) {
+      TaskRunner runner = interrupted.task(id, "processing").startStage("processing");
+      if (called.equals("CompleteTask")) {
+        assertEquals(SessionTask.Status.COMPLETED, runner.run(task -> null).getStatus());
+      } else {
+        TaskException.Failed failed =
+            assertThrows(
+                TaskException.Failed.class,
+                () ->
+                    runner.run(
+                        task -> {
+                          throw thrown;
+                        }));
+        assertSame(thrown, failed.getCause());
+        assertEquals(SessionTask.Status.FAILED, failed.task().getStatus());
+      }
+      assertTrue(Thread.interrupted());
+    }
+    assertNotEquals(SessionTask.Status.RUNNING, session().getCurrentTask().getStatus());
+  }
+
+  @Test
+  void closingTheClientEndsThePauseBeforeTheRetry() {
+    IOException thrown = new IOException("busy");
+    CompletableFuture<SessiondClient> closed = new CompletableFuture<>();
+    ClientInterceptor closing = behind("FailTask", null, () -> closed.join().close());
+    closed.complete(client(closing));
+    TaskRunner runner = closed.join().task(id, "processing").startStage("processing").attempts(3);
+    TaskException.Failed failed =
+        assertThrows(
+            TaskException.Failed.class,
+            () ->
+                runner.run(
+                    task -> {
+                      throw thrown;
+                    }));
+    assertSame(thrown, failed.getCause());
+    assertEquals(SessionTask.Status.FAILED, session().getCurrentTask().getStatus());
+  }
+
+  @Test
+  void aRetryThatIsRefusedDoesNotHideWhyTheWorkFailed() {
+    IOException thrown = new IOException("busy");
+    ClientInterceptor stopping =
+        behind("FailTask", null, () -> client.sessions().stopSession(r -> r.setSessionId(id)));
+    try (SessiondClient stopped = client(stopping)) {
+      TaskRunner runner = stopped.task(id, "processing").startStage("processing").attempts(3);
+      TaskException.Failed failed =
+          assertThrows(
+              TaskException.Failed.class,
+              () ->
+                  runner.run(
+                      task -> {
+                        throw thrown;
+                      }));
+      assertSame(thrown, failed.getCause());
+      assertEquals(1, failed.attempts());
+      assertEquals(1, failed.getSuppressed().length);
+      SessiondException refused = assertInstanceOf(SessiondException.class, failed.getSuppressed()[0]);
+      assertEquals(ErrorReason.SESSION_NOT_ACTIVE, refused.reason());
+      assertEquals(1, errors().size());
+    }
+  }
+
+  @ParameterizedTest
+  @EnumSource(
+      value = Status.Code.class,
+      names = {"UNAVAILABLE", "DEADLINE_EXCEEDED", "INTERNAL"})
+  void aRetryWhoseAnswerIsLostLeavesNoTaskRunning(Status.Code code) {
+    IOException thrown = new IOException("busy");
+    try (SessiondClient lost = client(behind("RetryTask", code.toStatus(), () -> {}))) {
+      TaskRunner runner = lost.task(id, "processing").startStage("processing").attempts(3);
+      TaskException.Failed failed =
+          assertThrows(
+              TaskException.Failed.class,
+              () ->
+                  runner.run(
+                      task -> {
+                        throw thrown;
+                      }));
+      assertSame(thrown, failed.getCause());
+      assertEquals(code, assertInstanceOf(SessiondException.class, failed.getSuppressed()[0]).code());
+      SessionTask now = session().getCurrentTask();
+      assertEquals(SessionTask.Status.FAILED, now.getStatus());
+      assertEquals(2, now.getRetryCount());
+      assertEquals(now.getTaskId(), failed.task().getTaskId());
+      assertEquals("The processing task was not run again.", errors().get(0).getUserMessage());
+      assertEquals(SessionError.Category.TEMPORARY, errors().get(0).getCategory());
+    }
+  }
+
+  @Test
+  void anInterruptOfARetryLeavesNoTaskRunning() {
+    IOException thrown = new IOException("busy");
+    ClientInterceptor interrupting =
+        behind(
+            "RetryTask",
+            Status.CANCELLED.withDescription("Thread interrupted"),
+            () -> Thread.currentThread().interrupt());
+    try (SessiondClient interrupted = client(interrupting)) {
+      TaskRunner runner = interrupted.task(id, "processing").startStage("processing").attempts(3);
+      TaskException.Failed failed =
+          assertThrows(
+              TaskException.Failed.class,
+              () ->
+                  runner.run(
+                      task -> {
+                        throw thrown;
+                      }));
+      assertTrue(Thread.interrupted());
+      assertSame(thrown, failed.getCause());
+      assertEquals(SessionTask.Status.FAILED, session().getCurrentTask().getStatus());
+    }
+  }
+
+  @Test
+  void aFailureThatIsRefusedDoesNotHideWhyTheWorkFailed() {
+    IOException thrown = new IOException("busy");
+    AssertionError error = new AssertionError("impossible");
+    try (SessiondClient lost = client(behind("FailTask", Status.PERMISSION_DENIED, () -> {}))) {
+      TaskRunner runner = lost.task(id, "processing").startStage("processing").attempts(3);
+      TaskException.Failed failed =
+          assertThrows(
+              TaskException.Failed.class,
+              () ->
+                  runner.run(
+                      task -> {
+                        throw thrown;
+                      }));
+      assertSame(thrown, failed.getCause());
+      assertInstanceOf(SessiondException.PermissionDenied.class, failed.getSuppressed()[0]);
+      assertSame(
+          error,
+          assertThrows(
+              AssertionError.class,
+              () ->
+                  lost.task(id, "processing")
+                      .continueFailed()
+                      .run(
+                          task -> {
+                            throw error;
+                          })));
+      assertInstanceOf(SessiondException.PermissionDenied.class, error.getSuppressed()[0]);
     }
   }
 
