@@ -213,16 +213,37 @@ func (c *Client) RunTask(ctx context.Context, spec TaskSpec, work Work) (*sessio
 		c.conn.config.logger.LogAttrs(ctx, slog.LevelInfo, "task is run again", slog.String("session_id", spec.SessionID),
 			slog.String("task_type", spec.Type), slog.Int("attempt", attempt), slog.Duration("pause", pause),
 			slog.String("error", failed.Err.Error()))
-		if !sleep(ctx, pause) {
+		open, end := c.whileOpen(ctx)
+		waited := sleep(open, pause)
+		end(nil)
+		if !waited {
 			return task, err
 		}
+		taskID := NewRequestID() // Ours, so that a run of which nothing is known can be failed.
 		retried, refused := c.RetryTask(ctx, &sessiondv1.RetryTaskRequest{
-			SessionId: spec.SessionID, TaskId: NewRequestID(), Actor: spec.Actor, Reason: spec.Reason})
+			SessionId: spec.SessionID, TaskId: taskID, Actor: spec.Actor, Reason: spec.Reason})
 		if refused != nil {
-			return task, fmt.Errorf("%w (and it was not run again: %w)", err, refused)
+			if passes(refused) {
+				failed.Task = c.failUnconfirmed(ctx, spec, task, taskID, refused)
+			}
+			return failed.Task, fmt.Errorf("%w (and it was not run again: %w)", err, refused)
 		}
 		task = retried
 	}
+}
+
+// failUnconfirmed fails a run that may have begun, though nobody has said so: the daemon would wait for its worker. It
+// returns the task as it is then, or as it was before if the run has not begun.
+func (c *Client) failUnconfirmed(
+	ctx context.Context, spec TaskSpec, task *sessiondv1.SessionTask, taskID string, why error,
+) *sessiondv1.SessionTask {
+	run := &TaskRun{SessionID: spec.SessionID, TaskID: taskID, client: c, spec: spec, task: task}
+	failed, err := run.fail(ctx, &TaskError{Err: why, Category: sessiondv1.SessionError_TEMPORARY,
+		UserMessage: fmt.Sprintf("The task %s was not run again.", spec.Type)}, false)
+	if err != nil {
+		return task
+	}
+	return failed
 }
 
 func isPermanent(err error) bool {
@@ -291,7 +312,10 @@ func (c *Client) runOnce(
 			return task, err
 		}
 		// It was refused for good: the daemon would wait for the worker until its heartbeat timeout.
-		task, _ = run.fail(ctx, &TaskError{Err: err, Permanent: true}, false)
+		task, failing := run.fail(ctx, &TaskError{Err: err, Permanent: true}, false)
+		if failing != nil {
+			return task, fmt.Errorf("%w (and that was not recorded: %w)", err, failing)
+		}
 		return task, err
 	}
 	task = run.Task()

@@ -11,6 +11,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	sessiond "github.com/sessiond/sessiond/client/go"
 	"github.com/sessiond/sessiond/client/go/sessiondv1"
@@ -248,6 +249,95 @@ func TestAFailureThatIsRefusedIsToldOnce(t *testing.T) {
 	var failed *sessiond.TaskFailed
 	if failures != 1 || !errors.As(err, &failed) || !sessiond.IsReason(err, sessiond.ReasonNotAllowed) {
 		t.Errorf("FailTask was called %d times: %v", failures, err)
+	}
+}
+
+// behind calls the daemon, and then what may change its answer.
+func behind(answer func(method string, err error) error) sessiond.Option {
+	return sessiond.WithDialOptions(grpc.WithUnaryInterceptor(func(ctx context.Context, method string,
+		request, reply any, conn *grpc.ClientConn, invoke grpc.UnaryInvoker, options ...grpc.CallOption) error {
+		return answer(method, invoke(ctx, method, request, reply, conn, options...))
+	}))
+}
+
+func TestARetryThatIsRefusedHidesNeitherWhyTheWorkFailedNorATaskThatRuns(t *testing.T) {
+	busy := errors.New("busy")
+	plain := newClient(t)
+	for name, each := range map[string]struct {
+		// What comes of FailTask and of RetryTask, on the daemon and to the worker.
+		fail  func(worker *sessiond.Client, id string, stop func())
+		retry func(stop func(), err error) error
+		// How often the task has failed in the end, and what the worker is told.
+		failures int32
+		told     codes.Code
+	}{
+		"refused": {fail: func(_ *sessiond.Client, id string, _ func()) {
+			if _, err := plain.StopSession(t.Context(), &sessiondv1.StopSessionRequest{SessionId: id}); err != nil {
+				t.Error(err)
+			}
+		}, failures: 1, told: codes.FailedPrecondition},
+		"lost": {retry: func(func(), error) error { return status.Error(codes.Internal, "reset") },
+			failures: 2, told: codes.Internal},
+		"late": {retry: func(func(), error) error { return status.Error(codes.DeadlineExceeded, "late") },
+			failures: 2, told: codes.DeadlineExceeded},
+		"stopped in the pause": {fail: func(_ *sessiond.Client, _ string, stop func()) { stop() }, failures: 1},
+		"closed in the pause":  {fail: func(worker *sessiond.Client, _ string, _ func()) { _ = worker.Close() }, failures: 1},
+		"stopped while it is retried": {retry: func(stop func(), _ error) error {
+			stop()
+			return status.Error(codes.Canceled, "context canceled")
+		}, failures: 2, told: codes.Canceled},
+	} {
+		t.Run(name, func(t *testing.T) {
+			id := inUpload(t, plain)
+			ctx, stop := context.WithCancel(t.Context())
+			defer stop()
+			var client *sessiond.Client
+			client = newClient(t, behind(func(method string, err error) error {
+				switch {
+				case method == sessiondv1.TaskService_FailTask_FullMethodName && each.fail != nil:
+					each.fail(client, id, stop)
+				case method == sessiondv1.TaskService_RetryTask_FullMethodName && each.retry != nil:
+					return each.retry(stop, err)
+				}
+				return err
+			}))
+			task, err := client.RunTask(ctx, sessiond.TaskSpec{SessionID: id, Type: "processing", StartStage: "processing",
+				Attempts: 3}, func(context.Context, *sessiond.TaskRun) (map[string]any, error) { return nil, busy })
+			var failed *sessiond.TaskFailed
+			if !errors.As(err, &failed) || failed.Err != busy || !strings.Contains(err.Error(), "failed: busy") ||
+				strings.Contains(err.Error(), "not run again") != (each.told != codes.OK) {
+				t.Errorf("%v", err)
+			}
+			if joined, ok := err.(interface{ Unwrap() []error }); ok != (each.told != codes.OK) ||
+				ok && status.Code(joined.Unwrap()[1]) != each.told {
+				t.Errorf("%v", err)
+			}
+			now, err := plain.GetTask(t.Context(), &sessiondv1.GetTaskRequest{SessionId: id})
+			if err != nil || now.GetStatus() != sessiondv1.SessionTask_FAILED || now.GetRetryCount() != each.failures ||
+				now.GetTaskId() != task.GetTaskId() {
+				t.Errorf("%v, %v; the worker has %v", now, err, task)
+			}
+			if recorded := errorsOf(t, plain, id); len(recorded) != int(each.failures) || each.failures == 2 &&
+				(recorded[0].GetUserMessage() != "The task processing was not run again." ||
+					recorded[0].GetCategory() != sessiondv1.SessionError_TEMPORARY) {
+				t.Errorf("Recorded was %v", recorded)
+			}
+		})
+	}
+}
+
+func TestACompletionThatIsRefusedIsToldAlsoWhereTheFailureIsRefusedToo(t *testing.T) {
+	client := newClient(t, behind(func(method string, err error) error {
+		if method == sessiondv1.TaskService_FailTask_FullMethodName {
+			return refusal(codes.PermissionDenied, "NOT_ALLOWED", "ADMIN_REQUIRED")
+		}
+		return err
+	}))
+	_, err := client.RunTask(t.Context(), sessiond.TaskSpec{SessionID: inUpload(t, client), Type: "processing",
+		StartStage: "processing", EndStage: "completed"},
+		func(context.Context, *sessiond.TaskRun) (map[string]any, error) { return nil, nil })
+	if !sessiond.IsReason(err, sessiond.ReasonInvalidTransition) || !strings.Contains(err.Error(), "NOT_ALLOWED") {
+		t.Errorf("%v", err)
 	}
 }
 
