@@ -12,6 +12,7 @@ import {
   type MessageShape,
 } from "@bufbuild/protobuf";
 import type { Duration, FieldMask, Timestamp } from "@bufbuild/protobuf/wkt";
+import { InvalidArgumentError } from "./errors.js";
 import { durationFrom, type Time, timestampDate, timestampFrom } from "./time.js";
 
 type Fields<T> = { [K in keyof T as K extends "$typeName" | "$unknown" ? never : K]?: Init<T[K]> | undefined };
@@ -44,9 +45,66 @@ export type Result<T> = T extends Timestamp
 
 type Fielded = Record<string, unknown>;
 
-/** The message of what a caller gave. */
+/**
+ * The message of what a caller gave. Throws a TypeError for a field that does not exist, and an InvalidArgumentError for
+ * text that UTF-8 does not have.
+ */
 export function requestFrom<D extends DescMessage>(desc: D, given: unknown): MessageShape<D> {
-  return create(desc, initOf(desc, given) as MessageInitShape<D>);
+  const message = create(desc, initOf(desc, given) as MessageInitShape<D>);
+  try {
+    refuseHalves(desc, message as unknown as Fielded, "");
+  } catch (error) {
+    // What cannot be gone through cannot be written: who writes it says so.
+    if (error instanceof InvalidArgumentError) throw error;
+  }
+  return message;
+}
+
+// Throws where a text has half of a character: TextEncoder would replace it without a word.
+function refuseHalves(desc: DescMessage, message: Fielded, path: string): void {
+  for (const field of desc.fields) {
+    const { oneof } = field;
+    const chosen = oneof && (message[oneof.localName] as { case?: string; value?: unknown });
+    if (chosen !== undefined && chosen.case !== field.localName) continue;
+    const value = chosen === undefined ? message[field.localName] : chosen.value;
+    const place = path === "" ? field.name : `${path}.${field.name}`;
+    const refuse = (one: unknown, at: string) => {
+      const inner = field.message;
+      if (inner === undefined || inner.typeName === "google.protobuf.Struct") refuseHalvesIn(one, at);
+      else if (one !== undefined) refuseHalves(inner, one as Fielded, at);
+    };
+    if (field.fieldKind === "list") {
+      (value as unknown[]).forEach((item, index) => refuse(item, `${place}[${index}]`));
+    } else if (field.fieldKind === "map") {
+      for (const [key, item] of Object.entries(value as Fielded)) {
+        refuseHalvesIn(key, place);
+        refuse(item, `${place}.${key}`);
+      }
+    } else {
+      refuse(value, place);
+    }
+  }
+}
+
+// The same of a text, or of JSON.
+function refuseHalvesIn(value: unknown, place: string): void {
+  if (typeof value === "string") {
+    if (!/\p{Cs}/u.test(value)) return;
+    const description = "has half of a character (a surrogate without its other half), which no UTF-8 has.";
+    throw new InvalidArgumentError({
+      code: "INVALID_ARGUMENT",
+      message: `The request cannot be sent: ${place} ${description}`,
+      fieldViolations: [{ field: place, description: `It ${description}` }],
+    });
+  }
+  if (Array.isArray(value)) {
+    value.forEach((item, index) => refuseHalvesIn(item, `${place}[${index}]`));
+  } else if (typeof value === "object" && value !== null && !(value instanceof Uint8Array)) {
+    for (const [key, item] of Object.entries(value)) {
+      refuseHalvesIn(key, place);
+      refuseHalvesIn(item, `${place}.${key}`);
+    }
+  }
 }
 
 function initOf(desc: DescMessage, given: unknown): unknown {

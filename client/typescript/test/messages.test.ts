@@ -3,7 +3,16 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import { create, fromBinary, toBinary, toJson } from "@bufbuild/protobuf";
-import { SessionSchema, StartTaskRequestSchema, Time, UpdateSessionRequestSchema, version } from "../src/index.js";
+import { ImportSessionsRequestSchema } from "../src/gen/sessiond/v1/admin_service_pb.js";
+import { CreateSessionRequestSchema } from "../src/gen/sessiond/v1/session_service_pb.js";
+import {
+  InvalidArgumentError,
+  SessionSchema,
+  StartTaskRequestSchema,
+  Time,
+  UpdateSessionRequestSchema,
+  version,
+} from "../src/index.js";
 import { requestFrom, resultFrom } from "../src/messages.js";
 import { durationFrom, milliseconds, timestampFrom } from "../src/time.js";
 
@@ -74,6 +83,40 @@ test("a request takes Dates, RFC 3339 text, milliseconds and lists of paths", ()
   });
   const sent = fromBinary(UpdateSessionRequestSchema, toBinary(UpdateSessionRequestSchema, update));
   assert.deepEqual(sent.updateMask?.paths, ["labels.My_Key", "context.a_1", "labels.`a.b`"]);
+});
+
+test("half of a character is refused by its place: TextEncoder would replace it without a word", () => {
+  const half = "a\ud800b";
+  const itself: { itself?: object } = {};
+  itself.itself = itself;
+  for (const [field, session] of [
+    ["session.owner_id", { ownerId: half }],
+    ["session.context.a.b[1]", { context: { a: { b: ["", half] } } }],
+    ["session.context.a", { context: { a: { [half]: 1 } } }],
+    ["session.labels", { labels: { [half]: "x" } }],
+    ["session.labels.x", { labels: { x: "\udc00\ud800" } }],
+    ["session.files[1].display_name", { files: [{}, { displayName: half }] }],
+  ] as const) {
+    assert.throws(
+      () => requestFrom(CreateSessionRequestSchema, { session }),
+      (error) => {
+        assert.ok(error instanceof InvalidArgumentError, String(error));
+        assert.deepEqual(
+          error.fieldViolations.map((violation) => violation.field),
+          [field],
+        );
+        assert.ok(error.message.includes(field) && !error.message.includes(half), error.message);
+        return true;
+      },
+    );
+  }
+  const imported = { session: {}, events: [{}, { kind: [half] }] };
+  assert.throws(() => requestFrom(ImportSessionsRequestSchema, imported), /: events\[1\]\.kind\[0\] has half/);
+  const mask = { updateMask: ["labels.a", `labels.${half}`] };
+  assert.throws(() => requestFrom(UpdateSessionRequestSchema, mask), /: update_mask\.paths\[1\] has half/);
+  for (const context of [{ a: "\u{1f600}", b: "\ufffd", c: null }, itself, 5]) {
+    requestFrom(CreateSessionRequestSchema, { session: { context, createTime: new Date(0) } });
+  }
 });
 
 test("a field that does not exist is refused, and those that do are named", () => {

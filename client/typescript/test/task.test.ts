@@ -146,6 +146,7 @@ test("work whose completion is refused for good is not run again", async () => {
 for (const [what, result] of [
   ["refers to itself", circular],
   ["is no object", 5],
+  ["has half of a character", { pages: ["\ud800"] }],
   [
     "throws",
     {
