@@ -77,7 +77,7 @@ final class Calls {
    * twice.
    */
   <Q extends Message, A> A unary(MethodDescriptor<Q, A> method, Q given) {
-    Q request = withRequestId(given);
+    Q request = Texts.checked(method.getFullMethodName(), withRequestId(given));
     Deadline deadline = Deadline.after(settings.timeout.toNanos(), TimeUnit.NANOSECONDS);
     Deadline outer = Context.current().getDeadline();
     if (outer != null) deadline = deadline.minimum(outer);

@@ -50,7 +50,7 @@ final class ImportStream {
         unanswered.forEach(stream.call::sendMessage);
         while (unanswered.size() > 0 || source.hasNext()) {
           if (hasRoom() && source.hasNext()) {
-            ImportSessionsRequest next = source.next();
+            ImportSessionsRequest next = Texts.checked(METHOD, source.next());
             unanswered.add(next);
             unansweredBytes += next.getSerializedSize();
             stream.call.sendMessage(next);

@@ -144,7 +144,7 @@ public final class Values {
   /** Refuses what no text of the contract may hold. Protobuf would send half of a character as a question mark. */
   private static void checkText(String text, String path) {
     if (text.indexOf('\0') >= 0) throw new IllegalArgumentException(at(path) + " has a NUL character");
-    if (text.codePoints().anyMatch(Values::isHalf)) {
+    if (Texts.hasHalf(text)) {
       throw new IllegalArgumentException(at(path) + " has a surrogate without its other half, which no UTF-8 has");
     }
   }

@@ -79,6 +79,7 @@ public final class Watcher implements Iterable<WatchItem>, AutoCloseable {
     String token = options.tokens().flatMap(TokenStore::load).orElse("");
     this.request =
         token.isEmpty() ? request : request.toBuilder().setResumeToken(token).setInitialState(false).build();
+    Texts.checked(METHOD, this.request);
     this.resumeToken = this.request.getResumeToken();
     this.saved = resumeToken;
     calls.atClose(closing);

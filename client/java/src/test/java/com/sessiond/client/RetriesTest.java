@@ -8,9 +8,14 @@ import static org.junit.jupiter.api.Assertions.assertNotEquals;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import com.google.protobuf.ListValue;
+import com.google.protobuf.Struct;
+import com.google.protobuf.Value;
 import com.sessiond.v1.ErrorReason;
+import com.sessiond.v1.ImportSessionsRequest;
 import com.sessiond.v1.PauseSessionRequest;
 import com.sessiond.v1.Session;
+import com.sessiond.v1.SessionArtifact;
 import io.grpc.Context;
 import io.grpc.Status;
 import io.grpc.StatusRuntimeException;
@@ -22,6 +27,7 @@ import java.util.Map;
 import java.util.concurrent.Executors;
 import java.util.concurrent.ScheduledExecutorService;
 import java.util.concurrent.TimeUnit;
+import java.util.function.Consumer;
 import org.junit.jupiter.api.AutoClose;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -196,5 +202,57 @@ class RetriesTest {
 
   private List<String> requestIds() {
     return daemon.requests.stream().map(each -> ((PauseSessionRequest) each).getRequestId()).toList();
+  }
+
+  @Test
+  void halfOfACharacterIsRefusedByItsPlace() {
+    String half = "a\uD800b";
+    Map<String, Consumer<Session.Builder>> sessions =
+        Map.of(
+            "session.owner_id", session -> session.setOwnerId(half),
+            "session.labels.x", session -> session.putLabels("x", half),
+            "session.labels", session -> session.putLabels(half, "x"),
+            "session.files[1].uri",
+                session -> session.addFiles(SessionArtifact.getDefaultInstance()).addFilesBuilder().setUri(half),
+            "session.context.a[1].b", session -> session.setContext(context("b", half)),
+            "session.context.a[1]", session -> session.setContext(context(half, "b")));
+    sessions.forEach(
+        (field, fill) -> {
+          SessiondException.InvalidArgument refused =
+              assertThrows(
+                  SessiondException.InvalidArgument.class,
+                  () -> client.sessions().updateSession(r -> fill.accept(r.getSessionBuilder())));
+          assertTrue(refused.getMessage().contains(": " + field + " has half of a character"), refused.getMessage());
+          assertEquals(field, refused.fieldViolations().get(0).field());
+        });
+    SessiondException.InvalidArgument watched =
+        assertThrows(
+            SessiondException.InvalidArgument.class,
+            () -> client.watch(r -> r.addSessionIds("s").addSessionIds(half)).close());
+    SessiondException.InvalidArgument imported =
+        assertThrows(
+            SessiondException.InvalidArgument.class,
+            () ->
+                client
+                    .admin()
+                    .importSessions(
+                        List.of(ImportSessionsRequest.newBuilder().addEvents(context("b", half)).build()).iterator(),
+                        answer -> {}));
+    assertEquals("events[0].a[1].b", imported.fieldViolations().get(0).field());
+    assertEquals("session_ids[1]", watched.fieldViolations().get(0).field());
+    assertEquals(0, daemon.requests.size());
+    daemon.answers(PAUSED);
+    client.sessions().pauseSession(r -> r.setSessionId("\uD83D\uDE00\uFFFD"));
+  }
+
+  /** With this in a list; {@link Values} would refuse it. */
+  private static Struct context(String key, String text) {
+    Value value = Value.newBuilder().setStringValue(text).build();
+    Value inner = Value.newBuilder().setStructValue(Struct.newBuilder().putFields(key, value)).build();
+    Value list =
+        Value.newBuilder()
+            .setListValue(ListValue.newBuilder().addValues(Value.getDefaultInstance()).addValues(inner))
+            .build();
+    return Struct.newBuilder().putFields("a", list).build();
   }
 }

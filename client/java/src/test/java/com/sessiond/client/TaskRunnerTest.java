@@ -9,6 +9,7 @@ import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTimeout;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import com.google.protobuf.Value;
 import com.sessiond.v1.ErrorReason;
 import com.sessiond.v1.Session;
 import com.sessiond.v1.SessionError;
@@ -263,6 +264,16 @@ class TaskRunnerTest {
             TaskException.Failed.class, () -> runner().attempts(3).run(task -> Map.of("log", List.of(text))));
     assertEquals(1, failed.attempts());
     assertTrue(failed.getCause().getMessage().startsWith("The value at log[0] has a "), failed.getMessage());
+    assertEquals(SessionTask.Status.FAILED, session().getCurrentTask().getStatus());
+  }
+
+  @Test
+  void aResultOfTheContractsOwnValuesThatCannotBeSentFailsTheTask() {
+    Value half = Value.newBuilder().setStringValue("\uD800").build();
+    SessiondException refused =
+        assertThrows(
+            SessiondException.InvalidArgument.class, () -> runner().attempts(3).run(task -> Map.of("log", half)));
+    assertEquals("result.log", refused.fieldViolations().get(0).field());
     assertEquals(SessionTask.Status.FAILED, session().getCurrentTask().getStatus());
   }
 
