@@ -44,7 +44,7 @@ func (c *conn) Invoke(ctx context.Context, method string, args, reply any, optio
 	between := pauses{next: c.config.backoffMin, longest: c.config.backoffMax}
 	attempt := 1
 	for {
-		err := c.inner.Invoke(ctx, method, args, reply, options...)
+		err := unlessUnsent(args, c.inner.Invoke(ctx, method, args, reply, options...))
 		if err == nil {
 			break
 		}
@@ -112,7 +112,9 @@ type typedStream struct {
 	method string
 }
 
-func (s *typedStream) SendMsg(message any) error { return s.typed(s.ClientStream.SendMsg(message)) }
+func (s *typedStream) SendMsg(message any) error {
+	return s.typed(unlessUnsent(message, s.ClientStream.SendMsg(message)))
+}
 
 func (s *typedStream) RecvMsg(message any) error { return s.typed(s.ClientStream.RecvMsg(message)) }
 

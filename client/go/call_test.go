@@ -21,6 +21,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
+	"google.golang.org/protobuf/types/known/structpb"
 
 	sessiond "github.com/sessiond/sessiond/client/go"
 	"github.com/sessiond/sessiond/client/go/sessiondv1"
@@ -383,5 +384,33 @@ func TestAListIsReadPageByPageAsItIsNeeded(t *testing.T) {
 		!sessiond.IsReason(last, sessiond.ReasonInvalidPageToken) ||
 		!reflect.DeepEqual(asked, []string{"/f", "1/f", "2/f", "3/f"}) || request.GetPageToken() != "" {
 		t.Errorf("%q came, then %v, of the pages %q", got, last, asked)
+	}
+}
+
+func TestTextThatIsNotUTF8IsRefusedByItsPlace(t *testing.T) {
+	f := &fake{}
+	client := f.serve(t)
+	bad := "a\xff"
+	list, err := structpb.NewList([]any{"", map[string]any{"b": ""}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	list.Values[1].GetStructValue().Fields["b"] = structpb.NewStringValue(bad)
+	for place, session := range map[string]*sessiondv1.Session{
+		"session.owner_id":             {OwnerId: bad},
+		"session.labels.x":             {Labels: map[string]string{"x": bad}},
+		"session.labels":               {Labels: map[string]string{bad: "x"}},
+		"session.files[1].uri":         {Files: []*sessiondv1.SessionArtifact{{}, {Uri: bad}}},
+		"session.current_task.task_id": {CurrentTask: &sessiondv1.SessionTask{TaskId: bad}},
+		"session.context.a[1].b": {Context: &structpb.Struct{Fields: map[string]*structpb.Value{
+			"a": structpb.NewListValue(list)}}},
+	} {
+		_, err := client.CreateSession(t.Context(), &sessiondv1.CreateSessionRequest{Session: session})
+		if status.Code(err) != codes.InvalidArgument || !strings.Contains(err.Error(), ": "+place+": it is not UTF-8") {
+			t.Errorf("%s: %v", place, err)
+		}
+	}
+	if calls := f.seen(); len(calls) != 0 {
+		t.Errorf("It was sent: %v", calls)
 	}
 }

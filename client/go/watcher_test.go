@@ -332,3 +332,22 @@ func TestWhatIsSavedIsOneLine(t *testing.T) {
 		t.Errorf("%q", content)
 	}
 }
+
+func TestAWatchWhoseRequestCannotBeSentEnds(t *testing.T) {
+	f := &fake{watch: func(*sessiondv1.WatchSessionsRequest,
+		grpc.ServerStreamingServer[sessiondv1.WatchSessionsResponse]) error {
+		return nil
+	}}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	watch := f.serve(t).Watch(ctx, &sessiondv1.WatchSessionsRequest{SessionIds: []string{"\xff"}},
+		sessiond.WithOnWatchRetry(func(err error, _ time.Duration) {
+			t.Errorf("It is tried again: %v", err)
+			cancel()
+		}))
+	for response, err := range watch.Responses() {
+		if err == nil || !strings.Contains(err.Error(), "session_ids") || status.Code(err) != codes.InvalidArgument {
+			t.Errorf("%v, %v", response, err)
+		}
+	}
+}
