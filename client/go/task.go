@@ -25,8 +25,8 @@ type TaskSpec struct {
 	StartStage string
 	// EndStage is the session's next stage, to be entered together with the task's completion; empty to stay.
 	EndStage string
-	// Attempts is how often the work is run at most: again when it has failed, as long as the task has retries left.
-	// 0 means once.
+	// Attempts is how often the work is run at most: again when it has failed, behind pauses that grow, as long as the
+	// task has retries left. 0 means once.
 	Attempts int
 	// HeartbeatTimeout is how long this worker may be silent before the daemon fails the task: in whole seconds or more.
 	// 0 means 30 seconds.
@@ -54,7 +54,7 @@ var (
 )
 
 // TaskFailed is the error of [Client.RunTask] when the work failed, and was not or no more retried. It wraps the work's
-// own error.
+// own error. What kept the failure from being recorded, or the task from being run again, is wrapped beside it.
 type TaskFailed struct {
 	Task *sessiondv1.SessionTask
 	Err  error

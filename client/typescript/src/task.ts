@@ -28,7 +28,10 @@ export interface RunTaskOptions {
   readonly heartbeatTimeoutMs?: number | undefined;
   /** How often it is heard of while the work runs: a third of the timeout unless said otherwise. */
   readonly heartbeatIntervalMs?: number | undefined;
-  /** How often the work is run at most, as long as the daemon allows another retry: once unless said otherwise. */
+  /**
+   * How often the work is run at most, with pauses that grow, as long as the daemon allows another retry: once unless
+   * said otherwise.
+   */
   readonly attemptsMax?: number | undefined;
   /** On whose behalf, and why: for the audit. */
   readonly actor?: string | undefined;
