@@ -41,8 +41,16 @@ class TaskRunnerTest : public testing::Test {
   TaskSpec Spec() {
     return {.session_id = "s1", .task_type = "export", .heartbeat_timeout = absl::Seconds(90)};
   }
-  absl::StatusOr<TaskResult> Go(TaskSpec spec, const TaskWork& work) {
-    return RunTask(TaskClient(MakeChannel(server_.Address())), std::move(spec), work);
+  absl::StatusOr<TaskResult> Go(TaskSpec spec, const TaskWork& work, CallOptions options = {}) {
+    const TaskClient client(MakeChannel(server_.Address()), std::move(options));
+    return RunTask(client, std::move(spec), work);
+  }
+  // Options by which RetryTask is refused: once, behind the first FailTask.
+  CallOptions RetriesAreRefused(absl::Status refusal) {
+    return {.on_call = [this, refusal, told = false](const CallRecord& call) mutable {
+      if (call.method != "FailTask" || std::exchange(told, true)) return;
+      server_.calls.RefuseNext(refusal);
+    }};
   }
   std::vector<std::string> Requests() { return server_.calls.Requests(); }
 
@@ -248,6 +256,126 @@ TEST_F(TaskRunnerTest, ARefusedCompletionFailsTheTask) {
   EXPECT_THAT(Requests(),
               ElementsAre(StartsWith("StartTask"), StartsWith("CompleteTask"),
                           AllOf(StartsWith("FailTask"), HasSubstr("INVALID_TRANSITION"))));
+}
+
+TEST_F(TaskRunnerTest, AFailureThatIsRefusedHidesNotWhyTheWorkFailed) {
+  Answers({TaskThat(v1::SessionTask::RUNNING)});
+  TaskSpec spec = Spec();
+  spec.attempts_max = 3;
+  const auto result = Go(spec, [this](TaskRun& run) {
+    server_.calls.RefuseNext(absl::PermissionDeniedError("not with this certificate"));
+    return DiskFull(run);
+  });
+  ASSERT_TRUE(result.ok()) << result.status();
+  EXPECT_EQ(result->outcome, TaskOutcome::kFailed);
+  EXPECT_EQ(result->status,
+            absl::ResourceExhaustedError("disk full (and that was not recorded: "
+                                         "PERMISSION_DENIED: not with this certificate)"));
+  EXPECT_EQ(result->task.status(), v1::SessionTask::RUNNING);
+  EXPECT_THAT(Requests(), ElementsAre(StartsWith("StartTask"), StartsWith("FailTask")));
+}
+
+TEST_F(TaskRunnerTest, ACompletionThatIsRefusedIsToldAlsoWhereTheFailureIsRefusedToo) {
+  Answers({TaskThat(v1::SessionTask::RUNNING)});
+  const auto result = Go(Spec(), [this](TaskRun&) {
+    server_.calls.RefuseNext(Refusal(v1::INVALID_TRANSITION, "Not the next stage"));
+    server_.calls.RefuseNext(absl::PermissionDeniedError("not with this certificate"));
+    return Map{};
+  });
+  EXPECT_EQ(GetReason(result.status()), v1::INVALID_TRANSITION);
+  EXPECT_THAT(std::string(result.status().message()),
+              AllOf(HasSubstr("Not the next stage"),
+                    HasSubstr("(and that was not recorded: PERMISSION_DENIED: not with this")));
+}
+
+TEST_F(TaskRunnerTest, ARetryThatIsRefusedHidesNotWhyTheWorkFailed) {
+  Answers({TaskThat(v1::SessionTask::RUNNING), TaskThat(v1::SessionTask::FAILED, 1)});
+  TaskSpec spec = Spec();
+  spec.attempts_max = 3;
+  const auto result =
+      Go(spec, DiskFull, RetriesAreRefused(absl::PermissionDeniedError("not with this one")));
+  ASSERT_TRUE(result.ok()) << result.status();
+  EXPECT_EQ(result->outcome, TaskOutcome::kFailed);
+  EXPECT_EQ(result->status,
+            absl::ResourceExhaustedError(
+                "disk full (and it was not run again: PERMISSION_DENIED: not with this one)"));
+  EXPECT_THAT(Requests(), ElementsAre(StartsWith("StartTask"), StartsWith("FailTask"),
+                                      StartsWith("RetryTask")));
+}
+
+// The retry may have taken effect: the daemon would wait for its worker.
+TEST_F(TaskRunnerTest, ARetryWhoseAnswerIsLostLeavesNoTaskRunning) {
+  Answers({TaskThat(v1::SessionTask::RUNNING), TaskThat(v1::SessionTask::FAILED, 1),
+           TaskThat(v1::SessionTask::FAILED, 2)});
+  TaskSpec spec = Spec();
+  spec.attempts_max = 3;
+  spec.actor = "ada";
+  const auto result = Go(spec, DiskFull, RetriesAreRefused(absl::CancelledError("going down")));
+  ASSERT_TRUE(result.ok()) << result.status();
+  EXPECT_EQ(result->outcome, TaskOutcome::kFailed);
+  EXPECT_EQ(result->status, absl::ResourceExhaustedError(
+                                "disk full (and it was not run again: CANCELLED: going down)"));
+  EXPECT_EQ(result->attempts, 1);
+  EXPECT_EQ(result->task.retry_count(), 2);
+  const auto requests = Requests();
+  ASSERT_EQ(requests.size(), 4);
+  const std::size_t id = requests[2].find("task_id: ");
+  ASSERT_NE(id, std::string::npos) << requests[2];
+  constexpr std::size_t kIdSize = sizeof("task_id: \"00000000-0000-4000-8000-000000000000\"") - 1;
+  EXPECT_THAT(requests[2], StartsWith("RetryTask"));
+  EXPECT_THAT(requests[3],
+              AllOf(StartsWith("FailTask"), HasSubstr(requests[2].substr(id, kIdSize)),
+                    HasSubstr("actor: \"ada\""), HasSubstr("category: TEMPORARY"),
+                    HasSubstr("user_message: \"The task export was not run again.\"")));
+}
+
+// One that has not begun cannot be failed, and the task is what it was.
+TEST_F(TaskRunnerTest, ARetryThatHadNoEffectLeavesTheTaskAsItWas) {
+  Answers({TaskThat(v1::SessionTask::RUNNING), TaskThat(v1::SessionTask::FAILED, 1)});
+  TaskSpec spec = Spec();
+  spec.attempts_max = 3;
+  CallOptions options;
+  options.on_call = [this](const CallRecord& call) {
+    if (call.method == "FailTask" && call.status.ok()) {
+      server_.calls.RefuseNext(absl::CancelledError("going down"));
+      server_.calls.RefuseNext(Refusal(v1::STALE_TASK, "Another run").With("task_id", "t1"));
+    }
+  };
+  const auto result = Go(spec, DiskFull, options);
+  ASSERT_TRUE(result.ok()) << result.status();
+  EXPECT_EQ(result->outcome, TaskOutcome::kFailed);
+  EXPECT_EQ(result->status.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(result->task.task_id(), "t1");
+  EXPECT_THAT(Requests(),
+              ElementsAre(StartsWith("StartTask"), StartsWith("FailTask"), StartsWith("RetryTask"),
+                          StartsWith("FailTask"), StartsWith("GetTask")));
+}
+
+// On the heartbeats' thread it would end the process.
+TEST_F(TaskRunnerTest, HooksThatThrowFailNoTask) {
+  Answers({TaskThat(v1::SessionTask::RUNNING)});
+  TaskSpec spec = Spec();
+  spec.heartbeat_interval = absl::Milliseconds(5);
+  int retries = 0;
+  const CallOptions options = {
+      .backoff_initial = absl::Milliseconds(1),
+      .on_retry =
+          [&retries](const absl::Status&, absl::Duration) {
+            ++retries;
+            throw std::runtime_error("no counter");
+          },
+      .on_call = [](const CallRecord&) { throw std::runtime_error("no log"); },
+      .prepare = [](grpc::ClientContext&) { throw 7; },
+  };
+  server_.calls.RefuseNext(absl::UnavailableError("going down"));
+  const auto work = [this](TaskRun& run) {
+    while (Requests().size() < 5) run.SleepFor(absl::Milliseconds(1));
+    return Map{};
+  };
+  const auto result = Go(spec, work, options);
+  ASSERT_TRUE(result.ok()) << result.status();
+  EXPECT_EQ(result->outcome, TaskOutcome::kCompleted);
+  EXPECT_EQ(retries, 1);
 }
 
 // By a proxy, which gives no reason.

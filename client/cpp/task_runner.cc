@@ -13,6 +13,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <exception>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -21,6 +22,7 @@
 #include <utility>
 
 #include "absl/base/thread_annotations.h"
+#include "absl/strings/cord.h"
 #include "absl/strings/str_cat.h"
 #include "backoff.h"
 #include "sessiond/refusal.h"
@@ -34,6 +36,8 @@ namespace {
 constexpr absl::Duration kRetryPause = absl::Milliseconds(100), kRetryPauseMax = absl::Seconds(10);
 // What the contract takes, in bytes.
 constexpr std::size_t kMessageMax = 4096, kTypeMax = 256;
+
+constexpr absl::string_view kNotRecorded = "that was not recorded";
 
 // How one run's work has failed.
 struct Failure {
@@ -62,6 +66,44 @@ std::string Printable(absl::string_view text, std::size_t bytes_max) {
     text = rest;
   }
   return printable;
+}
+
+// The status, with what went wrong beside it told behind its message.
+absl::Status Beside(const absl::Status& status, absl::string_view what, const absl::Status& wrong) {
+  absl::Status told(status.code(), absl::StrCat(status.message(), " (and ", what, ": ",
+                                                absl::StatusCodeToString(wrong.code()), ": ",
+                                                wrong.message(), ")"));
+  status.ForEachPayload([&told](absl::string_view type, const absl::Cord& payload) {
+    told.SetPayload(type, payload);
+  });
+  return told;
+}
+
+// What kind of refusal it is, for programs: the daemon's reason, or the code.
+std::string KindOf(const absl::Status& status) {
+  const auto refusal = GetRefusal(status);
+  return refusal.has_value() ? refusal->name : absl::StatusCodeToString(status.code());
+}
+
+// The hook, but what it throws is dropped. On the heartbeats' thread it would end the process.
+template <class... Arguments>
+std::function<void(Arguments...)> Harmless(std::function<void(Arguments...)> hook) {
+  if (!hook) return hook;
+  return [hook = std::move(hook)](Arguments... arguments) {
+    try {
+      hook(arguments...);
+    } catch (...) {
+      // There is no log to tell it to, and it is no reason for the task to fail.
+    }
+  };
+}
+
+TaskClient WithHarmlessHooks(const TaskClient& client) {
+  CallOptions options = client.options();
+  options.on_retry = Harmless(std::move(options.on_retry));
+  options.on_call = Harmless(std::move(options.on_call));
+  options.prepare = Harmless(std::move(options.prepare));
+  return client.WithOptions(std::move(options));
 }
 
 // Whether a refusal means that the task is not this worker's any more, and how that came.
@@ -144,13 +186,25 @@ class Run final : public TaskRun {
     } catch (...) {
       stop_heart();
       DoNotRetry();
-      (void)Fail({result.status(), "unknown exception"});
+      (void)TellFailure({result.status(), "unknown exception"});
       throw;
     }
     stop_heart();
     if (const auto gone = this->gone()) return Result(gone->outcome, gone->why);
     if (!result.ok()) return Fail({result.status(), std::move(type)});
     return Complete(*result);
+  }
+
+  // Fails this run, of which nobody has said whether it began: the daemon would wait for its
+  // worker. Returns the task as it is then; nothing if the run has not begun, or could not be
+  // failed.
+  std::optional<v1::SessionTask> FailUnconfirmed(const absl::Status& why) {
+    v1::SessionError error;
+    error.set_category(v1::SessionError::TEMPORARY);
+    error.set_user_message(absl::StrCat("The task ", spec_.task_type, " was not run again."));
+    RecordFailureAs(std::move(error));
+    if (!TellFailure({why, KindOf(why)}).ok()) return std::nullopt;
+    return task();
   }
 
   bool permanent() const {
@@ -203,18 +257,21 @@ class Run final : public TaskRun {
     if (!PassesByItself(status)) {
       // Otherwise the daemon would wait for this worker until its heartbeat_timeout.
       DoNotRetry();
-      const auto refusal = GetRefusal(status);
-      (void)Fail(
-          {status, refusal.has_value() ? refusal->name : absl::StatusCodeToString(status.code())});
+      const absl::Status refused = TellFailure({status, KindOf(status)});
+      if (!refused.ok()) return Beside(status, kNotRecorded, refused);
     }
     return status;
   }
 
-  absl::StatusOr<TaskResult> Fail(const Failure& failure) {
-    const absl::Status status = See(Finisher().FailTask(FailureOf(failure)));
+  TaskResult Fail(const Failure& failure) {
+    const absl::Status refused = TellFailure(failure);
     if (const auto gone = this->gone()) return Result(gone->outcome, gone->why);
-    if (!status.ok()) return status;
-    return Result(TaskOutcome::kFailed, failure.status);
+    return Result(TaskOutcome::kFailed,
+                  refused.ok() ? failure.status : Beside(failure.status, kNotRecorded, refused));
+  }
+
+  absl::Status TellFailure(const Failure& failure) {
+    return See(Finisher().FailTask(FailureOf(failure)));
   }
 
   v1::FailTaskRequest FailureOf(const Failure& failure) const {
@@ -315,10 +372,12 @@ class Run final : public TaskRun {
   bool permanent_ ABSL_GUARDED_BY(mutex_) = false;
 };
 
-absl::StatusOr<v1::SessionTask> Retry(const TaskClient& client, const TaskSpec& spec) {
+// `task_id` is ours, so that a run of which nothing is known can be failed.
+absl::StatusOr<v1::SessionTask> Retry(const TaskClient& client, const TaskSpec& spec,
+                                      std::string task_id = NewRequestId()) {
   v1::RetryTaskRequest request;
   request.set_session_id(spec.session_id);
-  request.set_task_id(NewRequestId());
+  request.set_task_id(std::move(task_id));
   request.set_actor(spec.actor);
   request.set_reason(spec.reason);
   return client.RetryTask(std::move(request));
@@ -340,6 +399,18 @@ absl::StatusOr<v1::SessionTask> Start(const TaskClient& client, const TaskSpec& 
   return GetReason(task.status()) == v1::TASK_FAILED ? Retry(client, spec) : task;
 }
 
+// What a task has come to that was not run again, for this reason.
+TaskResult NotRunAgain(const TaskClient& client, const TaskSpec& spec, TaskResult result,
+                       std::string task_id, const absl::Status& why) {
+  result.status = Beside(result.status, "it was not run again", why);
+  if (!PassesByItself(why)) return result;
+  v1::SessionTask task = result.task;
+  task.set_task_id(std::move(task_id));
+  Run run(client, spec, std::move(task), result.attempts);
+  if (auto failed = run.FailUnconfirmed(why)) result.task = *std::move(failed);
+  return result;
+}
+
 absl::Status Check(const TaskSpec& spec) {
   if (spec.attempts_max < 1) {
     return absl::InvalidArgumentError(absl::StrCat("TaskSpec::attempts_max is ", spec.attempts_max,
@@ -358,11 +429,12 @@ absl::Status Check(const TaskSpec& spec) {
 
 }  // namespace
 
-absl::StatusOr<TaskResult> RunTask(const TaskClient& client, TaskSpec spec, const TaskWork& work) {
+absl::StatusOr<TaskResult> RunTask(const TaskClient& given, TaskSpec spec, const TaskWork& work) {
   if (spec.heartbeat_interval == absl::ZeroDuration()) {
     spec.heartbeat_interval = spec.heartbeat_timeout / 3;
   }
   if (absl::Status status = Check(spec); !status.ok()) return status;
+  const TaskClient client = WithHarmlessHooks(given);
   absl::StatusOr<v1::SessionTask> task = Start(client, spec);
   if (!task.ok()) return task.status();
   Backoff backoff(kRetryPause, kRetryPauseMax);
@@ -374,9 +446,9 @@ absl::StatusOr<TaskResult> RunTask(const TaskClient& client, TaskSpec spec, cons
         !SleepFor(backoff.Next(absl::OkStatus()), spec.stop)) {
       return result;
     }
-    task = Retry(client, spec);
-    // It stays failed. Why it is not run again, on_call has heard.
-    if (!task.ok()) return result;
+    const std::string task_id = NewRequestId();
+    task = Retry(client, spec, task_id);
+    if (!task.ok()) return NotRunAgain(client, spec, *std::move(result), task_id, task.status());
   }
 }
 

@@ -34,8 +34,8 @@ struct TaskSpec {
   // empty to stay.
   std::string start_stage = {};
   std::string end_stage = {};
-  // How often the work is run at most: again when it has failed, as long as the task has retries
-  // left.
+  // How often the work is run at most: again when it has failed, behind pauses that grow, as long
+  // as the task has retries left.
   int attempts_max = 1;
   // How long this worker may be silent before the daemon fails the task; 1 s or more.
   absl::Duration heartbeat_timeout = absl::Seconds(30);
@@ -100,15 +100,19 @@ struct TaskResult {
   v1::SessionTask task;  // As it was last seen.
   int attempts = 0;      // How often the work was run.
   // OK when it is completed; the work's own last error when it failed; else the refusal that told
-  // that the task is no longer this worker's.
+  // that the task is no longer this worker's. What kept the failure from being recorded, or the
+  // task from being run again, is told behind the error's message.
   absl::Status status;
 };
 
 // Starts the task, or another run of it if it has failed before, and runs its work on this thread.
 //
-// Errors: the refusal of the start; INVALID_ARGUMENT for a spec that makes no sense; what the call
-// that ends the task answered, when it was refused otherwise than in TaskOutcome, or did not come
-// through. A task whose completion is refused for good is failed.
+// Errors: the refusal of the start; INVALID_ARGUMENT for a spec that makes no sense; what the
+// completion answered, when it was refused otherwise than in TaskOutcome, or did not come through.
+// A task whose completion is refused for good is failed. A retry of which nobody has said whether
+// it took effect is failed too: its run would have no worker.
+//
+// What a hook of the client's CallOptions throws is dropped here, and the call goes on without.
 absl::StatusOr<TaskResult> RunTask(const TaskClient& client, TaskSpec spec, const TaskWork& work);
 
 }  // namespace sessiond
