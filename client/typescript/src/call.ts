@@ -43,7 +43,9 @@ export type ClientEvent =
   /** A sign of life of a running task did not arrive; the next one may. */
   | { readonly type: "heartbeat_failed"; readonly sessionId: string; readonly error: SessiondError }
   /** The place of a watch could not be saved; the next one may be. */
-  | { readonly type: "token_not_saved"; readonly error: unknown };
+  | { readonly type: "token_not_saved"; readonly error: unknown }
+  /** The callback `traceparent` threw, or returned what no header takes; the call goes on without. */
+  | { readonly type: "traceparent_not_sent"; readonly method: string; readonly error: unknown };
 
 export interface CallerOptions {
   /** The deadline of calls that name none of their own: 10,000 ms unless said otherwise. */
@@ -57,7 +59,11 @@ export interface CallerOptions {
    * AbortSignal.timeout ended, is tried again, and a SessiondError is taken as it is.
    */
   readonly token?: string | (() => string | Promise<string>) | undefined;
-  /** The W3C trace context of the present call, sent as `traceparent`. A callback is asked once for each call. */
+  /**
+   * The W3C trace context of the present call, sent as `traceparent`. A callback is asked once for each call, and for
+   * each stream of a watch. When it throws, or returns what no header takes, the call goes on without, and `onEvent` is
+   * told (`traceparent_not_sent`).
+   */
   readonly traceparent?: string | (() => string | undefined) | undefined;
   /** More metadata, sent with every call. */
   readonly headers?: Readonly<Record<string, string>> | undefined;
@@ -86,6 +92,7 @@ export class Caller {
   ) {
     this.#closing = closing;
     if (typeof options.token === "string") checkToken(options.token, "token");
+    if (typeof options.traceparent === "string") checkTraceparent(options.traceparent, "traceparent");
   }
 
   /** The same with other options; the end of one is the other's. */
@@ -130,7 +137,7 @@ export class Caller {
     const begun = performance.now();
     const left = () => timeoutMs - (performance.now() - begun);
     const backoff = this.backoff();
-    const traceparent = this.#traceparent();
+    const traceparent = this.#traceparent(name);
     let attempts = 0;
     const done = (error?: SessiondError) =>
       this.tell({
@@ -179,7 +186,8 @@ export class Caller {
     signal: AbortSignal,
     headers?: Readonly<Record<string, string>>,
   ): Promise<AsyncIterator<MessageShape<O>>> {
-    const sent = await this.headers(nameOf(method), this.#traceparent(), headers);
+    const name = nameOf(method);
+    const sent = await this.headers(name, this.#traceparent(name), headers);
     // 0: no deadline, whatever the transport's default is.
     const answer = await this.transport.stream(method, signal, 0, sent, requests as never);
     return answer.message[Symbol.asyncIterator]();
@@ -218,9 +226,18 @@ export class Caller {
     }
   }
 
-  #traceparent(): string | undefined {
+  // A callback that fails is no reason for the call to: it may be the one that ends a task.
+  #traceparent(method: string): string | undefined {
     const { traceparent } = this.options;
-    return typeof traceparent === "function" ? traceparent() : traceparent;
+    if (typeof traceparent !== "function") return traceparent || undefined;
+    try {
+      const answer = traceparent() || undefined;
+      if (answer !== undefined) checkTraceparent(answer, "What `traceparent` returned");
+      return answer;
+    } catch (error) {
+      this.tell({ type: "traceparent_not_sent", method, error });
+      return undefined;
+    }
   }
 
   // A signal for one attempt that follows the caller's and the client's, and lets go of both behind it.
@@ -263,6 +280,12 @@ function unlessUnsent<I extends DescMessage>(
     }
   }
   return error;
+}
+
+// Throws a TypeError unless a header takes it. What it says is for those who read it.
+function checkTraceparent(text: unknown, what: string): void {
+  if (typeof text === "string" && /^[\x21-\x7e]*$/.test(text)) return;
+  throw new TypeError(`${what} is no traceparent: that is one word of visible ASCII.`);
 }
 
 // Whether AbortSignal.timeout has ended it.

@@ -248,6 +248,41 @@ test("metadata: who calls, a token for each attempt, the trace, and the caller's
   client.close();
 });
 
+test("a traceparent that fails, or that no header takes, is told, and the call goes on without", async () => {
+  let answer: () => unknown = () => undefined;
+  const told: ClientEvent[] = [];
+  const client = server.client({
+    traceparent: () => answer() as string | undefined,
+    onEvent: (event) => told.push(event),
+  });
+  const fails: (() => unknown)[] = [
+    () => {
+      throw new Error("no tracer");
+    },
+    () => "no\ntrace",
+    () => "ä",
+    () => 7,
+  ];
+  for (answer of fails) {
+    await client.getSession({ sessionId: "s1" });
+    server.watches.push({ responses: [{ kind: { case: "bookmark", value: {} }, resumeToken: "t1" }] });
+    for await (const item of client.watch({ initialState: true })) {
+      assert.equal(item.type, "bookmark");
+      break;
+    }
+  }
+  assert.deepEqual([...new Set(server.asked.map(({ headers }) => headers.get("traceparent")))], [null]);
+  const failed = told.filter((event) => event.type === "traceparent_not_sent");
+  assert.equal(failed.length, 2 * fails.length);
+  assert.ok(failed.every(({ method, error }) => /^sessiond\.v1\./.test(method) && error instanceof Error));
+  told.length = 0;
+  for (answer of [() => undefined, () => ""]) await client.getSession({ sessionId: "s1" });
+  assert.equal(server.asked.at(-1)?.headers.has("traceparent"), false);
+  assert.deepEqual([...new Set(told.map(({ type }) => type))], ["call"]);
+  client.close();
+  assert.throws(() => server.client({ traceparent: "no\ntrace" }), /^TypeError: traceparent is no traceparent/);
+});
+
 test("what a token's callback throws ends the call or watch, but what passes by itself is tried again", async () => {
   let thrown: unknown;
   let asked = 0;
