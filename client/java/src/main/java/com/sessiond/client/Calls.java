@@ -28,6 +28,15 @@ final class Calls {
     Backoff backoff() {
       return new Backoff(backoffInitial, backoffMax);
     }
+
+    /** Tells the listener. One that fails is no reason for a call, or for a heartbeat, to. */
+    void tell(Consumer<ClientListener> event) {
+      try {
+        event.accept(listener);
+      } catch (Exception | LinkageError e) {
+        LOG.log(Level.WARNING, "The listener threw", e);
+      }
+    }
   }
 
   private final ManagedChannel connection;
@@ -94,7 +103,7 @@ final class Calls {
       Duration pause = backoff.next(refusal);
       if (pause.toNanos() >= deadline.timeRemaining(TimeUnit.NANOSECONDS)) throw refusal;
       LOG.log(Level.DEBUG, "{0} is tried again in {1}: {2}", method.getFullMethodName(), pause, refusal.getMessage());
-      settings.listener.onRetry(method.getFullMethodName(), refusal, pause);
+      settings.tell(listener -> listener.onRetry(method.getFullMethodName(), refusal, pause));
       reconnect();
       try {
         TimeUnit.NANOSECONDS.sleep(pause.toNanos());

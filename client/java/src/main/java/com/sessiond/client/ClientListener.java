@@ -4,7 +4,8 @@ import java.time.Duration;
 
 /**
  * Told what a client does by itself: for counters, traces and logs of one's own. The same is logged through {@link
- * System.Logger} {@code com.sessiond.client}. Methods are called on the thread that made the call, and must not throw.
+ * System.Logger} {@code com.sessiond.client}. Methods are called on the thread that made the call. An exception that
+ * they throw is logged, and changes nothing for the call; an Error goes on.
  */
 public interface ClientListener {
   /** A call was answered UNAVAILABLE, and is made again after the pause. */

@@ -91,7 +91,7 @@ final class ImportStream {
     Duration pause = backoff.next(why);
     if (System.nanoTime() + pause.toNanos() - answeredAt > calls.settings().timeout().toNanos()) throw why;
     Calls.LOG.log(Level.DEBUG, "The import goes on in {0}: {1}", pause, why.getMessage());
-    calls.settings().listener().onRetry(METHOD, why, pause);
+    calls.settings().tell(listener -> listener.onRetry(METHOD, why, pause));
     calls.reconnect();
     try {
       TimeUnit.NANOSECONDS.sleep(pause.toNanos());

@@ -191,7 +191,7 @@ public final class RunningTask {
         report(null);
       } catch (SessiondException e) {
         Calls.LOG.log(Level.WARNING, "A heartbeat of task {0} failed: {1}", taskId(), e.getMessage());
-        calls.settings().listener().onHeartbeatMissed(sessionId(), taskId(), e);
+        calls.settings().tell(listener -> listener.onHeartbeatMissed(sessionId(), taskId(), e));
       }
     }
   }

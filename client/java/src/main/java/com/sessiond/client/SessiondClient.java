@@ -277,8 +277,9 @@ public final class SessiondClient implements AutoCloseable {
     }
 
     /**
-     * Answers the W3C's traceparent of what the calling thread is doing, or null. Default: {@link #TRACEPARENT} of
-     * gRPC's context.
+     * Answers the W3C's traceparent of what the calling thread is doing, or null. When it throws an exception, or
+     * answers what is no traceparent, that is logged, and the call goes on without; an Error goes on. Default: {@link
+     * #TRACEPARENT} of gRPC's context.
      */
     public Builder traceparent(Supplier<String> traceparent) {
       this.traceparent = traceparent;

@@ -15,7 +15,7 @@ import java.util.regex.Pattern;
 final class TraceHeader implements ClientInterceptor {
   private static final Metadata.Key<String> TRACEPARENT =
       Metadata.Key.of("traceparent", Metadata.ASCII_STRING_MARSHALLER);
-  private static final Pattern FORMAT = Pattern.compile("[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}.*");
+  private static final Pattern FORMAT = Pattern.compile("[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}[!-~]*");
 
   private final Supplier<String> traceparent;
 
@@ -29,7 +29,7 @@ final class TraceHeader implements ClientInterceptor {
       @Override
       public void start(Listener<A> listener, Metadata headers) {
         // On the thread of the caller, whose trace it is.
-        String value = traceparent.get();
+        String value = asked();
         if (value != null && !headers.containsKey(TRACEPARENT)) {
           if (FORMAT.matcher(value).matches()) {
             headers.put(TRACEPARENT, value);
@@ -40,5 +40,15 @@ final class TraceHeader implements ClientInterceptor {
         super.start(listener, headers);
       }
     };
+  }
+
+  /** What the supplier answers. One that fails is no reason for the call to: it may be the one that ends a task. */
+  private String asked() {
+    try {
+      return traceparent.get();
+    } catch (Exception | LinkageError e) {
+      Calls.LOG.log(Level.WARNING, "There is no traceparent: its supplier threw", e);
+      return null;
+    }
   }
 }

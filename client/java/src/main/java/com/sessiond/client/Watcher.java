@@ -240,7 +240,7 @@ public final class Watcher implements Iterable<WatchItem>, AutoCloseable {
     boolean restart = broken && told && !toldBookmark;
     if (broken) {
       Calls.LOG.log(Level.DEBUG, "The watch is heard again");
-      calls.settings().listener().onWatchResumed();
+      calls.settings().tell(ClientListener::onWatchResumed);
     }
     broken = false;
     if (restart) told = false;
@@ -299,7 +299,7 @@ public final class Watcher implements Iterable<WatchItem>, AutoCloseable {
     // A pushback that forbids a retry is not meant here: what resumes is another call, with another token.
     Duration pause = backoff.next(why);
     Calls.LOG.log(Level.DEBUG, "The watch broke off, and is resumed in {0}: {1}", pause, why.getMessage());
-    calls.settings().listener().onWatchBroken(why, pause);
+    calls.settings().tell(listener -> listener.onWatchBroken(why, pause));
     calls.reconnect();
     resumeAt = System.nanoTime() + pause.toNanos();
   }

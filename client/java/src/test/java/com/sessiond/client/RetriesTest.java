@@ -3,7 +3,10 @@ package com.sessiond.client;
 import static com.sessiond.client.FakeDaemon.pushback;
 import static com.sessiond.client.FakeDaemon.refusal;
 import static com.sessiond.client.FakeDaemon.retryAfter;
+import static com.sessiond.client.FakeDaemon.stream;
+import static com.sessiond.client.WatcherTest.bookmark;
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertInstanceOf;
 import static org.junit.jupiter.api.Assertions.assertNotEquals;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
@@ -167,6 +170,41 @@ class RetriesTest {
       listened.sessions().pauseSession(r -> r.setSessionId("s"));
     }
     assertEquals(List.of("sessiond.v1.SessionService/PauseSession LOCK_TIMEOUT true"), told);
+  }
+
+  @Test
+  void aListenerThatThrowsFailsNoCallAndEndsNoWatch() {
+    List<String> told = new ArrayList<>();
+    ClientListener listener =
+        new ClientListener() {
+          @Override
+          public void onRetry(String method, SessiondException why, Duration pause) {
+            fail("retry");
+          }
+
+          @Override
+          public void onWatchBroken(SessiondException why, Duration pause) {
+            fail("broken");
+          }
+
+          @Override
+          public void onWatchResumed() {
+            fail("resumed");
+          }
+
+          private void fail(String event) {
+            told.add(event);
+            throw new IllegalStateException("no counter");
+          }
+        };
+    daemon.answers(BUSY, PAUSED, stream(BUSY), stream(bookmark("t1")));
+    try (SessiondClient listened = daemon.client(SessiondClient.builder(Map.of()).listener(listener))) {
+      listened.sessions().pauseSession(r -> r.setSessionId("s"));
+      try (Watcher watcher = listened.watch(r -> {})) {
+        assertInstanceOf(WatchItem.Bookmark.class, watcher.iterator().next());
+      }
+    }
+    assertEquals(List.of("retry", "broken", "resumed"), told);
   }
 
   @Test

@@ -1,7 +1,10 @@
 package com.sessiond.client;
 
+import static com.sessiond.client.FakeDaemon.stream;
+import static com.sessiond.client.WatcherTest.bookmark;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertInstanceOf;
 import static org.junit.jupiter.api.Assertions.assertNull;
 import static org.junit.jupiter.api.Assertions.assertSame;
 import static org.junit.jupiter.api.Assertions.assertThrows;
@@ -208,6 +211,32 @@ class SessiondClientTest {
     assertEquals(TRACE, header(0, "traceparent"));
     assertNull(header(1, "traceparent"));
     assertNull(header(2, "traceparent"));
+  }
+
+  @Test
+  void aTraceThatCannotBeFailsNoCall() {
+    List<Supplier<String>> fails =
+        List.of(
+            () -> {
+              throw new IllegalStateException("no tracer");
+            },
+            () -> {
+              throw new NoClassDefFoundError("no/Tracer");
+            },
+            () -> TRACE + "\t",
+            () -> TRACE + "\u00e4");
+    fails.forEach(
+        fail -> {
+          daemon.answers(SESSION, stream(bookmark("t1")));
+          try (SessiondClient client = daemon.client(SessiondClient.builder(Map.of()).traceparent(fail))) {
+            client.sessions().getSession(r -> r.setSessionId("s"));
+            try (Watcher watcher = client.watch(r -> {})) {
+              assertInstanceOf(WatchItem.Bookmark.class, watcher.iterator().next());
+            }
+          }
+        });
+    assertEquals(2 * fails.size(), daemon.headers.size());
+    for (int i = 0; i < daemon.headers.size(); i++) assertNull(header(i, "traceparent"));
   }
 
   @Test

@@ -33,6 +33,7 @@ import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicBoolean;
+import java.util.function.Supplier;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
@@ -697,6 +698,45 @@ class TaskRunnerTest {
                             throw error;
                           })));
       assertInstanceOf(SessiondException.PermissionDenied.class, error.getSuppressed()[0]);
+    }
+  }
+
+  @Test
+  void hooksThatThrowLeaveNoTaskRunning() {
+    AtomicBoolean working = new AtomicBoolean();
+    CountDownLatch missedTwice = new CountDownLatch(2); // The first one did not end the heartbeats.
+    ClientListener listener =
+        new ClientListener() {
+          @Override
+          public void onHeartbeatMissed(String sessionId, String taskId, SessiondException why) {
+            missedTwice.countDown();
+            throw new IllegalStateException("no counter");
+          }
+        };
+    Supplier<String> traceparent =
+        () -> {
+          if (working.get()) throw new IllegalStateException("no tracer");
+          return null;
+        };
+    try (SessiondClient hooked =
+        SessiondClient.builder(Map.of())
+            .address(RealDaemon.get().address())
+            .listener(listener)
+            .traceparent(traceparent)
+            .interceptor(behind("ReportTaskProgress", Status.INTERNAL.withDescription("reset"), () -> {}))
+            .build()) {
+      SessionTask done =
+          hooked
+              .task(id, "processing")
+              .startStage("processing")
+              .heartbeatInterval(Duration.ofMillis(20))
+              .run(
+                  task -> {
+                    working.set(true);
+                    missedTwice.await();
+                    return Map.of();
+                  });
+      assertEquals(SessionTask.Status.COMPLETED, done.getStatus());
     }
   }
 

@@ -198,7 +198,7 @@ class WatcherTest {
         .build();
   }
 
-  private static WatchSessionsResponse bookmark(String token) {
+  static WatchSessionsResponse bookmark(String token) {
     return WatchSessionsResponse.newBuilder()
         .setBookmark(WatchBookmark.getDefaultInstance())
         .setResumeToken(token)
