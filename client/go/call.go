@@ -36,7 +36,7 @@ func (c *conn) Invoke(ctx context.Context, method string, args, reply any, optio
 		defer cancel()
 	}
 	args = withRequestID(args)
-	ctx = outgoing(ctx, c.config.propagate)
+	ctx = outgoing(ctx, &c.config)
 	var trailer metadata.MD
 	options = append(options[:len(options):len(options)], grpc.Trailer(&trailer))
 
@@ -61,7 +61,7 @@ func (c *conn) Invoke(ctx context.Context, method string, args, reply any, optio
 		}
 		c.config.logger.LogAttrs(ctx, slog.LevelInfo, "call is tried again", slog.String("method", method),
 			slog.Int("attempt", attempt), slog.Duration("pause", pause), slog.String("error", failed.Error()))
-		if c.config.onRetry != nil {
+		if c.config.onRetry != nil && !isUnhooked(ctx) {
 			c.config.onRetry(ctx, Retry{Method: method, Attempt: attempt, Err: failed, Pause: pause})
 		}
 		if !sleep(ctx, pause) {
@@ -98,7 +98,7 @@ func newStream(
 	ctx context.Context, inner grpc.ClientConnInterface, config config, desc *grpc.StreamDesc, method string,
 	options ...grpc.CallOption,
 ) (grpc.ClientStream, error) {
-	stream, err := inner.NewStream(outgoing(ctx, config.propagate), desc, method, options...)
+	stream, err := inner.NewStream(outgoing(ctx, &config), desc, method, options...)
 	if err != nil {
 		return nil, asError(ctx, method, 1, err)
 	}

@@ -333,6 +333,37 @@ func TestATraceIsPassedOn(t *testing.T) {
 	}
 }
 
+func TestAHeaderOfTheTraceThatCannotBeSentIsLeftOutAndLogged(t *testing.T) {
+	for name, each := range map[string]struct{ key, value string }{
+		"a value of two lines":     {"traceparent", "no\ntrace"},
+		"a value that is no ASCII": {"traceparent", "\u00e4"},
+		"a key that is none":       {"trace parent", "00"},
+		"no key":                   {"", "00"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var log bytes.Buffer
+			f := &fake{get: inTurn()}
+			client := f.serve(t, sessiond.WithLogger(slog.New(slog.NewTextHandler(&log, nil))),
+				sessiond.WithPropagator(func(_ context.Context, set func(key, value string)) {
+					set(each.key, each.value)
+					set("Tracestate", "a=b, c")
+					set("trace-bin", "\x00")
+				}))
+			if _, err := client.GetSession(t.Context(), &sessiondv1.GetSessionRequest{}); err != nil {
+				t.Fatal(err)
+			}
+			md := f.seen()[0].metadata
+			if len(md.Get(each.key)) != 0 || !reflect.DeepEqual(md.Get("tracestate"), []string{"a=b, c"}) ||
+				!reflect.DeepEqual(md.Get("trace-bin"), []string{"\x00"}) {
+				t.Errorf("Sent was %v", md)
+			}
+			if !strings.Contains(log.String(), "level=WARN msg=\"header of the trace is not sent\"") {
+				t.Errorf("The log is\n%s", log.String())
+			}
+		})
+	}
+}
+
 func TestALogHasCallsAndNoSecrets(t *testing.T) {
 	var log bytes.Buffer
 	f := &fake{get: inTurn(unavailable)}

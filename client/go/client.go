@@ -104,13 +104,18 @@ type Retry struct {
 	Pause   time.Duration
 }
 
-// WithOnRetry is called for every retry, before its pause: for counters.
+// WithOnRetry is called for every retry, before its pause: for counters. If it panics, so does the call; see
+// [WithPropagator].
 func WithOnRetry(onRetry func(ctx context.Context, retry Retry)) Option {
 	return func(c *config) { c.onRetry = onRetry }
 }
 
 // WithPropagator is called for every call, and sets the headers that carry its trace: `traceparent`, `tracestate`,
-// `baggage`. It replaces the default, which is described at [ContextWithTraceparent].
+// `baggage`. It replaces the default, which is described at [ContextWithTraceparent]. What no header takes is not sent,
+// and that is logged.
+//
+// If it panics, so does the call: that is the program's to see. In a call of [Client.RunTask] the task is failed first.
+// It runs in the goroutine of the call; for heartbeats that is one of this package's, where no recover of yours is.
 //
 //	sessiond.WithPropagator(func(ctx context.Context, set func(key, value string)) {
 //		carrier := propagation.MapCarrier{}

@@ -181,7 +181,8 @@ func (r *TaskRun) heartbeats(ctx context.Context) {
 // Errors: the refusal of the start; [*TaskFailed]; [ErrTaskCancelled] and [ErrTaskLost]; the error of the
 // completion, when that was refused (the task is failed with it) or did not come through. The task is as it was
 // last seen, and nil if none was started. When the context ends and the work returns an error, the task is failed,
-// so that another worker can retry it. If the work panics, the task is failed, and the panic goes on.
+// so that another worker can retry it. If the work panics, or a hook of the client's in this goroutine does, the task is
+// failed, and the panic goes on.
 func (c *Client) RunTask(ctx context.Context, spec TaskSpec, work Work) (*sessiondv1.SessionTask, error) {
 	if spec.HeartbeatTimeout == 0 {
 		spec.HeartbeatTimeout = 30 * time.Second
@@ -220,8 +221,7 @@ func (c *Client) RunTask(ctx context.Context, spec TaskSpec, work Work) (*sessio
 			return task, err
 		}
 		taskID := NewRequestID() // Ours, so that a run of which nothing is known can be failed.
-		retried, refused := c.RetryTask(ctx, &sessiondv1.RetryTaskRequest{
-			SessionId: spec.SessionID, TaskId: taskID, Actor: spec.Actor, Reason: spec.Reason})
+		retried, refused := c.retryTask(ctx, spec, taskID)
 		if refused != nil {
 			if passes(refused) {
 				failed.Task = c.failUnconfirmed(ctx, spec, task, taskID, refused)
@@ -253,80 +253,108 @@ func isPermanent(err error) bool {
 
 // startTask starts the task, or continues the one that has failed.
 func (c *Client) startTask(ctx context.Context, spec TaskSpec) (*sessiondv1.SessionTask, error) {
-	task, err := c.StartTask(ctx, &sessiondv1.StartTaskRequest{
-		SessionId:        spec.SessionID,
-		TaskType:         spec.Type,
-		TaskId:           NewRequestID(), // A UUID: ours, so that what is reported is about this run, whatever happens.
-		HeartbeatTimeout: durationpb.New(spec.HeartbeatTimeout),
-		AdvanceToStage:   spec.StartStage,
-		Actor:            spec.Actor,
-		Reason:           spec.Reason,
+	taskID := NewRequestID() // A UUID: ours, so that what is reported is about this run, whatever happens.
+	run := &TaskRun{SessionID: spec.SessionID, TaskID: taskID, client: c, spec: spec}
+	var task *sessiondv1.SessionTask
+	var err error
+	run.whole(ctx, func() {
+		task, err = c.StartTask(ctx, &sessiondv1.StartTaskRequest{
+			SessionId:        spec.SessionID,
+			TaskType:         spec.Type,
+			TaskId:           taskID,
+			HeartbeatTimeout: durationpb.New(spec.HeartbeatTimeout),
+			AdvanceToStage:   spec.StartStage,
+			Actor:            spec.Actor,
+			Reason:           spec.Reason,
+		})
 	})
 	if !IsReason(err, ReasonTaskFailed) {
 		return task, err
 	}
-	return c.RetryTask(ctx, &sessiondv1.RetryTaskRequest{
-		SessionId: spec.SessionID, TaskId: NewRequestID(), Actor: spec.Actor, Reason: spec.Reason})
+	return c.retryTask(ctx, spec, NewRequestID())
+}
+
+// retryTask runs the task again, as a run of this id.
+func (c *Client) retryTask(ctx context.Context, spec TaskSpec, taskID string) (*sessiondv1.SessionTask, error) {
+	run := &TaskRun{SessionID: spec.SessionID, TaskID: taskID, client: c, spec: spec}
+	var task *sessiondv1.SessionTask
+	var err error
+	run.whole(ctx, func() {
+		task, err = c.RetryTask(ctx, &sessiondv1.RetryTaskRequest{
+			SessionId: spec.SessionID, TaskId: taskID, Actor: spec.Actor, Reason: spec.Reason})
+	})
+	return task, err
+}
+
+// whole does something to its end. When it panics, or leaves its goroutine, the run is failed: the daemon would wait
+// for its worker. Hooks are not asked then: it may have been one of them.
+func (r *TaskRun) whole(ctx context.Context, do func()) {
+	ended := false
+	defer func() {
+		if !ended {
+			_, _ = r.fail(unhooked(ctx), &TaskError{Err: errors.New("the worker panicked"), Code: "panic"}, false)
+		}
+	}()
+	do()
+	ended = true
 }
 
 // runOnce runs the work for one run of the task, to that run's end.
 func (c *Client) runOnce(
 	ctx context.Context, spec TaskSpec, task *sessiondv1.SessionTask, attempt int, work Work,
-) (*sessiondv1.SessionTask, error) {
+) (ended *sessiondv1.SessionTask, err error) {
 	workCtx, end := c.whileOpen(ctx)
 	defer end(nil)
 	run := &TaskRun{SessionID: spec.SessionID, TaskID: task.GetTaskId(), Attempt: attempt,
 		client: c, spec: spec, end: end, task: task}
+	run.whole(ctx, func() { ended, err = run.toItsEnd(ctx, workCtx, work) })
+	return ended, err
+}
+
+// toItsEnd does the work, with heartbeats beside it, and tells the daemon what came of it.
+func (r *TaskRun) toItsEnd(ctx, workCtx context.Context, work Work) (*sessiondv1.SessionTask, error) {
 	beating, stopBeating := context.WithCancel(workCtx)
 	var beats sync.WaitGroup
 	beats.Add(1)
 	go func() {
 		defer beats.Done()
-		run.heartbeats(beating)
+		r.heartbeats(beating)
 	}()
 	stop := func() {
 		stopBeating()
 		beats.Wait()
 	}
 
-	returned := false
-	defer func() {
-		if returned {
-			return
-		}
-		stop() // It panicked, or left its goroutine.
-		_, _ = run.fail(ctx, &TaskError{Err: errors.New("the work panicked"), Code: "panic"}, false)
-	}()
-	result, err := work(workCtx, run)
-	returned = true
+	defer stop() // Also when it panics.
+	result, err := work(workCtx, r)
 	stop()
 
 	if gone := context.Cause(workCtx); errors.Is(gone, ErrTaskCancelled) || errors.Is(gone, ErrTaskLost) {
-		return run.Task(), gone
+		return r.Task(), gone
 	}
 	if err == nil {
-		task, err = run.complete(ctx, result)
+		task, err := r.complete(ctx, result)
 		var failed *TaskFailed // It was failed already, or that was refused: its result has no form.
 		if err == nil || errors.As(err, &failed) || errors.Is(err, ErrTaskCancelled) || errors.Is(err, ErrTaskLost) ||
 			passes(err) {
 			return task, err
 		}
 		// It was refused for good: the daemon would wait for the worker until its heartbeat timeout.
-		task, failing := run.fail(ctx, &TaskError{Err: err, Permanent: true}, false)
+		task, failing := r.fail(ctx, &TaskError{Err: err, Permanent: true}, false)
 		if failing != nil {
 			return task, fmt.Errorf("%w (and that was not recorded: %w)", err, failing)
 		}
 		return task, err
 	}
-	task = run.Task()
-	retry := attempt < spec.Attempts && !isPermanent(err) && ctx.Err() == nil &&
+	task := r.Task()
+	retry := r.Attempt < r.spec.Attempts && !isPermanent(err) && ctx.Err() == nil &&
 		task.GetRetryCount()+1 < task.GetMaxRetries()
 	why := err
 	if given := (*TaskError)(nil); ctx.Err() != nil && !errors.As(err, &given) {
 		why = &TaskError{Err: err, Category: sessiondv1.SessionError_TEMPORARY,
-			UserMessage: fmt.Sprintf("The task %s was interrupted: its worker was stopped.", spec.Type)}
+			UserMessage: fmt.Sprintf("The task %s was interrupted: its worker was stopped.", r.spec.Type)}
 	}
-	task, failing := run.fail(ctx, why, retry)
+	task, failing := r.fail(ctx, why, retry)
 	if errors.Is(failing, ErrTaskCancelled) || errors.Is(failing, ErrTaskLost) {
 		return task, failing
 	}

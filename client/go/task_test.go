@@ -199,6 +199,57 @@ func TestWorkThatPanicsFailsItsTaskAndPanics(t *testing.T) {
 	}
 }
 
+func TestAHookThatPanicsLeavesNoTaskRunning(t *testing.T) {
+	plain := newClient(t)
+	for name, lost := range map[string]string{
+		"with the completion":                "",
+		"behind a start that took effect":    sessiondv1.TaskService_StartTask_FullMethodName,
+		"behind a retry that took effect":    sessiondv1.TaskService_RetryTask_FullMethodName,
+		"behind a failure that took effect":  sessiondv1.TaskService_FailTask_FullMethodName,
+		"behind a completion that took none": sessiondv1.TaskService_CompleteTask_FullMethodName,
+	} {
+		t.Run(name, func(t *testing.T) {
+			id := inUpload(t, plain)
+			panics := false
+			client := newClient(t, sessiond.WithPropagator(func(context.Context, func(key, value string)) {
+				if panics {
+					panic("oh")
+				}
+			}), sessiond.WithOnRetry(func(context.Context, sessiond.Retry) { panic("oh") }),
+				sessiond.WithDialOptions(grpc.WithUnaryInterceptor(func(ctx context.Context, method string,
+					request, reply any, conn *grpc.ClientConn, invoke grpc.UnaryInvoker, options ...grpc.CallOption) error {
+					if method == lost && method == sessiondv1.TaskService_CompleteTask_FullMethodName {
+						return status.Error(codes.Unavailable, "lost")
+					}
+					err := invoke(ctx, method, request, reply, conn, options...)
+					if method == lost && err == nil {
+						lost = "" // The next one goes well.
+						return status.Error(codes.Unavailable, "lost")
+					}
+					return err
+				})))
+			defer func() {
+				if recover() != "oh" {
+					t.Error("The panic did not go on")
+				}
+				task, err := plain.GetTask(t.Context(), &sessiondv1.GetTaskRequest{SessionId: id})
+				if err != nil || task.GetStatus() != sessiondv1.SessionTask_FAILED {
+					t.Errorf("%v, %v", task, err)
+				}
+			}()
+			_, _ = client.RunTask(t.Context(), sessiond.TaskSpec{SessionID: id, Type: "processing",
+				StartStage: "processing", Attempts: 2}, func(context.Context, *sessiond.TaskRun) (map[string]any, error) {
+				panics = lost == ""
+				if lost == sessiondv1.TaskService_RetryTask_FullMethodName ||
+					lost == sessiondv1.TaskService_FailTask_FullMethodName {
+					return nil, errors.New("busy")
+				}
+				return nil, nil
+			})
+		})
+	}
+}
+
 func TestACompletionThatCannotBeFailsTheTask(t *testing.T) {
 	const sentMax = 32 << 10
 	for name, each := range map[string]struct {

@@ -2,6 +2,8 @@ package sessiond
 
 import (
 	"context"
+	"log/slog"
+	"strings"
 
 	"google.golang.org/grpc/metadata"
 )
@@ -11,8 +13,8 @@ type traceKey struct{}
 type trace struct{ parent, state string }
 
 // ContextWithTraceparent returns a context whose calls carry these W3C Trace Context headers, as an HTTP request brings
-// them; the state may be empty. Without it, calls that are made while a gRPC request is served carry that request's.
-// Programs that use OpenTelemetry give [WithPropagator] instead.
+// them; the state may be empty. What no header takes is not sent, and that is logged. Without it, calls that are made
+// while a gRPC request is served carry that request's. Programs that use OpenTelemetry give [WithPropagator] instead.
 func ContextWithTraceparent(ctx context.Context, traceparent, tracestate string) context.Context {
 	return context.WithValue(ctx, traceKey{}, trace{traceparent, tracestate})
 }
@@ -35,10 +37,29 @@ func propagateTraceparent(ctx context.Context, set func(key, value string)) {
 	}
 }
 
-// outgoing adds the trace to the metadata of a call, unless the caller has set it there.
-func outgoing(ctx context.Context, propagate func(ctx context.Context, set func(key, value string))) context.Context {
+type unhookedKey struct{}
+
+// unhooked is a context whose calls ask no hooks of the caller's: one has just panicked.
+func unhooked(ctx context.Context) context.Context {
+	return context.WithValue(ctx, unhookedKey{}, true)
+}
+
+func isUnhooked(ctx context.Context) bool { return ctx.Value(unhookedKey{}) != nil }
+
+// outgoing adds the trace to the metadata of a call, unless the caller has set it there. What no header takes is left
+// out: gRPC would refuse the call for it.
+func outgoing(ctx context.Context, config *config) context.Context {
+	if isUnhooked(ctx) {
+		return ctx
+	}
 	var pairs []string
-	propagate(ctx, func(key, value string) { pairs = append(pairs, key, value) })
+	config.propagate(ctx, func(key, value string) {
+		if !fitsHeader(key, value) {
+			config.logger.LogAttrs(ctx, slog.LevelWarn, "header of the trace is not sent", slog.String("key", key))
+			return
+		}
+		pairs = append(pairs, key, value)
+	})
 	if len(pairs) == 0 {
 		return ctx
 	}
@@ -49,4 +70,15 @@ func outgoing(ctx context.Context, propagate func(ctx context.Context, set func(
 		}
 	}
 	return ctx
+}
+
+// fitsHeader tells whether gRPC takes this as metadata. What it says is for those who read it.
+func fitsHeader(key, value string) bool {
+	const marks = "-_."
+	other := func(c rune) bool {
+		return !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.ContainsRune(marks, c))
+	}
+	unprintable := func(c rune) bool { return c < ' ' || c > '~' }
+	return key != "" && strings.IndexFunc(key, other) < 0 &&
+		(strings.HasSuffix(strings.ToLower(key), "-bin") || strings.IndexFunc(value, unprintable) < 0)
 }
