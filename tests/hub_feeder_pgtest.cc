@@ -1,7 +1,9 @@
 // Hub feeders on a real database: two stores, as two daemons would have them, and watches of both.
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <map>
 #include <memory>
 #include <random>
 #include <set>
@@ -21,6 +23,9 @@
 
 namespace sessiond::watch {
 namespace {
+
+using testing::IsEmpty;
+using testing::SizeIs;
 
 // What a daemon has of this.
 struct Side {
@@ -195,6 +200,35 @@ TEST(WatchReader, KnowsWhatItsServerMustHave) {
   EXPECT_TRUE(Wait(side.feed->reads().GetEvents({there}, db::Rewinding::kAll, 1000)).ok());
   const auto missing = Wait(side.feed->reads().GetEvents({beyond}, db::Rewinding::kAll, 1000));
   EXPECT_TRUE(absl::IsUnavailable(missing.status())) << missing.status();
+}
+
+// Say, because its page is damaged: here a view stands for the table.
+TEST(HubFeeder, AChangeThatCannotBeReadKeepsNoOtherPartitionWaiting) {
+  TestDatabase database;
+  Side one(database), two(database);
+  std::map<int16_t, std::string> ids;
+  while (ids.size() < 2) {
+    const std::string id = db::NewSessionIn(*one.store, "interview").session_id();
+    ids[PartitionOf(id, one.store->partition_count())] = id;
+  }
+  const auto& [damaged, bad] = *ids.begin();
+  const auto& [sound, good] = *ids.rbegin();
+  const Positions before = PositionsOf(two);
+  Reader reader(two, "", before);
+  const absl::Status replaced = database.Connect()->Execute(
+      absl::StrCat("ALTER TABLE session_events RENAME TO events_on_disk;",
+                   "CREATE FUNCTION is_read(p smallint, n bigint) RETURNS boolean AS $$ BEGIN ",
+                   "IF p = ", damaged, " AND n > ", before[damaged],
+                   " THEN RAISE 'invalid page'; END IF; RETURN true; END $$ LANGUAGE plpgsql;",
+                   "CREATE VIEW session_events AS ",
+                   "SELECT * FROM events_on_disk WHERE is_read(partition, position)"),
+      TestDeadline());
+  ASSERT_TRUE(replaced.ok()) << replaced;
+  db::Pending(*one.store, SetLabel(bad, "n", "1")).Wait();
+  db::Pending(*one.store, SetLabel(good, "n", "1")).Wait();
+  const std::vector<std::vector<int64_t>>& told = reader.Await(1);
+  EXPECT_THAT(told[damaged], IsEmpty());
+  EXPECT_THAT(told[sound], SizeIs(1));
 }
 
 // Nobody waits for what is read for a caller who has gone.

@@ -109,13 +109,15 @@ class FakeStream {
     v1::WatchSessionsResponse& response = sent.emplace_back();
     response.ParseFromString(part);
     response.MergeFrom(rest);
-    co_return true;
+    co_return sent.size() < patience;
   }
   bool over() const { return news_->signal.waited; }
   bool draining() const { return false; }
   const std::shared_ptr<News>& news() const { return news_; }
 
   std::size_t room = 1 << 20;
+  // It leaves behind so many messages.
+  std::size_t patience = 1'000;
   std::vector<v1::WatchSessionsResponse> sent;
   std::vector<std::size_t> held;
 
@@ -185,6 +187,21 @@ TEST_F(WatchingTest, ReadsOnWhereNotAllFitsIntoOneRead) {
   ASSERT_THAT(stream_.sent, SizeIs(5));  // With the bookmark.
   for (int number = 2; number <= 5; ++number)
     EXPECT_EQ(stream_.sent[number - 1].change().event().session_id(), IdOf(number));
+}
+
+// Changes that do not concern the client may take long to read.
+TEST_F(WatchingTest, IsHeardOfBetweenTheReadsOfWhatItDoesNotTell) {
+  v1::WatchSessionsRequest request;
+  request.set_filter("owner_id = \"nobody\"");
+  request.mutable_heartbeat_interval()->set_nanos(1);
+  reads_.fitting = 1;
+  stream_.patience = 3;
+  EXPECT_FALSE(Watch(request, 1).ok());
+  ASSERT_THAT(stream_.sent, SizeIs(3));
+  EXPECT_TRUE(stream_.sent[0].has_bookmark());
+  EXPECT_TRUE(stream_.sent[1].has_heartbeat());
+  EXPECT_TRUE(stream_.sent[2].has_heartbeat());
+  EXPECT_THAT(reads_.read, ElementsAre(1, 1));  // Of four.
 }
 
 TEST_F(WatchingTest, EndsAsOverloadedWhereThereIsNoRoomForStoredChanges) {

@@ -145,7 +145,7 @@ bool HubFeeder::FetchMissing() {
       const Range& range = missing.front();
       if (fetch_first_ != range.partition + 1) {
         spdlog::error("watch: the change at {} of partition {} cannot be read: {}", range.upto,
-                      range.partition, fetched.ToString());
+                      range.partition, std::string(fetched.message()));
       }
       fetch_first_ = range.partition + 1;
     }
